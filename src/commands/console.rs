@@ -1,0 +1,130 @@
+//! The one place that prints: notes, hints and errors on stderr, JSON lines on stdout, nothing that a terminal
+//! would take for a control sequence.
+
+use std::{
+    borrow::Cow,
+    io::{self, IsTerminal as _, Write as _},
+};
+
+use serde::Serialize;
+
+/// Where people read: stderr, with `--quiet` and `NO_COLOR` respected.
+#[derive(Clone, Copy, Debug)]
+pub struct Console {
+    quiet: bool,
+    colour: bool,
+}
+
+impl Console {
+    /// A console; `quiet` leaves only errors and warnings.
+    #[must_use]
+    pub fn new(quiet: bool) -> Self {
+        let no_colour = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+        Self { quiet, colour: !no_colour && io::stderr().is_terminal() }
+    }
+
+    /// Whether `--quiet` was given.
+    #[must_use]
+    pub fn is_quiet(self) -> bool {
+        self.quiet
+    }
+
+    /// Says why the run, or one input of it, failed.
+    pub fn error(self, message: &str) {
+        self.line("error", "31", message);
+    }
+
+    /// Says that something is off, though the run goes on.
+    pub fn warn(self, message: &str) {
+        self.line("warning", "33", message);
+    }
+
+    /// Says what to do next; belongs to an error or a warning, so that `--quiet` keeps it.
+    pub fn hint(self, message: &str) {
+        self.line("hint", "36", message);
+    }
+
+    /// Says what happens; `--quiet` hides it.
+    pub fn note(self, message: &str) {
+        if !self.quiet {
+            self.line("tuyagw", "2", message);
+        }
+    }
+
+    fn line(self, label: &str, colour: &str, message: &str) {
+        let message = visible(message);
+        let line = if self.colour {
+            format!("\x1b[{colour}m{label}:\x1b[0m {message}\n")
+        } else {
+            format!("{label}: {message}\n")
+        };
+        // Where stderr is gone nobody is left to tell.
+        let _ = io::stderr().lock().write_all(line.as_bytes());
+    }
+}
+
+/// Whether a character must not reach a terminal as it is: C0, DEL, C1 and the bidirectional controls.
+#[must_use]
+pub fn is_unsafe(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{061c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+/// The text with every unsafe character written as an escape.
+#[must_use]
+pub fn visible(text: &str) -> Cow<'_, str> {
+    if !text.contains(is_unsafe) {
+        return Cow::Borrowed(text);
+    }
+    let mut safe = String::with_capacity(text.len() + 8);
+    for c in text.chars() {
+        if is_unsafe(c) {
+ safe.extend(c.escape_unicode());
+} else {
+safe.push(c);
+}
+    }
+    Cow::Owned(safe)
+}
+
+/// A value as one line of JSON, ended by a newline, in which every unsafe character is a `\u` escape.
+#[must_use]
+pub fn json_line(value: &impl Serialize) -> Vec<u8> {
+    let mut line = serde_json::to_string(value)
+        .unwrap_or_else(|why| format!("{{\"error\":\"io\",\"message\":{why:?}}}"));
+    // serde_json escapes C0 only; the rest can stand inside strings alone, so replacing them keeps the JSON.
+    if line.contains(is_unsafe) {
+        line = line.chars().fold(String::with_capacity(line.len() + 16), |mut safe, c| {
+            if is_unsafe(c) {
+ safe.push_str(&format!("\u{:04x}", u32::from(c)));
+} else {
+safe.push(c);
+}
+            safe
+        });
+    }
+    line.push('\n');
+    line.into_bytes()
+}
+
+/// Writes bytes to stdout and flushes them. A reader that has gone is not an error: it wanted no more.
+pub fn print(bytes: &[u8]) -> io::Result<()> {
+    let mut stdout = io::stdout().lock();
+    match stdout.write_all(bytes).and_then(|()| stdout.flush()) {
+        Err(gone) if gone.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        other => other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_unsafe_reaches_a_terminal() {
+        assert_eq!(visible("a\u{1b}[2Jb"), "a\\u{1b}[2Jb");
+        assert_eq!(visible("plain 网关"), "plain 网关");
+        let line = json_line(&"\u{9b}31m\u{202e}\u{7f}\n");
+        assert_eq!(String::from_utf8(line).unwrap(), "\"\\u009b31m\\u202e\\u007f\\n\"\n");
+    }
+}

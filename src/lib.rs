@@ -1,0 +1,6 @@
+//! tuyagw: the gateway end of Tuya IoT Edge Gateway's MQTT protocol, and an emulator of its other end.
+
+pub mod cli;
+pub mod commands;
+pub mod failure;
+pub mod protocol;

@@ -1,0 +1,373 @@
+//! Every topic of the page (section "Topic definition"): printed from a template, parsed back, matched by filters.
+//!
+//! A topic is never put together by hand elsewhere. The templates can be overridden, because the page's own
+//! sample programs use `gateway/in/{clientId}` and `gateway/out/{clientId}` instead of the preset topics.
+
+use std::fmt;
+
+/// The placeholder that a topic template carries for the gateway id.
+const PLACEHOLDER: &str = "{gateway_id}";
+
+/// Which way a message travels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Direction {
+    /// Gateway to edge.
+    Up,
+    /// Edge to gateway.
+    Down,
+}
+
+impl Direction {
+    /// The word that records use: `up` or `down`.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Up => "up",
+            Self::Down => "down",
+        }
+    }
+}
+
+/// One of the page's seven topics.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Channel {
+    /// `devices/sync`: the gateway adds or updates a device.
+    Sync,
+    /// `devices/sync/response`: the edge answers a sync.
+    SyncResponse,
+    /// `commands`: the platform commands a device.
+    Command,
+    /// `commands/response`: the gateway answers a command.
+    CommandResponse,
+    /// `properties/report`: the gateway reports one data point.
+    Report,
+    /// `properties/report/response`: the edge answers a report.
+    ReportResponse,
+    /// `devices/status`: the gateway says which devices are online; there is no answer.
+    Status,
+}
+
+impl Channel {
+    /// All seven, in the page's order.
+    pub const ALL: [Self; 7] = [
+        Self::Sync,
+        Self::SyncResponse,
+        Self::Command,
+        Self::CommandResponse,
+        Self::Report,
+        Self::ReportResponse,
+        Self::Status,
+    ];
+
+    /// Which way the topic's messages travel.
+    #[must_use]
+    pub fn direction(self) -> Direction {
+        match self {
+            Self::Sync | Self::CommandResponse | Self::Report | Self::Status => Direction::Up,
+            Self::SyncResponse | Self::Command | Self::ReportResponse => Direction::Down,
+        }
+    }
+
+    /// The `kind` of a record on this topic, such as `sync.response`.
+    #[must_use]
+    pub fn kind(self) -> &'static str {
+        match self {
+            Self::Sync => "sync",
+            Self::SyncResponse => "sync.response",
+            Self::Command => "command",
+            Self::CommandResponse => "command.response",
+            Self::Report => "report",
+            Self::ReportResponse => "report.response",
+            Self::Status => "status",
+        }
+    }
+
+    /// The key of this topic in a profile's `topics` table, such as `sync-response`.
+    #[must_use]
+    pub fn key(self) -> &'static str {
+        match self {
+            Self::SyncResponse => "sync-response",
+            Self::CommandResponse => "command-response",
+            Self::ReportResponse => "report-response",
+            Self::Sync | Self::Command | Self::Report | Self::Status => self.kind(),
+        }
+    }
+
+    /// The topic on which this one's messages are answered; status and the answers themselves have none.
+    #[must_use]
+    pub fn response(self) -> Option<Self> {
+        match self {
+            Self::Sync => Some(Self::SyncResponse),
+            Self::Command => Some(Self::CommandResponse),
+            Self::Report => Some(Self::ReportResponse),
+            Self::SyncResponse | Self::CommandResponse | Self::ReportResponse | Self::Status => None,
+        }
+    }
+
+    fn preset(self) -> &'static str {
+        match self {
+            Self::Sync => "gateway_id/{gateway_id}/devices/sync",
+            Self::SyncResponse => "gateway_id/{gateway_id}/devices/sync/response",
+            Self::Command => "gateway_id/{gateway_id}/commands",
+            Self::CommandResponse => "gateway_id/{gateway_id}/commands/response",
+            Self::Report => "gateway_id/{gateway_id}/properties/report",
+            Self::ReportResponse => "gateway_id/{gateway_id}/properties/report/response",
+            Self::Status => "gateway_id/{gateway_id}/devices/status",
+        }
+    }
+}
+
+/// What is wrong with a topic, a filter, a template or a gateway id.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InvalidTopic(String);
+
+impl fmt::Display for InvalidTopic {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for InvalidTopic {}
+
+/// A gateway id that is safe as one level of a topic: not empty, without `/`, `+`, `#` and control characters.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct GatewayId(String);
+
+impl GatewayId {
+    /// Checks an id.
+    ///
+    /// # Errors
+    /// An id that is empty, longer than 65,535 bytes or holds `/`, `+`, `#` or a control character is refused,
+    /// because it would reach into other gateways' topics.
+    pub fn new(id: impl Into<String>) -> Result<Self, InvalidTopic> {
+        let id = id.into();
+        if id.is_empty() {
+            return Err(InvalidTopic("a gateway id must not be empty".into()));
+        }
+        if id.len() > usize::from(u16::MAX) {
+            return Err(InvalidTopic("a gateway id must not be longer than 65,535 bytes".into()));
+        }
+        match id.chars().find(|c| matches!(c, '/' | '+' | '#') || c.is_control()) {
+            None => Ok(Self(id)),
+            Some(bad) => Err(InvalidTopic(format!(
+                "a gateway id is one level of a topic and must not contain {bad:?}: {id:?}"
+            ))),
+        }
+    }
+
+    /// The id's text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for GatewayId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// The topic templates in force: the page's presets, or a profile's overrides.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Topics {
+    templates: [String; 7],
+}
+
+impl Default for Topics {
+    fn default() -> Self {
+        Self { templates: Channel::ALL.map(|channel| channel.preset().to_owned()) }
+    }
+}
+
+impl Topics {
+    /// Overrides the template of one topic.
+    ///
+    /// # Errors
+    /// A template must be a valid topic name with `{gateway_id}` as exactly one of its levels.
+    pub fn set(&mut self, channel: Channel, template: &str) -> Result<(), InvalidTopic> {
+        check_topic_name(template)?;
+        if template.split('/').filter(|level| *level == PLACEHOLDER).count() != 1
+            || template.matches(PLACEHOLDER).count() != 1
+        {
+            return Err(InvalidTopic(format!(
+                "topic {} must have {PLACEHOLDER} as one of its levels: {template:?}",
+                channel.key()
+            )));
+        }
+        template.clone_into(&mut self.templates[channel as usize]);
+        Ok(())
+    }
+
+    /// The topic of one channel for one gateway.
+    #[must_use]
+    pub fn topic(&self, channel: Channel, gateway: &GatewayId) -> String {
+        self.templates[channel as usize].replace(PLACEHOLDER, gateway.as_str())
+    }
+
+    /// The filter that matches one channel of every gateway.
+    #[must_use]
+    pub fn filter(&self, channel: Channel) -> String {
+        self.templates[channel as usize].replace(PLACEHOLDER, "+")
+    }
+
+    /// The channel of a topic and the gateway id in it; `None` for a topic outside the templates.
+    ///
+    /// Where several channels share one template, the first of [`Channel::ALL`] is given; the payload tells
+    /// them apart.
+    #[must_use]
+    pub fn parse<'t>(&self, topic: &'t str) -> Option<(Channel, &'t str)> {
+        self.channels(topic).next()
+    }
+
+    /// Every channel that a topic can stand for, with the gateway id in it.
+    pub fn channels<'t>(&self, topic: &'t str) -> impl Iterator<Item = (Channel, &'t str)> {
+        Channel::ALL.into_iter().filter_map(move |channel| {
+            let (prefix, suffix) = self.templates[channel as usize].split_once(PLACEHOLDER)?;
+            let id = topic.strip_prefix(prefix)?.strip_suffix(suffix)?;
+            (!id.is_empty() && !id.contains('/')).then_some((channel, id))
+        })
+    }
+}
+
+/// Checks a topic name, as a PUBLISH carries it (MQTT 3.1.1, sections 3.3.2.1 and 4.7).
+///
+/// # Errors
+/// A name that is empty, too long, or holds a wildcard or a control character is refused.
+pub fn check_topic_name(name: &str) -> Result<(), InvalidTopic> {
+    check_text(name, "topic")?;
+    if name.contains(['+', '#']) {
+        return Err(InvalidTopic(format!("a topic name must not contain the wildcards + and #: {name:?}")));
+    }
+    Ok(())
+}
+
+/// Checks a topic filter, as a SUBSCRIBE carries it (MQTT 3.1.1, section 4.7.1).
+///
+/// # Errors
+/// `+` must fill its level, `#` must fill the last one; an empty or too long filter or one with a control
+/// character is refused.
+pub fn check_filter(filter: &str) -> Result<(), InvalidTopic> {
+    check_text(filter, "filter")?;
+    let mut levels = filter.split('/').peekable();
+    while let Some(level) = levels.next() {
+        let misplaced = match level {
+            "+" => false,
+            "#" => levels.peek().is_some(),
+            _ => level.contains(['+', '#']),
+        };
+        if misplaced {
+            return Err(InvalidTopic(format!(
+                "in a filter, + must fill its level and # the last one: {filter:?}"
+            )));
+        }
+    }
+    Ok(())
+}
+
+fn check_text(text: &str, what: &str) -> Result<(), InvalidTopic> {
+    if text.is_empty() {
+        return Err(InvalidTopic(format!("a {what} must not be empty")));
+    }
+    if text.len() > usize::from(u16::MAX) {
+        return Err(InvalidTopic(format!("a {what} must not be longer than 65,535 bytes")));
+    }
+    if text.chars().any(char::is_control) {
+        return Err(InvalidTopic(format!("a {what} must not contain control characters: {text:?}")));
+    }
+    Ok(())
+}
+
+/// Whether a filter matches a topic name (MQTT 3.1.1, section 4.7).
+///
+/// Wildcards in the first level do not match topics that begin with `$` (section 4.7.2).
+#[must_use]
+pub fn matches(filter: &str, topic: &str) -> bool {
+    if topic.starts_with('$') && filter.starts_with(['+', '#']) {
+        return false;
+    }
+    let mut names = topic.split('/');
+    for level in filter.split('/') {
+        match (level, names.next()) {
+            ("#", _) => return true,
+            ("+", Some(_)) => {}
+            (level, Some(name)) if level == name => {}
+            _ => return false,
+        }
+    }
+    names.next().is_none()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn filters_match_as_section_4_7_says() {
+        for (filter, topic, expected) in [
+            ("sport/tennis/player1/#", "sport/tennis/player1", true),
+            ("sport/tennis/player1/#", "sport/tennis/player1/score/wimbledon", true),
+            ("sport/#", "sport", true),
+            ("#", "sport", true),
+            ("#", "/", true),
+            ("#", "$SYS/x", false),
+            ("+/x", "$SYS/x", false),
+            ("$SYS/#", "$SYS/x", true),
+            ("sport/tennis/+", "sport/tennis/player1", true),
+            ("sport/tennis/+", "sport/tennis/player1/ranking", false),
+            ("sport/+", "sport", false),
+            ("sport/+", "sport/", true),
+            ("+/+", "/finance", true),
+            ("/+", "/finance", true),
+            ("+", "/finance", false),
+            ("#", "é/x", true),
+            ("网关/+", "网关/x", true),
+            ("a/b", "a/b/c", false),
+            ("a/b/c", "a/b", false),
+        ] {
+            assert_eq!(matches(filter, topic), expected, "{filter} against {topic}");
+        }
+    }
+
+    #[test]
+    fn wildcards_must_fill_their_level() {
+        for good in ["#", "+", "a/+/b", "a/#", "/", "+/+"] {
+            assert!(check_filter(good).is_ok(), "{good}");
+        }
+        for bad in ["", "a#", "#/a", "a/b+", "a+/b", "a\0b"] {
+            assert!(check_filter(bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn the_presets_parse_back() {
+        let topics = Topics::default();
+        let gateway = GatewayId::new("gw1").unwrap();
+        for channel in Channel::ALL {
+            assert_eq!(topics.parse(&topics.topic(channel, &gateway)), Some((channel, "gw1")));
+        }
+        assert_eq!(topics.parse("gateway_id/gw1/devices"), None);
+        assert_eq!(topics.parse("gateway_id//commands"), None);
+        assert_eq!(topics.parse("gateway_id/a/b/commands"), None);
+    }
+
+    #[test]
+    fn sample_topics_can_stand_for_several_channels() {
+        let mut topics = Topics::default();
+        for channel in [Channel::SyncResponse, Channel::Command, Channel::ReportResponse] {
+            topics.set(channel, "gateway/in/{gateway_id}").unwrap();
+        }
+        let found: Vec<_> = topics.channels("gateway/in/gw1").map(|(channel, _)| channel).collect();
+        assert_eq!(found, [Channel::SyncResponse, Channel::Command, Channel::ReportResponse]);
+        assert!(topics.set(Channel::Sync, "gateway/out").is_err());
+        assert!(topics.set(Channel::Sync, "gateway/x{gateway_id}").is_err());
+    }
+
+    #[test]
+    fn a_gateway_id_cannot_reach_into_other_topics() {
+        for bad in ["", "+", "#", "a/b", "a\0", "gw\u{1b}[2J"] {
+            assert!(GatewayId::new(bad).is_err(), "{bad:?}");
+        }
+        assert!(GatewayId::new("网关-1").is_ok());
+    }
+}
