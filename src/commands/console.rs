@@ -79,10 +79,10 @@ pub fn visible(text: &str) -> Cow<'_, str> {
     let mut safe = String::with_capacity(text.len() + 8);
     for c in text.chars() {
         if is_unsafe(c) {
- safe.extend(c.escape_unicode());
-} else {
-safe.push(c);
-}
+            safe.extend(c.escape_unicode());
+        } else {
+            safe.push(c);
+        }
     }
     Cow::Owned(safe)
 }
@@ -96,10 +96,10 @@ pub fn json_line(value: &impl Serialize) -> Vec<u8> {
     if line.contains(is_unsafe) {
         line = line.chars().fold(String::with_capacity(line.len() + 16), |mut safe, c| {
             if is_unsafe(c) {
- safe.push_str(&format!("\u{:04x}", u32::from(c)));
-} else {
-safe.push(c);
-}
+                safe.push_str(&format!("\\u{:04x}", u32::from(c)));
+            } else {
+                safe.push(c);
+            }
             safe
         });
     }
