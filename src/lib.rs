@@ -4,4 +4,5 @@ pub mod cli;
 pub mod commands;
 pub mod failure;
 pub mod gateway;
+pub mod mqtt;
 pub mod protocol;
