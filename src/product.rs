@@ -14,6 +14,8 @@ pub use value::{Misfit, ValueEncoding};
 
 use serde::Serialize;
 
+use crate::protocol::ResultCode;
+
 /// A product: its data points, by ascending id.
 ///
 /// Serialised it is the normalised form, which [`Product::read`] reads back; what is not known is absent.
@@ -69,10 +71,37 @@ impl Product {
         self.data_points.iter().find(|point| point.code == id_or_code)
     }
 
+    /// The data point that a report is about: it must exist, and a device may report it; else 2002.
+    pub fn reported(&self, id_or_code: &str) -> Result<&DataPoint, Misfit> {
+        self.supported(id_or_code, DataPoint::readable, "may be commanded, not reported")
+    }
+
+    /// The data point that a command is about: it must exist, and the platform may command it; else 2002.
+    pub fn commanded(&self, id_or_code: &str) -> Result<&DataPoint, Misfit> {
+        self.supported(id_or_code, DataPoint::writable, "may be reported, not commanded")
+    }
+
     /// Every data point, by ascending id.
     #[must_use]
     pub fn data_points(&self) -> &[DataPoint] {
         &self.data_points
+    }
+
+    fn supported(
+        &self,
+        id_or_code: &str,
+        allows: impl Fn(&DataPoint) -> bool,
+        otherwise: &str,
+    ) -> Result<&DataPoint, Misfit> {
+        let not_supported = |message| Misfit { code: ResultCode::NOT_SUPPORTED, message };
+        let Some(point) = self.find(id_or_code) else {
+            let name = value::excerpt(id_or_code);
+            return Err(not_supported(format!("the product has no data point `{name}`")));
+        };
+        if allows(point) {
+            return Ok(point);
+        }
+        Err(not_supported(format!("{} is {}: it {otherwise}", point.label(), point.access.name())))
     }
 
     /// The same product with those data points only that `keep` says.
@@ -127,12 +156,17 @@ mod tests {
     }
 
     #[test]
-    fn access_says_who_may_read_and_write() {
-        let product = Product::smart_water_meter();
-        let (flow, valve) = (product.find("water_flow").unwrap(), product.find("valve_state").unwrap());
-        assert!(flow.readable() && !flow.writable());
-        assert!(valve.readable() && valve.writable());
-        let command = DataPoint { access: Access::WriteOnly, ..valve.clone() };
-        assert!(!command.readable() && command.writable());
+    fn access_says_what_may_be_reported_and_commanded() {
+        let access = |name: &str| {
+            let model = format!(r#"{{"dps":[{{"id":7,"code":"a","type":"bool","access":"{name}"}}]}}"#);
+            let product = Product::read(model.as_bytes()).unwrap();
+            [product.reported("a"), product.commanded("7")].map(|found| found.map(|point| point.id))
+        };
+        let refused = |message: &str| Err(Misfit { code: ResultCode(2002), message: message.to_owned() });
+        assert_eq!(access("rw"), [Ok(7), Ok(7)]);
+        assert_eq!(access("ro"), [Ok(7), refused("DP 7 a is ro: it may be reported, not commanded")]);
+        assert_eq!(access("wo"), [refused("DP 7 a is wo: it may be commanded, not reported"), Ok(7)]);
+        let unknown = Product::smart_water_meter().commanded("19").map(|point| point.id);
+        assert_eq!(unknown, refused("the product has no data point `19`"));
     }
 }

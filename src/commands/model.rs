@@ -128,17 +128,22 @@ fn table(product: &Product) -> String {
         for (at, line) in wrapped(&visible(&values), WIDTH - indent).iter().enumerate() {
             text.push_str(&if at == 0 { format!("  {line}") } else { format!("\n{:indent$}{line}", "") });
         }
-        // A kind without limits leaves the last column empty.
-        text.truncate(text.trim_end_matches(' ').len());
         text.push('\n');
+    }
+    let scaled = |point: &&DataPoint| matches!(point.kind, Kind::Value { scale: 1.., .. });
+    if let Some(point) = points.iter().find(scaled) {
+        let shown = point.shown(12345);
+        text.push_str(&format!("\nA value is sent as an integer: {} of 12345 is {}.\n", point.code, shown));
     }
     text
 }
 
 /// What values of a data point look like, in words.
 fn values(point: &DataPoint) -> String {
-    let at_most =
-        |maxlen: Option<u32>| maxlen.map(|bytes| format!("at most {bytes} bytes")).unwrap_or_default();
+    let bytes = |what: &str, maxlen: Option<u32>| match maxlen {
+        Some(maxlen) => format!("{what} of at most {maxlen} bytes"),
+        None => what.to_owned(),
+    };
     match &point.kind {
         Kind::Bool => "true, false".to_owned(),
         &Kind::Value { min, max, scale, step } => {
@@ -157,9 +162,10 @@ fn values(point: &DataPoint) -> String {
         }
         Kind::Enum { range } if range.is_empty() => "any text".to_owned(),
         Kind::Enum { range } => range.join(", "),
-        Kind::String { maxlen } | Kind::Raw { maxlen } => at_most(*maxlen),
+        Kind::String { maxlen } => bytes("text", *maxlen),
+        Kind::Raw { maxlen } => bytes("base64", *maxlen),
         Kind::Bitmap { labels, maxlen } if labels.is_empty() => {
-            maxlen.map(|bits| format!("{bits} bits")).unwrap_or_default()
+            maxlen.map_or("one bit for each fault".to_owned(), |bits| format!("{bits} bits"))
         }
         Kind::Bitmap { labels, .. } => labels.join(", "),
     }
@@ -205,7 +211,7 @@ mod tests {
         assert_eq!(
             text,
             "  ID  CODE  TYPE    ACCESS  VALUES\n   1  a_code_that_is_much_longer_than_others\n            \
-             enum    rw      a\\u{1b}[31m, b\n1024  s     string  rw\n"
+             enum    rw      a\\u{1b}[31m, b\n1024  s     string  rw      text\n"
         );
     }
 

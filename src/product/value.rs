@@ -344,7 +344,7 @@ fn decimal(number: i64, scale: u32) -> String {
 }
 
 /// The beginning of a value, for a message.
-fn excerpt(json: &str) -> Cow<'_, str> {
+pub(super) fn excerpt(json: &str) -> Cow<'_, str> {
     match json.char_indices().nth(60) {
         Some((end, _)) => Cow::Owned(format!("{}…", &json[..end])),
         None => Cow::Borrowed(json),

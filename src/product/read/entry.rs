@@ -129,10 +129,9 @@ impl<'a> Fields<'a> {
             other => other.to_string(),
         };
         let whole = text.strip_suffix(".0").unwrap_or(&text);
-        whole
-            .parse()
-            .map(Some)
-            .map_err(|_| ModelError::new(join(self.place, key), format!("{value} is no whole number")))
+        whole.parse().map(Some).map_err(|_| {
+            ModelError::new(join(self.place, key), format!("{value} is no whole number of 64 bits"))
+        })
     }
 
     fn texts(&self, keys: &[&str]) -> Result<Vec<String>, ModelError> {

@@ -15,6 +15,9 @@ use super::{Access, Draft, Found, ModelError, entry};
 /// What may stand around a model.
 const WRAPPERS: [&str; 6] = ["result", "data", "model", "schema", "mapping", "dps_data"];
 
+/// What an element of an array has when the array is of products or devices, not of data points.
+const HOLDERS: [&str; 7] = ["mapping", "dps_data", "dps", "Dps", "services", "functions", "schema"];
+
 /// How deep wrappers may be nested; files in the field have four at most.
 const MAX_WRAPPERS: usize = 8;
 
@@ -26,13 +29,17 @@ pub(super) fn read(text: &str) -> Result<Found, ModelError> {
         value = open(value, &path)?;
         match value {
             Value::Array(mut items) => {
-                if !items.iter().any(|item| item.get("mapping").is_some()) {
+                let holds_more = |item: &Value| HOLDERS.iter().any(|key| item.get(key).is_some());
+                if !items.iter().any(holds_more) {
                     found.drafts = list(&items, &path, None)?;
                     return Ok(found);
                 }
                 if items.len() > 1 {
-                    return Err(ModelError::new(path, format!("the file lists {} devices", items.len()))
-                        .hint("A model is of one product: keep the one device whose mapping is meant."));
+                    return Err(ModelError::new(
+                        path,
+                        format!("the file lists {} devices or products", items.len()),
+                    )
+                    .hint("A model is of one product: keep that one element of the list."));
                 }
                 path.push_str("[0]");
                 value = items.remove(0);

@@ -159,6 +159,12 @@ fn tedge_product() {
 }
 
 #[test]
+fn a_list_of_one_product_is_that_product() {
+    let listed = [b"[".as_slice(), model!("tedge-product.json"), b"]"].concat();
+    assert_eq!(Product::read(&listed), Product::read(model!("tedge-product.json")));
+}
+
+#[test]
 fn documentation_table() {
     let product = Product::read(model!("water-meter-table.csv")).unwrap();
     assert_eq!(product.data_points().len(), 18);
@@ -266,7 +272,7 @@ fn wrong_models_are_refused_with_their_place() {
             "no JSON",
         ),
         (r#"{"1":100,"2":true}"#, "1", "a number is no description"),
-        (r#"[{"mapping":{}},{"mapping":{}}]"#, "", "2 devices"),
+        (r#"[{"mapping":{}},{"mapping":{}}]"#, "", "2 devices or products"),
         ("a,b\n1,2\n", "line 1", "neither JSON nor a table"),
         ("Identifier,Data type\na,bool,x\n", "", "no DP id for a"),
         ("DP ID,Identifier,Data type\n1,a,bool\n2,b,valu\n", "line 3, column 3", "`valu`"),
