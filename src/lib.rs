@@ -5,4 +5,5 @@ pub mod commands;
 pub mod failure;
 pub mod gateway;
 pub mod mqtt;
+pub mod product;
 pub mod protocol;
