@@ -368,15 +368,15 @@ fn push_field(line: &mut Vec<u8>, name: &[u8], text: &str) {
 
 fn push_text(line: &mut Vec<u8>, text: &str) {
     line.push(b'"');
-    if !any_byte(text.as_bytes(), |byte| !(b' '..=b'~').contains(&byte) || byte == b'"' || byte == b'\\') {
-        line.extend_from_slice(text.as_bytes());
-    } else {
+    if any_byte(text.as_bytes(), |byte| !(b' '..=b'~').contains(&byte) || byte == b'"' || byte == b'\\') {
         for c in text.chars() {
             match c {
                 '"' | '\\' => line.extend_from_slice(&[b'\\', c as u8]),
                 c => push_char(line, c),
             }
         }
+    } else {
+        line.extend_from_slice(text.as_bytes());
     }
     line.push(b'"');
 }

@@ -2,7 +2,9 @@
 //!
 //! A new subcommand is its file and three lines here, which the compiler checks against each other.
 
+mod completions;
 mod console;
+mod explain;
 mod password;
 
 pub use console::{Console, json_line, print, visible};
@@ -16,6 +18,10 @@ use crate::failure::Exit;
 pub enum Command {
     /// Derive the MQTT password from client id and username
     Password(password::Args),
+    /// Say what a code means and what to do about it
+    Explain(explain::Args),
+    /// Print a shell completion script
+    Completions(completions::Args),
 }
 
 impl Command {
@@ -23,6 +29,8 @@ impl Command {
     pub fn run(self, console: Console) -> anyhow::Result<Exit> {
         match self {
             Self::Password(args) => password::run(args, console),
+            Self::Explain(args) => explain::run(args, console),
+            Self::Completions(args) => completions::run(args, console),
         }
     }
 }
