@@ -13,16 +13,15 @@ use crate::{
 
 /// Arguments of `password`.
 #[derive(Debug, clap::Args)]
-#[command(
-    long_about = "Derive the MQTT password from client id and username: their MD5, joined, in lower-case hexadecimal \
-                  digits. Without options (and their environment), logins are read from stdin as JSON Lines, \
-                  {\"client_id\":…,\"username\":…} or {\"gateway_id\":…,\"username\":…} each.",
-    after_help = "\
+#[command(after_help = "\
+The password is the MD5 of client id and username joined, in lower-case hexadecimal digits. Without options, and
+without their environment variables, logins are read from stdin as JSON Lines: {\"client_id\":…,\"username\":…} or
+{\"gateway_id\":…,\"username\":…} each; a line that is none is reported by its number and stops no other.
+
 EXAMPLES
   tuyagw password -g gw001 -u acme
   tuyagw password -g gw001 -u acme --raw > password.txt
-  tuyagw password < logins.jsonl"
-)]
+  tuyagw password < logins.jsonl")]
 pub struct Args {
     /// The gateway's id
     #[arg(short, long, value_name = "ID", env = "TUYAGW_GATEWAY_ID", hide_env_values = true)]
