@@ -7,3 +7,5 @@ pub mod gateway;
 pub mod mqtt;
 pub mod product;
 pub mod protocol;
+pub mod record;
+pub mod sink;
