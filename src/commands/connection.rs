@@ -383,7 +383,7 @@ mod tests {
     #[test]
     fn durations_have_units() {
         assert_eq!(duration("250ms"), Ok(Duration::from_millis(250)));
-        assert_eq!(duration("5m"), Ok(Duration::from_secs(300)));
+        assert_eq!(duration("5m"), Ok(Duration::from_mins(5)));
         assert_eq!(duration("0s"), Ok(Duration::ZERO));
         for bad in ["10", "", "-1s", "soon"] {
             assert!(duration(bad).is_err(), "{bad}");

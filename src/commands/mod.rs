@@ -30,6 +30,7 @@ use crate::failure::{Exit, Failure};
 
 /// The subcommands.
 #[derive(Debug, Subcommand)]
+#[allow(clippy::large_enum_variant, reason = "there is one of it in a run")]
 pub enum Command {
     /// Derive the MQTT password from client id and username
     Password(password::Args),

@@ -383,8 +383,12 @@ impl Operations {
                 Some(invalid),
             ),
         };
-        let line =
-            PointLine { cid, id: Some(name).filter(|_| numbered), code: Some(name).filter(|_| !numbered), value };
+        let line = PointLine {
+            cid,
+            id: Some(name).filter(|_| numbered),
+            code: Some(name).filter(|_| !numbered),
+            value,
+        };
         let text = serde_json::value::to_raw_value(&line).unwrap_or_else(|_| RawValue::NULL.to_owned());
         Input { line: None, text, broken: invalid }
     }
