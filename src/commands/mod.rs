@@ -10,6 +10,7 @@ mod console;
 mod exchange;
 mod explain;
 mod input;
+mod listen;
 mod model;
 mod operations;
 mod password;
@@ -40,6 +41,8 @@ pub enum Command {
     Report(report::Args),
     /// Report devices online or offline
     Status(status::Args),
+    /// Print what arrives as records; answer commands; send uplinks from stdin
+    Listen(listen::Args),
     /// Send commands to devices, from the platform's side, and wait for each result
     Command(command::Args),
     /// Show or check a product model
@@ -58,6 +61,7 @@ impl Command {
             Self::Sync(args) => sync::run(args, console),
             Self::Report(args) => report::run(args, console),
             Self::Status(args) => status::run(args, console),
+            Self::Listen(args) => listen::run(args, console),
             Self::Command(args) => command::run(args, console),
             Self::Model(args) => model::run(args, console),
             Self::Explain(args) => explain::run(args, console),
