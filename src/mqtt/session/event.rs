@@ -3,6 +3,8 @@
 use std::fmt;
 
 use super::Receipt;
+#[cfg(doc)]
+use super::Session;
 use crate::{
     mqtt::packet::{Connect, Malformed, Message, QoS, SubscribeCode},
     protocol::ConnectCode,
@@ -20,8 +22,9 @@ pub enum Event {
         /// The protocol level.
         level: u8,
     },
-    /// The server answers CONNECT. After an acceptance the owner calls [`Session::resume`] or, without a
-    /// session present, [`Session::forget`]. After a refusal nothing more will be read.
+    /// The server answers CONNECT. After an acceptance, and while [`Session::is_held`], the owner calls
+    /// [`Session::resume`] or, without a session present, [`Session::forget`]; what was published early on this
+    /// transport is not held and needs neither. After a refusal nothing more will be read.
     ConnAck {
         /// Whether the server has kept the session.
         session_present: bool,

@@ -268,6 +268,13 @@ impl Session {
         self.speech = Speech::Over;
     }
 
+    /// Whether publishes of a former transport wait for [`Session::resume`] or [`Session::forget`], and later
+    /// ones behind them.
+    #[must_use]
+    pub fn is_held(&self) -> bool {
+        self.held
+    }
+
     /// How many of our publishes wait for acknowledgement.
     #[must_use]
     pub fn in_flight(&self) -> usize {
@@ -437,6 +444,10 @@ impl Session {
         }
         if code == ConnectCode::ACCEPTED {
             self.phase = Phase::Open;
+            if !session_present {
+                // The server counts anew, so an id it uses again is a new message.
+                self.reception.forget();
+            }
             self.drain();
         } else {
             self.phase = Phase::Closed;
