@@ -206,6 +206,26 @@ fn a_packet_above_the_limit_is_refused_by_its_header_and_one_at_the_limit_is_not
 }
 
 #[test]
+fn a_large_payload_shares_the_inbox_and_a_small_one_does_not_keep_it_alive() {
+    let mut inbox = BytesMut::new();
+    for size in [40_000, 10] {
+        let publish = Publish { topic: "a".into(), payload: vec![9; size].into(), ..Publish::default() };
+        publish.encode(0, false, &mut inbox);
+    }
+    let begin = inbox.as_ptr() as usize;
+    let capacity = inbox.capacity();
+    for (size, shared) in [(40_000, true), (10, false)] {
+        let Ok(Some(Packet::Publish(message))) = Packet::decode(&mut inbox, End::Client, LIMIT) else {
+            panic!("no PUBLISH of {size} bytes");
+        };
+        assert_eq!(message.payload, vec![9; size]);
+        let at = message.payload.as_ptr() as usize;
+        assert_eq!((begin..begin + capacity).contains(&at), shared);
+    }
+    assert!(inbox.is_empty());
+}
+
+#[test]
 fn the_lengths_of_fixed_packets_are_exact() {
     for first in [0x20, 0x40, 0x50, 0x62, 0x70, 0xb0] {
         for length in [0, 1, 3, 4] {
@@ -237,6 +257,9 @@ fn section_3_1_connect() {
     refuse("3.1.3", End::Server, &connect(0x02, b"x"), "1 bytes after its end");
     refuse("1.5.3", End::Server, &connect(0x82, b"\0\x01\xff"), "not UTF-8");
     refuse("1.5.3", End::Server, &connect(0x82, b"\0\x01\0"), "NUL");
+    refuse("1.5.3", End::Server, &connect(0x82, b"\0\x01\x1f"), "control character in its username");
+    let bytes = connect(0xc2, b"\0\x01u\0\x01\0");
+    assert!(decode(&bytes, End::Server).unwrap().is_some(), "a password may hold any bytes");
     refuse("3.1.2.1", End::Server, b"\x10\x0c\0\x04MQTX\x04\x02\0\x3c\0\0", "protocol name");
     refuse("3.1.2.1", End::Server, b"\x10\x00", "ends within its protocol name");
     refuse("3.1.3.1", End::Server, b"\x10\x0e\0\x04MQTT\x04\x02\0\x3c\0\x02a\x1b", "control character");

@@ -258,7 +258,12 @@ impl Delivery {
                 encode(&Packet::PubRel(id), out);
                 Ok(Some(ignored!("PUBREC for packet id {id} came again")))
             }
-            other => unexpected("PUBREC", id, other).map(Some),
+            other => {
+                let event = unexpected("PUBREC", id, other)?;
+                // Only a PUBREL makes the peer forget the id, which we may want to use again.
+                encode(&Packet::PubRel(id), out);
+                Ok(Some(event))
+            }
         }
     }
 

@@ -389,7 +389,7 @@ impl Session {
 
     fn take(&mut self, packet: Packet) -> Result<Option<Event>, Violation> {
         let event = match packet {
-            Packet::Publish(message) => return Ok(self.reception.publish(message, &mut self.outbox)),
+            Packet::Publish(message) => return self.reception.publish(message, &mut self.outbox),
             Packet::PubAck(id) => self.delivery.puback(id)?,
             Packet::PubRec(id) => return self.delivery.pubrec(id, &mut self.outbox),
             Packet::PubRel(id) => return self.reception.pubrel(id, &mut self.outbox),

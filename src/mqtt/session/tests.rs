@@ -166,6 +166,41 @@ fn section_4_4_what_was_not_acknowledged_is_sent_again_with_dup_before_anything_
 }
 
 #[test]
+fn section_4_6_pubrels_are_repeated_in_the_order_of_their_pubrecs() {
+    let mut session = client(LIMITS, false, 0);
+    for token in 0..9 {
+        session.publish(message(QoS::ExactlyOnce, ""), token).unwrap();
+    }
+    let order = [4, 9, 1, 3, 7];
+    for id in order {
+        assert_eq!(heard(&mut session, &Packet::PubRec(id)), Ok(None));
+    }
+    assert_eq!(said(&mut session)[9..], order.map(Packet::PubRel));
+    open(&mut session, false, 0, true);
+    session.resume();
+    let said = said(&mut session);
+    assert_eq!(said[..5], order.map(Packet::PubRel));
+    assert!(matches!(
+        said[5..],
+        [Packet::Publish(_), Packet::Publish(_), Packet::Publish(_), Packet::Publish(_)]
+    ));
+    assert_eq!(session.unacknowledged().collect::<Vec<_>>(), [3, 8, 0, 2, 6, 1, 4, 5, 7]);
+}
+
+#[test]
+fn section_3_3_1_1_a_message_of_qos_2_is_repeated_with_dup_or_not_more_than_once() {
+    let mut session = server(0);
+    let first = receipt(heard(&mut session, &incoming(QoS::ExactlyOnce, 5, false)));
+    session.acknowledge(first);
+    for _ in 0..3 {
+        assert_eq!(heard(&mut session, &incoming(QoS::ExactlyOnce, 5, true)), Ok(None));
+    }
+    assert_eq!(heard(&mut session, &incoming(QoS::ExactlyOnce, 5, false)), Ok(None));
+    assert_eq!(said(&mut session), [5; 5].map(Packet::PubRec));
+    violates(heard(&mut session, &incoming(QoS::ExactlyOnce, 5, false)), "without DUP");
+}
+
+#[test]
 fn early_publishes_follow_connect_and_are_not_held_by_connack() {
     let mut session = Session::new(End::Client, LIMITS);
     session.open(at(0));
@@ -187,7 +222,6 @@ fn early_publishes_follow_connect_and_are_not_held_by_connack() {
 fn acknowledgements_of_unused_ids_are_ignored() {
     let mut session = client(LIMITS, true, 0);
     ignores(heard(&mut session, &Packet::PubAck(1)), "PUBACK for packet id 1");
-    ignores(heard(&mut session, &Packet::PubRec(2)), "not in use");
     ignores(heard(&mut session, &Packet::PubComp(3)), "not in use");
     ignores(heard(&mut session, &Packet::UnsubAck(4)), "not in use");
     ignores(
@@ -196,6 +230,8 @@ fn acknowledgements_of_unused_ids_are_ignored() {
     );
     ignores(heard(&mut session, &Packet::PingResp), "without a PINGREQ");
     assert_eq!(said(&mut session), []);
+    ignores(heard(&mut session, &Packet::PubRec(2)), "not in use");
+    assert_eq!(said(&mut session), [Packet::PubRel(2)], "the peer may forget the id");
     ignores(heard(&mut session, &Packet::PubRel(6)), "not in use");
     assert_eq!(said(&mut session), [Packet::PubComp(6)]);
     session.publish(message(QoS::AtLeastOnce, ""), 7).unwrap();
@@ -488,7 +524,7 @@ fn a_server_waits_one_and_a_half_times_the_keep_alive() {
 
 #[test]
 fn an_idle_session_is_small() {
-    assert!(size_of::<Session>() <= 480, "{} bytes", size_of::<Session>());
+    assert!(size_of::<Session>() <= 400, "{} bytes", size_of::<Session>());
     let mut session = server(60);
     session.publish(message(QoS::AtLeastOnce, ""), 1).unwrap();
     assert!(heard(&mut session, &Packet::PubAck(1)).is_ok());
