@@ -63,7 +63,7 @@ enum Speech {
     Before,
     /// Everything.
     Free,
-    /// Nothing after DISCONNECT (MQTT-3.14.4-2).
+    /// Nothing after DISCONNECT (MQTT-3.14.4-2), nor without a transport.
     Over,
 }
 
@@ -122,6 +122,15 @@ impl Session {
         self.held = self.in_flight() + self.queued() > 0;
     }
 
+    /// Ends the transport, of which the owner has lost the other side: what is published from now on waits for
+    /// the next one. Without this call, publishes of QoS 0 would count as delivered though they are lost.
+    pub fn close(&mut self) {
+        self.inbox.clear();
+        self.outbox.clear();
+        self.phase = Phase::Closed;
+        self.speech = Speech::Over;
+    }
+
     /// Drops the delivery state: what was not acknowledged, what is queued, what QoS 2 remembers. Packet ids
     /// begin at 1 again. Whoever wants to publish it again asks [`Session::unacknowledged`] first.
     pub fn forget(&mut self) {
@@ -130,7 +139,8 @@ impl Session {
         self.held = false;
     }
 
-    /// Takes the delivery state over from the session that the same client had before (a server's end).
+    /// Takes the delivery state over from the session that the same client had before (a server's end),
+    /// before anything is published here.
     pub fn adopt(&mut self, former: Self) {
         self.delivery.adopt(former.delivery);
         self.delivery.open();

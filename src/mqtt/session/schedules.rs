@@ -94,7 +94,7 @@ fn limits(random: &mut Rng) -> Limits {
     Limits { max_packet: 1_000, in_flight: random.u16(1..6) }
 }
 
-/// The bytes under way in each direction, up and down, and whether anybody is connected at all.
+/// The bytes under way in each direction, up and down.
 #[derive(Default)]
 struct Link {
     up: BytesMut,
@@ -157,6 +157,12 @@ fn play(seed: u64) {
     for _ in 0..random.usize(50..250) {
         let most = random.usize(1..120);
         match random.u8(0..40) {
+            0 if random.bool() => {
+                // Nobody is connected for a while; whatever is published then must wait.
+                link = Link::default();
+                client.session.close();
+                server.session.close();
+            }
             0 => connect(&mut client, &mut server, &mut link, &mut random),
             1..5 => client.publish(&mut random),
             5..9 => server.publish(&mut random),

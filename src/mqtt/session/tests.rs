@@ -107,6 +107,8 @@ fn section_2_3_1_ids_begin_at_1_skip_those_in_use_and_wrap_at_65_535() {
         assert_eq!(publishes(&mut session), [(expected, false)]);
         assert_eq!(heard(&mut session, &Packet::PubAck(expected)), Ok(Some(Event::Delivered { token })));
     }
+    let codes = vec![SubscribeCode::Refused];
+    assert!(matches!(heard(&mut session, &Packet::SubAck { id: 2, codes }), Ok(Some(Event::SubAck { .. }))));
     session.forget();
     session.publish(message(QoS::AtLeastOnce, ""), 0).unwrap();
     assert_eq!(publishes(&mut session), [(1, false)]);
@@ -216,6 +218,42 @@ fn early_publishes_follow_connect_and_are_not_held_by_connack() {
     heard(&mut session, &Packet::ConnAck { session_present: false, code: ConnectCode::ACCEPTED }).unwrap();
     assert!(!session.is_held());
     assert_eq!(heard(&mut session, &Packet::PubAck(2)), Ok(Some(Event::Delivered { token: 1 })));
+}
+
+#[test]
+fn forget_drops_what_was_held_and_keeps_an_early_subscribe() {
+    let mut session = client(LIMITS, false, 0);
+    for token in 0..3 {
+        session.publish(message(QoS::ExactlyOnce, ""), token).unwrap();
+    }
+    session.open(at(0));
+    session.connect(&Connect::default(), at(0)).unwrap();
+    assert_eq!(session.subscribe(&[("a", QoS::AtLeastOnce)]), Ok(4));
+    session.publish(message(QoS::AtLeastOnce, ""), 3).unwrap();
+    heard(&mut session, &Packet::ConnAck { session_present: false, code: ConnectCode::ACCEPTED }).unwrap();
+    assert_eq!(session.unacknowledged().collect::<Vec<_>>(), [0, 1, 2, 3]);
+    session.forget();
+    assert_eq!((session.in_flight(), session.queued(), session.is_held()), (0, 0, false));
+    said(&mut session);
+    session.publish(message(QoS::AtLeastOnce, ""), 4).unwrap();
+    assert_eq!(publishes(&mut session), [(5, false)]);
+    let codes = vec![SubscribeCode::Granted(QoS::AtLeastOnce)];
+    let answer = Packet::SubAck { id: 4, codes: codes.clone() };
+    assert_eq!(heard(&mut session, &answer), Ok(Some(Event::SubAck { id: 4, codes })));
+}
+
+#[test]
+fn without_a_transport_publishes_wait() {
+    let mut session = client(LIMITS, false, 10);
+    session.close();
+    session.publish(message(QoS::AtMostOnce, ""), 0).unwrap();
+    session.publish(message(QoS::AtLeastOnce, ""), 1).unwrap();
+    assert_eq!((session.outbox().len(), session.deadline(), session.queued()), (0, None, 2));
+    assert_eq!(session.next(at(0)), Ok(None));
+    open(&mut session, false, 10, true);
+    assert_eq!(said(&mut session), []);
+    session.resume();
+    assert_eq!(publishes(&mut session), [(0, false), (1, false)], "never sent before, hence without DUP");
 }
 
 #[test]
