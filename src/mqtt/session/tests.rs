@@ -200,6 +200,16 @@ fn section_3_3_1_1_a_message_of_qos_2_is_repeated_with_dup_or_not_more_than_once
     assert_eq!(heard(&mut session, &incoming(QoS::ExactlyOnce, 5, false)), Ok(None));
     assert_eq!(said(&mut session), [5; 5].map(Packet::PubRec));
     violates(heard(&mut session, &incoming(QoS::ExactlyOnce, 5, false)), "without DUP");
+
+    // There are clients that forget DUP when they reconnect.
+    let mut session = client(LIMITS, false, 0);
+    let first = receipt(heard(&mut session, &incoming(QoS::ExactlyOnce, 5, false)));
+    session.acknowledge(first);
+    for _ in 0..3 {
+        open(&mut session, false, 0, true);
+        assert_eq!(heard(&mut session, &incoming(QoS::ExactlyOnce, 5, false)), Ok(None));
+        assert_eq!(said(&mut session), [Packet::PubRec(5)]);
+    }
 }
 
 #[test]
