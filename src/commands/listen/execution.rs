@@ -79,12 +79,11 @@ impl Executions {
 
     /// Executes a command, now or when its device is free.
     pub fn push(&mut self, job: Job) {
-        match self.behind.get_mut(&job.envelope.body.cid) {
-            Some(queue) => queue.push_back(job),
-            None => {
-                self.behind.insert(job.envelope.body.cid.clone(), VecDeque::new());
-                self.start(job);
-            }
+        if let Some(queue) = self.behind.get_mut(&job.envelope.body.cid) {
+            queue.push_back(job);
+        } else {
+            self.behind.insert(job.envelope.body.cid.clone(), VecDeque::new());
+            self.start(job);
         }
     }
 
