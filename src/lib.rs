@@ -2,5 +2,6 @@
 
 pub mod cli;
 pub mod commands;
+pub mod edge;
 pub mod failure;
 pub mod protocol;
