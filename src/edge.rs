@@ -16,7 +16,7 @@ use std::{collections::HashSet, time::Duration};
 pub use access::{Access, Login, Role, Turned};
 pub use fault::{Fault, Faults, InvalidFault, Misbehaviour};
 pub use pending::{Ask, Outcome, Verdict};
-pub use registry::{Findings, NotARegistry, Registry};
+pub use registry::{NotARegistry, Registry};
 
 use crate::{
     product::{Access as PointAccess, Product, ValueEncoding},

@@ -30,17 +30,6 @@ struct Known {
     content: u64,
 }
 
-/// What reading a registry file found beside the devices.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub struct Findings {
-    /// How many bytes of the file to keep: less than its length where the last line is torn.
-    pub keep: usize,
-    /// Whether the last kept line lacks its newline.
-    pub needs_newline: bool,
-    /// Lines that are no device, by number from 1, with the reason.
-    pub bad: Vec<(usize, String)>,
-}
-
 /// The file holds lines, and none of them is a device: it is another kind of file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NotARegistry {
@@ -59,33 +48,31 @@ impl fmt::Display for NotARegistry {
 impl std::error::Error for NotARegistry {}
 
 impl Registry {
-    /// Reads a registry file's bytes; every device counts as seen at `now`.
+    /// Reads a registry file's bytes; every device counts as seen at `now`. Gives also the lines that are no
+    /// device, by number from 1, with the reason; they are passed over.
     ///
     /// # Errors
-    /// Bytes in which no line is a device though there are lines. A torn last line is none.
-    pub fn read(bytes: &[u8], now: Duration) -> Result<(Self, Findings), NotARegistry> {
+    /// Bytes in which no line is a device though there are lines.
+    pub fn read(bytes: &[u8], now: Duration) -> Result<(Self, Vec<(usize, String)>), NotARegistry> {
         let mut registry = Self::default();
-        let mut findings = Findings::default();
-        let mut good = false;
-        for (n, line) in bytes.split_inclusive(|byte| *byte == b'\n').enumerate() {
-            let whole = line.ends_with(b"\n");
+        let mut bad = Vec::new();
+        for (n, line) in bytes.split(|byte| *byte == b'\n').enumerate() {
             let text = line.trim_ascii();
+            if text.is_empty() {
+                continue;
+            }
             match read_line(text) {
-                _ if text.is_empty() => {}
                 Ok((gateway, device)) => {
                     registry.sync(&gateway, &device, now);
-                    good = true;
                 }
-                // A power cut or a kill in the middle of a write leaves exactly this.
-                Err(_) if !whole && text.starts_with(b"{") => break,
-                Err(reason) => findings.bad.push((n + 1, reason)),
+                Err(reason) => bad.push((n + 1, reason)),
             }
-            findings.keep += line.len();
-            findings.needs_newline = !whole;
         }
-        match findings.bad.first() {
-            Some((line, reason)) if !good => Err(NotARegistry { line: *line, reason: reason.clone() }),
-            _ => Ok((registry, findings)),
+        match bad.first() {
+            Some((line, reason)) if registry.is_empty() => {
+                Err(NotARegistry { line: *line, reason: reason.clone() })
+            }
+            _ => Ok((registry, bad)),
         }
     }
 
@@ -242,36 +229,21 @@ mod tests {
         assert_eq!(registry.sync(&gw1, &device("m1", "p"), now), None, "unchanged");
         file.extend(registry.sync(&gw1, &device("m1", "q"), now).unwrap());
         file.extend(registry.sync(&gw1, &device("m2", "p"), now).unwrap());
-        let (mut read, findings) = Registry::read(&file, now).unwrap();
-        assert_eq!(findings, Findings { keep: file.len(), ..Findings::default() });
+        let (mut read, bad) = Registry::read(&file, now).unwrap();
+        assert_eq!(bad, []);
         assert_eq!(read.len(), 2);
         assert_eq!(read.sync(&gw1, &device("m1", "q"), now), None, "the file has it");
         assert!(read.sync(&gw1, &device("m1", "p"), now).is_some());
     }
 
     #[test]
-    fn a_torn_last_line_is_cut_off_wherever_it_is_torn() {
-        let good = b"{\"gateway_id\":\"gw1\",\"cid\":\"m1\",\"product_id\":\"p\"}\n";
-        let last = b"{\"gateway_id\":\"gw1\",\"cid\":\"m2\",\"product_id\":\"p\"}";
-        for torn in 1..last.len() {
-            let file = [&good[..], &last[..torn]].concat();
-            let (registry, findings) = Registry::read(&file, Duration::ZERO).unwrap();
-            assert_eq!((registry.len(), findings.keep), (1, good.len()), "torn after {torn} bytes");
-        }
-        let file = [&good[..], &last[..]].concat();
-        let (registry, findings) = Registry::read(&file, Duration::ZERO).unwrap();
-        assert_eq!((registry.len(), findings.keep, findings.needs_newline), (2, file.len(), true));
-        assert!(Registry::read(&last[..9], Duration::ZERO).unwrap().0.is_empty());
-    }
-
-    #[test]
     fn a_bad_line_is_named_and_a_file_of_another_kind_is_refused() {
         let file = b"\n{\"gateway_id\":\"gw1\",\"cid\":\"m1\",\"product_id\":\"p\"}\nrubbish\n{\"cid\":\"m1\"}\n";
-        let (registry, findings) = Registry::read(file, Duration::ZERO).unwrap();
+        let (registry, bad) = Registry::read(file, Duration::ZERO).unwrap();
         assert_eq!(registry.len(), 1);
-        let lines: Vec<_> = findings.bad.iter().map(|(line, _)| *line).collect();
+        let lines: Vec<_> = bad.iter().map(|(line, _)| *line).collect();
         assert_eq!(lines, [3, 4]);
-        assert!(findings.bad[1].1.contains("gateway_id"), "{}", findings.bad[1].1);
+        assert!(bad[1].1.contains("gateway_id"), "{}", bad[1].1);
         let other = Registry::read(b"[profile.x]\nbroker = \"y\"\n", Duration::ZERO).expect_err("toml");
         assert_eq!(other.line, 1);
         assert!(Registry::read(b"", Duration::ZERO).unwrap().0.is_empty());
