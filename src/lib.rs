@@ -5,3 +5,5 @@ pub mod commands;
 pub mod edge;
 pub mod failure;
 pub mod protocol;
+pub mod record;
+pub mod sink;

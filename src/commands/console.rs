@@ -8,6 +8,8 @@ use std::{
 
 use serde::Serialize;
 
+use crate::protocol::is_unsafe;
+
 /// Where people read: stderr, with `--quiet` and `NO_COLOR` respected.
 #[derive(Clone, Copy, Debug)]
 pub struct Console {
@@ -61,13 +63,6 @@ impl Console {
         // Where stderr is gone nobody is left to tell.
         let _ = io::stderr().lock().write_all(line.as_bytes());
     }
-}
-
-/// Whether a character must not reach a terminal as it is: C0, DEL, C1 and the bidirectional controls.
-#[must_use]
-pub fn is_unsafe(c: char) -> bool {
-    c.is_control()
-        || matches!(c, '\u{061c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 /// The text with every unsafe character written as an escape.

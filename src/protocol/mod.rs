@@ -6,6 +6,7 @@
 mod login;
 mod message;
 mod return_code;
+mod text;
 mod topic;
 
 pub use login::{Secret, derive_password};
@@ -14,6 +15,7 @@ pub use message::{
     Problem, Property, Refused, Uplink,
 };
 pub use return_code::{ConnectCode, Explained, ResultCode};
+pub use text::is_unsafe;
 pub use topic::{
     Channel, Direction, GatewayId, InvalidTopic, Topics, check_filter, check_topic_name, matches,
 };

@@ -1,0 +1,605 @@
+//! Where lines go: stdout or a file, written by a thread of its own, so that an event loop never waits for a slow
+//! reader or a slow disk, and so that an acknowledgement can wait until its line is safe.
+//!
+//! All that queued up while the thread was writing goes out in its next write, followed by one sync where the
+//! file is durable: the rate does not depend on what a sync costs. A sink that failed writes nothing more.
+
+use std::{
+    fmt,
+    fs::{self, File, OpenOptions},
+    io::{self, BufReader, Read as _, Seek as _, SeekFrom, Write},
+    mem,
+    path::{Path, PathBuf},
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+    thread::{self, JoinHandle},
+    time::Duration,
+};
+
+use serde::de::IgnoredAny;
+use tokio::sync::watch;
+
+use crate::failure::Failure;
+
+/// Buffers that grew beyond this in a stall are given back once they are written.
+const KEPT: usize = 256 * 1024;
+
+/// A place in the stream of bytes: that of the end of one write. A greater ticket is a later one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Ticket(u64);
+
+/// Why a sink writes no more.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SinkError {
+    /// The reader of stdout went away; it wanted no more.
+    ReaderGone,
+    /// Writing failed; the failure names the file.
+    Failed(Failure),
+}
+
+impl fmt::Display for SinkError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::ReaderGone => f.write_str("the reader of stdout went away"),
+            Self::Failed(failure) => failure.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for SinkError {}
+
+/// A stream of whole lines to stdout or a file.
+#[derive(Debug)]
+pub struct Sink {
+    batch: Vec<u8>,
+    given: Ticket,
+    handed: Ticket,
+    queue: Arc<Queue>,
+    state: watch::Receiver<State>,
+    /// What the thread will own once it runs.
+    idle: Option<(Target, watch::Sender<State>)>,
+    thread: Option<JoinHandle<()>>,
+    repaired: Option<String>,
+}
+
+/// How far the thread has come; it ends at the first failure.
+#[derive(Debug, Default)]
+struct State {
+    done: Ticket,
+    failed: Option<SinkError>,
+}
+
+impl Sink {
+    /// A sink that writes to stdout.
+    #[must_use]
+    pub fn stdout() -> Self {
+        Self::over(Target::Stream(Box::new(io::stdout())), None)
+    }
+
+    /// A sink that appends to a file, which is created where it is missing; `durable` syncs every write.
+    ///
+    /// A last line that is not whole, as a crash leaves it, is cut off, which [`Sink::repaired`] tells.
+    ///
+    /// # Errors
+    /// A file that cannot be opened, or whose last line was never one of JSON.
+    pub fn append(path: impl Into<PathBuf>, durable: bool) -> Result<Self, Failure> {
+        let path = path.into();
+        let (file, is_regular) = open(&path, durable)
+            .map_err(|why| Failure::io(format!("cannot open {} for appending: {why}", path.display())))?;
+        let repaired = if is_regular { repair(&file, &path, durable)? } else { None };
+        Ok(Self::over(Target::File { file, path, durable: durable && is_regular }, repaired))
+    }
+
+    fn over(target: Target, repaired: Option<String>) -> Self {
+        let (sender, state) = watch::channel(State::default());
+        Self {
+            batch: Vec::new(),
+            given: Ticket::default(),
+            handed: Ticket::default(),
+            queue: Arc::default(),
+            state,
+            idle: Some((target, sender)),
+            thread: None,
+            repaired,
+        }
+    }
+
+    /// What was repaired when the file was opened, as a warning to print.
+    #[must_use]
+    pub fn repaired(&self) -> Option<&str> {
+        self.repaired.as_deref()
+    }
+
+    /// Adds bytes, whole lines, to the current batch; they are safe once [`Sink::done`] reaches the ticket.
+    pub fn write(&mut self, bytes: &[u8]) -> Ticket {
+        self.batch.extend_from_slice(bytes);
+        self.given.0 += bytes.len() as u64;
+        self.given
+    }
+
+    /// Hands the batch to the thread and does not wait. Once per turn of an event loop is the right measure.
+    pub fn flush(&mut self) {
+        if self.batch.is_empty() {
+            return;
+        }
+        if self.idle.is_some() {
+            self.start();
+        }
+        self.handed = self.given;
+        if self.state.borrow().failed.is_some() {
+            self.batch.clear();
+            return;
+        }
+        let mut queued = self.queue.lock();
+        if queued.bytes.is_empty() {
+            mem::swap(&mut queued.bytes, &mut self.batch);
+        } else {
+            queued.bytes.extend_from_slice(&self.batch);
+            self.batch.clear();
+        }
+        drop(queued);
+        self.queue.changed.notify_one();
+        give_back(&mut self.batch);
+    }
+
+    /// Everything up to here is written, and synced where the sink is durable.
+    #[must_use]
+    pub fn done(&self) -> Ticket {
+        self.state.borrow().done
+    }
+
+    /// Waits until [`Sink::done`] has advanced since the last call, and gives it. Safe to drop at any point.
+    ///
+    /// # Errors
+    /// The failure that ended the writing, every time it is asked.
+    pub async fn progress(&mut self) -> Result<Ticket, SinkError> {
+        // An error says that the thread has ended, and then the state says how.
+        let _ = self.state.changed().await;
+        let state = self.state.borrow_and_update();
+        state.failed.clone().map_or(Ok(state.done), Err)
+    }
+
+    /// How many bytes were handed over and are not yet written: a measure for slowing down whoever sends them.
+    #[must_use]
+    pub fn backlog(&self) -> usize {
+        usize::try_from(self.handed.0 - self.done().0).unwrap_or(usize::MAX)
+    }
+
+    /// Writes what is left, and waits for it.
+    ///
+    /// # Errors
+    /// The failure that ended the writing.
+    pub async fn close(mut self) -> Result<(), SinkError> {
+        self.finish();
+        if self.thread.is_some() {
+            while self.state.changed().await.is_ok() {}
+        }
+        self.outcome()
+    }
+
+    /// Writes what is left, and blocks until it is done.
+    ///
+    /// # Errors
+    /// The failure that ended the writing.
+    pub fn close_blocking(mut self) -> Result<(), SinkError> {
+        self.finish();
+        if let Some(thread) = self.thread.take() {
+            // The thread's state says more than its panic could.
+            let _ = thread.join();
+        }
+        self.outcome()
+    }
+
+    fn start(&mut self) {
+        let Some((target, sender)) = self.idle.take() else { return };
+        let queue = Arc::clone(&self.queue);
+        let spawned =
+            thread::Builder::new().name("sink".into()).spawn(move || write_all(target, &queue, &sender));
+        match spawned {
+            Ok(thread) => self.thread = Some(thread),
+            Err(why) => {
+                let failed = Failure::io(format!("cannot start a thread to write with: {why}"));
+                let state = State { done: Ticket::default(), failed: Some(SinkError::Failed(failed)) };
+                self.state = watch::channel(state).1;
+            }
+        }
+    }
+
+    fn finish(&mut self) {
+        self.flush();
+        self.queue.close();
+    }
+
+    fn outcome(&self) -> Result<(), SinkError> {
+        let state = self.state.borrow();
+        match &state.failed {
+            Some(failed) => Err(failed.clone()),
+            None if state.done < self.handed => {
+                Err(SinkError::Failed(Failure::io("the thread that writes ended too early")))
+            }
+            None => Ok(()),
+        }
+    }
+}
+
+impl Drop for Sink {
+    /// Lets the thread end once it has written what it was given.
+    fn drop(&mut self) {
+        self.queue.close();
+    }
+}
+
+/// What goes from the sink to its thread.
+#[derive(Debug, Default)]
+struct Queue {
+    queued: Mutex<Queued>,
+    changed: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct Queued {
+    bytes: Vec<u8>,
+    closed: bool,
+}
+
+impl Queue {
+    fn lock(&self) -> MutexGuard<'_, Queued> {
+        self.queued.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn close(&self) {
+        self.lock().closed = true;
+        self.changed.notify_one();
+    }
+
+    /// Swaps what is queued into `bytes`, waiting for it; false once the queue is closed and empty.
+    fn take(&self, bytes: &mut Vec<u8>) -> bool {
+        let mut queued = self
+            .changed
+            .wait_while(self.lock(), |queued| queued.bytes.is_empty() && !queued.closed)
+            .unwrap_or_else(PoisonError::into_inner);
+        mem::swap(&mut queued.bytes, bytes);
+        !bytes.is_empty()
+    }
+}
+
+/// The thread.
+fn write_all(mut target: Target, queue: &Queue, state: &watch::Sender<State>) {
+    let mut bytes = Vec::new();
+    while queue.take(&mut bytes) {
+        let outcome = target.write(&bytes);
+        let failed = outcome.is_err();
+        state.send_modify(|state| match outcome {
+            Ok(()) => state.done.0 += bytes.len() as u64,
+            Err(why) => state.failed = Some(why),
+        });
+        if failed {
+            return;
+        }
+        bytes.clear();
+        give_back(&mut bytes);
+    }
+}
+
+fn give_back(empty: &mut Vec<u8>) {
+    if empty.capacity() > KEPT {
+        *empty = Vec::new();
+    }
+}
+
+enum Target {
+    Stream(Box<dyn Write + Send>),
+    File { file: File, path: PathBuf, durable: bool },
+}
+
+impl fmt::Debug for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Stream(_) => f.write_str("Stream"),
+            Self::File { path, durable, .. } => write!(f, "File({}, durable: {durable})", path.display()),
+        }
+    }
+}
+
+impl Target {
+    fn write(&mut self, bytes: &[u8]) -> Result<(), SinkError> {
+        match self {
+            Self::Stream(stream) => push(stream, &mut &*bytes).and_then(|()| stream.flush()).map_err(|why| {
+                if why.kind() == io::ErrorKind::BrokenPipe {
+                    SinkError::ReaderGone
+                } else {
+                    SinkError::Failed(Failure::io(format!("cannot write to stdout: {why}")))
+                }
+            }),
+            Self::File { file, path, durable } => {
+                let mut rest = bytes;
+                let written = push(file, &mut rest);
+                if written.is_err() {
+                    cut_torn_line(file, &bytes[..bytes.len() - rest.len()]);
+                }
+                written.and_then(|()| if *durable { file.sync_data() } else { Ok(()) }).map_err(|why| {
+                    SinkError::Failed(Failure::io(format!("cannot write {}: {why}", path.display())).hint(
+                        "What was not written is not acknowledged; make room, then run the same again.",
+                    ))
+                })
+            }
+        }
+    }
+}
+
+/// As `write_all`, but leaves what was not written, and is patient with a descriptor that somebody else made
+/// non-blocking.
+fn push(stream: &mut impl Write, rest: &mut &[u8]) -> io::Result<()> {
+    while !rest.is_empty() {
+        match stream.write(rest) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(written) => *rest = &rest[written..],
+            Err(why) if why.kind() == io::ErrorKind::Interrupted => {}
+            Err(why) if why.kind() == io::ErrorKind::WouldBlock => thread::sleep(Duration::from_millis(1)),
+            Err(why) => return Err(why),
+        }
+    }
+    Ok(())
+}
+
+/// After a failed write: takes back the part of a line that reached the file, so that it ends with a whole one.
+fn cut_torn_line(file: &mut File, written: &[u8]) {
+    let torn = written.iter().rev().take_while(|byte| **byte != b'\n').count() as u64;
+    let Ok(end) = file.stream_position() else { return };
+    // Where another program appended meanwhile, cutting would take its line. A file that cannot be cut is
+    // repaired by the next run; the failure to write is what is reported.
+    if torn > 0 && file.metadata().is_ok_and(|now| now.is_file() && now.len() == end) {
+        let _ = file.set_len(end - torn);
+    }
+}
+
+/// Opens a file for appending; true where it is a regular one, which can be synced and repaired.
+fn open(path: &Path, durable: bool) -> io::Result<(File, bool)> {
+    let mut options = OpenOptions::new();
+    options.append(true);
+    let found = fs::metadata(path);
+    if found.as_ref().is_ok_and(|found| !found.is_file()) {
+        return Ok((options.open(path)?, false));
+    }
+    options.read(true).create(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o644);
+    let file = options.open(path)?;
+    if durable && found.is_err() {
+        // The name must be as durable as the bytes; a file system that cannot sync a folder needs no asking.
+        let folder = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+        let _ = File::open(folder.unwrap_or(Path::new("."))).and_then(|folder| folder.sync_all());
+    }
+    Ok((file, true))
+}
+
+/// Cuts off a last line that is not whole and says so; only adds the newline where nothing else is missing.
+fn repair(mut file: &File, path: &Path, durable: bool) -> Result<Option<String>, Failure> {
+    let wrong =
+        |why: io::Error| Failure::io(format!("cannot repair the last line of {}: {why}", path.display()));
+    let end = file.seek(SeekFrom::End(0)).map_err(wrong)?;
+    let whole = end_of_last_line(file, end).map_err(wrong)?;
+    if whole == end {
+        return Ok(None);
+    }
+    let mut first = [0];
+    file.seek(SeekFrom::Start(whole)).and_then(|_| file.read_exact(&mut first)).map_err(wrong)?;
+    // A crash leaves the beginning of a record, or the zeros of a block that was never written.
+    if !matches!(first, [b'{' | 0]) {
+        let message =
+            format!("{} does not end in a line of JSON, so nothing is appended to it", path.display());
+        return Err(
+            Failure::io(message).hint("Name another file, or see whether this one is a recording at all.")
+        );
+    }
+    file.seek(SeekFrom::Start(whole)).map_err(wrong)?;
+    let is_json = serde_json::from_reader::<_, IgnoredAny>(BufReader::new(file)).is_ok();
+    let repaired = if is_json { file.write_all(b"\n") } else { file.set_len(whole) };
+    repaired.and_then(|()| if durable { file.sync_data() } else { Ok(()) }).map_err(wrong)?;
+    Ok((!is_json).then(|| {
+        let length = end - whole;
+        format!("the last line of {} was not whole; its {length} bytes were cut off", path.display())
+    }))
+}
+
+/// The position after the last newline, or 0.
+fn end_of_last_line(mut file: &File, end: u64) -> io::Result<u64> {
+    let mut block = [0; 8192];
+    let mut to = end;
+    while to > 0 {
+        let from = to.saturating_sub(block.len() as u64);
+        file.seek(SeekFrom::Start(from))?;
+        let block = &mut block[..usize::try_from(to - from).unwrap_or(0)];
+        file.read_exact(block)?;
+        if let Some(at) = block.iter().rposition(|byte| *byte == b'\n') {
+            return Ok(from + at as u64 + 1);
+        }
+        to = from;
+    }
+    Ok(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use super::*;
+
+    fn file(content: &[u8]) -> (tempfile::TempDir, PathBuf) {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("out.jsonl");
+        fs::write(&path, content).unwrap();
+        (folder, path)
+    }
+
+    fn block_on<T>(future: impl Future<Output = T>) -> T {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        runtime
+            .block_on(async { tokio::time::timeout(Duration::from_secs(20), future).await.expect("a hang") })
+    }
+
+    /// A stream that tells each write and waits until it is let go.
+    struct Gate {
+        written: mpsc::Sender<Vec<u8>>,
+        go: mpsc::Receiver<()>,
+    }
+
+    impl Write for Gate {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.written.send(bytes.to_vec()).unwrap();
+            self.go.recv().map_err(|_| io::Error::other("no gate"))?;
+            Ok(bytes.len())
+        }
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    fn gated() -> (Sink, mpsc::Receiver<Vec<u8>>, mpsc::Sender<()>) {
+        let (written, writes) = mpsc::channel();
+        let (go, gate) = mpsc::channel();
+        (Sink::over(Target::Stream(Box::new(Gate { written, go: gate })), None), writes, go)
+    }
+
+    #[test]
+    fn lines_keep_their_order_and_follow_what_was_there() {
+        let (_folder, path) = file(b"before\n");
+        block_on(async {
+            let mut sink = Sink::append(&path, true).unwrap();
+            let mut expected = String::from("before\n");
+            let mut last = Ticket::default();
+            for n in 0..1000 {
+                let line = format!("{n}\n");
+                let ticket = sink.write(line.as_bytes());
+                assert!(ticket > last);
+                last = ticket;
+                expected += &line;
+                if n % 7 == 0 {
+                    sink.flush();
+                }
+            }
+            sink.flush();
+            while sink.progress().await.unwrap() < last {}
+            assert_eq!((sink.done(), sink.backlog()), (last, 0));
+            assert_eq!(fs::read_to_string(&path).unwrap(), expected);
+            sink.write(b"unflushed\n");
+            sink.close().await.unwrap();
+            assert_eq!(fs::read_to_string(&path).unwrap(), expected + "unflushed\n");
+        });
+    }
+
+    #[test]
+    fn what_queues_up_during_a_write_goes_out_in_the_next() {
+        block_on(async {
+            let (mut sink, writes, go) = gated();
+            let first = sink.write(b"1\n");
+            sink.flush();
+            assert_eq!(writes.recv().unwrap(), b"1\n");
+            for line in [b"2\n", b"3\n", b"4\n"] {
+                sink.write(line);
+                sink.flush();
+            }
+            assert_eq!((sink.done(), sink.backlog()), (Ticket::default(), 8));
+            go.send(()).unwrap();
+            assert_eq!(sink.progress().await, Ok(first));
+            assert_eq!(writes.recv().unwrap(), b"2\n3\n4\n");
+            assert_eq!(sink.backlog(), 6);
+            go.send(()).unwrap();
+            assert!(sink.progress().await.unwrap() > first);
+            assert_eq!(sink.backlog(), 0);
+            sink.close().await.unwrap();
+        });
+    }
+
+    #[test]
+    fn progress_may_be_dropped_and_asked_again() {
+        block_on(async {
+            let (mut sink, _writes, go) = gated();
+            let ticket = sink.write(b"1\n");
+            sink.flush();
+            for _ in 0..3 {
+                assert!(tokio::time::timeout(Duration::ZERO, sink.progress()).await.is_err());
+            }
+            go.send(()).unwrap();
+            assert_eq!(sink.progress().await, Ok(ticket));
+        });
+    }
+
+    #[test]
+    fn a_reader_that_went_away_ends_the_writing() {
+        block_on(async {
+            let (reader, writer) = io::pipe().unwrap();
+            let mut sink = Sink::over(Target::Stream(Box::new(writer)), None);
+            drop(reader);
+            sink.write(b"1\n");
+            sink.flush();
+            assert_eq!(sink.progress().await, Err(SinkError::ReaderGone));
+            sink.write(b"2\n");
+            sink.flush();
+            assert_eq!(sink.progress().await, Err(SinkError::ReaderGone));
+            assert_eq!(sink.close().await, Err(SinkError::ReaderGone));
+        });
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn a_full_disk_is_named() {
+        let mut sink = Sink::append("/dev/full", true).unwrap();
+        sink.write(b"1\n");
+        let Err(SinkError::Failed(failure)) = sink.close_blocking() else { panic!("no failure") };
+        assert!(failure.message.contains("/dev/full"), "{failure}");
+        assert_eq!(failure.kind, crate::failure::Kind::Io);
+    }
+
+    #[test]
+    fn a_line_that_a_failed_write_tore_is_taken_back() {
+        let (_folder, path) = file(b"1\n");
+        let (mut file, _) = open(&path, false).unwrap();
+        file.write_all(b"2\n3\n4").unwrap();
+        cut_torn_line(&mut file, b"2\n3\n4");
+        assert_eq!(fs::read(&path).unwrap(), b"1\n2\n3\n");
+        // Somebody else's line, appended meanwhile, stays.
+        file.write_all(b"5").unwrap();
+        OpenOptions::new().append(true).open(&path).unwrap().write_all(b"6\n").unwrap();
+        cut_torn_line(&mut file, b"5");
+        assert_eq!(fs::read(&path).unwrap(), b"1\n2\n3\n56\n");
+    }
+
+    #[test]
+    fn a_torn_tail_is_cut_off_and_told() {
+        let long = [b"{\"a\":1}\n{\"b\":\"".as_slice(), &[b'x'; 20_000]].concat();
+        for (content, whole, told) in [
+            (&b"{\"a\":1}\n{\"b\":"[..], &b"{\"a\":1}\n"[..], Some("5 bytes")),
+            (b"{\"b\":", b"", Some("5 bytes")),
+            (&long, b"{\"a\":1}\n", Some("20006 bytes")),
+            (b"{\"a\":1}\n\0\0\0", b"{\"a\":1}\n", Some("3 bytes")),
+            (b"{\"a\":1}\n{\"b\":2}", b"{\"a\":1}\n{\"b\":2}\n", None),
+            (b"{\"a\":1}\n", b"{\"a\":1}\n", None),
+            (b"", b"", None),
+        ] {
+            let (_folder, path) = file(content);
+            let mut sink = Sink::append(&path, true).unwrap();
+            assert_eq!(sink.repaired().is_some(), told.is_some());
+            assert!(
+                sink.repaired().unwrap_or_default().contains(told.unwrap_or_default()),
+                "{:?}",
+                sink.repaired()
+            );
+            sink.write(b"next\n");
+            sink.close_blocking().unwrap();
+            assert_eq!(fs::read(&path).unwrap(), [whole, b"next\n"].concat());
+        }
+        let (_folder, path) = file(b"\x89PNG");
+        assert!(Sink::append(&path, true).unwrap_err().message.contains("out.jsonl"));
+        assert_eq!(fs::read(&path).unwrap(), b"\x89PNG");
+    }
+
+    #[test]
+    fn a_file_is_created_for_its_owner_to_write_and_a_missing_folder_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("new.jsonl");
+        Sink::append(&path, true).unwrap().close_blocking().unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"");
+        let missing = folder.path().join("no/such.jsonl");
+        assert!(Sink::append(missing, false).unwrap_err().message.contains("such.jsonl"));
+    }
+}
