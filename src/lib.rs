@@ -4,6 +4,7 @@ pub mod cli;
 pub mod commands;
 pub mod edge;
 pub mod failure;
+pub mod mqtt;
 pub mod protocol;
 pub mod record;
 pub mod sink;

@@ -1,0 +1,12 @@
+//! MQTT 3.1.1, for either end of a connection: the packets, the session, and the shells that own the sockets.
+//!
+//! `packet` and `session` are pure: bytes in, bytes out, the time as an argument. One session serves both
+//! ends, so that a schedule of losses and reconnects can be played through both in memory.
+
+pub mod packet;
+pub mod session;
+
+pub use packet::{
+    Connect, End, Malformed, Message, Packet, Password, Publish, QoS, SubscribeCode, TooLarge, Will,
+};
+pub use session::{Event, Limits, Receipt, Session, Silence, Violation};

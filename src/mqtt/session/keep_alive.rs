@@ -1,0 +1,97 @@
+//! When to ping and when to give a silent peer up (MQTT 3.1.1, section 3.1.2.10).
+
+use std::{fmt, time::Duration};
+
+use crate::mqtt::packet::End;
+
+/// The peer has sent nothing for 1.5 times the keep-alive interval.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Silence {
+    /// How long nothing has come.
+    pub quiet: Duration,
+}
+
+impl fmt::Display for Silence {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let tenths = self.quiet.as_millis() / 100;
+        write!(f, "nothing was received for {}.{} s", tenths / 10, tenths % 10)
+    }
+}
+
+impl std::error::Error for Silence {}
+
+/// The clock of one transport. A moment is a `Duration` since the caller's own origin.
+#[derive(Debug, Default)]
+pub(super) struct KeepAlive {
+    seconds: u16,
+    /// The latest moment that the session was told.
+    now: Duration,
+    sent: Duration,
+    heard: Duration,
+    pinged: bool,
+}
+
+impl KeepAlive {
+    /// Begins to count for a new transport, with keep-alive off.
+    pub fn open(&mut self, now: Duration) {
+        *self = Self { seconds: 0, now, sent: now, heard: now, pinged: false };
+    }
+
+    pub fn start(&mut self, seconds: u16) {
+        self.seconds = seconds;
+        self.heard = self.now;
+    }
+
+    pub fn at(&mut self, now: Duration) {
+        self.now = self.now.max(now);
+    }
+
+    /// Something was written. The session learns the time only now and then, so this may be dated too early,
+    /// never too late: a ping then comes sooner than it must.
+    pub fn wrote(&mut self) {
+        self.sent = self.now;
+    }
+
+    pub fn heard(&mut self) {
+        self.heard = self.now;
+    }
+
+    pub fn pinged(&mut self) {
+        self.pinged = true;
+    }
+
+    /// A PINGRESP came; says whether one was awaited.
+    pub fn answered(&mut self) -> bool {
+        std::mem::take(&mut self.pinged)
+    }
+
+    /// The next moment at which [`KeepAlive::due`] has something to say.
+    pub fn deadline(&self, end: End) -> Option<Duration> {
+        (self.seconds > 0).then(|| match end {
+            End::Client => self.silent_at().min(self.ping_at()),
+            End::Server => self.silent_at(),
+        })
+    }
+
+    /// Whether a client must ping now.
+    pub fn due(&self, end: End) -> Result<bool, Silence> {
+        if self.seconds == 0 {
+            return Ok(false);
+        }
+        if self.now >= self.silent_at() {
+            return Err(Silence { quiet: self.now.saturating_sub(self.heard) });
+        }
+        Ok(end == End::Client && self.now >= self.ping_at())
+    }
+
+    fn silent_at(&self) -> Duration {
+        self.heard + Duration::from_millis(u64::from(self.seconds) * 1500)
+    }
+
+    /// A client pings when it sent nothing for the interval, as the standard says, and also when it received
+    /// nothing for that long: whoever only publishes with QoS 0 gets no other sign of life.
+    fn ping_at(&self) -> Duration {
+        let quiet_since = if self.pinged { self.sent } else { self.sent.min(self.heard) };
+        quiet_since + Duration::from_secs(self.seconds.into())
+    }
+}

@@ -1,0 +1,546 @@
+//! One MQTT session, for either end of a connection: bytes in, events out; orders in, bytes out.
+//!
+//! A session outlives its transports. Its owner moves bytes between a socket and [`Session::inbox`] and
+//! [`Session::outbox`], takes events with [`Session::next`], and calls [`Session::tick`] at
+//! [`Session::deadline`]. Pure: it knows neither socket nor clock. A moment is a `Duration` since any origin
+//! that the owner keeps to.
+#![deny(clippy::disallowed_methods, clippy::disallowed_types)]
+
+mod delivery;
+mod keep_alive;
+mod reception;
+#[cfg(test)]
+mod schedules;
+#[cfg(test)]
+mod tests;
+
+use std::{fmt, time::Duration};
+
+use bytes::BytesMut;
+
+use self::{
+    delivery::{Delivery, encode},
+    keep_alive::KeepAlive,
+    reception::Reception,
+};
+pub use self::{keep_alive::Silence, reception::Receipt};
+use crate::{
+    mqtt::packet::{Connect, End, Kind, Malformed, Message, Packet, Publish, QoS, SubscribeCode, TooLarge},
+    protocol::ConnectCode,
+};
+
+/// The limits of a session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// The largest packet in bytes that is received; a larger one is a violation before its body is stored.
+    pub max_packet: usize,
+    /// The most publishes of QoS 1 and 2 that wait for acknowledgement; 1 to 65,000, others are taken as the
+    /// nearer of these.
+    pub in_flight: u16,
+}
+
+/// What came from the peer, or became of what was sent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// A client connects; to be answered by [`Session::connack`].
+    Connect(Box<Connect>),
+    /// A client of another version connects; to be answered by CONNACK 1. Nothing more will be read.
+    OtherVersion {
+        /// `MQTT` or `MQIsdp`.
+        protocol: String,
+        /// The protocol level.
+        level: u8,
+    },
+    /// The server answers CONNECT. After an acceptance the owner calls [`Session::resume`] or, without a
+    /// session present, [`Session::forget`]. After a refusal nothing more will be read.
+    ConnAck {
+        /// Whether the server has kept the session.
+        session_present: bool,
+        /// The return code, any of 0 to 255.
+        code: ConnectCode,
+    },
+    /// A message; one of QoS 1 or 2 is acknowledged by giving its receipt back.
+    Publish(Message, Option<Receipt>),
+    /// One of our publishes has arrived; with QoS 0, it was put into the outbox. Comes once for each token.
+    Delivered {
+        /// The token that the publish was given.
+        token: u64,
+    },
+    /// The server answers a SUBSCRIBE, with as many codes as it had filters.
+    SubAck {
+        /// The packet id that [`Session::subscribe`] gave.
+        id: u16,
+        /// A code for each filter.
+        codes: Vec<SubscribeCode>,
+    },
+    /// The server answers an UNSUBSCRIBE.
+    UnsubAck {
+        /// The packet id that [`Session::unsubscribe`] gave.
+        id: u16,
+    },
+    /// A client subscribes; to be answered by [`Session::suback`].
+    Subscribe {
+        /// The packet id.
+        id: u16,
+        /// The filters with the quality of service asked for; at least one, all valid.
+        filters: Vec<(String, QoS)>,
+    },
+    /// A client unsubscribes; to be answered by [`Session::unsuback`].
+    Unsubscribe {
+        /// The packet id.
+        id: u16,
+        /// The filters; at least one, all valid.
+        filters: Vec<String>,
+    },
+    /// The client leaves, so that its will is void. Nothing more will be read.
+    Disconnect,
+    /// The peer sent something that asks for a warning, does no harm, and is no progress.
+    Ignored(String),
+}
+
+/// The peer broke MQTT; the connection must be closed, and nothing more will be read from it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Violation(String);
+
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Violation {}
+
+impl From<Malformed> for Violation {
+    fn from(malformed: Malformed) -> Self {
+        Self(malformed.0)
+    }
+}
+
+macro_rules! violation {
+    ($($words:tt)*) => { $crate::mqtt::session::Violation(format!($($words)*)) };
+}
+macro_rules! ignored {
+    ($($words:tt)*) => { $crate::mqtt::session::Event::Ignored(format!($($words)*)) };
+}
+use {ignored, violation};
+
+/// How far a transport has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    /// The peer's first packet must be CONNACK, or CONNECT.
+    Greeting,
+    /// It has come.
+    Open,
+    /// Nothing more is read.
+    Closed,
+}
+
+/// A session; see the module.
+#[derive(Debug)]
+pub struct Session {
+    inbox: BytesMut,
+    outbox: BytesMut,
+    delivery: Delivery,
+    reception: Reception,
+    keep_alive: KeepAlive,
+    /// How many bytes of an unfinished packet have been seen.
+    unfinished: usize,
+    max_packet: usize,
+    end: End,
+    phase: Phase,
+    /// Whether CONNECT, or an accepting CONNACK, has been sent, so that others may follow.
+    greeted: bool,
+    /// Whether new publishes wait until `resume` or `forget` has said what becomes of the former ones.
+    held: bool,
+    clean: bool,
+    /// Whether DISCONNECT was sent, after which nothing may follow (MQTT-3.14.4-2).
+    left: bool,
+}
+
+impl Session {
+    /// A session without a transport; [`Session::open`] gives it one.
+    #[must_use]
+    pub fn new(end: End, limits: Limits) -> Self {
+        Self {
+            inbox: BytesMut::new(),
+            outbox: BytesMut::new(),
+            delivery: Delivery::new(limits.in_flight),
+            reception: Reception::default(),
+            keep_alive: KeepAlive::default(),
+            unfinished: 0,
+            max_packet: limits.max_packet,
+            end,
+            phase: Phase::Greeting,
+            greeted: false,
+            held: false,
+            clean: true,
+            left: false,
+        }
+    }
+
+    /// Begins a new transport: forgets half-read bytes, unwritten output and unanswered subscriptions, keeps
+    /// the delivery state. What is published from now on waits for [`Session::resume`] or [`Session::forget`]
+    /// if anything is left from before.
+    pub fn open(&mut self, now: Duration) {
+        self.inbox.clear();
+        self.outbox.clear();
+        self.delivery.open();
+        self.reception.open();
+        self.keep_alive.open(now);
+        self.unfinished = 0;
+        self.phase = Phase::Greeting;
+        self.greeted = false;
+        self.clean = true;
+        self.left = false;
+        self.held = self.in_flight() + self.queued() > 0;
+    }
+
+    /// Drops the delivery state: what was not acknowledged, what is queued, what QoS 2 remembers. Packet ids
+    /// begin at 1 again. Whoever wants to publish it again asks [`Session::unacknowledged`] first.
+    pub fn forget(&mut self) {
+        self.delivery.forget();
+        self.reception.forget();
+        self.held = false;
+    }
+
+    /// Takes the delivery state over from the session that the same client had before (a server's end).
+    pub fn adopt(&mut self, former: Self) {
+        self.delivery.adopt(former.delivery);
+        self.delivery.open();
+        self.reception = former.reception;
+        self.reception.open();
+        self.held = self.in_flight() + self.queued() > 0;
+    }
+
+    /// Sends every unacknowledged publish again with DUP and every PUBREL, with their packet ids and in their
+    /// order, then what is queued. Belongs after CONNACK, of whichever end.
+    pub fn resume(&mut self) {
+        if std::mem::take(&mut self.held) {
+            self.noting_output(|session| {
+                session.delivery.resend(&mut session.outbox);
+                session.drain();
+            });
+        }
+    }
+
+    /// Where received bytes go.
+    pub fn inbox(&mut self) -> &mut BytesMut {
+        &mut self.inbox
+    }
+
+    /// The bytes to send; whoever has written some takes them off the front.
+    pub fn outbox(&mut self) -> &mut BytesMut {
+        &mut self.outbox
+    }
+
+    /// Frees the memory of empty buffers, for a session that will be idle.
+    pub fn shrink(&mut self) {
+        for buffer in [&mut self.inbox, &mut self.outbox] {
+            if buffer.is_empty() {
+                *buffer = BytesMut::new();
+            }
+        }
+        self.delivery.shrink();
+        self.reception.shrink();
+    }
+
+    /// Sends CONNECT. What is published after it goes out at once, before the answer.
+    ///
+    /// # Errors
+    /// A text or payload of more than 65,535 bytes; then nothing is sent.
+    pub fn connect(&mut self, connect: &Connect, now: Duration) -> Result<(), TooLarge> {
+        debug_assert_eq!(self.end, End::Client);
+        self.keep_alive.at(now);
+        self.noting_output(|session| connect.encode(&mut session.outbox))?;
+        self.keep_alive.start(connect.keep_alive);
+        self.clean = connect.clean_session;
+        self.greeted = true;
+        Ok(())
+    }
+
+    /// Answers CONNECT. After a refusal nothing more is read.
+    pub fn connack(&mut self, session_present: bool, code: ConnectCode) {
+        debug_assert_eq!(self.end, End::Server);
+        let accepted = code == ConnectCode::ACCEPTED;
+        let session_present = session_present && accepted;
+        self.noting_output(|session| {
+            encode(&Packet::ConnAck { session_present, code }, &mut session.outbox);
+            session.greeted = accepted;
+            if !accepted {
+                session.phase = Phase::Closed;
+            }
+            session.drain();
+        });
+    }
+
+    /// Sends a message, or queues it while the window is full. [`Event::Delivered`] will bring the token back.
+    ///
+    /// # Errors
+    /// A message for which MQTT has no room; it is not sent.
+    pub fn publish(&mut self, publish: Publish, token: u64) -> Result<(), TooLarge> {
+        publish.fits()?;
+        let flowing = self.flowing();
+        self.noting_output(|session| {
+            session.delivery.publish(publish, token, flowing, &mut session.outbox);
+        });
+        Ok(())
+    }
+
+    /// Acknowledges a received message. PUBACKs and PUBRECs leave in the order of arrival, so this one waits
+    /// for those before it (MQTT-4.6.0-2). A receipt of a former transport sends nothing.
+    pub fn acknowledge(&mut self, receipt: Receipt) {
+        self.noting_output(|session| session.reception.acknowledge(receipt, &mut session.outbox));
+    }
+
+    /// Sends SUBSCRIBE with filters that the caller has checked, at least one; gives its packet id.
+    ///
+    /// # Errors
+    /// Filters for which MQTT has no room; nothing is sent.
+    pub fn subscribe<S: AsRef<str>>(&mut self, filters: &[(S, QoS)]) -> Result<u16, TooLarge> {
+        debug_assert!(!filters.is_empty() && self.greeted);
+        let packet = |id| Packet::Subscribe {
+            id,
+            filters: filters.iter().map(|(filter, qos)| (filter.as_ref().to_owned(), *qos)).collect(),
+        };
+        self.noting_output(|session| session.delivery.request(packet, &mut session.outbox))
+    }
+
+    /// Sends UNSUBSCRIBE with at least one filter; gives its packet id.
+    ///
+    /// # Errors
+    /// Filters for which MQTT has no room; nothing is sent.
+    pub fn unsubscribe<S: AsRef<str>>(&mut self, filters: &[S]) -> Result<u16, TooLarge> {
+        debug_assert!(!filters.is_empty() && self.greeted);
+        let packet = |id| Packet::Unsubscribe {
+            id,
+            filters: filters.iter().map(|filter| filter.as_ref().to_owned()).collect(),
+        };
+        self.noting_output(|session| session.delivery.request(packet, &mut session.outbox))
+    }
+
+    /// Answers a SUBSCRIBE with a code for each of its filters.
+    pub fn suback(&mut self, id: u16, codes: Vec<SubscribeCode>) {
+        self.say(&Packet::SubAck { id, codes });
+    }
+
+    /// Answers an UNSUBSCRIBE.
+    pub fn unsuback(&mut self, id: u16) {
+        self.say(&Packet::UnsubAck(id));
+    }
+
+    /// Sends PINGREQ; [`Session::tick`] does so when it is due.
+    pub fn ping(&mut self) {
+        self.say(&Packet::PingReq);
+        self.keep_alive.pinged();
+    }
+
+    /// Sends DISCONNECT, after which nothing may follow: later publishes wait for the next transport.
+    pub fn disconnect(&mut self) {
+        self.say(&Packet::Disconnect);
+        self.greeted = false;
+        self.left = true;
+    }
+
+    /// How many of our publishes wait for acknowledgement.
+    #[must_use]
+    pub fn in_flight(&self) -> usize {
+        self.delivery.in_flight()
+    }
+
+    /// How many of our publishes wait to be sent.
+    #[must_use]
+    pub fn queued(&self) -> usize {
+        self.delivery.queued()
+    }
+
+    /// How many acknowledgements this end owes on this transport.
+    #[must_use]
+    pub fn owed(&self) -> usize {
+        self.reception.owed()
+    }
+
+    /// The tokens of all publishes that were not acknowledged, sent ones first, in their order.
+    pub fn unacknowledged(&self) -> impl Iterator<Item = u64> {
+        self.delivery.unacknowledged()
+    }
+
+    /// The next moment at which [`Session::tick`] will act; `None` without keep-alive, and before the greeting.
+    #[must_use]
+    pub fn deadline(&self) -> Option<Duration> {
+        if self.phase == Phase::Open { self.keep_alive.deadline(self.end) } else { None }
+    }
+
+    /// Pings when nothing was sent, or nothing received, for the keep-alive interval (a client's end).
+    ///
+    /// Read what has come before calling this late, since silence is judged by what [`Session::next`] saw.
+    ///
+    /// # Errors
+    /// Nothing has come for 1.5 times the interval. At a client, bytes of an unfinished packet count as a sign
+    /// of life; at a server only whole packets do.
+    pub fn tick(&mut self, now: Duration) -> Result<(), Silence> {
+        self.keep_alive.at(now);
+        if self.phase == Phase::Open && self.keep_alive.due(self.end)? {
+            self.ping();
+        }
+        Ok(())
+    }
+
+    /// Says that this end is not reading at present, so that the silence is not the peer's.
+    pub fn not_reading(&mut self, now: Duration) {
+        self.keep_alive.at(now);
+        self.keep_alive.heard();
+    }
+
+    /// Takes the next event; `None` when more bytes are needed.
+    ///
+    /// # Errors
+    /// The peer broke MQTT. Nothing more is read on this transport.
+    pub fn next(&mut self, now: Duration) -> Result<Option<Event>, Violation> {
+        self.keep_alive.at(now);
+        if let Some(token) = self.delivery.next_written() {
+            return Ok(Some(Event::Delivered { token }));
+        }
+        let heard = self.noting_output(Self::hear);
+        if heard.is_err() {
+            self.phase = Phase::Closed;
+        }
+        if self.phase == Phase::Closed {
+            self.inbox.clear();
+        }
+        heard
+    }
+
+    fn hear(&mut self) -> Result<Option<Event>, Violation> {
+        while self.phase != Phase::Closed {
+            if self.phase == Phase::Greeting {
+                self.check_greeting()?;
+            }
+            let Some(packet) = Packet::decode(&mut self.inbox, self.end, self.max_packet)? else {
+                if self.end == End::Client && self.inbox.len() != self.unfinished {
+                    self.keep_alive.heard();
+                }
+                self.unfinished = self.inbox.len();
+                break;
+            };
+            self.unfinished = 0;
+            self.keep_alive.heard();
+            if let Some(event) = self.take(packet)? {
+                return Ok(Some(event));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Refuses anything but the greeting by its first byte, before its body is waited for.
+    fn check_greeting(&self) -> Result<(), Violation> {
+        let (greeting, rule) = match self.end {
+            End::Client => (Kind::ConnAck, "MQTT-3.2.0-1"),
+            End::Server => (Kind::Connect, "MQTT-3.1.0-1"),
+        };
+        let Some(&first) = self.inbox.first() else { return Ok(()) };
+        // What most often answers on a port that is not MQTT's.
+        if self.inbox.starts_with(b"HTTP") || self.inbox.starts_with(b"GET ") {
+            return Err(violation!("the {} speaks HTTP, not MQTT", self.end.peer().name()));
+        }
+        match Kind::of(first) {
+            _ if matches!(self.inbox[..], [0x15 | 0x16, 3, ..]) => {
+                Err(violation!("the {} speaks TLS, and this end does not", self.end.peer().name()))
+            }
+            Some(kind) if kind != greeting => {
+                Err(violation!("{} where {} must come first ({rule})", kind.name(), greeting.name()))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn take(&mut self, packet: Packet) -> Result<Option<Event>, Violation> {
+        let event = match packet {
+            Packet::Publish(message) => return Ok(self.reception.publish(message, &mut self.outbox)),
+            Packet::PubAck(id) => self.delivery.puback(id)?,
+            Packet::PubRec(id) => return self.delivery.pubrec(id, &mut self.outbox),
+            Packet::PubRel(id) => return self.reception.pubrel(id, &mut self.outbox),
+            Packet::PubComp(id) => self.delivery.pubcomp(id)?,
+            Packet::SubAck { id, codes } => self.delivery.suback(id, codes)?,
+            Packet::UnsubAck(id) => self.delivery.unsuback(id)?,
+            Packet::Subscribe { id, filters } => Event::Subscribe { id, filters },
+            Packet::Unsubscribe { id, filters } => Event::Unsubscribe { id, filters },
+            Packet::PingReq => {
+                encode(&Packet::PingResp, &mut self.outbox);
+                return Ok(None);
+            }
+            Packet::PingResp if self.keep_alive.answered() => return Ok(None),
+            Packet::PingResp => ignored!("PINGRESP without a PINGREQ"),
+            Packet::Connect(connect) => self.take_connect(connect)?,
+            Packet::OtherVersion { protocol, level } => {
+                self.phase = Phase::Closed;
+                Event::OtherVersion { protocol, level }
+            }
+            Packet::ConnAck { session_present, code } => self.take_connack(session_present, code)?,
+            Packet::Disconnect => {
+                self.phase = Phase::Closed;
+                Event::Disconnect
+            }
+        };
+        if matches!(event, Event::Delivered { .. }) {
+            self.drain();
+        }
+        Ok(Some(event))
+    }
+
+    fn take_connect(&mut self, connect: Box<Connect>) -> Result<Event, Violation> {
+        if self.phase == Phase::Open {
+            return Err(violation!("a second CONNECT (MQTT-3.1.0-2)"));
+        }
+        self.phase = Phase::Open;
+        self.keep_alive.start(connect.keep_alive);
+        Ok(Event::Connect(connect))
+    }
+
+    fn take_connack(&mut self, session_present: bool, code: ConnectCode) -> Result<Event, Violation> {
+        if self.phase == Phase::Open {
+            return Err(violation!("a second CONNACK"));
+        }
+        if !self.greeted {
+            return Err(violation!("CONNACK without a CONNECT"));
+        }
+        if session_present && self.clean {
+            return Err(violation!(
+                "CONNACK says that a session is present, though a clean one was asked for (MQTT-3.2.2-1)"
+            ));
+        }
+        if code == ConnectCode::ACCEPTED {
+            self.phase = Phase::Open;
+            self.drain();
+        } else {
+            self.phase = Phase::Closed;
+        }
+        Ok(Event::ConnAck { session_present, code })
+    }
+
+    fn flowing(&self) -> bool {
+        self.greeted && !self.held
+    }
+
+    fn drain(&mut self) {
+        if self.flowing() {
+            self.delivery.drain(&mut self.outbox);
+        }
+    }
+
+    fn say(&mut self, packet: &Packet) {
+        self.noting_output(|session| encode(packet, &mut session.outbox));
+    }
+
+    /// Tells the keep-alive clock when the outbox has grown, and keeps it from growing after DISCONNECT.
+    fn noting_output<R>(&mut self, act: impl FnOnce(&mut Self) -> R) -> R {
+        let before = self.outbox.len();
+        let result = act(self);
+        if self.left {
+            self.outbox.truncate(before);
+        }
+        if self.outbox.len() > before {
+            self.keep_alive.wrote();
+        }
+        result
+    }
+}
