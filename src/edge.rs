@@ -25,7 +25,7 @@ use crate::{
         ResultCode, Topics, Uplink,
     },
 };
-use checks::{Refusal, check_report, check_time, find_point, is_milliseconds};
+use checks::{Refusal, check_report, check_time, is_milliseconds};
 use memory::{Memory, fingerprint};
 use pending::Pending;
 
@@ -84,8 +84,10 @@ pub enum Fate {
     Route,
     /// As [`Fate::Route`], but acknowledge only once every line of [`Act::Keep`] so far is on the disk.
     RouteKept,
-    /// Acknowledge it and let it go no further.
+    /// Acknowledge it and let it go no further: the edge itself has dealt with it.
     Drop,
+    /// Acknowledge it, though its sender may not publish there, and do nothing.
+    Forbid,
     /// Cut the client's connection.
     Cut,
     /// Send nothing to this client any more, and leave the connection open.
@@ -178,7 +180,7 @@ impl Edge {
                         "{gateway} may not publish to {topic:?}: the message was dropped; a gateway publishes to \
                          its four uplink topics and to gateway/in/{gateway} and gateway/out/{gateway}"
                     )));
-                    Fate::Drop
+                    Fate::Forbid
                 }
             },
             Role::Platform => self.hear_platform(now, topic, payload, acts),
@@ -465,7 +467,7 @@ impl Edge {
             Some(point) => point,
             None => {
                 let message = format!("the product has no data point {:?}", ask.point);
-                return Err(invalid(if find_point_field(&ask.point) { "id" } else { "code" }, message));
+                return Err(invalid(if is_id(&ask.point) { "id" } else { "code" }, message));
             }
         };
         outcome.id = Some(point.id.to_string());
@@ -553,7 +555,7 @@ impl Edge {
 }
 
 /// Whether a data point was named by id rather than by code.
-fn find_point_field(point: &str) -> bool {
+fn is_id(point: &str) -> bool {
     point.bytes().all(|byte| byte.is_ascii_digit())
 }
 
