@@ -5,6 +5,7 @@ pub mod commands;
 pub mod edge;
 pub mod failure;
 pub mod mqtt;
+pub mod product;
 pub mod protocol;
 pub mod record;
 pub mod sink;

@@ -3,6 +3,7 @@
 //! A new subcommand is its file and three lines here, which the compiler checks against each other.
 
 mod console;
+pub mod model;
 mod password;
 
 pub use console::{Console, json_line, print, visible};
@@ -14,6 +15,8 @@ use crate::failure::Exit;
 /// The subcommands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Show or check a product model
+    Model(model::Args),
     /// Derive the MQTT password from client id and username
     Password(password::Args),
 }
@@ -22,6 +25,7 @@ impl Command {
     /// Runs the subcommand.
     pub fn run(self, console: Console) -> anyhow::Result<Exit> {
         match self {
+            Self::Model(args) => model::run(args, console),
             Self::Password(args) => password::run(args, console),
         }
     }

@@ -1,0 +1,339 @@
+//! Every shape of model file, and what is wrong with wrong ones.
+
+use crate::product::{ModelError, Product};
+
+macro_rules! model {
+    ($name:literal) => {
+        include_bytes!(concat!("../../../tests/models/", $name)).as_slice()
+    };
+}
+
+/// The data points in the normalised form, one a line.
+fn lines(product: &Product) -> Vec<String> {
+    product.data_points().iter().map(|point| serde_json::to_string(point).unwrap()).collect()
+}
+
+#[track_caller]
+fn holds(bytes: &[u8], expected: &[&str]) -> Product {
+    let product = Product::read(bytes).unwrap();
+    assert_eq!(lines(&product), expected);
+    product
+}
+
+#[track_caller]
+fn refused(text: &str) -> ModelError {
+    Product::read(text.as_bytes()).expect_err(text)
+}
+
+#[test]
+fn thing_model() {
+    holds(
+        model!("thing-model.json"),
+        &[
+            r#"{"id":"1","code":"water_use_data","name":"Water used","type":"value","access":"ro","min":0,"max":99999999,"scale":3,"step":1,"unit":"m3"}"#,
+            r#"{"id":"2","code":"month_water_data","name":"Water by month","type":"raw","access":"rw","maxlen":128}"#,
+            r#"{"id":"4","code":"report_period_set","name":"Reporting interval","type":"enum","access":"rw","range":["1h","2h","6h","12h","24h"]}"#,
+            r#"{"id":"5","code":"warning","name":"Warnings","type":"bitmap","access":"ro","labels":["leak","reverse_flow","battery_low","empty_pipe"],"maxlen":4}"#,
+            r#"{"id":"13","code":"clear_fault","name":"Clear faults","type":"bool","access":"rw"}"#,
+            r#"{"id":"16","code":"meter_id","name":"Meter number","type":"string","access":"ro","maxlen":20}"#,
+            r#"{"id":"22","code":"water_temp","name":"Water temperature","type":"value","access":"ro","min":-2000,"max":12000,"scale":2,"step":1,"unit":"℃"}"#,
+        ],
+    );
+}
+
+#[test]
+fn tuyalink_model() {
+    let product = holds(
+        model!("tuyalink-model.json"),
+        &[
+            r#"{"id":"7","code":"soil_data","name":"Soil","type":"raw","access":"ro","maxlen":255}"#,
+            r#"{"id":"101","code":"brightness","name":"Brightness","type":"value","access":"rw","min":10,"max":1000,"scale":1,"step":5,"unit":"%"}"#,
+        ],
+    );
+    assert_eq!(product.id.as_deref(), Some("p8f2kq"));
+}
+
+#[test]
+fn specification() {
+    holds(
+        model!("specification.json"),
+        &[
+            r#"{"id":"1","code":"water_use_data","name":"Water used","type":"value","access":"ro","min":0,"max":99999999,"scale":3,"step":1,"unit":"m3"}"#,
+            r#"{"id":"2","code":"month_water_data","name":"By month","type":"string","access":"ro"}"#,
+            r#"{"id":"4","code":"report_period_set","name":"Reporting interval","type":"enum","access":"rw","range":["1h","24h"]}"#,
+            r#"{"id":"5","code":"fault","name":"Faults","type":"bitmap","access":"ro","labels":["leak","battery_low"]}"#,
+            r#"{"id":"13","code":"switch_cold","name":"Valve","type":"bool","access":"rw"}"#,
+            r#"{"id":"16","code":"meter_id","name":"Number","type":"string","access":"ro","maxlen":20}"#,
+            r#"{"id":"18","code":"history","name":"History","type":"raw","access":"ro","maxlen":128}"#,
+        ],
+    );
+}
+
+#[test]
+fn a_specification_without_ids_asks_for_them() {
+    let bytes = model!("specification-without-ids.json");
+    let error = Product::read(bytes).unwrap_err();
+    assert_eq!(error.message, "the model gives no DP id for switch_1, countdown_1, cur_power");
+    assert!(error.hint.unwrap().contains("--dp-map switch_1=ID,countdown_1=ID,cur_power=ID"));
+
+    let ids =
+        [("switch_1", 1), ("countdown_1", 9), ("cur_power", 19)].map(|(code, id)| (code.to_owned(), id));
+    let product = Product::read_with_ids(bytes, &ids).unwrap();
+    assert_eq!(
+        lines(&product)[1..],
+        [
+            r#"{"id":"9","code":"countdown_1","type":"value","access":"rw","min":0,"max":86400,"scale":0,"step":1,"unit":"s"}"#,
+            r#"{"id":"19","code":"cur_power","type":"value","access":"ro","min":0,"max":50000,"scale":1,"step":1,"unit":"W"}"#,
+        ]
+    );
+    let error = Product::read_with_ids(bytes, &ids[..1]).unwrap_err();
+    assert_eq!(error.message, "the model gives no DP id for countdown_1, cur_power");
+    let error = Product::read_with_ids(bytes, &[("swich_1".to_owned(), 1)]).unwrap_err();
+    assert!(error.message.contains("`swich_1`"), "{error}");
+}
+
+#[test]
+fn device_schema() {
+    let expected = [
+        r#"{"id":"1","code":"switch","type":"bool","access":"rw"}"#,
+        r#"{"id":"10","code":"dp_10","type":"value","access":"ro","min":-100,"max":1000000000,"scale":2,"step":1,"unit":"℃"}"#,
+        r#"{"id":"19","code":"dp_19","type":"bitmap","access":"ro","maxlen":6}"#,
+        r#"{"id":"20","code":"dp_20","type":"enum","access":"wo","range":["low","high"]}"#,
+        r#"{"id":"21","code":"dp_21","type":"string","access":"ro","maxlen":255}"#,
+        r#"{"id":"101","code":"dp_101","type":"raw","access":"rw"}"#,
+    ];
+    holds(model!("device-schema.json"), &expected);
+    holds(model!("device-schema-text.json"), &expected);
+}
+
+#[test]
+fn maps_of_local_tools() {
+    let product = holds(
+        model!("tinytuya-devices.json"),
+        &[
+            r#"{"id":"1","code":"switch","type":"bool","access":"rw"}"#,
+            r#"{"id":"5","code":"weather_delay","type":"enum","access":"rw","range":["cancel","24h","48h"]}"#,
+            r#"{"id":"9","code":"temp_current","type":"value","access":"rw","min":-400,"max":2000,"scale":1,"step":1,"unit":"℃"}"#,
+            r#"{"id":"107","code":"cycle","type":"raw","access":"rw"}"#,
+        ],
+    );
+    assert_eq!((product.id.as_deref(), product.name.as_deref()), (Some("keyq7w4f"), Some("Valve meter")));
+    holds(
+        model!("localtuya-dps.json"),
+        &[
+            r#"{"id":"1","code":"water_use_data","type":"value","access":"ro","min":0,"max":99999999,"scale":3,"step":1,"unit":"m3"}"#,
+            r#"{"id":"13","code":"switch_cold","type":"bool","access":"rw"}"#,
+            r#"{"id":"18","code":"reverse_water_data","type":"raw","access":"ro","maxlen":128}"#,
+        ],
+    );
+    holds(
+        model!("tuya-local.json"),
+        &[
+            r#"{"id":"2","code":"valve","type":"bool","access":"rw"}"#,
+            r#"{"id":"6","code":"water_total","type":"value","access":"rw","min":0,"max":999999999,"scale":1,"step":1,"unit":"gal"}"#,
+            r#"{"id":"9","code":"work_mode","type":"enum","access":"rw","range":["auto","manual"]}"#,
+            r#"{"id":"103","code":"note","type":"string","access":"rw","maxlen":64}"#,
+        ],
+    );
+    holds(
+        model!("xtend-tuya.json"),
+        &[
+            r#"{"id":"1","code":"switch","type":"bool","access":"rw"}"#,
+            r#"{"id":"4","code":"mode","type":"enum","access":"rw","range":["a","b"]}"#,
+            r#"{"id":"20","code":"energy","type":"value","access":"ro","min":0,"max":999999,"scale":2,"step":1,"unit":"kW·h"}"#,
+        ],
+    );
+}
+
+#[test]
+fn tedge_product() {
+    let product = holds(
+        model!("tedge-product.json"),
+        &[
+            r#"{"id":"3","code":"dp_3","type":"bitmap","access":"ro","labels":["sensor_short","sensor_open"]}"#,
+            r#"{"id":"12","code":"dp_12","type":"enum","access":"rw","range":["heat","cool"]}"#,
+            r#"{"id":"46","code":"heat_total","type":"value","access":"ro","min":0,"max":100000000,"scale":2,"step":1,"unit":"kWh"}"#,
+        ],
+    );
+    assert_eq!((product.id.as_deref(), product.name.as_deref()), (Some("tg5kq1"), Some("Heat meter")));
+}
+
+#[test]
+fn a_list_of_one_product_is_that_product() {
+    let listed = [b"[".as_slice(), model!("tedge-product.json"), b"]"].concat();
+    assert_eq!(Product::read(&listed), Product::read(model!("tedge-product.json")));
+}
+
+#[test]
+fn documentation_table() {
+    let product = Product::read(model!("water-meter-table.csv")).unwrap();
+    assert_eq!(product.data_points().len(), 18);
+    assert_eq!(
+        lines(&product)[14],
+        r#"{"id":"15","code":"cold_stall_type","name":"Sharing type of cold water","type":"enum","access":"rw","range":["square_area","ignore","consumption","proportion","lease","power"]}"#
+    );
+    assert_eq!(
+        lines(&product)[17],
+        r#"{"id":"18","code":"valve_open_degree","name":"Valve openness","type":"value","access":"rw","min":0,"max":999999999,"scale":0,"step":1,"unit":"%"}"#
+    );
+    holds(
+        model!("electricity-table.tsv"),
+        &[
+            r#"{"id":"1","code":"switch","name":"Switch","type":"bool","access":"rw"}"#,
+            r#"{"id":"3","code":"power_current","name":"Power","type":"value","access":"ro","min":0,"max":1000000000,"scale":4,"step":1,"unit":"W"}"#,
+            r#"{"id":"8","code":"device_info","name":"Device information","type":"raw","access":"rw"}"#,
+            r#"{"id":"10","code":"temp_current","name":"Temperature","type":"value","access":"ro","min":-100,"max":1000000000,"scale":2,"step":1,"unit":"°C"}"#,
+            r#"{"id":"16","code":"leakage_protection","name":"Leakage protection","type":"enum","access":"ro","range":["normal","alarm"]}"#,
+            r#"{"id":"19","code":"fault","name":"Fault","type":"bitmap","access":"ro","labels":["short_circuit","surge","overload"]}"#,
+            r#"{"id":"24","code":"reset","name":"Reset","type":"enum","access":"wo","range":["energy","all"]}"#,
+            r#"{"id":"30","code":"device_alarm","name":"Alarm","type":"string","access":"ro","maxlen":64}"#,
+        ],
+    );
+}
+
+#[test]
+fn the_normalised_form_reads_itself_back() {
+    for bytes in [
+        model!("normalised.json"),
+        model!("thing-model.json"),
+        model!("device-schema.json"),
+        model!("tedge-product.json"),
+        model!("electricity-table.tsv"),
+    ] {
+        let product = Product::read(bytes).unwrap();
+        let text = serde_json::to_string(&product).unwrap();
+        assert_eq!(Product::read(text.as_bytes()).unwrap(), product, "{text}");
+    }
+    let written: serde_json::Value = serde_json::from_slice(model!("normalised.json")).unwrap();
+    let product = Product::read(model!("normalised.json")).unwrap();
+    assert_eq!(serde_json::to_value(product).unwrap(), written);
+}
+
+#[test]
+fn a_snapshot_is_refused_but_its_ids_are_told() {
+    let error = Product::read(model!("property-snapshot.json")).unwrap_err();
+    assert_eq!(error.place, "result.properties");
+    assert!(error.message.contains("snapshot"), "{error}");
+    assert!(error.hint.unwrap().contains("--dp-map water_use_data=1,valve=13"));
+}
+
+#[test]
+fn syntax_errors_have_line_and_column() {
+    let error = Product::read(model!("pasted-issue.json")).unwrap_err();
+    assert_eq!(error.place, "line 3, column 17");
+    assert!(error.hint.unwrap().contains("not escaped"));
+    let error = refused("{\n  \"dps\": [\n    {,}");
+    assert_eq!((error.place.as_str(), error.hint), ("line 3, column 6", None));
+    let error = refused(r#"{"result":{"model":"{\"services\":[}"}}"#);
+    assert_eq!(error.place, "result.model: line 1, column 14 of the JSON text in it");
+}
+
+#[test]
+fn wrong_models_are_refused_with_their_place() {
+    for (text, place, part) in [
+        ("", "", "empty"),
+        ("  \n", "", "empty"),
+        ("{}", "", "the object is empty"),
+        (r#"{"dps":[]}"#, "", "no data points"),
+        (r#"{"hello":1}"#, "", "hello"),
+        (r#"{"result":{"code":1}}"#, "result", "code"),
+        (r#"{"result":5}"#, "result", "a number"),
+        (r#"{"success":false,"code":1010,"msg":"token invalid"}"#, "", "1010 \"token invalid\""),
+        (r#"{"dps":[1]}"#, "dps[0]", "a number"),
+        (r#"{"dps":[{"id":1}]}"#, "dps[0]", "no type"),
+        (r#"{"dps":[{"id":0,"type":"bool"}]}"#, "dps[0].id", "0 is no DP id"),
+        (r#"{"dps":[{"id":"x","type":"bool"}]}"#, "dps[0].id", "is no DP id"),
+        (r#"{"dps":[{"id":1,"type":"float"}]}"#, "dps[0]", "`float`"),
+        (r#"{"dps":[{"id":1,"type":"bool","access":"rx"}]}"#, "dps[0].access", "ro, rw and wo"),
+        (r#"{"dps":[{"id":1,"type":"value","min":1.5}]}"#, "dps[0].min", "1.5 is no whole number"),
+        (r#"{"dps":[{"id":1,"type":"value","min":5,"max":4}]}"#, "dps[0]", "above"),
+        (r#"{"dps":[{"id":1,"type":"value","scale":19}]}"#, "dps[0]", "scale"),
+        (r#"{"dps":[{"id":1,"type":"value","step":-1}]}"#, "dps[0]", "step"),
+        (r#"{"dps":[{"id":1,"type":"enum","range":"a"}]}"#, "dps[0].range", "a string"),
+        (r#"{"dps":[{"id":1,"type":"enum","range":["a",{}]}]}"#, "dps[0].range[1]", "an object"),
+        (
+            r#"{"dps":[{"id":1,"type":"bool"},{"id":1,"type":"raw"}]}"#,
+            "dps[1]",
+            "id 1 is there already, at dps[0]",
+        ),
+        (
+            r#"{"dps":[{"id":1,"code":"a","type":"bool"},{"id":2,"code":"a","type":"raw"}]}"#,
+            "dps[1]",
+            "code `a` is there already",
+        ),
+        (
+            r#"{"services":[{},{"properties":[{"abilityId":1,"code":"a","typeSpec":{"type":"value","max":"x"}}]}]}"#,
+            "services[1].properties[0].typeSpec.max",
+            "no whole number",
+        ),
+        (
+            r#"{"functions":[{"code":"a","type":"Enum","values":"{\"range\":[}"}]}"#,
+            "functions[0].values: line 1, column 11 of the JSON text in it",
+            "no JSON",
+        ),
+        (r#"{"1":100,"2":true}"#, "1", "a number is no description"),
+        (r#"[{"mapping":{}},{"mapping":{}}]"#, "", "2 devices or products"),
+        ("a,b\n1,2\n", "line 1", "neither JSON nor a table"),
+        ("Identifier,Data type\na,bool,x\n", "", "no DP id for a"),
+        ("DP ID,Identifier,Data type\n1,a,bool\n2,b,valu\n", "line 3, column 3", "`valu`"),
+        ("DP ID,Identifier,Data type\n0,a,bool\n", "line 2, column 1", "`0`"),
+        ("DP ID,Identifier,Data type\n1,,bool\n", "line 2, column 2", "identifier is missing"),
+        ("DP ID,Identifier,Data type\n1,a\n", "line 2, column 3", "data type is missing"),
+        ("DP ID,Identifier,Data type\n1,a,bool\n\n1,b,bool\n", "line 4", "id 1 is there already, at line 2"),
+        (
+            "DP ID,Identifier,Data type,DP property\n1,a,value,Value range: few to many.\n",
+            "line 2, column 4",
+            "no range",
+        ),
+        ("DP ID,Identifier,Data type,Access\n1,a,value,sometimes\n", "line 2, column 4", "`sometimes`"),
+    ] {
+        let error = refused(text);
+        assert_eq!(error.place, place, "{text}: {error}");
+        assert!(error.message.contains(part), "{text}: {error}");
+    }
+    assert!(Product::read(b"\xff\xfeD\0P\0").unwrap_err().message.contains("UTF-8"));
+}
+
+#[test]
+fn spreadsheets_table_variants() {
+    let quoted = "\"DP ID\";\"Identifier\";\"Data type\";\"DP property\"\n\"7\";\"t\";\"value\";\"Value range: 0~9; Unit: /\"\n";
+    holds(
+        quoted.as_bytes(),
+        &[r#"{"id":"7","code":"t","type":"value","access":"rw","min":0,"max":9,"scale":0,"step":1}"#],
+    );
+}
+
+#[test]
+fn rubbish_is_refused_and_never_panics() {
+    let seeds = [
+        model!("thing-model.json"),
+        model!("specification.json"),
+        model!("device-schema-text.json"),
+        model!("localtuya-dps.json"),
+        model!("tedge-product.json"),
+        model!("water-meter-table.csv"),
+        model!("electricity-table.tsv"),
+    ];
+    let seed = 0x7079_6d6f_6465_6c00;
+    let mut random = fastrand::Rng::with_seed(seed);
+    for round in 0..3_000 {
+        let mut bytes = seeds[random.usize(..seeds.len())].to_vec();
+        for _ in 0..random.usize(1..4) {
+            let at = random.usize(..bytes.len());
+            match random.u8(..3) {
+                0 => bytes[at] = random.u8(..),
+                1 => bytes.truncate(at.max(1)),
+                _ => drop(bytes.splice(at..at, *b"-\"0")),
+            }
+        }
+        if let Ok(product) = Product::read(&bytes) {
+            let text = serde_json::to_string(&product).unwrap();
+            let again = Product::read(text.as_bytes());
+            assert_eq!(again.as_ref(), Ok(&product), "seed {seed}, round {round}: {text}");
+        }
+    }
+    let deep = format!("{}{}", "[".repeat(100_000), "]".repeat(100_000));
+    assert!(Product::read(deep.as_bytes()).is_err());
+    let wrapped = format!("{}1{}", r#"{"data":"#.repeat(60), "}".repeat(60));
+    assert!(Product::read(wrapped.as_bytes()).is_err());
+}
