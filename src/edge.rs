@@ -19,10 +19,10 @@ pub use pending::{Ask, Outcome, Verdict};
 pub use registry::{NotARegistry, Registry};
 
 use crate::{
-    product::{Access as PointAccess, Product, ValueEncoding},
+    product::Product,
     protocol::{
-        Answer, Channel, Command, CommandAnswer, Direction, Downlink, Envelope, GatewayId, Property, Refused,
-        ResultCode, Topics, Uplink,
+        Answer, Channel, CommandAnswer, Device, Downlink, Envelope, GatewayId, Property, Refused, ResultCode,
+        Topics, Uplink,
     },
 };
 use checks::{Refusal, check_report, check_time, is_milliseconds};
@@ -239,7 +239,7 @@ impl Edge {
             }
             Uplink::CommandResponse(answer) => {
                 let verdict = Verdict::Answered { code: answer.code, msg: answer.msg };
-                self.settle(now.mono, gateway, request_id, verdict, acts);
+                self.settle(now.mono, gateway, &request_id, verdict, acts);
                 Fate::Route
             }
             Uplink::AsGiven { .. } => Fate::Route,
@@ -277,7 +277,7 @@ impl Edge {
             return Ok(());
         }
         on_time?;
-        if !self.registry.knows(gateway.as_str(), cid) {
+        if !self.registry.knows(gateway, cid) {
             return Err(Refusal::new(
                 ResultCode::DEVICE_UNKNOWN,
                 format!("device {cid:?} was never synchronised"),
@@ -293,7 +293,7 @@ impl Edge {
         now: Moment,
         gateway: &GatewayId,
         request_id: &str,
-        device: &crate::protocol::Device,
+        device: &Device,
         on_time: Result<(), Refusal>,
         acts: &mut Vec<Act>,
     ) -> Result<(), Refusal> {
@@ -325,7 +325,7 @@ impl Edge {
                 let named = refused.request_id.filter(|id| self.pending.contains(gateway, id));
                 match named {
                     Some(request_id) => {
-                        self.settle(now.mono, gateway, request_id, Verdict::Malformed(why), acts);
+                        self.settle(now.mono, gateway, &request_id, Verdict::Malformed(why), acts);
                     }
                     None => {
                         acts.push(Act::Warn(format!("{gateway}: answer to a command ignored: {why}")));
@@ -419,91 +419,48 @@ impl Edge {
 
     /// Whether a command can reach a device: 2003 where it is unknown, 2001 where it or its gateway is away.
     fn reach(&self, now: Duration, gateway: &GatewayId, cid: &str) -> Result<(), ResultCode> {
-        if !self.registry.knows(gateway.as_str(), cid) {
+        if !self.registry.knows(gateway, cid) {
             return Err(ResultCode::DEVICE_UNKNOWN);
         }
-        let online = self.registry.is_online(gateway.as_str(), cid, now, self.settings.offline_after);
+        let online = self.registry.is_online(gateway, cid, now, self.settings.offline_after);
         if online && self.present.contains(gateway) { Ok(()) } else { Err(ResultCode::DEVICE_OFFLINE) }
     }
 
     /// Sends a command of the platform's own, or settles it at once where it cannot be sent.
-    pub fn command(&mut self, now: Moment, ask: Ask, request_id: String, acts: &mut Vec<Act>) {
-        let mut outcome = Outcome {
-            token: ask.token,
-            gateway_id: ask.gateway_id.clone(),
-            id: None,
-            request_id: None,
-            verdict: Verdict::TimedOut(Duration::ZERO),
-            round_trip: Duration::ZERO,
+    pub fn command(&mut self, now: Moment, ask: Ask, acts: &mut Vec<Act>) {
+        let Ask { token, gateway_id, t, request_id, command } = ask;
+        let mut settle = |gateway_id, verdict| {
+            acts.push(Act::Settle(Outcome { token, gateway_id, verdict, round_trip: None }));
         };
-        match self.prepare(now, &ask, &request_id, &mut outcome) {
-            Err(verdict) => {
-                outcome.verdict = verdict;
-                acts.push(Act::Settle(outcome));
-            }
-            Ok((gateway, message)) => {
-                let id = outcome.id.unwrap_or_default();
-                let limit = self.settings.command_timeout;
-                self.pending.insert(&gateway, &request_id, ask.token, id, now.mono, limit);
-                acts.push(Act::Say {
-                    topic: self.topics.topic(Channel::Command, &gateway),
-                    payload: message.encode(),
-                    after: Duration::ZERO,
-                    once_kept: false,
-                });
-            }
+        let gateway = match gateway_id.map_or_else(|| self.choose_gateway(&command.cid), Ok) {
+            Ok(gateway) => gateway,
+            Err(why) => return settle(None, Verdict::Unsent(why)),
+        };
+        if let Err(code) = self.reach(now.mono, &gateway, &command.cid) {
+            return settle(Some(gateway), Verdict::Answered { code, msg: code.name().into() });
         }
+        if self.pending.contains(&gateway, &request_id) {
+            let why = format!("another command with request_id {request_id:?} has no answer yet");
+            return settle(Some(gateway), Verdict::Unsent(why));
+        }
+        let t = t.unwrap_or_else(|| answer_time(0, now));
+        let topic = self.topics.topic(Channel::Command, &gateway);
+        let message = Envelope { t, request_id, body: Downlink::Command(command) };
+        let payload = message.encode();
+        let limit = self.settings.command_timeout;
+        self.pending.insert((gateway, message.request_id), token, now.mono, limit);
+        acts.push(Act::Say { topic, payload, after: Duration::ZERO, once_kept: false });
     }
 
-    fn prepare(
-        &self,
-        now: Moment,
-        ask: &Ask,
-        request_id: &str,
-        outcome: &mut Outcome,
-    ) -> Result<(GatewayId, Envelope<Downlink>), Verdict> {
-        let invalid = |field, message: String| Verdict::Invalid { field, message };
-        let point = match self.settings.product.find(&ask.point) {
-            Some(point) => point,
-            None => {
-                let message = format!("the product has no data point {:?}", ask.point);
-                return Err(invalid(if is_id(&ask.point) { "id" } else { "code" }, message));
-            }
-        };
-        outcome.id = Some(point.id.to_string());
-        if point.access == PointAccess::ReadOnly {
-            return Err(invalid("id", format!("data point {} ({}) is read-only", point.id, point.code)));
-        }
-        let value = point
-            .check(&ask.value, ValueEncoding::Native)
-            .map_err(|misfit| invalid("value", misfit.message))?;
-        let gateway = self.choose_gateway(ask).map_err(|message| invalid("gateway_id", message))?;
-        outcome.gateway_id = Some(gateway.as_str().to_owned());
-        outcome.request_id = Some(request_id.to_owned());
-        self.reach(now.mono, &gateway, &ask.cid)
-            .map_err(|code| Verdict::Answered { code, msg: code.name().into() })?;
-        let t = ask.t.unwrap_or_else(|| answer_time(0, now));
-        let points = vec![(point.id.to_string(), value)];
-        let body = Downlink::Command(Command { cid: ask.cid.clone(), points });
-        Ok((gateway, Envelope { t, request_id: request_id.to_owned(), body }))
-    }
-
-    fn choose_gateway(&self, ask: &Ask) -> Result<GatewayId, String> {
-        if let Some(id) = &ask.gateway_id {
-            return GatewayId::new(id).map_err(|why| why.to_string());
-        }
-        let mut knowing = self.registry.gateways_of(&ask.cid);
+    fn choose_gateway(&self, cid: &str) -> Result<GatewayId, String> {
+        let mut knowing = self.registry.gateways_of(cid);
         let mut present = self.present.iter();
-        let only = match (knowing.next(), knowing.next()) {
-            (Some(only), None) => Some(only),
-            _ => match (present.next(), present.next()) {
-                (Some(only), None) => Some(only.as_str()),
-                _ => None,
-            },
+        let only = match (knowing.next(), knowing.next(), present.next(), present.next()) {
+            (Some(only), None, ..) | (_, _, Some(only), None) => Some(only.clone()),
+            _ => None,
         };
-        let only = only.and_then(|id| GatewayId::new(id).ok());
         only.ok_or_else(|| {
-            format!("say which gateway: not exactly one knows {:?}, nor is exactly one connected", ask.cid)
+            format!("gateway_id is needed: not exactly one gateway knows {cid:?}, nor is exactly one connected")
         })
     }
 
@@ -511,18 +468,16 @@ impl Edge {
         &mut self,
         now: Duration,
         gateway: &GatewayId,
-        request_id: String,
+        request_id: &str,
         verdict: Verdict,
         acts: &mut Vec<Act>,
     ) {
-        if let Some(waiting) = self.pending.take(gateway, &request_id) {
+        if let Some(waiting) = self.pending.take(gateway, request_id) {
             acts.push(Act::Settle(Outcome {
                 token: waiting.token,
-                gateway_id: Some(gateway.as_str().to_owned()),
-                id: Some(waiting.id),
-                request_id: Some(request_id),
+                gateway_id: Some(gateway.clone()),
                 verdict,
-                round_trip: now.saturating_sub(waiting.sent),
+                round_trip: Some(now.saturating_sub(waiting.sent)),
             }));
         }
     }
@@ -535,28 +490,15 @@ impl Edge {
 
     /// Ends the commands whose time is over.
     pub fn tick(&mut self, now: Duration, acts: &mut Vec<Act>) {
-        while let Some((gateway, request_id, waiting)) = self.pending.take_overdue(now) {
+        while let Some((gateway, waiting)) = self.pending.take_overdue(now) {
             acts.push(Act::Settle(Outcome {
                 token: waiting.token,
                 gateway_id: Some(gateway),
-                id: Some(waiting.id),
-                request_id: Some(request_id),
                 verdict: Verdict::TimedOut(self.settings.command_timeout),
-                round_trip: now.saturating_sub(waiting.sent),
+                round_trip: Some(now.saturating_sub(waiting.sent)),
             }));
         }
     }
-
-    /// Which way a message on a topic travels, for its record: downlink topics down, all others up.
-    #[must_use]
-    pub fn direction(&self, topic: &str) -> Direction {
-        self.topics.parse(topic).map_or(Direction::Up, |(channel, _)| channel.direction())
-    }
-}
-
-/// Whether a data point was named by id rather than by code.
-fn is_id(point: &str) -> bool {
-    point.bytes().all(|byte| byte.is_ascii_digit())
 }
 
 /// An answer's time stamp, in the unit of the request's.

@@ -151,6 +151,23 @@ impl Exit {
         (Self::TERMINATED, "ended by SIGTERM, after what was in hand was written", ""),
     ];
 
+    /// The code in a word or two; the words of result lines where they have one.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::SUCCESS => "success",
+            Self::ANSWERED_NO => "answered no",
+            Self::USAGE => "invalid, io",
+            Self::CONNECTION => Kind::Connection.name(),
+            Self::REFUSED => Kind::Refused.name(),
+            Self::TIMEOUT => Kind::Timeout.name(),
+            Self::PROTOCOL => Kind::Protocol.name(),
+            Self::INTERRUPTED => "interrupted",
+            Self::TERMINATED => "terminated",
+            _ => "unknown",
+        }
+    }
+
     /// Of several causes, the first of 3, 4, 6, 5, 2, 1 wins; a signal beats all others.
     #[must_use]
     pub fn or(self, other: Self) -> Self {
@@ -182,6 +199,13 @@ pub fn exit_code(error: &anyhow::Error) -> Exit {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_exit_code_of_the_table_has_a_name() {
+        for (exit, ..) in Exit::TABLE {
+            assert_ne!(exit.name(), "unknown", "{exit:?}");
+        }
+    }
 
     #[test]
     fn the_worse_exit_wins_in_the_contract_s_order() {

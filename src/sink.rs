@@ -592,7 +592,7 @@ mod tests {
 
     #[test]
     fn a_torn_tail_is_cut_off_and_told() {
-        let long = [b"{\"a\":1}\n{\"b\":\"".as_slice(), &[b'x'; 20_000]].concat();
+        let long = [b"{\"a\":1}\n{\"b\":\"".as_slice(), &vec![b'x'; 20_000]].concat();
         for (content, whole, told) in [
             (&b"{\"a\":1}\n{\"b\":"[..], &b"{\"a\":1}\n"[..], Some("5 bytes")),
             (b"{\"b\":", b"", Some("5 bytes")),

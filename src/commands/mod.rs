@@ -2,8 +2,10 @@
 //!
 //! A new subcommand is its file and three lines here, which the compiler checks against each other.
 
+mod completions;
 mod console;
 pub mod model;
+mod explain;
 mod password;
 
 pub use console::{Console, json_line, print, visible};
@@ -19,6 +21,10 @@ pub enum Command {
     Model(model::Args),
     /// Derive the MQTT password from client id and username
     Password(password::Args),
+    /// Say what a code means and what to do about it
+    Explain(explain::Args),
+    /// Print a shell completion script
+    Completions(completions::Args),
 }
 
 impl Command {
@@ -27,6 +33,8 @@ impl Command {
         match self {
             Self::Model(args) => model::run(args, console),
             Self::Password(args) => password::run(args, console),
+            Self::Explain(args) => explain::run(args, console),
+            Self::Completions(args) => completions::run(args, console),
         }
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::value::RawValue;
 
 use crate::{
-    product::{Access, DataPoint, Product},
+    product::{DataPoint, Product},
     protocol::ResultCode,
 };
 
@@ -47,7 +47,7 @@ pub(super) fn check_time(t: i64, unix: Duration, max_skew: Option<Duration>) -> 
 }
 
 /// The data point of an id on the wire, which is a decimal number, never a code (2002).
-pub(super) fn find_point<'p>(product: &'p Product, id: &str) -> Result<&'p DataPoint, Refusal> {
+fn find_point<'p>(product: &'p Product, id: &str) -> Result<&'p DataPoint, Refusal> {
     let number: Option<u32> = id.parse().ok();
     product.find(id).filter(|point| Some(point.id) == number).ok_or_else(|| {
         Refusal::new(ResultCode::NOT_SUPPORTED, format!("the product has no data point {id:?}"))
@@ -58,7 +58,7 @@ pub(super) fn find_point<'p>(product: &'p Product, id: &str) -> Result<&'p DataP
 /// 2002).
 pub(super) fn check_report(product: &Product, id: &str, value: &RawValue) -> Result<(), Refusal> {
     let point = find_point(product, id)?;
-    if point.access == Access::WriteOnly {
+    if !point.readable() {
         let why = format!("data point {id} ({}) is write-only", point.code);
         return Err(Refusal::new(ResultCode::NOT_SUPPORTED, why));
     }

@@ -5,25 +5,21 @@ use std::{
     time::Duration,
 };
 
-use serde_json::value::RawValue;
+use crate::protocol::{Command, GatewayId, ResultCode};
 
-use crate::protocol::{GatewayId, ResultCode};
-
-/// A command that somebody wants sent: the input of `edge` and of `command`.
+/// A command that somebody wants sent, its data points checked already.
 #[derive(Clone, Debug)]
 pub struct Ask {
-    /// The asker's own number for it, which the result carries.
+    /// The asker's own number for it, which the outcome carries.
     pub token: u64,
     /// The gateway; `None` where the device or the only connected gateway tells.
-    pub gateway_id: Option<String>,
-    /// The device.
-    pub cid: String,
-    /// The data point's id or code.
-    pub point: String,
-    /// The value.
-    pub value: Box<RawValue>,
+    pub gateway_id: Option<GatewayId>,
     /// The message's time stamp, where the asker has one of its own.
     pub t: Option<i64>,
+    /// The request id, which no command on its way to the same gateway may have.
+    pub request_id: String,
+    /// What to do.
+    pub command: Command,
 }
 
 /// How a command ended.
@@ -32,15 +28,11 @@ pub struct Outcome {
     /// The asker's number.
     pub token: u64,
     /// The gateway, once it is known.
-    pub gateway_id: Option<String>,
-    /// The data point's id, once it is known.
-    pub id: Option<String>,
-    /// The request id, once it has one.
-    pub request_id: Option<String>,
+    pub gateway_id: Option<GatewayId>,
     /// The end itself.
     pub verdict: Verdict,
-    /// From sending to answer; zero for what was never sent.
-    pub round_trip: Duration,
+    /// From sending to answer; `None` for what was never sent.
+    pub round_trip: Option<Duration>,
 }
 
 /// The end of a command.
@@ -55,13 +47,8 @@ pub enum Verdict {
     },
     /// No answer came in this time.
     TimedOut(Duration),
-    /// The command is wrong and was not sent.
-    Invalid {
-        /// The input's field at fault.
-        field: &'static str,
-        /// What is wrong with it.
-        message: String,
-    },
+    /// The command was not sent, for this reason: it is not clear to which gateway.
+    Unsent(String),
     /// The gateway's answer names the command but is no answer.
     Malformed(String),
 }
@@ -70,46 +57,35 @@ pub enum Verdict {
 #[derive(Debug)]
 pub(super) struct Waiting {
     pub(super) token: u64,
-    pub(super) id: String,
     pub(super) sent: Duration,
     limit: (Duration, u64),
 }
 
+type Key = (GatewayId, String);
+
 /// The commands without answers, by gateway and request id, and by the end of their time.
 #[derive(Debug, Default)]
 pub(super) struct Pending {
-    waiting: HashMap<(String, String), Waiting>,
-    limits: BTreeMap<(Duration, u64), (String, String)>,
+    waiting: HashMap<Key, Waiting>,
+    limits: BTreeMap<(Duration, u64), Key>,
 }
 
 impl Pending {
-    pub(super) fn insert(
-        &mut self,
-        gateway: &GatewayId,
-        request_id: &str,
-        token: u64,
-        id: String,
-        sent: Duration,
-        time_out: Duration,
-    ) {
-        let key = (gateway.as_str().to_owned(), request_id.to_owned());
+    pub(super) fn insert(&mut self, key: Key, token: u64, sent: Duration, time_out: Duration) {
         let limit = (sent + time_out, token);
         self.limits.insert(limit, key.clone());
-        if let Some(replaced) = self.waiting.insert(key, Waiting { token, id, sent, limit }) {
-            self.limits.remove(&replaced.limit);
-        }
+        self.waiting.insert(key, Waiting { token, sent, limit });
     }
 
     pub(super) fn contains(&self, gateway: &GatewayId, request_id: &str) -> bool {
-        !self.waiting.is_empty()
-            && self.waiting.contains_key(&(gateway.as_str().to_owned(), request_id.to_owned()))
+        !self.waiting.is_empty() && self.waiting.contains_key(&(gateway.clone(), request_id.to_owned()))
     }
 
     pub(super) fn take(&mut self, gateway: &GatewayId, request_id: &str) -> Option<Waiting> {
         if self.waiting.is_empty() {
             return None;
         }
-        let found = self.waiting.remove(&(gateway.as_str().to_owned(), request_id.to_owned()))?;
+        let found = self.waiting.remove(&(gateway.clone(), request_id.to_owned()))?;
         self.limits.remove(&found.limit);
         Some(found)
     }
@@ -118,11 +94,11 @@ impl Pending {
         self.limits.keys().next().map(|(limit, _)| *limit)
     }
 
-    /// Takes one command whose time is over: its gateway, its request id, itself.
-    pub(super) fn take_overdue(&mut self, now: Duration) -> Option<(String, String, Waiting)> {
+    /// Takes one command whose time is over, with its gateway.
+    pub(super) fn take_overdue(&mut self, now: Duration) -> Option<(GatewayId, Waiting)> {
         let entry = self.limits.first_entry().filter(|entry| entry.key().0 <= now)?;
         let key = entry.remove();
         let waiting = self.waiting.remove(&key)?;
-        Some((key.0, key.1, waiting))
+        Some((key.0, waiting))
     }
 }

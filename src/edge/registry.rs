@@ -17,7 +17,7 @@ use crate::protocol::{Device, GatewayId};
 /// The known devices.
 #[derive(Debug, Default)]
 pub struct Registry {
-    fleets: HashMap<Box<str>, HashMap<Box<str>, Known>>,
+    fleets: HashMap<GatewayId, HashMap<Box<str>, Known>>,
 }
 
 /// What is kept of one device: its line in the file holds the rest.
@@ -83,9 +83,9 @@ impl Registry {
             .expect("texts always serialise into memory");
         line.push(b'\n');
         let known = Known { online: true, seen: now, content: hash(&line) };
-        let fleet = match self.fleets.get_mut(gateway.as_str()) {
+        let fleet = match self.fleets.get_mut(gateway) {
             Some(fleet) => fleet,
-            None => self.fleets.entry(gateway.as_str().into()).or_default(),
+            None => self.fleets.entry(gateway.clone()).or_default(),
         };
         match fleet.entry(device.cid.as_str().into()) {
             Entry::Vacant(place) => {
@@ -103,7 +103,7 @@ impl Registry {
 
     /// Notes a device's status; `false` for a device that was never synchronised.
     pub fn set_status(&mut self, gateway: &GatewayId, cid: &str, online: bool, now: Duration) -> bool {
-        match self.fleets.get_mut(gateway.as_str()).and_then(|fleet| fleet.get_mut(cid)) {
+        match self.fleets.get_mut(gateway).and_then(|fleet| fleet.get_mut(cid)) {
             None => false,
             Some(known) => {
                 known.online = online;
@@ -115,7 +115,7 @@ impl Registry {
 
     /// Whether a device is known.
     #[must_use]
-    pub fn knows(&self, gateway: &str, cid: &str) -> bool {
+    pub fn knows(&self, gateway: &GatewayId, cid: &str) -> bool {
         self.fleets.get(gateway).is_some_and(|fleet| fleet.contains_key(cid))
     }
 
@@ -123,7 +123,7 @@ impl Registry {
     #[must_use]
     pub fn is_online(
         &self,
-        gateway: &str,
+        gateway: &GatewayId,
         cid: &str,
         now: Duration,
         offline_after: Option<Duration>,
@@ -134,8 +134,8 @@ impl Registry {
     }
 
     /// The gateways that know a cid.
-    pub fn gateways_of<'a>(&'a self, cid: &'a str) -> impl Iterator<Item = &'a str> {
-        self.fleets.iter().filter(move |(_, fleet)| fleet.contains_key(cid)).map(|(id, _)| &**id)
+    pub fn gateways_of<'a>(&'a self, cid: &'a str) -> impl Iterator<Item = &'a GatewayId> {
+        self.fleets.iter().filter(move |(_, fleet)| fleet.contains_key(cid)).map(|(id, _)| id)
     }
 
     /// How many devices are known.
@@ -195,9 +195,9 @@ mod tests {
     fn a_device_belongs_to_its_gateway() {
         let mut registry = Registry::default();
         registry.sync(&gateway("gw1"), &device("m1", "p"), Duration::ZERO);
-        assert!(registry.knows("gw1", "m1"));
-        assert!(!registry.knows("gw2", "m1"));
-        assert!(!registry.knows("gw1", "m2"));
+        assert!(registry.knows(&gateway("gw1"), "m1"));
+        assert!(!registry.knows(&gateway("gw2"), "m1"));
+        assert!(!registry.knows(&gateway("gw1"), "m2"));
         registry.sync(&gateway("gw2"), &device("m1", "p"), Duration::ZERO);
         assert_eq!(registry.gateways_of("m1").count(), 2);
         assert_eq!(registry.len(), 2);
@@ -208,7 +208,7 @@ mod tests {
         let mut registry = Registry::default();
         let (gw1, second) = (gateway("gw1"), Duration::from_secs(1));
         registry.sync(&gw1, &device("m1", "p"), Duration::ZERO);
-        let online = |registry: &Registry, now, limit| registry.is_online("gw1", "m1", now, limit);
+        let online = |registry: &Registry, now, limit| registry.is_online(&gateway("gw1"), "m1", now, limit);
         assert!(online(&registry, second, Some(second)));
         assert!(!online(&registry, second * 2, Some(second)));
         assert!(registry.set_status(&gw1, "m1", true, second * 2));

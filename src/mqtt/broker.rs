@@ -167,10 +167,10 @@ impl Broker {
     }
 
     /// Sends a command of the platform's own; the witness is told how it ends.
-    pub fn command(&self, ask: Ask, request_id: String) {
+    pub fn command(&self, ask: Ask) {
         let mut board = self.board.borrow_mut();
         board.begin_turn();
-        board.command(ask, request_id);
+        board.command(ask);
         board.end_turn();
     }
 

@@ -475,6 +475,22 @@ impl Envelope<Downlink> {
     }
 }
 
+impl Envelope<Answer> {
+    /// Decodes an answer of any kind: to a sync, a report or a command, whose `cid` stands outside `param`.
+    ///
+    /// # Errors
+    /// A missing `request_id` or a `param.code` that is no integer is named.
+    pub fn decode(payload: &[u8]) -> Result<Self, Refused> {
+        WireMessage::decode(payload, |wire| {
+            let mut answer = answer(&wire.param()?)?;
+            if answer.cid.is_none() {
+                answer.cid = wire.cid.text("cid").ok();
+            }
+            Ok(answer)
+        })
+    }
+}
+
 #[derive(Serialize)]
 struct WireOut<'a, P> {
     t: i64,

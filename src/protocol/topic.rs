@@ -171,12 +171,13 @@ impl fmt::Display for GatewayId {
 /// The topic templates in force: the page's presets, or a profile's overrides.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Topics {
-    templates: [String; 7],
+    /// What stands before and after the gateway id.
+    templates: [(String, String); 7],
 }
 
 impl Default for Topics {
     fn default() -> Self {
-        Self { templates: Channel::ALL.map(|channel| channel.preset().to_owned()) }
+        Self { templates: Channel::ALL.map(|channel| around_the_id(channel.preset())) }
     }
 }
 
@@ -195,20 +196,20 @@ impl Topics {
                 channel.key()
             )));
         }
-        template.clone_into(&mut self.templates[channel as usize]);
+        self.templates[channel as usize] = around_the_id(template);
         Ok(())
     }
 
     /// The topic of one channel for one gateway.
     #[must_use]
     pub fn topic(&self, channel: Channel, gateway: &GatewayId) -> String {
-        self.templates[channel as usize].replace(PLACEHOLDER, gateway.as_str())
+        self.filled(channel, gateway.as_str())
     }
 
     /// The filter that matches one channel of every gateway.
     #[must_use]
     pub fn filter(&self, channel: Channel) -> String {
-        self.templates[channel as usize].replace(PLACEHOLDER, "+")
+        self.filled(channel, "+")
     }
 
     /// The channel of a topic and the gateway id in it; `None` for a topic outside the templates.
@@ -223,11 +224,21 @@ impl Topics {
     /// Every channel that a topic can stand for, with the gateway id in it.
     pub fn channels<'t>(&self, topic: &'t str) -> impl Iterator<Item = (Channel, &'t str)> {
         Channel::ALL.into_iter().filter_map(move |channel| {
-            let (prefix, suffix) = self.templates[channel as usize].split_once(PLACEHOLDER)?;
-            let id = topic.strip_prefix(prefix)?.strip_suffix(suffix)?;
+            let (before, after) = &self.templates[channel as usize];
+            let id = topic.strip_suffix(after.as_str())?.strip_prefix(before.as_str())?;
             (!id.is_empty() && !id.contains('/')).then_some((channel, id))
         })
     }
+
+    fn filled(&self, channel: Channel, level: &str) -> String {
+        let (before, after) = &self.templates[channel as usize];
+        [before, level, after].concat()
+    }
+}
+
+fn around_the_id(template: &str) -> (String, String) {
+    let (before, after) = template.split_once(PLACEHOLDER).unwrap_or((template, ""));
+    (before.to_owned(), after.to_owned())
 }
 
 /// Checks a topic name, as a PUBLISH carries it (MQTT 3.1.1, sections 3.3.2.1 and 4.7).

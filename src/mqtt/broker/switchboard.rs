@@ -709,9 +709,9 @@ impl Switchboard {
 
     // The platform.
 
-    pub(super) fn command(&mut self, ask: Ask, request_id: String) {
+    pub(super) fn command(&mut self, ask: Ask) {
         let mut acts = std::mem::take(&mut self.acts);
-        self.edge.command(self.now, ask, request_id, &mut acts);
+        self.edge.command(self.now, ask, &mut acts);
         self.acts = acts;
         self.act();
     }

@@ -1,0 +1,138 @@
+//! The configuration file: named profiles whose keys are the connection options' names, and topic overrides.
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
+
+use serde::Deserialize;
+
+use crate::{
+    failure::Failure,
+    protocol::{Channel, Topics},
+};
+
+/// The file: `default-profile`, `[profile.NAME]` tables, and a `[topics]` table for all of them.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+struct File {
+    default_profile: Option<String>,
+    #[serde(default)]
+    profile: BTreeMap<String, Profile>,
+    #[serde(default)]
+    topics: BTreeMap<String, String>,
+}
+
+/// One profile: what the connection options are where neither flag nor environment says.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+#[allow(missing_docs, reason = "the keys are the options' names")]
+pub struct Profile {
+    pub broker: Option<String>,
+    pub gateway_id: Option<String>,
+    pub client_id: Option<String>,
+    pub username: Option<String>,
+    pub password_file: Option<PathBuf>,
+    pub ca_file: Option<PathBuf>,
+    pub tls_server_name: Option<String>,
+    pub tls_insecure: Option<bool>,
+    pub qos: Option<u8>,
+    pub keep_alive: Option<String>,
+    pub connect_timeout: Option<String>,
+    pub timeout: Option<String>,
+    pub max_packet: Option<usize>,
+    pub persistent: Option<bool>,
+    pub platform_username: Option<String>,
+    pub platform_password_file: Option<PathBuf>,
+    #[serde(default)]
+    topics: BTreeMap<String, String>,
+}
+
+impl Profile {
+    /// Reads the file and picks the profile.
+    ///
+    /// `file` is the path that was asked for; without one, the file in the user's configuration folder is read
+    /// if it exists. `name` is the profile that was asked for; without one, the file's `default-profile` counts.
+    ///
+    /// # Errors
+    /// A file that was asked for and cannot be read, one that is not valid, or a profile that is not in it.
+    pub fn load(file: Option<&Path>, name: Option<&str>) -> Result<Self, Failure> {
+        let default = default_path();
+        let Some(path) = file.or(default.as_deref()) else {
+            return missing(name, "there is no configuration file");
+        };
+        let text = match std::fs::read_to_string(path) {
+            Ok(text) => text,
+            Err(why) if why.kind() == std::io::ErrorKind::NotFound && file.is_none() => {
+                return missing(name, &format!("{} does not exist", path.display()));
+            }
+            Err(why) => return Err(Failure::io(format!("cannot read {}: {why}", path.display()))),
+        };
+        let parsed: File = toml::from_str(&text).map_err(|why| unreadable(path, &why))?;
+        let Some(name) = name.or(parsed.default_profile.as_deref()) else {
+            return Ok(Self { topics: parsed.topics, ..Self::default() });
+        };
+        let Some(profile) = parsed.profile.get(name) else {
+            let known: Vec<_> = parsed.profile.keys().map(String::as_str).collect();
+            let hint = if known.is_empty() {
+                format!("add a table [profile.{name}] to it")
+            } else {
+                format!("its profiles are: {}", known.join(", "))
+            };
+            return Err(Failure::invalid(format!("{} has no profile {name:?}", path.display())).hint(hint));
+        };
+        let mut profile = profile.clone();
+        let folder = path.parent().unwrap_or(Path::new(""));
+        for file in [&mut profile.password_file, &mut profile.ca_file, &mut profile.platform_password_file] {
+            *file = file.take().map(|relative| folder.join(relative));
+        }
+        for (key, template) in parsed.topics {
+            profile.topics.entry(key).or_insert(template);
+        }
+        Ok(profile)
+    }
+
+    /// The topics with the profile's overrides.
+    ///
+    /// # Errors
+    /// A key that names no topic, or a template that is none.
+    pub fn topics(&self) -> Result<Topics, Failure> {
+        let mut topics = Topics::default();
+        for (key, template) in &self.topics {
+            let Some(channel) = Channel::ALL.into_iter().find(|channel| channel.key() == key) else {
+                let known = Channel::ALL.map(Channel::key).join(", ");
+                return Err(Failure::invalid(format!("topics: {key:?} is no topic of the protocol"))
+                    .hint(format!("the topics are: {known}")));
+            };
+            topics.set(channel, template).map_err(|why| Failure::invalid(format!("topics: {why}")))?;
+        }
+        Ok(topics)
+    }
+}
+
+fn missing(name: Option<&str>, why: &str) -> Result<Profile, Failure> {
+    match name {
+        None => Ok(Profile::default()),
+        Some(name) => Err(Failure::invalid(format!("profile {name:?} cannot be used: {why}"))
+            .hint("write [profile.NAME] tables to $XDG_CONFIG_HOME/tuyagw/config.toml, or name a file with --config")),
+    }
+}
+
+/// toml's own message shows the offending line, which may hold a password: only its place and reason are told.
+fn unreadable(path: &Path, why: &toml::de::Error) -> Failure {
+    let text = std::fs::read_to_string(path).unwrap_or_default();
+    let line = why.span().map_or(1, |span| text[..span.start.min(text.len())].matches('\n').count() + 1);
+    let failure = Failure::invalid(format!("{}, line {line}: {}", path.display(), why.message()));
+    if why.message().contains("unknown field `password`") || why.message().contains("unknown field `platform-password`")
+    {
+        failure.hint("no password stands in this file: write it to a file of its own, mode 0600, and name that in password-file")
+    } else {
+        failure
+    }
+}
+
+fn default_path() -> Option<PathBuf> {
+    let folder = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let config = folder("XDG_CONFIG_HOME").or_else(|| Some(folder("HOME")?.join(".config")))?;
+    Some(config.join("tuyagw").join("config.toml"))
+}

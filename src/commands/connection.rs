@@ -1,0 +1,374 @@
+//! The connection options that every connecting subcommand shares: flag, then environment, then profile, then
+//! default.
+
+use std::{path::PathBuf, time::Duration};
+
+use super::config::Profile;
+use crate::{
+    failure::Failure,
+    mqtt::{
+        client::{Address, Settings, Tls},
+        packet::{Connect, Login, QoS},
+    },
+    protocol::{GatewayId, Secret, Topics, derive_password},
+};
+
+/// Where the broker is and how to talk to it.
+#[derive(Clone, Debug, clap::Args)]
+#[command(next_help_heading = "Connection")]
+pub struct NetworkArgs {
+    /// The broker: mqtt://HOST[:21883], mqtts://HOST[:21883], or a bare HOST[:PORT]
+    #[arg(short, long, env = "TUYAGW_BROKER", value_name = "URL")]
+    broker: Option<String>,
+
+    /// Trust the certificate authorities in this PEM file [default: the system's roots]
+    #[arg(long, env = "TUYAGW_CA_FILE", value_name = "PEM")]
+    ca_file: Option<PathBuf>,
+
+    /// The name that the broker's certificate must carry [default: the host of the URL]
+    #[arg(long, env = "TUYAGW_TLS_SERVER_NAME", value_name = "NAME")]
+    tls_server_name: Option<String>,
+
+    /// Verify nothing of the broker's certificate; reaches RSA-1024 boxes too
+    #[arg(long)]
+    tls_insecure: bool,
+
+    /// MQTT quality of service of what is published and subscribed [default: 1]
+    #[arg(long, value_name = "0|1|2", value_parser = clap::value_parser!(u8).range(0..=2))]
+    qos: Option<u8>,
+
+    /// Keep-alive interval, whole seconds from 0s to 65535s [default: 60s]
+    #[arg(long, value_name = "D", value_parser = duration)]
+    keep_alive: Option<Duration>,
+
+    /// Time for name, TCP, TLS and CONNACK together [default: 5s]
+    #[arg(long, value_name = "D", value_parser = duration)]
+    connect_timeout: Option<Duration>,
+
+    /// Time for each answer, not for the run [default: 10s]
+    #[arg(long, env = "TUYAGW_TIMEOUT", value_name = "D", value_parser = duration)]
+    timeout: Option<Duration>,
+
+    /// Largest MQTT packet to accept or send, in bytes [default: 1048576]
+    #[arg(long, value_name = "BYTES", value_parser = clap::value_parser!(u32).range(1024..=268_435_455))]
+    max_packet: Option<u32>,
+
+    /// Keep the session at the broker (clean session off), so that what was queued while away arrives
+    #[arg(long)]
+    persistent: bool,
+
+    /// Send CONNECT, SUBSCRIBE and PUBLISH in one flight, without waiting for CONNACK
+    #[arg(long)]
+    early: bool,
+
+    /// The profile of the configuration file to use [default: the file's default-profile]
+    #[arg(long, env = "TUYAGW_PROFILE", value_name = "NAME")]
+    profile: Option<String>,
+
+    /// The configuration file [default: $XDG_CONFIG_HOME/tuyagw/config.toml]
+    #[arg(long, env = "TUYAGW_CONFIG", value_name = "FILE")]
+    config: Option<PathBuf>,
+}
+
+/// Who the gateway is.
+#[derive(Clone, Debug, clap::Args)]
+#[command(next_help_heading = "Gateway")]
+pub struct GatewayArgs {
+    /// The gateway's id, which fills {gateway_id} in every topic
+    #[arg(short, long, env = "TUYAGW_GATEWAY_ID", value_name = "ID")]
+    pub gateway_id: Option<String>,
+
+    /// The MQTT client id [default: the gateway id]
+    #[arg(long, env = "TUYAGW_CLIENT_ID", value_name = "ID")]
+    pub client_id: Option<String>,
+
+    /// The username, which Tuya gives to each manufacturer
+    #[arg(short, long, env = "TUYAGW_USERNAME", value_name = "NAME")]
+    pub username: Option<String>,
+
+    /// A file with the password [default: TUYAGW_PASSWORD, else derived as md5(client id + username)]
+    #[arg(long, env = "TUYAGW_PASSWORD_FILE", value_name = "FILE")]
+    pub password_file: Option<PathBuf>,
+}
+
+/// Who the platform user is; a gateway's login is not used, so that the gateway is never pushed off.
+#[derive(Clone, Debug, clap::Args)]
+#[command(next_help_heading = "Platform user")]
+pub struct PlatformArgs {
+    /// The platform user's name [default: platform]
+    #[arg(long, env = "TUYAGW_PLATFORM_USERNAME", value_name = "NAME")]
+    platform_username: Option<String>,
+
+    /// A file with the platform user's password [default: TUYAGW_PLATFORM_PASSWORD, else derived]
+    #[arg(long, value_name = "FILE")]
+    platform_password_file: Option<PathBuf>,
+
+    /// The MQTT client id [default: a random one]
+    #[arg(long, value_name = "ID")]
+    client_id: Option<String>,
+
+    /// The gateway to command, where the input does not name one
+    #[arg(short, long, env = "TUYAGW_GATEWAY_ID", value_name = "ID")]
+    gateway_id: Option<String>,
+}
+
+/// A resolved connection: everything that a connecting subcommand needs to know.
+#[derive(Clone, Debug)]
+pub struct Connection {
+    /// How to reach the broker and log in.
+    pub settings: Settings,
+    /// The gateway that the topics speak of; `command` may do without.
+    pub gateway_id: Option<GatewayId>,
+    /// The topics in force.
+    pub topics: Topics,
+    /// Quality of service of what is published and subscribed.
+    pub qos: QoS,
+    /// Time for each answer.
+    pub timeout: Duration,
+    /// Whether a request command may publish before CONNACK.
+    pub early: bool,
+}
+
+impl Connection {
+    /// A gateway's connection.
+    pub fn gateway(network: &NetworkArgs, login: &GatewayArgs) -> Result<Self, Failure> {
+        let profile = Profile::load(network.config.as_deref(), network.profile.as_deref())?;
+        let id = login.gateway_id.clone().or_else(|| profile.gateway_id.clone()).ok_or_else(|| {
+            Failure::invalid("no gateway id is given").hint("use --gateway-id ID, TUYAGW_GATEWAY_ID or a profile")
+        })?;
+        let gateway_id = GatewayId::new(id).map_err(|why| Failure::invalid(format!("--gateway-id: {why}")))?;
+        let client_id = login
+            .client_id
+            .clone()
+            .or_else(|| profile.client_id.clone())
+            .unwrap_or_else(|| gateway_id.as_str().to_owned());
+        let username = login.username.clone().or_else(|| profile.username.clone());
+        let password = password(&Password {
+            file: login.password_file.clone(),
+            variable: "TUYAGW_PASSWORD",
+            profile_file: profile.password_file.clone(),
+            option: "--password-file",
+        })?;
+        let login = login_of(&client_id, username, password)?;
+        Self::resolve(network, &profile, client_id, login, Some(gateway_id))
+    }
+
+    /// A platform user's connection; `random_id` is the client id where the flag gives none.
+    pub fn platform(network: &NetworkArgs, platform: &PlatformArgs, random_id: String) -> Result<Self, Failure> {
+        let profile = Profile::load(network.config.as_deref(), network.profile.as_deref())?;
+        let gateway_id = platform.gateway_id.clone().or_else(|| profile.gateway_id.clone());
+        let gateway_id = gateway_id
+            .map(GatewayId::new)
+            .transpose()
+            .map_err(|why| Failure::invalid(format!("--gateway-id: {why}")))?;
+        let client_id = platform.client_id.clone().unwrap_or(random_id);
+        let username = platform
+            .platform_username
+            .clone()
+            .or_else(|| profile.platform_username.clone())
+            .unwrap_or_else(|| "platform".to_owned());
+        let password = password(&Password {
+            file: platform.platform_password_file.clone(),
+            variable: "TUYAGW_PLATFORM_PASSWORD",
+            profile_file: profile.platform_password_file.clone(),
+            option: "--platform-password-file",
+        })?;
+        let login = login_of(&client_id, Some(username), password)?;
+        Self::resolve(network, &profile, client_id, login, gateway_id)
+    }
+
+    fn resolve(
+        network: &NetworkArgs,
+        profile: &Profile,
+        client_id: String,
+        login: Option<Login>,
+        gateway_id: Option<GatewayId>,
+    ) -> Result<Self, Failure> {
+        let url = network.broker.as_ref().or(profile.broker.as_ref()).ok_or_else(|| {
+            Failure::invalid("no broker is given").hint("use --broker URL, TUYAGW_BROKER or a profile; `tuyagw edge` is one")
+        })?;
+        let (address, tls) = parse_url(url)?;
+        let tls = tls.then(|| Tls {
+            ca_file: network.ca_file.clone().or_else(|| profile.ca_file.clone()),
+            server_name: network.tls_server_name.clone().or_else(|| profile.tls_server_name.clone()),
+            insecure: network.tls_insecure || profile.tls_insecure.unwrap_or(false),
+        });
+        let keep_alive = setting(network.keep_alive, profile.keep_alive.as_deref(), "keep-alive", 60)?;
+        if keep_alive.subsec_nanos() != 0 || keep_alive.as_secs() > 65_535 {
+            return Err(Failure::invalid("--keep-alive must be whole seconds from 0s to 65535s"));
+        }
+        let qos = match network.qos.or(profile.qos).unwrap_or(1) {
+            0 => QoS::AtMostOnce,
+            1 => QoS::AtLeastOnce,
+            2 => QoS::ExactlyOnce,
+            other => return Err(Failure::invalid(format!("qos must be 0, 1 or 2, not {other}"))),
+        };
+        let persistent = network.persistent || profile.persistent.unwrap_or(false);
+        let max_packet = network.max_packet.map_or(profile.max_packet.unwrap_or(1 << 20), |bytes| bytes as usize);
+        Ok(Self {
+            settings: Settings {
+                address,
+                tls,
+                connect: Connect {
+                    client_id,
+                    clean_session: !persistent,
+                    keep_alive: u16::try_from(keep_alive.as_secs()).unwrap_or(u16::MAX),
+                    login,
+                    will: None,
+                },
+                connect_timeout: setting(network.connect_timeout, profile.connect_timeout.as_deref(), "connect-timeout", 5)?,
+                max_packet,
+                reconnect: true,
+            },
+            gateway_id,
+            topics: profile.topics()?,
+            qos,
+            timeout: setting(network.timeout, profile.timeout.as_deref(), "timeout", 10)?,
+            early: network.early,
+        })
+    }
+
+    /// The gateway id, for subcommands that always have one.
+    ///
+    /// # Errors
+    /// Where none was given.
+    pub fn gateway_id(&self) -> Result<&GatewayId, Failure> {
+        self.gateway_id.as_ref().ok_or_else(|| {
+            Failure::invalid("no gateway id is given").hint("use --gateway-id ID, TUYAGW_GATEWAY_ID or a profile")
+        })
+    }
+}
+
+fn setting(given: Option<Duration>, profile: Option<&str>, name: &str, default: u64) -> Result<Duration, Failure> {
+    match (given, profile) {
+        (Some(given), _) => Ok(given),
+        (None, Some(text)) => duration(text).map_err(|why| Failure::invalid(format!("profile, {name}: {why}"))),
+        (None, None) => Ok(Duration::from_secs(default)),
+    }
+}
+
+/// Where a password may come from, first to last.
+struct Password<'a> {
+    file: Option<PathBuf>,
+    variable: &'a str,
+    profile_file: Option<PathBuf>,
+    option: &'a str,
+}
+
+fn password(sources: &Password<'_>) -> Result<Option<Secret>, Failure> {
+    let from_file = |path: &PathBuf, option: &str| {
+        let text = std::fs::read_to_string(path)
+            .map_err(|why| Failure::io(format!("{option}: cannot read {}: {why}", path.display())))?;
+        Ok(Some(Secret::new(text.trim_end_matches(['\r', '\n']))))
+    };
+    if let Some(path) = &sources.file {
+        return from_file(path, sources.option);
+    }
+    match std::env::var(sources.variable) {
+        Ok(password) if !password.is_empty() => return Ok(Some(Secret::new(password))),
+        Err(std::env::VarError::NotUnicode(_)) => {
+            return Err(Failure::invalid(format!("{} is not valid UTF-8", sources.variable)));
+        }
+        _ => {}
+    }
+    sources.profile_file.as_ref().map_or(Ok(None), |path| from_file(path, "profile, password-file"))
+}
+
+fn login_of(client_id: &str, username: Option<String>, password: Option<Secret>) -> Result<Option<Login>, Failure> {
+    match (username, password) {
+        (Some(username), password) => {
+            let password = password.unwrap_or_else(|| derive_password(client_id, &username));
+            Ok(Some(Login { username, password: Some(password) }))
+        }
+        (None, None) => Ok(None),
+        (None, Some(_)) => Err(Failure::invalid("a password is given, but no username")
+            .hint("use --username NAME, TUYAGW_USERNAME or a profile")),
+    }
+}
+
+/// Parses a duration such as `250ms`, `10s`, `5m` or `1h30m`.
+pub fn duration(text: &str) -> Result<Duration, String> {
+    let expected = || "a duration is written 250ms, 10s, 5m or 1h".to_owned();
+    let parsed: jiff::SignedDuration = text.parse().map_err(|_| expected())?;
+    Duration::try_from(parsed).map_err(|_| expected())
+}
+
+/// Parses a broker URL into its address and whether it wants TLS.
+fn parse_url(url: &str) -> Result<(Address, bool), Failure> {
+    let wrong = |why: &str| {
+        Failure::invalid(format!("--broker: {why}")).hint("write mqtt://HOST:PORT, mqtts://HOST:PORT or HOST:PORT")
+    };
+    let (tls, rest) = match url.split_once("://") {
+        Some(("mqtt" | "tcp", rest)) => (false, rest),
+        Some(("mqtts" | "ssl" | "tls", rest)) => (true, rest),
+        Some((scheme, _)) => return Err(wrong(&format!("{scheme:?} is not a scheme tuyagw speaks"))),
+        None => (false, url),
+    };
+    let rest = rest.strip_suffix('/').unwrap_or(rest);
+    if rest.contains('@') {
+        // The URL itself is not repeated: what stands before the @ may be a password.
+        return Err(wrong("a username or password does not belong in the URL")
+            .hint("use --username and --password-file, or let the password be derived"));
+    }
+    if rest.contains(['/', '?', '#']) || rest.contains(char::is_whitespace) {
+        return Err(wrong(&format!("{url:?} has more than a host and a port")));
+    }
+    let (host, port) = if let Some(inner) = rest.strip_prefix('[') {
+        let (host, after) = inner.split_once(']').ok_or_else(|| wrong("an IPv6 address misses its ]"))?;
+        (host, after.strip_prefix(':').or(if after.is_empty() { Some("") } else { None }).ok_or_else(|| wrong("after ] comes :PORT"))?)
+    } else if rest.matches(':').count() > 1 {
+        (rest, "")
+    } else {
+        rest.split_once(':').unwrap_or((rest, ""))
+    };
+    if host.is_empty() {
+        return Err(wrong(&format!("{url:?} names no host")));
+    }
+    let port = match port {
+        "" => 21_883,
+        port => match port.parse() {
+            Ok(port) if port > 0 => port,
+            _ => return Err(wrong(&format!("{port:?} is not a port from 1 to 65535"))),
+        },
+    };
+    Ok((Address { host: host.to_owned(), port }, tls))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn urls_name_host_port_and_tls() {
+        for (url, host, port, tls) in [
+            ("mqtt://edge", "edge", 21_883, false),
+            ("mqtts://edge:8883", "edge", 8883, true),
+            ("10.0.0.7:1883", "10.0.0.7", 1883, false),
+            ("edge", "edge", 21_883, false),
+            ("mqtt://[::1]:1883", "::1", 1883, false),
+            ("::1", "::1", 21_883, false),
+        ] {
+            let (address, found) = parse_url(url).unwrap();
+            assert_eq!((address.host.as_str(), address.port, found), (host, port, tls), "{url}");
+        }
+        for url in ["http://edge", "mqtt://", "edge:0", "edge:x", "edge/path", "mqtt://[::1", "a b"] {
+            assert!(parse_url(url).is_err(), "{url}");
+        }
+    }
+
+    #[test]
+    fn a_password_in_the_url_is_refused_and_not_repeated() {
+        let failure = parse_url("mqtt://me:s3cret@edge").unwrap_err();
+        assert!(!format!("{failure:?}").contains("s3cret"));
+    }
+
+    #[test]
+    fn durations_have_units() {
+        assert_eq!(duration("250ms"), Ok(Duration::from_millis(250)));
+        assert_eq!(duration("5m"), Ok(Duration::from_secs(300)));
+        assert_eq!(duration("0s"), Ok(Duration::ZERO));
+        for bad in ["10", "", "-1s", "soon"] {
+            assert!(duration(bad).is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,197 @@
+//! Counts what became of the requests: the progress bar, the summary line, and the exit code.
+
+use std::{
+    io::{self, IsTerminal as _, Write as _},
+    time::{Duration, Instant},
+};
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use serde::Serialize;
+
+use super::{Progress, ResultLine, result_line::meaning};
+use crate::{
+    commands::{Console, json_line},
+    failure::{Exit, Kind},
+    protocol::ResultCode,
+};
+
+/// How often progress is told.
+const INTERVAL: Duration = Duration::from_secs(1);
+
+/// The counts of one run.
+pub struct Tally {
+    console: Console,
+    single: bool,
+    started: Instant,
+    counts: Counts,
+    exit: Exit,
+    /// The only failure of a single request, to be told in words.
+    told: Option<(String, &'static str)>,
+    view: View,
+}
+
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+struct Counts {
+    accepted: u64,
+    refused: u64,
+    timed_out: u64,
+    invalid: u64,
+    failed: u64,
+    resent: u64,
+}
+
+impl Counts {
+    fn done(self) -> u64 {
+        self.accepted + self.refused + self.timed_out + self.invalid + self.failed
+    }
+}
+
+enum View {
+    Nothing,
+    Bar(ProgressBar),
+    Json(Instant),
+}
+
+impl Tally {
+    /// Nothing counted yet; `single` says that the request came from flags.
+    pub fn new(progress: Progress, single: bool, console: Console) -> Self {
+        let crowded = io::stdout().is_terminal();
+        let view = match progress {
+            Progress::Json => View::Json(Instant::now()),
+            Progress::Always => View::bar(),
+            Progress::Auto if !single && !crowded && !console.is_quiet() && io::stderr().is_terminal() => View::bar(),
+            Progress::Auto | Progress::Never => View::Nothing,
+        };
+        Self { console, single, started: Instant::now(), counts: Counts::default(), exit: Exit::SUCCESS, told: None, view }
+    }
+
+    /// Counts one result.
+    pub fn count(&mut self, result: &ResultLine<'_>) {
+        let exit = match result.kind {
+            None if result.ok => {
+                self.counts.accepted += 1;
+                return;
+            }
+            None => {
+                self.counts.refused += 1;
+                Exit::ANSWERED_NO
+            }
+            Some(kind) => {
+                match kind {
+                    Kind::Timeout => self.counts.timed_out += 1,
+                    Kind::Invalid => self.counts.invalid += 1,
+                    Kind::Io | Kind::Connection | Kind::Refused | Kind::Protocol => self.counts.failed += 1,
+                }
+                kind.exit()
+            }
+        };
+        self.exit = self.exit.or(exit);
+        self.told = Some(in_words(result));
+    }
+
+    /// Counts requests that were sent again after a reconnect.
+    pub fn resent(&mut self, requests: usize) {
+        self.counts.resent += requests as u64;
+    }
+
+    /// Shows how far the run is.
+    pub fn show(&mut self, in_flight: usize) {
+        match &mut self.view {
+            View::Nothing => {}
+            View::Bar(bar) => {
+                let counts = self.counts;
+                bar.set_position(counts.done());
+                let bad = counts.done() - counts.accepted;
+                bar.set_message(format!("{} accepted, {bad} not, {in_flight} in flight", counts.accepted));
+            }
+            View::Json(told) => {
+                if told.elapsed() >= INTERVAL {
+                    *told = Instant::now();
+                    self.tell_json("progress", in_flight);
+                }
+            }
+        }
+    }
+
+    /// Takes the progress bar away, so that words can be printed.
+    pub fn hide(&self) {
+        if let View::Bar(bar) = &self.view {
+            bar.finish_and_clear();
+        }
+    }
+
+    /// Tells the summary and gives the exit code.
+    pub fn finish(&mut self) -> Exit {
+        self.hide();
+        if matches!(self.view, View::Json(_)) {
+            self.tell_json("summary", 0);
+            return self.exit;
+        }
+        let Counts { accepted, refused, timed_out, invalid, failed, resent } = self.counts;
+        if self.single && self.counts.done() == 1 {
+            // The failure of a run is told by whoever ends the run.
+            if let Some((message, hint)) = self.told.take().filter(|_| failed == 0) {
+                self.console.error(&message);
+                if !hint.is_empty() {
+                    self.console.hint(hint);
+                }
+            }
+            return self.exit;
+        }
+        let mut summary = format!("{accepted} accepted");
+        for (count, name) in [
+            (refused, "refused"),
+            (timed_out, "not answered in time"),
+            (invalid, "invalid"),
+            (failed, "failed"),
+            (resent, "sent again after a reconnect"),
+        ] {
+            if count > 0 {
+                summary.push_str(&format!(", {count} {name}"));
+            }
+        }
+        self.console.note(&format!("{summary}, in {:.2} s", self.started.elapsed().as_secs_f64()));
+        self.exit
+    }
+
+    fn tell_json(&self, event: &str, in_flight: usize) {
+        #[derive(Serialize)]
+        struct Line<'a> {
+            event: &'a str,
+            done: u64,
+            #[serde(flatten)]
+            counts: Counts,
+            in_flight: usize,
+            elapsed_ms: u64,
+        }
+        let elapsed_ms = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let line = Line { event, done: self.counts.done(), counts: self.counts, in_flight, elapsed_ms };
+        // Where stderr is gone nobody is left to tell.
+        let _ = io::stderr().lock().write_all(&json_line(&line));
+    }
+}
+
+impl View {
+    fn bar() -> Self {
+        let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
+        let style = ProgressStyle::with_template("{spinner} {pos} done ({per_sec}), {msg} [{elapsed}]");
+        Self::Bar(bar.with_style(style.unwrap_or_else(|_| ProgressStyle::default_spinner())))
+    }
+}
+
+/// A failed result as a sentence and the next step.
+fn in_words(result: &ResultLine<'_>) -> (String, &'static str) {
+    let subject = match (result.cid, result.id) {
+        (Some(cid), Some(id)) => format!("{} of {cid}, data point {id}", result.op),
+        (Some(cid), None) => format!("{} of {cid}", result.op),
+        _ => result.op.to_owned(),
+    };
+    match result.code {
+        None => (format!("{subject}: {}", result.message.unwrap_or_default()), ""),
+        Some(code) => {
+            let code = ResultCode(code);
+            let (_, hint) = meaning(code);
+            (format!("{subject} was refused: {code} {}", result.msg.unwrap_or(code.name())), hint)
+        }
+    }
+}

@@ -1,0 +1,8 @@
+//! The gateway's half of the protocol: what it has asked and what it answers.
+//!
+//! Pure: no clock, no socket, no ids of its own. The shells in `commands` say when and where.
+#![deny(clippy::disallowed_methods, clippy::disallowed_types)]
+
+mod requests;
+
+pub use requests::{Heard, Overdue, Requests};

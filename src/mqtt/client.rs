@@ -1,0 +1,469 @@
+//! The socket shell of the gateway's end: dials, logs in, subscribes, reconnects; drives one MQTT session.
+//!
+//! One event loop and one reconnect policy serve every subcommand. [`Client::next`] is cancel-safe: whatever it
+//! was doing goes on with the next call. What is published is written by that call too, in one write for all
+//! that was published since the last.
+
+mod backoff;
+mod stream;
+mod tls;
+
+use std::{
+    collections::VecDeque,
+    future::Future,
+    pin::Pin,
+    time::{Duration, Instant},
+};
+
+pub use tls::Tls;
+
+use backoff::Backoff;
+use stream::{Activity, Stream};
+
+use super::{
+    packet::{Connect, Message, Publish, QoS},
+    session::{self, End, Limits, Receipt, Session, TooLarge},
+};
+use crate::{
+    failure::{Failure, Kind},
+    protocol::ConnectCode,
+};
+
+/// Where a broker listens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Address {
+    /// A name or an IP address.
+    pub host: String,
+    /// The TCP port.
+    pub port: u16,
+}
+
+impl std::fmt::Display for Address {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if self.host.contains(':') {
+            write!(f, "[{}]:{}", self.host, self.port)
+        } else {
+            write!(f, "{}:{}", self.host, self.port)
+        }
+    }
+}
+
+/// How to reach a broker, who to be, and what to insist on.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Where the broker listens.
+    pub address: Address,
+    /// TLS, or plain TCP.
+    pub tls: Option<Tls>,
+    /// The CONNECT packet.
+    pub connect: Connect,
+    /// Time for name, TCP, TLS and CONNACK together.
+    pub connect_timeout: Duration,
+    /// Time for the SUBACK.
+    pub timeout: Duration,
+    /// The largest packet to accept, in bytes.
+    pub max_packet: usize,
+    /// How many publishes may wait for their acknowledgement at once.
+    pub in_flight: u16,
+    /// Whether a lost connection is opened again.
+    pub reconnect: bool,
+    /// Whether SUBSCRIBE and PUBLISH may leave with CONNECT (MQTT 3.1.1, section 3.1.4).
+    pub early: bool,
+}
+
+/// What happened on the connection.
+#[derive(Debug)]
+pub enum Event {
+    /// The connection is open and SUBSCRIBE is on its way; now is the time to publish what is open.
+    Ready {
+        /// Whether the broker kept the session: what was unacknowledged is being sent again by itself.
+        resumed: bool,
+    },
+    /// Every subscription was granted.
+    Subscribed,
+    /// A message arrived; one with a receipt must be acknowledged.
+    Message(Message, Option<Receipt>),
+    /// A publish was acknowledged (QoS 1 and 2) or handed to the connection (QoS 0).
+    Delivered {
+        /// The token that was given with it.
+        token: u64,
+    },
+    /// The connection was lost and will be opened again.
+    Lost {
+        /// Why, in words.
+        reason: String,
+        /// How long until the next attempt.
+        retry_in: Duration,
+    },
+    /// The broker did something odd that does no harm.
+    Warning(String),
+}
+
+/// One MQTT connection that outlives its sockets.
+pub struct Client {
+    settings: Settings,
+    subscriptions: Vec<(String, QoS)>,
+    origin: Instant,
+    session: Session,
+    link: Link,
+    backoff: Backoff,
+    events: VecDeque<Event>,
+    awaits: Awaits,
+    /// When the connection was lost, or the client was made; `None` while it is open.
+    down_since: Option<Duration>,
+    held: bool,
+    closing: bool,
+}
+
+type Dial = Pin<Box<dyn Future<Output = Result<Stream, Failure>>>>;
+
+enum Link {
+    /// No socket until this moment.
+    Waiting(Duration),
+    Dialling(Dial),
+    Up(Stream),
+}
+
+/// What the broker still owes, and until when.
+#[derive(Default)]
+struct Awaits {
+    connack: Option<Duration>,
+    suback: Option<(u16, Duration)>,
+}
+
+impl Client {
+    /// A client that dials at the first [`Client::next`] and keeps these subscriptions.
+    #[must_use]
+    pub fn new(settings: Settings, subscriptions: Vec<(String, QoS)>) -> Self {
+        let limits = Limits { max_packet: settings.max_packet, in_flight: settings.in_flight };
+        Self {
+            session: Session::new(End::Client, limits),
+            subscriptions,
+            origin: Instant::now(),
+            link: Link::Waiting(Duration::ZERO),
+            backoff: Backoff::default(),
+            events: VecDeque::new(),
+            awaits: Awaits::default(),
+            down_since: Some(Duration::ZERO),
+            held: false,
+            closing: false,
+            settings,
+        }
+    }
+
+    /// The time since this client was made, the clock of all its moments.
+    #[must_use]
+    pub fn now(&self) -> Duration {
+        self.origin.elapsed()
+    }
+
+    /// The instant of a moment of this client's clock.
+    #[must_use]
+    pub fn instant(&self, moment: Duration) -> Instant {
+        self.origin + moment
+    }
+
+    /// Since when nothing can be written; `None` while the connection is open.
+    #[must_use]
+    pub fn down_since(&self) -> Option<Duration> {
+        self.down_since
+    }
+
+    /// Publishes a message; it is written by the next [`Client::next`]. The token comes back in
+    /// [`Event::Delivered`].
+    ///
+    /// # Errors
+    /// A message that does not fit into a packet.
+    pub fn publish(&mut self, publish: Publish, token: u64) -> Result<(), TooLarge> {
+        self.session.publish(publish, token)
+    }
+
+    /// Acknowledges a received message; acknowledgements leave in the order of arrival.
+    pub fn acknowledge(&mut self, receipt: Receipt) {
+        self.session.acknowledge(receipt);
+    }
+
+    /// Says that the connection was of use: the next outage is met with a fresh backoff.
+    pub fn progress(&mut self) {
+        self.backoff.progress();
+    }
+
+    /// Stops or resumes reading, for a consumer that cannot keep up. The connection is kept alive meanwhile.
+    pub fn hold(&mut self, held: bool) {
+        self.held = held;
+    }
+
+    /// The next event, without waiting: `None` where bytes would have to arrive first.
+    ///
+    /// # Errors
+    /// What ends the connection for good.
+    pub fn ready(&mut self) -> Result<Option<Event>, Failure> {
+        loop {
+            if let Some(event) = self.events.pop_front() {
+                return Ok(Some(event));
+            }
+            if self.held || !matches!(self.link, Link::Up(_)) {
+                return Ok(None);
+            }
+            let now = self.now();
+            match self.session.next(now) {
+                Ok(Some(event)) => {
+                    if let Some(event) = self.take(event, now)? {
+                        return Ok(Some(event));
+                    }
+                }
+                Ok(None) => return Ok(None),
+                Err(violation) => return Err(self.violated(&violation.to_string())),
+            }
+        }
+    }
+
+    /// The next event; drives the connection until there is one. Cancel-safe.
+    ///
+    /// # Errors
+    /// What ends the connection for good: a first connection that fails, a refusal, a broken protocol.
+    pub async fn next(&mut self) -> Result<Event, Failure> {
+        loop {
+            if let Some(event) = self.ready()? {
+                return Ok(event);
+            }
+            match &mut self.link {
+                Link::Waiting(until) => {
+                    let until = *until;
+                    if until > self.now() {
+                        tokio::time::sleep_until(self.instant(until).into()).await;
+                    }
+                    self.awaits.connack = Some(self.now() + self.settings.connect_timeout);
+                    self.link = Link::Dialling(Box::pin(stream::dial(self.settings.clone())));
+                }
+                Link::Dialling(dial) => match dial.await {
+                    Ok(stream) => self.opened(stream),
+                    Err(failure) => self.lost(failure)?,
+                },
+                Link::Up(_) => self.turn().await?,
+            }
+        }
+    }
+
+    /// Sends DISCONNECT after all that was published, and closes the socket; gives up after a second.
+    pub async fn close(&mut self) {
+        if !matches!(self.link, Link::Up(_)) || self.closing {
+            return;
+        }
+        self.closing = true;
+        self.session.disconnect();
+        if let Link::Up(stream) = &mut self.link {
+            // The peer may be gone; that it never reads the farewell changes nothing for us.
+            let _ = tokio::time::timeout(Duration::from_secs(1), stream.finish(self.session.outbox())).await;
+        }
+    }
+
+    /// Writes and reads what can be written and read, or waits until one of them can be, or a deadline passes.
+    async fn turn(&mut self) -> Result<(), Failure> {
+        let now = self.now();
+        let deadlines = [self.session.deadline(), self.awaits.connack, self.awaits.suback.map(|(_, due)| due)];
+        let deadline = deadlines.into_iter().flatten().min();
+        let Link::Up(stream) = &mut self.link else { return Ok(()) };
+        let activity = match deadline {
+            Some(due) if due <= now => Ok(Activity::None),
+            Some(due) => {
+                let due = tokio::time::Instant::from_std(self.origin + due);
+                tokio::select! {
+                    biased;
+                    activity = stream.exchange(&mut self.session, self.held) => activity,
+                    () = tokio::time::sleep_until(due) => Ok(Activity::None),
+                }
+            }
+            None => stream.exchange(&mut self.session, self.held).await,
+        };
+        match activity {
+            Ok(Activity::None | Activity::Some) => self.check_deadlines(),
+            Ok(Activity::Closed) => {
+                let failure = self.closed_by_peer("the broker closed the connection");
+                self.lost(failure)
+            }
+            Err(why) => {
+                let failure = self.closed_by_peer(&format!("the connection broke: {why}"));
+                self.lost(failure)
+            }
+        }
+    }
+
+    fn check_deadlines(&mut self) -> Result<(), Failure> {
+        let now = self.now();
+        if self.awaits.connack.is_some_and(|due| due <= now) {
+            let waited = self.settings.connect_timeout;
+            let failure = Failure::new(
+                Kind::Connection,
+                format!("{} accepted the connection, but sent no CONNACK in {waited:?}", self.settings.address),
+            )
+            .hint(self.scheme_hint());
+            return self.lost(failure);
+        }
+        if self.awaits.suback.is_some_and(|(_, due)| due <= now) {
+            return Err(Failure::new(
+                Kind::Timeout,
+                format!("{} sent no SUBACK in {:?}", self.settings.address, self.settings.timeout),
+            ));
+        }
+        if self.session.deadline().is_some_and(|due| due <= now) && self.session.tick(now).is_err() && !self.held {
+            let failure = Failure::new(
+                Kind::Connection,
+                format!("{} has been silent for 1.5 times the keep-alive", self.settings.address),
+            );
+            return self.lost(failure);
+        }
+        Ok(())
+    }
+
+    fn opened(&mut self, stream: Stream) {
+        let now = self.now();
+        self.link = Link::Up(stream);
+        if self.settings.connect.clean_session {
+            self.session.forget();
+        }
+        self.session.open(now);
+        self.session.connect(&self.settings.connect, now);
+        if self.settings.early {
+            self.subscribe(now);
+            self.events.push_back(Event::Ready { resumed: false });
+        }
+    }
+
+    fn subscribe(&mut self, now: Duration) {
+        self.down_since = None;
+        if !self.subscriptions.is_empty() {
+            let id = self.session.subscribe(&self.subscriptions);
+            self.awaits.suback = Some((id, now + self.settings.timeout));
+        }
+    }
+
+    /// Takes what the session made of the broker's bytes; gives what the caller should know.
+    fn take(&mut self, event: session::Event, now: Duration) -> Result<Option<Event>, Failure> {
+        Ok(match event {
+            session::Event::ConnAck { session_present, code } => {
+                self.connected(session_present, code, now)?;
+                None
+            }
+            session::Event::Publish(message, receipt) => Some(Event::Message(message, receipt)),
+            session::Event::Delivered { token } => {
+                self.backoff.progress();
+                Some(Event::Delivered { token })
+            }
+            session::Event::SubAck { id, codes } => self.granted(id, &codes)?,
+            session::Event::Ignored(what) => Some(Event::Warning(what)),
+            session::Event::UnsubAck { .. } => None,
+            session::Event::Connect(_)
+            | session::Event::Subscribe { .. }
+            | session::Event::Unsubscribe { .. }
+            | session::Event::Disconnect => return Err(self.violated("a packet that only clients send")),
+        })
+    }
+
+    fn connected(&mut self, session_present: bool, code: ConnectCode, now: Duration) -> Result<(), Failure> {
+        self.awaits.connack = None;
+        if code != ConnectCode::ACCEPTED {
+            let failure = refused(&self.settings, code);
+            let retry = code == ConnectCode::SERVER_UNAVAILABLE && self.backoff.was_up();
+            return if retry { self.lost(failure) } else { Err(failure) };
+        }
+        self.backoff.up(now);
+        if !self.settings.early {
+            if session_present {
+                self.subscribe(now);
+                self.session.resume();
+            } else {
+                self.session.forget();
+                self.subscribe(now);
+            }
+            self.events.push_back(Event::Ready { resumed: session_present });
+        }
+        if self.subscriptions.is_empty() {
+            self.events.push_back(Event::Subscribed);
+        }
+        Ok(())
+    }
+
+    fn granted(&mut self, id: u16, codes: &[u8]) -> Result<Option<Event>, Failure> {
+        if self.awaits.suback.is_none_or(|(awaited, _)| awaited != id) {
+            return Ok(Some(Event::Warning(format!("a SUBACK for packet id {id}, which nobody waits for"))));
+        }
+        self.awaits.suback = None;
+        match codes.iter().zip(&self.subscriptions).find(|(code, _)| **code == 0x80) {
+            None => Ok(Some(Event::Subscribed)),
+            Some((_, (filter, _))) => Err(Failure::new(
+                Kind::Refused,
+                format!("the broker refused the subscription to {filter} (SUBACK 0x80)"),
+            )
+            .hint("a gateway may subscribe to its own topics only: check --gateway-id and the topics of the profile")),
+        }
+    }
+
+    /// Meets a loss: plans the next attempt, or gives the failure back where there is none.
+    fn lost(&mut self, failure: Failure) -> Result<(), Failure> {
+        let now = self.now();
+        self.awaits = Awaits::default();
+        self.link = Link::Waiting(now);
+        self.down_since.get_or_insert(now);
+        if !self.backoff.was_up() || !self.settings.reconnect {
+            return Err(failure);
+        }
+        let Some(retry_in) = self.backoff.lost(now, fastrand::f64()) else {
+            return Err(Failure::new(
+                Kind::Connection,
+                format!("the connection was lost five times within seconds: {}", failure.message),
+            )
+            .hint(format!(
+                "is another client using the client id {:?}? A broker lets the newer one push the older one off",
+                self.settings.connect.client_id
+            )));
+        };
+        self.link = Link::Waiting(now + retry_in);
+        self.events.push_back(Event::Lost { reason: failure.message, retry_in });
+        Ok(())
+    }
+
+    fn closed_by_peer(&self, what: &str) -> Failure {
+        let failure = Failure::new(Kind::Connection, format!("{}: {what}", self.settings.address));
+        if self.awaits.connack.is_some() {
+            let message = format!("{} before it sent a CONNACK", failure.message);
+            Failure::new(Kind::Connection, message).hint(self.scheme_hint())
+        } else {
+            failure
+        }
+    }
+
+    fn violated(&mut self, what: &str) -> Failure {
+        let begins = self.session.inbox().to_vec();
+        let address = &self.settings.address;
+        let failure = Failure::new(Kind::Protocol, format!("{address} broke the MQTT protocol: {what}"));
+        if self.awaits.connack.is_none() {
+            failure
+        } else if begins.starts_with(b"HTTP/") {
+            failure.hint("an HTTP server answers there: the edge's MQTT port is 21883")
+        } else if begins.starts_with(&[0x15, 3]) {
+            failure.hint("a TLS alert came back: the port wants TLS, so write mqtts:// in --broker")
+        } else {
+            failure.hint("check that the address is an MQTT broker's; the edge's port is 21883")
+        }
+    }
+
+    fn scheme_hint(&self) -> &'static str {
+        if self.settings.tls.is_some() {
+            "is it an MQTT broker's TLS port?"
+        } else {
+            "is it a TLS port? Then write mqtts:// in --broker"
+        }
+    }
+}
+
+fn refused(settings: &Settings, code: ConnectCode) -> Failure {
+    let address = &settings.address;
+    if !code.is_refusal() {
+        let message = format!("{address} broke the MQTT protocol: CONNACK carries return code {code}");
+        return Failure::new(Kind::Protocol, message).hint("check that the address is an MQTT broker's");
+    }
+    let message = format!("{address} refused the connection: CONNACK {code}, {}", code.name());
+    let hint = code.explained().map_or("see the broker's log", |known| known.hint);
+    Failure::new(Kind::Refused, message).hint(hint)
+}

@@ -1,0 +1,146 @@
+//! One-way TLS (page, "Connection authentication": "SSL/TLS is a one-way authentication mode").
+
+use std::{io, path::PathBuf, sync::Arc};
+
+use tokio::net::TcpStream;
+use tokio_rustls::{
+    TlsConnector,
+    client::TlsStream,
+    rustls::{
+        self, CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme,
+        client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
+        crypto::ring,
+        pki_types::{CertificateDer, ServerName, UnixTime, pem::PemObject as _},
+    },
+};
+
+use super::Address;
+use crate::failure::{Failure, Kind};
+
+/// What to insist on in a broker's certificate.
+#[derive(Clone, Debug, Default)]
+pub struct Tls {
+    /// The authorities to trust; the system's without it.
+    pub ca_file: Option<PathBuf>,
+    /// The name that the certificate must carry; the address's host without it.
+    pub server_name: Option<String>,
+    /// Verify nothing.
+    pub insecure: bool,
+}
+
+/// Does the TLS handshake on a connected socket.
+pub async fn encrypt(tls: &Tls, address: &Address, stream: TcpStream) -> Result<TlsStream<TcpStream>, Failure> {
+    let name = tls.server_name.as_ref().unwrap_or(&address.host);
+    let server_name = ServerName::try_from(name.clone())
+        .map_err(|_| Failure::invalid(format!("--tls-server-name: {name:?} is neither a host name nor an address")))?;
+    let connector = TlsConnector::from(Arc::new(config(tls)?));
+    connector.connect(server_name, stream).await.map_err(|why| refusal(address, name, &why))
+}
+
+fn config(tls: &Tls) -> Result<ClientConfig, Failure> {
+    let provider = Arc::new(ring::default_provider());
+    let builder = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(|why| Failure::io(format!("TLS cannot be set up: {why}")))?;
+    let config = if tls.insecure {
+        builder.dangerous().with_custom_certificate_verifier(Arc::new(TrustAnything)).with_no_client_auth()
+    } else {
+        builder.with_root_certificates(roots(tls)?).with_no_client_auth()
+    };
+    Ok(config)
+}
+
+fn roots(tls: &Tls) -> Result<RootCertStore, Failure> {
+    let mut roots = RootCertStore::empty();
+    if let Some(path) = &tls.ca_file {
+        let place = path.display();
+        let certificates: Vec<_> = CertificateDer::pem_file_iter(path)
+            .and_then(Iterator::collect)
+            .map_err(|why| Failure::io(format!("--ca-file: cannot read {place}: {why}")))?;
+        if certificates.is_empty() {
+            return Err(Failure::io(format!("--ca-file: {place} holds no PEM certificate")));
+        }
+        for certificate in certificates {
+            roots.add(certificate).map_err(|why| Failure::io(format!("--ca-file: {place}: {why}")))?;
+        }
+    } else {
+        let (_added, _ignored) = roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+        if roots.is_empty() {
+            return Err(Failure::io("the system has no trusted certificate authorities")
+                .hint("name the edge's authority with --ca-file PEM"));
+        }
+    }
+    Ok(roots)
+}
+
+/// A failed handshake in words, with the option that helps.
+fn refusal(address: &Address, name: &str, why: &io::Error) -> Failure {
+    let failure = |message: String| Failure::new(Kind::Connection, format!("TLS with {address} failed: {message}"));
+    let Some(error) = why.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) else {
+        return failure(format!("{why}")).hint("does the port speak plain MQTT? Then write mqtt:// in --broker");
+    };
+    match error {
+        rustls::Error::InvalidCertificate(problem) => match problem {
+            CertificateError::UnknownIssuer => failure("the certificate's issuer is not trusted".into())
+                .hint("name the edge's certificate authority with --ca-file PEM"),
+            CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
+                failure(format!("the certificate has expired ({error})"))
+                    .hint("check this machine's clock; then have the certificate renewed, or use --tls-insecure")
+            }
+            CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
+                failure(format!("the certificate is not valid yet ({error})")).hint("check this machine's clock")
+            }
+            CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
+                failure(format!("the certificate is not for {name:?} ({error})"))
+                    .hint("give the certificate's own name with --tls-server-name NAME")
+            }
+            _ => failure(format!("{error}")).hint(
+                "the certificate uses what is no longer secure, such as RSA-1024 or X.509 version 1; \
+                 --tls-insecure accepts it without any verification",
+            ),
+        },
+        rustls::Error::InvalidMessage(_) => failure("what answers does not speak TLS".into())
+            .hint("does the port speak plain MQTT? Then write mqtt:// in --broker"),
+        _ => failure(format!("{error}")),
+    }
+}
+
+/// The verifier of `--tls-insecure`: neither the certificate nor the handshake's signature is checked, since
+/// some boxes carry RSA-1024 keys, whose signatures cannot be checked at all.
+#[derive(Debug)]
+struct TrustAnything;
+
+impl ServerCertVerifier for TrustAnything {
+    fn verify_server_cert(
+        &self,
+        _end_entity: &CertificateDer<'_>,
+        _intermediates: &[CertificateDer<'_>],
+        _server_name: &ServerName<'_>,
+        _ocsp_response: &[u8],
+        _now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        _message: &[u8],
+        _certificate: &CertificateDer<'_>,
+        _signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        Ok(HandshakeSignatureValid::assertion())
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        _message: &[u8],
+        _certificate: &CertificateDer<'_>,
+        _signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        Ok(HandshakeSignatureValid::assertion())
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        ring::default_provider().signature_verification_algorithms.supported_schemes()
+    }
+}

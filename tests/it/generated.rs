@@ -1,0 +1,205 @@
+//! Completions, man pages and docs/cli.md are made from the program and must be what the repository holds.
+//!
+//! `BLESS=1 cargo test` rewrites them and removes what is no longer made; without it, every difference fails.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    path::{Path, PathBuf},
+    process::Command as Process,
+};
+
+use clap::{Arg, Command, CommandFactory as _, ValueEnum as _};
+use clap_complete::{Generator as _, Shell};
+use tuyagw::{cli::Cli, failure::Exit};
+
+/// File names and contents.
+type Files = BTreeMap<String, Vec<u8>>;
+
+#[test]
+fn completions() {
+    let mut files = Files::new();
+    for shell in Shell::value_variants() {
+        let output = Process::new(env!("CARGO_BIN_EXE_tuyagw"))
+            .args(["completions", &shell.to_string()])
+            .output()
+            .expect("the binary was built");
+        assert!(output.status.success(), "{shell}: {output:?}");
+        files.insert(shell.file_name("tuyagw"), output.stdout);
+    }
+    hold("completions", &files);
+}
+
+#[test]
+fn man_pages() {
+    let folder = tempfile::tempdir().unwrap();
+    clap_mangen::generate_to(Cli::command(), folder.path()).unwrap();
+    let files = names(folder.path()).into_iter().map(|name| {
+        let page = fs::read(folder.path().join(&name)).unwrap();
+        (name, page)
+    });
+    hold("docs/man", &files.collect());
+}
+
+#[test]
+fn reference() {
+    let page = reference_page();
+    let path = root().join("docs/cli.md");
+    if is_blessed() {
+        fs::write(path, page).unwrap();
+    } else if let Some(difference) = difference("docs/cli.md", &path, page.as_bytes()) {
+        stale(&[difference]);
+    }
+}
+
+/// Holds a folder to files that were made: the same names, the same bytes, nothing else.
+fn hold(folder: &str, made: &Files) {
+    let path = root().join(folder);
+    let found = names(&path);
+    let orphans = found.iter().filter(|name| !made.contains_key(*name));
+    if is_blessed() {
+        orphans.for_each(|name| fs::remove_file(path.join(name)).unwrap());
+        fs::create_dir_all(&path).unwrap();
+        for (name, bytes) in made {
+            fs::write(path.join(name), bytes).unwrap();
+        }
+        return;
+    }
+    let mut stale_files: Vec<String> =
+        orphans.map(|name| format!("{folder}/{name}: is no longer generated")).collect();
+    for (name, bytes) in made {
+        stale_files.extend(difference(&format!("{folder}/{name}"), &path.join(name), bytes));
+    }
+    if !stale_files.is_empty() {
+        stale(&stale_files);
+    }
+}
+
+fn stale(files: &[String]) {
+    panic!("generated files are stale; `BLESS=1 cargo test` rewrites them:\n{}", files.join("\n"));
+}
+
+fn difference(name: &str, path: &Path, made: &[u8]) -> Option<String> {
+    let Ok(held) = fs::read(path) else { return Some(format!("{name}: is missing")) };
+    if held == made {
+        return None;
+    }
+    let (held, made) = (String::from_utf8_lossy(&held), String::from_utf8_lossy(made));
+    let line = held.lines().zip(made.lines()).take_while(|(held, made)| held == made).count();
+    let show = |text: &str| text.lines().nth(line).unwrap_or("(the end)").to_owned();
+    Some(format!("{name}:{}: holds {:?}, should hold {:?}", line + 1, show(&held), show(&made)))
+}
+
+fn names(folder: &Path) -> BTreeSet<String> {
+    let Ok(entries) = fs::read_dir(folder) else { return BTreeSet::new() };
+    entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
+}
+
+fn root() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn is_blessed() -> bool {
+    std::env::var_os("BLESS").is_some_and(|value| value == "1")
+}
+
+fn reference_page() -> String {
+    let mut tree = Cli::command();
+    tree.build();
+    let mut page =
+        String::from("# The command line\n\nMade from the program by `BLESS=1 cargo test`; do not edit.\n\n");
+    page += &format!("{}.\n\n", text(tree.get_long_about().or(tree.get_about())).trim_end_matches('.'));
+    page += "| subcommand | what it does |\n| --- | --- |\n";
+    for command in tree.get_subcommands() {
+        page += &format!(
+            "| [`{0}`](#tuyagw-{0}) | {1} |\n",
+            command.get_name(),
+            cell(&text(command.get_about()))
+        );
+    }
+    page += "\n## Options of every subcommand\n\n";
+    tree.get_arguments().filter(|arg| arg.is_global_set()).for_each(|arg| page += &item(arg));
+    for command in tree.get_subcommands() {
+        page += &section(command);
+    }
+    page += "\n## Exit codes\n\n| code | meaning | what to do |\n| --- | --- | --- |\n";
+    for (Exit(code), meaning, hint) in Exit::TABLE {
+        page += &format!("| {code} | {} | {} |\n", cell(meaning), cell(hint));
+    }
+    page += "\nOf several, the first of 3, 4, 6, 5, 2, 1 wins; 130 and 143 beat all others.\n";
+    page
+}
+
+fn section(command: &Command) -> String {
+    let usage = command.clone().render_usage().to_string();
+    let mut page = format!(
+        "\n## `tuyagw {}`\n\n{}.\n\n```text\n{}\n```\n",
+        command.get_name(),
+        text(command.get_long_about().or(command.get_about())).trim_end_matches('.'),
+        usage.trim_start_matches("Usage: ").trim_end()
+    );
+    let mut headings: Vec<&str> = Vec::new();
+    let shown = |arg: &&Arg| !arg.is_global_set() && !arg.is_hide_set() && arg.get_id() != "help";
+    for arg in command.get_arguments().filter(shown) {
+        if !headings.contains(&heading(arg)) {
+            headings.push(heading(arg));
+        }
+    }
+    // Positional arguments stand first in the help, too.
+    headings.sort_by_key(|heading| *heading != "Arguments");
+    for title in headings {
+        page += &format!("\n**{title}**\n\n");
+        for arg in command.get_arguments().filter(shown).filter(|arg| heading(arg) == title) {
+            page += &item(arg);
+        }
+    }
+    let after = text(command.get_after_long_help().or(command.get_after_help()));
+    if !after.is_empty() {
+        page += &format!("\n```text\n{}\n```\n", after.trim_end());
+    }
+    page
+}
+
+fn heading(arg: &Arg) -> &str {
+    arg.get_help_heading().unwrap_or(if arg.is_positional() { "Arguments" } else { "Options" })
+}
+
+/// One argument as an item of a list: its forms, environment, default, values and help.
+fn item(arg: &Arg) -> String {
+    let forms = match (arg.get_short(), arg.get_long()) {
+        (Some(short), Some(long)) => format!("-{short}, --{long}"),
+        (Some(short), None) => format!("-{short}"),
+        (None, Some(long)) => format!("--{long}"),
+        (None, None) => String::new(),
+    };
+    let takes_value = arg.get_action().takes_values();
+    let values = arg.get_value_names().filter(|_| takes_value).unwrap_or_default();
+    let name = values.iter().fold(forms, |name, value| format!("{name} <{value}>"));
+    let mut notes = Vec::new();
+    if let Some(variable) = arg.get_env() {
+        notes.push(format!("environment `{}`", variable.to_string_lossy()));
+    }
+    if takes_value && !arg.get_default_values().is_empty() {
+        let defaults: Vec<_> = arg.get_default_values().iter().map(|value| value.to_string_lossy()).collect();
+        notes.push(format!("default `{}`", defaults.join(" ")));
+    }
+    let possible = arg.get_possible_values();
+    if takes_value && !possible.is_empty() && !arg.is_hide_possible_values_set() {
+        let names: Vec<_> =
+            possible.iter().filter(|value| !value.is_hide_set()).map(|v| v.get_name()).collect();
+        notes.push(format!("one of `{}`", names.join("`, `")));
+    }
+    let notes = if notes.is_empty() { String::new() } else { format!(" ({})", notes.join("; ")) };
+    let help = text(arg.get_long_help().or(arg.get_help()));
+    format!("- `{}`{notes}: {}\n", name.trim(), help.replace("\n\n", "\n").replace('\n', "\n  "))
+}
+
+fn text(styled: Option<&clap::builder::StyledStr>) -> String {
+    styled.map(ToString::to_string).unwrap_or_default()
+}
+
+/// A text as a cell of a table.
+fn cell(text: &str) -> String {
+    text.replace('|', "\\|").replace('\n', " ")
+}
