@@ -28,6 +28,11 @@ complete -c tuyagw -n "__fish_tuyagw_needs_command" -s q -l quiet -d 'Print only
 complete -c tuyagw -n "__fish_tuyagw_needs_command" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c tuyagw -n "__fish_tuyagw_needs_command" -s V -l version -d 'Print version'
 complete -c tuyagw -n "__fish_tuyagw_needs_command" -f -a "password" -d 'Derive the MQTT password from client id and username'
+complete -c tuyagw -n "__fish_tuyagw_needs_command" -f -a "sync" -d 'Synchronise (add or update) devices and wait for each answer'
+complete -c tuyagw -n "__fish_tuyagw_needs_command" -f -a "report" -d 'Report data points, one message each, and wait for each answer'
+complete -c tuyagw -n "__fish_tuyagw_needs_command" -f -a "status" -d 'Report devices online or offline'
+complete -c tuyagw -n "__fish_tuyagw_needs_command" -f -a "command" -d 'Send commands to devices, from the platform\'s side, and wait for each result'
+complete -c tuyagw -n "__fish_tuyagw_needs_command" -f -a "model" -d 'Show or check a product model'
 complete -c tuyagw -n "__fish_tuyagw_needs_command" -f -a "explain" -d 'Say what a code means and what to do about it'
 complete -c tuyagw -n "__fish_tuyagw_needs_command" -f -a "completions" -d 'Print a shell completion script'
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand password" -s g -l gateway-id -d 'The gateway\'s id' -r
@@ -36,6 +41,147 @@ complete -c tuyagw -n "__fish_tuyagw_using_subcommand password" -s u -l username
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand password" -l raw -d 'Print the password alone, as on a terminal'
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand password" -s q -l quiet -d 'Print only errors and warnings on stderr'
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand password" -s h -l help -d 'Print help'
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand sync" -l cid -d 'The device\'s id, unique under the gateway, such as its serial number' -r
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand sync" -l product-id -d 'The product\'s id on the platform' -r
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand sync" -l vendor-code -d 'The manufacturer\'s code' -r
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand sync" -l comm-type -d 'How the device talks to the gateway [default: mqtt]' -r
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand sync" -l device-ip -d 'The device\'s IP address' -r
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand sync" -l mac-address -d 'The device\'s MAC address' -r
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand sync" -l device-name -d 'The device\'s name [default: the cid]' -r
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand sync" -l device-desc -d 'A description' -r
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand sync" -l install-location -d 'Where it is installed' -r
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand sync" -l device-server-id -d 'The device server\'s id' -r
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand sync" -l product-sub-type -d 'The product\'s sub-type' -r
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand sync" -l window -d 'How many requests may be in flight' -r
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand sync" -l t-unit -d 'The unit of the time stamp t in messages' -r -f -a "s\t'Seconds, as the protocol\'s samples have it'
+ms\t'Milliseconds'"
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand sync" -l progress -d 'Show progress on stderr' -r -f -a "auto\t'A bar if stderr is a terminal and there is more than one request'
+always\t'A bar'
+never\t'Nothing'
+json\t'JSON lines'"
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand sync" -s g -l gateway-id -d 'The gateway\'s id, which fills {gateway_id} in every topic' -r
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand sync" -l client-id -d 'The MQTT client id [default: the gateway id]' -r
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand sync" -s u -l username -d 'The username, which Tuya gives to each manufacturer' -r
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand sync" -l password-file -d 'A file with the password [default: TUYAGW_PASSWORD, else derived as md5(client id + username)]' -r -F
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand sync" -s b -l broker -d 'The broker: mqtt://HOST[:21883], mqtts://HOST[:21883], or a bare HOST[:PORT]' -r
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand sync" -l ca-file -d 'Trust the certificate authorities in this PEM file [default: the system\'s roots]' -r -F
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand sync" -l tls-server-name -d 'The name that the broker\'s certificate must carry [default: the host of the URL]' -r
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand sync" -l qos -d 'MQTT quality of service of what is published and subscribed [default: 1]' -r
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand sync" -l keep-alive -d 'Keep-alive interval, whole seconds from 0s to 65535s [default: 60s]' -r
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand sync" -l connect-timeout -d 'Time for name, TCP, TLS and CONNACK together [default: 5s]' -r
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand sync" -l timeout -d 'Time for each answer, not for the run [default: 10s]' -r
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand sync" -l max-packet -d 'Largest MQTT packet to accept or send, in bytes [default: 1048576]' -r
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand sync" -l profile -d 'The profile of the configuration file to use [default: the file\'s default-profile]' -r
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand sync" -l config -d 'The configuration file [default: $XDG_CONFIG_HOME/tuyagw/config.toml]' -r -F
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand sync" -l no-check -d 'Send each device\'s fields as given, unchecked'
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand sync" -l no-wait -d 'Be done at the broker\'s acknowledgement, without waiting for the answer'
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand sync" -l no-reconnect -d 'Give a lost connection up at once'
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand sync" -l tls-insecure -d 'Verify nothing of the broker\'s certificate; reaches RSA-1024 boxes too'
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand sync" -l persistent -d 'Keep the session at the broker (clean session off), so that what was queued while away arrives'
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand sync" -l early -d 'Send CONNECT, SUBSCRIBE and PUBLISH in one flight, without waiting for CONNACK'
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand sync" -s q -l quiet -d 'Print only errors and warnings on stderr'
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand sync" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand report" -l cid -d 'The device' -r
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand report" -l model -d 'The product model to check values against [default: the smart water meter]' -r -F
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand report" -l value-encoding -d 'Send values as native JSON, or all of them as strings' -r -f -a "native\t'true, 12345, "opened"'
+string\t'"true", "12345", "opened"'"
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand report" -l window -d 'How many requests may be in flight' -r
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand report" -l t-unit -d 'The unit of the time stamp t in messages' -r -f -a "s\t'Seconds, as the protocol\'s samples have it'
+ms\t'Milliseconds'"
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand report" -l progress -d 'Show progress on stderr' -r -f -a "auto\t'A bar if stderr is a terminal and there is more than one request'
+always\t'A bar'
+never\t'Nothing'
+json\t'JSON lines'"
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand report" -s g -l gateway-id -d 'The gateway\'s id, which fills {gateway_id} in every topic' -r
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand report" -l client-id -d 'The MQTT client id [default: the gateway id]' -r
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand report" -s u -l username -d 'The username, which Tuya gives to each manufacturer' -r
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand report" -l password-file -d 'A file with the password [default: TUYAGW_PASSWORD, else derived as md5(client id + username)]' -r -F
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand report" -s b -l broker -d 'The broker: mqtt://HOST[:21883], mqtts://HOST[:21883], or a bare HOST[:PORT]' -r
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand report" -l ca-file -d 'Trust the certificate authorities in this PEM file [default: the system\'s roots]' -r -F
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand report" -l tls-server-name -d 'The name that the broker\'s certificate must carry [default: the host of the URL]' -r
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand report" -l qos -d 'MQTT quality of service of what is published and subscribed [default: 1]' -r
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand report" -l keep-alive -d 'Keep-alive interval, whole seconds from 0s to 65535s [default: 60s]' -r
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand report" -l connect-timeout -d 'Time for name, TCP, TLS and CONNACK together [default: 5s]' -r
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand report" -l timeout -d 'Time for each answer, not for the run [default: 10s]' -r
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand report" -l max-packet -d 'Largest MQTT packet to accept or send, in bytes [default: 1048576]' -r
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand report" -l profile -d 'The profile of the configuration file to use [default: the file\'s default-profile]' -r
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand report" -l config -d 'The configuration file [default: $XDG_CONFIG_HOME/tuyagw/config.toml]' -r -F
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand report" -l no-check -d 'Send values as given, without checking type, range, enumeration and access'
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand report" -l no-wait -d 'Be done at the broker\'s acknowledgement, without waiting for the answer'
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand report" -l no-reconnect -d 'Give a lost connection up at once'
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand report" -l tls-insecure -d 'Verify nothing of the broker\'s certificate; reaches RSA-1024 boxes too'
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand report" -l persistent -d 'Keep the session at the broker (clean session off), so that what was queued while away arrives'
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand report" -l early -d 'Send CONNECT, SUBSCRIBE and PUBLISH in one flight, without waiting for CONNACK'
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand report" -s q -l quiet -d 'Print only errors and warnings on stderr'
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand report" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand status" -l online -d 'Devices that are online' -r
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand status" -l offline -d 'Devices that are offline' -r
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand status" -l window -d 'How many requests may be in flight' -r
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand status" -l t-unit -d 'The unit of the time stamp t in messages' -r -f -a "s\t'Seconds, as the protocol\'s samples have it'
+ms\t'Milliseconds'"
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand status" -l progress -d 'Show progress on stderr' -r -f -a "auto\t'A bar if stderr is a terminal and there is more than one request'
+always\t'A bar'
+never\t'Nothing'
+json\t'JSON lines'"
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand status" -s g -l gateway-id -d 'The gateway\'s id, which fills {gateway_id} in every topic' -r
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand status" -l client-id -d 'The MQTT client id [default: the gateway id]' -r
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand status" -s u -l username -d 'The username, which Tuya gives to each manufacturer' -r
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand status" -l password-file -d 'A file with the password [default: TUYAGW_PASSWORD, else derived as md5(client id + username)]' -r -F
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand status" -s b -l broker -d 'The broker: mqtt://HOST[:21883], mqtts://HOST[:21883], or a bare HOST[:PORT]' -r
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand status" -l ca-file -d 'Trust the certificate authorities in this PEM file [default: the system\'s roots]' -r -F
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand status" -l tls-server-name -d 'The name that the broker\'s certificate must carry [default: the host of the URL]' -r
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand status" -l qos -d 'MQTT quality of service of what is published and subscribed [default: 1]' -r
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand status" -l keep-alive -d 'Keep-alive interval, whole seconds from 0s to 65535s [default: 60s]' -r
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand status" -l connect-timeout -d 'Time for name, TCP, TLS and CONNACK together [default: 5s]' -r
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand status" -l timeout -d 'Time for each answer, not for the run [default: 10s]' -r
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand status" -l max-packet -d 'Largest MQTT packet to accept or send, in bytes [default: 1048576]' -r
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand status" -l profile -d 'The profile of the configuration file to use [default: the file\'s default-profile]' -r
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand status" -l config -d 'The configuration file [default: $XDG_CONFIG_HOME/tuyagw/config.toml]' -r -F
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand status" -l no-wait -d 'Be done at the broker\'s acknowledgement, without waiting for the answer'
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand status" -l no-reconnect -d 'Give a lost connection up at once'
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand status" -l tls-insecure -d 'Verify nothing of the broker\'s certificate; reaches RSA-1024 boxes too'
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand status" -l persistent -d 'Keep the session at the broker (clean session off), so that what was queued while away arrives'
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand status" -l early -d 'Send CONNECT, SUBSCRIBE and PUBLISH in one flight, without waiting for CONNACK'
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand status" -s q -l quiet -d 'Print only errors and warnings on stderr'
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand status" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand command" -l cid -d 'The device' -r
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand command" -l model -d 'The product model to check values against [default: the smart water meter]' -r -F
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand command" -l value-encoding -d 'Send values as native JSON, or all of them as strings' -r -f -a "native\t'true, 12345, "opened"'
+string\t'"true", "12345", "opened"'"
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand command" -l window -d 'How many requests may be in flight' -r
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand command" -l t-unit -d 'The unit of the time stamp t in messages' -r -f -a "s\t'Seconds, as the protocol\'s samples have it'
+ms\t'Milliseconds'"
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand command" -l progress -d 'Show progress on stderr' -r -f -a "auto\t'A bar if stderr is a terminal and there is more than one request'
+always\t'A bar'
+never\t'Nothing'
+json\t'JSON lines'"
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand command" -l platform-username -d 'The platform user\'s name [default: platform]' -r
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand command" -l platform-password-file -d 'A file with the platform user\'s password [default: TUYAGW_PLATFORM_PASSWORD, else derived]' -r -F
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand command" -l client-id -d 'The MQTT client id [default: a random one]' -r
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand command" -s g -l gateway-id -d 'The gateway to command, where the input does not name one' -r
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand command" -s b -l broker -d 'The broker: mqtt://HOST[:21883], mqtts://HOST[:21883], or a bare HOST[:PORT]' -r
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand command" -l ca-file -d 'Trust the certificate authorities in this PEM file [default: the system\'s roots]' -r -F
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand command" -l tls-server-name -d 'The name that the broker\'s certificate must carry [default: the host of the URL]' -r
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand command" -l qos -d 'MQTT quality of service of what is published and subscribed [default: 1]' -r
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand command" -l keep-alive -d 'Keep-alive interval, whole seconds from 0s to 65535s [default: 60s]' -r
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand command" -l connect-timeout -d 'Time for name, TCP, TLS and CONNACK together [default: 5s]' -r
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand command" -l timeout -d 'Time for each answer, not for the run [default: 10s]' -r
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand command" -l max-packet -d 'Largest MQTT packet to accept or send, in bytes [default: 1048576]' -r
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand command" -l profile -d 'The profile of the configuration file to use [default: the file\'s default-profile]' -r
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand command" -l config -d 'The configuration file [default: $XDG_CONFIG_HOME/tuyagw/config.toml]' -r -F
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand command" -l no-check -d 'Send values as given, without checking type, range, enumeration and access'
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand command" -l no-wait -d 'Be done at the broker\'s acknowledgement, without waiting for the answer'
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand command" -l no-reconnect -d 'Give a lost connection up at once'
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand command" -l tls-insecure -d 'Verify nothing of the broker\'s certificate; reaches RSA-1024 boxes too'
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand command" -l persistent -d 'Keep the session at the broker (clean session off), so that what was queued while away arrives'
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand command" -l early -d 'Send CONNECT, SUBSCRIBE and PUBLISH in one flight, without waiting for CONNACK'
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand command" -s q -l quiet -d 'Print only errors and warnings on stderr'
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand command" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand model" -l model -d 'Product model to show instead of the smart water meter' -r -F
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand model" -l dp-map -d 'DP ids for codes, for a model without ids' -r
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand model" -l json -d 'Print JSON, on a terminal too'
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand model" -s q -l quiet -d 'Print only errors and warnings on stderr'
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand model" -s h -l help -d 'Print help'
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand explain" -l json -d 'Print JSON Lines, as in a pipe'
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand explain" -s q -l quiet -d 'Print only errors and warnings on stderr'
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand explain" -s h -l help -d 'Print help'

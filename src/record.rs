@@ -58,6 +58,9 @@ impl<'a> Record<'a> {
     /// Where one topic serves several channels, the first that the payload decodes as is taken.
     #[must_use]
     pub fn classified(mut self, topics: &Topics) -> Self {
+        if self.channel.is_some() && self.gateway_id.is_some() && self.dir.is_some() {
+            return self;
+        }
         let Some((channel, id)) = classify(topics, &self.topic, &self.payload) else { return self };
         if self.gateway_id.is_none() {
             // The id lies at the same place in a borrowed topic, which outlives this function.
@@ -453,6 +456,11 @@ impl<'a> Fields<'a> {
 
     fn text(&self, name: Name) -> Result<Option<Cow<'a, str>>, RecordError> {
         let Some(raw) = self.raw(name) else { return Ok(None) };
+        if let Some(plain) = raw.strip_prefix('"').and_then(|raw| raw.strip_suffix('"'))
+            && !plain.contains('\\')
+        {
+            return Ok(Some(Cow::Borrowed(plain)));
+        }
         match serde_json::from_str::<Text<'a>>(raw) {
             Ok(Text(text)) => Ok(Some(text)),
             Err(_) => Err(RecordError::new(NAMES[name as usize], "must be a string")),

@@ -172,10 +172,13 @@ impl Sink {
     /// # Errors
     /// The failure that ended the writing, every time it is asked.
     pub async fn progress(&mut self) -> Result<Ticket, SinkError> {
-        // An error says that the thread has ended, and then the state says how.
-        let _ = self.state.changed().await;
+        let thread_ended = self.state.changed().await.is_err();
         let state = self.state.borrow_and_update();
-        state.failed.clone().map_or(Ok(state.done), Err)
+        match &state.failed {
+            Some(failed) => Err(failed.clone()),
+            None if thread_ended => Err(ended_early()),
+            None => Ok(state.done),
+        }
     }
 
     /// A view of the progress from elsewhere, for as long as the sink is there.
@@ -239,9 +242,7 @@ impl Sink {
         let state = self.state.borrow();
         match &state.failed {
             Some(failed) => Err(failed.clone()),
-            None if state.done < self.handed => {
-                Err(SinkError::Failed(Failure::io("the thread that writes ended too early")))
-            }
+            None if state.done < self.handed => Err(ended_early()),
             None => Ok(()),
         }
     }
@@ -252,6 +253,10 @@ impl Drop for Sink {
     fn drop(&mut self) {
         self.queue.close();
     }
+}
+
+fn ended_early() -> SinkError {
+    SinkError::Failed(Failure::io("the thread that writes ended too early"))
 }
 
 /// What goes from the sink to its thread.
@@ -588,6 +593,50 @@ mod tests {
         OpenOptions::new().append(true).open(&path).unwrap().write_all(b"6\n").unwrap();
         cut_torn_line(&mut file, b"5");
         assert_eq!(fs::read(&path).unwrap(), b"1\n2\n3\n56\n");
+    }
+
+    fn numbered(lines: usize) -> String {
+        (0..lines).fold(String::new(), |text, n| text + &format!("{{\"line\":{n}}}\n"))
+    }
+
+    /// The test runs itself again under a limit on file sizes, which is as good as a full disk.
+    #[test]
+    #[cfg(unix)]
+    fn a_batch_that_does_not_fit_leaves_whole_lines() {
+        if let Some(path) = std::env::var_os("TEST_LIMITED_FILE") {
+            let mut sink = Sink::append(path, true).unwrap();
+            sink.write(numbered(10_000).as_bytes());
+            let Err(SinkError::Failed(failure)) = sink.close_blocking() else { panic!("no failure") };
+            assert!(failure.message.contains("out.jsonl"), "{failure}");
+            return;
+        }
+        let (_folder, path) = file(b"{}\n");
+        let run = std::process::Command::new("sh")
+            .args(["-c", "trap '' XFSZ; ulimit -f 8; exec \"$0\" --exact \"$1\""])
+            .arg(std::env::current_exe().unwrap())
+            .arg("sink::tests::a_batch_that_does_not_fit_leaves_whole_lines")
+            .env("TEST_LIMITED_FILE", &path)
+            .output()
+            .unwrap();
+        let output = String::from_utf8_lossy(&run.stdout);
+        assert!(run.status.success() && output.contains("1 passed"), "{output}");
+        let left = fs::read_to_string(&path).unwrap();
+        assert_eq!(left, format!("{{}}\n{}", numbered(left.lines().count() - 1)));
+        assert!(left.len() > 3000, "{} bytes are left", left.len());
+    }
+
+    #[test]
+    fn a_thread_that_dies_is_an_error_and_no_endless_progress() {
+        block_on(async {
+            let (mut sink, writes, go) = gated();
+            drop((writes, go));
+            let ticket = sink.write(b"1\n");
+            sink.flush();
+            assert!(matches!(sink.progress().await, Err(SinkError::Failed(_))));
+            assert!(matches!(sink.progress().await, Err(SinkError::Failed(_))));
+            assert!(sink.done() < ticket);
+            assert!(matches!(sink.close().await, Err(SinkError::Failed(_))));
+        });
     }
 
     #[test]

@@ -123,7 +123,8 @@ fn unreadable(path: &Path, why: &toml::de::Error) -> Failure {
     let text = std::fs::read_to_string(path).unwrap_or_default();
     let line = why.span().map_or(1, |span| text[..span.start.min(text.len())].matches('\n').count() + 1);
     let failure = Failure::invalid(format!("{}, line {line}: {}", path.display(), why.message()));
-    if why.message().contains("unknown field `password`") || why.message().contains("unknown field `platform-password`")
+    if why.message().contains("unknown field `password`")
+        || why.message().contains("unknown field `platform-password`")
     {
         failure.hint("no password stands in this file: write it to a file of its own, mode 0600, and name that in password-file")
     } else {

@@ -8,7 +8,7 @@ use crate::{
     failure::Failure,
     mqtt::{
         client::{Address, Settings, Tls},
-        packet::{Connect, Login, QoS},
+        packet::{Connect, Password, QoS},
     },
     protocol::{GatewayId, Secret, Topics, derive_password},
 };
@@ -123,10 +123,12 @@ pub struct Connection {
     pub topics: Topics,
     /// Quality of service of what is published and subscribed.
     pub qos: QoS,
-    /// Time for each answer.
-    pub timeout: Duration,
-    /// Whether a request command may publish before CONNACK.
-    pub early: bool,
+}
+
+/// What a client says of itself when it logs in.
+struct Login {
+    username: Option<String>,
+    password: Option<Secret>,
 }
 
 impl Connection {
@@ -134,16 +136,18 @@ impl Connection {
     pub fn gateway(network: &NetworkArgs, login: &GatewayArgs) -> Result<Self, Failure> {
         let profile = Profile::load(network.config.as_deref(), network.profile.as_deref())?;
         let id = login.gateway_id.clone().or_else(|| profile.gateway_id.clone()).ok_or_else(|| {
-            Failure::invalid("no gateway id is given").hint("use --gateway-id ID, TUYAGW_GATEWAY_ID or a profile")
+            Failure::invalid("no gateway id is given")
+                .hint("use --gateway-id ID, TUYAGW_GATEWAY_ID or a profile")
         })?;
-        let gateway_id = GatewayId::new(id).map_err(|why| Failure::invalid(format!("--gateway-id: {why}")))?;
+        let gateway_id =
+            GatewayId::new(id).map_err(|why| Failure::invalid(format!("--gateway-id: {why}")))?;
         let client_id = login
             .client_id
             .clone()
             .or_else(|| profile.client_id.clone())
             .unwrap_or_else(|| gateway_id.as_str().to_owned());
         let username = login.username.clone().or_else(|| profile.username.clone());
-        let password = password(&Password {
+        let password = password(&Sources {
             file: login.password_file.clone(),
             variable: "TUYAGW_PASSWORD",
             profile_file: profile.password_file.clone(),
@@ -154,7 +158,11 @@ impl Connection {
     }
 
     /// A platform user's connection; `random_id` is the client id where the flag gives none.
-    pub fn platform(network: &NetworkArgs, platform: &PlatformArgs, random_id: String) -> Result<Self, Failure> {
+    pub fn platform(
+        network: &NetworkArgs,
+        platform: &PlatformArgs,
+        random_id: String,
+    ) -> Result<Self, Failure> {
         let profile = Profile::load(network.config.as_deref(), network.profile.as_deref())?;
         let gateway_id = platform.gateway_id.clone().or_else(|| profile.gateway_id.clone());
         let gateway_id = gateway_id
@@ -167,7 +175,7 @@ impl Connection {
             .clone()
             .or_else(|| profile.platform_username.clone())
             .unwrap_or_else(|| "platform".to_owned());
-        let password = password(&Password {
+        let password = password(&Sources {
             file: platform.platform_password_file.clone(),
             variable: "TUYAGW_PLATFORM_PASSWORD",
             profile_file: profile.platform_password_file.clone(),
@@ -181,11 +189,12 @@ impl Connection {
         network: &NetworkArgs,
         profile: &Profile,
         client_id: String,
-        login: Option<Login>,
+        login: Login,
         gateway_id: Option<GatewayId>,
     ) -> Result<Self, Failure> {
         let url = network.broker.as_ref().or(profile.broker.as_ref()).ok_or_else(|| {
-            Failure::invalid("no broker is given").hint("use --broker URL, TUYAGW_BROKER or a profile; `tuyagw edge` is one")
+            Failure::invalid("no broker is given")
+                .hint("use --broker URL, TUYAGW_BROKER or a profile; `tuyagw edge` is one")
         })?;
         let (address, tls) = parse_url(url)?;
         let tls = tls.then(|| Tls {
@@ -204,7 +213,8 @@ impl Connection {
             other => return Err(Failure::invalid(format!("qos must be 0, 1 or 2, not {other}"))),
         };
         let persistent = network.persistent || profile.persistent.unwrap_or(false);
-        let max_packet = network.max_packet.map_or(profile.max_packet.unwrap_or(1 << 20), |bytes| bytes as usize);
+        let max_packet =
+            network.max_packet.map_or(profile.max_packet.unwrap_or(1 << 20), |bytes| bytes as usize);
         Ok(Self {
             settings: Settings {
                 address,
@@ -213,49 +223,53 @@ impl Connection {
                     client_id,
                     clean_session: !persistent,
                     keep_alive: u16::try_from(keep_alive.as_secs()).unwrap_or(u16::MAX),
-                    login,
+                    username: login.username,
+                    password: login.password.map(|password| Password::new(password.expose().to_owned())),
                     will: None,
                 },
-                connect_timeout: setting(network.connect_timeout, profile.connect_timeout.as_deref(), "connect-timeout", 5)?,
+                connect_timeout: setting(
+                    network.connect_timeout,
+                    profile.connect_timeout.as_deref(),
+                    "connect-timeout",
+                    5,
+                )?,
+                timeout: setting(network.timeout, profile.timeout.as_deref(), "timeout", 10)?,
                 max_packet,
+                in_flight: 100,
                 reconnect: true,
+                early: network.early && !persistent,
             },
             gateway_id,
             topics: profile.topics()?,
             qos,
-            timeout: setting(network.timeout, profile.timeout.as_deref(), "timeout", 10)?,
-            early: network.early,
-        })
-    }
-
-    /// The gateway id, for subcommands that always have one.
-    ///
-    /// # Errors
-    /// Where none was given.
-    pub fn gateway_id(&self) -> Result<&GatewayId, Failure> {
-        self.gateway_id.as_ref().ok_or_else(|| {
-            Failure::invalid("no gateway id is given").hint("use --gateway-id ID, TUYAGW_GATEWAY_ID or a profile")
         })
     }
 }
 
-fn setting(given: Option<Duration>, profile: Option<&str>, name: &str, default: u64) -> Result<Duration, Failure> {
+fn setting(
+    given: Option<Duration>,
+    profile: Option<&str>,
+    name: &str,
+    default: u64,
+) -> Result<Duration, Failure> {
     match (given, profile) {
         (Some(given), _) => Ok(given),
-        (None, Some(text)) => duration(text).map_err(|why| Failure::invalid(format!("profile, {name}: {why}"))),
+        (None, Some(text)) => {
+            duration(text).map_err(|why| Failure::invalid(format!("profile, {name}: {why}")))
+        }
         (None, None) => Ok(Duration::from_secs(default)),
     }
 }
 
 /// Where a password may come from, first to last.
-struct Password<'a> {
+struct Sources<'a> {
     file: Option<PathBuf>,
     variable: &'a str,
     profile_file: Option<PathBuf>,
     option: &'a str,
 }
 
-fn password(sources: &Password<'_>) -> Result<Option<Secret>, Failure> {
+fn password(sources: &Sources<'_>) -> Result<Option<Secret>, Failure> {
     let from_file = |path: &PathBuf, option: &str| {
         let text = std::fs::read_to_string(path)
             .map_err(|why| Failure::io(format!("{option}: cannot read {}: {why}", path.display())))?;
@@ -274,16 +288,13 @@ fn password(sources: &Password<'_>) -> Result<Option<Secret>, Failure> {
     sources.profile_file.as_ref().map_or(Ok(None), |path| from_file(path, "profile, password-file"))
 }
 
-fn login_of(client_id: &str, username: Option<String>, password: Option<Secret>) -> Result<Option<Login>, Failure> {
-    match (username, password) {
-        (Some(username), password) => {
-            let password = password.unwrap_or_else(|| derive_password(client_id, &username));
-            Ok(Some(Login { username, password: Some(password) }))
-        }
-        (None, None) => Ok(None),
-        (None, Some(_)) => Err(Failure::invalid("a password is given, but no username")
-            .hint("use --username NAME, TUYAGW_USERNAME or a profile")),
+fn login_of(client_id: &str, username: Option<String>, password: Option<Secret>) -> Result<Login, Failure> {
+    if username.is_none() && password.is_some() {
+        return Err(Failure::invalid("a password is given, but no username")
+            .hint("use --username NAME, TUYAGW_USERNAME or a profile"));
     }
+    let derived = username.as_ref().map(|username| derive_password(client_id, username));
+    Ok(Login { username, password: password.or(derived) })
 }
 
 /// Parses a duration such as `250ms`, `10s`, `5m` or `1h30m`.
@@ -296,7 +307,8 @@ pub fn duration(text: &str) -> Result<Duration, String> {
 /// Parses a broker URL into its address and whether it wants TLS.
 fn parse_url(url: &str) -> Result<(Address, bool), Failure> {
     let wrong = |why: &str| {
-        Failure::invalid(format!("--broker: {why}")).hint("write mqtt://HOST:PORT, mqtts://HOST:PORT or HOST:PORT")
+        Failure::invalid(format!("--broker: {why}"))
+            .hint("write mqtt://HOST:PORT, mqtts://HOST:PORT or HOST:PORT")
     };
     let (tls, rest) = match url.split_once("://") {
         Some(("mqtt" | "tcp", rest)) => (false, rest),
@@ -315,7 +327,13 @@ fn parse_url(url: &str) -> Result<(Address, bool), Failure> {
     }
     let (host, port) = if let Some(inner) = rest.strip_prefix('[') {
         let (host, after) = inner.split_once(']').ok_or_else(|| wrong("an IPv6 address misses its ]"))?;
-        (host, after.strip_prefix(':').or(if after.is_empty() { Some("") } else { None }).ok_or_else(|| wrong("after ] comes :PORT"))?)
+        (
+            host,
+            after
+                .strip_prefix(':')
+                .or(if after.is_empty() { Some("") } else { None })
+                .ok_or_else(|| wrong("after ] comes :PORT"))?,
+        )
     } else if rest.matches(':').count() > 1 {
         (rest, "")
     } else {
@@ -365,7 +383,7 @@ mod tests {
     #[test]
     fn durations_have_units() {
         assert_eq!(duration("250ms"), Ok(Duration::from_millis(250)));
-        assert_eq!(duration("5m"), Ok(Duration::from_secs(300)));
+        assert_eq!(duration("5m"), Ok(Duration::from_mins(5)));
         assert_eq!(duration("0s"), Ok(Duration::ZERO));
         for bad in ["10", "", "-1s", "soon"] {
             assert!(duration(bad).is_err(), "{bad}");

@@ -15,7 +15,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-use clap::Args as _;
 use serde::Serialize;
 use tokio::task::LocalSet;
 use uuid::Uuid;
@@ -31,7 +30,7 @@ use crate::{
         input::{Input, Source},
         json_line, model,
         operations::{Body, Item, Operation, Operations},
-        requests::signals::Signals,
+        signals::Signals,
     },
     edge::{Access, Ask, Edge, Fault, Faults, Registry, Settings},
     failure::{Exit, Failure},
@@ -396,7 +395,7 @@ impl Commands {
             Some(_) => Vec::new(),
             None => self.operations.read(Operation::Command, &input.text),
         };
-        let mut refuse = |invalid: &crate::commands::operations::Invalid, index| {
+        let refuse = |invalid: &crate::commands::operations::Invalid, index| {
             let asked = Asked {
                 line: input.line,
                 cid: invalid.cid.clone(),

@@ -7,7 +7,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use serde_json::value::RawValue;
+use serde_json::{Map, Value, value::RawValue};
 use tokio::sync::mpsc;
 
 use super::operations::Invalid;
@@ -36,6 +36,16 @@ impl Input {
     #[must_use]
     pub fn new(line: Option<u64>, text: Box<RawValue>) -> Self {
         Self { line, text, broken: None }
+    }
+
+    /// A request made from flags.
+    ///
+    /// # Errors
+    /// None that could be met: a JSON object always has a text.
+    pub fn from_flags(fields: &Map<String, Value>) -> Result<Self, Failure> {
+        let text =
+            serde_json::value::to_raw_value(fields).map_err(|why| Failure::invalid(why.to_string()))?;
+        Ok(Self::new(None, text))
     }
 
     /// A piece of input that cannot be read.
@@ -228,7 +238,9 @@ impl Framer {
     fn decide(&mut self) -> Step {
         self.skip_blank(&[]);
         self.mode = match self.line_length() {
-            Some(length) if serde_json::from_slice::<&RawValue>(&self.rest()[..length]).is_ok() => Mode::Lines,
+            Some(length) if serde_json::from_slice::<&RawValue>(&self.rest()[..length]).is_ok() => {
+                Mode::Lines
+            }
             Some(_) => Mode::Stream { in_array: false },
             None if self.rest().len() > READ => Mode::Stream { in_array: false },
             None => return Step::NeedsMore,

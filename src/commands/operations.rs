@@ -1,14 +1,62 @@
 //! From an input value to the messages it asks for: the input table of `sync`, `report`, `status` and `command`.
 
-use std::borrow::Cow;
+use std::{
+    borrow::Cow,
+    path::{Path, PathBuf},
+};
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
+use super::{
+    input::{Input, Source},
+    model,
+};
 use crate::{
-    product::{Access, DataPoint, Misfit, Product, ValueEncoding},
+    failure::Failure,
+    product::{Misfit, Product, ValueEncoding},
     protocol::{Channel, Command, DataPointValue, Device, DeviceStatus, GatewayId, Property, Uplink},
 };
+
+/// The options that say what values mean.
+#[derive(Clone, Debug, clap::Args)]
+#[command(next_help_heading = "Product model")]
+pub struct ModelArgs {
+    /// The product model to check values against [default: the smart water meter]
+    #[arg(long, value_name = "FILE")]
+    model: Option<PathBuf>,
+
+    /// Send values as given, without checking type, range, enumeration and access
+    #[arg(long)]
+    no_check: bool,
+
+    /// Send values as native JSON, or all of them as strings
+    #[arg(long, value_name = "HOW", default_value = "native")]
+    value_encoding: Encoding,
+}
+
+/// How values are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Encoding {
+    /// true, 12345, "opened"
+    Native,
+    /// "true", "12345", "opened"
+    String,
+}
+
+impl ModelArgs {
+    /// Loads the model.
+    ///
+    /// # Errors
+    /// A model file that cannot be read.
+    pub fn operations(&self) -> Result<Operations, Failure> {
+        let encoding = match self.value_encoding {
+            Encoding::Native => ValueEncoding::Native,
+            Encoding::String => ValueEncoding::String,
+        };
+        Ok(Operations { product: model::load(self.model.as_deref())?, check: !self.no_check, encoding })
+    }
+}
 
 /// What an input line asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,12 +81,6 @@ impl Operation {
             Self::Status => "status",
             Self::Command => "command",
         }
-    }
-
-    /// The operation of an uplink's name.
-    #[must_use]
-    pub fn uplink(name: &str) -> Option<Self> {
-        [Self::Sync, Self::Report, Self::Status].into_iter().find(|op| op.name() == name)
     }
 
     /// The topic on which the messages go.
@@ -85,7 +127,7 @@ pub struct Subject {
 #[derive(Debug)]
 pub enum Body {
     /// A gateway's message.
-    Uplink(Uplink),
+    Uplink(Box<Uplink>),
     /// A platform's command.
     Command(Command),
 }
@@ -136,7 +178,12 @@ impl Operations {
         }
     }
 
-    fn read_object(&self, operation: Operation, object: &Object<'_>, input: &RawValue) -> Vec<Result<Item, Invalid>> {
+    fn read_object(
+        &self,
+        operation: Operation,
+        object: &Object<'_>,
+        input: &RawValue,
+    ) -> Vec<Result<Item, Invalid>> {
         if object.get("ok").is_some()
             && let Some(former) = object.get("input")
         {
@@ -192,7 +239,7 @@ impl Operations {
             subjects: vec![Subject { cid: cid.clone(), ..Subject::default() }],
             t: None,
             request_id: None,
-            body: Body::Uplink(body),
+            body: Body::Uplink(Box::new(body)),
         };
         if !self.check {
             return Ok(item(Uplink::AsGiven { channel: Channel::Sync, param: input.to_owned() }));
@@ -224,10 +271,15 @@ impl Operations {
         let Some(properties) = object.get("properties") else {
             return vec![self.value(operation, &cid, gateway, object)];
         };
-        let entries = match object.only(&["cid", "gateway_id", "properties", "op"]).and_then(|()| Object::parse(properties)) {
+        let entries = match object
+            .only(&["cid", "gateway_id", "properties", "op"])
+            .and_then(|()| Object::parse(properties))
+        {
             Ok(entries) if !entries.0.is_empty() => entries,
             Ok(_) => return vec![Err(Invalid::new("properties", "properties is empty").of(&cid, None))],
-            Err(invalid) => return vec![Err(Invalid { field: Some("properties".into()), ..invalid }.of(&cid, None))],
+            Err(invalid) => {
+                return vec![Err(Invalid { field: Some("properties".into()), ..invalid }.of(&cid, None))];
+            }
         };
         entries
             .0
@@ -254,7 +306,9 @@ impl Operations {
                 Err(_) => object.required_text("id").map_err(invalid)?,
             },
             (None, Some(_)) => object.required_text("code").map_err(invalid)?,
-            (None, None) => return Err(invalid(Invalid::new("id", "id or code of the data point is missing"))),
+            (None, None) => {
+                return Err(invalid(Invalid::new("id", "id or code of the data point is missing")));
+            }
             (Some(_), Some(_)) => return Err(invalid(Invalid::new("code", "give id or code, not both"))),
         };
         let Some(value) = object.get("value") else {
@@ -272,42 +326,74 @@ impl Operations {
         name: &str,
         value: &RawValue,
     ) -> Result<Item, Invalid> {
-        let point = self.product.find(name);
-        let id = point.map_or_else(|| name.to_owned(), |point| point.id.to_string());
+        let id = self.product.find(name).map_or_else(|| name.to_owned(), |point| point.id.to_string());
         let value = if self.check {
-            let Some(point) = point else {
-                let message = format!("data point {name:?} is not in the product; `tuyagw model` lists what is");
-                return Err(Invalid::new("id", message).of(cid, Some(&id)));
+            let point = match operation {
+                Operation::Command => self.product.commanded(name),
+                Operation::Sync | Operation::Report | Operation::Status => self.product.reported(name),
             };
-            allowed(operation, point).map_err(|invalid| invalid.of(cid, Some(&id)))?;
-            point.check(value, self.encoding).map_err(|misfit| misfitting(&misfit).of(cid, Some(&id)))?
+            let at =
+                |field: &str, misfit: &Misfit| Invalid::new(field, misfit.message.clone()).of(cid, Some(&id));
+            let point = point.map_err(|misfit| at("id", &misfit))?;
+            point.check(value, self.encoding).map_err(|misfit| at("value", &misfit))?
         } else {
             value.to_owned()
         };
-        Ok(self.item(operation, cid, gateway, id, value))
+        Ok(Self::item(operation, cid, gateway, id, value))
     }
 
-    /// One data point's message from command-line text.
-    pub fn point_from_text(
-        &self,
-        operation: Operation,
-        cid: &str,
-        gateway: Option<GatewayId>,
-        name: &str,
-        text: &str,
-    ) -> Result<Item, Invalid> {
-        let value: DataPointValue = match self.product.find(name) {
-            Some(point) if self.check => point.from_text(text).map_err(|misfit| misfitting(&misfit).of(cid, Some(name)))?,
+    /// Where the inputs of `report` and `command` come from: `CODE=VALUE` arguments, or a file, or stdin.
+    ///
+    /// # Errors
+    /// Values without a device, a device without values, both values and a file, or a file that cannot be read.
+    pub fn source(&self, cid: Option<&str>, args: &[String]) -> Result<Source, Failure> {
+        let (values, files): (Vec<_>, Vec<_>) = args.iter().partition(|arg| arg.contains('='));
+        match (cid, values.is_empty(), files.as_slice()) {
+            (Some(cid), false, []) => {
+                let inputs = values.into_iter().map(|value| self.input_from_text(cid, value));
+                Ok(Source::Flags(Some(inputs.collect())))
+            }
+            (None, true, []) => Source::open(None),
+            (None, true, [file]) => Source::open(Some(Path::new(file))),
+            (None, true, _) => Err(Failure::invalid("give one FILE; `cat` joins several")),
+            (None, false, _) => Err(Failure::invalid("CODE=VALUE needs the device: --cid CID")),
+            (Some(_), true, []) => Err(Failure::invalid("--cid needs what to send: CODE=VALUE")),
+            (Some(_), _, _) => Err(Failure::invalid("give --cid with CODE=VALUE, or a FILE, not both")
+                .hint("an argument with = in it is CODE=VALUE; give a file of such a name on stdin")),
+        }
+    }
+
+    /// One `CODE=VALUE` argument as an input: what a file's line would say.
+    fn input_from_text(&self, cid: &str, arg: &str) -> Input {
+        let (name, text) = arg.split_once('=').unwrap_or((arg, ""));
+        let value: Result<DataPointValue, Invalid> = match self.product.find(name) {
+            Some(point) if self.check => point
+                .from_text(text)
+                .map_err(|misfit| Invalid::new("value", misfit.message).of(cid, Some(&point.id.to_string()))),
             // Without a check the text is JSON where it can be, and a string otherwise.
-            _ => RawValue::from_string(text.to_owned()).or_else(|_| serde_json::value::to_raw_value(text)).map_err(
-                |why| Invalid::new("value", why.to_string()).of(cid, Some(name)),
-            )?,
+            _ => RawValue::from_string(text.to_owned())
+                .or_else(|_| serde_json::value::to_raw_value(text))
+                .map_err(|why| Invalid::new("value", why.to_string()).of(cid, Some(name))),
         };
-        self.point(operation, cid, gateway, name, &value)
+        let numbered = name.bytes().all(|byte| byte.is_ascii_digit());
+        let (value, invalid) = match value {
+            Ok(value) => (value, None),
+            Err(invalid) => (
+                serde_json::value::to_raw_value(text).unwrap_or_else(|_| RawValue::NULL.to_owned()),
+                Some(invalid),
+            ),
+        };
+        let line = PointLine {
+            cid,
+            id: Some(name).filter(|_| numbered),
+            code: Some(name).filter(|_| !numbered),
+            value,
+        };
+        let text = serde_json::value::to_raw_value(&line).unwrap_or_else(|_| RawValue::NULL.to_owned());
+        Input { line: None, text, broken: invalid }
     }
 
     fn item(
-        &self,
         operation: Operation,
         cid: &str,
         gateway_id: Option<GatewayId>,
@@ -318,7 +404,7 @@ impl Operations {
         let body = if operation == Operation::Command {
             Body::Command(Command { cid: cid.clone(), points: vec![(id.clone(), value)] })
         } else {
-            Body::Uplink(Uplink::Report(Property { cid: cid.clone(), id: id.clone(), value }))
+            Body::Uplink(Box::new(Uplink::Report(Property { cid: cid.clone(), id: id.clone(), value })))
         };
         let subjects = vec![Subject { cid, id: Some(id), status: None }];
         Item { operation, gateway_id, subjects, t: None, request_id: None, body }
@@ -328,18 +414,15 @@ impl Operations {
 /// A status report of devices, as one message.
 #[must_use]
 pub fn status_item(statuses: Vec<DeviceStatus>) -> Item {
-    let subject = |device: &DeviceStatus| Subject {
-        cid: device.cid.clone(),
-        id: None,
-        status: Some(device.status),
-    };
+    let subject =
+        |device: &DeviceStatus| Subject { cid: device.cid.clone(), id: None, status: Some(device.status) };
     Item {
         operation: Operation::Status,
         gateway_id: None,
         subjects: statuses.iter().map(subject).collect(),
         t: None,
         request_id: None,
-        body: Body::Uplink(Uplink::Status(statuses)),
+        body: Body::Uplink(Box::new(Uplink::Status(statuses))),
     }
 }
 
@@ -353,7 +436,11 @@ fn statuses(param: &RawValue) -> Result<Item, Invalid> {
     if elements.is_empty() {
         return Err(Invalid::new("param", "param is empty"));
     }
-    elements.into_iter().map(|element| device_status(&Object::parse(element)?)).collect::<Result<_, _>>().map(status_item)
+    elements
+        .into_iter()
+        .map(|element| device_status(&Object::parse(element)?))
+        .collect::<Result<_, _>>()
+        .map(status_item)
 }
 
 fn device_status(object: &Object<'_>) -> Result<DeviceStatus, Invalid> {
@@ -367,22 +454,6 @@ fn device_status(object: &Object<'_>) -> Result<DeviceStatus, Invalid> {
     }
 }
 
-fn allowed(operation: Operation, point: &DataPoint) -> Result<(), Invalid> {
-    match (operation, point.access) {
-        (Operation::Command, Access::ReadOnly) => {
-            Err(Invalid::new("id", format!("{} is report only (read-only) and cannot be commanded", point.code)))
-        }
-        (Operation::Report, Access::WriteOnly) => {
-            Err(Invalid::new("id", format!("{} is write-only and cannot be reported", point.code)))
-        }
-        _ => Ok(()),
-    }
-}
-
-fn misfitting(misfit: &Misfit) -> Invalid {
-    Invalid::new("value", misfit.message.clone())
-}
-
 fn gateway_of(object: &Object<'_>) -> Result<Option<GatewayId>, Invalid> {
     object
         .optional_text("gateway_id")?
@@ -392,6 +463,17 @@ fn gateway_of(object: &Object<'_>) -> Result<Option<GatewayId>, Invalid> {
 
 fn text_of(raw: &RawValue) -> Option<Cow<'_, str>> {
     serde_json::from_str(raw.get()).ok()
+}
+
+/// What a `CODE=VALUE` argument is as an input line.
+#[derive(Serialize)]
+struct PointLine<'a> {
+    cid: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    id: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    code: Option<&'a str>,
+    value: DataPointValue,
 }
 
 /// A JSON object's entries, borrowed and in order.
@@ -438,7 +520,10 @@ impl<'a> Object<'a> {
             None => Ok(()),
             Some((name, _)) => {
                 let listed: Vec<_> = known.iter().filter(|name| **name != "op").copied().collect();
-                Err(Invalid::new(name, format!("{name} is no field of this input; its fields are {}", listed.join(", "))))
+                Err(Invalid::new(
+                    name,
+                    format!("{name} is no field of this input; its fields are {}", listed.join(", ")),
+                ))
             }
         }
     }

@@ -21,8 +21,8 @@ use backoff::Backoff;
 use stream::{Activity, Stream};
 
 use super::{
-    packet::{Connect, Message, Publish, QoS},
-    session::{self, End, Limits, Receipt, Session, TooLarge},
+    packet::{Connect, End, Message, Publish, QoS, SubscribeCode, TooLarge},
+    session::{self, Limits, Receipt, Session},
 };
 use crate::{
     failure::{Failure, Kind},
@@ -163,6 +163,12 @@ impl Client {
         self.origin + moment
     }
 
+    /// Whether a connection has ever been accepted.
+    #[must_use]
+    pub fn was_up(&self) -> bool {
+        self.backoff.was_up()
+    }
+
     /// Since when nothing can be written; `None` while the connection is open.
     #[must_use]
     pub fn down_since(&self) -> Option<Duration> {
@@ -237,7 +243,7 @@ impl Client {
                     self.link = Link::Dialling(Box::pin(stream::dial(self.settings.clone())));
                 }
                 Link::Dialling(dial) => match dial.await {
-                    Ok(stream) => self.opened(stream),
+                    Ok(stream) => self.opened(stream)?,
                     Err(failure) => self.lost(failure)?,
                 },
                 Link::Up(_) => self.turn().await?,
@@ -261,7 +267,8 @@ impl Client {
     /// Writes and reads what can be written and read, or waits until one of them can be, or a deadline passes.
     async fn turn(&mut self) -> Result<(), Failure> {
         let now = self.now();
-        let deadlines = [self.session.deadline(), self.awaits.connack, self.awaits.suback.map(|(_, due)| due)];
+        let deadlines =
+            [self.session.deadline(), self.awaits.connack, self.awaits.suback.map(|(_, due)| due)];
         let deadline = deadlines.into_iter().flatten().min();
         let Link::Up(stream) = &mut self.link else { return Ok(()) };
         let activity = match deadline {
@@ -295,7 +302,10 @@ impl Client {
             let waited = self.settings.connect_timeout;
             let failure = Failure::new(
                 Kind::Connection,
-                format!("{} accepted the connection, but sent no CONNACK in {waited:?}", self.settings.address),
+                format!(
+                    "{} accepted the connection, but sent no CONNACK in {waited:?}",
+                    self.settings.address
+                ),
             )
             .hint(self.scheme_hint());
             return self.lost(failure);
@@ -306,7 +316,11 @@ impl Client {
                 format!("{} sent no SUBACK in {:?}", self.settings.address, self.settings.timeout),
             ));
         }
-        if self.session.deadline().is_some_and(|due| due <= now) && self.session.tick(now).is_err() && !self.held {
+        if self.held {
+            // What the broker sent meanwhile waits unread: it is not the broker that is silent.
+            self.session.not_reading(now);
+        }
+        if self.session.deadline().is_some_and(|due| due <= now) && self.session.tick(now).is_err() {
             let failure = Failure::new(
                 Kind::Connection,
                 format!("{} has been silent for 1.5 times the keep-alive", self.settings.address),
@@ -316,26 +330,28 @@ impl Client {
         Ok(())
     }
 
-    fn opened(&mut self, stream: Stream) {
+    fn opened(&mut self, stream: Stream) -> Result<(), Failure> {
         let now = self.now();
         self.link = Link::Up(stream);
         if self.settings.connect.clean_session {
             self.session.forget();
         }
         self.session.open(now);
-        self.session.connect(&self.settings.connect, now);
+        self.session.connect(&self.settings.connect, now).map_err(|why| too_large(&why))?;
         if self.settings.early {
-            self.subscribe(now);
+            self.subscribe(now)?;
             self.events.push_back(Event::Ready { resumed: false });
         }
+        Ok(())
     }
 
-    fn subscribe(&mut self, now: Duration) {
+    fn subscribe(&mut self, now: Duration) -> Result<(), Failure> {
         self.down_since = None;
         if !self.subscriptions.is_empty() {
-            let id = self.session.subscribe(&self.subscriptions);
+            let id = self.session.subscribe(&self.subscriptions).map_err(|why| too_large(&why))?;
             self.awaits.suback = Some((id, now + self.settings.timeout));
         }
+        Ok(())
     }
 
     /// Takes what the session made of the broker's bytes; gives what the caller should know.
@@ -354,6 +370,7 @@ impl Client {
             session::Event::Ignored(what) => Some(Event::Warning(what)),
             session::Event::UnsubAck { .. } => None,
             session::Event::Connect(_)
+            | session::Event::OtherVersion { .. }
             | session::Event::Subscribe { .. }
             | session::Event::Unsubscribe { .. }
             | session::Event::Disconnect => return Err(self.violated("a packet that only clients send")),
@@ -370,11 +387,11 @@ impl Client {
         self.backoff.up(now);
         if !self.settings.early {
             if session_present {
-                self.subscribe(now);
+                self.subscribe(now)?;
                 self.session.resume();
             } else {
                 self.session.forget();
-                self.subscribe(now);
+                self.subscribe(now)?;
             }
             self.events.push_back(Event::Ready { resumed: session_present });
         }
@@ -384,12 +401,12 @@ impl Client {
         Ok(())
     }
 
-    fn granted(&mut self, id: u16, codes: &[u8]) -> Result<Option<Event>, Failure> {
+    fn granted(&mut self, id: u16, codes: &[SubscribeCode]) -> Result<Option<Event>, Failure> {
         if self.awaits.suback.is_none_or(|(awaited, _)| awaited != id) {
             return Ok(Some(Event::Warning(format!("a SUBACK for packet id {id}, which nobody waits for"))));
         }
         self.awaits.suback = None;
-        match codes.iter().zip(&self.subscriptions).find(|(code, _)| **code == 0x80) {
+        match codes.iter().zip(&self.subscriptions).find(|(code, _)| **code == SubscribeCode::Refused) {
             None => Ok(Some(Event::Subscribed)),
             Some((_, (filter, _))) => Err(Failure::new(
                 Kind::Refused,
@@ -455,6 +472,10 @@ impl Client {
             "is it a TLS port? Then write mqtts:// in --broker"
         }
     }
+}
+
+fn too_large(why: &TooLarge) -> Failure {
+    Failure::invalid(why.to_string())
 }
 
 fn refused(settings: &Settings, code: ConnectCode) -> Failure {

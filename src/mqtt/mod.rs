@@ -4,6 +4,7 @@
 //! ends, so that a schedule of losses and reconnects can be played through both in memory.
 
 pub mod broker;
+pub mod client;
 pub mod packet;
 pub mod session;
 

@@ -186,8 +186,11 @@ fn item(arg: &Arg) -> String {
     }
     let possible = arg.get_possible_values();
     if takes_value && !possible.is_empty() && !arg.is_hide_possible_values_set() {
-        let names: Vec<_> =
-            possible.iter().filter(|value| !value.is_hide_set()).map(|v| v.get_name()).collect();
+        let names: Vec<_> = possible
+            .iter()
+            .filter(|value| !value.is_hide_set())
+            .map(clap::builder::PossibleValue::get_name)
+            .collect();
         notes.push(format!("one of `{}`", names.join("`, `")));
     }
     let notes = if notes.is_empty() { String::new() } else { format!(" ({})", notes.join("; ")) };

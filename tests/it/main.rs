@@ -1,4 +1,5 @@
 //! The one test binary.
 
-mod model;
 mod generated;
+mod model;
+mod protocol_docs;

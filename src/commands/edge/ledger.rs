@@ -11,7 +11,7 @@ use std::{
 use serde_json::value::RawValue;
 
 use crate::{
-    commands::{Console, json_line, requests::ResultLine},
+    commands::{Console, json_line, results::ResultLine},
     edge::{Outcome, Verdict},
     failure::Kind,
     mqtt::broker::Witness,
@@ -80,6 +80,13 @@ impl Ledger {
         }
     }
 
+    /// Hands over what was written outside the broker's turns.
+    pub(super) fn flush_now(&mut self) {
+        for sink in [&mut self.stdout, &mut self.out].into_iter().flatten() {
+            sink.flush();
+        }
+    }
+
     /// Notes what a command's result will need.
     pub(super) fn expect(&mut self, token: u64, asked: Asked) {
         self.asked.insert(token, asked);
@@ -100,7 +107,7 @@ impl Ledger {
             cid: asked.cid.as_deref(),
             id: asked.id.as_deref(),
             request_id: (!asked.request_id.is_empty()).then_some(&*asked.request_id),
-            input: (!result.ok).then_some(&asked.input),
+            input: (!result.ok).then_some(&*asked.input),
             ..result
         };
         self.event(&json_line(&line));

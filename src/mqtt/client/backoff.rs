@@ -71,7 +71,7 @@ mod tests {
             backoff.up(Duration::ZERO);
             backoff.progress();
             let mut now = Duration::from_secs(1);
-            let end = now + Duration::from_secs(60);
+            let end = now + Duration::from_mins(1);
             let mut attempts = 0;
             while now < end {
                 let wait = backoff.lost(now, random).unwrap();

@@ -1,7 +1,7 @@
 //! A plain or encrypted TCP stream, and the dialling of one.
 
 use std::{
-    future::poll_fn,
+    future::{Future as _, poll_fn},
     io,
     pin::{Pin, pin},
     task::{Context, Poll},
@@ -116,10 +116,13 @@ async fn open(settings: Settings) -> Result<Stream, Failure> {
     let stream = TcpStream::connect((address.host.as_str(), address.port)).await.map_err(|why| {
         let failure = |message: String| Failure::new(Kind::Connection, message);
         match why.kind() {
-            io::ErrorKind::ConnectionRefused => failure(format!("{address} refused the connection"))
-                .hint("is the edge running? Check the port (the edge's is 21883); `tuyagw edge` starts an emulator"),
-            _ if why.raw_os_error().is_none() => failure(format!("cannot find the host {:?}: {why}", address.host))
-                .hint("check the host's name in --broker"),
+            io::ErrorKind::ConnectionRefused => failure(format!("{address} refused the connection")).hint(
+                "is the edge running? Check the port (the edge's is 21883); `tuyagw edge` starts an emulator",
+            ),
+            _ if why.raw_os_error().is_none() => {
+                failure(format!("cannot find the host {:?}: {why}", address.host))
+                    .hint("check the host's name in --broker")
+            }
             _ => failure(format!("cannot connect to {address}: {why}")),
         }
     })?;
@@ -127,6 +130,8 @@ async fn open(settings: Settings) -> Result<Stream, Failure> {
     let _ = stream.set_nodelay(true);
     match &settings.tls {
         None => Ok(Stream::Plain(stream)),
-        Some(tls) => tls::encrypt(tls, address, stream).await.map(|stream| Stream::Encrypted(Box::new(stream))),
+        Some(tls) => {
+            tls::encrypt(tls, address, stream).await.map(|stream| Stream::Encrypted(Box::new(stream)))
+        }
     }
 }

@@ -29,10 +29,15 @@ pub struct Tls {
 }
 
 /// Does the TLS handshake on a connected socket.
-pub async fn encrypt(tls: &Tls, address: &Address, stream: TcpStream) -> Result<TlsStream<TcpStream>, Failure> {
+pub async fn encrypt(
+    tls: &Tls,
+    address: &Address,
+    stream: TcpStream,
+) -> Result<TlsStream<TcpStream>, Failure> {
     let name = tls.server_name.as_ref().unwrap_or(&address.host);
-    let server_name = ServerName::try_from(name.clone())
-        .map_err(|_| Failure::invalid(format!("--tls-server-name: {name:?} is neither a host name nor an address")))?;
+    let server_name = ServerName::try_from(name.clone()).map_err(|_| {
+        Failure::invalid(format!("--tls-server-name: {name:?} is neither a host name nor an address"))
+    })?;
     let connector = TlsConnector::from(Arc::new(config(tls)?));
     connector.connect(server_name, stream).await.map_err(|why| refusal(address, name, &why))
 }
@@ -64,7 +69,8 @@ fn roots(tls: &Tls) -> Result<RootCertStore, Failure> {
             roots.add(certificate).map_err(|why| Failure::io(format!("--ca-file: {place}: {why}")))?;
         }
     } else {
-        let (_added, _ignored) = roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+        let (_added, _ignored) =
+            roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
         if roots.is_empty() {
             return Err(Failure::io("the system has no trusted certificate authorities")
                 .hint("name the edge's authority with --ca-file PEM"));
@@ -75,20 +81,23 @@ fn roots(tls: &Tls) -> Result<RootCertStore, Failure> {
 
 /// A failed handshake in words, with the option that helps.
 fn refusal(address: &Address, name: &str, why: &io::Error) -> Failure {
-    let failure = |message: String| Failure::new(Kind::Connection, format!("TLS with {address} failed: {message}"));
+    let failure =
+        |message: String| Failure::new(Kind::Connection, format!("TLS with {address} failed: {message}"));
     let Some(error) = why.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) else {
-        return failure(format!("{why}")).hint("does the port speak plain MQTT? Then write mqtt:// in --broker");
+        return failure(format!("{why}"))
+            .hint("does the port speak plain MQTT? Then write mqtt:// in --broker");
     };
     match error {
         rustls::Error::InvalidCertificate(problem) => match problem {
             CertificateError::UnknownIssuer => failure("the certificate's issuer is not trusted".into())
                 .hint("name the edge's certificate authority with --ca-file PEM"),
-            CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
-                failure(format!("the certificate has expired ({error})"))
-                    .hint("check this machine's clock; then have the certificate renewed, or use --tls-insecure")
-            }
+            CertificateError::Expired | CertificateError::ExpiredContext { .. } => failure(format!(
+                "the certificate has expired ({error})"
+            ))
+            .hint("check this machine's clock; then have the certificate renewed, or use --tls-insecure"),
             CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
-                failure(format!("the certificate is not valid yet ({error})")).hint("check this machine's clock")
+                failure(format!("the certificate is not valid yet ({error})"))
+                    .hint("check this machine's clock")
             }
             CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
                 failure(format!("the certificate is not for {name:?} ({error})"))

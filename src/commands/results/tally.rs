@@ -8,7 +8,7 @@ use std::{
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::Serialize;
 
-use super::{Progress, ResultLine, result_line::meaning};
+use super::line::{ResultLine, meaning};
 use crate::{
     commands::{Console, json_line},
     failure::{Exit, Kind},
@@ -17,6 +17,19 @@ use crate::{
 
 /// How often progress is told.
 const INTERVAL: Duration = Duration::from_secs(1);
+
+/// When progress is shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Progress {
+    /// A bar if stderr is a terminal and there is more than one request
+    Auto,
+    /// A bar
+    Always,
+    /// Nothing
+    Never,
+    /// JSON lines
+    Json,
+}
 
 /// The counts of one run.
 pub struct Tally {
@@ -59,10 +72,20 @@ impl Tally {
         let view = match progress {
             Progress::Json => View::Json(Instant::now()),
             Progress::Always => View::bar(),
-            Progress::Auto if !single && !crowded && !console.is_quiet() && io::stderr().is_terminal() => View::bar(),
+            Progress::Auto if !single && !crowded && !console.is_quiet() && io::stderr().is_terminal() => {
+                View::bar()
+            }
             Progress::Auto | Progress::Never => View::Nothing,
         };
-        Self { console, single, started: Instant::now(), counts: Counts::default(), exit: Exit::SUCCESS, told: None, view }
+        Self {
+            console,
+            single,
+            started: Instant::now(),
+            counts: Counts::default(),
+            exit: Exit::SUCCESS,
+            told: None,
+            view,
+        }
     }
 
     /// Counts one result.

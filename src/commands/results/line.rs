@@ -1,6 +1,6 @@
 //! The result line: one JSON object for each input, in the contract's order of keys.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use serde::Serialize;
 use serde_json::value::RawValue;
@@ -52,7 +52,7 @@ pub struct ResultLine<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rtt_ms: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub input: Option<&'a Arc<RawValue>>,
+    pub input: Option<&'a RawValue>,
     /// What kind of failure `error` names; it decides the exit code.
     #[serde(skip)]
     pub kind: Option<Kind>,

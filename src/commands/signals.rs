@@ -17,7 +17,8 @@ impl Signals {
     /// # Errors
     /// Where the system does not let us.
     pub fn new() -> Result<Self, Failure> {
-        let listen = |kind| signal(kind).map_err(|why| Failure::io(format!("cannot listen for signals: {why}")));
+        let listen =
+            |kind| signal(kind).map_err(|why| Failure::io(format!("cannot listen for signals: {why}")));
         Ok(Self {
             interrupt: listen(SignalKind::interrupt())?,
             terminate: listen(SignalKind::terminate())?,
