@@ -215,28 +215,27 @@ async fn serve(args: Args, console: Console) -> Result<Exit, Failure> {
     )?;
     if broker.is_public() {
         console.warn(&format!("{} can be reached from other machines", broker.url()));
-        console.hint("The page's passwords protect little; listen on 127.0.0.1 unless gateways are elsewhere.");
+        console
+            .hint("The page's passwords protect little; listen on 127.0.0.1 unless gateways are elsewhere.");
     }
     announce(&broker, &ledger);
 
-    let mut program = match has_program {
-        false => None,
-        true => {
-            let environment = Environment {
-                broker: &broker.url(),
-                username: args.username.first().map_or(USERNAME, String::as_str),
-                platform_username: args.platform_username.first().map_or("platform", String::as_str),
-                ca_file: args.tls_cert.as_deref(),
-            };
-            match Program::start(&args.program, &environment, io::stdin().is_terminal()) {
-                Ok(program) => Some(program),
-                Err(NotRun { failure, exit }) => {
-                    console.error(&failure.message);
-                    return Ok(exit);
-                }
+    let mut program = None;
+    if has_program {
+        let environment = Environment {
+            broker: &broker.url(),
+            username: args.username.first().map_or(USERNAME, String::as_str),
+            platform_username: args.platform_username.first().map_or("platform", String::as_str),
+            ca_file: args.tls_cert.as_deref(),
+        };
+        match Program::start(&args.program, &environment, io::stdin().is_terminal()) {
+            Ok(started) => program = Some(started),
+            Err(NotRun { failure, exit }) => {
+                console.error(&failure.message);
+                return Ok(exit);
             }
         }
-    };
+    }
     let mut commands = Commands::new(product, has_program)?;
     let mut look = tokio::time::interval(LOOK);
     let mut serving = std::pin::pin!(broker.serve());
@@ -296,7 +295,8 @@ fn address(args: &Args, has_program: bool) -> Result<SocketAddr, Failure> {
     // Clap cannot say a default that depends on another argument.
     let listen = if has_program && args.listen == "127.0.0.1:21883" { "127.0.0.1:0" } else { &args.listen };
     let unusable = |why: String| {
-        Failure::invalid(format!("--listen {listen}: {why}")).hint("Write HOST:PORT, such as 127.0.0.1:21883.")
+        Failure::invalid(format!("--listen {listen}: {why}"))
+            .hint("Write HOST:PORT, such as 127.0.0.1:21883.")
     };
     let mut found = listen.to_socket_addrs().map_err(|why| unusable(why.to_string()))?;
     found.next().ok_or_else(|| unusable("the host has no address".into()))

@@ -59,7 +59,8 @@ fn answer_code(acts: &[Act]) -> i64 {
 }
 
 fn sync(edge: &mut Edge, cid: &str) -> i64 {
-    let message = json!({"t":1_700_000_000,"request_id":format!("s-{cid}"),"param":{"cid":cid,"product_id":"p"}});
+    let message =
+        json!({"t":1_700_000_000,"request_id":format!("s-{cid}"),"param":{"cid":cid,"product_id":"p"}});
     answer_code(&tell(edge, NOW, Channel::Sync, &message.to_string()).1)
 }
 
@@ -74,7 +75,10 @@ fn a_sync_is_kept_and_answered_on_its_own_topic() {
     let message = r#"{"t":1,"request_id":"r1","param":{"cid":"m1","product_id":"p"}}"#;
     let (fate, acts) = tell(&mut edge, NOW, Channel::Sync, message);
     assert_eq!(fate, Fate::RouteKept);
-    assert_eq!(acts[0], Act::Keep(b"{\"gateway_id\":\"gw1\",\"cid\":\"m1\",\"product_id\":\"p\"}\n".to_vec()));
+    assert_eq!(
+        acts[0],
+        Act::Keep(b"{\"gateway_id\":\"gw1\",\"cid\":\"m1\",\"product_id\":\"p\"}\n".to_vec())
+    );
     assert!(matches!(&acts[1], Act::Say { once_kept: true, .. }));
     let expected = json!({"t":1_700_000_000,"request_id":"r1","param":{"cid":"m1","msg":"success","code":0}});
     assert_eq!(said(&acts), [("gateway_id/gw1/devices/sync/response".to_owned(), expected)]);
@@ -82,7 +86,7 @@ fn a_sync_is_kept_and_answered_on_its_own_topic() {
 
 #[test]
 fn each_check_has_its_code_and_they_come_in_order() {
-    let mut edge = edge_with(&[], |settings| settings.max_skew = Some(Duration::from_secs(60)));
+    let mut edge = edge_with(&[], |settings| settings.max_skew = Some(Duration::from_mins(1)));
     assert_eq!(sync(&mut edge, "m1"), 0);
     let old = r#"{"t":1,"request_id":"r","param":{"cid":"m9","id":"99","value":1}}"#;
     let unknown = r#"{"t":1700000000,"request_id":"r","param":{"cid":"m9","id":"99","value":1}}"#;
@@ -139,7 +143,7 @@ fn what_cannot_be_read_is_answered_as_far_as_it_can_be() {
 
 #[test]
 fn a_repeated_request_is_answered_alike_and_done_once() {
-    let mut edge = edge_with(&[], |settings| settings.max_skew = Some(Duration::from_secs(60)));
+    let mut edge = edge_with(&[], |settings| settings.max_skew = Some(Duration::from_mins(1)));
     let first = r#"{"t":1700000000,"request_id":"r","param":{"cid":"m1","product_id":"p"}}"#;
     let (_, acts) = tell(&mut edge, NOW, Channel::Sync, first);
     assert_eq!((answer_code(&acts), acts.len()), (0, 2));
@@ -156,7 +160,8 @@ fn a_repeated_request_is_answered_alike_and_done_once() {
 fn status_is_not_answered_and_unknown_devices_are_said() {
     let mut edge = edge();
     sync(&mut edge, "m1");
-    let message = r#"{"t":1,"request_id":"r","param":[{"cid":"m1","status":false},{"cid":"m9","status":true}]}"#;
+    let message =
+        r#"{"t":1,"request_id":"r","param":[{"cid":"m1","status":false},{"cid":"m9","status":true}]}"#;
     let (fate, acts) = tell(&mut edge, NOW, Channel::Status, message);
     assert_eq!(fate, Fate::Route);
     assert!(matches!(&acts[..], [Act::Warn(warning)] if warning.contains("m9")), "{acts:?}");
@@ -239,16 +244,20 @@ fn faults_reach_login_and_subscriptions() {
 #[test]
 fn a_platform_user_s_command_is_answered_here_where_nobody_could() {
     let mut edge = edge();
-    let command = |cid: &str| format!(r#"{{"t":1,"cid":"{cid}","request_id":"c","param":{{"id":"4","value":true}}}}"#);
+    let command =
+        |cid: &str| format!(r#"{{"t":1,"cid":"{cid}","request_id":"c","param":{{"id":"4","value":true}}}}"#);
     let send = |edge: &mut Edge, now, payload: &str| {
         let mut acts = Vec::new();
         let fate = edge.hear(now, &Role::Platform, "gateway_id/gw1/commands", payload.as_bytes(), &mut acts);
         let answer = said(&acts).pop();
-        (fate, answer.map(|(topic, message)| {
-            assert_eq!(topic, "gateway_id/gw1/commands/response");
-            assert_eq!(message["request_id"], "c");
-            message["param"]["code"].as_i64().unwrap()
-        }))
+        (
+            fate,
+            answer.map(|(topic, message)| {
+                assert_eq!(topic, "gateway_id/gw1/commands/response");
+                assert_eq!(message["request_id"], "c");
+                message["param"]["code"].as_i64().unwrap()
+            }),
+        )
     };
     edge.arrive(&gw1());
     assert_eq!(send(&mut edge, NOW, &command("m1")), (Fate::Drop, Some(2003)));

@@ -15,7 +15,7 @@ use crate::{
     edge::{Outcome, Verdict},
     failure::Kind,
     mqtt::broker::Witness,
-    protocol::Answer,
+    protocol::{Answer, GatewayId},
     record::{Connection, Record},
     sink::Sink,
 };
@@ -145,7 +145,8 @@ impl Ledger {
     /// Gives up the sinks, to be closed.
     pub(super) fn close(&mut self) -> [Option<Sink>; 2] {
         if self.left_out > 0 {
-            self.console.warn(&format!("{} records were left out, because nobody read stdout", self.left_out));
+            self.console
+                .warn(&format!("{} records were left out, because nobody read stdout", self.left_out));
         }
         self.suppressed();
         [self.out.take(), self.stdout.take()]
@@ -201,7 +202,7 @@ impl Witness for Shared {
                 ResultLine::failed(Kind::Protocol, &message)
             }
         };
-        let gateway_id = outcome.gateway_id.as_ref().map(|id| id.as_str());
+        let gateway_id = outcome.gateway_id.as_ref().map(GatewayId::as_str);
         ledger.result(outcome.token, &asked, gateway_id, result);
     }
 
