@@ -15,6 +15,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde::Serialize;
 use tokio::task::LocalSet;
 use uuid::Uuid;
@@ -203,7 +204,11 @@ async fn serve(args: Args, console: Console) -> Result<Exit, Failure> {
         _ => None,
     };
     let edge = Edge::new(settings(&args, product.clone(), console), registry);
-    let ledger = Rc::new(RefCell::new(Ledger::new(console, stdout, out)));
+    // A program owns stderr as well as stdout.
+    let ledger = Rc::new(RefCell::new(Ledger::new((!has_program).then_some(console), stdout, out)));
+    if !has_program {
+        allow_files(args.limits.max_connections);
+    }
     let broker = Broker::bind(
         address(&args, has_program)?,
         edge,
@@ -213,7 +218,7 @@ async fn serve(args: Args, console: Console) -> Result<Exit, Failure> {
         Box::new(Shared(Rc::clone(&ledger))),
         start,
     )?;
-    if broker.is_public() {
+    if broker.is_public() && !has_program {
         console.warn(&format!("{} can be reached from other machines", broker.url()));
         console
             .hint("The page's passwords protect little; listen on 127.0.0.1 unless gateways are elsewhere.");
@@ -336,6 +341,17 @@ fn open_registry(path: &Path, console: Console) -> Result<(Registry, Sink), Fail
         console.note(&format!("{} devices are known from {}", registry.len(), path.display()));
     }
     Ok((registry, journal))
+}
+
+/// Raises the limit of open files as far as the connections need and the system lets us.
+fn allow_files(connections: usize) {
+    let limit = getrlimit(Resource::Nofile);
+    let wanted = u64::try_from(connections).unwrap_or(u64::MAX).saturating_add(64);
+    let wanted = limit.maximum.map_or(wanted, |most| wanted.min(most));
+    if limit.current.is_some_and(|current| current < wanted) {
+        // Without it fewer clients are served, and each that is not is said.
+        let _ = setrlimit(Resource::Nofile, Rlimit { current: Some(wanted), ..limit });
+    }
 }
 
 async fn ended(program: &mut Option<Program>) -> Result<Exit, Failure> {
