@@ -2,6 +2,7 @@
 
 use std::{
     cell::RefCell,
+    collections::VecDeque,
     io::{self, Read},
     rc::Rc,
 };
@@ -17,13 +18,16 @@ const BATCH: usize = 256;
 /// Reads rows and sends them in batches: when one is full, and before every read that may wait.
 pub fn read(reader: impl Read, sender: &Sender) {
     let batch = Rc::new(RefCell::new(Vec::new()));
-    let eager = Eager { reader, batch: Rc::clone(&batch), sender };
+    let lines = Rc::new(RefCell::new(Lines::default()));
+    let eager = Eager { reader, batch: Rc::clone(&batch), lines: Rc::clone(&lines), sender };
     // The byte order mark is taken away by the csv reader itself.
     let mut rows = ReaderBuilder::new().flexible(true).trim(csv::Trim::Headers).from_reader(eager);
     let result = rows.byte_headers().cloned().and_then(|header| {
         let mut row = ByteRecord::new();
         while rows.read_byte_record(&mut row)? {
-            let line = row.position().map_or(0, csv::Position::line);
+            let last = lines.borrow_mut().line_of(rows.position().byte().saturating_sub(1));
+            let within = row.as_slice().iter().filter(|byte| **byte == b'\n').count();
+            let line = last - within as u64;
             batch.borrow_mut().push(input(line, &header, &row));
             if batch.borrow().len() >= BATCH && flush(&batch, sender).is_err() {
                 break;
@@ -50,13 +54,44 @@ fn flush(batch: &RefCell<Vec<Input>>, sender: &Sender) -> io::Result<()> {
 struct Eager<'s, R> {
     reader: R,
     batch: Rc<RefCell<Vec<Input>>>,
+    lines: Rc<RefCell<Lines>>,
     sender: &'s Sender,
+}
+
+/// Where lines end. The csv reader counts them too, but lags behind where they end in CR LF.
+#[derive(Default)]
+struct Lines {
+    /// How many bytes have come.
+    length: u64,
+    /// The places of the newlines from here on.
+    ends: VecDeque<u64>,
+    /// How many newlines came before.
+    passed: u64,
+}
+
+impl Lines {
+    fn add(&mut self, bytes: &[u8]) {
+        let ends = bytes.iter().enumerate().filter(|(_, byte)| **byte == b'\n');
+        self.ends.extend(ends.map(|(n, _)| self.length + n as u64));
+        self.length += bytes.len() as u64;
+    }
+
+    /// The line, from 1, of the byte at a place that is not before the last one asked for.
+    fn line_of(&mut self, place: u64) -> u64 {
+        while self.ends.front().is_some_and(|end| *end < place) {
+            self.ends.pop_front();
+            self.passed += 1;
+        }
+        self.passed + 1
+    }
 }
 
 impl<R: Read> Read for Eager<'_, R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         flush(&self.batch, self.sender)?;
-        self.reader.read(buffer)
+        let length = self.reader.read(buffer)?;
+        self.lines.borrow_mut().add(&buffer[..length]);
+        Ok(length)
     }
 }
 
