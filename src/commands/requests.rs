@@ -267,8 +267,11 @@ impl Run {
         {
             for (item, sources) in self.read(input) {
                 match item {
-                    Ok(_) if self.exchange.results.are_done(&sources)? => {}
-                    Ok(item) => self.exchange.send(item, sources)?,
+                    Ok(item) => {
+                        if !self.exchange.results.are_done(&sources)? {
+                            self.exchange.send(item, sources)?;
+                        }
+                    }
                     Err(invalid) => self.exchange.results.invalid(&sources[0], &invalid),
                 }
             }

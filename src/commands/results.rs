@@ -142,8 +142,15 @@ impl Results {
     pub fn are_done(&mut self, sources: &[Source]) -> Result<bool, Failure> {
         let Some(journal) = &mut self.journal else { return Ok(false) };
         for source in sources {
-            if !journal.has(source.index, source.input.get())? {
-                return Ok(false);
+            match journal.has(source.index, source.input.get()) {
+                Ok(true) => {}
+                Ok(false) => return Ok(false),
+                Err(failure) => {
+                    let outcome =
+                        Outcome::Failed { kind: failure.kind, message: &failure.message, sent: Some(false) };
+                    self.tell(source, None, 1, outcome);
+                    return Err(failure);
+                }
             }
         }
         if let Some((next, waiting)) = &mut self.ordered {
