@@ -146,7 +146,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         for _ in 0..ROUNDS {
             let heard = self.hear(board);
             let written = self.write(board, cx);
-            heard?;
+            let heard_all = heard?;
             written?;
             let congested = board.is_congested();
             if congested || self.is_full(board)? {
@@ -156,6 +156,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                 let now = board.now().mono;
                 self.stage.session(board)?.not_reading(now);
                 return self.rest(board, cx);
+            }
+            if !heard_all {
+                continue;
             }
             match self.read(board, cx)? {
                 Poll::Ready(Ok(0)) => return Err(Ending::Gone),
@@ -168,16 +171,16 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         self.rest(board, cx)
     }
 
-    /// Lets the switchboard act on every whole packet that has come.
-    fn hear(&mut self, board: &mut Switchboard) -> Result<(), Ending> {
+    /// Lets the switchboard act on every whole packet that has come; `false` where output must leave first.
+    fn hear(&mut self, board: &mut Switchboard) -> Result<bool, Ending> {
         let now = board.now().mono;
         loop {
             if self.is_full(board)? {
-                return Ok(());
+                return Ok(false);
             }
             let event = match self.stage.session(board)?.next(now) {
                 Ok(Some(event)) => event,
-                Ok(None) => return Ok(()),
+                Ok(None) => return Ok(true),
                 Err(why) => return Err(Ending::Closed(why.to_string())),
             };
             match &mut self.stage {
