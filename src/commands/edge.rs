@@ -262,7 +262,7 @@ async fn serve(args: Args, console: Console) -> Result<Exit, Failure> {
                 Err(why) => break failed(why),
             },
             batch = commands.next() => for input in batch? {
-                commands.ask(&input, &broker, &ledger);
+                commands.ask(input, &broker, &ledger);
             },
             _ = look.tick() => broker.resume(),
         }
@@ -388,7 +388,7 @@ impl Commands {
         let source = if has_program || io::stdin().is_terminal() {
             None
         } else {
-            Some(Source::open(Some(Path::new("-")))?)
+            Some(Source::open(Some(Path::new("-")), None)?)
         };
         let operations = Operations { product, check: true, encoding: ValueEncoding::Native };
         Ok(Self { source, operations, index: 0 })
@@ -405,12 +405,9 @@ impl Commands {
         std::future::pending().await
     }
 
-    fn ask(&mut self, input: &Input, broker: &Broker, ledger: &RefCell<Ledger>) {
-        let text: Arc<_> = input.text.clone().into();
-        let items = match &input.broken {
-            Some(_) => Vec::new(),
-            None => self.operations.read(Operation::Command, &input.text),
-        };
+    fn ask(&mut self, input: Input, broker: &Broker, ledger: &RefCell<Ledger>) {
+        let (items, text) = self.operations.take(Operation::Command, input.content);
+        let text: Arc<_> = text.into();
         let refuse = |invalid: &crate::commands::operations::Invalid, index| {
             let asked = Asked {
                 line: input.line,
@@ -421,10 +418,6 @@ impl Commands {
             };
             ledger.borrow_mut().invalid(index, &asked, invalid.field.as_deref(), &invalid.message);
         };
-        if let Some(broken) = &input.broken {
-            refuse(broken, self.index);
-            self.index += 1;
-        }
         for item in items {
             let index = self.index;
             self.index += 1;
