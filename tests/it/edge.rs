@@ -446,6 +446,20 @@ fn a_registry_that_is_none_is_refused() {
 }
 
 #[test]
+fn a_registry_belongs_to_one_edge() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("fleet.jsonl");
+    let path = file.to_str().unwrap();
+    let _first = Edge::start(&["--devices", path]);
+    for (path, reason) in [(path, "another edge"), ("/dev/null", "regular file")] {
+        let output = tuyagw(&["edge", "--listen", "127.0.0.1:0", "--devices", path]);
+        assert_eq!(output.status.code(), Some(2));
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert!(stderr.contains(path) && stderr.contains(reason), "{stderr}");
+    }
+}
+
+#[test]
 fn commands_from_stdin_are_sent_and_their_ends_printed() {
     let mut edge = Edge::start(&["--command-timeout", "300ms"]);
     edge.type_in(&json!({"cid":"m1","code":"switch_state","value":false}));
