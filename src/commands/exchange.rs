@@ -31,6 +31,8 @@ use crate::{
 const LONGEST_STATUS: usize = 64 * 1024;
 /// What an envelope, a topic and the packet's header add to a status array, at most.
 const AROUND_STATUS: usize = 512;
+/// How many bytes of messages are kept for the SUBACK that makes answers of them.
+const MOST_EARLY: usize = 16 << 20;
 /// How many warnings of one run are printed in full.
 const WARNINGS: usize = 10;
 
@@ -62,6 +64,7 @@ pub struct Exchange {
     subscribed: bool,
     /// What came before the SUBACK; it counts once the subscription is granted.
     early: Vec<Message>,
+    early_length: usize,
     warnings: usize,
 }
 
@@ -113,6 +116,7 @@ impl Exchange {
             addressed: None,
             subscribed: false,
             early: Vec::new(),
+            early_length: 0,
             warnings: 0,
         }
     }
@@ -131,7 +135,9 @@ impl Exchange {
         if let Body::Uplink(uplink) = &item.body
             && let Uplink::Status(statuses) = uplink.as_ref()
             && item.request_id.is_none()
-            && let ([status], Some(source)) = (statuses.as_slice(), sources.pop())
+            && item.t.is_none()
+            && let [status] = statuses.as_slice()
+            && let Some(source) = sources.pop()
         {
             let length = serde_json::to_vec(status).map_or(0, |json| json.len() + 1);
             if self.statuses_length + length > LONGEST_STATUS.min(self.max_packet) - AROUND_STATUS {
@@ -178,7 +184,12 @@ impl Exchange {
             }
         };
         let size = payload.len() + topic.len() + 9;
-        let problem = if size > self.max_packet {
+        let problem = if item.operation == Operation::Status && payload.len() > LONGEST_STATUS {
+            Some(format!(
+                "the message of {} bytes is longer than {LONGEST_STATUS}, the most of a status report",
+                payload.len()
+            ))
+        } else if size > self.max_packet {
             Some(format!("the message of {size} bytes does not fit into --max-packet {}", self.max_packet))
         } else if answered && !self.requests.ask(&request_id, &response_topic, self.next_token) {
             Some(format!("request_id {request_id:?} is in flight already"))
@@ -273,7 +284,8 @@ impl Exchange {
         match event {
             Event::Ready { resumed } => {
                 // What the broker's session still holds is sent again by the session itself.
-                let again = |open: &Open| !resumed || open.delivered || open.written.is_none();
+                let unheld = !resumed || self.qos == QoS::AtMostOnce;
+                let again = |open: &Open| unheld || open.delivered || open.written.is_none();
                 let tokens: Vec<_> =
                     self.open.iter().filter(|(_, open)| again(open)).map(|(token, _)| *token).collect();
                 self.results.resent(self.open.values().filter(|open| open.written.is_some()).count());
@@ -283,6 +295,7 @@ impl Exchange {
             }
             Event::Subscribed => {
                 self.subscribed = true;
+                self.early_length = 0;
                 for message in std::mem::take(&mut self.early) {
                     self.pair(&message);
                 }
@@ -297,6 +310,7 @@ impl Exchange {
             Event::Lost { reason, retry_in } => {
                 self.subscribed = false;
                 self.early.clear();
+                self.early_length = 0;
                 let retry_in = retry_in.as_secs_f64();
                 self.console.warn(&format!("{reason}; reconnecting in {retry_in:.1} s"));
             }
@@ -309,8 +323,12 @@ impl Exchange {
     pub fn hear(&mut self, message: Message) {
         if self.subscribed {
             self.pair(&message);
-        } else {
+        } else if self.early_length < MOST_EARLY {
+            // The payload of a short message weighs less than what is around it.
+            self.early_length += message.payload.len() + message.topic.len() + 128;
             self.early.push(message);
+        } else {
+            self.warn("too much came before the SUBACK: what comes until then is ignored");
         }
     }
 
@@ -381,17 +399,24 @@ impl Exchange {
         }
         while let Some(overdue) = self.requests.overdue(now) {
             let Some(open) = self.open.get(&overdue.token) else { continue };
-            let mut message = match (open.answered, open.delivered) {
-                (true, true) => {
-                    format!("no answer in {:?}, though the broker acknowledged the request", self.timeout)
-                }
-                (true, false) => format!("no answer in {:?}", self.timeout),
-                (false, _) => format!("no acknowledgement in {:?}", self.timeout),
-            };
-            message.push_str(advice);
+            let acknowledged =
+                if open.delivered { ", though the broker acknowledged the request" } else { "" };
+            let message = format!("no answer in {:?}{acknowledged}{advice}", self.timeout);
             self.fail(overdue.token, Kind::Timeout, &message, None);
         }
+        while self.acknowledgement_due().is_some_and(|due| due <= now)
+            && let Some((_, token)) = self.acknowledgements.pop_front()
+        {
+            let message = format!("no acknowledgement in {:?}{advice}", self.timeout);
+            self.fail(token, Kind::Timeout, &message, None);
+        }
         Ok(())
+    }
+
+    /// Whether a message has left whose end is not known yet.
+    #[must_use]
+    pub fn has_written(&self) -> bool {
+        self.open.values().any(|open| open.written.is_some())
     }
 
     /// Ends every open request as failed.

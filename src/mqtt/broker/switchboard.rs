@@ -308,7 +308,8 @@ impl Switchboard {
         seat.is_clean = connect.clean_session;
         let former = self.by_client.get(&client_id).copied();
         let resumed = former.filter(|id| {
-            !connect.clean_session && self.seat_by_id(*id).is_some_and(|seat| !seat.is_clean && seat.role == role)
+            !connect.clean_session
+                && self.seat_by_id(*id).is_some_and(|seat| !seat.is_clean && seat.role == role)
         });
         let id = match (resumed, former) {
             (Some(id), _) => {
@@ -686,7 +687,9 @@ impl Switchboard {
         if outcome == Offered::TooSlow {
             seat.leaving = Some("it reads too slowly; more waits for it than --max-queue allows".into());
         } else {
-            self.warn(&format!("client {client_id:?} cannot be reached or reads slowly: messages are dropped"));
+            self.warn(&format!(
+                "client {client_id:?} cannot be reached or reads slowly: messages are dropped"
+            ));
         }
     }
 
