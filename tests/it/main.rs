@@ -1,5 +1,8 @@
 //! The one test binary.
 
+mod client;
+mod fake_broker;
 mod generated;
 mod model;
+mod process;
 mod protocol_docs;
