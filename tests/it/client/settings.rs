@@ -139,7 +139,7 @@ fn topics_are_overridden_by_the_profile() {
     let broker = FakeBroker::kind();
     let folder = tempfile::tempdir().unwrap();
     let text =
-        "[topics]\nreport = \"v2/{gateway_id}/up\"\n\"report.response\" = \"v2/{gateway_id}/up/response\"\n";
+        "[topics]\nreport = \"v2/{gateway_id}/up\"\nreport-response = \"v2/{gateway_id}/up/response\"\n";
     let config = profile(folder.path(), text);
     let args = ["-b", &broker.url(), "-g", "gw1", "--config", &config];
     let ended = report(&args, |_| {});
