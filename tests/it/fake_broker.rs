@@ -300,8 +300,8 @@ fn length(length: usize) -> [u8; 2] {
     u16::try_from(length).expect("below 65,536").to_be_bytes()
 }
 
-/// Reads one packet; `None` while it is not whole.
-fn parse(bytes: &[u8]) -> Option<(Packet, usize)> {
+/// The first byte of the packet at the front, its body, and its whole length; `None` while it is not whole.
+pub fn frame(bytes: &[u8]) -> Option<(u8, &[u8], usize)> {
     let first = *bytes.first()?;
     let (mut length, mut at) = (0, 1);
     loop {
@@ -312,7 +312,13 @@ fn parse(bytes: &[u8]) -> Option<(Packet, usize)> {
             break;
         }
     }
-    let mut body = Body(bytes.get(at..at + length)?);
+    Some((first, bytes.get(at..at + length)?, at + length))
+}
+
+/// Reads one packet of a client; `None` while it is not whole.
+fn parse(bytes: &[u8]) -> Option<(Packet, usize)> {
+    let (first, body, length) = frame(bytes)?;
+    let mut body = Body(body);
     let packet = match first {
         0x10 => {
             assert_eq!((body.text().as_str(), body.byte()), ("MQTT", 4));
@@ -323,14 +329,7 @@ fn parse(bytes: &[u8]) -> Option<(Packet, usize)> {
             let password = (flags & 0x40 != 0).then(|| body.text());
             Packet::Connect { client_id, flags, keep_alive, username, password }
         }
-        0x30..=0x3f => {
-            let qos = first >> 1 & 3;
-            let topic = body.text();
-            let id = if qos > 0 { body.number() } else { 0 };
-            let payload = std::mem::take(&mut body.0).to_vec();
-            let (dup, retain) = (first & 8 != 0, first & 1 != 0);
-            Packet::Publish(Publish { topic, payload, qos, id, dup, retain })
-        }
+        0x30..=0x3f => Packet::Publish(parse_publish(first, std::mem::take(&mut body.0))),
         0x82 => {
             let id = body.number();
             let mut filters = Vec::new();
@@ -345,7 +344,17 @@ fn parse(bytes: &[u8]) -> Option<(Packet, usize)> {
         other => panic!("the client sent a packet that begins with {other:#04x}"),
     };
     assert!(body.0.is_empty(), "{packet:?} and {:?}", body.0);
-    Some((packet, at + length))
+    Some((packet, length))
+}
+
+/// Reads the body of a PUBLISH.
+pub fn parse_publish(first: u8, body: &[u8]) -> Publish {
+    let mut body = Body(body);
+    let qos = first >> 1 & 3;
+    let topic = body.text();
+    let id = if qos > 0 { body.number() } else { 0 };
+    let (dup, retain) = (first & 8 != 0, first & 1 != 0);
+    Publish { topic, payload: body.0.to_vec(), qos, id, dup, retain }
 }
 
 struct Body<'a>(&'a [u8]);

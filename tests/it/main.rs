@@ -4,5 +4,6 @@ mod client;
 mod fake_broker;
 mod generated;
 mod model;
+mod mosquitto;
 mod process;
 mod protocol_docs;

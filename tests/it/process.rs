@@ -2,7 +2,7 @@
 
 use std::{
     io::Write as _,
-    process::{Command, Output, Stdio},
+    process::{Child, Command, Output, Stdio},
     sync::mpsc,
     thread,
     time::Duration,
@@ -73,29 +73,31 @@ pub fn run(command: &mut Command) -> Ended {
 
 /// Runs a command with this on stdin.
 pub fn run_with(command: &mut Command, stdin: &[u8]) -> Ended {
-    let what = format!("{command:?}");
     let mut child = command
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
         .expect("the binary runs");
-    let id = child.id();
     let mut pipe = child.stdin.take().expect("a pipe");
     let stdin = stdin.to_vec();
     thread::spawn(move || {
         // A program that reads no further is no failure of the test.
         let _ = pipe.write_all(&stdin);
     });
+    ended(child)
+}
+
+/// Waits for a process that a test started, and kills it where it hangs.
+pub fn ended(child: Child) -> Ended {
+    let id = child.id();
     let (sender, receiver) = mpsc::channel();
     thread::spawn(move || sender.send(child.wait_with_output()));
-    match receiver.recv_timeout(HANGS) {
-        Ok(output) => Ended::of(&output.expect("output")),
-        Err(_) => {
-            signal(id, "KILL");
-            panic!("hangs: {what}: {:?}", receiver.recv());
-        }
+    if let Ok(output) = receiver.recv_timeout(HANGS) {
+        return Ended::of(&output.expect("output"));
     }
+    signal(id, "KILL");
+    panic!("hangs: {:?}", receiver.recv());
 }
 
 /// Sends a signal to a process that a test started.

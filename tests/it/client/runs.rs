@@ -11,20 +11,8 @@ use std::{
 use super::{accounted, reports};
 use crate::{
     fake_broker::{FakeBroker, Peer},
-    process::{Ended, gateway, run_with, signal},
+    process::{ended, gateway, run_with, signal},
 };
-
-/// Waits for a process, and kills it where it hangs.
-fn ended(child: Child) -> Ended {
-    let id = child.id();
-    let (sender, receiver) = mpsc::channel();
-    std::thread::spawn(move || sender.send(child.wait_with_output()));
-    if let Ok(output) = receiver.recv_timeout(Duration::from_secs(60)) {
-        return Ended::of(&output.unwrap());
-    }
-    signal(id, "KILL");
-    panic!("hangs: {:?}", receiver.recv());
-}
 
 fn spawned(broker: &FakeBroker, args: &[&str]) -> Child {
     let mut command = gateway("report", &broker.url(), args);
