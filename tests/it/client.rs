@@ -15,7 +15,7 @@ use std::thread;
 
 use crate::{
     fake_broker::{FakeBroker, Peer},
-    process::{Ended, gateway, run},
+    process::{Ended, gateway, reports, run},
 };
 
 /// One thing that a broker does to a single report, and how the run must end.
@@ -75,11 +75,6 @@ fn check(cases: Vec<Case>) {
     let failed: Vec<_> =
         running.into_iter().filter_map(|case| case.join().expect("no panic").err()).collect();
     assert!(failed.is_empty(), "{} failed:\n{}", failed.len(), failed.join("\n"));
-}
-
-/// Reports as input lines: meter m1 to mN.
-fn reports(count: usize) -> String {
-    (1..=count).map(|n| format!("{{\"cid\":\"m{n}\",\"code\":\"water_flow\",\"value\":{n}}}\n")).collect()
 }
 
 /// That every line of the input has exactly one result, and that all are accepted.

@@ -1,6 +1,7 @@
 //! The one test binary.
 
 mod client;
+mod edge;
 mod fake_broker;
 mod generated;
 mod model;

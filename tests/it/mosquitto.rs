@@ -12,11 +12,7 @@ use std::{
 };
 
 use self::server::{Edge, Mosquitto};
-use crate::process::{ended, gateway, run, run_with, tuyagw};
-
-fn reports(count: usize) -> String {
-    (1..=count).map(|n| format!("{{\"cid\":\"m{n}\",\"code\":\"water_flow\",\"value\":{n}}}\n")).collect()
-}
+use crate::process::{ended, gateway, reports, run, run_with, tuyagw};
 
 #[test]
 fn every_subcommand_works_through_mosquitto() {
@@ -77,9 +73,9 @@ fn a_mosquitto_that_is_killed_and_comes_back_costs_no_line() {
     let mut stdout = BufReader::new(child.stdout.take().unwrap()).lines();
     let mut results = Vec::new();
     for third in 0..3 {
-        let input: String =
-            reports(3000).lines().skip(third * 1000).take(1000).map(|line| format!("{line}\n")).collect();
-        stdin.write_all(input.as_bytes()).unwrap();
+        for line in reports(3000).lines().skip(third * 1000).take(1000) {
+            writeln!(stdin, "{line}").unwrap();
+        }
         if third < 2 {
             // All but what is in flight has come: then the broker goes, and comes back for the next third.
             results.extend(stdout.by_ref().take(990 + third * 10).map(|line| line.unwrap()));

@@ -12,7 +12,7 @@ use assert_cmd::cargo::cargo_bin;
 use serde_json::Value;
 
 /// No run may take longer; nothing is concluded from how long one takes.
-const HANGS: Duration = Duration::from_secs(60);
+const HANGS: Duration = Duration::from_mins(1);
 
 /// A command without any setting from outside.
 pub fn tuyagw() -> Command {
@@ -98,6 +98,12 @@ pub fn ended(child: Child) -> Ended {
     }
     signal(id, "KILL");
     panic!("hangs: {:?}", receiver.recv());
+}
+
+/// Reports as input lines: meter m1 to mN.
+pub fn reports(count: usize) -> String {
+    let line = |n| format!("{{\"cid\":\"m{n}\",\"code\":\"water_flow\",\"value\":{n}}}\n");
+    (1..=count).map(line).collect::<Vec<_>>().concat()
 }
 
 /// Sends a signal to a process that a test started.

@@ -75,7 +75,7 @@ fn failed_lines_are_the_input_of_the_next_run() {
     let first = run_with(&mut gateway("report", &broker.url(), &["-"]), reports(10).as_bytes());
     assert_eq!(first.code, Some(1));
     let failed = first.lines.iter().filter(|line| line["ok"] == false);
-    let again: String = failed.map(|line| format!("{line}\n")).collect();
+    let again = failed.map(|line| format!("{line}\n")).collect::<Vec<_>>().concat();
     let second = run_with(&mut gateway("report", &broker.url(), &["-"]), again.as_bytes());
     all_accepted(&second, 5);
     let cids = |lines: &[Value], ok: bool| -> BTreeSet<String> {
@@ -118,7 +118,8 @@ fn whole_status_messages_lose_no_device() {
 #[test]
 fn statuses_travel_in_few_arrays_with_a_line_a_device() {
     let broker = FakeBroker::kind();
-    let input: String = (0..5000).map(|n| format!("{{\"cid\":\"meter-{n}\",\"status\":true}}\n")).collect();
+    let line = |n| format!("{{\"cid\":\"meter-{n}\",\"status\":true}}\n");
+    let input = (0..5000).map(line).collect::<Vec<_>>().concat();
     let ended = run_with(&mut gateway("status", &broker.url(), &["-"]), input.as_bytes());
     all_accepted(&ended, 5000);
     assert!(ended.lines.iter().all(|line| line["confirmed"] == false && line["status"] == true));

@@ -12,7 +12,7 @@ use crate::{
 fn same_when_sent_again(broker: &FakeBroker, count: usize) {
     let mut by_cid = BTreeMap::<String, Vec<u8>>::new();
     for (_, publish) in broker.publishes() {
-        let cid = publish.json()["param"]["cid"].as_str().unwrap().to_owned();
+        let cid = publish.json()["param"]["cid"].as_str().expect("a cid").to_owned();
         let first = by_cid.entry(cid).or_insert_with(|| publish.payload.clone());
         assert_eq!(*first, publish.payload);
     }

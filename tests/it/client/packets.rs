@@ -15,7 +15,7 @@ fn sent(peer: &mut Peer, bytes: &[u8]) {
 }
 
 fn raw_topic(topic: &[u8]) -> Vec<u8> {
-    let length = u16::try_from(topic.len()).unwrap().to_be_bytes();
+    let length = u16::try_from(topic.len()).expect("a short topic").to_be_bytes();
     packet(0x30, &[&length[..], topic, b"{}"].concat())
 }
 
@@ -43,7 +43,7 @@ fn packets_that_no_server_sends_are_6() {
         Case::new("DUP with QoS 0", 6, "protocol", |_, peer| sent(peer, &publish(8, TOPIC, b"{}"))),
         Case::new("topic that is not UTF-8", 6, "protocol", |_, peer| sent(peer, &raw_topic(b"a\xff"))),
         Case::new("topic with a surrogate", 6, "protocol", |_, peer| {
-            sent(peer, &raw_topic(b"a\xed\xa0\x80"))
+            sent(peer, &raw_topic(b"a\xed\xa0\x80"));
         }),
         Case::new("topic with NUL", 6, "protocol", |_, peer| sent(peer, &raw_topic(b"a\0b"))),
         Case::new("topic with a wildcard", 6, "protocol", |_, peer| sent(peer, &raw_topic(b"a/#"))),

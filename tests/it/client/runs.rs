@@ -16,7 +16,7 @@ use crate::{
 
 fn spawned(broker: &FakeBroker, args: &[&str]) -> Child {
     let mut command = gateway("report", &broker.url(), args);
-    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it starts")
 }
 
 #[test]

@@ -37,8 +37,8 @@ fn report(args: &[&str], settings: impl FnOnce(&mut Command)) -> Ended {
 
 fn profile(folder: &Path, text: &str) -> String {
     let path = folder.join("config.toml");
-    fs::write(&path, text).unwrap();
-    path.to_str().unwrap().to_owned()
+    fs::write(&path, text).expect("a file");
+    path.to_str().expect("UTF-8").to_owned()
 }
 
 #[test]

@@ -9,22 +9,22 @@ use crate::process::{Ended, gateway, run};
 
 /// An authority and a server's certificate from it, as files of this name.
 fn certify(folder: &Path, name: &str, hosts: &[&str], expired: bool) {
-    let mut authority = CertificateParams::new([]).unwrap();
+    let mut authority = CertificateParams::new([]).expect("a certificate");
     authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     authority.distinguished_name.push(DnType::CommonName, format!("authority {name}"));
-    let authority_key = KeyPair::generate().unwrap();
-    let authority_pem = authority.self_signed(&authority_key).unwrap().pem();
+    let authority_key = KeyPair::generate().expect("a certificate");
+    let authority_pem = authority.self_signed(&authority_key).expect("a certificate").pem();
     let issuer = Issuer::new(authority, authority_key);
-    let mut server =
-        CertificateParams::new(hosts.iter().map(|host| (*host).to_owned()).collect::<Vec<_>>()).unwrap();
+    let mut server = CertificateParams::new(hosts.iter().map(|host| (*host).to_owned()).collect::<Vec<_>>())
+        .expect("a certificate");
     if expired {
         server.not_before = date_time_ymd(2020, 1, 1);
         server.not_after = date_time_ymd(2020, 12, 31);
     }
-    let key = KeyPair::generate().unwrap();
-    let certificate = server.signed_by(&key, &issuer).unwrap();
+    let key = KeyPair::generate().expect("a certificate");
+    let certificate = server.signed_by(&key, &issuer).expect("a certificate");
     for (end, text) in [("ca.pem", authority_pem), ("crt", certificate.pem()), ("key", key.serialize_pem())] {
-        fs::write(folder.join(format!("{name}.{end}")), text).unwrap();
+        fs::write(folder.join(format!("{name}.{end}")), text).expect("a certificate");
     }
 }
 
