@@ -115,6 +115,8 @@ pub struct Client {
     unacknowledged: HashSet<u64>,
     /// Those of them that are in the outbox, and count as delivered once it is empty.
     unwritten: Vec<u64>,
+    /// Since when the socket takes nothing of what is to be written.
+    stuck: Option<Instant>,
     /// Whether SUBSCRIBE left with CONNECT on this connection.
     early: bool,
     /// Whether bytes came since the deadlines were last looked at.
@@ -158,6 +160,7 @@ impl Client {
             down_since: Some(Duration::ZERO),
             unacknowledged: HashSet::new(),
             unwritten: Vec::new(),
+            stuck: None,
             early: false,
             has_read: false,
             held: false,
@@ -184,10 +187,16 @@ impl Client {
         self.backoff.was_up()
     }
 
-    /// Since when nothing can be written; `None` while the connection is open.
+    /// Since when there is no connection; `None` while it is open.
     #[must_use]
     pub fn down_since(&self) -> Option<Duration> {
         self.down_since
+    }
+
+    /// Since when an open connection takes nothing of what is to be written; `None` while it does.
+    #[must_use]
+    pub fn stuck_since(&self) -> Option<Duration> {
+        self.stuck.map(|stuck| stuck.saturating_duration_since(self.origin))
     }
 
     /// Publishes a message; it is written by the next [`Client::next`]. The token comes back in
@@ -293,7 +302,8 @@ impl Client {
         let suback = self.awaits.suback.filter(|_| self.awaits.connack.is_none()).map(|(_, due)| due);
         let deadline = [self.session.deadline(), self.awaits.connack, suback].into_iter().flatten().min();
         let Link::Up(stream) = &mut self.link else { return Ok(()) };
-        let exchange = stream.exchange(&mut self.session, self.held, !self.unwritten.is_empty());
+        let until_written = !self.unwritten.is_empty();
+        let exchange = stream.exchange(&mut self.session, self.held, until_written, &mut self.stuck);
         let activity = match deadline {
             Some(due) => {
                 let due = tokio::time::Instant::from_std(self.origin + due);
@@ -461,6 +471,7 @@ impl Client {
         self.awaits = Awaits::default();
         self.session.close();
         self.unwritten.clear();
+        self.stuck = None;
         self.has_read = false;
         self.link = Link::Waiting(now);
         self.down_since.get_or_insert(now);

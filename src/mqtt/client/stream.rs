@@ -5,6 +5,7 @@ use std::{
     io,
     pin::{Pin, pin},
     task::{Context, Poll},
+    time::Instant,
 };
 
 use bytes::{Buf as _, BytesMut};
@@ -56,14 +57,22 @@ impl Stream {
 
     /// Writes all of the session's outbox that the socket takes, and reads into its inbox; resolves once
     /// something was read or, with `until_written`, once the outbox is empty. With `held` nothing is read.
+    /// `stuck` tells since when the socket has taken nothing of an outbox that is not empty.
     pub async fn exchange(
         &mut self,
         session: &mut Session,
         held: bool,
         until_written: bool,
+        stuck: &mut Option<Instant>,
     ) -> io::Result<Activity> {
         poll_fn(|context| {
+            let before = session.outbox().len();
             let written = write(self.socket(), context, session.outbox());
+            match session.outbox().len() {
+                0 => *stuck = None,
+                left if left < before => *stuck = Some(Instant::now()),
+                _ => *stuck = stuck.or_else(|| Some(Instant::now())),
+            }
             if written.is_ok() && until_written && session.outbox().is_empty() {
                 return Poll::Ready(Ok(Activity::Written));
             }
