@@ -33,6 +33,8 @@ use crate::{
 const LONGEST_STATUS: usize = 64 * 1024;
 /// What an envelope, a topic and the packet's header add to a status array, at most.
 const AROUND_STATUS: usize = 512;
+/// How many bytes of messages are kept for the SUBACK that makes answers of them.
+const MOST_EARLY: usize = 16 << 20;
 /// How many warnings of one run are printed in full.
 const WARNINGS: usize = 10;
 /// How long a request rests before it is tried again, at first and at most; the waits in between double.
@@ -73,6 +75,7 @@ pub struct Exchange {
     subscribed: bool,
     /// What came before the SUBACK; it counts once the subscription is granted.
     early: Vec<Message>,
+    early_length: usize,
     warnings: usize,
 }
 
@@ -153,6 +156,7 @@ impl Exchange {
             patient: false,
             subscribed: false,
             early: Vec::new(),
+            early_length: 0,
             warnings: 0,
         }
     }
@@ -185,7 +189,9 @@ impl Exchange {
         if let Body::Uplink(uplink) = &item.body
             && let Uplink::Status(statuses) = uplink.as_ref()
             && item.request_id.is_none()
-            && let ([status], Some(source)) = (statuses.as_slice(), sources.pop())
+            && item.t.is_none()
+            && let [status] = statuses.as_slice()
+            && let Some(source) = sources.pop()
         {
             let length = serde_json::to_vec(status).map_or(0, |json| json.len() + 1);
             if self.statuses_length + length > LONGEST_STATUS.min(self.max_packet) - AROUND_STATUS {
@@ -232,7 +238,12 @@ impl Exchange {
             }
         };
         let size = payload.len() + topic.len() + 9;
-        let problem = if size > self.max_packet {
+        let problem = if item.operation == Operation::Status && payload.len() > LONGEST_STATUS {
+            Some(format!(
+                "the message of {} bytes is longer than {LONGEST_STATUS}, the most of a status report",
+                payload.len()
+            ))
+        } else if size > self.max_packet {
             Some(format!("the message of {size} bytes does not fit into --max-packet {}", self.max_packet))
         } else if answered && !self.requests.ask(&request_id, &response_topic, self.next_token) {
             Some(format!("request_id {request_id:?} is in flight already"))
@@ -317,8 +328,9 @@ impl Exchange {
         match event {
             Event::Ready { resumed } => {
                 // What the broker's session still holds is sent again by the session itself.
+                let unheld = !resumed || self.qos == QoS::AtMostOnce;
                 let again = |open: &Open| {
-                    open.rests.is_none() && (!resumed || open.delivered || open.written.is_none())
+                    open.rests.is_none() && (unheld || open.delivered || open.written.is_none())
                 };
                 let tokens: Vec<_> =
                     self.open.iter().filter(|(_, open)| again(open)).map(|(token, _)| *token).collect();
@@ -329,6 +341,7 @@ impl Exchange {
             }
             Event::Subscribed => {
                 self.subscribed = true;
+                self.early_length = 0;
                 for message in std::mem::take(&mut self.early) {
                     self.pair(&message);
                 }
@@ -343,6 +356,7 @@ impl Exchange {
             Event::Lost { reason, retry_in } => {
                 self.subscribed = false;
                 self.early.clear();
+                self.early_length = 0;
                 let retry_in = retry_in.as_secs_f64();
                 self.console.warn(&format!("{reason}; reconnecting in {retry_in:.1} s"));
             }
@@ -355,8 +369,12 @@ impl Exchange {
     pub fn hear(&mut self, message: Message) {
         if self.subscribed {
             self.pair(&message);
-        } else {
+        } else if self.early_length < MOST_EARLY {
+            // The payload of a short message weighs less than what is around it.
+            self.early_length += message.payload.len() + message.topic.len() + 128;
             self.early.push(message);
+        } else {
+            self.warn("too much came before the SUBACK: what comes until then is ignored");
         }
     }
 
@@ -413,11 +431,10 @@ impl Exchange {
     }
 
     fn outage_ends(&self) -> Option<Duration> {
-        let lost = self
-            .client
-            .down_since()
-            .filter(|_| !self.patient && self.client.was_up() && !self.open.is_empty())?;
-        Some(lost + self.timeout)
+        let lost = self.client.down_since().filter(|_| self.client.was_up());
+        let since = lost.or_else(|| self.client.stuck_since());
+        let since = since.filter(|_| !self.patient && !self.open.is_empty())?;
+        Some(since + self.timeout)
     }
 
     /// Ends the requests whose answers are overdue; `advice` is added to what is said of them.
@@ -426,8 +443,15 @@ impl Exchange {
     /// A connection that has been away for longer than an answer may take.
     pub fn expire(&mut self, advice: &str) -> Result<(), Failure> {
         let now = self.client.now();
-        if self.outage_ends().is_some_and(|end| end <= now) {
-            let message = format!("the connection was lost and did not come back in {:?}", self.timeout);
+        // A socket gets stuck a moment after the request that it did not take whole, whose answer is due now.
+        let late = self.requests.deadline().is_some_and(|due| due <= now);
+        let soon = if late { now + self.timeout / 10 } else { now };
+        if self.outage_ends().is_some_and(|end| end <= soon) {
+            let what = match self.client.down_since() {
+                Some(_) => "the connection was lost and did not come back",
+                None => "the broker has stopped reading: nothing could be written",
+            };
+            let message = format!("{what} in {:?}", self.timeout);
             return Err(Failure::new(Kind::Connection, message).hint("--timeout waits longer"));
         }
         while let Some((due, token)) = self.resting.first().copied().filter(|(due, _)| *due <= now) {
@@ -445,6 +469,12 @@ impl Exchange {
             }
         }
         Ok(())
+    }
+
+    /// Whether a message has left whose end is not known yet.
+    #[must_use]
+    pub fn has_written(&self) -> bool {
+        self.open.values().any(|open| open.written.is_some())
     }
 
     fn late(&mut self, token: u64, message: &str) {

@@ -7,7 +7,7 @@ use std::{
     collections::VecDeque,
     path::PathBuf,
     sync::Arc,
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 use super::{
@@ -27,8 +27,10 @@ use crate::{
     protocol::GatewayId,
 };
 
-/// How long a silent pipe is waited for when the rest of the input can only be reported.
+/// How long, all in all, a silent pipe is waited for when the rest of the input can only be reported.
 const PATIENCE: Duration = Duration::from_millis(200);
+/// How long what is in flight may take after a signal.
+const GRACE: Duration = Duration::from_secs(2);
 
 /// The options of a run of requests.
 #[derive(Clone, Debug, clap::Args)]
@@ -82,7 +84,9 @@ pub struct RequestArgs {
 impl RequestArgs {
     /// Sets what these options say of the connection.
     pub fn apply(&self, settings: &mut Settings) {
-        settings.in_flight = self.window;
+        // The window counts requests without an answer; a broker that acknowledges none of them is no reason to
+        // hold others back.
+        settings.in_flight = u16::MAX;
         settings.reconnect = !self.no_reconnect;
     }
 
@@ -131,16 +135,24 @@ pub fn run(
     console: Console,
 ) -> anyhow::Result<Exit> {
     super::block_on(async {
+        let mut signals = Signals::new()?;
         let mut run = Run::new(operations, operation, source, connection, args, console)?;
-        let end = run.drive().await;
-        Ok(run.finish(end).await)
+        let end = run.drive(&mut signals).await;
+        let signalled = run.signalled.map(|(exit, _)| exit);
+        let exit = tokio::select! {
+            biased;
+            exit = run.finish(end) => exit,
+            // Nobody reads the results, or the input never ends.
+            exit = signals.next() => exit,
+        };
+        Ok(signalled.unwrap_or(exit))
     })
 }
 
 /// How a run came to its end before its input did.
 enum End {
-    /// A signal; what was in flight has been finished, unless a second one came.
-    Signal(Exit),
+    /// A signal; what was in flight has been finished, unless it took too long or a second one came.
+    Signal,
     /// A failure that ends all.
     Failure(Failure),
 }
@@ -162,6 +174,8 @@ struct Run {
     pace: Option<Pace>,
     /// A queued command came: nothing more is acknowledged, so that all comes again.
     withholds: bool,
+    /// The exit code of the first signal, and until when what is in flight may take.
+    signalled: Option<(Exit, Instant)>,
     console: Console,
 }
 
@@ -200,42 +214,48 @@ impl Run {
             window: usize::from(args.window),
             pace: args.rate.map(Pace::new),
             withholds: false,
+            signalled: None,
             console,
         })
     }
 
-    async fn drive(&mut self) -> Result<(), End> {
-        let mut signals = Signals::new()?;
-        let mut signalled = None;
-        let mut ended = false;
+    async fn drive(&mut self, signals: &mut Signals) -> Result<(), End> {
+        // Whether the input has ended, and how.
+        let mut ended = None;
         // Nothing is dialled before there is something to send.
         let mut started = false;
         loop {
-            if signalled.is_none() {
+            if self.signalled.is_none() {
                 self.feed()?;
             }
             let in_flight = self.exchange.in_flight();
             started |= in_flight > 0;
             self.exchange.results.flush(in_flight);
-            if in_flight == 0 {
-                match signalled {
-                    Some(exit) => return Err(End::Signal(exit)),
-                    None if ended && self.waiting.is_empty() => return Ok(()),
-                    None => {}
-                }
+            if let Some((_, until)) = self.signalled
+                && (until <= Instant::now() || !self.exchange.has_written())
+            {
+                return Err(End::Signal);
+            }
+            if in_flight == 0
+                && self.waiting.is_empty()
+                && let Some(end) = ended.take()
+            {
+                return end;
             }
             let room = in_flight < self.window && !self.exchange.results.is_behind();
-            let hungry = !ended && signalled.is_none() && self.waiting.is_empty() && room;
-            let beat = self.pace.as_ref().filter(|_| room && !self.waiting.is_empty() && signalled.is_none());
+            let hungry = ended.is_none() && self.signalled.is_none() && self.waiting.is_empty() && room;
+            let grace = self.signalled.map(|(_, until)| until);
+            let paced = room && !self.waiting.is_empty() && self.signalled.is_none();
+            let beat = self.pace.as_ref().filter(|_| paced);
             let beat = beat.map(|pace| self.exchange.client.instant(pace.next()));
-            let deadline = self.exchange.deadline().into_iter().chain(beat).min();
+            let deadline = self.exchange.deadline().into_iter().chain(grace).chain(beat).min();
             tokio::select! {
                 signal = signals.next() => {
-                    if signalled.is_some() {
-                        return Err(End::Signal(signal));
+                    if self.signalled.is_some() {
+                        return Err(End::Signal);
                     }
                     self.console.note("finishing what is in flight; the same signal again ends at once");
-                    signalled = Some(signal);
+                    self.signalled = Some((signal, Instant::now() + GRACE));
                 }
                 event = self.exchange.client.next(), if started => {
                     self.happened(event?)?;
@@ -243,12 +263,23 @@ impl Run {
                         self.happened(event)?;
                     }
                 }
-                batch = self.source.next(), if hungry => match batch? {
-                    None => ended = true,
-                    Some(batch) => self.waiting.extend(batch),
+                batch = self.source.next(), if hungry => match batch {
+                    Ok(Some(batch)) => self.waiting.extend(batch),
+                    Ok(None) => ended = Some(Ok(())),
+                    // What was sent is waited for all the same.
+                    Err(failure) => ended = Some(Err(failure.into())),
                 },
                 written = self.exchange.results.progress() => written?,
                 () = super::sleep_until(deadline) => {}
+            }
+            if started && deadline.is_some_and(|due| due <= Instant::now()) {
+                // What came before the deadline is in time, though this process may have been stopped meanwhile.
+                if let Ok(event) = tokio::time::timeout(Duration::ZERO, self.exchange.client.next()).await {
+                    self.happened(event?)?;
+                    while let Some(event) = self.exchange.client.ready()? {
+                        self.happened(event)?;
+                    }
+                }
             }
             let advice =
                 "; run `tuyagw listen --persistent` first, which answers the commands that are queued";
@@ -319,13 +350,13 @@ impl Run {
     async fn finish(mut self, end: Result<(), End>) -> Exit {
         let exit = match end {
             Ok(()) => Exit::SUCCESS,
-            Err(End::Signal(signal)) => {
+            Err(End::Signal) => {
                 self.exchange.fail_all(Kind::Connection, "ended by a signal before the answer came");
-                signal
+                Exit::SUCCESS
             }
             Err(End::Failure(failure)) => {
                 self.exchange.fail_all(failure.kind, &failure.message);
-                if failure.kind != Kind::Io {
+                if failure.kind != Kind::Io && self.signalled.is_none() {
                     self.fail_rest(&failure).await;
                 }
                 self.exchange.results.fail(&failure);
@@ -338,6 +369,7 @@ impl Run {
 
     /// Reports the inputs that were never sent: all of a file, and of a pipe what is there to be read.
     async fn fail_rest(&mut self, failure: &Failure) {
+        let mut patience = PATIENCE;
         let outcome = Outcome::Failed { kind: failure.kind, message: &failure.message, sent: Some(false) };
         loop {
             while let Some(input) = self.waiting.pop_front() {
@@ -356,10 +388,12 @@ impl Run {
                     return;
                 }
             }
-            match tokio::time::timeout(PATIENCE, self.source.next()).await {
+            let asked = Instant::now();
+            match tokio::time::timeout(patience, self.source.next()).await {
                 Ok(Ok(Some(batch))) => self.waiting.extend(batch),
                 _ => return,
             }
+            patience = patience.saturating_sub(asked.elapsed());
         }
     }
 }

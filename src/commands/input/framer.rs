@@ -19,6 +19,8 @@ pub struct Framer {
     line: u64,
     ended: bool,
     mode: Mode,
+    /// A line that is too long was refused, and its end has not come yet.
+    passes_over: bool,
     /// Elements of an array that stood on one line.
     elements: std::vec::IntoIter<Box<RawValue>>,
 }
@@ -45,6 +47,7 @@ impl Default for Framer {
             line: 1,
             ended: false,
             mode: Mode::Undecided,
+            passes_over: false,
             elements: Vec::new().into_iter(),
         }
     }
@@ -119,8 +122,16 @@ impl Framer {
 
     fn next_line(&mut self) -> Step {
         let Some(length) = self.line_length() else {
+            if self.passes_over {
+                self.start = self.buffer.len();
+                return Step::NeedsMore;
+            }
             return if self.rest().len() > LONGEST { self.skip_long_line() } else { Step::NeedsMore };
         };
+        if std::mem::take(&mut self.passes_over) {
+            self.end_line(length);
+            return Step::Again;
+        }
         let line = &self.rest()[..length];
         let number = self.line;
         let blank = line.trim_ascii().is_empty();
@@ -150,6 +161,7 @@ impl Framer {
         let invalid = not_json(&format!("the line is longer than {LONGEST} bytes"));
         let input = Input::broken(self.line, &self.rest()[..80], invalid);
         self.start = self.buffer.len();
+        self.passes_over = true;
         Step::Found(input)
     }
 
@@ -187,12 +199,13 @@ impl Framer {
         }
     }
 
-    /// After a syntax error, goes to the next line that begins a value no deeper than the broken one.
+    /// After a syntax error, goes to the next line that begins a value no deeper than the broken one; until it
+    /// has come nothing is said, so that what is said does not depend on how the bytes arrive.
     fn resynchronise(&mut self, number: u64, why: &serde_json::Error) -> Step {
         let rest = self.rest();
         let before = &self.buffer[..self.start];
         let indent = before.iter().rev().take_while(|byte| matches!(byte, b' ' | b'\t')).count();
-        let mut length = rest.len();
+        let mut length = None;
         let mut offset = 0;
         let mut line = 1;
         while let Some(end) = rest[offset..].iter().position(|byte| *byte == b'\n') {
@@ -202,10 +215,14 @@ impl Framer {
             let spaces = text.iter().take_while(|byte| matches!(byte, b' ' | b'\t')).count();
             let begins = matches!(text.get(spaces), Some(b'{' | b'['));
             if begins && spaces <= indent && line >= why.line() {
-                length = offset;
+                length = Some(offset);
                 break;
             }
         }
+        if length.is_none() && !self.ended && rest.len() <= LONGEST {
+            return Step::NeedsMore;
+        }
+        let length = length.unwrap_or(rest.len());
         let counted = if why.line() > 1 { ", counted from the value's first line" } else { "" };
         let input = Input::broken(number, &rest[..length], not_json(&format!("{why}{counted}")));
         self.consume(length);
@@ -252,7 +269,7 @@ mod tests {
 
     #[test]
     fn framing_does_not_depend_on_how_bytes_arrive() {
-        let cases: [(&str, &[(u64, &str)]); 9] = [
+        let cases: [(&str, &[(u64, &str)]); 10] = [
             ("{\"a\":1}\n\n{\"a\":2}\r\n", &[(1, "{\"a\":1}"), (3, "{\"a\":2}")]),
             ("{\"a\":1}\n{\"a\":\n{\"a\":3}", &[(1, "{\"a\":1}"), (2, "!"), (3, "{\"a\":3}")]),
             ("[{\"a\":1},{\"a\":2}]\n", &[(1, "{\"a\":1}"), (1, "{\"a\":2}")]),
@@ -260,6 +277,7 @@ mod tests {
             ("{\n\"a\":1}{\"a\":2} {\"a\":3}", &[(1, "{\n\"a\":1}"), (2, "{\"a\":2}"), (2, "{\"a\":3}")]),
             ("{\"a\":1\n{\"a\":2}\n", &[(1, "!"), (2, "{\"a\":2}")]),
             ("{\n \"a\":}\n{\"a\":2}\n", &[(1, "!"), (3, "{\"a\":2}")]),
+            ("{\"a\":x, \"b\":1}\n \n{\"a\":2}\n", &[(1, "!"), (3, "{\"a\":2}")]),
             ("\u{feff}{\"a\":1}", &[(1, "{\"a\":1}")]),
             ("", &[]),
         ];
@@ -269,6 +287,16 @@ mod tests {
                 assert_eq!(framed(text.as_bytes(), chunk), expected, "{text:?} in chunks of {chunk}");
             }
         }
+    }
+
+    #[test]
+    fn a_line_beyond_all_measure_is_refused_once() {
+        let mut text = b"{\"a\":1}\n{\"a\":\"".to_vec();
+        text.resize(3 * LONGEST, b'x');
+        text.extend_from_slice(b"\"}\n{\"a\":3}\n");
+        let found = framed(&text, READ);
+        let expected = [(1, "{\"a\":1}"), (2, "!"), (3, "{\"a\":3}")];
+        assert_eq!(found, expected.map(|(line, text)| (line, text.to_owned())));
     }
 
     #[test]
