@@ -3,3 +3,4 @@
 mod generated;
 mod model;
 mod protocol_docs;
+mod transcripts;
