@@ -2,6 +2,7 @@
 
 pub mod cli;
 pub mod commands;
+pub mod edge;
 pub mod failure;
 pub mod gateway;
 pub mod mqtt;

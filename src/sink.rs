@@ -61,6 +61,26 @@ pub struct Sink {
     repaired: Option<String>,
 }
 
+/// A view of a sink's progress that does not hold the sink.
+#[derive(Clone, Debug)]
+pub struct Progress(watch::Receiver<State>);
+
+impl Progress {
+    /// As [`Sink::progress`].
+    ///
+    /// # Errors
+    /// The failure that ended the writing; [`SinkError::ReaderGone`] where the sink itself is gone.
+    pub async fn progress(&mut self) -> Result<Ticket, SinkError> {
+        let ended = self.0.changed().await.is_err();
+        let state = self.0.borrow_and_update();
+        match &state.failed {
+            Some(failed) => Err(failed.clone()),
+            None if ended => Err(SinkError::ReaderGone),
+            None => Ok(state.done),
+        }
+    }
+}
+
 /// How far the thread has come; it ends at the first failure.
 #[derive(Debug, Default)]
 struct State {
@@ -159,6 +179,12 @@ impl Sink {
             None if thread_ended => Err(ended_early()),
             None => Ok(state.done),
         }
+    }
+
+    /// A view of the progress from elsewhere, for as long as the sink is there.
+    #[must_use]
+    pub fn watch(&self) -> Progress {
+        Progress(self.state.clone())
     }
 
     /// How many bytes were handed over and are not yet written: a measure for slowing down whoever sends them.

@@ -7,6 +7,7 @@ mod completions;
 mod config;
 mod connection;
 mod console;
+mod edge;
 mod exchange;
 mod explain;
 mod input;
@@ -42,6 +43,8 @@ pub enum Command {
     Status(status::Args),
     /// Send commands to devices, from the platform's side, and wait for each result
     Command(command::Args),
+    /// Run the embedded Edge Gateway emulator, by itself or around a program
+    Edge(edge::Args),
     /// Show or check a product model
     Model(model::Args),
     /// Say what a code means and what to do about it
@@ -59,6 +62,7 @@ impl Command {
             Self::Report(args) => report::run(args, console),
             Self::Status(args) => status::run(args, console),
             Self::Command(args) => command::run(args, console),
+            Self::Edge(args) => edge::run(args, console),
             Self::Model(args) => model::run(args, console),
             Self::Explain(args) => explain::run(args, console),
             Self::Completions(args) => completions::run(args, console),

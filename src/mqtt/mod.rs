@@ -3,6 +3,7 @@
 //! `packet` and `session` are pure: bytes in, bytes out, the time as an argument. One session serves both
 //! ends, so that a schedule of losses and reconnects can be played through both in memory.
 
+pub mod broker;
 pub mod client;
 pub mod packet;
 pub mod session;

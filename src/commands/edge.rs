@@ -1,0 +1,435 @@
+//! `edge`: the embedded Edge Gateway emulator, by itself or around a program.
+
+mod ledger;
+mod program;
+
+use std::{
+    cell::RefCell,
+    ffi::OsString,
+    fs,
+    io::{self, IsTerminal as _},
+    net::{SocketAddr, ToSocketAddrs as _},
+    path::{Path, PathBuf},
+    rc::Rc,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use serde::Serialize;
+use tokio::task::LocalSet;
+use uuid::Uuid;
+
+use self::{
+    ledger::{Asked, Ledger, Shared},
+    program::{Environment, NotRun, Program},
+};
+use crate::{
+    commands::{
+        Console,
+        connection::duration,
+        input::{Input, Source},
+        json_line, model,
+        operations::{Body, Item, Operation, Operations},
+        signals::Signals,
+    },
+    edge::{Access, Ask, Edge, Fault, Faults, Registry, Settings},
+    failure::{Exit, Failure},
+    mqtt::broker::{self, Broker, Limits},
+    product::{Product, ValueEncoding},
+    sink::{Progress, Sink, SinkError},
+};
+
+/// The username that a program under `edge -- PROGRAM` finds.
+const USERNAME: &str = "acme";
+
+/// How long the end may take where nobody reads stdout.
+const FAREWELL: Duration = Duration::from_millis(1500);
+
+/// How often clients that wait for the reader of stdout are looked after.
+const LOOK: Duration = Duration::from_millis(500);
+
+/// Arguments of `edge`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+The first line on stdout is {\"event\":\"listening\",\"broker\":\"mqtt://ADDRESS\"}; then follow records of all \
+traffic (they have a topic) and results of commands (they have an op). stdin, unless it is a terminal, takes \
+commands as `tuyagw command` does: {\"cid\":\"m1\",\"code\":\"switch_state\",\"value\":false}, with \"gateway_id\" where \
+it is not clear. It ends by SIGINT or SIGTERM, or with PROGRAM.
+
+A gateway's client id is its gateway id, its password the MD5 of client id and username. A fault's RATE is a \
+probability from 0 to 1 or a percentage; its kinds are connack=CODE, suback, drop-response, delay=DURATION, duplicate, \
+wrong-id, code=CODE, disconnect, silent and garbage.
+
+PROGRAM finds the edge in TUYAGW_BROKER, TUYAGW_GATEWAY_ID (gw001), TUYAGW_USERNAME (acme), \
+TUYAGW_PLATFORM_USERNAME and, with TLS, TUYAGW_CA_FILE; other TUYAGW_* are removed, and PATH begins with this \
+binary's folder.
+
+EXAMPLES
+  tuyagw edge                                            on 127.0.0.1:21883
+  tuyagw edge --listen 127.0.0.1:0 --devices fleet.jsonl --out traffic.jsonl
+  tuyagw edge --fault drop-response@10% --fault delay=2s@0.5 --seed 7
+  echo '{\"cid\":\"m1\",\"code\":\"valve_state\",\"value\":\"closed\"}' | tuyagw edge --devices fleet.jsonl
+  tuyagw edge -- sh provision.sh                         any script, against a fresh edge")]
+pub struct Args {
+    /// Address to listen on; port 0 picks a free one, as does PROGRAM by default
+    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:21883")]
+    listen: String,
+
+    /// Username of gateways, repeatable; without it any whose password is right
+    #[arg(long, value_name = "NAME")]
+    username: Vec<String>,
+
+    /// Username of platform users, who may use every topic; repeatable
+    #[arg(long, value_name = "NAME", default_value = "platform")]
+    platform_username: Vec<String>,
+
+    /// Product model of the devices instead of the smart water meter
+    #[arg(long, value_name = "FILE")]
+    model: Option<PathBuf>,
+
+    /// Remember synchronised devices in this file, on the disk before a sync is answered
+    #[arg(long, value_name = "FILE")]
+    devices: Option<PathBuf>,
+
+    /// Append the records to this file instead of printing them
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
+
+    /// Speak TLS with this certificate chain (PEM)
+    #[arg(long, value_name = "PEM", requires = "tls_key")]
+    tls_cert: Option<PathBuf>,
+
+    /// Private key of the certificate (PEM)
+    #[arg(long, value_name = "PEM", requires = "tls_cert")]
+    tls_key: Option<PathBuf>,
+
+    /// Refuse messages whose time stamp is further off, with 1001
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    max_skew: Option<Duration>,
+
+    /// Take a device for offline after this long without a sync or status
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    offline_after: Option<Duration>,
+
+    /// How long a gateway may take to answer a command from stdin
+    #[arg(long, value_name = "DURATION", value_parser = duration, default_value = "5s")]
+    command_timeout: Duration,
+
+    /// Misbehave, repeatable: see below
+    #[arg(long, value_name = "KIND[=ARG][@RATE]")]
+    fault: Vec<Fault>,
+
+    /// Seed of the faults' dice; without it a random one, which is printed
+    #[arg(long, value_name = "N")]
+    seed: Option<u64>,
+
+    #[command(flatten)]
+    limits: LimitArgs,
+
+    /// Run this program against the edge, on a free port, and end with it
+    #[arg(last = true, value_name = "PROGRAM")]
+    program: Vec<OsString>,
+}
+
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Limits")]
+struct LimitArgs {
+    /// Connections at once; more are closed
+    #[arg(long, value_name = "N", default_value_t = Limits::default().max_connections)]
+    max_connections: usize,
+
+    /// Largest packet taken from a client, in bytes
+    #[arg(long, value_name = "BYTES", default_value_t = Limits::default().max_packet)]
+    max_packet: usize,
+
+    /// Unacknowledged messages on their way to one client
+    #[arg(long, value_name = "N", default_value_t = Limits::default().in_flight, value_parser = clap::value_parser!(u16).range(1..))]
+    max_in_flight: u16,
+
+    /// Bytes that may wait for one client; it is disconnected when more do, and gets no QoS 0 beyond 1 MiB
+    #[arg(long, value_name = "BYTES", default_value_t = Limits::default().max_queue)]
+    max_queue: usize,
+
+    /// How long a client may take until its CONNECT has come
+    #[arg(long, value_name = "DURATION", value_parser = duration, default_value = "5s")]
+    connect_timeout: Duration,
+}
+
+impl From<&LimitArgs> for Limits {
+    fn from(args: &LimitArgs) -> Self {
+        Self {
+            max_connections: args.max_connections,
+            max_packet: args.max_packet,
+            in_flight: args.max_in_flight,
+            max_queue: args.max_queue,
+            connect_timeout: args.connect_timeout,
+            ..Self::default()
+        }
+    }
+}
+
+/// Runs `edge`.
+pub fn run(args: Args, console: Console) -> anyhow::Result<Exit> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|why| Failure::io(format!("cannot start: {why}")))?;
+    let exit = LocalSet::new().block_on(&runtime, serve(args, console))?;
+    // A thread that waits for stdin is not waited for.
+    runtime.shutdown_background();
+    Ok(exit)
+}
+
+async fn serve(args: Args, console: Console) -> Result<Exit, Failure> {
+    let start = Instant::now();
+    let has_program = !args.program.is_empty();
+    let mut signals = Signals::new()?;
+    let product = model::load(args.model.as_deref())?;
+    let (registry, journal) = match &args.devices {
+        Some(path) => {
+            let (registry, journal) = open_registry(path, console)?;
+            (registry, Some(journal))
+        }
+        None => (Registry::default(), None),
+    };
+    let stdout = (!has_program).then(Sink::stdout);
+    let out = args.out.as_ref().map(|path| Sink::append(path, false)).transpose()?;
+    if let Some(repaired) = out.as_ref().and_then(Sink::repaired) {
+        console.warn(repaired);
+    }
+    let mut progress = [stdout.as_ref().map(Sink::watch), out.as_ref().map(Sink::watch)];
+    let tls = match (&args.tls_cert, &args.tls_key) {
+        (Some(certificates), Some(key)) => Some(broker::acceptor(certificates, key)?),
+        _ => None,
+    };
+    let edge = Edge::new(settings(&args, product.clone(), console), registry);
+    let ledger = Rc::new(RefCell::new(Ledger::new(console, stdout, out)));
+    let broker = Broker::bind(
+        address(&args, has_program)?,
+        edge,
+        Limits::from(&args.limits),
+        tls,
+        journal,
+        Box::new(Shared(Rc::clone(&ledger))),
+        start,
+    )?;
+    if broker.is_public() {
+        console.warn(&format!("{} can be reached from other machines", broker.url()));
+        console.hint("The page's passwords protect little; listen on 127.0.0.1 unless gateways are elsewhere.");
+    }
+    announce(&broker, &ledger);
+
+    let mut program = match has_program {
+        false => None,
+        true => {
+            let environment = Environment {
+                broker: &broker.url(),
+                username: args.username.first().map_or(USERNAME, String::as_str),
+                platform_username: args.platform_username.first().map_or("platform", String::as_str),
+                ca_file: args.tls_cert.as_deref(),
+            };
+            match Program::start(&args.program, &environment, io::stdin().is_terminal()) {
+                Ok(program) => Some(program),
+                Err(NotRun { failure, exit }) => {
+                    console.error(&failure.message);
+                    return Ok(exit);
+                }
+            }
+        }
+    };
+    let mut commands = Commands::new(product, has_program)?;
+    let mut look = tokio::time::interval(LOOK);
+    let mut serving = std::pin::pin!(broker.serve());
+    let [stdout_progress, out_progress] = &mut progress;
+    let exit = loop {
+        tokio::select! {
+            exit = signals.next() => match &program {
+                None => break Ok(exit),
+                Some(program) => program.signal(exit),
+            },
+            exit = ended(&mut program) => break exit,
+            why = &mut serving => break failed(why),
+            outcome = advance(stdout_progress) => match outcome {
+                Ok(()) => { ledger.borrow_mut().progress(); broker.resume(); }
+                Err(why) => break failed(why),
+            },
+            outcome = advance(out_progress) => match outcome {
+                Ok(()) => broker.resume(),
+                Err(why) => break failed(why),
+            },
+            batch = commands.next() => for input in batch? {
+                commands.ask(&input, &broker, &ledger);
+            },
+            _ = look.tick() => broker.resume(),
+        }
+    };
+    let sinks = ledger.borrow_mut().close();
+    for sink in sinks.into_iter().flatten() {
+        match tokio::time::timeout(FAREWELL, sink.close()).await {
+            Ok(Err(SinkError::Failed(why))) if exit.is_ok() => return Err(why),
+            Ok(_) => {}
+            Err(_) => console.warn("nobody reads stdout: what was left to print is lost"),
+        }
+    }
+    exit
+}
+
+fn settings(args: &Args, product: Product, console: Console) -> Settings {
+    let seed = args.seed.unwrap_or_else(|| fastrand::u64(..));
+    if args.seed.is_none() && !args.fault.is_empty() {
+        console.note(&format!("--seed {seed} gives the same faults again"));
+    }
+    Settings {
+        access: Access {
+            usernames: args.username.clone(),
+            platform_usernames: args.platform_username.clone(),
+        },
+        product,
+        max_skew: args.max_skew,
+        offline_after: args.offline_after,
+        command_timeout: args.command_timeout,
+        faults: Faults::new(args.fault.clone(), seed),
+    }
+}
+
+fn address(args: &Args, has_program: bool) -> Result<SocketAddr, Failure> {
+    // Clap cannot say a default that depends on another argument.
+    let listen = if has_program && args.listen == "127.0.0.1:21883" { "127.0.0.1:0" } else { &args.listen };
+    let unusable = |why: String| {
+        Failure::invalid(format!("--listen {listen}: {why}")).hint("Write HOST:PORT, such as 127.0.0.1:21883.")
+    };
+    let mut found = listen.to_socket_addrs().map_err(|why| unusable(why.to_string()))?;
+    found.next().ok_or_else(|| unusable("the host has no address".into()))
+}
+
+fn announce(broker: &Broker, ledger: &RefCell<Ledger>) {
+    #[derive(Serialize)]
+    struct Listening<'a> {
+        event: &'static str,
+        broker: &'a str,
+    }
+    let mut ledger = ledger.borrow_mut();
+    ledger.event(&json_line(&Listening { event: "listening", broker: &broker.url() }));
+    ledger.flush_now();
+}
+
+/// Opens the registry's file, which is created for its owner only, and reads it.
+fn open_registry(path: &Path, console: Console) -> Result<(Registry, Sink), Failure> {
+    let unreadable = |why: io::Error| Failure::io(format!("cannot open {}: {why}", path.display()));
+    let mut options = fs::OpenOptions::new();
+    options.append(true).create(true);
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options.open(path).map_err(unreadable)?;
+    let journal = Sink::append(path, true)?;
+    if let Some(repaired) = journal.repaired() {
+        console.warn(repaired);
+    }
+    let bytes = fs::read(path).map_err(unreadable)?;
+    let (registry, bad) = Registry::read(&bytes, Duration::ZERO).map_err(|why| {
+        Failure::invalid(format!("{}: {why}", path.display()))
+            .hint("--devices takes the file that an edge has written, one JSON object with gateway_id, cid and product_id a line.")
+    })?;
+    for (line, why) in bad {
+        console.warn(&format!("{}:{line}: passed over: {why}", path.display()));
+    }
+    if !registry.is_empty() {
+        console.note(&format!("{} devices are known from {}", registry.len(), path.display()));
+    }
+    Ok((registry, journal))
+}
+
+async fn ended(program: &mut Option<Program>) -> Result<Exit, Failure> {
+    match program {
+        Some(program) => program.wait().await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn advance(progress: &mut Option<Progress>) -> Result<(), SinkError> {
+    match progress {
+        Some(progress) => progress.progress().await.map(drop),
+        None => std::future::pending().await,
+    }
+}
+
+/// A reader of stdout that went away wanted no more; everything else is a failure.
+fn failed(why: SinkError) -> Result<Exit, Failure> {
+    match why {
+        SinkError::ReaderGone => Ok(Exit::SUCCESS),
+        SinkError::Failed(failure) => Err(failure),
+    }
+}
+
+/// Commands from stdin.
+struct Commands {
+    source: Option<Source>,
+    operations: Operations,
+    index: u64,
+}
+
+impl Commands {
+    fn new(product: Product, has_program: bool) -> Result<Self, Failure> {
+        let source = if has_program || io::stdin().is_terminal() {
+            None
+        } else {
+            Some(Source::open(Some(Path::new("-")))?)
+        };
+        let operations = Operations { product, check: true, encoding: ValueEncoding::Native };
+        Ok(Self { source, operations, index: 0 })
+    }
+
+    /// The next inputs; never returns once there are no more.
+    async fn next(&mut self) -> Result<Vec<Input>, Failure> {
+        if let Some(source) = &mut self.source {
+            match source.next().await? {
+                Some(batch) => return Ok(batch),
+                None => self.source = None,
+            }
+        }
+        std::future::pending().await
+    }
+
+    fn ask(&mut self, input: &Input, broker: &Broker, ledger: &RefCell<Ledger>) {
+        let text: Arc<_> = input.text.clone().into();
+        let items = match &input.broken {
+            Some(_) => Vec::new(),
+            None => self.operations.read(Operation::Command, &input.text),
+        };
+        let refuse = |invalid: &crate::commands::operations::Invalid, index| {
+            let asked = Asked {
+                line: input.line,
+                cid: invalid.cid.clone(),
+                id: invalid.id.clone(),
+                request_id: String::new(),
+                input: Arc::clone(&text),
+            };
+            ledger.borrow_mut().invalid(index, &asked, invalid.field.as_deref(), &invalid.message);
+        };
+        if let Some(broken) = &input.broken {
+            refuse(broken, self.index);
+            self.index += 1;
+        }
+        for item in items {
+            let index = self.index;
+            self.index += 1;
+            match item {
+                Err(invalid) => refuse(&invalid, index),
+                Ok(Item { gateway_id, subjects, t, request_id, body: Body::Command(command), .. }) => {
+                    let request_id = request_id.unwrap_or_else(|| Uuid::new_v4().to_string());
+                    let id = subjects.into_iter().next().and_then(|subject| subject.id);
+                    let asked = Asked {
+                        line: input.line,
+                        cid: Some(command.cid.clone()),
+                        id,
+                        request_id: request_id.clone(),
+                        input: Arc::clone(&text),
+                    };
+                    ledger.borrow_mut().expect(index, asked);
+                    broker.command(Ask { token: index, gateway_id, t, request_id, command });
+                }
+                Ok(Item { body: Body::Uplink(_), .. }) => {}
+            }
+        }
+        ledger.borrow_mut().flush_now();
+    }
+}

@@ -1,0 +1,234 @@
+//! What the edge writes down: records of all traffic, results of commands, and warnings.
+
+use std::{
+    cell::RefCell,
+    collections::HashMap,
+    rc::Rc,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use serde_json::value::RawValue;
+
+use crate::{
+    commands::{Console, json_line, results::ResultLine},
+    edge::{Outcome, Verdict},
+    failure::Kind,
+    mqtt::broker::Witness,
+    protocol::Answer,
+    record::{Connection, Record},
+    sink::Sink,
+};
+
+/// With this much unwritten, clients wait for the reader of the records.
+const CONGESTED: usize = 8 * 1024 * 1024;
+
+/// After this long without any progress nobody reads stdout; clients are served and records are left out.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// How many warnings a second are printed.
+const WARNINGS: u32 = 50;
+
+/// A command from stdin: what its result line repeats.
+#[derive(Debug)]
+pub(super) struct Asked {
+    pub(super) line: Option<u64>,
+    pub(super) cid: Option<String>,
+    pub(super) id: Option<String>,
+    pub(super) request_id: String,
+    pub(super) input: Arc<RawValue>,
+}
+
+/// The ledger.
+#[derive(Debug)]
+pub(super) struct Ledger {
+    console: Console,
+    /// Where results and the first event go.
+    stdout: Option<Sink>,
+    /// Where records go, unless they go to stdout.
+    out: Option<Sink>,
+    /// Whether records go to stdout.
+    is_recording: bool,
+    line: Vec<u8>,
+    asked: HashMap<u64, Asked>,
+    progressed: Instant,
+    left_out: u64,
+    warnings: (Instant, u32),
+}
+
+impl Ledger {
+    /// A ledger; without `out` records go to stdout, and without either nowhere.
+    pub(super) fn new(console: Console, stdout: Option<Sink>, out: Option<Sink>) -> Self {
+        let now = Instant::now();
+        Self {
+            console,
+            is_recording: stdout.is_some() && out.is_none(),
+            stdout,
+            out,
+            line: Vec::new(),
+            asked: HashMap::new(),
+            progressed: now,
+            left_out: 0,
+            warnings: (now, 0),
+        }
+    }
+
+    /// Writes a line that is neither record nor result.
+    pub(super) fn event(&mut self, line: &[u8]) {
+        if let Some(stdout) = &mut self.stdout {
+            stdout.write(line);
+        }
+    }
+
+    /// Hands over what was written outside the broker's turns.
+    pub(super) fn flush_now(&mut self) {
+        for sink in [&mut self.stdout, &mut self.out].into_iter().flatten() {
+            sink.flush();
+        }
+    }
+
+    /// Notes what a command's result will need.
+    pub(super) fn expect(&mut self, token: u64, asked: Asked) {
+        self.asked.insert(token, asked);
+    }
+
+    /// Writes the result of a command that was never sent.
+    pub(super) fn invalid(&mut self, index: u64, asked: &Asked, field: Option<&str>, message: &str) {
+        let result = ResultLine { field, ..ResultLine::failed(Kind::Invalid, message) };
+        self.result(index, asked, None, result);
+    }
+
+    fn result(&mut self, index: u64, asked: &Asked, gateway_id: Option<&str>, result: ResultLine<'_>) {
+        let line = ResultLine {
+            index,
+            line: asked.line,
+            op: "command",
+            gateway_id,
+            cid: asked.cid.as_deref(),
+            id: asked.id.as_deref(),
+            request_id: (!asked.request_id.is_empty()).then_some(&*asked.request_id),
+            input: (!result.ok).then_some(&*asked.input),
+            ..result
+        };
+        self.event(&json_line(&line));
+    }
+
+    /// The reader of the records has taken some.
+    pub(super) fn progress(&mut self) {
+        self.progressed = Instant::now();
+    }
+
+    fn backlog(&self) -> usize {
+        let sink = if self.is_recording { &self.stdout } else { &self.out };
+        sink.as_ref().map_or(0, Sink::backlog)
+    }
+
+    fn write_record(&mut self) {
+        if self.backlog() > CONGESTED && !self.is_congested() {
+            self.left_out += 1;
+            if self.left_out == 1 {
+                self.console.warn("nobody reads stdout: records are left out until somebody does");
+            }
+        } else {
+            let sink = if self.is_recording { &mut self.stdout } else { &mut self.out };
+            if let Some(sink) = sink {
+                sink.write(&self.line);
+            }
+        }
+        self.line.clear();
+    }
+
+    fn is_congested(&self) -> bool {
+        self.backlog() > CONGESTED && (!self.is_recording || self.progressed.elapsed() < PATIENCE)
+    }
+
+    /// Gives up the sinks, to be closed.
+    pub(super) fn close(&mut self) -> [Option<Sink>; 2] {
+        if self.left_out > 0 {
+            self.console.warn(&format!("{} records were left out, because nobody read stdout", self.left_out));
+        }
+        self.suppressed();
+        [self.out.take(), self.stdout.take()]
+    }
+
+    fn suppressed(&mut self) {
+        let more = self.warnings.1.saturating_sub(WARNINGS);
+        if more > 0 {
+            self.console.warn(&format!("{more} more warnings were not printed"));
+        }
+    }
+}
+
+/// The ledger as the broker's witness.
+pub(super) struct Shared(pub(super) Rc<RefCell<Ledger>>);
+
+impl Witness for Shared {
+    fn message(&mut self, record: &Record<'_>) {
+        let ledger = &mut *self.0.borrow_mut();
+        if ledger.is_recording || ledger.out.is_some() {
+            record.write(&mut ledger.line);
+            ledger.write_record();
+        }
+    }
+
+    fn connection(&mut self, record: &Connection<'_>) {
+        let ledger = &mut *self.0.borrow_mut();
+        if ledger.is_recording || ledger.out.is_some() {
+            record.write(&mut ledger.line);
+            ledger.write_record();
+        }
+    }
+
+    fn settled(&mut self, outcome: Outcome) {
+        let ledger = &mut *self.0.borrow_mut();
+        let Some(asked) = ledger.asked.remove(&outcome.token) else { return };
+        let (answer, message);
+        let result = match outcome.verdict {
+            Verdict::Answered { code, msg } => {
+                answer = Answer { cid: None, code, msg };
+                ResultLine::answered(&answer, outcome.round_trip)
+            }
+            Verdict::TimedOut(limit) => {
+                message = format!("no answer in {}s", limit.as_secs_f64());
+                ResultLine::failed(Kind::Timeout, &message)
+            }
+            Verdict::Unsent(why) => {
+                message = why;
+                ResultLine { field: Some("gateway_id"), ..ResultLine::failed(Kind::Invalid, &message) }
+            }
+            Verdict::Malformed(why) => {
+                message = format!("the gateway's answer is none: {why}");
+                ResultLine::failed(Kind::Protocol, &message)
+            }
+        };
+        let gateway_id = outcome.gateway_id.as_ref().map(|id| id.as_str());
+        ledger.result(outcome.token, &asked, gateway_id, result);
+    }
+
+    fn warn(&mut self, message: &str) {
+        let ledger = &mut *self.0.borrow_mut();
+        if ledger.warnings.0.elapsed() >= Duration::from_secs(1) {
+            ledger.suppressed();
+            ledger.warnings = (Instant::now(), 0);
+        }
+        ledger.warnings.1 += 1;
+        if ledger.warnings.1 <= WARNINGS {
+            ledger.console.warn(message);
+        }
+    }
+
+    fn flush(&mut self) {
+        let ledger = &mut *self.0.borrow_mut();
+        for sink in [&mut ledger.stdout, &mut ledger.out].into_iter().flatten() {
+            if sink.backlog() == 0 {
+                // Whatever comes after a pause begins a new measure of the reader's patience.
+                ledger.progressed = Instant::now();
+            }
+            sink.flush();
+        }
+    }
+
+    fn is_congested(&self) -> bool {
+        self.0.borrow().is_congested()
+    }
+}

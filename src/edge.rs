@@ -1,0 +1,508 @@
+//! The platform's half of the protocol: what the Edge Gateway knows, checks and answers.
+//!
+//! Pure: clients' words, times and ids in, [`Act`]s out. The shell around it (`mqtt/broker.rs`) owns sockets,
+//! sessions, subscriptions and files. Randomness comes from a seed.
+#![deny(clippy::disallowed_methods, clippy::disallowed_types)]
+
+mod access;
+mod checks;
+mod fault;
+mod memory;
+mod pending;
+mod registry;
+
+use std::{collections::HashSet, time::Duration};
+
+pub use access::{Access, Login, Role, Turned};
+pub use fault::{Fault, Faults, InvalidFault, Misbehaviour};
+pub use pending::{Ask, Outcome, Verdict};
+pub use registry::{NotARegistry, Registry};
+
+use crate::{
+    product::Product,
+    protocol::{
+        Answer, Channel, CommandAnswer, Device, Downlink, Envelope, GatewayId, Property, Refused, ResultCode,
+        Topics, Uplink,
+    },
+};
+use checks::{Refusal, check_report, check_time, is_milliseconds};
+use memory::{Memory, fingerprint};
+use pending::Pending;
+
+/// When something happens, on both clocks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Moment {
+    /// Since an arbitrary origin; never goes back.
+    pub mono: Duration,
+    /// The wall clock: since 1970-01-01 UTC.
+    pub unix: Duration,
+}
+
+/// How an edge is set up.
+#[derive(Debug)]
+pub struct Settings {
+    /// Who may come in.
+    pub access: Access,
+    /// The product that every device is taken for.
+    pub product: Product,
+    /// How far a message's `t` may be off; `None`: any.
+    pub max_skew: Option<Duration>,
+    /// After how long without a sync or status a device is offline; `None`: never.
+    pub offline_after: Option<Duration>,
+    /// How long a command's answer may take.
+    pub command_timeout: Duration,
+    /// How the edge misbehaves.
+    pub faults: Faults,
+}
+
+/// Something that the shell is to do for the edge.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Act {
+    /// Publish a message of the platform's, to whoever subscribes.
+    Say {
+        /// Where to.
+        topic: String,
+        /// The message.
+        payload: Vec<u8>,
+        /// How much later.
+        after: Duration,
+        /// Not before every line of [`Act::Keep`] so far is on the disk.
+        once_kept: bool,
+    },
+    /// Append this line, newline included, to the registry's file.
+    Keep(Vec<u8>),
+    /// Tell whoever runs the edge.
+    Warn(String),
+    /// A command has ended.
+    Settle(Outcome),
+}
+
+/// What becomes of a client's PUBLISH.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fate {
+    /// Acknowledge it and pass it on to whoever subscribes.
+    Route,
+    /// As [`Fate::Route`], but acknowledge only once every line of [`Act::Keep`] so far is on the disk.
+    RouteKept,
+    /// Acknowledge it and let it go no further: the edge itself has dealt with it.
+    Drop,
+    /// Acknowledge it, though its sender may not publish there, and do nothing.
+    Forbid,
+    /// Cut the client's connection.
+    Cut,
+    /// Send nothing to this client any more, and leave the connection open.
+    Silence,
+}
+
+/// The platform.
+#[derive(Debug)]
+pub struct Edge {
+    settings: Settings,
+    topics: Topics,
+    registry: Registry,
+    /// The gateways that have a session, connected or waiting for their return.
+    present: HashSet<GatewayId>,
+    memory: Memory,
+    pending: Pending,
+}
+
+impl Edge {
+    /// An edge with the devices that it already knows.
+    #[must_use]
+    pub fn new(settings: Settings, registry: Registry) -> Self {
+        Self {
+            settings,
+            topics: Topics::default(),
+            registry,
+            present: HashSet::new(),
+            memory: Memory::default(),
+            pending: Pending::default(),
+        }
+    }
+
+    /// The known devices.
+    #[must_use]
+    pub fn registry(&self) -> &Registry {
+        &self.registry
+    }
+
+    /// The topics that the edge uses: the page's presets.
+    #[must_use]
+    pub fn topics(&self) -> &Topics {
+        &self.topics
+    }
+
+    /// Decides who a client is.
+    ///
+    /// # Errors
+    /// As [`Access::login`] says, or whatever return code a fault throws.
+    pub fn login(&mut self, login: &Login<'_>) -> Result<Role, Turned> {
+        let thrown = self.settings.faults.throw(|fault| match fault {
+            Misbehaviour::Connack(code) => Some(code),
+            _ => None,
+        });
+        match thrown {
+            Some(code) => Err(Turned::Away(code)),
+            None => self.settings.access.login(login),
+        }
+    }
+
+    /// Notes that a gateway's session begins.
+    pub fn arrive(&mut self, gateway: &GatewayId) {
+        self.present.insert(gateway.clone());
+    }
+
+    /// Notes that a gateway's session has ended for good.
+    pub fn leave(&mut self, gateway: &GatewayId) {
+        self.present.remove(gateway);
+    }
+
+    /// Whether a client gets a subscription.
+    pub fn grants(&mut self, role: &Role, filter: &str) -> bool {
+        role.may_subscribe(filter) && !self.settings.faults.happens(Misbehaviour::Suback)
+    }
+
+    /// Hears a client's PUBLISH; what is to be done follows in `acts`.
+    pub fn hear(
+        &mut self,
+        now: Moment,
+        role: &Role,
+        topic: &str,
+        payload: &[u8],
+        acts: &mut Vec<Act>,
+    ) -> Fate {
+        match role {
+            Role::Gateway(gateway) => match access::uplink(&self.topics, gateway, topic) {
+                Some(channel) => self.hear_uplink(now, gateway, channel, payload, acts),
+                None if role.may_publish(&self.topics, topic) => Fate::Route,
+                None => {
+                    acts.push(Act::Warn(format!(
+                        "{gateway} may not publish to {topic:?}: the message was dropped; a gateway publishes to \
+                         its four uplink topics and to gateway/in/{gateway} and gateway/out/{gateway}"
+                    )));
+                    Fate::Forbid
+                }
+            },
+            Role::Platform => self.hear_platform(now, topic, payload, acts),
+        }
+    }
+
+    fn hear_uplink(
+        &mut self,
+        now: Moment,
+        gateway: &GatewayId,
+        channel: Channel,
+        payload: &[u8],
+        acts: &mut Vec<Act>,
+    ) -> Fate {
+        let answered = channel.response().is_some();
+        if answered && let Some(fate) = self.throw_fate() {
+            return fate;
+        }
+        let message = match Envelope::<Uplink>::decode(channel, payload) {
+            Ok(message) => message,
+            Err(refused) => {
+                self.refuse_shape(now, gateway, channel, refused, acts);
+                return Fate::Route;
+            }
+        };
+        let Envelope { t, request_id, body } = message;
+        let on_time = check_time(t, now.unix, self.settings.max_skew);
+        let t = answer_time(t, now);
+        match body {
+            Uplink::Report(property) => {
+                let result = self.report(gateway, &request_id, &property, on_time);
+                let kept = false;
+                self.answer(t, gateway, Downlink::ReportResponse, request_id, property.cid, result, kept, acts);
+                Fate::Route
+            }
+            Uplink::Sync(device) => {
+                let result = self.sync(now, gateway, &request_id, &device, on_time, acts);
+                let kept = result.is_ok();
+                self.answer(t, gateway, Downlink::SyncResponse, request_id, device.cid, result, kept, acts);
+                if kept { Fate::RouteKept } else { Fate::Route }
+            }
+            Uplink::Status(statuses) => {
+                if let Err(refusal) = on_time {
+                    acts.push(Act::Warn(format!("{gateway}: status ignored: {}", refusal.why)));
+                    return Fate::Route;
+                }
+                for status in statuses {
+                    if !self.registry.set_status(gateway, &status.cid, status.status, now.mono) {
+                        acts.push(Act::Warn(format!(
+                            "{gateway}: status of {:?} ignored: the device was never synchronised",
+                            status.cid
+                        )));
+                    }
+                }
+                Fate::Route
+            }
+            Uplink::CommandResponse(answer) => {
+                let verdict = Verdict::Answered { code: answer.code, msg: answer.msg };
+                self.settle(now.mono, gateway, &request_id, verdict, acts);
+                Fate::Route
+            }
+            Uplink::AsGiven { .. } => Fate::Route,
+        }
+    }
+
+    /// The faults that act on the request itself.
+    fn throw_fate(&mut self) -> Option<Fate> {
+        self.settings.faults.throw(|fault| match fault {
+            Misbehaviour::Disconnect => Some(Fate::Cut),
+            Misbehaviour::Silent => Some(Fate::Silence),
+            _ => None,
+        })
+    }
+
+    fn throw_code(&mut self) -> Result<(), Refusal> {
+        let thrown = self.settings.faults.throw(|fault| match fault {
+            Misbehaviour::Code(code) => Some(code),
+            _ => None,
+        });
+        thrown.map_or(Ok(()), |code| Err(Refusal::new(code, "a fault, as --fault asked for")))
+    }
+
+    fn report(
+        &mut self,
+        gateway: &GatewayId,
+        request_id: &str,
+        property: &Property,
+        on_time: Result<(), Refusal>,
+    ) -> Result<(), Refusal> {
+        self.throw_code()?;
+        let Property { cid, id, value } = property;
+        let print = fingerprint((gateway, Channel::Report, request_id, cid, id, value.get()));
+        if self.memory.holds(print) {
+            return Ok(());
+        }
+        on_time?;
+        if !self.registry.knows(gateway, cid) {
+            return Err(Refusal::new(
+                ResultCode::DEVICE_UNKNOWN,
+                format!("device {cid:?} was never synchronised"),
+            ));
+        }
+        check_report(&self.settings.product, id, value)?;
+        self.memory.keep(print);
+        Ok(())
+    }
+
+    fn sync(
+        &mut self,
+        now: Moment,
+        gateway: &GatewayId,
+        request_id: &str,
+        device: &Device,
+        on_time: Result<(), Refusal>,
+        acts: &mut Vec<Act>,
+    ) -> Result<(), Refusal> {
+        self.throw_code()?;
+        let print = fingerprint((gateway, Channel::Sync, request_id, format!("{device:?}")));
+        if self.memory.holds(print) {
+            return Ok(());
+        }
+        on_time?;
+        acts.extend(self.registry.sync(gateway, device, now.mono).map(Act::Keep));
+        self.memory.keep(print);
+        Ok(())
+    }
+
+    /// Answers a message that could not be decoded, as far as it could be read, where its topic has answers.
+    fn refuse_shape(
+        &mut self,
+        now: Moment,
+        gateway: &GatewayId,
+        channel: Channel,
+        refused: Refused,
+        acts: &mut Vec<Act>,
+    ) {
+        let why = refused.to_string();
+        let respond = match channel {
+            Channel::Sync => Downlink::SyncResponse,
+            Channel::Report => Downlink::ReportResponse,
+            Channel::CommandResponse => {
+                let named = refused.request_id.filter(|id| self.pending.contains(gateway, id));
+                match named {
+                    Some(request_id) => {
+                        self.settle(now.mono, gateway, &request_id, Verdict::Malformed(why), acts);
+                    }
+                    None => {
+                        acts.push(Act::Warn(format!("{gateway}: answer to a command ignored: {why}")));
+                    }
+                }
+                return;
+            }
+            Channel::Status | Channel::SyncResponse | Channel::Command | Channel::ReportResponse => {
+                acts.push(Act::Warn(format!("{gateway}: {} ignored: {why}", channel.kind())));
+                return;
+            }
+        };
+        let result = self.throw_code().and(Err(Refusal::new(refused.error.problem.code(), why)));
+        let t = answer_time(0, now);
+        let request_id = refused.request_id.unwrap_or_default();
+        self.answer(t, gateway, respond, request_id, refused.cid.unwrap_or_default(), result, false, acts);
+    }
+
+    #[allow(clippy::too_many_arguments, reason = "they are the parts of one answer")]
+    fn answer(
+        &mut self,
+        t: i64,
+        gateway: &GatewayId,
+        respond: fn(Answer) -> Downlink,
+        request_id: String,
+        cid: String,
+        result: Result<(), Refusal>,
+        once_kept: bool,
+        acts: &mut Vec<Act>,
+    ) {
+        let code = match result {
+            Ok(()) => ResultCode::SUCCESS,
+            Err(Refusal { code, why }) => {
+                acts.push(Act::Warn(format!("{gateway}: {code} {}: {why}", code.name())));
+                code
+            }
+        };
+        let faults = &mut self.settings.faults;
+        if faults.happens(Misbehaviour::DropResponse) {
+            return;
+        }
+        let request_id =
+            if faults.happens(Misbehaviour::WrongId) { faults.foreign_id() } else { request_id };
+        let cid = (!cid.is_empty()).then_some(cid);
+        let msg = if code == ResultCode::UPLINK_ERROR { "tedge error: fault" } else { code.name() };
+        let body = respond(Answer { cid, code, msg: msg.into() });
+        let message = Envelope { t, request_id, body };
+        let topic = self.topics.topic(message.channel(), gateway);
+        let payload = if faults.happens(Misbehaviour::Garbage) {
+            b"\x00\xff{garbage\x1b[31m".to_vec()
+        } else {
+            message.encode()
+        };
+        let after = faults.throw(|fault| match fault {
+            Misbehaviour::Delay(delay) => Some(delay),
+            _ => None,
+        });
+        let act = Act::Say { topic, payload, after: after.unwrap_or_default(), once_kept };
+        if faults.happens(Misbehaviour::Duplicate) {
+            acts.push(act.clone());
+        }
+        acts.push(act);
+    }
+
+    /// A platform user's PUBLISH: a command to a device that cannot be reached is answered here.
+    fn hear_platform(&mut self, now: Moment, topic: &str, payload: &[u8], acts: &mut Vec<Act>) -> Fate {
+        let Some((Channel::Command, id)) = self.topics.parse(topic) else { return Fate::Route };
+        let Ok(gateway) = GatewayId::new(id) else { return Fate::Route };
+        let message = match Envelope::<Downlink>::decode(Channel::Command, payload) {
+            Ok(message) => message,
+            Err(refused) => {
+                // Whoever tests a gateway with broken commands wants them to arrive.
+                acts.push(Act::Warn(format!("a malformed command goes to {gateway} as it is: {refused}")));
+                return Fate::Route;
+            }
+        };
+        let Downlink::Command(command) = message.body else { return Fate::Route };
+        let Err(code) = self.reach(now.mono, &gateway, &command.cid) else { return Fate::Route };
+        let answer = CommandAnswer { cid: command.cid, code, msg: code.name().into() };
+        let body = Uplink::CommandResponse(answer);
+        let message =
+            Envelope { t: answer_time(message.t, now), request_id: message.request_id, body };
+        acts.push(Act::Say {
+            topic: self.topics.topic(Channel::CommandResponse, &gateway),
+            payload: message.encode(),
+            after: Duration::ZERO,
+            once_kept: false,
+        });
+        Fate::Drop
+    }
+
+    /// Whether a command can reach a device: 2003 where it is unknown, 2001 where it or its gateway is away.
+    fn reach(&self, now: Duration, gateway: &GatewayId, cid: &str) -> Result<(), ResultCode> {
+        if !self.registry.knows(gateway, cid) {
+            return Err(ResultCode::DEVICE_UNKNOWN);
+        }
+        let online = self.registry.is_online(gateway, cid, now, self.settings.offline_after);
+        if online && self.present.contains(gateway) { Ok(()) } else { Err(ResultCode::DEVICE_OFFLINE) }
+    }
+
+    /// Sends a command of the platform's own, or settles it at once where it cannot be sent.
+    pub fn command(&mut self, now: Moment, ask: Ask, acts: &mut Vec<Act>) {
+        let Ask { token, gateway_id, t, request_id, command } = ask;
+        let mut settle = |gateway_id, verdict| {
+            acts.push(Act::Settle(Outcome { token, gateway_id, verdict, round_trip: None }));
+        };
+        let gateway = match gateway_id.map_or_else(|| self.choose_gateway(&command.cid), Ok) {
+            Ok(gateway) => gateway,
+            Err(why) => return settle(None, Verdict::Unsent(why)),
+        };
+        if let Err(code) = self.reach(now.mono, &gateway, &command.cid) {
+            return settle(Some(gateway), Verdict::Answered { code, msg: code.name().into() });
+        }
+        if self.pending.contains(&gateway, &request_id) {
+            let why = format!("another command with request_id {request_id:?} has no answer yet");
+            return settle(Some(gateway), Verdict::Unsent(why));
+        }
+        let t = t.unwrap_or_else(|| answer_time(0, now));
+        let topic = self.topics.topic(Channel::Command, &gateway);
+        let message = Envelope { t, request_id, body: Downlink::Command(command) };
+        let payload = message.encode();
+        let limit = self.settings.command_timeout;
+        self.pending.insert((gateway, message.request_id), token, now.mono, limit);
+        acts.push(Act::Say { topic, payload, after: Duration::ZERO, once_kept: false });
+    }
+
+    fn choose_gateway(&self, cid: &str) -> Result<GatewayId, String> {
+        let mut knowing = self.registry.gateways_of(cid);
+        let mut present = self.present.iter();
+        let only = match (knowing.next(), knowing.next(), present.next(), present.next()) {
+            (Some(only), None, ..) | (_, _, Some(only), None) => Some(only.clone()),
+            _ => None,
+        };
+        only.ok_or_else(|| {
+            format!("gateway_id is needed: not exactly one gateway knows {cid:?}, nor is exactly one connected")
+        })
+    }
+
+    fn settle(
+        &mut self,
+        now: Duration,
+        gateway: &GatewayId,
+        request_id: &str,
+        verdict: Verdict,
+        acts: &mut Vec<Act>,
+    ) {
+        if let Some(waiting) = self.pending.take(gateway, request_id) {
+            acts.push(Act::Settle(Outcome {
+                token: waiting.token,
+                gateway_id: Some(gateway.clone()),
+                verdict,
+                round_trip: Some(now.saturating_sub(waiting.sent)),
+            }));
+        }
+    }
+
+    /// When [`Edge::tick`] is next due.
+    #[must_use]
+    pub fn deadline(&self) -> Option<Duration> {
+        self.pending.next_limit()
+    }
+
+    /// Ends the commands whose time is over.
+    pub fn tick(&mut self, now: Duration, acts: &mut Vec<Act>) {
+        while let Some((gateway, waiting)) = self.pending.take_overdue(now) {
+            acts.push(Act::Settle(Outcome {
+                token: waiting.token,
+                gateway_id: Some(gateway),
+                verdict: Verdict::TimedOut(self.settings.command_timeout),
+                round_trip: Some(now.saturating_sub(waiting.sent)),
+            }));
+        }
+    }
+}
+
+/// An answer's time stamp, in the unit of the request's.
+fn answer_time(request: i64, now: Moment) -> i64 {
+    let t = if is_milliseconds(request) { now.unix.as_millis() } else { u128::from(now.unix.as_secs()) };
+    i64::try_from(t).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,65 @@
+//! Which requests were accepted lately, so that a repeated one is answered alike without being done again.
+
+use std::{
+    collections::{HashSet, VecDeque},
+    hash::{DefaultHasher, Hash, Hasher as _},
+};
+
+/// How many accepted requests are remembered.
+const CAPACITY: usize = 10_000;
+
+/// The fingerprints of the last accepted requests.
+///
+/// A fingerprint covers the whole request but its time stamp, so that scripts which reuse one request id for
+/// different requests are served. Refused requests are not remembered: they change nothing, and asking again
+/// may rightly end better, for instance after the missing sync.
+#[derive(Debug, Default)]
+pub(super) struct Memory {
+    known: HashSet<u64>,
+    order: VecDeque<u64>,
+}
+
+impl Memory {
+    /// Whether this request was accepted before.
+    pub(super) fn holds(&self, fingerprint: u64) -> bool {
+        self.known.contains(&fingerprint)
+    }
+
+    /// Remembers an accepted request; the oldest is forgotten.
+    pub(super) fn keep(&mut self, fingerprint: u64) {
+        if !self.known.insert(fingerprint) {
+            return;
+        }
+        self.order.push_back(fingerprint);
+        if self.order.len() > CAPACITY
+            && let Some(oldest) = self.order.pop_front()
+        {
+            self.known.remove(&oldest);
+        }
+    }
+}
+
+/// The fingerprint of a request's parts.
+pub(super) fn fingerprint(parts: impl Hash) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    parts.hash(&mut hasher);
+    hasher.finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_ones_are_remembered_and_no_more() {
+        let mut memory = Memory::default();
+        let last = CAPACITY as u64 + 5;
+        for n in 0..last {
+            memory.keep(n);
+            memory.keep(n);
+        }
+        assert!(!memory.holds(4));
+        assert!(memory.holds(5) && memory.holds(last - 1));
+        assert_eq!(memory.known.len(), CAPACITY);
+    }
+}

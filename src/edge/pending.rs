@@ -1,0 +1,104 @@
+//! Commands on their way: what the platform asked a gateway to do and waits to hear about.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    time::Duration,
+};
+
+use crate::protocol::{Command, GatewayId, ResultCode};
+
+/// A command that somebody wants sent, its data points checked already.
+#[derive(Clone, Debug)]
+pub struct Ask {
+    /// The asker's own number for it, which the outcome carries.
+    pub token: u64,
+    /// The gateway; `None` where the device or the only connected gateway tells.
+    pub gateway_id: Option<GatewayId>,
+    /// The message's time stamp, where the asker has one of its own.
+    pub t: Option<i64>,
+    /// The request id, which no command on its way to the same gateway may have.
+    pub request_id: String,
+    /// What to do.
+    pub command: Command,
+}
+
+/// How a command ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Outcome {
+    /// The asker's number.
+    pub token: u64,
+    /// The gateway, once it is known.
+    pub gateway_id: Option<GatewayId>,
+    /// The end itself.
+    pub verdict: Verdict,
+    /// From sending to answer; `None` for what was never sent.
+    pub round_trip: Option<Duration>,
+}
+
+/// The end of a command.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// The gateway answered, or the edge itself did (2001, 2003).
+    Answered {
+        /// 0 is success.
+        code: ResultCode,
+        /// The answer's message.
+        msg: String,
+    },
+    /// No answer came in this time.
+    TimedOut(Duration),
+    /// The command was not sent, for this reason: it is not clear to which gateway.
+    Unsent(String),
+    /// The gateway's answer names the command but is no answer.
+    Malformed(String),
+}
+
+/// A command without its answer.
+#[derive(Debug)]
+pub(super) struct Waiting {
+    pub(super) token: u64,
+    pub(super) sent: Duration,
+    limit: (Duration, u64),
+}
+
+type Key = (GatewayId, String);
+
+/// The commands without answers, by gateway and request id, and by the end of their time.
+#[derive(Debug, Default)]
+pub(super) struct Pending {
+    waiting: HashMap<Key, Waiting>,
+    limits: BTreeMap<(Duration, u64), Key>,
+}
+
+impl Pending {
+    pub(super) fn insert(&mut self, key: Key, token: u64, sent: Duration, time_out: Duration) {
+        let limit = (sent + time_out, token);
+        self.limits.insert(limit, key.clone());
+        self.waiting.insert(key, Waiting { token, sent, limit });
+    }
+
+    pub(super) fn contains(&self, gateway: &GatewayId, request_id: &str) -> bool {
+        !self.waiting.is_empty() && self.waiting.contains_key(&(gateway.clone(), request_id.to_owned()))
+    }
+
+    pub(super) fn take(&mut self, gateway: &GatewayId, request_id: &str) -> Option<Waiting> {
+        if self.waiting.is_empty() {
+            return None;
+        }
+        let found = self.waiting.remove(&(gateway.clone(), request_id.to_owned()))?;
+        self.limits.remove(&found.limit);
+        Some(found)
+    }
+
+    pub(super) fn next_limit(&self) -> Option<Duration> {
+        self.limits.keys().next().map(|(limit, _)| *limit)
+    }
+
+    /// Takes one command whose time is over, with its gateway.
+    pub(super) fn take_overdue(&mut self, now: Duration) -> Option<(GatewayId, Waiting)> {
+        let entry = self.limits.first_entry().filter(|entry| entry.key().0 <= now)?;
+        let key = entry.remove();
+        let waiting = self.waiting.remove(&key)?;
+        Some((key.0, waiting))
+    }
+}

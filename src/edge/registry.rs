@@ -1,0 +1,251 @@
+//! The devices that the edge knows, by gateway and cid, and the lines of the file that remembers them.
+//!
+//! The file is a log: every line is one whole device, and a later line for the same device wins.
+
+use std::{
+    collections::{HashMap, hash_map::Entry},
+    fmt,
+    hash::{DefaultHasher, Hash as _, Hasher as _},
+    time::Duration,
+};
+
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+use crate::protocol::{Device, GatewayId};
+
+/// The known devices.
+#[derive(Debug, Default)]
+pub struct Registry {
+    fleets: HashMap<GatewayId, HashMap<Box<str>, Known>>,
+}
+
+/// What is kept of one device: its line in the file holds the rest.
+#[derive(Debug)]
+struct Known {
+    online: bool,
+    /// When its sync or last status came.
+    seen: Duration,
+    /// The hash of its line, so that an unchanged device is not written again.
+    content: u64,
+}
+
+/// The file holds lines, and none of them is a device: it is another kind of file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NotARegistry {
+    /// The first line's number, from 1.
+    pub line: usize,
+    /// What is wrong with it.
+    pub reason: String,
+}
+
+impl fmt::Display for NotARegistry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "line {}: {}", self.line, self.reason)
+    }
+}
+
+impl std::error::Error for NotARegistry {}
+
+impl Registry {
+    /// Reads a registry file's bytes; every device counts as seen at `now`. Gives also the lines that are no
+    /// device, by number from 1, with the reason; they are passed over.
+    ///
+    /// # Errors
+    /// Bytes in which no line is a device though there are lines.
+    pub fn read(bytes: &[u8], now: Duration) -> Result<(Self, Vec<(usize, String)>), NotARegistry> {
+        let mut registry = Self::default();
+        let mut bad = Vec::new();
+        for (n, line) in bytes.split(|byte| *byte == b'\n').enumerate() {
+            let text = line.trim_ascii();
+            if text.is_empty() {
+                continue;
+            }
+            match read_line(text) {
+                Ok((gateway, device)) => {
+                    registry.sync(&gateway, &device, now);
+                }
+                Err(reason) => bad.push((n + 1, reason)),
+            }
+        }
+        match bad.first() {
+            Some((line, reason)) if registry.is_empty() => {
+                Err(NotARegistry { line: *line, reason: reason.clone() })
+            }
+            _ => Ok((registry, bad)),
+        }
+    }
+
+    /// Adds or updates a device, which is online from now on. Gives its line, ended by a newline, for the file,
+    /// unless the file has that line already.
+    pub fn sync(&mut self, gateway: &GatewayId, device: &Device, now: Duration) -> Option<Vec<u8>> {
+        let mut line = serde_json::to_vec(&Line { gateway_id: gateway.as_str(), device })
+            .expect("texts always serialise into memory");
+        line.push(b'\n');
+        let known = Known { online: true, seen: now, content: hash(&line) };
+        let fleet = match self.fleets.get_mut(gateway) {
+            Some(fleet) => fleet,
+            None => self.fleets.entry(gateway.clone()).or_default(),
+        };
+        match fleet.entry(device.cid.as_str().into()) {
+            Entry::Vacant(place) => {
+                place.insert(known);
+            }
+            Entry::Occupied(mut place) => {
+                let before = place.insert(known);
+                if before.content == place.get().content {
+                    return None;
+                }
+            }
+        }
+        Some(line)
+    }
+
+    /// Notes a device's status; `false` for a device that was never synchronised.
+    pub fn set_status(&mut self, gateway: &GatewayId, cid: &str, online: bool, now: Duration) -> bool {
+        match self.fleets.get_mut(gateway).and_then(|fleet| fleet.get_mut(cid)) {
+            None => false,
+            Some(known) => {
+                known.online = online;
+                known.seen = now;
+                true
+            }
+        }
+    }
+
+    /// Whether a device is known.
+    #[must_use]
+    pub fn knows(&self, gateway: &GatewayId, cid: &str) -> bool {
+        self.fleets.get(gateway).is_some_and(|fleet| fleet.contains_key(cid))
+    }
+
+    /// Whether a device is known and online: its last status said so, and not longer ago than `offline_after`.
+    #[must_use]
+    pub fn is_online(
+        &self,
+        gateway: &GatewayId,
+        cid: &str,
+        now: Duration,
+        offline_after: Option<Duration>,
+    ) -> bool {
+        self.fleets.get(gateway).and_then(|fleet| fleet.get(cid)).is_some_and(|known| {
+            known.online && offline_after.is_none_or(|limit| now.saturating_sub(known.seen) <= limit)
+        })
+    }
+
+    /// The gateways that know a cid.
+    pub fn gateways_of<'a>(&'a self, cid: &'a str) -> impl Iterator<Item = &'a GatewayId> {
+        self.fleets.iter().filter(move |(_, fleet)| fleet.contains_key(cid)).map(|(id, _)| id)
+    }
+
+    /// How many devices are known.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.fleets.values().map(HashMap::len).sum()
+    }
+
+    /// Whether no device is known.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+#[derive(Serialize)]
+struct Line<'a> {
+    gateway_id: &'a str,
+    #[serde(flatten)]
+    device: &'a Device,
+}
+
+fn read_line(text: &[u8]) -> Result<(GatewayId, Device), String> {
+    #[derive(Deserialize)]
+    struct Owner {
+        gateway_id: String,
+    }
+    let raw: &RawValue = serde_json::from_slice(text).map_err(|why| format!("not JSON: {why}"))?;
+    if !raw.get().starts_with('{') {
+        return Err("not an object".into());
+    }
+    let owner: Owner = serde_json::from_str(raw.get()).map_err(|why| why.to_string())?;
+    let gateway = GatewayId::new(owner.gateway_id).map_err(|why| why.to_string())?;
+    let device = Device::decode(raw).map_err(|why| why.to_string().replace("param.", ""))?;
+    Ok((gateway, device))
+}
+
+fn hash(bytes: &[u8]) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    bytes.hash(&mut hasher);
+    hasher.finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn gateway(id: &str) -> GatewayId {
+        GatewayId::new(id).unwrap()
+    }
+
+    fn device(cid: &str, product: &str) -> Device {
+        Device { cid: cid.into(), product_id: product.into(), ..Device::default() }
+    }
+
+    #[test]
+    fn a_device_belongs_to_its_gateway() {
+        let mut registry = Registry::default();
+        registry.sync(&gateway("gw1"), &device("m1", "p"), Duration::ZERO);
+        assert!(registry.knows(&gateway("gw1"), "m1"));
+        assert!(!registry.knows(&gateway("gw2"), "m1"));
+        assert!(!registry.knows(&gateway("gw1"), "m2"));
+        registry.sync(&gateway("gw2"), &device("m1", "p"), Duration::ZERO);
+        assert_eq!(registry.gateways_of("m1").count(), 2);
+        assert_eq!(registry.len(), 2);
+    }
+
+    #[test]
+    fn online_ends_with_a_status_or_with_time() {
+        let mut registry = Registry::default();
+        let (gw1, second) = (gateway("gw1"), Duration::from_secs(1));
+        registry.sync(&gw1, &device("m1", "p"), Duration::ZERO);
+        let online = |registry: &Registry, now, limit| registry.is_online(&gateway("gw1"), "m1", now, limit);
+        assert!(online(&registry, second, Some(second)));
+        assert!(!online(&registry, second * 2, Some(second)));
+        assert!(registry.set_status(&gw1, "m1", true, second * 2));
+        assert!(online(&registry, second * 3, Some(second)));
+        assert!(registry.set_status(&gw1, "m1", false, second * 3));
+        assert!(!online(&registry, second * 3, None));
+        assert!(!registry.set_status(&gw1, "m2", true, second));
+        registry.sync(&gw1, &device("m1", "p"), second * 4);
+        assert!(online(&registry, second * 4, None), "a sync brings it back");
+    }
+
+    #[test]
+    fn what_is_written_reads_back_and_the_later_line_wins() {
+        let mut registry = Registry::default();
+        let (gw1, now) = (gateway("gw1"), Duration::ZERO);
+        let mut file = registry.sync(&gw1, &device("m1", "p"), now).unwrap();
+        assert_eq!(file, b"{\"gateway_id\":\"gw1\",\"cid\":\"m1\",\"product_id\":\"p\"}\n");
+        assert_eq!(registry.sync(&gw1, &device("m1", "p"), now), None, "unchanged");
+        file.extend(registry.sync(&gw1, &device("m1", "q"), now).unwrap());
+        file.extend(registry.sync(&gw1, &device("m2", "p"), now).unwrap());
+        let (mut read, bad) = Registry::read(&file, now).unwrap();
+        assert_eq!(bad, []);
+        assert_eq!(read.len(), 2);
+        assert_eq!(read.sync(&gw1, &device("m1", "q"), now), None, "the file has it");
+        assert!(read.sync(&gw1, &device("m1", "p"), now).is_some());
+    }
+
+    #[test]
+    fn a_bad_line_is_named_and_a_file_of_another_kind_is_refused() {
+        let file = b"\n{\"gateway_id\":\"gw1\",\"cid\":\"m1\",\"product_id\":\"p\"}\nrubbish\n{\"cid\":\"m1\"}\n";
+        let (registry, bad) = Registry::read(file, Duration::ZERO).unwrap();
+        assert_eq!(registry.len(), 1);
+        let lines: Vec<_> = bad.iter().map(|(line, _)| *line).collect();
+        assert_eq!(lines, [3, 4]);
+        assert!(bad[1].1.contains("gateway_id"), "{}", bad[1].1);
+        let other = Registry::read(b"[profile.x]\nbroker = \"y\"\n", Duration::ZERO).expect_err("toml");
+        assert_eq!(other.line, 1);
+        assert!(Registry::read(b"", Duration::ZERO).unwrap().0.is_empty());
+    }
+}

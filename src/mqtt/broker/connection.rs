@@ -1,0 +1,329 @@
+//! One connection: reads what has come, lets the switchboard act on it, and writes all that this caused at once.
+//!
+//! A connection that waits owns no buffer. A turn reads at most a few buffers full, so that a flood on one
+//! connection leaves room for the others.
+
+use std::{
+    cell::RefCell,
+    fmt,
+    future::poll_fn,
+    io,
+    pin::{Pin, pin},
+    rc::Rc,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use bytes::Buf as _;
+use tokio::{
+    io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _},
+    time::Sleep,
+};
+
+use super::switchboard::{Place, Switchboard};
+use crate::{
+    mqtt::{End, Event, Session},
+    protocol::ConnectCode,
+};
+
+/// How much is read at once.
+const READ: usize = 64 * 1024;
+
+/// How often a turn reads before the other connections have theirs.
+const ROUNDS: usize = 4;
+
+/// How long a client that was turned away may take to read why.
+const LINGER: Duration = Duration::from_secs(1);
+
+/// Why a connection is over.
+#[derive(Debug)]
+pub(super) enum Ending {
+    /// The client said DISCONNECT.
+    Left,
+    /// The client closed the connection without a word.
+    Gone,
+    /// The connection broke.
+    Failed(io::Error),
+    /// The edge closes it, for this reason.
+    Closed(String),
+    /// CONNECT was answered with a refusal.
+    Refused,
+    /// The client has connected anew.
+    TakenOver,
+}
+
+impl fmt::Display for Ending {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Left => f.write_str("it said DISCONNECT"),
+            Self::Gone => f.write_str("it closed the connection without DISCONNECT"),
+            Self::Failed(why) => why.fmt(f),
+            Self::Closed(why) => f.write_str(why),
+            Self::Refused => f.write_str("it was refused"),
+            Self::TakenOver => f.write_str("it connected anew"),
+        }
+    }
+}
+
+/// Serves one client until it leaves.
+pub(super) async fn serve<S>(stream: S, board: Rc<RefCell<Switchboard>>)
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let stage = {
+        let mut board = board.borrow_mut();
+        let now = board.begin_turn().mono;
+        let mut session = Session::new(End::Server, board.limits().session());
+        session.open(now);
+        Stage::Greeting { session: Box::new(session), until: now + board.limits().connect_timeout }
+    };
+    let mut connection = Connection { stream, board, stage, timer: None };
+    if poll_fn(|cx| connection.turn(cx)).await {
+        connection.linger().await;
+    }
+}
+
+#[derive(Debug)]
+struct Connection<S> {
+    stream: S,
+    board: Rc<RefCell<Switchboard>>,
+    stage: Stage,
+    timer: Option<Pin<Box<Sleep>>>,
+}
+
+#[derive(Debug)]
+enum Stage {
+    /// CONNECT has not come yet, or was refused.
+    Greeting { session: Box<Session>, until: Duration },
+    /// The client has its place.
+    Seated(Place),
+}
+
+impl Stage {
+    fn session<'a>(&'a mut self, board: &'a mut Switchboard) -> Result<&'a mut Session, Ending> {
+        match self {
+            Self::Greeting { session, .. } => Ok(session),
+            Self::Seated(place) => match board.seat(*place) {
+                Some(seat) => Ok(&mut seat.session),
+                None => Err(Ending::TakenOver),
+            },
+        }
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
+    /// One turn; it is over with the answer to whether the peer may still be reading.
+    fn turn(&mut self, cx: &mut Context<'_>) -> Poll<bool> {
+        let board = Rc::clone(&self.board);
+        let board = &mut *board.borrow_mut();
+        board.begin_turn();
+        let outcome = self.exchange(board, cx).and_then(|()| self.arm(board, cx));
+        let Err(why) = outcome else {
+            board.end_turn();
+            return Poll::Pending;
+        };
+        if let Ok(session) = self.stage.session(board) {
+            let (inbox, outbox) = (std::mem::take(session.inbox()), std::mem::take(session.outbox()));
+            board.give_buffer(inbox);
+            board.give_buffer(outbox);
+        }
+        match self.stage {
+            Stage::Seated(place) => board.depart(place, &why),
+            Stage::Greeting { .. } => {
+                if let Ending::Closed(why) = &why {
+                    board.warn(&format!("a connection was closed before its CONNECT: {why}"));
+                }
+            }
+        }
+        board.end_turn();
+        Poll::Ready(matches!(why, Ending::Closed(_) | Ending::Refused | Ending::TakenOver))
+    }
+
+    fn exchange(&mut self, board: &mut Switchboard, cx: &mut Context<'_>) -> Result<(), Ending> {
+        for _ in 0..ROUNDS {
+            let heard = self.hear(board);
+            let written = self.write(board, cx);
+            heard?;
+            written?;
+            let congested = board.is_congested();
+            if congested || self.is_full(board)? {
+                if congested {
+                    board.wait_for_room(cx.waker());
+                }
+                let now = board.now().mono;
+                self.stage.session(board)?.not_reading(now);
+                return self.rest(board, cx);
+            }
+            match self.read(board, cx)? {
+                Poll::Ready(Ok(0)) => return Err(Ending::Gone),
+                Poll::Ready(Ok(_)) => {}
+                Poll::Ready(Err(why)) => return Err(Ending::Failed(why)),
+                Poll::Pending => return self.rest(board, cx),
+            }
+        }
+        cx.waker().wake_by_ref();
+        self.rest(board, cx)
+    }
+
+    /// Lets the switchboard act on every whole packet that has come.
+    fn hear(&mut self, board: &mut Switchboard) -> Result<(), Ending> {
+        let now = board.now().mono;
+        loop {
+            if self.is_full(board)? {
+                return Ok(());
+            }
+            let event = match self.stage.session(board)?.next(now) {
+                Ok(Some(event)) => event,
+                Ok(None) => return Ok(()),
+                Err(why) => return Err(Ending::Closed(why.to_string())),
+            };
+            match &mut self.stage {
+                Stage::Seated(place) => board.handle(*place, event)?,
+                Stage::Greeting { session, .. } => match event {
+                    Event::Connect(connect) => {
+                        let place = board.admit(*connect, session)?;
+                        self.stage = Stage::Seated(place);
+                    }
+                    Event::OtherVersion { protocol, level } => {
+                        session.connack(false, ConnectCode::PROTOCOL_VERSION);
+                        board.warn(&format!(
+                            "a client was refused with CONNACK 1: it speaks {protocol} level {level}, and this \
+                             edge MQTT 3.1.1 (level 4)"
+                        ));
+                        return Err(Ending::Refused);
+                    }
+                    _ => return Err(Ending::Closed("a packet before CONNECT".into())),
+                },
+            }
+        }
+    }
+
+    fn is_full(&mut self, board: &mut Switchboard) -> Result<bool, Ending> {
+        match &self.stage {
+            Stage::Greeting { .. } => Ok(false),
+            Stage::Seated(place) => board.seat(*place).map(|seat| seat.is_full()).ok_or(Ending::TakenOver),
+        }
+    }
+
+    /// Writes as much as the peer takes.
+    fn write(&mut self, board: &mut Switchboard, cx: &mut Context<'_>) -> Result<(), Ending> {
+        let mut wrote = false;
+        loop {
+            if let Stage::Seated(place) = self.stage {
+                board.refill(place);
+            }
+            let outbox = self.stage.session(board)?.outbox();
+            if outbox.is_empty() {
+                break;
+            }
+            match Pin::new(&mut self.stream).poll_write(cx, outbox) {
+                Poll::Ready(Ok(0)) => return Err(Ending::Gone),
+                Poll::Ready(Ok(written)) => outbox.advance(written),
+                Poll::Ready(Err(why)) => return Err(Ending::Failed(why)),
+                Poll::Pending => break,
+            }
+            wrote = true;
+        }
+        if wrote && let Poll::Ready(Err(why)) = Pin::new(&mut self.stream).poll_flush(cx) {
+            return Err(Ending::Failed(why));
+        }
+        match self.stage {
+            Stage::Seated(place) => board.leaving(place).map_or(Ok(()), |why| Err(Ending::Closed(why))),
+            Stage::Greeting { .. } => Ok(()),
+        }
+    }
+
+    fn read(
+        &mut self,
+        board: &mut Switchboard,
+        cx: &mut Context<'_>,
+    ) -> Result<Poll<io::Result<usize>>, Ending> {
+        let mut buffer = std::mem::take(self.stage.session(board)?.inbox());
+        if buffer.is_empty() {
+            let spare = board.take_buffer();
+            board.give_buffer(std::mem::replace(&mut buffer, spare));
+        }
+        buffer.reserve(READ);
+        let read = pin!(self.stream.read_buf(&mut buffer)).poll(cx);
+        let session = self.stage.session(board)?;
+        *session.inbox() = buffer;
+        if session.outbox().capacity() == 0 {
+            let spare = board.take_buffer();
+            *self.stage.session(board)?.outbox() = spare;
+        }
+        Ok(read)
+    }
+
+    /// Gives back what an idle connection does not need.
+    fn rest(&mut self, board: &mut Switchboard, cx: &mut Context<'_>) -> Result<(), Ending> {
+        let session = self.stage.session(board)?;
+        let mut empty = [const { None }; 2];
+        if session.inbox().is_empty() {
+            empty[0] = Some(std::mem::take(session.inbox()));
+        }
+        if session.outbox().is_empty() {
+            empty[1] = Some(std::mem::take(session.outbox()));
+        }
+        if session.in_flight() + session.queued() + session.owed() == 0 {
+            session.shrink();
+        }
+        for buffer in empty.into_iter().flatten() {
+            board.give_buffer(buffer);
+        }
+        if let Stage::Seated(place) = self.stage
+            && let Some(seat) = board.seat(place)
+            && seat.waker.as_ref().is_none_or(|waker| !waker.will_wake(cx.waker()))
+        {
+            seat.waker = Some(cx.waker().clone());
+        }
+        Ok(())
+    }
+
+    /// Sees whether the client has been silent for too long, and when to look again.
+    fn arm(&mut self, board: &mut Switchboard, cx: &mut Context<'_>) -> Result<(), Ending> {
+        let now = board.now().mono;
+        let due = match &self.stage {
+            Stage::Greeting { until, .. } if now >= *until => {
+                let limit = board.limits().connect_timeout.as_secs_f64();
+                return Err(Ending::Closed(format!("no CONNECT came within {limit} s")));
+            }
+            Stage::Greeting { until, .. } => Some(*until),
+            Stage::Seated(_) => {
+                let session = self.stage.session(board)?;
+                session.tick(now).map_err(|silence| Ending::Closed(silence.to_string()))?;
+                session.deadline()
+            }
+        };
+        let Some(due) = due else {
+            self.timer = None;
+            return Ok(());
+        };
+        let due = board.instant(due);
+        match &mut self.timer {
+            // An earlier one only looks again: cheaper than moving it with every packet.
+            Some(timer) if !timer.is_elapsed() && timer.deadline() <= due => {}
+            Some(timer) => timer.as_mut().reset(due),
+            None => self.timer = Some(Box::pin(tokio::time::sleep_until(due))),
+        }
+        if let Some(timer) = &mut self.timer
+            && timer.as_mut().poll(cx).is_ready()
+        {
+            cx.waker().wake_by_ref();
+        }
+        Ok(())
+    }
+
+    /// Closes in a way that lets the peer read what was said last: unread input would reset the connection.
+    async fn linger(&mut self) {
+        let farewell = async {
+            let mut rest = Vec::with_capacity(4096);
+            self.stream.shutdown().await?;
+            while self.stream.read_buf(&mut rest).await? > 0 {
+                rest.clear();
+            }
+            io::Result::Ok(())
+        };
+        // Whether the peer listens is its own affair.
+        let _ = tokio::time::timeout(LINGER, farewell).await;
+    }
+}

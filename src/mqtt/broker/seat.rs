@@ -1,0 +1,149 @@
+//! One client's place at the broker: its MQTT session, its subscriptions, and what waits for it.
+
+use std::{collections::VecDeque, rc::Rc, task::Waker, time::Duration};
+
+use super::Limits;
+use crate::{
+    edge::Role,
+    mqtt::{Publish, QoS, Session, Will},
+};
+
+/// Above this much unwritten output nothing more is encoded; what comes waits in the queue.
+const ENOUGH_OUTPUT: usize = 256 * 1024;
+
+/// Above this much undelivered, a client gets no more QoS 0, and nothing more is read from it until it reads.
+const FULL: usize = 1024 * 1024;
+
+/// What a queued message costs beside its bytes.
+const OVERHEAD: usize = 96;
+
+/// A client's place; it outlives the connection where the client asked for a persistent session.
+#[derive(Debug)]
+pub(super) struct Seat {
+    pub(super) session: Session,
+    pub(super) client_id: Rc<str>,
+    pub(super) username: Option<Box<str>>,
+    pub(super) role: Rc<Role>,
+    pub(super) is_clean: bool,
+    pub(super) will: Option<Will>,
+    pub(super) filters: Vec<(Rc<str>, QoS)>,
+    /// Which connection of the client this is; an older one's task finds out by it.
+    pub(super) epoch: u64,
+    pub(super) is_connected: bool,
+    /// Why the connection shall be closed.
+    pub(super) leaving: Option<String>,
+    /// Nothing is sent any more (the fault `silent`).
+    pub(super) is_silent: bool,
+    /// When a session without a connection ends.
+    pub(super) expires: Duration,
+    pub(super) waker: Option<Waker>,
+    waiting: VecDeque<Publish>,
+    waiting_bytes: usize,
+    dropped: u64,
+}
+
+/// What became of a message for a client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Offered {
+    Taken,
+    /// Thrown away; `first` when it is the first since the client kept up.
+    Dropped {
+        first: bool,
+    },
+    /// There is no room, and this client's connection is to be closed.
+    TooSlow,
+}
+
+impl Seat {
+    pub(super) fn new(session: Session, client_id: Rc<str>, role: Rc<Role>, epoch: u64) -> Self {
+        Self {
+            session,
+            client_id,
+            username: None,
+            role,
+            is_clean: true,
+            will: None,
+            filters: Vec::new(),
+            epoch,
+            is_connected: true,
+            leaving: None,
+            is_silent: false,
+            expires: Duration::ZERO,
+            waker: None,
+            waiting: VecDeque::new(),
+            waiting_bytes: 0,
+            dropped: 0,
+        }
+    }
+
+    /// Takes over what waits for the same client's former connection.
+    pub(super) fn inherit(&mut self, former: Self) {
+        self.session.adopt(former.session);
+        self.filters = former.filters;
+        self.waiting = former.waiting;
+        self.waiting_bytes = former.waiting_bytes;
+    }
+
+    /// Takes a message for the client; `total` counts what waits for all clients.
+    pub(super) fn offer(&mut self, publish: Publish, limits: &Limits, total: &mut usize) -> Offered {
+        if self.is_connected && self.waiting.is_empty() && self.has_room(limits) {
+            // A message that fitted into one packet on its way in fits on its way out.
+            let _ = self.session.publish(publish, 0);
+            return Offered::Taken;
+        }
+        let size = publish.size() + OVERHEAD;
+        if publish.qos == QoS::AtMostOnce && (!self.is_connected || self.is_full()) {
+            return self.drop_one();
+        }
+        if self.waiting_bytes + size > limits.max_queue || *total + size > limits.max_queues {
+            return if self.is_connected { Offered::TooSlow } else { self.drop_one() };
+        }
+        self.waiting_bytes += size;
+        *total += size;
+        self.waiting.push_back(publish);
+        Offered::Taken
+    }
+
+    fn drop_one(&mut self) -> Offered {
+        self.dropped += 1;
+        Offered::Dropped { first: self.dropped == 1 }
+    }
+
+    /// Moves waiting messages into the session as far as there is room.
+    pub(super) fn refill(&mut self, limits: &Limits, total: &mut usize) {
+        while !self.waiting.is_empty() && self.has_room(limits) {
+            let Some(publish) = self.waiting.pop_front() else { break };
+            let size = publish.size() + OVERHEAD;
+            self.waiting_bytes -= size;
+            *total -= size;
+            let _ = self.session.publish(publish, 0);
+        }
+        if self.waiting.is_empty() {
+            self.dropped = 0;
+            if self.waiting.capacity() > 0 {
+                self.waiting = VecDeque::new();
+            }
+        }
+    }
+
+    fn has_room(&mut self, limits: &Limits) -> bool {
+        self.session.in_flight() < usize::from(limits.in_flight)
+            && self.session.outbox().len() < ENOUGH_OUTPUT
+    }
+
+    /// Whether so much waits for the client that it must read before it may say more.
+    pub(super) fn is_full(&mut self) -> bool {
+        self.waiting_bytes + self.session.outbox().len() > FULL
+    }
+
+    /// How much waits, to be taken off the total when the seat is given up.
+    pub(super) fn waiting_bytes(&self) -> usize {
+        self.waiting_bytes
+    }
+
+    pub(super) fn wake(&self) {
+        if let Some(waker) = &self.waker {
+            waker.wake_by_ref();
+        }
+    }
+}
