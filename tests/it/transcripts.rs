@@ -43,7 +43,10 @@ fn every_subcommand_has_its_transcript() {
         transcripts().iter().map(|path| path.file_stem().unwrap().to_str().unwrap().to_owned()).collect();
     let tree = Cli::command();
     let subcommands: BTreeSet<String> = tree.get_subcommands().map(|c| c.get_name().to_owned()).collect();
-    assert_eq!(names, subcommands, "tests/transcripts/NAME.md is there for each subcommand and for nothing else");
+    assert_eq!(
+        names, subcommands,
+        "tests/transcripts/NAME.md is there for each subcommand and for nothing else"
+    );
 }
 
 #[test]
@@ -81,7 +84,8 @@ fn wildcards_match_within_a_line_and_over_lines() {
     ] {
         assert_eq!(matches(&lines(pattern), &lines(text)), expected, "{pattern:?} {text:?}");
     }
-    let line = r#"{"tst":"2026-11-22T07:22:00.123456Z","mono_us":12,"x":1,"rtt_ms":0.25,"t":1795332120} in 0.01 s"#;
+    let line =
+        r#"{"tst":"2026-11-22T07:22:00.123456Z","mono_us":12,"x":1,"rtt_ms":0.25,"t":1795332120} in 0.01 s"#;
     assert_eq!(
         without_volatile(line),
         r#"{"tst":"[..]","mono_us":[..],"x":1,"rtt_ms":[..],"t":[..]} in [..] s"#
@@ -138,8 +142,10 @@ impl Page {
                     let lines = vec![line[2..].to_owned()];
                     parts.push(Part::Command(Command { at: n + 1, lines, ..Command::default() }));
                 }
-                (Some(Part::Command(command)), line) if in_block => match line.strip_prefix("> ") {
-                    Some(more) if command.expected.is_empty() => command.lines.push(more.to_owned()),
+                (Some(Part::Command(command)), line) if in_block => match line.strip_prefix('>') {
+                    Some(more) if command.expected.is_empty() => {
+                        command.lines.push(more.strip_prefix(' ').unwrap_or(more).to_owned());
+                    }
                     _ => command.expected.push(line.to_owned()),
                 },
                 (_, line) => parts.push(Part::Prose(line.to_owned())),
