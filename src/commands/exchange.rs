@@ -1,7 +1,11 @@
 //! The open requests of one connection: asked, sent again after a reconnect, answered, timed out; each ends as
 //! its result lines.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::Arc,
+    time::Duration,
+};
 
 use bytes::Bytes;
 use uuid::Uuid;
@@ -20,7 +24,7 @@ use crate::{
         client::{Client, Event},
         packet::{Message, Publish, QoS},
     },
-    protocol::{Channel, DeviceStatus, Downlink, Envelope, GatewayId, Topics, Uplink},
+    protocol::{Channel, CommandAnswer, DeviceStatus, Downlink, Envelope, GatewayId, Topics, Uplink},
 };
 
 /// A status report is at most this long, so that every broker takes it.
@@ -46,6 +50,8 @@ pub struct Exchange {
     /// Whether answers are waited for, rather than the broker's acknowledgement alone.
     waits: bool,
     requests: Requests,
+    /// Until when a message that nobody answers must be acknowledged, in the order of first writing.
+    acknowledgements: VecDeque<(Duration, u64)>,
     open: BTreeMap<u64, Open>,
     next_token: u64,
     /// Status lines that one array can carry, and its length so far.
@@ -65,6 +71,7 @@ struct Open {
     topic: Arc<str>,
     payload: Bytes,
     request_id: String,
+    /// The result lines that it ends as; none for a message of our own, whose failure is a warning.
     sources: Vec<Source>,
     /// Whether somebody answers it.
     answered: bool,
@@ -98,6 +105,7 @@ impl Exchange {
             waits,
             requests: Requests::new(settings.timeout),
             client: Client::new(settings, subscriptions),
+            acknowledgements: VecDeque::new(),
             open: BTreeMap::new(),
             next_token: 0,
             statuses: Vec::new(),
@@ -172,7 +180,7 @@ impl Exchange {
         let size = payload.len() + topic.len() + 9;
         let problem = if size > self.max_packet {
             Some(format!("the message of {size} bytes does not fit into --max-packet {}", self.max_packet))
-        } else if !self.requests.ask(&request_id, &response_topic, self.next_token) {
+        } else if answered && !self.requests.ask(&request_id, &response_topic, self.next_token) {
             Some(format!("request_id {request_id:?} is in flight already"))
         } else {
             None
@@ -181,10 +189,39 @@ impl Exchange {
             self.refuse(&sources, &Invalid { message, ..Invalid::default() });
             return Ok(());
         }
+        let payload = payload.into();
+        self.open(Open { topic, payload, request_id, sources, answered, written: None, delivered: false })
+    }
+
+    /// Answers a command; sent again until the broker has acknowledged it.
+    ///
+    /// # Errors
+    /// What ends the run.
+    pub fn respond(
+        &mut self,
+        gateway: &GatewayId,
+        request_id: String,
+        answer: CommandAnswer,
+    ) -> Result<(), Failure> {
+        let topic = self.topics.topic(Channel::CommandResponse, gateway).into();
+        let envelope = Envelope { t: self.t_unit.now(), request_id, body: Uplink::CommandResponse(answer) };
+        let payload = envelope.encode().into();
+        let request_id = envelope.request_id;
+        let sources = Vec::new();
+        self.open(Open {
+            topic,
+            payload,
+            request_id,
+            sources,
+            answered: false,
+            written: None,
+            delivered: false,
+        })
+    }
+
+    fn open(&mut self, open: Open) -> Result<(), Failure> {
         let token = self.next_token;
         self.next_token += 1;
-        let payload = payload.into();
-        let open = Open { topic, payload, request_id, sources, answered, written: None, delivered: false };
         self.open.insert(token, open);
         if self.client.down_since().is_none() { self.publish(token) } else { Ok(()) }
     }
@@ -213,8 +250,12 @@ impl Exchange {
         let now = self.client.now();
         let Some(open) = self.open.get_mut(&token) else { return Ok(()) };
         open.delivered = false;
+        if open.answered {
+            self.requests.written(&open.request_id, now);
+        } else if open.written.is_none() {
+            self.acknowledgements.push_back((now + self.timeout, token));
+        }
         open.written.get_or_insert(now);
-        self.requests.written(&open.request_id, now);
         let publish = Publish {
             topic: open.topic.as_ref().to_owned(),
             payload: open.payload.clone(),
@@ -301,15 +342,26 @@ impl Exchange {
             return;
         }
         let Some(open) = self.open.remove(&token) else { return };
-        self.requests.close(&open.request_id);
         let round_trip = open.written.map(|written| self.client.now().saturating_sub(written));
         self.tell(&open, Outcome::Delivered { acknowledged: self.qos != QoS::AtMostOnce, round_trip });
     }
 
     /// When something falls due: an answer, or the end of patience with an outage.
     pub fn deadline(&mut self) -> Option<std::time::Instant> {
-        let due = self.requests.deadline().into_iter().chain(self.outage_ends()).min()?;
+        let acknowledgement = self.acknowledgement_due();
+        let due =
+            [self.requests.deadline(), acknowledgement, self.outage_ends()].into_iter().flatten().min()?;
         Some(self.client.instant(due))
+    }
+
+    fn acknowledgement_due(&mut self) -> Option<Duration> {
+        while let Some((due, token)) = self.acknowledgements.front() {
+            if self.open.contains_key(token) {
+                return Some(*due);
+            }
+            self.acknowledgements.pop_front();
+        }
+        None
     }
 
     fn outage_ends(&self) -> Option<Duration> {
@@ -355,14 +407,41 @@ impl Exchange {
 
     fn fail(&mut self, token: u64, kind: Kind, message: &str, sent: Option<bool>) {
         let Some(open) = self.open.remove(&token) else { return };
-        self.requests.close(&open.request_id);
+        if open.answered {
+            self.requests.close(&open.request_id);
+        }
         self.tell(&open, Outcome::Failed { kind, message, sent });
     }
 
     fn tell(&mut self, open: &Open, outcome: Outcome<'_>) {
+        if open.sources.is_empty() {
+            let problem = match outcome {
+                Outcome::Answered(answer, _) if !answer.code.is_success() => {
+                    format!("{} {}", answer.code, answer.msg)
+                }
+                Outcome::Failed { message, .. } => message.to_owned(),
+                Outcome::Answered(..) | Outcome::Delivered { .. } => return,
+            };
+            self.warn(&format!(
+                "the message on {} with request_id {:?}: {problem}",
+                open.topic, open.request_id
+            ));
+        }
         for source in &open.sources {
             self.results.tell(source, Some(&open.request_id), outcome);
         }
+    }
+
+    /// Whether a request waits for its answer.
+    #[must_use]
+    pub fn has_open_requests(&self) -> bool {
+        !self.requests.is_empty()
+    }
+
+    /// The topics in force.
+    #[must_use]
+    pub fn topics(&self) -> &Topics {
+        &self.topics
     }
 
     /// Whether a message is a command to a gateway.

@@ -11,6 +11,7 @@ mod edge;
 mod exchange;
 mod explain;
 mod input;
+mod listen;
 mod model;
 mod operations;
 mod password;
@@ -41,6 +42,8 @@ pub enum Command {
     Report(report::Args),
     /// Report devices online or offline
     Status(status::Args),
+    /// Print what arrives as records; answer commands; send uplinks from stdin
+    Listen(listen::Args),
     /// Send commands to devices, from the platform's side, and wait for each result
     Command(command::Args),
     /// Run the embedded Edge Gateway emulator, by itself or around a program
@@ -61,6 +64,7 @@ impl Command {
             Self::Sync(args) => sync::run(args, console),
             Self::Report(args) => report::run(args, console),
             Self::Status(args) => status::run(args, console),
+            Self::Listen(args) => listen::run(args, console),
             Self::Command(args) => command::run(args, console),
             Self::Edge(args) => edge::run(args, console),
             Self::Model(args) => model::run(args, console),

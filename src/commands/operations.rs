@@ -178,6 +178,22 @@ impl Operations {
         }
     }
 
+    /// The messages that an input with an `op` of its own asks for: a sync, a report or a status.
+    #[must_use]
+    pub fn read_uplink(&self, input: &RawValue) -> (Operation, Vec<Result<Item, Invalid>>) {
+        let wrong = |message: &str| (Operation::Report, vec![Err(Invalid::new("op", message))]);
+        let op = match Object::parse(input) {
+            Ok(object) => object.get("op").and_then(text_of),
+            Err(invalid) => return (Operation::Report, vec![Err(invalid)]),
+        };
+        let Some(op) = op else { return wrong("op is missing: sync, report or status") };
+        let uplinks = [Operation::Sync, Operation::Report, Operation::Status];
+        match uplinks.into_iter().find(|operation| operation.name() == op) {
+            Some(operation) => (operation, self.read(operation, input)),
+            None => wrong("op must be sync, report or status"),
+        }
+    }
+
     fn read_object(
         &self,
         operation: Operation,

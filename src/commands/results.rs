@@ -18,7 +18,7 @@ use super::{
 use crate::{
     failure::{Exit, Failure, Kind},
     protocol::{Answer, GatewayId},
-    sink::{Sink, SinkError},
+    sink::{Sink, SinkError, Ticket},
 };
 
 /// No more input is taken while more than this waits for the reader of stdout.
@@ -146,14 +146,30 @@ impl Results {
         result.status = source.subject.status;
         result.input = (!result.ok).then_some(source.input.as_ref());
         self.tally.count(&result);
-        self.write(&json_line(&result));
+        let _ticket = self.write(&json_line(&result));
     }
 
-    /// Writes a line of another kind among the results.
-    pub fn write(&mut self, line: &[u8]) {
-        if !self.muted {
-            self.out.write(line);
-        }
+    /// Writes a line of another kind among the results; it has been written once [`Results::done`] says so.
+    pub fn write(&mut self, line: &[u8]) -> Ticket {
+        if self.muted { self.out.done() } else { self.out.write(line) }
+    }
+
+    /// Up to here all has been written.
+    #[must_use]
+    pub fn done(&self) -> Ticket {
+        self.out.done()
+    }
+
+    /// Whether all that was handed over has been written.
+    #[must_use]
+    pub fn is_written(&self) -> bool {
+        self.muted || self.out.backlog() == 0
+    }
+
+    /// Whether the reader of stdout has gone.
+    #[must_use]
+    pub fn is_gone(&self) -> bool {
+        self.muted
     }
 
     /// Whether the reader of stdout is so far behind that no more should be asked.
@@ -202,15 +218,20 @@ impl Results {
 
     /// Writes what is left, tells the summary, and gives the exit code of the results.
     pub async fn finish(mut self) -> Exit {
+        let summary = self.tally.finish();
+        self.finish_quietly().await.or(summary)
+    }
+
+    /// Writes what is left and tells no summary; gives the exit code of the writing alone.
+    pub async fn finish_quietly(mut self) -> Exit {
         self.out.flush();
         let written = if self.muted { Ok(()) } else { self.out.close().await };
-        let exit = match written {
+        match written {
             Err(SinkError::Failed(failure)) => {
                 self.console.error(&failure.message);
                 failure.kind.exit()
             }
             Ok(()) | Err(SinkError::ReaderGone) => Exit::SUCCESS,
-        };
-        exit.or(self.tally.finish())
+        }
     }
 }

@@ -3,6 +3,8 @@
 //! Pure: no clock, no socket, no ids of its own. The shells in `commands` say when and where.
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
+mod commands;
 mod requests;
 
+pub use commands::{Commands, Order};
 pub use requests::{Heard, Overdue, Requests};

@@ -333,10 +333,10 @@ impl Client {
     fn opened(&mut self, stream: Stream) -> Result<(), Failure> {
         let now = self.now();
         self.link = Link::Up(stream);
+        self.session.open(now);
         if self.settings.connect.clean_session {
             self.session.forget();
         }
-        self.session.open(now);
         self.session.connect(&self.settings.connect, now).map_err(|why| too_large(&why))?;
         if self.settings.early {
             self.subscribe(now)?;
@@ -385,14 +385,15 @@ impl Client {
             return if retry { self.lost(failure) } else { Err(failure) };
         }
         self.backoff.up(now);
-        if !self.settings.early {
+        if self.session.is_held() {
             if session_present {
-                self.subscribe(now)?;
                 self.session.resume();
             } else {
                 self.session.forget();
-                self.subscribe(now)?;
             }
+        }
+        if !self.settings.early {
+            self.subscribe(now)?;
             self.events.push_back(Event::Ready { resumed: session_present });
         }
         if self.subscriptions.is_empty() {
@@ -420,6 +421,7 @@ impl Client {
     fn lost(&mut self, failure: Failure) -> Result<(), Failure> {
         let now = self.now();
         self.awaits = Awaits::default();
+        self.session.close();
         self.link = Link::Waiting(now);
         self.down_since.get_or_insert(now);
         if !self.backoff.was_up() || !self.settings.reconnect {

@@ -362,6 +362,14 @@ impl<'a> WireMessage<'a> {
     }
 }
 
+/// Whether a message of any kind speaks of a device.
+#[must_use]
+pub fn speaks_of(payload: &[u8], cid: &str) -> bool {
+    let Ok(wire) = WireMessage::read(payload) else { return false };
+    wire.named_cid().is_some_and(|named| named == cid)
+        || statuses(wire.param).is_ok_and(|statuses| statuses.iter().any(|status| status.cid == cid))
+}
+
 fn not_a_message(payload: &[u8], why: &serde_json::Error) -> Problem {
     match serde_json::from_slice::<&RawValue>(payload) {
         Ok(_) if why.is_data() => Problem::Type("an object in which no field stands twice"),

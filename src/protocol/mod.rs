@@ -12,7 +12,7 @@ mod topic;
 pub use login::{Secret, derive_password};
 pub use message::{
     Answer, Command, CommandAnswer, DataPointValue, Device, DeviceStatus, Downlink, Envelope, FieldError,
-    Problem, Property, Refused, Uplink,
+    Problem, Property, Refused, Uplink, speaks_of,
 };
 pub use return_code::{ConnectCode, Explained, ResultCode};
 pub use text::is_unsafe;

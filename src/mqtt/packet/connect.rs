@@ -147,10 +147,7 @@ pub(super) fn decode(body: &[u8]) -> Result<Packet, Malformed> {
         return Err(malformed!("CONNECT with will QoS 3"));
     };
     let keep_alive = fields.number("keep-alive")?;
-    let client_id = fields.text("client id")?;
-    if client_id.contains(char::is_control) {
-        return Err(malformed!("CONNECT with a control character in its client id: {client_id:?}"));
-    }
+    let client_id = name(&mut fields, "client id")?;
     let will = if has(WILL) {
         let topic = fields.text("will topic")?;
         check_name(topic, End::Server).map_err(|why| malformed!("the will of a CONNECT: {why}"))?;
@@ -159,7 +156,7 @@ pub(super) fn decode(body: &[u8]) -> Result<Packet, Malformed> {
     } else {
         None
     };
-    let username = if has(USERNAME) { Some(fields.text("username")?.to_owned()) } else { None };
+    let username = if has(USERNAME) { Some(name(&mut fields, "username")?.to_owned()) } else { None };
     let password =
         if has(PASSWORD) { Some(Password(Bytes::copy_from_slice(fields.binary("password")?))) } else { None };
     fields.nothing_left()?;
@@ -171,4 +168,13 @@ pub(super) fn decode(body: &[u8]) -> Result<Packet, Malformed> {
         password,
         will,
     })))
+}
+
+/// A text without control characters, which a server may refuse (section 1.5.3) and logs should not meet.
+fn name<'b>(fields: &mut Fields<'b>, field: &str) -> Result<&'b str, Malformed> {
+    let text = fields.text(field)?;
+    if text.contains(char::is_control) {
+        return Err(malformed!("CONNECT with a control character in its {field}: {text:?}"));
+    }
+    Ok(text)
 }

@@ -108,12 +108,22 @@ impl Delivery {
         if self.waiting.len() > usize::from(self.in_flight) {
             self.waiting.retain(|_, waiting| waiting.place().is_some());
         }
+        self.restart_ids();
     }
 
-    /// Forgets everything; packet ids begin at 1 again.
+    /// Forgets all publishes. Subscriptions belong to the transport, which may have begun already.
     pub fn forget(&mut self) {
-        let written = std::mem::take(&mut self.written);
-        *self = Self { written, ..Self::new(self.limit) };
+        self.waiting.retain(|_, waiting| waiting.place().is_none());
+        self.in_flight = 0;
+        self.queue.clear();
+        self.restart_ids();
+    }
+
+    /// Where no packet id is in use, the next one is 1 again.
+    fn restart_ids(&mut self) {
+        if self.waiting.is_empty() {
+            self.last_id = 0;
+        }
     }
 
     pub fn shrink(&mut self) {
@@ -258,7 +268,12 @@ impl Delivery {
                 encode(&Packet::PubRel(id), out);
                 Ok(Some(ignored!("PUBREC for packet id {id} came again")))
             }
-            other => unexpected("PUBREC", id, other).map(Some),
+            other => {
+                let event = unexpected("PUBREC", id, other)?;
+                // Only a PUBREL makes the peer forget the id, which we may want to use again.
+                encode(&Packet::PubRel(id), out);
+                Ok(Some(event))
+            }
         }
     }
 

@@ -7,6 +7,7 @@
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
 mod delivery;
+mod event;
 mod keep_alive;
 mod reception;
 #[cfg(test)]
@@ -14,18 +15,23 @@ mod schedules;
 #[cfg(test)]
 mod tests;
 
-use std::{fmt, time::Duration};
+use std::time::Duration;
 
 use bytes::BytesMut;
 
 use self::{
     delivery::{Delivery, encode},
+    event::{ignored, violation},
     keep_alive::KeepAlive,
     reception::Reception,
 };
-pub use self::{keep_alive::Silence, reception::Receipt};
+pub use self::{
+    event::{Event, Violation},
+    keep_alive::Silence,
+    reception::Receipt,
+};
 use crate::{
-    mqtt::packet::{Connect, End, Kind, Malformed, Message, Packet, Publish, QoS, SubscribeCode, TooLarge},
+    mqtt::packet::{Connect, End, Kind, Packet, Publish, QoS, SubscribeCode, TooLarge},
     protocol::ConnectCode,
 };
 
@@ -39,91 +45,6 @@ pub struct Limits {
     pub in_flight: u16,
 }
 
-/// What came from the peer, or became of what was sent.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Event {
-    /// A client connects; to be answered by [`Session::connack`].
-    Connect(Box<Connect>),
-    /// A client of another version connects; to be answered by CONNACK 1. Nothing more will be read.
-    OtherVersion {
-        /// `MQTT` or `MQIsdp`.
-        protocol: String,
-        /// The protocol level.
-        level: u8,
-    },
-    /// The server answers CONNECT. After an acceptance the owner calls [`Session::resume`] or, without a
-    /// session present, [`Session::forget`]. After a refusal nothing more will be read.
-    ConnAck {
-        /// Whether the server has kept the session.
-        session_present: bool,
-        /// The return code, any of 0 to 255.
-        code: ConnectCode,
-    },
-    /// A message; one of QoS 1 or 2 is acknowledged by giving its receipt back.
-    Publish(Message, Option<Receipt>),
-    /// One of our publishes has arrived; with QoS 0, it was put into the outbox. Comes once for each token.
-    Delivered {
-        /// The token that the publish was given.
-        token: u64,
-    },
-    /// The server answers a SUBSCRIBE, with as many codes as it had filters.
-    SubAck {
-        /// The packet id that [`Session::subscribe`] gave.
-        id: u16,
-        /// A code for each filter.
-        codes: Vec<SubscribeCode>,
-    },
-    /// The server answers an UNSUBSCRIBE.
-    UnsubAck {
-        /// The packet id that [`Session::unsubscribe`] gave.
-        id: u16,
-    },
-    /// A client subscribes; to be answered by [`Session::suback`].
-    Subscribe {
-        /// The packet id.
-        id: u16,
-        /// The filters with the quality of service asked for; at least one, all valid.
-        filters: Vec<(String, QoS)>,
-    },
-    /// A client unsubscribes; to be answered by [`Session::unsuback`].
-    Unsubscribe {
-        /// The packet id.
-        id: u16,
-        /// The filters; at least one, all valid.
-        filters: Vec<String>,
-    },
-    /// The client leaves, so that its will is void. Nothing more will be read.
-    Disconnect,
-    /// The peer sent something that asks for a warning, does no harm, and is no progress.
-    Ignored(String),
-}
-
-/// The peer broke MQTT; the connection must be closed, and nothing more will be read from it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Violation(String);
-
-impl fmt::Display for Violation {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl std::error::Error for Violation {}
-
-impl From<Malformed> for Violation {
-    fn from(malformed: Malformed) -> Self {
-        Self(malformed.0)
-    }
-}
-
-macro_rules! violation {
-    ($($words:tt)*) => { $crate::mqtt::session::Violation(format!($($words)*)) };
-}
-macro_rules! ignored {
-    ($($words:tt)*) => { $crate::mqtt::session::Event::Ignored(format!($($words)*)) };
-}
-use {ignored, violation};
-
 /// How far a transport has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
@@ -133,6 +54,17 @@ enum Phase {
     Open,
     /// Nothing more is read.
     Closed,
+}
+
+/// What this end may send on a transport.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Speech {
+    /// Nothing before CONNECT or an accepting CONNACK.
+    Before,
+    /// Everything.
+    Free,
+    /// Nothing after DISCONNECT (MQTT-3.14.4-2), nor without a transport.
+    Over,
 }
 
 /// A session; see the module.
@@ -148,13 +80,10 @@ pub struct Session {
     max_packet: usize,
     end: End,
     phase: Phase,
-    /// Whether CONNECT, or an accepting CONNACK, has been sent, so that others may follow.
-    greeted: bool,
+    speech: Speech,
     /// Whether new publishes wait until `resume` or `forget` has said what becomes of the former ones.
     held: bool,
     clean: bool,
-    /// Whether DISCONNECT was sent, after which nothing may follow (MQTT-3.14.4-2).
-    left: bool,
 }
 
 impl Session {
@@ -171,10 +100,9 @@ impl Session {
             max_packet: limits.max_packet,
             end,
             phase: Phase::Greeting,
-            greeted: false,
+            speech: Speech::Before,
             held: false,
             clean: true,
-            left: false,
         }
     }
 
@@ -189,10 +117,18 @@ impl Session {
         self.keep_alive.open(now);
         self.unfinished = 0;
         self.phase = Phase::Greeting;
-        self.greeted = false;
+        self.speech = Speech::Before;
         self.clean = true;
-        self.left = false;
         self.held = self.in_flight() + self.queued() > 0;
+    }
+
+    /// Ends the transport, of which the owner has lost the other side: what is published from now on waits for
+    /// the next one. Without this call, publishes of QoS 0 would count as delivered though they are lost.
+    pub fn close(&mut self) {
+        self.inbox.clear();
+        self.outbox.clear();
+        self.phase = Phase::Closed;
+        self.speech = Speech::Over;
     }
 
     /// Drops the delivery state: what was not acknowledged, what is queued, what QoS 2 remembers. Packet ids
@@ -203,7 +139,8 @@ impl Session {
         self.held = false;
     }
 
-    /// Takes the delivery state over from the session that the same client had before (a server's end).
+    /// Takes the delivery state over from the session that the same client had before (a server's end),
+    /// before anything is published here.
     pub fn adopt(&mut self, former: Self) {
         self.delivery.adopt(former.delivery);
         self.delivery.open();
@@ -254,7 +191,7 @@ impl Session {
         self.noting_output(|session| connect.encode(&mut session.outbox))?;
         self.keep_alive.start(connect.keep_alive);
         self.clean = connect.clean_session;
-        self.greeted = true;
+        self.speech = Speech::Free;
         Ok(())
     }
 
@@ -265,8 +202,9 @@ impl Session {
         let session_present = session_present && accepted;
         self.noting_output(|session| {
             encode(&Packet::ConnAck { session_present, code }, &mut session.outbox);
-            session.greeted = accepted;
-            if !accepted {
+            if accepted {
+                session.speech = Speech::Free;
+            } else {
                 session.phase = Phase::Closed;
             }
             session.drain();
@@ -297,7 +235,7 @@ impl Session {
     /// # Errors
     /// Filters for which MQTT has no room; nothing is sent.
     pub fn subscribe<S: AsRef<str>>(&mut self, filters: &[(S, QoS)]) -> Result<u16, TooLarge> {
-        debug_assert!(!filters.is_empty() && self.greeted);
+        debug_assert!(!filters.is_empty() && self.speech != Speech::Before);
         let packet = |id| Packet::Subscribe {
             id,
             filters: filters.iter().map(|(filter, qos)| (filter.as_ref().to_owned(), *qos)).collect(),
@@ -310,7 +248,7 @@ impl Session {
     /// # Errors
     /// Filters for which MQTT has no room; nothing is sent.
     pub fn unsubscribe<S: AsRef<str>>(&mut self, filters: &[S]) -> Result<u16, TooLarge> {
-        debug_assert!(!filters.is_empty() && self.greeted);
+        debug_assert!(!filters.is_empty() && self.speech != Speech::Before);
         let packet = |id| Packet::Unsubscribe {
             id,
             filters: filters.iter().map(|filter| filter.as_ref().to_owned()).collect(),
@@ -337,8 +275,14 @@ impl Session {
     /// Sends DISCONNECT, after which nothing may follow: later publishes wait for the next transport.
     pub fn disconnect(&mut self) {
         self.say(&Packet::Disconnect);
-        self.greeted = false;
-        self.left = true;
+        self.speech = Speech::Over;
+    }
+
+    /// Whether publishes of a former transport wait for [`Session::resume`] or [`Session::forget`], and later
+    /// ones behind them.
+    #[must_use]
+    pub fn is_held(&self) -> bool {
+        self.held
     }
 
     /// How many of our publishes wait for acknowledgement.
@@ -455,7 +399,7 @@ impl Session {
 
     fn take(&mut self, packet: Packet) -> Result<Option<Event>, Violation> {
         let event = match packet {
-            Packet::Publish(message) => return Ok(self.reception.publish(message, &mut self.outbox)),
+            Packet::Publish(message) => return self.reception.publish(message, &mut self.outbox),
             Packet::PubAck(id) => self.delivery.puback(id)?,
             Packet::PubRec(id) => return self.delivery.pubrec(id, &mut self.outbox),
             Packet::PubRel(id) => return self.reception.pubrel(id, &mut self.outbox),
@@ -500,7 +444,7 @@ impl Session {
         if self.phase == Phase::Open {
             return Err(violation!("a second CONNACK"));
         }
-        if !self.greeted {
+        if self.speech == Speech::Before {
             return Err(violation!("CONNACK without a CONNECT"));
         }
         if session_present && self.clean {
@@ -510,6 +454,10 @@ impl Session {
         }
         if code == ConnectCode::ACCEPTED {
             self.phase = Phase::Open;
+            if !session_present {
+                // The server counts anew, so an id it uses again is a new message.
+                self.reception.forget();
+            }
             self.drain();
         } else {
             self.phase = Phase::Closed;
@@ -518,7 +466,7 @@ impl Session {
     }
 
     fn flowing(&self) -> bool {
-        self.greeted && !self.held
+        self.speech == Speech::Free && !self.held
     }
 
     fn drain(&mut self) {
@@ -535,7 +483,7 @@ impl Session {
     fn noting_output<R>(&mut self, act: impl FnOnce(&mut Self) -> R) -> R {
         let before = self.outbox.len();
         let result = act(self);
-        if self.left {
+        if self.speech == Speech::Over {
             self.outbox.truncate(before);
         }
         if self.outbox.len() > before {

@@ -39,6 +39,10 @@ struct Held {
     /// The arrival on this transport whose PUBREC is still owed.
     arrival: u64,
     accepted: bool,
+    /// The size of topic and payload, by which a repetition is told from another message under the same id.
+    size: usize,
+    /// How often the same message came again on this transport without DUP.
+    repeated: u8,
 }
 
 #[derive(Debug, Default)]
@@ -58,6 +62,9 @@ impl Reception {
     pub fn open(&mut self) {
         self.first = self.next();
         self.owed.clear();
+        for held in self.held.values_mut() {
+            held.repeated = 0;
+        }
     }
 
     /// Forgets the messages of QoS 2 that were not released.
@@ -75,12 +82,22 @@ impl Reception {
         self.owed.len()
     }
 
-    pub fn publish(&mut self, message: Message, out: &mut BytesMut) -> Option<Event> {
-        let Some(id) = message.id else { return Some(Event::Publish(message, None)) };
+    pub fn publish(&mut self, message: Message, out: &mut BytesMut) -> Result<Option<Event>, Violation> {
+        let Some(id) = message.id else { return Ok(Some(Event::Publish(message, None))) };
         let arrival = self.next();
         let exactly_once = message.qos == QoS::ExactlyOnce;
         if exactly_once {
+            let size = message.topic.len() + message.payload.len();
             if let Some(held) = self.held.get_mut(&id) {
+                // Whoever sends a message again on one transport must set DUP (MQTT-3.3.1-1); one slip is
+                // overlooked, a sender that goes on has lost its state.
+                held.repeated = if message.dup || held.size != size { 0 } else { held.repeated + 1 };
+                held.size = size;
+                if held.repeated > 1 {
+                    return Err(violation!(
+                        "PUBLISH with packet id {id} again and again, before PUBREL and without DUP"
+                    ));
+                }
                 // Until it is released, the id stands for the message that was delivered already (4.3.3).
                 if held.accepted || held.arrival < self.first {
                     held.arrival = arrival;
@@ -88,12 +105,12 @@ impl Reception {
                     self.owed.push_back(Owed { id, exactly_once, due });
                     self.flush(out);
                 }
-                return None;
+                return Ok(None);
             }
-            self.held.insert(id, Held { delivery: arrival, arrival, accepted: false });
+            self.held.insert(id, Held { delivery: arrival, arrival, accepted: false, size, repeated: 0 });
         }
         self.owed.push_back(Owed { id, exactly_once, due: false });
-        Some(Event::Publish(message, Some(Receipt { delivery: arrival, id, exactly_once })))
+        Ok(Some(Event::Publish(message, Some(Receipt { delivery: arrival, id, exactly_once }))))
     }
 
     pub fn acknowledge(&mut self, receipt: Receipt, out: &mut BytesMut) {

@@ -1,0 +1,516 @@
+//! `listen`: prints what arrives as records, answers commands, and sends uplinks from stdin: one connection does
+//! all, since a second client with the same id would push the first one off.
+
+mod execution;
+mod filter;
+
+use std::{
+    collections::{HashMap, HashSet, VecDeque},
+    ffi::OsString,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+};
+
+use serde::Deserialize;
+
+use execution::{Executions, Job, Policy};
+use filter::Filter;
+
+use super::{
+    Console,
+    connection::{Connection, GatewayArgs, NetworkArgs, duration},
+    exchange::Exchange,
+    input::{Input, Source},
+    operations::{Body, Item, ModelArgs, Operation, Operations, Subject},
+    requests::TimeUnit,
+    results::{Progress, Results},
+    signals::Signals,
+};
+use crate::{
+    failure::{Exit, Failure, Kind},
+    gateway::{Commands, Order},
+    mqtt::{
+        client::Event,
+        packet::{Message, QoS},
+        session::Receipt,
+    },
+    protocol::{Channel, Command, CommandAnswer, GatewayId, Property, Uplink},
+    record::Record,
+    sink::Ticket,
+};
+
+/// How many uplinks of stdin may be in flight.
+const WINDOW: usize = 20;
+
+const EXAMPLES: &str = "EXAMPLES
+  See what the platform sends, one record a line:
+    tuyagw listen
+  Accept every command that fits the model, and report the new value:
+    tuyagw listen --answer success
+  Let a program decide; the command's JSON is on its stdin, its exit status is the answer:
+    tuyagw listen --exec ./valve.sh
+  Answer and report over one connection:
+    meter-readings | tuyagw listen --answer success --stdin
+  Wait for one command, a minute at most:
+    tuyagw listen --kind command --count 1 --for 1m";
+
+/// Arguments of `listen`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub struct Args {
+    /// Listen to all topics of the gateway, uplinks included, not to the three downlink topics only
+    #[arg(long, conflicts_with = "topic")]
+    all: bool,
+
+    /// Listen to this topic filter instead; may be given several times
+    #[arg(long, value_name = "FILTER")]
+    topic: Vec<String>,
+
+    /// Print and answer only messages of this kind, such as command; may be given several times
+    #[arg(long, value_name = "KIND")]
+    kind: Vec<String>,
+
+    /// Print and answer only messages of this device; may be given several times
+    #[arg(long)]
+    cid: Vec<String>,
+
+    /// End after N records
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    count: Option<u64>,
+
+    /// End after this time; with --count, fewer than N records are a time-out
+    #[arg(long = "for", value_name = "D", value_parser = duration)]
+    period: Option<Duration>,
+
+    /// Give a lost connection up at once
+    #[arg(long)]
+    no_reconnect: bool,
+
+    /// Answer every command: success, or a result code with an optional message
+    #[arg(long, value_name = "success|CODE[:MSG]", conflicts_with = "exec", value_parser = execution::fixed)]
+    answer: Option<(i64, String)>,
+
+    /// Run PROGRAM for each command and answer by its exit status; what follows are its arguments
+    ///
+    /// The command's JSON is on its stdin. Exit status 0 is success, any other and a time-out are code 500. An
+    /// object {"code":…,"msg":…} on its stdout says it otherwise. No shell is involved. Long options of listen
+    /// that follow count as such; after -- all are PROGRAM's.
+    #[arg(long, value_names = ["PROGRAM", "ARGS"], num_args = 1.., allow_hyphen_values = true)]
+    exec: Vec<OsString>,
+
+    /// Time for PROGRAM
+    #[arg(long, value_name = "D", default_value = "10s", value_parser = duration)]
+    exec_timeout: Duration,
+
+    /// The devices that exist, JSON Lines with a cid each; commands to others are answered 2003
+    #[arg(long, value_name = "FILE")]
+    devices: Option<PathBuf>,
+
+    /// Do not report the new value after a successful command
+    #[arg(long)]
+    no_report_back: bool,
+
+    /// Send uplinks from stdin: lines as of sync, report and status, with their "op"
+    #[arg(long)]
+    stdin: bool,
+
+    /// The unit of the time stamp t in messages
+    #[arg(long, value_name = "UNIT", default_value = "s")]
+    t_unit: TimeUnit,
+
+    #[command(flatten)]
+    model: ModelArgs,
+    #[command(flatten)]
+    gateway: GatewayArgs,
+    #[command(flatten)]
+    network: NetworkArgs,
+}
+
+/// Runs `listen`.
+pub fn run(args: Args, console: Console) -> anyhow::Result<Exit> {
+    let args = execution::own_options(args)?;
+    super::block_on(async {
+        let mut listen = Listen::new(&args, console)?;
+        let end = listen.drive().await;
+        Ok(listen.finish(end).await)
+    })
+}
+
+/// How listening came to its end.
+enum End {
+    /// As many records as were wanted, or the time is over.
+    Done(Exit),
+    /// The reader of stdout has gone: it wanted no more.
+    ReaderGone,
+    Failure(Failure),
+}
+
+impl From<Failure> for End {
+    fn from(failure: Failure) -> Self {
+        Self::Failure(failure)
+    }
+}
+
+/// A message that was recorded and is not acknowledged yet.
+struct Arrived {
+    receipt: Option<Receipt>,
+    /// Its record is written once the output has come so far.
+    recorded: Option<Ticket>,
+    /// Its command is still to be answered.
+    awaits_answer: bool,
+}
+
+struct Listen {
+    exchange: Exchange,
+    operations: Operations,
+    gateway_id: GatewayId,
+    filter: Filter,
+    /// How commands are answered; `None` where nothing is answered.
+    commands: Option<Commands>,
+    executions: Executions,
+    report_back: bool,
+    /// What arrived and is not acknowledged, in the order of arrival; the first one's number.
+    arrived: VecDeque<Arrived>,
+    first: u64,
+    /// Which deliveries wait for the answer to a request.
+    deliveries: HashMap<String, Vec<u64>>,
+    records: u64,
+    count: Option<u64>,
+    ends: Option<Instant>,
+    stdin: Option<Source>,
+    waiting: VecDeque<Input>,
+    console: Console,
+}
+
+impl Listen {
+    fn new(args: &Args, console: Console) -> Result<Self, Failure> {
+        let mut connection = Connection::gateway(&args.network, &args.gateway)?;
+        connection.settings.reconnect = !args.no_reconnect;
+        let gateway_id =
+            connection.gateway_id.clone().ok_or_else(|| Failure::invalid("no gateway id is given"))?;
+        let operations = args.model.operations()?;
+        let policy = match (&args.answer, args.exec.as_slice()) {
+            (Some((code, msg)), _) => Some(Policy::Fixed(*code, msg.clone())),
+            (None, []) => None,
+            (None, exec) => Some(Policy::Program { command: exec.to_vec(), limit: args.exec_timeout }),
+        };
+        let answering = policy.is_some();
+        let report_back = answering && !args.no_report_back;
+        let devices = args.devices.as_deref().map(read_devices).transpose()?;
+        let filter = Filter::new(&args.topic, &args.kind, &args.cid)?;
+        let subscriptions = subscriptions(args, &connection, &gateway_id, report_back || args.stdin);
+        let stdin = if args.stdin { Some(Source::open(Some(Path::new("-")))?) } else { None };
+        let results = Results::new(Progress::Never, true, console);
+        let exchange = Exchange::new(connection, subscriptions, args.t_unit, true, results, console);
+        let commands =
+            answering.then(|| Commands::new(operations.product.clone(), operations.check, devices));
+        Ok(Self {
+            exchange,
+            operations,
+            gateway_id,
+            filter,
+            commands,
+            executions: Executions::new(policy),
+            report_back,
+            arrived: VecDeque::new(),
+            first: 0,
+            deliveries: HashMap::new(),
+            records: 0,
+            count: args.count,
+            ends: args.period.map(|period| Instant::now() + period),
+            stdin,
+            waiting: VecDeque::new(),
+            console,
+        })
+    }
+
+    async fn drive(&mut self) -> Result<(), End> {
+        let mut signals = Signals::new()?;
+        let mut ending: Option<Exit> = None;
+        loop {
+            if ending.is_none() {
+                self.feed()?;
+            }
+            self.release();
+            self.exchange.results.flush(0);
+            if self.exchange.results.is_gone() {
+                return Err(End::ReaderGone);
+            }
+            if ending.is_none() && self.count.is_some_and(|count| self.records >= count) {
+                ending = Some(Exit::SUCCESS);
+            }
+            if let Some(exit) = ending
+                && self.arrived.is_empty()
+                && self.executions.is_empty()
+                && self.exchange.in_flight() == 0
+                && self.exchange.results.is_written()
+            {
+                return Err(End::Done(exit));
+            }
+            self.exchange.client.hold(self.exchange.results.is_behind());
+            let hungry = ending.is_none() && self.waiting.is_empty() && self.exchange.in_flight() < WINDOW;
+            let deadline = self.exchange.deadline();
+            tokio::select! {
+                signal = signals.next() => match ending {
+                    Some(exit) if exit != Exit::SUCCESS => return Err(End::Done(signal)),
+                    _ => ending = Some(signal),
+                },
+                event = self.exchange.client.next() => {
+                    self.happened(event?, ending.is_some())?;
+                    while let Some(event) = self.exchange.client.ready()? {
+                        self.happened(event, ending.is_some())?;
+                    }
+                }
+                (job, answer) = self.executions.next() => self.executed(&job, answer)?,
+                batch = next_batch(&mut self.stdin), if hungry => match batch? {
+                    None => self.stdin = None,
+                    Some(batch) => self.waiting.extend(batch),
+                },
+                written = self.exchange.results.progress() => written?,
+                () = super::sleep_until(deadline) => {}
+                () = super::sleep_until(self.ends), if ending.is_none() => {
+                    let enough = self.count.is_none_or(|count| self.records >= count);
+                    ending = Some(if enough { Exit::SUCCESS } else { Exit::TIMEOUT });
+                }
+            }
+            self.exchange.expire("")?;
+        }
+    }
+
+    /// Takes an event; once the end is near, new messages are left to the broker, unacknowledged.
+    fn happened(&mut self, event: Event, ending: bool) -> Result<(), Failure> {
+        match event {
+            Event::Message(message, receipt) => {
+                let wanted = self.filter.wants(&message, self.exchange.topics());
+                let full = ending || self.count.is_some_and(|count| self.records >= count);
+                let ours = message.topic.ends_with("/response") || !wanted;
+                if full && !ours {
+                    return Ok(());
+                }
+                let recorded = (wanted && !full).then(|| self.record(&message));
+                let number = self.first + self.arrived.len() as u64;
+                self.arrived.push_back(Arrived { receipt, recorded, awaits_answer: false });
+                if wanted && !full {
+                    self.command(&message, number)?;
+                }
+                if self.exchange.has_open_requests() {
+                    self.exchange.hear(message);
+                }
+                Ok(())
+            }
+            Event::Subscribed => {
+                self.console.note("listening");
+                self.exchange.happened(Event::Subscribed)
+            }
+            event => self.exchange.happened(event),
+        }
+    }
+
+    fn record(&mut self, message: &Message) -> Ticket {
+        let record = Record {
+            unix_us: unix_us(),
+            topic: message.topic.as_str().into(),
+            qos: message.qos as u8,
+            retain: message.retain,
+            dup: message.dup,
+            mid: message.id,
+            dir: None,
+            channel: None,
+            gateway_id: None,
+            mono_us: u64::try_from(self.exchange.client.now().as_micros()).ok(),
+            payload: message.payload.as_ref().into(),
+            unknown: Vec::new(),
+        };
+        let mut line = Vec::with_capacity(256 + message.payload.len());
+        record.classified(self.exchange.topics()).write(&mut line);
+        self.records += 1;
+        self.exchange.results.write(&line)
+    }
+
+    /// Answers a message that is a command, now or once it has been executed.
+    fn command(&mut self, message: &Message, number: u64) -> Result<(), Failure> {
+        let Some(commands) = &mut self.commands else { return Ok(()) };
+        let topics = self.exchange.topics();
+        if !topics
+            .channels(&message.topic)
+            .any(|(channel, id)| channel == Channel::Command && id == self.gateway_id.as_str())
+        {
+            return Ok(());
+        }
+        if message.retain {
+            self.exchange.warn(&format!("a retained command on {} is stale and not executed", message.topic));
+            return Ok(());
+        }
+        match commands.hear(&message.payload) {
+            Order::Execute(envelope) => {
+                self.awaits(envelope.request_id.clone(), number);
+                self.executions.push(Job { envelope, payload: message.payload.clone() });
+                Ok(())
+            }
+            Order::Repeated(request_id) => {
+                self.awaits(request_id, number);
+                Ok(())
+            }
+            Order::Answer(request_id, answer) => self.exchange.respond(&self.gateway_id, request_id, answer),
+            Order::Ignore(why) => {
+                self.exchange.warn(&format!("on {}: {why}; nothing is answered", message.topic));
+                Ok(())
+            }
+        }
+    }
+
+    fn awaits(&mut self, request_id: String, number: u64) {
+        self.deliveries.entry(request_id).or_default().push(number);
+        if let Some(arrived) = usize::try_from(number - self.first).ok().and_then(|n| self.arrived.get_mut(n))
+        {
+            arrived.awaits_answer = true;
+        }
+    }
+
+    /// Answers each delivery of an executed command, and reports the new values after a success.
+    fn executed(&mut self, job: &Job, answer: CommandAnswer) -> Result<(), Failure> {
+        let request_id = &job.envelope.request_id;
+        if let Some(commands) = &mut self.commands {
+            commands.executed(request_id, &answer);
+        }
+        for number in self.deliveries.remove(request_id).unwrap_or_default() {
+            self.exchange.respond(&self.gateway_id, request_id.clone(), answer.clone())?;
+            let place = number.checked_sub(self.first).and_then(|n| usize::try_from(n).ok());
+            if let Some(arrived) = place.and_then(|n| self.arrived.get_mut(n)) {
+                arrived.awaits_answer = false;
+            }
+        }
+        if !answer.code.is_success() || !self.report_back {
+            return Ok(());
+        }
+        let Command { cid, points } = &job.envelope.body;
+        for (id, value) in points {
+            let property = Property { cid: cid.clone(), id: id.clone(), value: value.clone() };
+            let item = Item {
+                operation: Operation::Report,
+                gateway_id: None,
+                subjects: vec![Subject { cid: cid.clone(), id: Some(id.clone()), status: None }],
+                t: None,
+                request_id: None,
+                body: Body::Uplink(Box::new(Uplink::Report(property))),
+            };
+            self.exchange.send(item, Vec::new())?;
+        }
+        Ok(())
+    }
+
+    /// Acknowledges, in the order of arrival, what is recorded and answered.
+    fn release(&mut self) {
+        let done = self.exchange.results.done();
+        while let Some(arrived) = self.arrived.front() {
+            if arrived.awaits_answer || arrived.recorded.is_some_and(|recorded| recorded > done) {
+                return;
+            }
+            let receipt = self.arrived.pop_front().and_then(|arrived| arrived.receipt);
+            self.first += 1;
+            if let Some(receipt) = receipt {
+                self.exchange.client.acknowledge(receipt);
+            }
+        }
+    }
+
+    /// Sends uplinks of stdin.
+    fn feed(&mut self) -> Result<(), Failure> {
+        while self.exchange.in_flight() < WINDOW
+            && let Some(input) = self.waiting.pop_front()
+        {
+            let (operation, items) = match input.broken {
+                Some(invalid) => (Operation::Report, vec![Err(invalid)]),
+                None => self.operations.read_uplink(&input.text),
+            };
+            let text = Arc::from(input.text);
+            for item in items {
+                let sources = self.exchange.results.sources(operation, input.line, &text, &item);
+                match item {
+                    Ok(item) => self.exchange.send(item, sources)?,
+                    Err(invalid) => self.exchange.results.invalid(&sources[0], &invalid),
+                }
+            }
+        }
+        self.exchange.send_statuses()
+    }
+
+    /// Says farewell and gives the exit code.
+    async fn finish(mut self, end: Result<(), End>) -> Exit {
+        let exit = match end {
+            Ok(()) | Err(End::ReaderGone) => Exit::SUCCESS,
+            Err(End::Done(exit)) => exit,
+            Err(End::Failure(failure)) => {
+                self.exchange.fail_all(failure.kind, &failure.message);
+                self.exchange.results.fail(&failure);
+                failure.kind.exit()
+            }
+        };
+        self.exchange.fail_all(Kind::Connection, "listening ended before the answer came");
+        if exit == Exit::TIMEOUT {
+            let wanted = self.count.unwrap_or_default();
+            self.console.error(&format!("{} of {wanted} records came in time", self.records));
+        }
+        self.exchange.close().await;
+        let results = self.exchange.results.finish_quietly().await;
+        exit.or(results)
+    }
+}
+
+/// The next inputs of stdin; none for ever without one.
+async fn next_batch(stdin: &mut Option<Source>) -> Result<Option<Vec<Input>>, Failure> {
+    match stdin {
+        Some(source) => source.next().await,
+        None => std::future::pending().await,
+    }
+}
+
+fn subscriptions(
+    args: &Args,
+    connection: &Connection,
+    gateway: &GatewayId,
+    asks: bool,
+) -> Vec<(String, QoS)> {
+    let topic = |channel| connection.topics.topic(channel, gateway);
+    let downlinks = [Channel::SyncResponse, Channel::Command, Channel::ReportResponse];
+    let mut filters = if args.all {
+        vec![format!("gateway_id/{gateway}/#")]
+    } else if args.topic.is_empty() {
+        downlinks.map(topic).to_vec()
+    } else {
+        args.topic.clone()
+    };
+    if asks {
+        // Answers to our own requests are needed, whatever is printed.
+        filters.extend([topic(Channel::SyncResponse), topic(Channel::ReportResponse)]);
+    }
+    let mut seen = HashSet::new();
+    filters.retain(|filter| seen.insert(filter.clone()));
+    filters.into_iter().map(|filter| (filter, connection.qos)).collect()
+}
+
+/// The cids of a file of JSON Lines, such as the inputs of `sync` or the edge's registry.
+fn read_devices(path: &Path) -> Result<HashSet<String>, Failure> {
+    #[derive(Deserialize)]
+    struct Line {
+        cid: String,
+    }
+    let text = std::fs::read_to_string(path)
+        .map_err(|why| Failure::io(format!("--devices: cannot read {}: {why}", path.display())))?;
+    let lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
+    lines
+        .map(|(n, line)| {
+            let line: Line = serde_json::from_str(line).map_err(|why| {
+                Failure::invalid(format!("--devices: {}, line {}: {why}", path.display(), n + 1))
+                    .hint("each line is a JSON object with a cid, as sync takes it")
+            })?;
+            Ok(line.cid)
+        })
+        .collect()
+}
+
+fn unix_us() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_micros()).unwrap_or(i64::MAX)
+}
