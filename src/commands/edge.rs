@@ -215,7 +215,8 @@ async fn serve(args: Args, console: Console) -> Result<Exit, Failure> {
     )?;
     if broker.is_public() {
         console.warn(&format!("{} can be reached from other machines", broker.url()));
-        console.hint("The page's passwords protect little; listen on 127.0.0.1 unless gateways are elsewhere.");
+        console
+            .hint("The page's passwords protect little; listen on 127.0.0.1 unless gateways are elsewhere.");
     }
     announce(&broker, &ledger);
 
@@ -296,7 +297,8 @@ fn address(args: &Args, has_program: bool) -> Result<SocketAddr, Failure> {
     // Clap cannot say a default that depends on another argument.
     let listen = if has_program && args.listen == "127.0.0.1:21883" { "127.0.0.1:0" } else { &args.listen };
     let unusable = |why: String| {
-        Failure::invalid(format!("--listen {listen}: {why}")).hint("Write HOST:PORT, such as 127.0.0.1:21883.")
+        Failure::invalid(format!("--listen {listen}: {why}"))
+            .hint("Write HOST:PORT, such as 127.0.0.1:21883.")
     };
     let mut found = listen.to_socket_addrs().map_err(|why| unusable(why.to_string()))?;
     found.next().ok_or_else(|| unusable("the host has no address".into()))
@@ -333,7 +335,11 @@ fn open_registry(path: &Path, console: Console) -> Result<(Registry, Sink), Fail
         console.warn(&format!("{}:{line}: passed over: {why}", path.display()));
     }
     if !registry.is_empty() {
-        console.note(&format!("{} devices are known from {}", registry.len(), path.display()));
+        let devices = match registry.len() {
+            1 => "1 device is".to_owned(),
+            more => format!("{more} devices are"),
+        };
+        console.note(&format!("{devices} known from {}", path.display()));
     }
     Ok((registry, journal))
 }

@@ -238,7 +238,8 @@ mod tests {
 
     #[test]
     fn a_bad_line_is_named_and_a_file_of_another_kind_is_refused() {
-        let file = b"\n{\"gateway_id\":\"gw1\",\"cid\":\"m1\",\"product_id\":\"p\"}\nrubbish\n{\"cid\":\"m1\"}\n";
+        let file =
+            b"\n{\"gateway_id\":\"gw1\",\"cid\":\"m1\",\"product_id\":\"p\"}\nrubbish\n{\"cid\":\"m1\"}\n";
         let (registry, bad) = Registry::read(file, Duration::ZERO).unwrap();
         assert_eq!(registry.len(), 1);
         let lines: Vec<_> = bad.iter().map(|(line, _)| *line).collect();

@@ -252,21 +252,16 @@ impl Broker {
     }
 }
 
-async fn serve_tls(
-    stream: TcpStream,
-    tls: &TlsAcceptor,
-    limit: Duration,
-    board: Rc<RefCell<Switchboard>>,
-) {
+async fn serve_tls(stream: TcpStream, tls: &TlsAcceptor, limit: Duration, board: Rc<RefCell<Switchboard>>) {
     let shaken = tokio::time::timeout(limit, tls.accept(stream)).await;
     let why = match shaken {
         Ok(Ok(stream)) => return Box::pin(connection::serve(stream, board)).await,
         Ok(Err(why)) => why.to_string(),
         Err(_) => format!("it took longer than {} s", limit.as_secs_f64()),
     };
-    board
-        .borrow_mut()
-        .warn(&format!("a TLS handshake failed: {why}; does the client use mqtts:// and know the certificate?"));
+    board.borrow_mut().warn(&format!(
+        "a TLS handshake failed: {why}; does the client use mqtts:// and know the certificate?"
+    ));
 }
 
 /// Does what is due at its time: delayed answers, commands without answers, sessions nobody came back for.

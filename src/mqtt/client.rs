@@ -413,7 +413,7 @@ impl Client {
                 Kind::Refused,
                 format!("the broker refused the subscription to {filter} (SUBACK 0x80)"),
             )
-            .hint("a gateway may subscribe to its own topics only: check --gateway-id and the topics of the profile")),
+            .hint("A gateway may subscribe to its own topics only: check --gateway-id and the topics of the profile")),
         }
     }
 
@@ -459,19 +459,19 @@ impl Client {
         if self.awaits.connack.is_none() {
             failure
         } else if begins.starts_with(b"HTTP/") {
-            failure.hint("an HTTP server answers there: the edge's MQTT port is 21883")
+            failure.hint("An HTTP server answers there: the edge's MQTT port is 21883")
         } else if begins.starts_with(&[0x15, 3]) {
-            failure.hint("a TLS alert came back: the port wants TLS, so write mqtts:// in --broker")
+            failure.hint("A TLS alert came back: the port wants TLS, so write mqtts:// in --broker")
         } else {
-            failure.hint("check that the address is an MQTT broker's; the edge's port is 21883")
+            failure.hint("Check that the address is an MQTT broker's; the edge's port is 21883")
         }
     }
 
     fn scheme_hint(&self) -> &'static str {
         if self.settings.tls.is_some() {
-            "is it an MQTT broker's TLS port?"
+            "Is it an MQTT broker's TLS port?"
         } else {
-            "is it a TLS port? Then write mqtts:// in --broker"
+            "Is it a TLS port? Then write mqtts:// in --broker"
         }
     }
 }
@@ -484,9 +484,9 @@ fn refused(settings: &Settings, code: ConnectCode) -> Failure {
     let address = &settings.address;
     if !code.is_refusal() {
         let message = format!("{address} broke the MQTT protocol: CONNACK carries return code {code}");
-        return Failure::new(Kind::Protocol, message).hint("check that the address is an MQTT broker's");
+        return Failure::new(Kind::Protocol, message).hint("Check that the address is an MQTT broker's");
     }
     let message = format!("{address} refused the connection: CONNACK {code}, {}", code.name());
-    let hint = code.explained().map_or("see the broker's log", |known| known.hint);
+    let hint = code.explained().map_or("See the broker's log", |known| known.hint);
     Failure::new(Kind::Refused, message).hint(hint)
 }

@@ -293,27 +293,28 @@ fn blessed(old: &[String], output: &[String]) -> Vec<String> {
 /// The line with wildcards in place of ids, times, ports and durations.
 fn without_volatile(line: &str) -> String {
     let mut line = line.to_owned();
-    for (before, until) in [
-        ("\"request_id\":\"", "\""),
-        ("\"tst\":\"", "\""),
-        ("\"rtt_ms\":", ",}"),
-        ("\"mono_us\":", ",}"),
-        ("\"t\":", ",}"),
-        ("\"elapsed_ms\":", ",}"),
-        ("\"client_id\":\"tuyagw-", "\""),
-        ("mqtt://127.0.0.1:", "\" ,"),
-        (" in ", " "),
-    ] {
-        let mut from = 0;
-        while let Some(found) = line[from..].find(before) {
-            let start = from + found + before.len();
-            from = start;
-            let length = line[start..].find(|c| until.contains(c)).unwrap_or(line.len() - start);
-            // `in 0.01 s` is a duration that was measured, `in 10s` one that was set.
-            if before != " in " || line[start..start + length].parse::<f64>().is_ok() {
-                line.replace_range(start..start + length, "[..]");
-            }
+    let number = |c: char| c.is_ascii_digit() || c == '.';
+    let hex = |c: char| c.is_ascii_hexdigit() || c == '-';
+    hide(&mut line, "\"", hex, |id| id.len() == 36);
+    hide(&mut line, "\"foreign-", hex, |_| true);
+    hide(&mut line, "tuyagw-", hex, |id| id.len() == 32);
+    hide(&mut line, "\"tst\":\"", |c| c != '"', |_| true);
+    for key in ["rtt_ms", "mono_us", "elapsed_ms", "t"] {
+        hide(&mut line, &format!("\"{key}\":"), number, |_| true);
+    }
+    hide(&mut line, "127.0.0.1:", number, |port| port.len() == 5 && port != "21883");
+    hide(&mut line, " in ", number, |seconds| seconds.contains('.'));
+    line
+}
+
+/// Puts a wildcard in place of each run of characters that stands after `before` and is to be hidden.
+fn hide(line: &mut String, before: &str, belongs: impl Fn(char) -> bool, hidden: impl Fn(&str) -> bool) {
+    let mut from = 0;
+    while let Some(found) = line[from..].find(before) {
+        from += found + before.len();
+        let length = line[from..].find(|c| !belongs(c)).unwrap_or(line.len() - from);
+        if length > 0 && hidden(&line[from..from + length]) {
+            line.replace_range(from..from + length, "[..]");
         }
     }
-    line
 }

@@ -145,7 +145,8 @@ impl Ledger {
     /// Gives up the sinks, to be closed.
     pub(super) fn close(&mut self) -> [Option<Sink>; 2] {
         if self.left_out > 0 {
-            self.console.warn(&format!("{} records were left out, because nobody read stdout", self.left_out));
+            self.console
+                .warn(&format!("{} records were left out, because nobody read stdout", self.left_out));
         }
         self.suppressed();
         [self.out.take(), self.stdout.take()]

@@ -158,10 +158,7 @@ mod tests {
         all.insert("a/+", SessionId(1), QoS::ExactlyOnce);
         all.insert("#", SessionId(1), QoS::AtLeastOnce);
         all.insert("a/b", SessionId(2), QoS::AtLeastOnce);
-        assert_eq!(
-            find(&all, "a/b"),
-            [(SessionId(1), QoS::ExactlyOnce), (SessionId(2), QoS::AtLeastOnce)]
-        );
+        assert_eq!(find(&all, "a/b"), [(SessionId(1), QoS::ExactlyOnce), (SessionId(2), QoS::AtLeastOnce)]);
         all.insert("a/b", SessionId(2), QoS::AtMostOnce);
         all.remove("a/+", SessionId(1));
         assert_eq!(find(&all, "a/b"), [(SessionId(1), QoS::AtLeastOnce), (SessionId(2), QoS::AtMostOnce)]);
@@ -175,8 +172,9 @@ mod tests {
         let mut all = Subscriptions::default();
         let mut filters: Vec<(SessionId, String)> = Vec::new();
         for n in 0..200 {
-            let mut levels: Vec<&str> =
-                (0..dice.usize(1..4)).map(|_| if dice.u8(..4) == 0 { "+" } else { names[dice.usize(..5)] }).collect();
+            let mut levels: Vec<&str> = (0..dice.usize(1..4))
+                .map(|_| if dice.u8(..4) == 0 { "+" } else { names[dice.usize(..5)] })
+                .collect();
             if dice.u8(..4) == 0 {
                 levels.push("#");
             }

@@ -308,7 +308,8 @@ impl Switchboard {
         seat.is_clean = connect.clean_session;
         let former = self.by_client.get(&client_id).copied();
         let resumed = former.filter(|id| {
-            !connect.clean_session && self.seat_by_id(*id).is_some_and(|seat| !seat.is_clean && seat.role == role)
+            !connect.clean_session
+                && self.seat_by_id(*id).is_some_and(|seat| !seat.is_clean && seat.role == role)
         });
         let id = match (resumed, former) {
             (Some(id), _) => {
@@ -351,8 +352,9 @@ impl Switchboard {
                 self.record_connection(Direction::Up, Some(code), who);
                 let username = connect.username.as_deref().unwrap_or_default();
                 let hint = code.explained().map_or("", |explained| explained.hint);
+                let hint = if hint.is_empty() { String::new() } else { format!(": {hint}") };
                 self.warn(&format!(
-                    "client {client_id:?}, username {username:?}, was refused with CONNACK {code} ({}). {hint}",
+                    "client {client_id:?}, username {username:?}, was refused with CONNACK {code} ({}){hint}",
                     code.name()
                 ));
                 Ending::Refused
@@ -686,7 +688,9 @@ impl Switchboard {
         if outcome == Offered::TooSlow {
             seat.leaving = Some("it reads too slowly; more waits for it than --max-queue allows".into());
         } else {
-            self.warn(&format!("client {client_id:?} cannot be reached or reads slowly: messages are dropped"));
+            self.warn(&format!(
+                "client {client_id:?} cannot be reached or reads slowly: messages are dropped"
+            ));
         }
     }
 

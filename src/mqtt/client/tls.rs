@@ -73,7 +73,7 @@ fn roots(tls: &Tls) -> Result<RootCertStore, Failure> {
             roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
         if roots.is_empty() {
             return Err(Failure::io("the system has no trusted certificate authorities")
-                .hint("name the edge's authority with --ca-file PEM"));
+                .hint("Name the edge's authority with --ca-file PEM"));
         }
     }
     Ok(roots)
@@ -85,23 +85,23 @@ fn refusal(address: &Address, name: &str, why: &io::Error) -> Failure {
         |message: String| Failure::new(Kind::Connection, format!("TLS with {address} failed: {message}"));
     let Some(error) = why.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) else {
         return failure(format!("{why}"))
-            .hint("does the port speak plain MQTT? Then write mqtt:// in --broker");
+            .hint("Does the port speak plain MQTT? Then write mqtt:// in --broker");
     };
     match error {
         rustls::Error::InvalidCertificate(problem) => match problem {
             CertificateError::UnknownIssuer => failure("the certificate's issuer is not trusted".into())
-                .hint("name the edge's certificate authority with --ca-file PEM"),
+                .hint("Name the edge's certificate authority with --ca-file PEM"),
             CertificateError::Expired | CertificateError::ExpiredContext { .. } => failure(format!(
                 "the certificate has expired ({error})"
             ))
-            .hint("check this machine's clock; then have the certificate renewed, or use --tls-insecure"),
+            .hint("Check this machine's clock; then have the certificate renewed, or use --tls-insecure"),
             CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
                 failure(format!("the certificate is not valid yet ({error})"))
-                    .hint("check this machine's clock")
+                    .hint("Check this machine's clock")
             }
             CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
                 failure(format!("the certificate is not for {name:?} ({error})"))
-                    .hint("give the certificate's own name with --tls-server-name NAME")
+                    .hint("Give the certificate's own name with --tls-server-name NAME")
             }
             _ => failure(format!("{error}")).hint(
                 "the certificate uses what is no longer secure, such as RSA-1024 or X.509 version 1; \
@@ -109,7 +109,7 @@ fn refusal(address: &Address, name: &str, why: &io::Error) -> Failure {
             ),
         },
         rustls::Error::InvalidMessage(_) => failure("what answers does not speak TLS".into())
-            .hint("does the port speak plain MQTT? Then write mqtt:// in --broker"),
+            .hint("Does the port speak plain MQTT? Then write mqtt:// in --broker"),
         _ => failure(format!("{error}")),
     }
 }
