@@ -59,6 +59,8 @@ pub struct Exchange {
     statuses_length: usize,
     /// The topics spoken on last: of requests and of their answers.
     addressed: Option<(Operation, GatewayId, Arc<str>, Arc<str>)>,
+    /// Whether an outage is endured, however long it takes.
+    patient: bool,
     subscribed: bool,
     /// What came before the SUBACK; it counts once the subscription is granted.
     early: Vec<Message>,
@@ -111,10 +113,18 @@ impl Exchange {
             statuses: Vec::new(),
             statuses_length: 0,
             addressed: None,
+            patient: false,
             subscribed: false,
             early: Vec::new(),
             warnings: 0,
         }
+    }
+
+    /// The same exchange, which an outage does not end.
+    #[must_use]
+    pub fn patient(mut self) -> Self {
+        self.patient = true;
+        self
     }
 
     /// How many messages wait for their answers or acknowledgements.
@@ -365,7 +375,10 @@ impl Exchange {
     }
 
     fn outage_ends(&self) -> Option<Duration> {
-        let lost = self.client.down_since().filter(|_| self.client.was_up() && !self.open.is_empty())?;
+        let lost = self
+            .client
+            .down_since()
+            .filter(|_| !self.patient && self.client.was_up() && !self.open.is_empty())?;
         Some(lost + self.timeout)
     }
 

@@ -202,7 +202,8 @@ impl Listen {
         let subscriptions = subscriptions(args, &connection, &gateway_id, report_back || args.stdin);
         let stdin = if args.stdin { Some(Source::open(Some(Path::new("-")))?) } else { None };
         let results = Results::new(Progress::Never, true, console);
-        let exchange = Exchange::new(connection, subscriptions, args.t_unit, true, results, console);
+        let exchange =
+            Exchange::new(connection, subscriptions, args.t_unit, true, results, console).patient();
         let commands =
             answering.then(|| Commands::new(operations.product.clone(), operations.check, devices));
         Ok(Self {

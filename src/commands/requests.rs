@@ -20,7 +20,7 @@ use super::{
 };
 use crate::{
     failure::{Exit, Failure, Kind},
-    mqtt::client::Event,
+    mqtt::client::{Event, Settings},
 };
 
 /// How long a silent pipe is waited for when the rest of the input can only be reported.
@@ -49,6 +49,20 @@ pub struct RequestArgs {
     /// Show progress on stderr
     #[arg(long, value_name = "WHEN", default_value = "auto")]
     progress: Progress,
+}
+
+impl RequestArgs {
+    /// Sets what these options say of the connection.
+    pub fn apply(&self, settings: &mut Settings) {
+        settings.in_flight = self.window;
+        settings.reconnect = !self.no_reconnect;
+    }
+
+    /// The unit of `t`.
+    #[must_use]
+    pub fn t_unit(&self) -> TimeUnit {
+        self.t_unit
+    }
 }
 
 /// The unit of `t`.
@@ -125,8 +139,7 @@ impl Run {
         args: &RequestArgs,
         console: Console,
     ) -> Self {
-        connection.settings.in_flight = args.window;
-        connection.settings.reconnect = !args.no_reconnect;
+        args.apply(&mut connection.settings);
         let single = matches!(source, input::Source::Flags(_));
         let response = operation.channel().response().filter(|_| !args.no_wait);
         let filter = response.map(|response| match &connection.gateway_id {
