@@ -73,6 +73,7 @@ pub struct Results {
     muted: bool,
     tally: Tally,
     next_index: u64,
+    failure: Option<Failure>,
     console: Console,
 }
 
@@ -81,7 +82,7 @@ impl Results {
     #[must_use]
     pub fn new(progress: Progress, single: bool, console: Console) -> Self {
         let tally = Tally::new(progress, single, console);
-        Self { out: Sink::stdout(), muted: false, tally, next_index: 0, console }
+        Self { out: Sink::stdout(), muted: false, tally, next_index: 0, failure: None, console }
     }
 
     /// Gives the result lines of an input their indexes: one for each subject, one for what is invalid.
@@ -207,31 +208,39 @@ impl Results {
         self.tally.resent(requests);
     }
 
-    /// Tells a failure that ended the run.
+    /// Remembers the failure that ended the run, to be told after the results.
     pub fn fail(&mut self, failure: &Failure) {
-        self.tally.hide();
-        self.console.error(&failure.message);
-        if let Some(hint) = &failure.hint {
-            self.console.hint(hint);
-        }
+        self.failure = Some(failure.clone());
     }
 
     /// Writes what is left, tells the summary, and gives the exit code of the results.
-    pub async fn finish(mut self) -> Exit {
-        let summary = self.tally.finish();
-        self.finish_quietly().await.or(summary)
+    pub async fn finish(self) -> Exit {
+        let (written, mut tally) = self.end().await;
+        written.or(tally.finish())
     }
 
     /// Writes what is left and tells no summary; gives the exit code of the writing alone.
-    pub async fn finish_quietly(mut self) -> Exit {
+    pub async fn finish_quietly(self) -> Exit {
+        self.end().await.0
+    }
+
+    /// Writes what is left, then tells the failure that ended the run: words stand below the lines they speak of.
+    async fn end(mut self) -> (Exit, Tally) {
+        self.tally.hide();
         self.out.flush();
         let written = if self.muted { Ok(()) } else { self.out.close().await };
-        match written {
+        let tell = |Failure { message, hint, .. }: &Failure| {
+            self.console.error(message);
+            hint.iter().for_each(|hint| self.console.hint(hint));
+        };
+        self.failure.iter().for_each(tell);
+        let exit = match written {
             Err(SinkError::Failed(failure)) => {
-                self.console.error(&failure.message);
+                tell(&failure);
                 failure.kind.exit()
             }
             Ok(()) | Err(SinkError::ReaderGone) => Exit::SUCCESS,
-        }
+        };
+        (exit, self.tally)
     }
 }
