@@ -18,7 +18,7 @@ use tuyagw::{cli::Cli, failure::Exit};
 use super::generated::{is_blessed, root};
 
 /// How long a session may take before it counts as hung.
-const LONGEST: Duration = Duration::from_secs(120);
+const LONGEST: Duration = Duration::from_secs(60);
 
 #[test]
 fn what_the_console_blocks_show_is_what_happens() {
