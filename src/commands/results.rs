@@ -190,9 +190,10 @@ impl Results {
     /// # Errors
     /// Stdout cannot be written. A reader that has gone is no error: it wanted no more.
     pub async fn progress(&mut self) -> Result<(), Failure> {
-        if self.muted || self.out.backlog() == 0 {
+        if self.muted {
             return std::future::pending().await;
         }
+        // Asked of the sink even where nothing is left: whoever looked a moment ago may have seen the rest unwritten.
         match self.out.progress().await {
             Ok(_) => Ok(()),
             Err(SinkError::ReaderGone) => {

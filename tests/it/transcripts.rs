@@ -7,11 +7,14 @@
 use std::{
     collections::BTreeSet,
     fs,
+    os::unix::process::CommandExt as _,
     path::{Path, PathBuf},
+    process,
     sync::Mutex,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
+use assert_cmd::cargo::cargo_bin;
 use clap::CommandFactory as _;
 use tuyagw::{cli::Cli, failure::Exit};
 
@@ -226,23 +229,35 @@ fn run(page: &Page) -> Result<Vec<Vec<String>>, String> {
         return Ok(Vec::new());
     }
     fs::write(at("script"), script).unwrap();
-    let session = assert_cmd::Command::cargo_bin("tuyagw")
-        .unwrap()
+    let log = fs::File::create(at("log")).unwrap();
+    let mut session = process::Command::new(cargo_bin!("tuyagw"))
         .args(["edge", "--", "sh", "../script"])
         .current_dir(at("work"))
         .env_clear()
         .env("PATH", std::env::var_os("PATH").unwrap())
         .env("HOME", at("work"))
         .env("LC_ALL", "C.UTF-8")
-        .timeout(LONGEST)
-        .output()
-        .map_err(|why| format!("the session did not run: {why}"))?;
+        .stdin(process::Stdio::null())
+        .stdout(process::Stdio::null())
+        .stderr(log)
+        .process_group(0)
+        .spawn()
+        .unwrap();
+    let start = Instant::now();
+    while session.try_wait().unwrap().is_none() && start.elapsed() < LONGEST {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    // Whatever a command left in the background ends with its session.
+    let group = format!("-{}", session.id());
+    let _ =
+        process::Command::new("kill").args(["-KILL", "--", &group]).stderr(process::Stdio::null()).status();
+    let _ = session.wait();
     let results = page.commands().enumerate().map(|(n, command)| {
         let output = fs::read(at(&format!("{n}.out"))).unwrap_or_default();
         let output = String::from_utf8_lossy(&output).into_owned();
         let Ok(exit) = fs::read_to_string(at(&format!("{n}.exit"))) else {
-            let said = String::from_utf8_lossy(&session.stderr);
-            return Err(format!("the session ended at line {}: {output}{said}", command.at));
+            let said = fs::read_to_string(at("log")).unwrap_or_default();
+            return Err(format!("the session hung or ended at line {}: {output}{said}", command.at));
         };
         let mut lines: Vec<String> = output.lines().map(str::to_owned).collect();
         if exit.trim() != "0" {
