@@ -354,7 +354,11 @@ fn open_registry(path: &Path, console: Console) -> Result<OpenRegistry, Failure>
         console.warn(&format!("{}:{line}: passed over: {why}", path.display()));
     }
     if !registry.is_empty() {
-        console.note(&format!("{} devices are known from {}", registry.len(), path.display()));
+        let devices = match registry.len() {
+            1 => "1 device is".to_owned(),
+            more => format!("{more} devices are"),
+        };
+        console.note(&format!("{devices} known from {}", path.display()));
     }
     Ok(OpenRegistry { registry, journal, lock: file })
 }

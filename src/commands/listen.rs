@@ -510,7 +510,7 @@ fn read_devices(path: &Path) -> Result<HashSet<String>, Failure> {
         .map(|(n, line)| {
             let line: Line = serde_json::from_str(line).map_err(|why| {
                 Failure::invalid(format!("--devices: {}, line {}: {why}", path.display(), n + 1))
-                    .hint("each line is a JSON object with a cid, as sync takes it")
+                    .hint("Each line is a JSON object with a cid, as sync takes it")
             })?;
             Ok(line.cid)
         })

@@ -333,7 +333,7 @@ impl Run {
                     "a queued command arrived, which this subcommand does not answer: nothing more is \
                      acknowledged, so that all of it comes again",
                 );
-                self.console.hint("run `tuyagw listen --persistent` to answer queued commands");
+                self.console.hint("Run `tuyagw listen --persistent` to answer queued commands");
             }
             return Ok(());
         }

@@ -8,3 +8,4 @@ mod model;
 mod mosquitto;
 mod process;
 mod protocol_docs;
+mod transcripts;
