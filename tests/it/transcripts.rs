@@ -7,7 +7,6 @@
 use std::{
     collections::BTreeSet,
     fs,
-    os::unix::process::CommandExt as _,
     path::{Path, PathBuf},
     process,
     sync::Mutex,
@@ -240,17 +239,14 @@ fn run(page: &Page) -> Result<Vec<Vec<String>>, String> {
         .stdin(process::Stdio::null())
         .stdout(process::Stdio::null())
         .stderr(log)
-        .process_group(0)
         .spawn()
         .unwrap();
     let start = Instant::now();
     while session.try_wait().unwrap().is_none() && start.elapsed() < LONGEST {
         std::thread::sleep(Duration::from_millis(5));
     }
-    // Whatever a command left in the background ends with its session.
-    let group = format!("-{}", session.id());
-    let _ =
-        process::Command::new("kill").args(["-KILL", "--", &group]).stderr(process::Stdio::null()).status();
+    // The edge hands the signal on to all that the session started.
+    let _ = process::Command::new("kill").arg(session.id().to_string()).stderr(process::Stdio::null()).status();
     let _ = session.wait();
     let results = page.commands().enumerate().map(|(n, command)| {
         let output = fs::read(at(&format!("{n}.out"))).unwrap_or_default();
