@@ -17,13 +17,16 @@ use assert_cmd::cargo::cargo_bin;
 use clap::CommandFactory as _;
 use tuyagw::{cli::Cli, failure::Exit};
 
-use super::generated::{is_blessed, root};
+use super::generated::{bless_tables, is_blessed, root};
 
 /// How long a session may take before it counts as hung.
 const LONGEST: Duration = Duration::from_secs(60);
 
 #[test]
 fn what_the_console_blocks_show_is_what_happens() {
+    if is_blessed() {
+        bless_tables();
+    }
     let files = Mutex::new(pages());
     let failures = Mutex::new(Vec::new());
     std::thread::scope(|scope| {
@@ -169,7 +172,7 @@ impl Page {
             match part {
                 Part::Prose(line) => text += &format!("{line}\n"),
                 Part::Command(Command { lines, expected, .. }) => {
-                    text += &format!("$ {}\n", lines.join("\n> "));
+                    text += &format!("$ {}\n", lines.join("\n> ").replace("\n> \n", "\n>\n"));
                     expected.iter().for_each(|line| text += &format!("{line}\n"));
                 }
             }
@@ -246,7 +249,8 @@ fn run(page: &Page) -> Result<Vec<Vec<String>>, String> {
         std::thread::sleep(Duration::from_millis(5));
     }
     // The edge hands the signal on to all that the session started.
-    let _ = process::Command::new("kill").arg(session.id().to_string()).stderr(process::Stdio::null()).status();
+    let _ =
+        process::Command::new("kill").arg(session.id().to_string()).stderr(process::Stdio::null()).status();
     let _ = session.wait();
     let results = page.commands().enumerate().map(|(n, command)| {
         let output = fs::read(at(&format!("{n}.out"))).unwrap_or_default();
