@@ -3,4 +3,5 @@
 mod generated;
 mod model;
 mod protocol_docs;
+mod tidy;
 mod transcripts;
