@@ -67,7 +67,7 @@ _tuyagw() {
             return 0
             ;;
         tuyagw__subcmd__command)
-            opts="-g -b -q -h --cid --model --no-check --value-encoding --window --no-wait --t-unit --no-reconnect --progress --platform-username --platform-password-file --client-id --gateway-id --broker --ca-file --tls-server-name --tls-insecure --qos --keep-alive --connect-timeout --timeout --max-packet --persistent --early --profile --config --quiet --help"
+            opts="-g -b -q -h --cid --model --no-check --value-encoding --window --rate --retries --ordered --journal --summary --format --no-wait --t-unit --no-reconnect --progress --platform-username --platform-password-file --client-id --gateway-id --broker --ca-file --tls-server-name --tls-insecure --qos --keep-alive --connect-timeout --timeout --max-packet --persistent --early --profile --config --quiet --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -87,6 +87,26 @@ _tuyagw() {
                     ;;
                 --window)
                     COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --rate)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --retries)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --journal)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --summary)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --format)
+                    COMPREPLY=($(compgen -W "json csv" -- "${cur}"))
                     return 0
                     ;;
                 --t-unit)
@@ -469,7 +489,7 @@ _tuyagw() {
             return 0
             ;;
         tuyagw__subcmd__report)
-            opts="-g -u -b -q -h --cid --model --no-check --value-encoding --window --no-wait --t-unit --no-reconnect --progress --gateway-id --client-id --username --password-file --broker --ca-file --tls-server-name --tls-insecure --qos --keep-alive --connect-timeout --timeout --max-packet --persistent --early --profile --config --quiet --help"
+            opts="-g -u -b -q -h --cid --model --no-check --value-encoding --window --rate --retries --ordered --journal --summary --format --no-wait --t-unit --no-reconnect --progress --gateway-id --client-id --username --password-file --broker --ca-file --tls-server-name --tls-insecure --qos --keep-alive --connect-timeout --timeout --max-packet --persistent --early --profile --config --quiet --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -489,6 +509,26 @@ _tuyagw() {
                     ;;
                 --window)
                     COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --rate)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --retries)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --journal)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --summary)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --format)
+                    COMPREPLY=($(compgen -W "json csv" -- "${cur}"))
                     return 0
                     ;;
                 --t-unit)
@@ -575,7 +615,7 @@ _tuyagw() {
             return 0
             ;;
         tuyagw__subcmd__status)
-            opts="-g -u -b -q -h --online --offline --every --offline-on-exit --window --no-wait --t-unit --no-reconnect --progress --gateway-id --client-id --username --password-file --broker --ca-file --tls-server-name --tls-insecure --qos --keep-alive --connect-timeout --timeout --max-packet --persistent --early --profile --config --quiet --help"
+            opts="-g -u -b -q -h --online --offline --every --offline-on-exit --window --rate --retries --ordered --journal --summary --format --no-wait --t-unit --no-reconnect --progress --gateway-id --client-id --username --password-file --broker --ca-file --tls-server-name --tls-insecure --qos --keep-alive --connect-timeout --timeout --max-packet --persistent --early --profile --config --quiet --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -595,6 +635,26 @@ _tuyagw() {
                     ;;
                 --window)
                     COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --rate)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --retries)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --journal)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --summary)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --format)
+                    COMPREPLY=($(compgen -W "json csv" -- "${cur}"))
                     return 0
                     ;;
                 --t-unit)
@@ -681,7 +741,7 @@ _tuyagw() {
             return 0
             ;;
         tuyagw__subcmd__sync)
-            opts="-g -u -b -q -h --cid --product-id --vendor-code --comm-type --device-ip --mac-address --device-name --device-desc --install-location --device-server-id --product-sub-type --no-check --window --no-wait --t-unit --no-reconnect --progress --gateway-id --client-id --username --password-file --broker --ca-file --tls-server-name --tls-insecure --qos --keep-alive --connect-timeout --timeout --max-packet --persistent --early --profile --config --quiet --help"
+            opts="-g -u -b -q -h --cid --product-id --vendor-code --comm-type --device-ip --mac-address --device-name --device-desc --install-location --device-server-id --product-sub-type --no-check --window --rate --retries --ordered --journal --summary --format --no-wait --t-unit --no-reconnect --progress --gateway-id --client-id --username --password-file --broker --ca-file --tls-server-name --tls-insecure --qos --keep-alive --connect-timeout --timeout --max-packet --persistent --early --profile --config --quiet --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -733,6 +793,26 @@ _tuyagw() {
                     ;;
                 --window)
                     COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --rate)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --retries)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --journal)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --summary)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --format)
+                    COMPREPLY=($(compgen -W "json csv" -- "${cur}"))
                     return 0
                     ;;
                 --t-unit)

@@ -55,6 +55,12 @@ complete -c tuyagw -n "__fish_tuyagw_using_subcommand sync" -l install-location 
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand sync" -l device-server-id -d 'The device server\'s id' -r
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand sync" -l product-sub-type -d 'The product\'s sub-type' -r
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand sync" -l window -d 'How many requests may be in flight' -r
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand sync" -l rate -d 'Send at most so many messages a second: 50/s, or 30/m' -r
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand sync" -l retries -d 'Try a request again so many times after a system error (500) or a time-out, with its request id' -r
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand sync" -l journal -d 'Note what was accepted in this file, so that the same command run again sends only the rest' -r -F
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand sync" -l summary -d 'Write counts, round-trip percentiles, duration and rate to this file as JSON' -r -F
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand sync" -l format -d 'How the input is written [default: by the file\'s name, else json]' -r -f -a "json\t'JSON Lines, a stream of JSON values, or JSON arrays'
+csv\t'CSV with a header of the protocol\'s field names'"
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand sync" -l t-unit -d 'The unit of the time stamp t in messages' -r -f -a "s\t'Seconds, as the protocol\'s samples have it'
 ms\t'Milliseconds'"
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand sync" -l progress -d 'Show progress on stderr' -r -f -a "auto\t'A bar if stderr is a terminal and there is more than one request'
@@ -76,6 +82,7 @@ complete -c tuyagw -n "__fish_tuyagw_using_subcommand sync" -l max-packet -d 'La
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand sync" -l profile -d 'The profile of the configuration file to use [default: the file\'s default-profile]' -r
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand sync" -l config -d 'The configuration file [default: $XDG_CONFIG_HOME/tuyagw/config.toml]' -r -F
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand sync" -l no-check -d 'Send each device\'s fields as given, unchecked'
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand sync" -l ordered -d 'Give the results in input order'
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand sync" -l no-wait -d 'Be done at the broker\'s acknowledgement, without waiting for the answer'
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand sync" -l no-reconnect -d 'Give a lost connection up at once'
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand sync" -l tls-insecure -d 'Verify nothing of the broker\'s certificate; reaches RSA-1024 boxes too'
@@ -88,6 +95,12 @@ complete -c tuyagw -n "__fish_tuyagw_using_subcommand report" -l model -d 'The p
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand report" -l value-encoding -d 'Send values as native JSON, or all of them as strings' -r -f -a "native\t'true, 12345, "opened"'
 string\t'"true", "12345", "opened"'"
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand report" -l window -d 'How many requests may be in flight' -r
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand report" -l rate -d 'Send at most so many messages a second: 50/s, or 30/m' -r
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand report" -l retries -d 'Try a request again so many times after a system error (500) or a time-out, with its request id' -r
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand report" -l journal -d 'Note what was accepted in this file, so that the same command run again sends only the rest' -r -F
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand report" -l summary -d 'Write counts, round-trip percentiles, duration and rate to this file as JSON' -r -F
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand report" -l format -d 'How the input is written [default: by the file\'s name, else json]' -r -f -a "json\t'JSON Lines, a stream of JSON values, or JSON arrays'
+csv\t'CSV with a header of the protocol\'s field names'"
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand report" -l t-unit -d 'The unit of the time stamp t in messages' -r -f -a "s\t'Seconds, as the protocol\'s samples have it'
 ms\t'Milliseconds'"
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand report" -l progress -d 'Show progress on stderr' -r -f -a "auto\t'A bar if stderr is a terminal and there is more than one request'
@@ -109,6 +122,7 @@ complete -c tuyagw -n "__fish_tuyagw_using_subcommand report" -l max-packet -d '
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand report" -l profile -d 'The profile of the configuration file to use [default: the file\'s default-profile]' -r
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand report" -l config -d 'The configuration file [default: $XDG_CONFIG_HOME/tuyagw/config.toml]' -r -F
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand report" -l no-check -d 'Send values as given, without checking type, range, enumeration and access'
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand report" -l ordered -d 'Give the results in input order'
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand report" -l no-wait -d 'Be done at the broker\'s acknowledgement, without waiting for the answer'
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand report" -l no-reconnect -d 'Give a lost connection up at once'
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand report" -l tls-insecure -d 'Verify nothing of the broker\'s certificate; reaches RSA-1024 boxes too'
@@ -120,6 +134,12 @@ complete -c tuyagw -n "__fish_tuyagw_using_subcommand status" -l online -d 'Devi
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand status" -l offline -d 'Devices that are offline' -r
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand status" -l every -d 'Keep the connection and report all of them again at this interval, until a signal' -r
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand status" -l window -d 'How many requests may be in flight' -r
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand status" -l rate -d 'Send at most so many messages a second: 50/s, or 30/m' -r
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand status" -l retries -d 'Try a request again so many times after a system error (500) or a time-out, with its request id' -r
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand status" -l journal -d 'Note what was accepted in this file, so that the same command run again sends only the rest' -r -F
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand status" -l summary -d 'Write counts, round-trip percentiles, duration and rate to this file as JSON' -r -F
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand status" -l format -d 'How the input is written [default: by the file\'s name, else json]' -r -f -a "json\t'JSON Lines, a stream of JSON values, or JSON arrays'
+csv\t'CSV with a header of the protocol\'s field names'"
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand status" -l t-unit -d 'The unit of the time stamp t in messages' -r -f -a "s\t'Seconds, as the protocol\'s samples have it'
 ms\t'Milliseconds'"
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand status" -l progress -d 'Show progress on stderr' -r -f -a "auto\t'A bar if stderr is a terminal and there is more than one request'
@@ -141,6 +161,7 @@ complete -c tuyagw -n "__fish_tuyagw_using_subcommand status" -l max-packet -d '
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand status" -l profile -d 'The profile of the configuration file to use [default: the file\'s default-profile]' -r
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand status" -l config -d 'The configuration file [default: $XDG_CONFIG_HOME/tuyagw/config.toml]' -r -F
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand status" -l offline-on-exit -d 'Stay connected until a signal, then report the online devices offline'
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand status" -l ordered -d 'Give the results in input order'
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand status" -l no-wait -d 'Be done at the broker\'s acknowledgement, without waiting for the answer'
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand status" -l no-reconnect -d 'Give a lost connection up at once'
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand status" -l tls-insecure -d 'Verify nothing of the broker\'s certificate; reaches RSA-1024 boxes too'
@@ -191,6 +212,12 @@ complete -c tuyagw -n "__fish_tuyagw_using_subcommand command" -l model -d 'The 
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand command" -l value-encoding -d 'Send values as native JSON, or all of them as strings' -r -f -a "native\t'true, 12345, "opened"'
 string\t'"true", "12345", "opened"'"
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand command" -l window -d 'How many requests may be in flight' -r
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand command" -l rate -d 'Send at most so many messages a second: 50/s, or 30/m' -r
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand command" -l retries -d 'Try a request again so many times after a system error (500) or a time-out, with its request id' -r
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand command" -l journal -d 'Note what was accepted in this file, so that the same command run again sends only the rest' -r -F
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand command" -l summary -d 'Write counts, round-trip percentiles, duration and rate to this file as JSON' -r -F
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand command" -l format -d 'How the input is written [default: by the file\'s name, else json]' -r -f -a "json\t'JSON Lines, a stream of JSON values, or JSON arrays'
+csv\t'CSV with a header of the protocol\'s field names'"
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand command" -l t-unit -d 'The unit of the time stamp t in messages' -r -f -a "s\t'Seconds, as the protocol\'s samples have it'
 ms\t'Milliseconds'"
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand command" -l progress -d 'Show progress on stderr' -r -f -a "auto\t'A bar if stderr is a terminal and there is more than one request'
@@ -212,6 +239,7 @@ complete -c tuyagw -n "__fish_tuyagw_using_subcommand command" -l max-packet -d 
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand command" -l profile -d 'The profile of the configuration file to use [default: the file\'s default-profile]' -r
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand command" -l config -d 'The configuration file [default: $XDG_CONFIG_HOME/tuyagw/config.toml]' -r -F
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand command" -l no-check -d 'Send values as given, without checking type, range, enumeration and access'
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand command" -l ordered -d 'Give the results in input order'
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand command" -l no-wait -d 'Be done at the broker\'s acknowledgement, without waiting for the answer'
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand command" -l no-reconnect -d 'Give a lost connection up at once'
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand command" -l tls-insecure -d 'Verify nothing of the broker\'s certificate; reaches RSA-1024 boxes too'
@@ -219,7 +247,7 @@ complete -c tuyagw -n "__fish_tuyagw_using_subcommand command" -l persistent -d 
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand command" -l early -d 'Send CONNECT, SUBSCRIBE and PUBLISH in one flight, without waiting for CONNACK'
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand command" -s q -l quiet -d 'Print only errors and warnings on stderr'
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand command" -s h -l help -d 'Print help (see more with \'--help\')'
-complete -c tuyagw -n "__fish_tuyagw_using_subcommand edge" -l listen -d 'Address to listen on; port 0 picks a free one, as does PROGRAM by default' -r
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand edge" -l listen -d 'Address to listen on; port 0 picks a free one [default: 127.0.0.1:21883, with PROGRAM 127.0.0.1:0]' -r
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand edge" -l username -d 'Username of gateways, repeatable; without it any whose password is right' -r
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand edge" -l platform-username -d 'Username of platform users, who may use every topic; repeatable' -r
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand edge" -l model -d 'Product model of the devices instead of the smart water meter' -r -F

@@ -13,6 +13,12 @@ use crate::{
     protocol::{GatewayId, Secret, Topics, derive_password},
 };
 
+/// The longest duration that is taken: a year.
+const LONGEST: Duration = Duration::from_hours(24 * 365);
+
+/// The sizes of a packet that may be asked for, up to MQTT's own limit.
+pub const MAX_PACKET: std::ops::RangeInclusive<i64> = 1024..=268_435_455;
+
 /// Where the broker is and how to talk to it.
 #[derive(Clone, Debug, clap::Args)]
 #[command(next_help_heading = "Connection")]
@@ -38,7 +44,7 @@ pub struct NetworkArgs {
     qos: Option<u8>,
 
     /// Keep-alive interval, whole seconds from 0s to 65535s [default: 60s]
-    #[arg(long, value_name = "D", value_parser = duration)]
+    #[arg(long, value_name = "D", value_parser = keep_alive)]
     keep_alive: Option<Duration>,
 
     /// Time for name, TCP, TLS and CONNACK together [default: 5s]
@@ -50,7 +56,7 @@ pub struct NetworkArgs {
     timeout: Option<Duration>,
 
     /// Largest MQTT packet to accept or send, in bytes [default: 1048576]
-    #[arg(long, value_name = "BYTES", value_parser = clap::value_parser!(u32).range(1024..=268_435_455))]
+    #[arg(long, value_name = "BYTES", value_parser = clap::value_parser!(u32).range(MAX_PACKET))]
     max_packet: Option<u32>,
 
     /// Keep the session at the broker (clean session off), so that what was queued while away arrives
@@ -197,15 +203,18 @@ impl Connection {
                 .hint("Use --broker URL, TUYAGW_BROKER or a profile; `tuyagw edge` is one")
         })?;
         let (address, tls) = parse_url(url)?;
-        let tls = tls.then(|| Tls {
-            ca_file: network.ca_file.clone().or_else(|| profile.ca_file.clone()),
-            server_name: network.tls_server_name.clone().or_else(|| profile.tls_server_name.clone()),
-            insecure: network.tls_insecure || profile.tls_insecure.unwrap_or(false),
-        });
-        let keep_alive = setting(network.keep_alive, profile.keep_alive.as_deref(), "keep-alive", 60)?;
-        if keep_alive.subsec_nanos() != 0 || keep_alive.as_secs() > 65_535 {
-            return Err(Failure::invalid("--keep-alive must be whole seconds from 0s to 65535s"));
-        }
+        let tls = if tls {
+            let ca_file = network.ca_file.as_deref().or(profile.ca_file.as_deref());
+            let server_name = network.tls_server_name.as_ref().or(profile.tls_server_name.as_ref());
+            let insecure = network.tls_insecure || profile.tls_insecure.unwrap_or(false);
+            Some(Tls::new(server_name.unwrap_or(&address.host), ca_file, insecure)?)
+        } else {
+            None
+        };
+        let setting = |given: Option<Duration>, profile: Option<Duration>, default| {
+            given.or(profile).unwrap_or(Duration::from_secs(default))
+        };
+        let keep_alive = setting(network.keep_alive, profile.keep_alive, 60);
         let qos = match network.qos.or(profile.qos).unwrap_or(1) {
             0 => QoS::AtMostOnce,
             1 => QoS::AtLeastOnce,
@@ -213,8 +222,7 @@ impl Connection {
             other => return Err(Failure::invalid(format!("qos must be 0, 1 or 2, not {other}"))),
         };
         let persistent = network.persistent || profile.persistent.unwrap_or(false);
-        let max_packet =
-            network.max_packet.map_or(profile.max_packet.unwrap_or(1 << 20), |bytes| bytes as usize);
+        let max_packet = network.max_packet.or(profile.max_packet).unwrap_or(1 << 20) as usize;
         Ok(Self {
             settings: Settings {
                 address,
@@ -227,13 +235,8 @@ impl Connection {
                     password: login.password.map(|password| Password::new(password.expose().to_owned())),
                     will: None,
                 },
-                connect_timeout: setting(
-                    network.connect_timeout,
-                    profile.connect_timeout.as_deref(),
-                    "connect-timeout",
-                    5,
-                )?,
-                timeout: setting(network.timeout, profile.timeout.as_deref(), "timeout", 10)?,
+                connect_timeout: setting(network.connect_timeout, profile.connect_timeout, 5),
+                timeout: setting(network.timeout, profile.timeout, 10),
                 max_packet,
                 in_flight: 100,
                 reconnect: true,
@@ -243,21 +246,6 @@ impl Connection {
             topics: profile.topics()?,
             qos,
         })
-    }
-}
-
-fn setting(
-    given: Option<Duration>,
-    profile: Option<&str>,
-    name: &str,
-    default: u64,
-) -> Result<Duration, Failure> {
-    match (given, profile) {
-        (Some(given), _) => Ok(given),
-        (None, Some(text)) => {
-            duration(text).map_err(|why| Failure::invalid(format!("profile, {name}: {why}")))
-        }
-        (None, None) => Ok(Duration::from_secs(default)),
     }
 }
 
@@ -297,11 +285,21 @@ fn login_of(client_id: &str, username: Option<String>, password: Option<Secret>)
     Ok(Login { username, password: password.or(derived) })
 }
 
-/// Parses a duration such as `250ms`, `10s`, `5m` or `1h30m`.
+/// Parses a duration such as `250ms`, `10s`, `5m` or `1h30m`; at most a year, so that every deadline can be reckoned.
 pub fn duration(text: &str) -> Result<Duration, String> {
     let expected = || "a duration is written 250ms, 10s, 5m or 1h".to_owned();
     let parsed: jiff::SignedDuration = text.parse().map_err(|_| expected())?;
-    Duration::try_from(parsed).map_err(|_| expected())
+    let duration = Duration::try_from(parsed).map_err(|_| expected())?;
+    if duration > LONGEST { Err("a duration is at most 8760h".to_owned()) } else { Ok(duration) }
+}
+
+/// Parses a keep-alive interval, which MQTT counts in whole seconds of 16 bits.
+pub fn keep_alive(text: &str) -> Result<Duration, String> {
+    let interval = duration(text)?;
+    if interval.subsec_nanos() != 0 || interval.as_secs() > 65_535 {
+        return Err("a keep-alive interval is whole seconds, from 0s to 65535s".to_owned());
+    }
+    Ok(interval)
 }
 
 /// Parses a broker URL into its address and whether it wants TLS.
@@ -385,7 +383,7 @@ mod tests {
         assert_eq!(duration("250ms"), Ok(Duration::from_millis(250)));
         assert_eq!(duration("5m"), Ok(Duration::from_mins(5)));
         assert_eq!(duration("0s"), Ok(Duration::ZERO));
-        for bad in ["10", "", "-1s", "soon"] {
+        for bad in ["10", "", "-1s", "soon", "999999999999h"] {
             assert!(duration(bad).is_err(), "{bad}");
         }
     }

@@ -31,9 +31,9 @@ const EXAMPLES: &str = "EXAMPLES
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
-    /// Status as JSON Lines, a stream of JSON or a JSON array; - is stdin
+    /// Status as JSON Lines, a stream of JSON, a JSON array or CSV; - is stdin
     #[arg(value_name = "FILE", conflicts_with_all = ["online", "offline"])]
-    files: Vec<PathBuf>,
+    file: Option<PathBuf>,
 
     /// Devices that are online
     #[arg(long, value_name = "CID,…", value_delimiter = ',')]
@@ -67,7 +67,11 @@ pub struct Args {
 pub fn run(args: Args, console: Console) -> anyhow::Result<Exit> {
     let connection = Connection::gateway(&args.network, &args.gateway)?;
     let given = args.given()?;
-    let source = if given.is_empty() { Source::from_args(&args.files)? } else { Source::Flags(Some(given)) };
+    let source = if given.is_empty() {
+        Source::open(args.file.as_deref(), args.requests.format())?
+    } else {
+        Source::Flags(Some(given))
+    };
     let operations =
         Operations { product: Product::smart_water_meter(), check: true, encoding: ValueEncoding::Native };
     if args.every.is_some() || args.offline_on_exit {

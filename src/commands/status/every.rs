@@ -16,7 +16,7 @@ use crate::{
         input::Source,
         operations::{Body, Item, Operation, Operations, status_item},
         requests::RequestArgs,
-        results::{Progress, Results},
+        results::{Manner, Progress, Results},
         signals::Signals,
     },
     failure::{Exit, Failure, Kind},
@@ -60,11 +60,8 @@ impl Every {
         let mut devices = Vec::new();
         while let Some(batch) = source.next().await? {
             for input in batch {
-                let items = match input.broken {
-                    Some(invalid) => vec![Err(invalid)],
-                    None => operations.read(Operation::Status, &input.text),
-                };
-                let text: Arc<RawValue> = Arc::from(input.text);
+                let (items, text) = operations.take(Operation::Status, input.content);
+                let text: Arc<RawValue> = Arc::from(text);
                 for item in items {
                     let item = item.map_err(|invalid| {
                         let line = input.line.map(|line| format!("line {line}: ")).unwrap_or_default();
@@ -84,7 +81,7 @@ impl Every {
         if offline_on_exit {
             connection.settings.connect.will = Some(will(&connection, &devices, args)?);
         }
-        let results = Results::new(Progress::Never, false, console);
+        let results = Results::new(Progress::Never, Manner::default(), false, console);
         args.apply(&mut connection.settings);
         let exchange = Exchange::new(connection, Vec::new(), args.t_unit(), true, results, console).patient();
         Ok(Self { exchange, devices, interval, offline_on_exit, console })
@@ -193,7 +190,7 @@ fn will(connection: &Connection, devices: &[Device], args: &RequestArgs) -> Resu
             "--offline-on-exit: the will of these devices takes {} bytes, more than the {LONGEST_WILL} that MQTT allows",
             payload.len()
         ))
-        .hint("split the devices over several gateways, or leave --offline-on-exit out"));
+        .hint("Split the devices over several gateways, or leave --offline-on-exit out"));
     }
     Ok(Will {
         topic: connection.topics.topic(Channel::Status, gateway),
