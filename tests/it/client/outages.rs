@@ -176,7 +176,11 @@ fn a_broker_that_stays_away_is_3_and_every_line_is_accounted_for() {
 fn a_broker_that_stops_reading_is_3() {
     let (done, is_done) = mpsc::channel::<()>();
     let broker = FakeBroker::start(move |number, peer| {
-        if number == 0 { peer.set_out() } else { peer.log_in() }
+        if number == 0 {
+            peer.set_out()
+        } else {
+            peer.log_in()
+        }
         let _ = is_done.recv();
     });
     // More than the buffers of both ends take.
