@@ -380,7 +380,7 @@ async fn reader_gone() {
     };
     let watching = std::thread::Builder::new().name("stdout".into()).spawn(watch);
     if watching.is_err() || gone.await.is_err() {
-        std::future::pending().await;
+        std::future::pending::<()>().await;
     }
 }
 
