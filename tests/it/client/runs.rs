@@ -184,7 +184,6 @@ fn a_signal_ends_a_run_whose_results_nobody_reads() {
         heard = now;
     }
     signal(child.id(), "INT");
-    signal(child.id(), "INT");
     let stdout = child.stdout.take();
     let ended = ended(child);
     drop(stdout);
