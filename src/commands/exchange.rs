@@ -415,10 +415,9 @@ impl Exchange {
 
     /// When something falls due: an answer, or the end of patience with an outage.
     pub fn deadline(&mut self) -> Option<std::time::Instant> {
-        let acknowledgement = self.acknowledgement_due();
-        let due =
-            [self.requests.deadline(), acknowledgement, self.outage_ends()].into_iter().flatten().min()?;
-        Some(self.client.instant(due))
+        let rested = self.resting.first().map(|(due, _)| *due);
+        let due = [self.requests.deadline(), self.acknowledgement_due(), self.outage_ends(), rested];
+        due.into_iter().flatten().min().map(|due| self.client.instant(due))
     }
 
     fn acknowledgement_due(&mut self) -> Option<Duration> {

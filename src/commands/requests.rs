@@ -299,8 +299,11 @@ impl Run {
         {
             for (item, sources) in self.read(input) {
                 match item {
-                    Ok(_) if self.exchange.results.are_done(&sources)? => {}
-                    Ok(item) => self.exchange.send(item, sources)?,
+                    Ok(item) => {
+                        if !self.exchange.results.are_done(&sources)? {
+                            self.exchange.send(item, sources)?;
+                        }
+                    }
                     Err(invalid) => self.exchange.results.invalid(&sources[0], &invalid),
                 }
             }
@@ -331,7 +334,7 @@ impl Run {
                     "a queued command arrived, which this subcommand does not answer: nothing more is \
                      acknowledged, so that all of it comes again",
                 );
-                self.console.hint("run `tuyagw listen --persistent` to answer queued commands");
+                self.console.hint("Run `tuyagw listen --persistent` to answer queued commands");
             }
             return Ok(());
         }

@@ -461,7 +461,7 @@ impl Client {
                 Kind::Refused,
                 format!("the broker refused the subscription to {filter} (SUBACK 0x80)"),
             )
-            .hint("a gateway may subscribe to its own topics only: check --gateway-id and the topics of the profile")),
+            .hint("A gateway may subscribe to its own topics only: check --gateway-id and the topics of the profile")),
         }
     }
 
@@ -509,7 +509,7 @@ impl Client {
         match stranger {
             Some(hint) => failure.hint(hint),
             None if self.awaits.connack.is_some() => {
-                failure.hint("check that the address is an MQTT broker's; the edge's port is 21883")
+                failure.hint("Check that the address is an MQTT broker's; the edge's port is 21883")
             }
             None => failure,
         }
@@ -517,9 +517,9 @@ impl Client {
 
     fn scheme_hint(&self) -> &'static str {
         if self.settings.tls.is_some() {
-            "is it an MQTT broker's TLS port?"
+            "Is it an MQTT broker's TLS port?"
         } else {
-            "is it a TLS port? Then write mqtts:// in --broker"
+            "Is it a TLS port? Then write mqtts:// in --broker"
         }
     }
 }
@@ -543,9 +543,9 @@ fn refused(settings: &Settings, code: ConnectCode) -> Failure {
     let address = &settings.address;
     if !code.is_refusal() {
         let message = format!("{address} broke the MQTT protocol: CONNACK carries return code {code}");
-        return Failure::new(Kind::Protocol, message).hint("check that the address is an MQTT broker's");
+        return Failure::new(Kind::Protocol, message).hint("Check that the address is an MQTT broker's");
     }
     let message = format!("{address} refused the connection: CONNACK {code}, {}", code.name());
-    let hint = code.explained().map_or("see the broker's log", |known| known.hint);
+    let hint = code.explained().map_or("See the broker's log", |known| known.hint);
     Failure::new(Kind::Refused, message).hint(hint)
 }

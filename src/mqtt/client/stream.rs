@@ -143,11 +143,11 @@ async fn open(settings: Settings) -> Result<Stream, Failure> {
         let failure = |message: String| Failure::new(Kind::Connection, message);
         match why.kind() {
             io::ErrorKind::ConnectionRefused => failure(format!("{address} refused the connection")).hint(
-                "is the edge running? Check the port (the edge's is 21883); `tuyagw edge` starts an emulator",
+                "Is the edge running? Check the port (the edge's is 21883); `tuyagw edge` starts an emulator",
             ),
             _ if why.raw_os_error().is_none() => {
                 failure(format!("cannot find the host {:?}: {why}", address.host))
-                    .hint("check the host's name in --broker")
+                    .hint("Check the host's name in --broker")
             }
             _ => failure(format!("cannot connect to {address}: {why}")),
         }
