@@ -29,8 +29,8 @@ use crate::{
 
 /// How long, all in all, a silent pipe is waited for when the rest of the input can only be reported.
 const PATIENCE: Duration = Duration::from_millis(200);
-/// How long what is in flight may take after a signal.
-const GRACE: Duration = Duration::from_secs(2);
+/// How long what is in flight may take after a signal, and then the writing of results.
+const GRACE: Duration = Duration::from_secs(1);
 
 /// The options of a run of requests.
 #[derive(Clone, Debug, clap::Args)]
@@ -144,6 +144,7 @@ pub fn run(
             exit = run.finish(end) => exit,
             // Nobody reads the results, or the input never ends.
             exit = signals.next() => exit,
+            () = super::sleep_until(signalled.map(|_| Instant::now() + GRACE)) => Exit::INTERRUPTED,
         };
         Ok(signalled.unwrap_or(exit))
     })
