@@ -173,7 +173,7 @@ impl Page {
                 Part::Prose(line) => text += &format!("{line}\n"),
                 Part::Command(Command { lines, expected, .. }) => {
                     text += &format!("$ {}\n", lines.join("\n> ").replace("\n> \n", "\n>\n"));
-                    for line in expected { text += &format!("{line}\n"); }
+                    text.extend(expected.iter().flat_map(|line| [line, "\n"]));
                 }
             }
         }
@@ -330,6 +330,8 @@ fn without_volatile(line: &str) -> String {
         hide(&mut line, &format!("\"{key}\":"), number, |_| true);
     }
     hide(&mut line, "127.0.0.1:", number, |port| port.len() == 5 && port != "21883");
+    hide(&mut line, "round trip ", number, |_| true);
+    hide(&mut line, " ms, at most ", number, |_| true);
     hide(&mut line, " in ", number, |seconds| seconds.contains('.'));
     line
 }
