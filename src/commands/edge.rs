@@ -15,6 +15,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use rustix::event::{PollFd, PollFlags, poll};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde::Serialize;
 use tokio::task::LocalSet;
@@ -242,6 +243,7 @@ async fn serve(args: Args, console: Console) -> Result<Exit, Failure> {
     let mut commands = Commands::new(product, has_program)?;
     let mut look = tokio::time::interval(LOOK);
     let mut serving = std::pin::pin!(broker.serve());
+    let mut reader_gone = std::pin::pin!(reader_gone());
     let [stdout_progress, out_progress] = &mut progress;
     let exit = loop {
         tokio::select! {
@@ -263,6 +265,7 @@ async fn serve(args: Args, console: Console) -> Result<Exit, Failure> {
                 commands.ask(input, &broker, &ledger);
             },
             _ = look.tick() => broker.resume(),
+            () = &mut reader_gone, if !has_program => break Ok(Exit::SUCCESS),
         }
     };
     let sinks = ledger.borrow_mut().close();
@@ -361,6 +364,24 @@ fn open_registry(path: &Path, console: Console) -> Result<OpenRegistry, Failure>
         console.note(&format!("{devices} known from {}", path.display()));
     }
     Ok(OpenRegistry { registry, journal, lock: file })
+}
+
+/// Waits until the reader of stdout has gone, which an idle edge would not notice by writing.
+async fn reader_gone() {
+    let (sender, gone) = tokio::sync::oneshot::channel();
+    let watch = move || {
+        let stdout = io::stdout();
+        let mut fds = [PollFd::new(&stdout, PollFlags::empty())];
+        while poll(&mut fds, None) == Err(rustix::io::Errno::INTR) {}
+        if fds[0].revents().intersects(PollFlags::ERR | PollFlags::HUP) {
+            // Nobody waits for it any more where the edge has ended meanwhile.
+            let _ = sender.send(());
+        }
+    };
+    let watching = std::thread::Builder::new().name("stdout".into()).spawn(watch);
+    if watching.is_err() || gone.await.is_err() {
+        std::future::pending::<()>().await;
+    }
 }
 
 /// Raises the limit of open files as far as the connections need and the system lets us.
