@@ -21,7 +21,7 @@ use super::{
     Console,
     journal::Journal,
     json_line,
-    operations::{Invalid, Item, Operation, Subject, entry_of},
+    operations::{Invalid, Item, Operation, Subject, echo},
 };
 use crate::{
     failure::{Exit, Failure, Kind},
@@ -209,8 +209,8 @@ impl Results {
         result.cid = Some(source.subject.cid.as_str()).filter(|cid| !cid.is_empty());
         result.id = source.subject.id.as_deref();
         result.status = source.subject.status;
-        let echo = source.subject.entry.filter(|_| !result.ok).and_then(|n| entry_of(&source.input, n));
-        result.input = (!result.ok).then(|| echo.as_deref().unwrap_or(&source.input));
+        let part = if result.ok { None } else { echo(&source.input, source.subject.entry) };
+        result.input = (!result.ok).then(|| part.as_deref().unwrap_or(&source.input));
         self.tally.count(&result);
         if result.ok
             && let Some(journal) = &mut self.journal
