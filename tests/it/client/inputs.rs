@@ -193,20 +193,6 @@ fn an_input_that_cannot_be_read_is_2_and_named() {
 }
 
 #[test]
-fn two_requests_in_flight_cannot_share_a_request_id() {
-    let broker = FakeBroker::start(|_, peer| {
-        peer.set_out();
-        let request = peer.request();
-        peer.answer(&request, 0);
-        peer.hold();
-    });
-    let one = r#"{"t":7,"request_id":"r1","param":{"cid":"m1","id":"1","value":5}}"#;
-    let ended = run_with(&mut gateway("report", &broker.url(), &["-"]), format!("{one}\n{one}\n").as_bytes());
-    accounted(&ended, 2);
-    assert_eq!(ended.code, Some(2), "{ended:#?}");
-}
-
-#[test]
 fn commands_go_to_the_gateway_that_the_input_names() {
     let broker = FakeBroker::kind();
     let input = concat!(
