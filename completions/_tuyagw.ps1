@@ -190,6 +190,8 @@ Register-ArgumentCompleter -Native -CommandName 'tuyagw' -ScriptBlock {
             [CompletionResult]::new('--topic', '--topic', [CompletionResultType]::ParameterName, 'Listen to this topic filter instead; may be given several times')
             [CompletionResult]::new('--kind', '--kind', [CompletionResultType]::ParameterName, 'Print and answer only messages of this kind, such as command; may be given several times')
             [CompletionResult]::new('--cid', '--cid', [CompletionResultType]::ParameterName, 'Print and answer only messages of this device; may be given several times')
+            [CompletionResult]::new('--out', '--out', [CompletionResultType]::ParameterName, 'Append the records to this file instead of printing them; each is on the disk before it is acknowledged')
+            [CompletionResult]::new('--rotate', '--rotate', [CompletionResultType]::ParameterName, 'Put the file aside and begin a new one beyond this size (100MB) or after this time (1h)')
             [CompletionResult]::new('--count', '--count', [CompletionResultType]::ParameterName, 'End after N records')
             [CompletionResult]::new('--for', '--for', [CompletionResultType]::ParameterName, 'End after this time; with --count, fewer than N records are a time-out')
             [CompletionResult]::new('--answer', '--answer', [CompletionResultType]::ParameterName, 'Answer every command: success, or a result code with an optional message')

@@ -303,7 +303,7 @@ _tuyagw() {
             return 0
             ;;
         tuyagw__subcmd__listen)
-            opts="-g -u -b -q -h --all --topic --kind --cid --count --for --no-reconnect --answer --exec --exec-timeout --devices --no-report-back --stdin --t-unit --model --no-check --value-encoding --gateway-id --client-id --username --password-file --broker --ca-file --tls-server-name --tls-insecure --qos --keep-alive --connect-timeout --timeout --max-packet --persistent --early --profile --config --quiet --help"
+            opts="-g -u -b -q -h --all --topic --kind --cid --out --rotate --count --for --no-reconnect --answer --exec --exec-timeout --devices --no-report-back --stdin --t-unit --model --no-check --value-encoding --gateway-id --client-id --username --password-file --broker --ca-file --tls-server-name --tls-insecure --qos --keep-alive --connect-timeout --timeout --max-packet --persistent --early --profile --config --quiet --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -318,6 +318,14 @@ _tuyagw() {
                     return 0
                     ;;
                 --cid)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --out)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --rotate)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

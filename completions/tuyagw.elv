@@ -182,6 +182,8 @@ set edit:completion:arg-completer[tuyagw] = {|@words|
             cand --topic 'Listen to this topic filter instead; may be given several times'
             cand --kind 'Print and answer only messages of this kind, such as command; may be given several times'
             cand --cid 'Print and answer only messages of this device; may be given several times'
+            cand --out 'Append the records to this file instead of printing them; each is on the disk before it is acknowledged'
+            cand --rotate 'Put the file aside and begin a new one beyond this size (100MB) or after this time (1h)'
             cand --count 'End after N records'
             cand --for 'End after this time; with --count, fewer than N records are a time-out'
             cand --answer 'Answer every command: success, or a result code with an optional message'

@@ -172,6 +172,8 @@ complete -c tuyagw -n "__fish_tuyagw_using_subcommand status" -s h -l help -d 'P
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand listen" -l topic -d 'Listen to this topic filter instead; may be given several times' -r
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand listen" -l kind -d 'Print and answer only messages of this kind, such as command; may be given several times' -r
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand listen" -l cid -d 'Print and answer only messages of this device; may be given several times' -r
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand listen" -l out -d 'Append the records to this file instead of printing them; each is on the disk before it is acknowledged' -r -F
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand listen" -l rotate -d 'Put the file aside and begin a new one beyond this size (100MB) or after this time (1h)' -r
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand listen" -l count -d 'End after N records' -r
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand listen" -l for -d 'End after this time; with --count, fewer than N records are a time-out' -r
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand listen" -l answer -d 'Answer every command: success, or a result code with an optional message' -r
