@@ -62,6 +62,8 @@ pub struct Limits {
     pub max_retained: usize,
     /// Subscriptions of one client.
     pub max_filters: usize,
+    /// Bytes that the subscriptions of one client may occupy.
+    pub max_filter_bytes: usize,
     /// How long a persistent session waits for its client.
     pub session_expiry: Duration,
 }
@@ -77,6 +79,7 @@ impl Default for Limits {
             max_queues: 64 * 1024 * 1024,
             max_retained: 8 * 1024 * 1024,
             max_filters: 1000,
+            max_filter_bytes: 1024 * 1024,
             session_expiry: Duration::from_hours(2),
         }
     }

@@ -167,6 +167,9 @@ impl<S: Transport> Connection<S> {
         let mut is_unacknowledged = false;
         for _ in 0..ROUNDS {
             let heard = self.hear(board);
+            if let Stage::Seated(place) = self.stage {
+                board.search_on(place);
+            }
             let written = self.write(board, cx);
             let heard_all = heard?;
             is_unacknowledged &= !written?;
@@ -303,8 +306,11 @@ impl<S: Transport> Connection<S> {
         for buffer in empty.into_iter().flatten() {
             board.give_buffer(buffer);
         }
-        if let Stage::Seated(place) = self.stage
-            && let Some(seat) = board.seat(place)
+        let Stage::Seated(place) = self.stage else { return Ok(()) };
+        if board.is_searching(place) {
+            cx.waker().wake_by_ref();
+        }
+        if let Some(seat) = board.seat(place)
             && seat.waker.as_ref().is_none_or(|waker| !waker.will_wake(cx.waker()))
         {
             seat.waker = Some(cx.waker().clone());
