@@ -58,6 +58,8 @@ pub struct Limits {
     pub max_queue: usize,
     /// Bytes that wait for all clients together.
     pub max_queues: usize,
+    /// Bytes that have come of unfinished packets, of all clients together.
+    pub max_unfinished: usize,
     /// Bytes of retained messages.
     pub max_retained: usize,
     /// Subscriptions of one client.
@@ -77,6 +79,7 @@ impl Default for Limits {
             in_flight: 100,
             max_queue: 16 * 1024 * 1024,
             max_queues: 64 * 1024 * 1024,
+            max_unfinished: 32 * 1024 * 1024,
             max_retained: 8 * 1024 * 1024,
             max_filters: 1000,
             max_filter_bytes: 1024 * 1024,

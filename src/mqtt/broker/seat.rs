@@ -23,7 +23,7 @@ const STEPS: usize = 1000;
 const NO_ROOM_FOR_QOS_0: usize = 1024 * 1024;
 
 /// A client with less than this waiting does not suffer for what waits for all others.
-const FAIR_SHARE: usize = 64 * 1024;
+const FAIR_SHARE: usize = 8 * 1024;
 
 /// What a queued message costs beside its bytes.
 const OVERHEAD: usize = 96;
