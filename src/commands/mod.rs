@@ -7,6 +7,7 @@ mod completions;
 mod config;
 mod connection;
 mod console;
+mod convert;
 mod edge;
 mod exchange;
 mod explain;
@@ -15,6 +16,7 @@ mod listen;
 mod model;
 mod operations;
 mod password;
+mod recording;
 mod report;
 mod requests;
 mod results;
@@ -46,6 +48,8 @@ pub enum Command {
     Listen(listen::Args),
     /// Send commands to devices, from the platform's side, and wait for each result
     Command(command::Args),
+    /// Turn recordings of other tools and packet captures into records, and records into CSV
+    Convert(convert::Args),
     /// Run the embedded Edge Gateway emulator, by itself or around a program
     Edge(edge::Args),
     /// Show or check a product model
@@ -66,6 +70,7 @@ impl Command {
             Self::Status(args) => status::run(args, console),
             Self::Listen(args) => listen::run(args, console),
             Self::Command(args) => command::run(args, console),
+            Self::Convert(args) => convert::run(args, console),
             Self::Edge(args) => edge::run(args, console),
             Self::Model(args) => model::run(args, console),
             Self::Explain(args) => explain::run(args, console),
