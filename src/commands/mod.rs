@@ -17,6 +17,7 @@ mod model;
 mod operations;
 mod password;
 mod recording;
+mod replay;
 mod report;
 mod requests;
 mod results;
@@ -48,6 +49,8 @@ pub enum Command {
     Listen(listen::Args),
     /// Send commands to devices, from the platform's side, and wait for each result
     Command(command::Args),
+    /// Send a recording again, and compare the answers
+    Replay(replay::Args),
     /// Turn recordings of other tools and packet captures into records, and records into CSV
     Convert(convert::Args),
     /// Run the embedded Edge Gateway emulator, by itself or around a program
@@ -70,6 +73,7 @@ impl Command {
             Self::Status(args) => status::run(args, console),
             Self::Listen(args) => listen::run(args, console),
             Self::Command(args) => command::run(args, console),
+            Self::Replay(args) => replay::run(args, console),
             Self::Convert(args) => convert::run(args, console),
             Self::Edge(args) => edge::run(args, console),
             Self::Model(args) => model::run(args, console),

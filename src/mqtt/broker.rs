@@ -23,6 +23,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use bytes::Bytes;
 use tokio::{
     net::{TcpListener, TcpSocket, TcpStream},
     task::spawn_local,
@@ -33,6 +34,7 @@ use tokio_rustls::TlsAcceptor;
 pub use tls::acceptor;
 
 use self::switchboard::Switchboard;
+use super::packet::QoS;
 use crate::{
     edge::{Ask, Edge, Outcome},
     failure::Failure,
@@ -174,6 +176,26 @@ impl Broker {
         board.end_turn();
     }
 
+    /// Publishes a message of the platform's exactly as it is, whatever the edge knows of devices.
+    pub fn say(&self, topic: String, payload: Bytes, qos: QoS) {
+        let mut board = self.board.borrow_mut();
+        board.begin_turn();
+        board.route(topic, payload, qos);
+        board.end_turn();
+    }
+
+    /// Whether anybody subscribes to a topic.
+    #[must_use]
+    pub fn has_subscriber(&self, topic: &str) -> bool {
+        self.board.borrow_mut().has_subscriber(topic)
+    }
+
+    /// How many messages clients have not acknowledged.
+    #[must_use]
+    pub fn unacknowledged(&self) -> usize {
+        self.board.borrow().unacknowledged()
+    }
+
     /// Lets the broker read on after its witness was congested.
     pub fn resume(&self) {
         self.board.borrow_mut().wake_stalled();
@@ -252,21 +274,16 @@ impl Broker {
     }
 }
 
-async fn serve_tls(
-    stream: TcpStream,
-    tls: &TlsAcceptor,
-    limit: Duration,
-    board: Rc<RefCell<Switchboard>>,
-) {
+async fn serve_tls(stream: TcpStream, tls: &TlsAcceptor, limit: Duration, board: Rc<RefCell<Switchboard>>) {
     let shaken = tokio::time::timeout(limit, tls.accept(stream)).await;
     let why = match shaken {
         Ok(Ok(stream)) => return Box::pin(connection::serve(stream, board)).await,
         Ok(Err(why)) => why.to_string(),
         Err(_) => format!("it took longer than {} s", limit.as_secs_f64()),
     };
-    board
-        .borrow_mut()
-        .warn(&format!("a TLS handshake failed: {why}; does the client use mqtts:// and know the certificate?"));
+    board.borrow_mut().warn(&format!(
+        "a TLS handshake failed: {why}; does the client use mqtts:// and know the certificate?"
+    ));
 }
 
 /// Does what is due at its time: delayed answers, commands without answers, sessions nobody came back for.

@@ -90,9 +90,8 @@ impl<'t> Table<'t> {
         } else {
             row[1].into()
         };
-        let qos = match text(2, "qos")?.parse() {
-            Ok(qos @ 0..=2) => qos,
-            _ => return Err(RecordError::new("qos", "must be 0, 1 or 2")),
+        let Ok(qos @ 0..=2) = text(2, "qos")?.parse() else {
+            return Err(RecordError::new("qos", "must be 0, 1 or 2"));
         };
         let retain = match text(3, "retain")? {
             "True" | "true" | "1" => true,

@@ -308,7 +308,8 @@ impl Switchboard {
         seat.is_clean = connect.clean_session;
         let former = self.by_client.get(&client_id).copied();
         let resumed = former.filter(|id| {
-            !connect.clean_session && self.seat_by_id(*id).is_some_and(|seat| !seat.is_clean && seat.role == role)
+            !connect.clean_session
+                && self.seat_by_id(*id).is_some_and(|seat| !seat.is_clean && seat.role == role)
         });
         let id = match (resumed, former) {
             (Some(id), _) => {
@@ -653,7 +654,19 @@ impl Switchboard {
         self.route(topic, payload, qos);
     }
 
-    fn route(&mut self, topic: String, payload: Bytes, qos: QoS) {
+    pub(super) fn has_subscriber(&mut self, topic: &str) -> bool {
+        let mut found = std::mem::take(&mut self.found);
+        self.subscriptions.find(topic, &mut found);
+        let is_found = !found.is_empty();
+        self.found = found;
+        is_found
+    }
+
+    pub(super) fn unacknowledged(&self) -> usize {
+        self.seats.iter().flatten().map(|seat| seat.session.in_flight() + seat.session.queued()).sum()
+    }
+
+    pub(super) fn route(&mut self, topic: String, payload: Bytes, qos: QoS) {
         let mut found = std::mem::take(&mut self.found);
         self.subscriptions.find(&topic, &mut found);
         if let Some(((last, granted), others)) = found.split_last() {
@@ -686,7 +699,9 @@ impl Switchboard {
         if outcome == Offered::TooSlow {
             seat.leaving = Some("it reads too slowly; more waits for it than --max-queue allows".into());
         } else {
-            self.warn(&format!("client {client_id:?} cannot be reached or reads slowly: messages are dropped"));
+            self.warn(&format!(
+                "client {client_id:?} cannot be reached or reads slowly: messages are dropped"
+            ));
         }
     }
 
