@@ -10,6 +10,8 @@ mod fault;
 mod memory;
 mod pending;
 mod registry;
+#[cfg(test)]
+mod tests;
 
 use std::{collections::HashSet, time::Duration};
 
@@ -213,7 +215,16 @@ impl Edge {
             Uplink::Report(property) => {
                 let result = self.report(gateway, &request_id, &property, on_time);
                 let kept = false;
-                self.answer(t, gateway, Downlink::ReportResponse, request_id, property.cid, result, kept, acts);
+                self.answer(
+                    t,
+                    gateway,
+                    Downlink::ReportResponse,
+                    request_id,
+                    property.cid,
+                    result,
+                    kept,
+                    acts,
+                );
                 Fate::Route
             }
             Uplink::Sync(device) => {
@@ -367,8 +378,7 @@ impl Edge {
         if faults.happens(Misbehaviour::DropResponse) {
             return;
         }
-        let request_id =
-            if faults.happens(Misbehaviour::WrongId) { faults.foreign_id() } else { request_id };
+        let request_id = if faults.happens(Misbehaviour::WrongId) { faults.foreign_id() } else { request_id };
         let cid = (!cid.is_empty()).then_some(cid);
         let msg = if code == ResultCode::UPLINK_ERROR { "tedge error: fault" } else { code.name() };
         let body = respond(Answer { cid, code, msg: msg.into() });
@@ -406,8 +416,7 @@ impl Edge {
         let Err(code) = self.reach(now.mono, &gateway, &command.cid) else { return Fate::Route };
         let answer = CommandAnswer { cid: command.cid, code, msg: code.name().into() };
         let body = Uplink::CommandResponse(answer);
-        let message =
-            Envelope { t: answer_time(message.t, now), request_id: message.request_id, body };
+        let message = Envelope { t: answer_time(message.t, now), request_id: message.request_id, body };
         acts.push(Act::Say {
             topic: self.topics.topic(Channel::CommandResponse, &gateway),
             payload: message.encode(),
@@ -460,7 +469,9 @@ impl Edge {
             _ => None,
         };
         only.ok_or_else(|| {
-            format!("gateway_id is needed: not exactly one gateway knows {cid:?}, nor is exactly one connected")
+            format!(
+                "gateway_id is needed: not exactly one gateway knows {cid:?}, nor is exactly one connected"
+            )
         })
     }
 

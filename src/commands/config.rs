@@ -3,9 +3,10 @@
 use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer, de::Error as _};
 
 use crate::{
     failure::Failure,
@@ -36,16 +37,24 @@ pub struct Profile {
     pub ca_file: Option<PathBuf>,
     pub tls_server_name: Option<String>,
     pub tls_insecure: Option<bool>,
+    #[serde(default, deserialize_with = "qos")]
     pub qos: Option<u8>,
-    pub keep_alive: Option<String>,
-    pub connect_timeout: Option<String>,
-    pub timeout: Option<String>,
-    pub max_packet: Option<usize>,
+    #[serde(default, deserialize_with = "keep_alive")]
+    pub keep_alive: Option<Duration>,
+    #[serde(default, deserialize_with = "duration")]
+    pub connect_timeout: Option<Duration>,
+    #[serde(default, deserialize_with = "duration")]
+    pub timeout: Option<Duration>,
+    #[serde(default, deserialize_with = "max_packet")]
+    pub max_packet: Option<u32>,
     pub persistent: Option<bool>,
     pub platform_username: Option<String>,
     pub platform_password_file: Option<PathBuf>,
     #[serde(default)]
     topics: BTreeMap<String, String>,
+    /// The file, for what is found wrong with the profile later.
+    #[serde(skip)]
+    path: PathBuf,
 }
 
 impl Profile {
@@ -70,18 +79,19 @@ impl Profile {
         };
         let parsed: File = toml::from_str(&text).map_err(|why| unreadable(path, &why))?;
         let Some(name) = name.or(parsed.default_profile.as_deref()) else {
-            return Ok(Self { topics: parsed.topics, ..Self::default() });
+            return Ok(Self { topics: parsed.topics, path: path.to_owned(), ..Self::default() });
         };
         let Some(profile) = parsed.profile.get(name) else {
             let known: Vec<_> = parsed.profile.keys().map(String::as_str).collect();
             let hint = if known.is_empty() {
-                format!("add a table [profile.{name}] to it")
+                format!("Add a table [profile.{name}] to it")
             } else {
-                format!("its profiles are: {}", known.join(", "))
+                format!("Its profiles are: {}", known.join(", "))
             };
             return Err(Failure::invalid(format!("{} has no profile {name:?}", path.display())).hint(hint));
         };
         let mut profile = profile.clone();
+        path.clone_into(&mut profile.path);
         let folder = path.parent().unwrap_or(Path::new(""));
         for file in [&mut profile.password_file, &mut profile.ca_file, &mut profile.platform_password_file] {
             *file = file.take().map(|relative| folder.join(relative));
@@ -98,15 +108,44 @@ impl Profile {
     /// A key that names no topic, or a template that is none.
     pub fn topics(&self) -> Result<Topics, Failure> {
         let mut topics = Topics::default();
+        let path = self.path.display();
         for (key, template) in &self.topics {
             let Some(channel) = Channel::ALL.into_iter().find(|channel| channel.key() == key) else {
                 let known = Channel::ALL.map(Channel::key).join(", ");
-                return Err(Failure::invalid(format!("topics: {key:?} is no topic of the protocol"))
-                    .hint(format!("the topics are: {known}")));
+                return Err(Failure::invalid(format!("{path}: topics: {key:?} is no topic of the protocol"))
+                    .hint(format!("The topics are: {known}")));
             };
-            topics.set(channel, template).map_err(|why| Failure::invalid(format!("topics: {why}")))?;
+            topics
+                .set(channel, template)
+                .map_err(|why| Failure::invalid(format!("{path}: topics: {key}: {why}")))?;
         }
         Ok(topics)
+    }
+}
+
+fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    super::connection::duration(&text).map(Some).map_err(D::Error::custom)
+}
+
+fn keep_alive<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    super::connection::keep_alive(&text).map(Some).map_err(D::Error::custom)
+}
+
+fn qos<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u8>, D::Error> {
+    match u8::deserialize(deserializer)? {
+        qos @ 0..=2 => Ok(Some(qos)),
+        _ => Err(D::Error::custom("qos is 0, 1 or 2")),
+    }
+}
+
+fn max_packet<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u32>, D::Error> {
+    let bytes = u32::deserialize(deserializer)?;
+    if super::connection::MAX_PACKET.contains(&i64::from(bytes)) {
+        Ok(Some(bytes))
+    } else {
+        Err(D::Error::custom("max-packet is from 1024 to 268435455 bytes"))
     }
 }
 
@@ -114,7 +153,7 @@ fn missing(name: Option<&str>, why: &str) -> Result<Profile, Failure> {
     match name {
         None => Ok(Profile::default()),
         Some(name) => Err(Failure::invalid(format!("profile {name:?} cannot be used: {why}"))
-            .hint("write [profile.NAME] tables to $XDG_CONFIG_HOME/tuyagw/config.toml, or name a file with --config")),
+            .hint("Write [profile.NAME] tables to $XDG_CONFIG_HOME/tuyagw/config.toml, or name a file with --config")),
     }
 }
 
@@ -126,7 +165,7 @@ fn unreadable(path: &Path, why: &toml::de::Error) -> Failure {
     if why.message().contains("unknown field `password`")
         || why.message().contains("unknown field `platform-password`")
     {
-        failure.hint("no password stands in this file: write it to a file of its own, mode 0600, and name that in password-file")
+        failure.hint("No password stands in this file: write it to a file of its own, mode 0600, and name that in password-file")
     } else {
         failure
     }

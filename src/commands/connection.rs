@@ -13,6 +13,12 @@ use crate::{
     protocol::{GatewayId, Secret, Topics, derive_password},
 };
 
+/// The longest duration that is taken: a year.
+const LONGEST: Duration = Duration::from_hours(24 * 365);
+
+/// The sizes of a packet that may be asked for, up to MQTT's own limit.
+pub const MAX_PACKET: std::ops::RangeInclusive<i64> = 1024..=268_435_455;
+
 /// Where the broker is and how to talk to it.
 #[derive(Clone, Debug, clap::Args)]
 #[command(next_help_heading = "Connection")]
@@ -38,7 +44,7 @@ pub struct NetworkArgs {
     qos: Option<u8>,
 
     /// Keep-alive interval, whole seconds from 0s to 65535s [default: 60s]
-    #[arg(long, value_name = "D", value_parser = duration)]
+    #[arg(long, value_name = "D", value_parser = keep_alive)]
     keep_alive: Option<Duration>,
 
     /// Time for name, TCP, TLS and CONNACK together [default: 5s]
@@ -50,7 +56,7 @@ pub struct NetworkArgs {
     timeout: Option<Duration>,
 
     /// Largest MQTT packet to accept or send, in bytes [default: 1048576]
-    #[arg(long, value_name = "BYTES", value_parser = clap::value_parser!(u32).range(1024..=268_435_455))]
+    #[arg(long, value_name = "BYTES", value_parser = clap::value_parser!(u32).range(MAX_PACKET))]
     max_packet: Option<u32>,
 
     /// Keep the session at the broker (clean session off), so that what was queued while away arrives
@@ -178,7 +184,7 @@ impl NetworkArgs {
     /// A profile that cannot be read.
     pub fn timeout(&self) -> Result<Duration, Failure> {
         let profile = Profile::load(self.config.as_deref(), self.profile.as_deref())?;
-        setting(self.timeout, profile.timeout.as_deref(), "timeout", 10)
+        Ok(self.timeout.or(profile.timeout).unwrap_or(Duration::from_secs(10)))
     }
 }
 
@@ -194,7 +200,7 @@ impl Connection {
         let profile = Profile::load(network.config.as_deref(), network.profile.as_deref())?;
         let id = login.gateway_id.clone().or_else(|| profile.gateway_id.clone()).ok_or_else(|| {
             Failure::invalid("no gateway id is given")
-                .hint("use --gateway-id ID, TUYAGW_GATEWAY_ID or a profile")
+                .hint("Use --gateway-id ID, TUYAGW_GATEWAY_ID or a profile")
         })?;
         let gateway_id =
             GatewayId::new(id).map_err(|why| Failure::invalid(format!("--gateway-id: {why}")))?;
@@ -274,18 +280,21 @@ impl Connection {
     ) -> Result<Self, Failure> {
         let url = network.broker.as_ref().or(profile.broker.as_ref()).ok_or_else(|| {
             Failure::invalid("no broker is given")
-                .hint("use --broker URL, TUYAGW_BROKER or a profile; `tuyagw edge` is one")
+                .hint("Use --broker URL, TUYAGW_BROKER or a profile; `tuyagw edge` is one")
         })?;
         let (address, tls) = parse_url(url)?;
-        let tls = tls.then(|| Tls {
-            ca_file: network.ca_file.clone().or_else(|| profile.ca_file.clone()),
-            server_name: network.tls_server_name.clone().or_else(|| profile.tls_server_name.clone()),
-            insecure: network.tls_insecure || profile.tls_insecure.unwrap_or(false),
-        });
-        let keep_alive = setting(network.keep_alive, profile.keep_alive.as_deref(), "keep-alive", 60)?;
-        if keep_alive.subsec_nanos() != 0 || keep_alive.as_secs() > 65_535 {
-            return Err(Failure::invalid("--keep-alive must be whole seconds from 0s to 65535s"));
-        }
+        let tls = if tls {
+            let ca_file = network.ca_file.as_deref().or(profile.ca_file.as_deref());
+            let server_name = network.tls_server_name.as_ref().or(profile.tls_server_name.as_ref());
+            let insecure = network.tls_insecure || profile.tls_insecure.unwrap_or(false);
+            Some(Tls::new(server_name.unwrap_or(&address.host), ca_file, insecure)?)
+        } else {
+            None
+        };
+        let setting = |given: Option<Duration>, profile: Option<Duration>, default| {
+            given.or(profile).unwrap_or(Duration::from_secs(default))
+        };
+        let keep_alive = setting(network.keep_alive, profile.keep_alive, 60);
         let qos = match network.qos.or(profile.qos).unwrap_or(1) {
             0 => QoS::AtMostOnce,
             1 => QoS::AtLeastOnce,
@@ -293,8 +302,7 @@ impl Connection {
             other => return Err(Failure::invalid(format!("qos must be 0, 1 or 2, not {other}"))),
         };
         let persistent = network.persistent || profile.persistent.unwrap_or(false);
-        let max_packet =
-            network.max_packet.map_or(profile.max_packet.unwrap_or(1 << 20), |bytes| bytes as usize);
+        let max_packet = network.max_packet.or(profile.max_packet).unwrap_or(1 << 20) as usize;
         Ok(Self {
             settings: Settings {
                 address,
@@ -307,13 +315,8 @@ impl Connection {
                     password: login.password.map(|password| Password::new(password.expose().to_owned())),
                     will: None,
                 },
-                connect_timeout: setting(
-                    network.connect_timeout,
-                    profile.connect_timeout.as_deref(),
-                    "connect-timeout",
-                    5,
-                )?,
-                timeout: setting(network.timeout, profile.timeout.as_deref(), "timeout", 10)?,
+                connect_timeout: setting(network.connect_timeout, profile.connect_timeout, 5),
+                timeout: setting(network.timeout, profile.timeout, 10),
                 max_packet,
                 in_flight: 100,
                 reconnect: true,
@@ -323,21 +326,6 @@ impl Connection {
             topics: profile.topics()?,
             qos,
         })
-    }
-}
-
-fn setting(
-    given: Option<Duration>,
-    profile: Option<&str>,
-    name: &str,
-    default: u64,
-) -> Result<Duration, Failure> {
-    match (given, profile) {
-        (Some(given), _) => Ok(given),
-        (None, Some(text)) => {
-            duration(text).map_err(|why| Failure::invalid(format!("profile, {name}: {why}")))
-        }
-        (None, None) => Ok(Duration::from_secs(default)),
     }
 }
 
@@ -371,24 +359,34 @@ fn password(sources: &Sources<'_>) -> Result<Option<Secret>, Failure> {
 fn login_of(client_id: &str, username: Option<String>, password: Option<Secret>) -> Result<Login, Failure> {
     if username.is_none() && password.is_some() {
         return Err(Failure::invalid("a password is given, but no username")
-            .hint("use --username NAME, TUYAGW_USERNAME or a profile"));
+            .hint("Use --username NAME, TUYAGW_USERNAME or a profile"));
     }
     let derived = username.as_ref().map(|username| derive_password(client_id, username));
     Ok(Login { username, password: password.or(derived) })
 }
 
-/// Parses a duration such as `250ms`, `10s`, `5m` or `1h30m`.
+/// Parses a duration such as `250ms`, `10s`, `5m` or `1h30m`; at most a year, so that every deadline can be reckoned.
 pub fn duration(text: &str) -> Result<Duration, String> {
     let expected = || "a duration is written 250ms, 10s, 5m or 1h".to_owned();
     let parsed: jiff::SignedDuration = text.parse().map_err(|_| expected())?;
-    Duration::try_from(parsed).map_err(|_| expected())
+    let duration = Duration::try_from(parsed).map_err(|_| expected())?;
+    if duration > LONGEST { Err("a duration is at most 8760h".to_owned()) } else { Ok(duration) }
+}
+
+/// Parses a keep-alive interval, which MQTT counts in whole seconds of 16 bits.
+pub fn keep_alive(text: &str) -> Result<Duration, String> {
+    let interval = duration(text)?;
+    if interval.subsec_nanos() != 0 || interval.as_secs() > 65_535 {
+        return Err("a keep-alive interval is whole seconds, from 0s to 65535s".to_owned());
+    }
+    Ok(interval)
 }
 
 /// Parses a broker URL into its address and whether it wants TLS.
 fn parse_url(url: &str) -> Result<(Address, bool), Failure> {
     let wrong = |why: &str| {
         Failure::invalid(format!("--broker: {why}"))
-            .hint("write mqtt://HOST:PORT, mqtts://HOST:PORT or HOST:PORT")
+            .hint("Write mqtt://HOST:PORT, mqtts://HOST:PORT or HOST:PORT")
     };
     let (tls, rest) = match url.split_once("://") {
         Some(("mqtt" | "tcp", rest)) => (false, rest),
@@ -400,7 +398,7 @@ fn parse_url(url: &str) -> Result<(Address, bool), Failure> {
     if rest.contains('@') {
         // The URL itself is not repeated: what stands before the @ may be a password.
         return Err(wrong("a username or password does not belong in the URL")
-            .hint("use --username and --password-file, or let the password be derived"));
+            .hint("Use --username and --password-file, or let the password be derived"));
     }
     if rest.contains(['/', '?', '#']) || rest.contains(char::is_whitespace) {
         return Err(wrong(&format!("{url:?} has more than a host and a port")));
@@ -465,7 +463,7 @@ mod tests {
         assert_eq!(duration("250ms"), Ok(Duration::from_millis(250)));
         assert_eq!(duration("5m"), Ok(Duration::from_mins(5)));
         assert_eq!(duration("0s"), Ok(Duration::ZERO));
-        for bad in ["10", "", "-1s", "soon"] {
+        for bad in ["10", "", "-1s", "soon", "999999999999h"] {
             assert!(duration(bad).is_err(), "{bad}");
         }
     }

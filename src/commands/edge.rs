@@ -15,6 +15,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde::Serialize;
 use tokio::task::LocalSet;
 use uuid::Uuid;
@@ -71,9 +72,9 @@ EXAMPLES
   echo '{\"cid\":\"m1\",\"code\":\"valve_state\",\"value\":\"closed\"}' | tuyagw edge --devices fleet.jsonl
   tuyagw edge -- sh provision.sh                         any script, against a fresh edge")]
 pub struct Args {
-    /// Address to listen on; port 0 picks a free one, as does PROGRAM by default
-    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:21883")]
-    listen: String,
+    /// Address to listen on; port 0 picks a free one [default: 127.0.0.1:21883, with PROGRAM 127.0.0.1:0]
+    #[arg(long, value_name = "HOST:PORT")]
+    listen: Option<String>,
 
     /// Username of gateways, repeatable; without it any whose password is right
     #[arg(long, value_name = "NAME")]
@@ -185,12 +186,10 @@ async fn serve(args: Args, console: Console) -> Result<Exit, Failure> {
     let has_program = !args.program.is_empty();
     let mut signals = Signals::new()?;
     let product = model::load(args.model.as_deref())?;
-    let (registry, journal) = match &args.devices {
-        Some(path) => {
-            let (registry, journal) = open_registry(path, console)?;
-            (registry, Some(journal))
-        }
-        None => (Registry::default(), None),
+    let known = args.devices.as_deref().map(|path| open_registry(path, console)).transpose()?;
+    let (registry, journal, _lock) = match known {
+        Some(OpenRegistry { registry, journal, lock }) => (registry, Some(journal), Some(lock)),
+        None => (Registry::default(), None, None),
     };
     let stdout = (!has_program).then(Sink::stdout);
     let out = args.out.as_ref().map(|path| Sink::append(path, false)).transpose()?;
@@ -203,7 +202,11 @@ async fn serve(args: Args, console: Console) -> Result<Exit, Failure> {
         _ => None,
     };
     let edge = Edge::new(settings(&args, product.clone(), console), registry);
-    let ledger = Rc::new(RefCell::new(Ledger::new(console, stdout, out)));
+    // A program owns stderr as well as stdout.
+    let ledger = Rc::new(RefCell::new(Ledger::new((!has_program).then_some(console), stdout, out)));
+    if !has_program {
+        allow_files(args.limits.max_connections);
+    }
     let broker = Broker::bind(
         address(&args, has_program)?,
         edge,
@@ -213,30 +216,29 @@ async fn serve(args: Args, console: Console) -> Result<Exit, Failure> {
         Box::new(Shared(Rc::clone(&ledger))),
         start,
     )?;
-    if broker.is_public() {
+    if broker.is_public() && !has_program {
         console.warn(&format!("{} can be reached from other machines", broker.url()));
-        console.hint("The page's passwords protect little; listen on 127.0.0.1 unless gateways are elsewhere.");
+        console
+            .hint("The page's passwords protect little; listen on 127.0.0.1 unless gateways are elsewhere.");
     }
     announce(&broker, &ledger);
 
-    let mut program = match has_program {
-        false => None,
-        true => {
-            let environment = Environment {
-                broker: &broker.url(),
-                username: args.username.first().map_or(USERNAME, String::as_str),
-                platform_username: args.platform_username.first().map_or("platform", String::as_str),
-                ca_file: args.tls_cert.as_deref(),
-            };
-            match Program::start(&args.program, &environment, io::stdin().is_terminal()) {
-                Ok(program) => Some(program),
-                Err(NotRun { failure, exit }) => {
-                    console.error(&failure.message);
-                    return Ok(exit);
-                }
+    let mut program = None;
+    if has_program {
+        let environment = Environment {
+            broker: &broker.url(),
+            username: args.username.first().map_or(USERNAME, String::as_str),
+            platform_username: args.platform_username.first().map_or("platform", String::as_str),
+            ca_file: args.tls_cert.as_deref(),
+        };
+        match Program::start(&args.program, &environment, io::stdin().is_terminal()) {
+            Ok(started) => program = Some(started),
+            Err(NotRun { failure, exit }) => {
+                console.error(&failure.message);
+                return Ok(exit);
             }
         }
-    };
+    }
     let mut commands = Commands::new(product, has_program)?;
     let mut look = tokio::time::interval(LOOK);
     let mut serving = std::pin::pin!(broker.serve());
@@ -258,7 +260,7 @@ async fn serve(args: Args, console: Console) -> Result<Exit, Failure> {
                 Err(why) => break failed(why),
             },
             batch = commands.next() => for input in batch? {
-                commands.ask(&input, &broker, &ledger);
+                commands.ask(input, &broker, &ledger);
             },
             _ = look.tick() => broker.resume(),
         }
@@ -293,10 +295,11 @@ fn settings(args: &Args, product: Product, console: Console) -> Settings {
 }
 
 fn address(args: &Args, has_program: bool) -> Result<SocketAddr, Failure> {
-    // Clap cannot say a default that depends on another argument.
-    let listen = if has_program && args.listen == "127.0.0.1:21883" { "127.0.0.1:0" } else { &args.listen };
+    let default = if has_program { "127.0.0.1:0" } else { "127.0.0.1:21883" };
+    let listen = args.listen.as_deref().unwrap_or(default);
     let unusable = |why: String| {
-        Failure::invalid(format!("--listen {listen}: {why}")).hint("Write HOST:PORT, such as 127.0.0.1:21883.")
+        Failure::invalid(format!("--listen {listen}: {why}"))
+            .hint("Write HOST:PORT, such as 127.0.0.1:21883.")
     };
     let mut found = listen.to_socket_addrs().map_err(|why| unusable(why.to_string()))?;
     found.next().ok_or_else(|| unusable("the host has no address".into()))
@@ -313,13 +316,31 @@ fn announce(broker: &Broker, ledger: &RefCell<Ledger>) {
     ledger.flush_now();
 }
 
+/// A registry's file, opened and read.
+struct OpenRegistry {
+    registry: Registry,
+    journal: Sink,
+    /// Held as long as the edge runs: two edges would not know each other's devices.
+    lock: fs::File,
+}
+
 /// Opens the registry's file, which is created for its owner only, and reads it.
-fn open_registry(path: &Path, console: Console) -> Result<(Registry, Sink), Failure> {
+fn open_registry(path: &Path, console: Console) -> Result<OpenRegistry, Failure> {
     let unreadable = |why: io::Error| Failure::io(format!("cannot open {}: {why}", path.display()));
     let mut options = fs::OpenOptions::new();
     options.append(true).create(true);
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    options.open(path).map_err(unreadable)?;
+    let file = options.open(path).map_err(unreadable)?;
+    if !file.metadata().map_err(unreadable)?.is_file() {
+        return Err(Failure::io(format!("cannot use {}: it is not a regular file", path.display())));
+    }
+    match file.try_lock() {
+        Err(fs::TryLockError::WouldBlock) => {
+            return Err(Failure::io(format!("{} is in use by another edge", path.display())));
+        }
+        // A file system without locks is no reason not to run.
+        Ok(()) | Err(fs::TryLockError::Error(_)) => {}
+    }
     let journal = Sink::append(path, true)?;
     if let Some(repaired) = journal.repaired() {
         console.warn(repaired);
@@ -333,9 +354,24 @@ fn open_registry(path: &Path, console: Console) -> Result<(Registry, Sink), Fail
         console.warn(&format!("{}:{line}: passed over: {why}", path.display()));
     }
     if !registry.is_empty() {
-        console.note(&format!("{} devices are known from {}", registry.len(), path.display()));
+        let devices = match registry.len() {
+            1 => "1 device is".to_owned(),
+            more => format!("{more} devices are"),
+        };
+        console.note(&format!("{devices} known from {}", path.display()));
     }
-    Ok((registry, journal))
+    Ok(OpenRegistry { registry, journal, lock: file })
+}
+
+/// Raises the limit of open files as far as the connections need and the system lets us.
+fn allow_files(connections: usize) {
+    let limit = getrlimit(Resource::Nofile);
+    let wanted = u64::try_from(connections).unwrap_or(u64::MAX).saturating_add(64);
+    let wanted = limit.maximum.map_or(wanted, |most| wanted.min(most));
+    if limit.current.is_some_and(|current| current < wanted) {
+        // Without it fewer clients are served, and each that is not is said.
+        let _ = setrlimit(Resource::Nofile, Rlimit { current: Some(wanted), ..limit });
+    }
 }
 
 async fn ended(program: &mut Option<Program>) -> Result<Exit, Failure> {
@@ -372,7 +408,7 @@ impl Commands {
         let source = if has_program || io::stdin().is_terminal() {
             None
         } else {
-            Some(Source::open(Some(Path::new("-")))?)
+            Some(Source::open(Some(Path::new("-")), None)?)
         };
         let operations = Operations { product, check: true, encoding: ValueEncoding::Native };
         Ok(Self { source, operations, index: 0 })
@@ -389,12 +425,9 @@ impl Commands {
         std::future::pending().await
     }
 
-    fn ask(&mut self, input: &Input, broker: &Broker, ledger: &RefCell<Ledger>) {
-        let text: Arc<_> = input.text.clone().into();
-        let items = match &input.broken {
-            Some(_) => Vec::new(),
-            None => self.operations.read(Operation::Command, &input.text),
-        };
+    fn ask(&mut self, input: Input, broker: &Broker, ledger: &RefCell<Ledger>) {
+        let (items, text) = self.operations.take(Operation::Command, input.content);
+        let text: Arc<_> = text.into();
         let refuse = |invalid: &crate::commands::operations::Invalid, index| {
             let asked = Asked {
                 line: input.line,
@@ -405,10 +438,6 @@ impl Commands {
             };
             ledger.borrow_mut().invalid(index, &asked, invalid.field.as_deref(), &invalid.message);
         };
-        if let Some(broken) = &input.broken {
-            refuse(broken, self.index);
-            self.index += 1;
-        }
         for item in items {
             let index = self.index;
             self.index += 1;

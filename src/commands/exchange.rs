@@ -2,7 +2,7 @@
 //! its result lines.
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     sync::Arc,
     time::Duration,
 };
@@ -24,15 +24,22 @@ use crate::{
         client::{Client, Event},
         packet::{Message, Publish, QoS},
     },
-    protocol::{Channel, CommandAnswer, DeviceStatus, Downlink, Envelope, GatewayId, Topics, Uplink},
+    protocol::{
+        Channel, CommandAnswer, DeviceStatus, Downlink, Envelope, GatewayId, ResultCode, Topics, Uplink,
+    },
 };
 
 /// A status report is at most this long, so that every broker takes it.
 const LONGEST_STATUS: usize = 64 * 1024;
 /// What an envelope, a topic and the packet's header add to a status array, at most.
 const AROUND_STATUS: usize = 512;
+/// How many bytes of messages are kept for the SUBACK that makes answers of them.
+const MOST_EARLY: usize = 16 << 20;
 /// How many warnings of one run are printed in full.
 const WARNINGS: usize = 10;
+/// How long a request rests before it is tried again, at first and at most; the waits in between double.
+const FIRST_REST: Duration = Duration::from_millis(500);
+const LONGEST_REST: Duration = Duration::from_secs(30);
 
 /// One connection with its open requests.
 pub struct Exchange {
@@ -53,15 +60,22 @@ pub struct Exchange {
     /// Until when a message that nobody answers must be acknowledged, in the order of first writing.
     acknowledgements: VecDeque<(Duration, u64)>,
     open: BTreeMap<u64, Open>,
+    /// How often a request is tried again.
+    retries: u32,
+    /// What rests before it is tried again, by its time.
+    resting: BTreeSet<(Duration, u64)>,
     next_token: u64,
     /// Status lines that one array can carry, and its length so far.
     statuses: Vec<(DeviceStatus, Source)>,
     statuses_length: usize,
     /// The topics spoken on last: of requests and of their answers.
     addressed: Option<(Operation, GatewayId, Arc<str>, Arc<str>)>,
+    /// Whether an outage is endured, however long it takes.
+    patient: bool,
     subscribed: bool,
     /// What came before the SUBACK; it counts once the subscription is granted.
     early: Vec<Message>,
+    early_length: usize,
     warnings: usize,
 }
 
@@ -73,12 +87,38 @@ struct Open {
     request_id: String,
     /// The result lines that it ends as; none for a message of our own, whose failure is a warning.
     sources: Vec<Source>,
-    /// Whether somebody answers it.
-    answered: bool,
+    /// Where it is answered; `None` where nobody answers, so that its acknowledgement is the end of it.
+    response_topic: Option<Arc<str>>,
     /// When it was first written.
     written: Option<Duration>,
     /// Whether the broker has acknowledged it.
     delivered: bool,
+    /// How often it was sent, reconnects not counted.
+    attempts: u32,
+    /// Until when it rests before it is tried again.
+    rests: Option<Duration>,
+}
+
+impl Open {
+    fn new(
+        topic: Arc<str>,
+        payload: Bytes,
+        request_id: String,
+        sources: Vec<Source>,
+        response_topic: Option<Arc<str>>,
+    ) -> Self {
+        Self {
+            topic,
+            payload,
+            request_id,
+            sources,
+            response_topic,
+            written: None,
+            delivered: false,
+            attempts: 1,
+            rests: None,
+        }
+    }
 }
 
 impl Exchange {
@@ -107,14 +147,32 @@ impl Exchange {
             client: Client::new(settings, subscriptions),
             acknowledgements: VecDeque::new(),
             open: BTreeMap::new(),
+            retries: 0,
+            resting: BTreeSet::new(),
             next_token: 0,
             statuses: Vec::new(),
             statuses_length: 0,
             addressed: None,
+            patient: false,
             subscribed: false,
             early: Vec::new(),
+            early_length: 0,
             warnings: 0,
         }
+    }
+
+    /// The same exchange, which an outage does not end.
+    #[must_use]
+    pub fn patient(mut self) -> Self {
+        self.patient = true;
+        self
+    }
+
+    /// The same exchange, which tries a request again so many times after a system error or a time-out.
+    #[must_use]
+    pub fn retrying(mut self, retries: u32) -> Self {
+        self.retries = retries;
+        self
     }
 
     /// How many messages wait for their answers or acknowledgements.
@@ -131,7 +189,9 @@ impl Exchange {
         if let Body::Uplink(uplink) = &item.body
             && let Uplink::Status(statuses) = uplink.as_ref()
             && item.request_id.is_none()
-            && let ([status], Some(source)) = (statuses.as_slice(), sources.pop())
+            && item.t.is_none()
+            && let [status] = statuses.as_slice()
+            && let Some(source) = sources.pop()
         {
             let length = serde_json::to_vec(status).map_or(0, |json| json.len() + 1);
             if self.statuses_length + length > LONGEST_STATUS.min(self.max_packet) - AROUND_STATUS {
@@ -178,7 +238,12 @@ impl Exchange {
             }
         };
         let size = payload.len() + topic.len() + 9;
-        let problem = if size > self.max_packet {
+        let problem = if item.operation == Operation::Status && payload.len() > LONGEST_STATUS {
+            Some(format!(
+                "the message of {} bytes is longer than {LONGEST_STATUS}, the most of a status report",
+                payload.len()
+            ))
+        } else if size > self.max_packet {
             Some(format!("the message of {size} bytes does not fit into --max-packet {}", self.max_packet))
         } else if answered && !self.requests.ask(&request_id, &response_topic, self.next_token) {
             Some(format!("request_id {request_id:?} is in flight already"))
@@ -189,8 +254,8 @@ impl Exchange {
             self.refuse(&sources, &Invalid { message, ..Invalid::default() });
             return Ok(());
         }
-        let payload = payload.into();
-        self.open(Open { topic, payload, request_id, sources, answered, written: None, delivered: false })
+        let response_topic = answered.then_some(response_topic);
+        self.open(Open::new(topic, payload.into(), request_id, sources, response_topic))
     }
 
     /// Answers a command; sent again until the broker has acknowledged it.
@@ -206,17 +271,7 @@ impl Exchange {
         let topic = self.topics.topic(Channel::CommandResponse, gateway).into();
         let envelope = Envelope { t: self.t_unit.now(), request_id, body: Uplink::CommandResponse(answer) };
         let payload = envelope.encode().into();
-        let request_id = envelope.request_id;
-        let sources = Vec::new();
-        self.open(Open {
-            topic,
-            payload,
-            request_id,
-            sources,
-            answered: false,
-            written: None,
-            delivered: false,
-        })
+        self.open(Open::new(topic, payload, envelope.request_id, Vec::new(), None))
     }
 
     fn open(&mut self, open: Open) -> Result<(), Failure> {
@@ -250,7 +305,7 @@ impl Exchange {
         let now = self.client.now();
         let Some(open) = self.open.get_mut(&token) else { return Ok(()) };
         open.delivered = false;
-        if open.answered {
+        if open.response_topic.is_some() {
             self.requests.written(&open.request_id, now);
         } else if open.written.is_none() {
             self.acknowledgements.push_back((now + self.timeout, token));
@@ -273,7 +328,10 @@ impl Exchange {
         match event {
             Event::Ready { resumed } => {
                 // What the broker's session still holds is sent again by the session itself.
-                let again = |open: &Open| !resumed || open.delivered || open.written.is_none();
+                let unheld = !resumed || self.qos == QoS::AtMostOnce;
+                let again = |open: &Open| {
+                    open.rests.is_none() && (unheld || open.delivered || open.written.is_none())
+                };
                 let tokens: Vec<_> =
                     self.open.iter().filter(|(_, open)| again(open)).map(|(token, _)| *token).collect();
                 self.results.resent(self.open.values().filter(|open| open.written.is_some()).count());
@@ -283,6 +341,7 @@ impl Exchange {
             }
             Event::Subscribed => {
                 self.subscribed = true;
+                self.early_length = 0;
                 for message in std::mem::take(&mut self.early) {
                     self.pair(&message);
                 }
@@ -297,6 +356,7 @@ impl Exchange {
             Event::Lost { reason, retry_in } => {
                 self.subscribed = false;
                 self.early.clear();
+                self.early_length = 0;
                 let retry_in = retry_in.as_secs_f64();
                 self.console.warn(&format!("{reason}; reconnecting in {retry_in:.1} s"));
             }
@@ -309,8 +369,12 @@ impl Exchange {
     pub fn hear(&mut self, message: Message) {
         if self.subscribed {
             self.pair(&message);
-        } else {
+        } else if self.early_length < MOST_EARLY {
+            // The payload of a short message weighs less than what is around it.
+            self.early_length += message.payload.len() + message.topic.len() + 128;
             self.early.push(message);
+        } else {
+            self.warn("too much came before the SUBACK: what comes until then is ignored");
         }
     }
 
@@ -319,6 +383,9 @@ impl Exchange {
         match self.requests.hear(&message.topic, &message.payload, message.retain, now) {
             Heard::Answer { token, answer, round_trip } => {
                 self.client.progress();
+                if answer.code == ResultCode::SYSTEM_ERROR && self.rest(token) {
+                    return;
+                }
                 let Some(open) = self.open.remove(&token) else { return };
                 if let (Some(cid), [source]) = (&answer.cid, open.sources.as_slice())
                     && *cid != source.cid()
@@ -338,7 +405,7 @@ impl Exchange {
     fn delivered(&mut self, token: u64) {
         let Some(open) = self.open.get_mut(&token) else { return };
         open.delivered = true;
-        if open.answered {
+        if open.response_topic.is_some() {
             return;
         }
         let Some(open) = self.open.remove(&token) else { return };
@@ -348,10 +415,9 @@ impl Exchange {
 
     /// When something falls due: an answer, or the end of patience with an outage.
     pub fn deadline(&mut self) -> Option<std::time::Instant> {
-        let acknowledgement = self.acknowledgement_due();
-        let due =
-            [self.requests.deadline(), acknowledgement, self.outage_ends()].into_iter().flatten().min()?;
-        Some(self.client.instant(due))
+        let rested = self.resting.first().map(|(due, _)| *due);
+        let due = [self.requests.deadline(), self.acknowledgement_due(), self.outage_ends(), rested];
+        due.into_iter().flatten().min().map(|due| self.client.instant(due))
     }
 
     fn acknowledgement_due(&mut self) -> Option<Duration> {
@@ -365,8 +431,10 @@ impl Exchange {
     }
 
     fn outage_ends(&self) -> Option<Duration> {
-        let lost = self.client.down_since().filter(|_| self.client.was_up() && !self.open.is_empty())?;
-        Some(lost + self.timeout)
+        let lost = self.client.down_since().filter(|_| self.client.was_up());
+        let since = lost.or_else(|| self.client.stuck_since());
+        let since = since.filter(|_| !self.patient && !self.open.is_empty())?;
+        Some(since + self.timeout)
     }
 
     /// Ends the requests whose answers are overdue; `advice` is added to what is said of them.
@@ -375,23 +443,70 @@ impl Exchange {
     /// A connection that has been away for longer than an answer may take.
     pub fn expire(&mut self, advice: &str) -> Result<(), Failure> {
         let now = self.client.now();
-        if self.outage_ends().is_some_and(|end| end <= now) {
-            let message = format!("the connection was lost and did not come back in {:?}", self.timeout);
+        // A socket gets stuck a moment after the request that it did not take whole, whose answer is due now.
+        let late = self.requests.deadline().is_some_and(|due| due <= now);
+        let soon = if late { now + self.timeout / 10 } else { now };
+        if self.outage_ends().is_some_and(|end| end <= soon) {
+            let what = match self.client.down_since() {
+                Some(_) => "the connection was lost and did not come back",
+                None => "the broker has stopped reading: nothing could be written",
+            };
+            let message = format!("{what} in {:?}", self.timeout);
             return Err(Failure::new(Kind::Connection, message).hint("--timeout waits longer"));
         }
+        while let Some((due, token)) = self.resting.first().copied().filter(|(due, _)| *due <= now) {
+            self.resting.remove(&(due, token));
+            self.again(token)?;
+        }
         while let Some(overdue) = self.requests.overdue(now) {
-            let Some(open) = self.open.get(&overdue.token) else { continue };
-            let mut message = match (open.answered, open.delivered) {
-                (true, true) => {
-                    format!("no answer in {:?}, though the broker acknowledged the request", self.timeout)
-                }
-                (true, false) => format!("no answer in {:?}", self.timeout),
-                (false, _) => format!("no acknowledgement in {:?}", self.timeout),
-            };
-            message.push_str(advice);
-            self.fail(overdue.token, Kind::Timeout, &message, None);
+            let delivered = self.open.get(&overdue.token).is_some_and(|open| open.delivered);
+            let though = if delivered { ", though the broker acknowledged the request" } else { "" };
+            self.late(overdue.token, &format!("no answer in {:?}{though}{advice}", self.timeout));
+        }
+        while self.acknowledgement_due().is_some_and(|due| due <= now) {
+            if let Some((_, token)) = self.acknowledgements.pop_front() {
+                self.late(token, &format!("no acknowledgement in {:?}{advice}", self.timeout));
+            }
         }
         Ok(())
+    }
+
+    /// Whether a message has left whose end is not known yet.
+    #[must_use]
+    pub fn has_written(&self) -> bool {
+        self.open.values().any(|open| open.written.is_some())
+    }
+
+    fn late(&mut self, token: u64, message: &str) {
+        if !self.rest(token) {
+            self.fail(token, Kind::Timeout, message, None);
+        }
+    }
+
+    /// Lets a request rest before it is tried again; false where it has been tried often enough.
+    fn rest(&mut self, token: u64) -> bool {
+        let now = self.client.now();
+        let Some(open) = self.open.get_mut(&token).filter(|open| open.attempts <= self.retries) else {
+            return false;
+        };
+        let longest = FIRST_REST.saturating_mul(1 << (open.attempts - 1).min(16)).min(LONGEST_REST);
+        let due = now + longest.mul_f64(0.5 + fastrand::f64() / 2.0);
+        open.attempts += 1;
+        open.rests = Some(due);
+        open.written = None;
+        self.resting.insert((due, token));
+        self.results.retried();
+        true
+    }
+
+    /// Tries a rested request again, with its request id.
+    fn again(&mut self, token: u64) -> Result<(), Failure> {
+        let Some(open) = self.open.get_mut(&token) else { return Ok(()) };
+        open.rests = None;
+        if let Some(response_topic) = &open.response_topic {
+            self.requests.ask(&open.request_id, response_topic, token);
+        }
+        if self.client.down_since().is_none() { self.publish(token) } else { Ok(()) }
     }
 
     /// Ends every open request as failed.
@@ -401,13 +516,13 @@ impl Exchange {
             self.fail(token, kind, message, Some(written));
         }
         for (_, source) in std::mem::take(&mut self.statuses) {
-            self.results.tell(&source, None, Outcome::Failed { kind, message, sent: Some(false) });
+            self.results.tell(&source, None, 1, Outcome::Failed { kind, message, sent: Some(false) });
         }
     }
 
     fn fail(&mut self, token: u64, kind: Kind, message: &str, sent: Option<bool>) {
         let Some(open) = self.open.remove(&token) else { return };
-        if open.answered {
+        if open.response_topic.is_some() {
             self.requests.close(&open.request_id);
         }
         self.tell(&open, Outcome::Failed { kind, message, sent });
@@ -428,7 +543,7 @@ impl Exchange {
             ));
         }
         for source in &open.sources {
-            self.results.tell(source, Some(&open.request_id), outcome);
+            self.results.tell(source, Some(&open.request_id), open.attempts, outcome);
         }
     }
 

@@ -5,26 +5,32 @@
 
 use std::{
     collections::VecDeque,
+    path::PathBuf,
     sync::Arc,
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 use super::{
     Console,
     connection::Connection,
     exchange::Exchange,
-    input::{self, Input},
+    input::{self, Format, Input},
+    journal::Journal,
     operations::{Invalid, Item, Operation, Operations},
-    results::{Outcome, Progress, Results, Source},
+    pace::{Pace, rate},
+    results::{Manner, Outcome, Progress, Results, Source},
     signals::Signals,
 };
 use crate::{
     failure::{Exit, Failure, Kind},
-    mqtt::client::Event,
+    mqtt::client::{Event, Settings},
+    protocol::GatewayId,
 };
 
-/// How long a silent pipe is waited for when the rest of the input can only be reported.
+/// How long, all in all, a silent pipe is waited for when the rest of the input can only be reported.
 const PATIENCE: Duration = Duration::from_millis(200);
+/// How long what is in flight may take after a signal.
+const GRACE: Duration = Duration::from_secs(2);
 
 /// The options of a run of requests.
 #[derive(Clone, Debug, clap::Args)]
@@ -33,6 +39,30 @@ pub struct RequestArgs {
     /// How many requests may be in flight
     #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u16).range(1..=65000))]
     window: u16,
+
+    /// Send at most so many messages a second: 50/s, or 30/m
+    #[arg(long, value_name = "N/s", value_parser = rate)]
+    rate: Option<f64>,
+
+    /// Try a request again so many times after a system error (500) or a time-out, with its request id
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    retries: u32,
+
+    /// Give the results in input order
+    #[arg(long)]
+    ordered: bool,
+
+    /// Note what was accepted in this file, so that the same command run again sends only the rest
+    #[arg(long, value_name = "FILE")]
+    journal: Option<PathBuf>,
+
+    /// Write counts, round-trip percentiles, duration and rate to this file as JSON
+    #[arg(long, value_name = "FILE")]
+    summary: Option<PathBuf>,
+
+    /// How the input is written [default: by the file's name, else json]
+    #[arg(long)]
+    format: Option<Format>,
 
     /// Be done at the broker's acknowledgement, without waiting for the answer
     #[arg(long)]
@@ -49,6 +79,28 @@ pub struct RequestArgs {
     /// Show progress on stderr
     #[arg(long, value_name = "WHEN", default_value = "auto")]
     progress: Progress,
+}
+
+impl RequestArgs {
+    /// Sets what these options say of the connection.
+    pub fn apply(&self, settings: &mut Settings) {
+        // The window counts requests without an answer; a broker that acknowledges none of them is no reason to
+        // hold others back.
+        settings.in_flight = u16::MAX;
+        settings.reconnect = !self.no_reconnect;
+    }
+
+    /// How the input is written, where that was said.
+    #[must_use]
+    pub fn format(&self) -> Option<Format> {
+        self.format
+    }
+
+    /// The unit of `t`.
+    #[must_use]
+    pub fn t_unit(&self) -> TimeUnit {
+        self.t_unit
+    }
 }
 
 /// The unit of `t`.
@@ -83,16 +135,24 @@ pub fn run(
     console: Console,
 ) -> anyhow::Result<Exit> {
     super::block_on(async {
-        let mut run = Run::new(operations, operation, source, connection, args, console);
-        let end = run.drive().await;
-        Ok(run.finish(end).await)
+        let mut signals = Signals::new()?;
+        let mut run = Run::new(operations, operation, source, connection, args, console)?;
+        let end = run.drive(&mut signals).await;
+        let signalled = run.signalled.map(|(exit, _)| exit);
+        let exit = tokio::select! {
+            biased;
+            exit = run.finish(end) => exit,
+            // Nobody reads the results, or the input never ends.
+            exit = signals.next() => exit,
+        };
+        Ok(signalled.unwrap_or(exit))
     })
 }
 
 /// How a run came to its end before its input did.
 enum End {
-    /// A signal; what was in flight has been finished, unless a second one came.
-    Signal(Exit),
+    /// A signal; what was in flight has been finished, unless it took too long or a second one came.
+    Signal,
     /// A failure that ends all.
     Failure(Failure),
 }
@@ -111,8 +171,11 @@ struct Run {
     waiting: VecDeque<Input>,
     exchange: Exchange,
     window: usize,
+    pace: Option<Pace>,
     /// A queued command came: nothing more is acknowledged, so that all comes again.
     withholds: bool,
+    /// The exit code of the first signal, and until when what is in flight may take.
+    signalled: Option<(Exit, Instant)>,
     console: Console,
 }
 
@@ -124,9 +187,8 @@ impl Run {
         mut connection: Connection,
         args: &RequestArgs,
         console: Console,
-    ) -> Self {
-        connection.settings.in_flight = args.window;
-        connection.settings.reconnect = !args.no_reconnect;
+    ) -> Result<Self, Failure> {
+        args.apply(&mut connection.settings);
         let single = matches!(source, input::Source::Flags(_));
         let response = operation.channel().response().filter(|_| !args.no_wait);
         let filter = response.map(|response| match &connection.gateway_id {
@@ -137,51 +199,63 @@ impl Run {
             _ => connection.topics.filter(response),
         });
         let subscriptions = filter.into_iter().map(|filter| (filter, connection.qos)).collect();
-        let results = Results::new(args.progress, single, console);
+        let gateway_id = connection.gateway_id.as_ref().map(GatewayId::as_str);
+        let journal = args.journal.as_deref().map(|path| Journal::open(path, operation, gateway_id, console));
+        let manner =
+            Manner { ordered: args.ordered, journal: journal.transpose()?, summary: args.summary.clone() };
+        let results = Results::new(args.progress, manner, single, console);
         let exchange = Exchange::new(connection, subscriptions, args.t_unit, !args.no_wait, results, console);
-        let window = usize::from(args.window);
-        Self {
+        Ok(Self {
             operations,
             operation,
             source,
             waiting: VecDeque::new(),
-            exchange,
-            window,
+            exchange: exchange.retrying(args.retries),
+            window: usize::from(args.window),
+            pace: args.rate.map(Pace::new),
             withholds: false,
+            signalled: None,
             console,
-        }
+        })
     }
 
-    async fn drive(&mut self) -> Result<(), End> {
-        let mut signals = Signals::new()?;
-        let mut signalled = None;
-        let mut ended = false;
+    async fn drive(&mut self, signals: &mut Signals) -> Result<(), End> {
+        // Whether the input has ended, and how.
+        let mut ended = None;
         // Nothing is dialled before there is something to send.
         let mut started = false;
         loop {
-            if signalled.is_none() {
+            if self.signalled.is_none() {
                 self.feed()?;
             }
             let in_flight = self.exchange.in_flight();
             started |= in_flight > 0;
             self.exchange.results.flush(in_flight);
-            if in_flight == 0 {
-                match signalled {
-                    Some(exit) => return Err(End::Signal(exit)),
-                    None if ended && self.waiting.is_empty() => return Ok(()),
-                    None => {}
-                }
+            if let Some((_, until)) = self.signalled
+                && (until <= Instant::now() || !self.exchange.has_written())
+            {
+                return Err(End::Signal);
+            }
+            if in_flight == 0
+                && self.waiting.is_empty()
+                && let Some(end) = ended.take()
+            {
+                return end;
             }
             let room = in_flight < self.window && !self.exchange.results.is_behind();
-            let hungry = !ended && signalled.is_none() && self.waiting.is_empty() && room;
-            let deadline = self.exchange.deadline();
+            let hungry = ended.is_none() && self.signalled.is_none() && self.waiting.is_empty() && room;
+            let grace = self.signalled.map(|(_, until)| until);
+            let paced = room && !self.waiting.is_empty() && self.signalled.is_none();
+            let beat = self.pace.as_ref().filter(|_| paced);
+            let beat = beat.map(|pace| self.exchange.client.instant(pace.next()));
+            let deadline = self.exchange.deadline().into_iter().chain(grace).chain(beat).min();
             tokio::select! {
                 signal = signals.next() => {
-                    if signalled.is_some() {
-                        return Err(End::Signal(signal));
+                    if self.signalled.is_some() {
+                        return Err(End::Signal);
                     }
                     self.console.note("finishing what is in flight; the same signal again ends at once");
-                    signalled = Some(signal);
+                    self.signalled = Some((signal, Instant::now() + GRACE));
                 }
                 event = self.exchange.client.next(), if started => {
                     self.happened(event?)?;
@@ -189,12 +263,23 @@ impl Run {
                         self.happened(event)?;
                     }
                 }
-                batch = self.source.next(), if hungry => match batch? {
-                    None => ended = true,
-                    Some(batch) => self.waiting.extend(batch),
+                batch = self.source.next(), if hungry => match batch {
+                    Ok(Some(batch)) => self.waiting.extend(batch),
+                    Ok(None) => ended = Some(Ok(())),
+                    // What was sent is waited for all the same.
+                    Err(failure) => ended = Some(Err(failure.into())),
                 },
                 written = self.exchange.results.progress() => written?,
                 () = super::sleep_until(deadline) => {}
+            }
+            if started && deadline.is_some_and(|due| due <= Instant::now()) {
+                // What came before the deadline is in time, though this process may have been stopped meanwhile.
+                if let Ok(event) = tokio::time::timeout(Duration::ZERO, self.exchange.client.next()).await {
+                    self.happened(event?)?;
+                    while let Some(event) = self.exchange.client.ready()? {
+                        self.happened(event)?;
+                    }
+                }
             }
             let advice =
                 "; run `tuyagw listen --persistent` first, which answers the commands that are queued";
@@ -204,13 +289,20 @@ impl Run {
 
     /// Takes inputs into the window.
     fn feed(&mut self) -> Result<(), Failure> {
+        let now = self.exchange.client.now();
         while self.exchange.in_flight() < self.window
             && !self.exchange.results.is_behind()
+            && !self.waiting.is_empty()
+            && self.pace.as_mut().is_none_or(|pace| pace.may_send(now))
             && let Some(input) = self.waiting.pop_front()
         {
             for (item, sources) in self.read(input) {
                 match item {
-                    Ok(item) => self.exchange.send(item, sources)?,
+                    Ok(item) => {
+                        if !self.exchange.results.are_done(&sources)? {
+                            self.exchange.send(item, sources)?;
+                        }
+                    }
                     Err(invalid) => self.exchange.results.invalid(&sources[0], &invalid),
                 }
             }
@@ -220,11 +312,8 @@ impl Run {
 
     /// What one input asks for, with what its result lines need.
     fn read(&mut self, input: Input) -> Vec<(Result<Item, Invalid>, Vec<Source>)> {
-        let items = match input.broken {
-            Some(invalid) => vec![Err(invalid)],
-            None => self.operations.read(self.operation, &input.text),
-        };
-        let text = Arc::from(input.text);
+        let (items, text) = self.operations.take(self.operation, input.content);
+        let text = Arc::from(text);
         let results = &mut self.exchange.results;
         let with_sources = |item| {
             let sources = results.sources(self.operation, input.line, &text, &item);
@@ -244,7 +333,7 @@ impl Run {
                     "a queued command arrived, which this subcommand does not answer: nothing more is \
                      acknowledged, so that all of it comes again",
                 );
-                self.console.hint("run `tuyagw listen --persistent` to answer queued commands");
+                self.console.hint("Run `tuyagw listen --persistent` to answer queued commands");
             }
             return Ok(());
         }
@@ -261,13 +350,13 @@ impl Run {
     async fn finish(mut self, end: Result<(), End>) -> Exit {
         let exit = match end {
             Ok(()) => Exit::SUCCESS,
-            Err(End::Signal(signal)) => {
+            Err(End::Signal) => {
                 self.exchange.fail_all(Kind::Connection, "ended by a signal before the answer came");
-                signal
+                Exit::SUCCESS
             }
             Err(End::Failure(failure)) => {
                 self.exchange.fail_all(failure.kind, &failure.message);
-                if failure.kind != Kind::Io {
+                if failure.kind != Kind::Io && self.signalled.is_none() {
                     self.fail_rest(&failure).await;
                 }
                 self.exchange.results.fail(&failure);
@@ -280,13 +369,14 @@ impl Run {
 
     /// Reports the inputs that were never sent: all of a file, and of a pipe what is there to be read.
     async fn fail_rest(&mut self, failure: &Failure) {
+        let mut patience = PATIENCE;
         let outcome = Outcome::Failed { kind: failure.kind, message: &failure.message, sent: Some(false) };
         loop {
             while let Some(input) = self.waiting.pop_front() {
                 for (item, sources) in self.read(input) {
                     for source in &sources {
                         match &item {
-                            Ok(_) => self.exchange.results.tell(source, None, outcome),
+                            Ok(_) => self.exchange.results.tell(source, None, 1, outcome),
                             Err(invalid) => self.exchange.results.invalid(source, invalid),
                         }
                     }
@@ -298,10 +388,12 @@ impl Run {
                     return;
                 }
             }
-            match tokio::time::timeout(PATIENCE, self.source.next()).await {
+            let asked = Instant::now();
+            match tokio::time::timeout(patience, self.source.next()).await {
                 Ok(Ok(Some(batch))) => self.waiting.extend(batch),
                 _ => return,
             }
+            patience = patience.saturating_sub(asked.elapsed());
         }
     }
 }

@@ -69,9 +69,8 @@ impl Access {
         let Some(username) = login.username else {
             return Err(Turned::Away(ConnectCode::BAD_LOGIN));
         };
-        let listed = platform
-            || self.usernames.is_empty()
-            || self.usernames.iter().any(|known| known == username);
+        let listed =
+            platform || self.usernames.is_empty() || self.usernames.iter().any(|known| known == username);
         if !listed {
             return Err(Turned::Away(ConnectCode::NOT_AUTHORIZED));
         }
@@ -112,9 +111,9 @@ impl Role {
 
 /// The uplink channel that a topic is for a gateway, and for no other.
 pub(super) fn uplink(topics: &Topics, id: &GatewayId, topic: &str) -> Option<Channel> {
-    topics
-        .parse(topic)
-        .and_then(|(channel, of)| (of == id.as_str() && channel.direction() == Direction::Up).then_some(channel))
+    topics.parse(topic).and_then(|(channel, of)| {
+        (of == id.as_str() && channel.direction() == Direction::Up).then_some(channel)
+    })
 }
 
 fn is_sample(id: &GatewayId, topic: &str) -> bool {
@@ -159,8 +158,7 @@ mod tests {
         }
         let wrong = derive_password("gw2", "acme");
         for password in [None, Some(&b""[..]), Some(wrong.expose().as_bytes())] {
-            let login =
-                Login { client_id: "gw1", username: Some("acme"), password, clean_session: true };
+            let login = Login { client_id: "gw1", username: Some("acme"), password, clean_session: true };
             assert_eq!(any.login(&login), Err(Turned::Away(ConnectCode::BAD_LOGIN)));
         }
     }

@@ -79,9 +79,7 @@ impl Registry {
     /// Adds or updates a device, which is online from now on. Gives its line, ended by a newline, for the file,
     /// unless the file has that line already.
     pub fn sync(&mut self, gateway: &GatewayId, device: &Device, now: Duration) -> Option<Vec<u8>> {
-        let mut line = serde_json::to_vec(&Line { gateway_id: gateway.as_str(), device })
-            .expect("texts always serialise into memory");
-        line.push(b'\n');
+        let line = line(gateway, device);
         let known = Known { online: true, seen: now, content: hash(&line) };
         let fleet = match self.fleets.get_mut(gateway) {
             Some(fleet) => fleet,
@@ -156,6 +154,14 @@ struct Line<'a> {
     gateway_id: &'a str,
     #[serde(flatten)]
     device: &'a Device,
+}
+
+/// A device's line.
+fn line(gateway: &GatewayId, device: &Device) -> Vec<u8> {
+    let mut line = serde_json::to_vec(&Line { gateway_id: gateway.as_str(), device })
+        .expect("texts always serialise into memory");
+    line.push(b'\n');
+    line
 }
 
 fn read_line(text: &[u8]) -> Result<(GatewayId, Device), String> {
@@ -238,7 +244,8 @@ mod tests {
 
     #[test]
     fn a_bad_line_is_named_and_a_file_of_another_kind_is_refused() {
-        let file = b"\n{\"gateway_id\":\"gw1\",\"cid\":\"m1\",\"product_id\":\"p\"}\nrubbish\n{\"cid\":\"m1\"}\n";
+        let file =
+            b"\n{\"gateway_id\":\"gw1\",\"cid\":\"m1\",\"product_id\":\"p\"}\nrubbish\n{\"cid\":\"m1\"}\n";
         let (registry, bad) = Registry::read(file, Duration::ZERO).unwrap();
         assert_eq!(registry.len(), 1);
         let lines: Vec<_> = bad.iter().map(|(line, _)| *line).collect();

@@ -94,6 +94,11 @@ impl Requests {
         {
             open.written = Some(now);
             self.deadlines.push_back((now + self.timeout, open.token, request_id.to_owned()));
+            // One request without an answer must not make all those after it stay.
+            if self.deadlines.len() > 2 * self.open.len() + 64 {
+                let open = &self.open;
+                self.deadlines.retain(|(_, token, id)| open.get(id).is_some_and(|open| open.token == *token));
+            }
         }
     }
 

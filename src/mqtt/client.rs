@@ -9,7 +9,7 @@ mod stream;
 mod tls;
 
 use std::{
-    collections::VecDeque,
+    collections::{HashSet, VecDeque},
     future::Future,
     pin::Pin,
     time::{Duration, Instant},
@@ -83,7 +83,7 @@ pub enum Event {
     Subscribed,
     /// A message arrived; one with a receipt must be acknowledged.
     Message(Message, Option<Receipt>),
-    /// A publish was acknowledged (QoS 1 and 2) or handed to the connection (QoS 0).
+    /// A publish was acknowledged (QoS 1 and 2) or written to the socket (QoS 0).
     Delivered {
         /// The token that was given with it.
         token: u64,
@@ -111,6 +111,16 @@ pub struct Client {
     awaits: Awaits,
     /// When the connection was lost, or the client was made; `None` while it is open.
     down_since: Option<Duration>,
+    /// Tokens of publishes with QoS 0, of which nobody acknowledges anything.
+    unacknowledged: HashSet<u64>,
+    /// Those of them that are in the outbox, and count as delivered once it is empty.
+    unwritten: Vec<u64>,
+    /// Since when the socket takes nothing of what is to be written.
+    stuck: Option<Instant>,
+    /// Whether SUBSCRIBE left with CONNECT on this connection.
+    early: bool,
+    /// Whether bytes came since the deadlines were last looked at.
+    has_read: bool,
     held: bool,
     closing: bool,
 }
@@ -135,6 +145,9 @@ impl Client {
     /// A client that dials at the first [`Client::next`] and keeps these subscriptions.
     #[must_use]
     pub fn new(settings: Settings, subscriptions: Vec<(String, QoS)>) -> Self {
+        let unverified = settings.tls.as_ref().filter(|tls| tls.is_insecure()).map(|_| {
+            Event::Warning("--tls-insecure: nothing of the broker's certificate is verified".into())
+        });
         let limits = Limits { max_packet: settings.max_packet, in_flight: settings.in_flight };
         Self {
             session: Session::new(End::Client, limits),
@@ -142,9 +155,14 @@ impl Client {
             origin: Instant::now(),
             link: Link::Waiting(Duration::ZERO),
             backoff: Backoff::default(),
-            events: VecDeque::new(),
+            events: unverified.into_iter().collect(),
             awaits: Awaits::default(),
             down_since: Some(Duration::ZERO),
+            unacknowledged: HashSet::new(),
+            unwritten: Vec::new(),
+            stuck: None,
+            early: false,
+            has_read: false,
             held: false,
             closing: false,
             settings,
@@ -169,10 +187,16 @@ impl Client {
         self.backoff.was_up()
     }
 
-    /// Since when nothing can be written; `None` while the connection is open.
+    /// Since when there is no connection; `None` while it is open.
     #[must_use]
     pub fn down_since(&self) -> Option<Duration> {
         self.down_since
+    }
+
+    /// Since when an open connection takes nothing of what is to be written; `None` while it does.
+    #[must_use]
+    pub fn stuck_since(&self) -> Option<Duration> {
+        self.stuck.map(|stuck| stuck.saturating_duration_since(self.origin))
     }
 
     /// Publishes a message; it is written by the next [`Client::next`]. The token comes back in
@@ -181,6 +205,9 @@ impl Client {
     /// # Errors
     /// A message that does not fit into a packet.
     pub fn publish(&mut self, publish: Publish, token: u64) -> Result<(), TooLarge> {
+        if publish.qos == QoS::AtMostOnce {
+            self.unacknowledged.insert(token);
+        }
         self.session.publish(publish, token)
     }
 
@@ -212,6 +239,7 @@ impl Client {
                 return Ok(None);
             }
             let now = self.now();
+            let stranger = self.awaits.connack.and_then(|_| stranger(self.session.inbox()));
             match self.session.next(now) {
                 Ok(Some(event)) => {
                     if let Some(event) = self.take(event, now)? {
@@ -219,7 +247,7 @@ impl Client {
                     }
                 }
                 Ok(None) => return Ok(None),
-                Err(violation) => return Err(self.violated(&violation.to_string())),
+                Err(violation) => return Err(self.violated(&violation.to_string(), stranger)),
             }
         }
     }
@@ -265,26 +293,38 @@ impl Client {
     }
 
     /// Writes and reads what can be written and read, or waits until one of them can be, or a deadline passes.
+    ///
+    /// A deadline counts only once what had come before it has been taken: this process may have been stopped.
     async fn turn(&mut self) -> Result<(), Failure> {
-        let now = self.now();
-        let deadlines =
-            [self.session.deadline(), self.awaits.connack, self.awaits.suback.map(|(_, due)| due)];
-        let deadline = deadlines.into_iter().flatten().min();
+        if std::mem::take(&mut self.has_read) {
+            self.check_deadlines()?;
+        }
+        let suback = self.awaits.suback.filter(|_| self.awaits.connack.is_none()).map(|(_, due)| due);
+        let deadline = [self.session.deadline(), self.awaits.connack, suback].into_iter().flatten().min();
         let Link::Up(stream) = &mut self.link else { return Ok(()) };
+        let until_written = !self.unwritten.is_empty();
+        let exchange = stream.exchange(&mut self.session, self.held, until_written, &mut self.stuck);
         let activity = match deadline {
-            Some(due) if due <= now => Ok(Activity::None),
             Some(due) => {
                 let due = tokio::time::Instant::from_std(self.origin + due);
                 tokio::select! {
                     biased;
-                    activity = stream.exchange(&mut self.session, self.held) => activity,
+                    activity = exchange => activity,
                     () = tokio::time::sleep_until(due) => Ok(Activity::None),
                 }
             }
-            None => stream.exchange(&mut self.session, self.held).await,
+            None => exchange.await,
         };
         match activity {
-            Ok(Activity::None | Activity::Some) => self.check_deadlines(),
+            Ok(Activity::None) => self.check_deadlines(),
+            Ok(Activity::Read) => {
+                self.has_read = true;
+                Ok(())
+            }
+            Ok(Activity::Written) => {
+                self.events.extend(self.unwritten.drain(..).map(|token| Event::Delivered { token }));
+                Ok(())
+            }
             Ok(Activity::Closed) => {
                 let failure = self.closed_by_peer("the broker closed the connection");
                 self.lost(failure)
@@ -310,7 +350,7 @@ impl Client {
             .hint(self.scheme_hint());
             return self.lost(failure);
         }
-        if self.awaits.suback.is_some_and(|(_, due)| due <= now) {
+        if self.awaits.connack.is_none() && self.awaits.suback.is_some_and(|(_, due)| due <= now) {
             return Err(Failure::new(
                 Kind::Timeout,
                 format!("{} sent no SUBACK in {:?}", self.settings.address, self.settings.timeout),
@@ -338,7 +378,9 @@ impl Client {
             self.session.forget();
         }
         self.session.connect(&self.settings.connect, now).map_err(|why| too_large(&why))?;
-        if self.settings.early {
+        // A connection that came back may be refused: then nothing is sent on trust.
+        self.early = self.settings.early && !self.backoff.was_up();
+        if self.early {
             self.subscribe(now)?;
             self.events.push_back(Event::Ready { resumed: false });
         }
@@ -362,6 +404,10 @@ impl Client {
                 None
             }
             session::Event::Publish(message, receipt) => Some(Event::Message(message, receipt)),
+            session::Event::Delivered { token } if self.unacknowledged.remove(&token) => {
+                self.unwritten.push(token);
+                None
+            }
             session::Event::Delivered { token } => {
                 self.backoff.progress();
                 Some(Event::Delivered { token })
@@ -373,7 +419,9 @@ impl Client {
             | session::Event::OtherVersion { .. }
             | session::Event::Subscribe { .. }
             | session::Event::Unsubscribe { .. }
-            | session::Event::Disconnect => return Err(self.violated("a packet that only clients send")),
+            | session::Event::Disconnect => {
+                return Err(self.violated("a packet that only clients send", None));
+            }
         })
     }
 
@@ -392,7 +440,7 @@ impl Client {
                 self.session.forget();
             }
         }
-        if !self.settings.early {
+        if !self.early {
             self.subscribe(now)?;
             self.events.push_back(Event::Ready { resumed: session_present });
         }
@@ -413,7 +461,7 @@ impl Client {
                 Kind::Refused,
                 format!("the broker refused the subscription to {filter} (SUBACK 0x80)"),
             )
-            .hint("a gateway may subscribe to its own topics only: check --gateway-id and the topics of the profile")),
+            .hint("A gateway may subscribe to its own topics only: check --gateway-id and the topics of the profile")),
         }
     }
 
@@ -422,6 +470,9 @@ impl Client {
         let now = self.now();
         self.awaits = Awaits::default();
         self.session.close();
+        self.unwritten.clear();
+        self.stuck = None;
+        self.has_read = false;
         self.link = Link::Waiting(now);
         self.down_since.get_or_insert(now);
         if !self.backoff.was_up() || !self.settings.reconnect {
@@ -452,27 +503,35 @@ impl Client {
         }
     }
 
-    fn violated(&mut self, what: &str) -> Failure {
-        let begins = self.session.inbox().to_vec();
+    fn violated(&self, what: &str, stranger: Option<&str>) -> Failure {
         let address = &self.settings.address;
         let failure = Failure::new(Kind::Protocol, format!("{address} broke the MQTT protocol: {what}"));
-        if self.awaits.connack.is_none() {
-            failure
-        } else if begins.starts_with(b"HTTP/") {
-            failure.hint("an HTTP server answers there: the edge's MQTT port is 21883")
-        } else if begins.starts_with(&[0x15, 3]) {
-            failure.hint("a TLS alert came back: the port wants TLS, so write mqtts:// in --broker")
-        } else {
-            failure.hint("check that the address is an MQTT broker's; the edge's port is 21883")
+        match stranger {
+            Some(hint) => failure.hint(hint),
+            None if self.awaits.connack.is_some() => {
+                failure.hint("Check that the address is an MQTT broker's; the edge's port is 21883")
+            }
+            None => failure,
         }
     }
 
     fn scheme_hint(&self) -> &'static str {
         if self.settings.tls.is_some() {
-            "is it an MQTT broker's TLS port?"
+            "Is it an MQTT broker's TLS port?"
         } else {
-            "is it a TLS port? Then write mqtts:// in --broker"
+            "Is it a TLS port? Then write mqtts:// in --broker"
         }
+    }
+}
+
+/// What to do about a server that greets in another protocol.
+fn stranger(greeting: &[u8]) -> Option<&'static str> {
+    if greeting.starts_with(b"HTTP") {
+        Some("an HTTP server answers there: the edge's MQTT port is 21883")
+    } else if greeting.starts_with(&[0x15, 3]) {
+        Some("a TLS alert came back: the port wants TLS, so write mqtts:// in --broker")
+    } else {
+        None
     }
 }
 
@@ -484,9 +543,9 @@ fn refused(settings: &Settings, code: ConnectCode) -> Failure {
     let address = &settings.address;
     if !code.is_refusal() {
         let message = format!("{address} broke the MQTT protocol: CONNACK carries return code {code}");
-        return Failure::new(Kind::Protocol, message).hint("check that the address is an MQTT broker's");
+        return Failure::new(Kind::Protocol, message).hint("Check that the address is an MQTT broker's");
     }
     let message = format!("{address} refused the connection: CONNACK {code}, {}", code.name());
-    let hint = code.explained().map_or("see the broker's log", |known| known.hint);
+    let hint = code.explained().map_or("See the broker's log", |known| known.hint);
     Failure::new(Kind::Refused, message).hint(hint)
 }

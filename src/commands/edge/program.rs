@@ -1,13 +1,6 @@
 //! `edge -- PROGRAM`: a program that finds the edge in its environment and whose end is the edge's.
 
-use std::{
-    env,
-    ffi::OsString,
-    io,
-    os::unix::process::ExitStatusExt as _,
-    path::Path,
-    process::ExitStatus,
-};
+use std::{env, ffi::OsString, io, os::unix::process::ExitStatusExt as _, path::Path, process::ExitStatus};
 
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 use tokio::process::{Child, Command};
@@ -40,7 +33,11 @@ pub(super) struct NotRun {
 
 impl Program {
     /// Starts a program; it owns stdin, stdout and stderr.
-    pub(super) fn start(words: &[OsString], environment: &Environment<'_>, is_interactive: bool) -> Result<Self, NotRun> {
+    pub(super) fn start(
+        words: &[OsString],
+        environment: &Environment<'_>,
+        is_interactive: bool,
+    ) -> Result<Self, NotRun> {
         let (program, arguments) = words.split_first().ok_or_else(|| NotRun {
             failure: Failure::invalid("no program is named after --"),
             exit: Exit::USAGE,

@@ -77,12 +77,12 @@ fn has_wildcard(filter: &str) -> bool {
 }
 
 fn put(subscribers: &mut Vec<(SessionId, QoS)>, session: SessionId, qos: QoS) {
-    match subscribers.iter_mut().find(|(id, _)| *id == session) {
-        Some(known) => known.1 = qos,
-        None => {
-            subscribers.reserve_exact(1);
-            subscribers.push((session, qos));
-        }
+    if let Some(known) = subscribers.iter_mut().find(|(id, _)| *id == session) {
+        known.1 = qos;
+    } else {
+        // Most filters have one subscriber for ever.
+        subscribers.reserve_exact(1);
+        subscribers.push((session, qos));
     }
 }
 
@@ -103,13 +103,12 @@ impl Level {
         }
         let any = if hidden { None } else { self.any.as_deref() };
         for level in [self.named.get(name), any].into_iter().flatten() {
-            match below {
-                Some(below) => level.find(below, false, found),
-                None => {
-                    found.extend_from_slice(&level.here);
-                    // `a/#` matches `a` itself (section 4.7.1.2).
-                    found.extend_from_slice(&level.rest);
-                }
+            if let Some(below) = below {
+                level.find(below, false, found);
+            } else {
+                found.extend_from_slice(&level.here);
+                // `a/#` matches `a` itself (section 4.7.1.2).
+                found.extend_from_slice(&level.rest);
             }
         }
     }
@@ -158,10 +157,7 @@ mod tests {
         all.insert("a/+", SessionId(1), QoS::ExactlyOnce);
         all.insert("#", SessionId(1), QoS::AtLeastOnce);
         all.insert("a/b", SessionId(2), QoS::AtLeastOnce);
-        assert_eq!(
-            find(&all, "a/b"),
-            [(SessionId(1), QoS::ExactlyOnce), (SessionId(2), QoS::AtLeastOnce)]
-        );
+        assert_eq!(find(&all, "a/b"), [(SessionId(1), QoS::ExactlyOnce), (SessionId(2), QoS::AtLeastOnce)]);
         all.insert("a/b", SessionId(2), QoS::AtMostOnce);
         all.remove("a/+", SessionId(1));
         assert_eq!(find(&all, "a/b"), [(SessionId(1), QoS::AtLeastOnce), (SessionId(2), QoS::AtMostOnce)]);
@@ -175,8 +171,9 @@ mod tests {
         let mut all = Subscriptions::default();
         let mut filters: Vec<(SessionId, String)> = Vec::new();
         for n in 0..200 {
-            let mut levels: Vec<&str> =
-                (0..dice.usize(1..4)).map(|_| if dice.u8(..4) == 0 { "+" } else { names[dice.usize(..5)] }).collect();
+            let mut levels: Vec<&str> = (0..dice.usize(1..4))
+                .map(|_| if dice.u8(..4) == 0 { "+" } else { names[dice.usize(..5)] })
+                .collect();
             if dice.u8(..4) == 0 {
                 levels.push("#");
             }

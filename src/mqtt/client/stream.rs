@@ -5,6 +5,7 @@ use std::{
     io,
     pin::{Pin, pin},
     task::{Context, Poll},
+    time::Instant,
 };
 
 use bytes::{Buf as _, BytesMut};
@@ -35,7 +36,9 @@ pub enum Activity {
     /// Nothing yet.
     None,
     /// Bytes were read.
-    Some,
+    Read,
+    /// The outbox is empty.
+    Written,
     /// The peer closed its side.
     Closed,
 }
@@ -53,20 +56,37 @@ impl Stream {
     }
 
     /// Writes all of the session's outbox that the socket takes, and reads into its inbox; resolves once
-    /// something was read. With `held` nothing is read, so that it only ever resolves with an error.
-    pub async fn exchange(&mut self, session: &mut Session, held: bool) -> io::Result<Activity> {
+    /// something was read or, with `until_written`, once the outbox is empty. With `held` nothing is read.
+    /// `stuck` tells since when the socket has taken nothing of an outbox that is not empty.
+    pub async fn exchange(
+        &mut self,
+        session: &mut Session,
+        held: bool,
+        until_written: bool,
+        stuck: &mut Option<Instant>,
+    ) -> io::Result<Activity> {
         poll_fn(|context| {
-            write(self.socket(), context, session.outbox())?;
+            let before = session.outbox().len();
+            let written = write(self.socket(), context, session.outbox());
+            match session.outbox().len() {
+                0 => *stuck = None,
+                left if left < before => *stuck = Some(Instant::now()),
+                _ => *stuck = stuck.or_else(|| Some(Instant::now())),
+            }
+            if written.is_ok() && until_written && session.outbox().is_empty() {
+                return Poll::Ready(Ok(Activity::Written));
+            }
             if held {
-                return Poll::Pending;
+                return written.map_or_else(|why| Poll::Ready(Err(why)), |()| Poll::Pending);
             }
             let inbox = session.inbox();
             inbox.reserve(READ);
-            match pin!(self.socket().read_buf(inbox)).poll(context) {
-                Poll::Ready(Ok(0)) => Poll::Ready(Ok(Activity::Closed)),
-                Poll::Ready(Ok(_)) => Poll::Ready(Ok(Activity::Some)),
-                Poll::Ready(Err(why)) => Poll::Ready(Err(why)),
-                Poll::Pending => Poll::Pending,
+            match (pin!(self.socket().read_buf(inbox)).poll(context), written) {
+                // What a peer said before it went counts, though nothing more can be written to it.
+                (Poll::Ready(Ok(n)), _) if n > 0 => Poll::Ready(Ok(Activity::Read)),
+                (_, Err(why)) | (Poll::Ready(Err(why)), Ok(())) => Poll::Ready(Err(why)),
+                (Poll::Ready(Ok(_)), Ok(())) => Poll::Ready(Ok(Activity::Closed)),
+                (Poll::Pending, Ok(())) => Poll::Pending,
             }
         })
         .await
@@ -104,10 +124,15 @@ fn write(mut socket: &mut dyn Socket, context: &mut Context<'_>, outbox: &mut By
 pub async fn dial(settings: Settings) -> Result<Stream, Failure> {
     let limit = settings.connect_timeout;
     let address = settings.address.clone();
+    let encrypted = settings.tls.is_some();
     match tokio::time::timeout(limit, open(settings)).await {
         Ok(opened) => opened,
         Err(_) => Err(Failure::new(Kind::Connection, format!("{address} did not answer in {limit:?}"))
-            .hint("check the address, the network and firewalls in between; --connect-timeout waits longer")),
+            .hint(if encrypted {
+                "does the port speak plain MQTT? Then write mqtt:// in --broker; --connect-timeout waits longer"
+            } else {
+                "check the address, the network and firewalls in between; --connect-timeout waits longer"
+            })),
     }
 }
 
@@ -117,11 +142,11 @@ async fn open(settings: Settings) -> Result<Stream, Failure> {
         let failure = |message: String| Failure::new(Kind::Connection, message);
         match why.kind() {
             io::ErrorKind::ConnectionRefused => failure(format!("{address} refused the connection")).hint(
-                "is the edge running? Check the port (the edge's is 21883); `tuyagw edge` starts an emulator",
+                "Is the edge running? Check the port (the edge's is 21883); `tuyagw edge` starts an emulator",
             ),
             _ if why.raw_os_error().is_none() => {
                 failure(format!("cannot find the host {:?}: {why}", address.host))
-                    .hint("check the host's name in --broker")
+                    .hint("Check the host's name in --broker")
             }
             _ => failure(format!("cannot connect to {address}: {why}")),
         }

@@ -1,6 +1,6 @@
 //! One-way TLS (page, "Connection authentication": "SSL/TLS is a one-way authentication mode").
 
-use std::{io, path::PathBuf, sync::Arc};
+use std::{io, path::Path, sync::Arc};
 
 use tokio::net::TcpStream;
 use tokio_rustls::{
@@ -18,14 +18,32 @@ use super::Address;
 use crate::failure::{Failure, Kind};
 
 /// What to insist on in a broker's certificate.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Tls {
-    /// The authorities to trust; the system's without it.
-    pub ca_file: Option<PathBuf>,
-    /// The name that the certificate must carry; the address's host without it.
-    pub server_name: Option<String>,
-    /// Verify nothing.
-    pub insecure: bool,
+    server_name: ServerName<'static>,
+    config: Arc<ClientConfig>,
+    insecure: bool,
+}
+
+impl Tls {
+    /// TLS with a broker whose certificate carries `server_name` and comes from an authority in the PEM file
+    /// `ca_file`, or without one from the system's; `insecure` verifies nothing.
+    ///
+    /// # Errors
+    /// A name that is none, or authorities that cannot be read.
+    pub fn new(server_name: &str, ca_file: Option<&Path>, insecure: bool) -> Result<Self, Failure> {
+        let name = ServerName::try_from(server_name.to_owned()).map_err(|_| {
+            Failure::invalid(format!("{server_name:?} is neither a host name nor an address"))
+                .hint("Give the certificate's own name with --tls-server-name NAME")
+        })?;
+        Ok(Self { server_name: name, config: Arc::new(config(ca_file, insecure)?), insecure })
+    }
+
+    /// Whether nothing is verified, which whoever uses it should be told.
+    #[must_use]
+    pub fn is_insecure(&self) -> bool {
+        self.insecure
+    }
 }
 
 /// Does the TLS handshake on a connected socket.
@@ -34,30 +52,29 @@ pub async fn encrypt(
     address: &Address,
     stream: TcpStream,
 ) -> Result<TlsStream<TcpStream>, Failure> {
-    let name = tls.server_name.as_ref().unwrap_or(&address.host);
-    let server_name = ServerName::try_from(name.clone()).map_err(|_| {
-        Failure::invalid(format!("--tls-server-name: {name:?} is neither a host name nor an address"))
-    })?;
-    let connector = TlsConnector::from(Arc::new(config(tls)?));
-    connector.connect(server_name, stream).await.map_err(|why| refusal(address, name, &why))
+    let connector = TlsConnector::from(Arc::clone(&tls.config));
+    connector
+        .connect(tls.server_name.clone(), stream)
+        .await
+        .map_err(|why| refusal(address, &tls.server_name.to_str(), &why))
 }
 
-fn config(tls: &Tls) -> Result<ClientConfig, Failure> {
+fn config(ca_file: Option<&Path>, insecure: bool) -> Result<ClientConfig, Failure> {
     let provider = Arc::new(ring::default_provider());
     let builder = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .map_err(|why| Failure::io(format!("TLS cannot be set up: {why}")))?;
-    let config = if tls.insecure {
+    let config = if insecure {
         builder.dangerous().with_custom_certificate_verifier(Arc::new(TrustAnything)).with_no_client_auth()
     } else {
-        builder.with_root_certificates(roots(tls)?).with_no_client_auth()
+        builder.with_root_certificates(roots(ca_file)?).with_no_client_auth()
     };
     Ok(config)
 }
 
-fn roots(tls: &Tls) -> Result<RootCertStore, Failure> {
+fn roots(ca_file: Option<&Path>) -> Result<RootCertStore, Failure> {
     let mut roots = RootCertStore::empty();
-    if let Some(path) = &tls.ca_file {
+    if let Some(path) = ca_file {
         let place = path.display();
         let certificates: Vec<_> = CertificateDer::pem_file_iter(path)
             .and_then(Iterator::collect)
@@ -73,7 +90,7 @@ fn roots(tls: &Tls) -> Result<RootCertStore, Failure> {
             roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
         if roots.is_empty() {
             return Err(Failure::io("the system has no trusted certificate authorities")
-                .hint("name the edge's authority with --ca-file PEM"));
+                .hint("Name the edge's authority with --ca-file PEM"));
         }
     }
     Ok(roots)
@@ -85,31 +102,31 @@ fn refusal(address: &Address, name: &str, why: &io::Error) -> Failure {
         |message: String| Failure::new(Kind::Connection, format!("TLS with {address} failed: {message}"));
     let Some(error) = why.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) else {
         return failure(format!("{why}"))
-            .hint("does the port speak plain MQTT? Then write mqtt:// in --broker");
+            .hint("Does the port speak plain MQTT? Then write mqtt:// in --broker");
     };
     match error {
         rustls::Error::InvalidCertificate(problem) => match problem {
             CertificateError::UnknownIssuer => failure("the certificate's issuer is not trusted".into())
-                .hint("name the edge's certificate authority with --ca-file PEM"),
+                .hint("Name the edge's certificate authority with --ca-file PEM"),
             CertificateError::Expired | CertificateError::ExpiredContext { .. } => failure(format!(
                 "the certificate has expired ({error})"
             ))
-            .hint("check this machine's clock; then have the certificate renewed, or use --tls-insecure"),
+            .hint("Check this machine's clock; then have the certificate renewed, or use --tls-insecure"),
             CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
                 failure(format!("the certificate is not valid yet ({error})"))
-                    .hint("check this machine's clock")
+                    .hint("Check this machine's clock")
             }
             CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
                 failure(format!("the certificate is not for {name:?} ({error})"))
-                    .hint("give the certificate's own name with --tls-server-name NAME")
+                    .hint("Give the certificate's own name with --tls-server-name NAME")
             }
             _ => failure(format!("{error}")).hint(
-                "the certificate uses what is no longer secure, such as RSA-1024 or X.509 version 1; \
+                "The certificate uses what is no longer secure, such as RSA-1024 or X.509 version 1; \
                  --tls-insecure accepts it without any verification",
             ),
         },
         rustls::Error::InvalidMessage(_) => failure("what answers does not speak TLS".into())
-            .hint("does the port speak plain MQTT? Then write mqtt:// in --broker"),
+            .hint("Does the port speak plain MQTT? Then write mqtt:// in --broker"),
         _ => failure(format!("{error}")),
     }
 }
