@@ -8,4 +8,5 @@ mod model;
 mod mosquitto;
 mod process;
 mod protocol_docs;
+mod tidy;
 mod transcripts;

@@ -177,9 +177,9 @@ fn a_broker_that_stops_reading_is_3() {
     let (done, is_done) = mpsc::channel::<()>();
     let broker = FakeBroker::start(move |number, peer| {
         if number == 0 {
-            peer.set_out()
+            peer.set_out();
         } else {
-            peer.log_in()
+            peer.log_in();
         }
         let _ = is_done.recv();
     });
