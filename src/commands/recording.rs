@@ -62,9 +62,15 @@ impl Recording {
             _ => reader,
         };
         let (beginning, mut reader) = peek(reader, Form::LOOK).map_err(cannot)?;
-        let form = Form::of(&beginning);
+        let mut form = Form::of(&beginning);
         if let Form::Capture { header } = form {
             reader = peek(reader, header).map_err(cannot)?.1;
+        } else {
+            let mut line = Vec::new();
+            let mut text = BufReader::with_capacity(READ, reader);
+            text.by_ref().take(READ as u64).read_until(b'\n', &mut line).map_err(cannot)?;
+            form = Form::of(&line);
+            reader = Box::new(io::Cursor::new(line).chain(text));
         }
         Ok(Self { name, form, reader, payload_base64: args.payload_base64, ports: args.ports.clone() })
     }

@@ -64,10 +64,11 @@ pub enum Form {
 }
 
 impl Form {
-    /// How many bytes [`Form::of`] looks at where there are as many.
+    /// How many bytes a capture is known by.
     pub const LOOK: usize = 12;
 
-    /// The form of what begins like this; `beginning` is shorter than [`Form::LOOK`] only at the end.
+    /// The form of what begins like this: with at least [`Form::LOOK`] bytes, where there are as many, and for a
+    /// text with its first line.
     #[must_use]
     pub fn of(beginning: &[u8]) -> Self {
         match beginning {
@@ -82,15 +83,11 @@ impl Form {
             [0x0a, 0x0d, 0x0d, 0x0a, length @ .., 0x4d, 0x3c, 0x2b, 0x1a] => {
                 Self::next_generation(length, true)
             }
-            _ => match beginning
-                .trim_ascii_start()
-                .strip_prefix("\u{feff}".as_bytes())
-                .unwrap_or(beginning)
-                .trim_ascii_start()
-            {
-                [] | [b'{', ..] => Self::Lines,
-                _ => Self::Table,
-            },
+            text => {
+                let text = text.strip_prefix("\u{feff}".as_bytes()).unwrap_or(text).trim_ascii_start();
+                // A stray line without any comma does not make a table.
+                if text.starts_with(b"{") || !text.contains(&b',') { Self::Lines } else { Self::Table }
+            }
         }
     }
 
@@ -123,6 +120,8 @@ mod tests {
             (b"\n\n  {\"tst\":1", Form::Lines),
             (b"\xef\xbb\xbf{\"tst\":1", Form::Lines),
             (b"a/b,payload,", Form::Table),
+            (b"a/b,\"{\n", Form::Table),
+            (b"nonsense", Form::Lines),
             (b"\xd4\xc3\xb2\xa1\x02\x00\x04\x00", Form::Capture { header: 24 }),
             (b"\xa1\xb2\x3c\x4d\x00\x02\x00\x04", Form::Capture { header: 24 }),
             (b"\x0a\x0d\x0d\x0a\x6c\0\0\0\x4d\x3c\x2b\x1a", Form::Capture { header: 0x6c }),

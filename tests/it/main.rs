@@ -1,6 +1,7 @@
 //! The one test binary.
 
 mod client;
+mod convert;
 mod edge;
 mod fake_broker;
 mod generated;
@@ -8,5 +9,6 @@ mod model;
 mod mosquitto;
 mod process;
 mod protocol_docs;
+mod replay;
 mod tidy;
 mod transcripts;

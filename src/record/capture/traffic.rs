@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     mqtt::packet::{End, Message, Packet},
-    protocol::{ConnectCode, Direction, GatewayId, Topics},
+    protocol::{ConnectCode, Direction, Topics},
 };
 
 /// The largest packet that MQTT can say.
@@ -333,7 +333,8 @@ fn client(
         unix_us: place.unix_us,
         dir,
         connected,
-        gateway_id: GatewayId::new(client_id.as_str()).is_ok().then_some(client_id),
+        // Whether the client is a gateway or a platform's user is not said when it connects.
+        gateway_id: None,
         mono_us: place.mono_us,
         client_id,
         username: username.as_deref(),
