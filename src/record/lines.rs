@@ -108,7 +108,7 @@ impl<'t> Lines<'t> {
                 number,
                 Harm::Torn.because("ends in the middle, as a crash leaves it; it was passed over"),
             ),
-            Err(why) => tell(number, Harm::Unreadable.because(why.to_string())),
+            Err(why) => tell(number, Harm::Unreadable.because(format!("cannot be read: {why}"))),
         }
     }
 

@@ -49,7 +49,7 @@ impl<'t> Table<'t> {
             let line = row.position().map_or(0, csv::Position::line);
             // The last row may be torn; whether a row is the last one shows with the next.
             if let Some((line, why)) = before.take()
-                && tell(line, Harm::Unreadable.because(why.to_string())).is_break()
+                && tell(line, Harm::Unreadable.because(format!("cannot be read: {why}"))).is_break()
             {
                 return Ok(());
             }
@@ -69,7 +69,7 @@ impl<'t> Table<'t> {
             let found = if is_short {
                 Harm::Torn.because("ends in the middle, as a crash leaves it; it was passed over")
             } else {
-                Harm::Unreadable.because(why.to_string())
+                Harm::Unreadable.because(format!("cannot be read: {why}"))
             };
             let _ends_anyway = tell(line, found);
         }

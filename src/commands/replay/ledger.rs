@@ -216,9 +216,15 @@ impl Ledger {
             summary.push_str(&format!(" (at most {:.1} ms)", self.latest.as_secs_f64() * 1e3));
         }
         if let Some(matched) = matched {
-            summary.push_str(&format!(", {matched} answers as recorded, {} differences", self.differences));
+            let (matched, different) = (counted(matched, "answer"), counted(self.differences, "difference"));
+            summary.push_str(&format!(", {matched} as recorded, {different}"));
         }
         self.console.note(&format!("{summary}, in {:.2} s", duration.as_secs_f64()));
         self.exit
     }
+}
+
+/// A number of things, in words.
+pub fn counted(number: u64, thing: &str) -> String {
+    format!("{number} {thing}{}", if number == 1 { "" } else { "s" })
 }

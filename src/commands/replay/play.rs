@@ -1,5 +1,8 @@
 //! Plays the script: each message at its time to its connection, and what comes back to whom it concerns.
 
+mod ending;
+mod hearing;
+
 use std::{
     collections::{HashMap, VecDeque},
     rc::Rc,
@@ -28,14 +31,13 @@ use crate::{
         connection::{Connection, Fleet},
         recording::Flaws,
         signals::Signals,
-        sleep_until,
     },
     failure::{Exit, Failure, Kind},
     mqtt::{
         broker::Broker,
         packet::{Publish, QoS},
     },
-    protocol::{Answer, Channel, Envelope, GatewayId, Topics, check_topic_name},
+    protocol::{Channel, GatewayId, Topics, check_topic_name},
     record::{Fresh, Pace, Schedule, Splice},
 };
 
@@ -400,186 +402,5 @@ impl Play {
             }
         }
         Ok(())
-    }
-
-    /// Takes note of what the other end said in the recording.
-    fn witness(&mut self, step: &Step) {
-        let Ok(gateway) = self.gateway(step) else { return };
-        match (step.channel, &self.stage) {
-            (Some(Channel::Command), Stage::Up { .. }) => {
-                let cids = &self.cids;
-                self.commands.record(gateway.as_str(), &step.payload, |cid| cids.get(cid).cloned());
-            }
-            (Some(Channel::SyncResponse | Channel::ReportResponse | Channel::CommandResponse), _) => {
-                let Ok(answer) = Envelope::<Answer>::decode(&step.payload) else { return };
-                let id = self.fresh_id(gateway.as_str(), &answer.request_id);
-                if let Some(verify) = &mut self.verify {
-                    verify.expect(&(gateway.as_str().to_owned(), id), answer.body.code.0);
-                }
-            }
-            _ => {}
-        }
-    }
-
-    /// Looks at what has come, and at what is due by now.
-    fn look(&mut self) -> Result<(), Failure> {
-        loop {
-            // Nothing may be borrowed while answers are sent.
-            let arrival = self.ledger.borrow_mut().arrived.pop_front();
-            let Some(arrival) = arrival else { break };
-            match (arrival.channel, &self.stage) {
-                (Channel::Command, Stage::Up { .. }) => {
-                    self.commands.come(&arrival.gateway_id, &arrival.payload);
-                    self.release()?;
-                }
-                (Channel::SyncResponse | Channel::ReportResponse, Stage::Up { .. })
-                | (Channel::CommandResponse, Stage::Down(_)) => {
-                    if let (Some(verify), Ok(answer)) =
-                        (&mut self.verify, Envelope::<Answer>::decode(&arrival.payload))
-                    {
-                        let key: Key = (arrival.gateway_id, answer.request_id);
-                        verify.answered(&key, answer.body.code.0);
-                    }
-                }
-                _ => {}
-            }
-        }
-        if let (Some(verify), Some(start)) = (&mut self.verify, self.start) {
-            for difference in verify.settle(self.offset, start.elapsed()) {
-                self.ledger.borrow_mut().differ(&difference);
-            }
-        }
-        match self.ledger.borrow_mut().failure.take() {
-            Some(failure) => Err(failure),
-            None => Ok(()),
-        }
-    }
-
-    /// Sends the answers whose commands have come.
-    fn release(&mut self) -> Result<(), Failure> {
-        let mut at = 0;
-        while let Some((_, request)) = self.held.get(at) {
-            let (recorded, cid) = (request.id.as_deref(), request.cid.as_deref());
-            let id = self.commands.answer(
-                &request.gateway_id,
-                recorded.unwrap_or_default(),
-                cid.unwrap_or_default(),
-            );
-            let Some(id) = id else {
-                at += 1;
-                continue;
-            };
-            let (step, mut request) = self.held.remove(at);
-            request.id = Some(id);
-            let gateway = self.gateway(&step)?;
-            let splice = Splice::of(&step.payload).unwrap_or_default();
-            self.dispatch(step, &splice, request, &gateway, None)?;
-        }
-        Ok(())
-    }
-
-    /// Waits for what is open: acknowledgements, commands that are to be answered, with `--verify` answers.
-    async fn drain(&mut self) -> Result<Option<Exit>, Failure> {
-        let ended = Instant::now();
-        loop {
-            self.look()?;
-            let answers = match (&self.verify, self.start) {
-                (Some(verify), Some(start)) if !verify.is_satisfied() => Some(start + verify.deadline()),
-                _ => None,
-            };
-            let commands = (!self.held.is_empty()).then(|| ended + self.timeout);
-            let is_open = match &self.stage {
-                Stage::Up { .. } => self.ledger.borrow().in_flight > 0,
-                Stage::Down(broker) => broker.unacknowledged() > 0 && ended.elapsed() < self.timeout,
-            };
-            let now = Instant::now();
-            let due = [answers, commands].into_iter().flatten().filter(|due| *due > now).max();
-            if due.is_none() && !is_open {
-                return Ok(None);
-            }
-            let due = due.or_else(|| matches!(self.stage, Stage::Down(_)).then(|| ended + self.timeout));
-            tokio::select! {
-                signal = self.signals.next() => return Ok(Some(signal)),
-                () = self.changed.notified() => {}
-                () = sleep_until(due) => {}
-            }
-        }
-    }
-
-    /// Accounts for what is left, and gives the exit code.
-    async fn close(mut self, end: Result<Option<Exit>, Failure>, began: Instant) -> Result<Exit, Failure> {
-        let (exit, mut is_patient) = match end {
-            Ok(None) => (Exit::SUCCESS, true),
-            Ok(Some(signal)) => {
-                self.console.note("waiting for acknowledgements; the same signal again ends at once");
-                (signal, self.acknowledgements().await)
-            }
-            Err(failure) => {
-                self.console.error(&failure.message);
-                if let Some(hint) = &failure.hint {
-                    self.console.hint(hint);
-                }
-                (failure.kind.exit(), true)
-            }
-        };
-        if exit == Exit::SUCCESS {
-            self.missing();
-        }
-        if let Stage::Up { peers, tasks, .. } = &mut self.stage {
-            // Without orders to come, a connection ends once all of its messages are acknowledged or overdue.
-            peers.clear();
-            for task in tasks {
-                if is_patient {
-                    tokio::select! {
-                        _ended = task => {}
-                        _again = self.signals.next() => is_patient = false,
-                    }
-                }
-            }
-        }
-        if let Stage::Down(broker) = &self.stage {
-            let open = broker.unacknowledged() as u64;
-            let mut ledger = self.ledger.borrow_mut();
-            for _ in open..ledger.sent() {
-                ledger.in_flight += 1;
-                ledger.delivered(true);
-            }
-        }
-        let unanswered = self.commands.unanswered();
-        if unanswered > 0 {
-            self.console.warn(&format!("{unanswered} commands came that the recording holds no answer to"));
-        }
-        let matched = self.verify.as_ref().map(Verify::matched);
-        let duration = self.start.unwrap_or(began).elapsed();
-        let result = self.ledger.borrow().finish(matched, duration);
-        Ok(exit.or(result).or(self.flaws.finish()))
-    }
-
-    /// Waits for acknowledgements alone; `false` where another signal or a failure ended that.
-    async fn acknowledgements(&mut self) -> bool {
-        while self.ledger.borrow().in_flight > 0 {
-            tokio::select! {
-                _again = self.signals.next() => return false,
-                () = self.changed.notified() => if self.look().is_err() { return false },
-            }
-        }
-        true
-    }
-
-    /// Tells of commands and answers that did not come.
-    fn missing(&mut self) {
-        let mut ledger = self.ledger.borrow_mut();
-        for (_, request) in std::mem::take(&mut self.held) {
-            if self.verify.is_some() {
-                let request = Request { channel: Some(Channel::Command), ..request };
-                ledger.differ(&Difference { request, kind: "missing", expected: None, code: None });
-            } else {
-                let message = format!("the command that it answers did not come in {:?}", self.timeout);
-                ledger.fail(&request, Kind::Timeout, &message);
-            }
-        }
-        for difference in self.verify.as_mut().map(Verify::finish).unwrap_or_default() {
-            ledger.differ(&difference);
-        }
     }
 }

@@ -4,7 +4,10 @@ use std::{collections::BTreeMap, time::Duration};
 
 use serde::Serialize;
 
-use super::script::{Line, Script, Step};
+use super::{
+    ledger::counted,
+    script::{Line, Script, Step},
+};
 use crate::{
     commands::{Console, json_line, print, recording::Flaws},
     failure::{Exit, Failure},
@@ -53,9 +56,9 @@ pub async fn rehearse(
     plan.duration_ms = (duration.as_secs_f64() * 1e6).round() / 1e3;
     print(&json_line(&plan)).map_err(|why| Failure::io(format!("cannot write to stdout: {why}")))?;
     console.note(&format!(
-        "{} messages from {} gateways would be sent in {:.2} s",
-        plan.messages,
-        plan.gateways.len(),
+        "{} from {} would be sent in {:.2} s",
+        counted(plan.messages, "message"),
+        counted(plan.gateways.len() as u64, "gateway"),
         duration.as_secs_f64()
     ));
     Ok(flaws.finish())

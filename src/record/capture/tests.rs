@@ -1,5 +1,7 @@
 //! Captures made here, packet by packet, in every form that is read.
 
+#![allow(clippy::cast_possible_truncation, reason = "the lengths are the tests' own")]
+
 use std::ops::ControlFlow;
 
 use bytes::BytesMut;
