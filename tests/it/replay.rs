@@ -274,8 +274,12 @@ fn both_ends_of_a_recording_play_together() {
     let broker = listening(&mut down);
     // The answers' own times would be over long before the commands come.
     let up = run(&mut replay(&broker, &["--verify", "--speed", "max", "--timeout", "20s", file]));
-    assert_eq!((up.code, up.lines.len()), (Some(0), 0), "{up:?}");
+    if up.code != Some(0) {
+        // It would wait for a gateway for ever.
+        signal(down.id(), "TERM");
+    }
     let down = ended(down);
+    assert_eq!((up.code, up.lines.len()), (Some(0), 0), "{up:?}");
     assert_eq!((down.code, down.lines.len()), (Some(0), 0), "{down:?}");
     assert!(down.stderr.contains("2 answers as recorded, 0 differences"), "{down:?}");
 }
