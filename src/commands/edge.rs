@@ -15,6 +15,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use rustix::event::{PollFd, PollFlags, poll};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde::Serialize;
 use tokio::task::LocalSet;
@@ -45,6 +46,9 @@ const USERNAME: &str = "acme";
 
 /// How long the end may take where nobody reads stdout.
 const FAREWELL: Duration = Duration::from_millis(1500);
+
+/// How long clients that are left when PROGRAM has ended are waited for.
+const DRAIN: Duration = Duration::from_millis(200);
 
 /// How often clients that wait for the reader of stdout are looked after.
 const LOOK: Duration = Duration::from_millis(500);
@@ -242,6 +246,7 @@ async fn serve(args: Args, console: Console) -> Result<Exit, Failure> {
     let mut commands = Commands::new(product, has_program)?;
     let mut look = tokio::time::interval(LOOK);
     let mut serving = std::pin::pin!(broker.serve());
+    let mut reader_gone = std::pin::pin!(reader_gone());
     let [stdout_progress, out_progress] = &mut progress;
     let exit = loop {
         tokio::select! {
@@ -263,8 +268,16 @@ async fn serve(args: Args, console: Console) -> Result<Exit, Failure> {
                 commands.ask(input, &broker, &ledger);
             },
             _ = look.tick() => broker.resume(),
+            () = &mut reader_gone, if !has_program => break Ok(Exit::SUCCESS),
         }
     };
+    if has_program {
+        // What its clients sent last, their farewells among it, is still to be read.
+        tokio::select! {
+            _ = &mut serving => {}
+            _ = tokio::time::timeout(DRAIN, emptied(&broker)) => {}
+        }
+    }
     let sinks = ledger.borrow_mut().close();
     for sink in sinks.into_iter().flatten() {
         match tokio::time::timeout(FAREWELL, sink.close()).await {
@@ -274,6 +287,13 @@ async fn serve(args: Args, console: Console) -> Result<Exit, Failure> {
         }
     }
     exit
+}
+
+/// Waits until no client is connected.
+async fn emptied(broker: &Broker) {
+    while broker.connections() > 0 {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
 }
 
 fn settings(args: &Args, product: Product, console: Console) -> Settings {
@@ -361,6 +381,24 @@ fn open_registry(path: &Path, console: Console) -> Result<OpenRegistry, Failure>
         console.note(&format!("{devices} known from {}", path.display()));
     }
     Ok(OpenRegistry { registry, journal, lock: file })
+}
+
+/// Waits until the reader of stdout has gone, which an idle edge would not notice by writing.
+async fn reader_gone() {
+    let (sender, gone) = tokio::sync::oneshot::channel();
+    let watch = move || {
+        let stdout = io::stdout();
+        let mut fds = [PollFd::new(&stdout, PollFlags::empty())];
+        while poll(&mut fds, None) == Err(rustix::io::Errno::INTR) {}
+        if fds[0].revents().intersects(PollFlags::ERR | PollFlags::HUP) {
+            // Nobody waits for it any more where the edge has ended meanwhile.
+            let _ = sender.send(());
+        }
+    };
+    let watching = std::thread::Builder::new().name("stdout".into()).spawn(watch);
+    if watching.is_err() || gone.await.is_err() {
+        std::future::pending::<()>().await;
+    }
 }
 
 /// Raises the limit of open files as far as the connections need and the system lets us.

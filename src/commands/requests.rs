@@ -29,8 +29,8 @@ use crate::{
 
 /// How long, all in all, a silent pipe is waited for when the rest of the input can only be reported.
 const PATIENCE: Duration = Duration::from_millis(200);
-/// How long what is in flight may take after a signal.
-const GRACE: Duration = Duration::from_secs(2);
+/// How long what is in flight may take after a signal, and then the writing of results.
+const GRACE: Duration = Duration::from_secs(1);
 
 /// The options of a run of requests.
 #[derive(Clone, Debug, clap::Args)]
@@ -144,6 +144,7 @@ pub fn run(
             exit = run.finish(end) => exit,
             // Nobody reads the results, or the input never ends.
             exit = signals.next() => exit,
+            () = super::sleep_until(signalled.map(|_| Instant::now() + GRACE)) => Exit::INTERRUPTED,
         };
         Ok(signalled.unwrap_or(exit))
     })
@@ -230,7 +231,6 @@ impl Run {
             }
             let in_flight = self.exchange.in_flight();
             started |= in_flight > 0;
-            self.exchange.results.flush(in_flight);
             if let Some((_, until)) = self.signalled
                 && (until <= Instant::now() || !self.exchange.has_written())
             {
@@ -242,6 +242,7 @@ impl Run {
             {
                 return end;
             }
+            self.exchange.results.flush(in_flight);
             let room = in_flight < self.window && !self.exchange.results.is_behind();
             let hungry = ended.is_none() && self.signalled.is_none() && self.waiting.is_empty() && room;
             let grace = self.signalled.map(|(_, until)| until);
@@ -315,8 +316,8 @@ impl Run {
         let (items, text) = self.operations.take(self.operation, input.content);
         let text = Arc::from(text);
         let results = &mut self.exchange.results;
-        let with_sources = |item| {
-            let sources = results.sources(self.operation, input.line, &text, &item);
+        let with_sources = |mut item| {
+            let sources = results.sources(self.operation, input.line, &text, &mut item);
             (item, sources)
         };
         items.into_iter().map(with_sources).collect()

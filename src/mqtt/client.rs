@@ -323,7 +323,7 @@ impl Client {
             }
             Ok(Activity::Written) => {
                 self.events.extend(self.unwritten.drain(..).map(|token| Event::Delivered { token }));
-                Ok(())
+                self.check_deadlines()
             }
             Ok(Activity::Closed) => {
                 let failure = self.closed_by_peer("the broker closed the connection");

@@ -117,7 +117,7 @@ fn links_lead_somewhere_and_every_page_is_linked() {
 
 /// Pages that people read, transcripts aside.
 fn is_page(name: &str) -> bool {
-    name.ends_with(".md") && !name.starts_with("tests/")
+    Path::new(name).extension().is_some_and(|extension| extension == "md") && !name.starts_with("tests/")
 }
 
 /// A module's head and all files of its folder.

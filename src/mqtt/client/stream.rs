@@ -37,7 +37,7 @@ pub enum Activity {
     None,
     /// Bytes were read.
     Read,
-    /// The outbox is empty.
+    /// The outbox is empty, and nothing is there to be read.
     Written,
     /// The peer closed its side.
     Closed,
@@ -73,19 +73,20 @@ impl Stream {
                 left if left < before => *stuck = Some(Instant::now()),
                 _ => *stuck = stuck.or_else(|| Some(Instant::now())),
             }
-            if written.is_ok() && until_written && session.outbox().is_empty() {
-                return Poll::Ready(Ok(Activity::Written));
-            }
-            if held {
-                return written.map_or_else(|why| Poll::Ready(Err(why)), |()| Poll::Pending);
-            }
-            let inbox = session.inbox();
-            inbox.reserve(READ);
-            match (pin!(self.socket().read_buf(inbox)).poll(context), written) {
+            let is_done = until_written && session.outbox().is_empty();
+            let read = if held {
+                Poll::Pending
+            } else {
+                let inbox = session.inbox();
+                inbox.reserve(READ);
+                pin!(self.socket().read_buf(inbox)).poll(context)
+            };
+            match (read, written) {
                 // What a peer said before it went counts, though nothing more can be written to it.
                 (Poll::Ready(Ok(n)), _) if n > 0 => Poll::Ready(Ok(Activity::Read)),
                 (_, Err(why)) | (Poll::Ready(Err(why)), Ok(())) => Poll::Ready(Err(why)),
                 (Poll::Ready(Ok(_)), Ok(())) => Poll::Ready(Ok(Activity::Closed)),
+                (Poll::Pending, Ok(())) if is_done => Poll::Ready(Ok(Activity::Written)),
                 (Poll::Pending, Ok(())) => Poll::Pending,
             }
         })

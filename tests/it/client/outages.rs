@@ -188,7 +188,10 @@ fn a_broker_that_stops_reading_is_3() {
     let line = |n| format!("{{\"cid\":\"m{n}\",\"product_id\":\"p\",\"device_name\":\"{name}\"}}\n");
     let input = (0..800).map(line).collect::<Vec<_>>().concat();
     for args in [&["-", "--window", "2000"][..], &["-", "--window", "2000", "--no-wait", "--qos", "0"]] {
-        let ended = run_with(&mut gateway("sync", &broker.url(), args), input.as_bytes());
+        let ended = run_with(
+            &mut gateway("sync", &broker.url(), &[args, &["--connect-timeout", "30s"]].concat()),
+            input.as_bytes(),
+        );
         accounted(&ended, 800);
         assert_eq!(ended.code, Some(3), "{}", ended.stderr);
         assert!(ended.stderr.contains("stopped reading"), "{}", ended.stderr);
