@@ -77,24 +77,27 @@ impl<'t> Capture<'t> {
                 Err(why) => return Err(unreadable(&why)),
             };
             match stop {
-                Stop::Incomplete if !blocks.reader_exhausted() => {
+                // A block that claims to be large needs room only where there is more to read.
+                Stop::TooSmall if !blocks.reader_exhausted() && blocks.data().len() >= capacity => {
+                    if capacity >= LARGEST {
+                        return Err(unreadable(&PcapError::<()>::BufferTooSmall));
+                    }
+                    capacity *= 2;
+                    blocks.grow(capacity);
+                }
+                Stop::Incomplete | Stop::TooSmall if !blocks.reader_exhausted() => {
                     if tell(self.packets, Found::Idle).is_break() {
                         return Ok(());
                     }
                     blocks.refill().map_err(|why| unreadable(&why))?;
                 }
-                Stop::Incomplete => {
+                Stop::Incomplete | Stop::TooSmall => {
                     let torn = Harm::Torn.because("is cut off: the capture ends in the middle of it");
                     if tell(self.packets + 1, torn).is_break() {
                         return Ok(());
                     }
                     break;
                 }
-                Stop::TooSmall if capacity < LARGEST => {
-                    capacity *= 2;
-                    blocks.grow(capacity);
-                }
-                Stop::TooSmall => return Err(unreadable(&PcapError::<()>::BufferTooSmall)),
             }
         }
         let _ends_anyway = self.traffic.finish(self.packets, tell);

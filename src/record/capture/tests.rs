@@ -301,3 +301,33 @@ fn a_platform_user_s_copies_are_left_out() {
     let found = read(&raw(&wire.packets), &[]);
     assert!(found.len() == 1 && found[0].contains("2 messages between platform users"), "{found:?}");
 }
+
+#[test]
+fn damaged_captures_do_no_harm() {
+    let whole = raw(&whole_connection(21_883).packets);
+    let modern = include_bytes!("../../../tests/recordings/gateway.pcapng");
+    let topics = Topics::default();
+    for seed in 0..1000 {
+        let mut random = fastrand::Rng::with_seed(seed);
+        let mut file = if random.bool() { whole.clone() } else { modern.to_vec() };
+        for _ in 0..random.usize(1..20) {
+            let at = random.usize(..file.len());
+            match random.u8(..4) {
+                0 => file[at] = random.u8(..),
+                1 => file[at] ^= 1 << random.u8(..8),
+                2 => file.truncate(at.max(1)),
+                _ => drop(file.drain(at..(at + random.usize(..40)).min(file.len()))),
+            }
+            if file.is_empty() {
+                break;
+            }
+        }
+        // Whatever it holds, it ends; where it does not, the seed is the one that was started last.
+        let mut found = 0_u32;
+        let _unreadable = Capture::new(&topics, &[]).read(&file[..], &mut |_, _| {
+            found += 1;
+            assert!(found < 10_000, "seed {seed} does not end");
+            ControlFlow::Continue(())
+        });
+    }
+}
