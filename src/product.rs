@@ -98,7 +98,9 @@ impl Product {
         let not_supported = |message| Misfit { code: ResultCode::NOT_SUPPORTED, message };
         let Some(point) = self.find(id_or_code) else {
             let name = value::excerpt(id_or_code);
-            return Err(not_supported(format!("the product has no data point `{name}`")));
+            return Err(not_supported(format!(
+                "the product has no data point `{name}`; `tuyagw model` lists those it has"
+            )));
         };
         if allows(point) {
             return Ok(point);

@@ -345,7 +345,8 @@ impl Operations {
             };
             let at =
                 |field: &str, misfit: &Misfit| Invalid::new(field, misfit.message.clone()).of(cid, Some(&id));
-            let point = point.map_err(|misfit| at("id", &misfit))?;
+            let field = if name.bytes().all(|byte| byte.is_ascii_digit()) { "id" } else { "code" };
+            let point = point.map_err(|misfit| at(field, &misfit))?;
             point.check(value, self.encoding).map_err(|misfit| at("value", &misfit))?
         } else {
             value.to_owned()
