@@ -11,6 +11,7 @@ mod edge;
 mod exchange;
 mod explain;
 mod input;
+mod inspect;
 mod listen;
 mod model;
 mod operations;
@@ -21,6 +22,7 @@ mod results;
 mod signals;
 mod status;
 mod sync;
+mod tap;
 
 pub use console::{Console, json_line, print, visible};
 
@@ -46,6 +48,10 @@ pub enum Command {
     Listen(listen::Args),
     /// Send commands to devices, from the platform's side, and wait for each result
     Command(command::Args),
+    /// Record the traffic between gateways and an edge, standing between them
+    Tap(tap::Args),
+    /// Show what is in a recording: a table, JSON, or a page with charts
+    Inspect(inspect::Args),
     /// Run the embedded Edge Gateway emulator, by itself or around a program
     Edge(edge::Args),
     /// Show or check a product model
@@ -66,6 +72,8 @@ impl Command {
             Self::Status(args) => status::run(args, console),
             Self::Listen(args) => listen::run(args, console),
             Self::Command(args) => command::run(args, console),
+            Self::Tap(args) => tap::run(args, console),
+            Self::Inspect(args) => inspect::run(args, console),
             Self::Edge(args) => edge::run(args, console),
             Self::Model(args) => model::run(args, console),
             Self::Explain(args) => explain::run(args, console),

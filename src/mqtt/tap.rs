@@ -141,10 +141,12 @@ async fn connection(client: TcpStream, peer: SocketAddr, tls: Option<TlsAcceptor
         Ok(broker) => broker.into_socket(),
         Err(why) => {
             let hint = why.hint.map(|hint| format!(" ({hint})")).unwrap_or_default();
-            return shared.warn(&format!("{peer}: closed, because the broker is out of reach: {}{hint}", why.message));
+            return shared
+                .warn(&format!("{peer}: closed, because the broker is out of reach: {}{hint}", why.message));
         }
     };
-    let mut account = Account { transcript: Transcript::new(shared.broker.max_packet), peer, shared: &shared };
+    let mut account =
+        Account { transcript: Transcript::new(shared.broker.max_packet), peer, shared: &shared };
     let lend = |turn: &mut dyn FnMut(&mut Scratch)| turn(&mut shared.scratch.borrow_mut());
     Relay::new(client, broker).run(lend, &mut |passed| account.note(&passed)).await;
 }
@@ -190,7 +192,9 @@ fn cannot_bind(address: SocketAddr, why: &io::Error) -> Failure {
         io::ErrorKind::AddrInUse => failure.hint(
             "Another program listens there; choose another port with --listen, or port 0 for a free one.",
         ),
-        io::ErrorKind::PermissionDenied => failure.hint("Ports below 1024 need privileges; choose another one."),
+        io::ErrorKind::PermissionDenied => {
+            failure.hint("Ports below 1024 need privileges; choose another one.")
+        }
         io::ErrorKind::AddrNotAvailable => failure.hint("The address must be one of this machine's."),
         _ => failure,
     }
