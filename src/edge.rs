@@ -10,6 +10,8 @@ mod fault;
 mod memory;
 mod pending;
 mod registry;
+#[cfg(test)]
+mod tests;
 
 use std::{collections::HashSet, time::Duration};
 

@@ -6,7 +6,7 @@ use uuid::Uuid;
 use super::{
     Console,
     connection::{Connection, NetworkArgs, PlatformArgs},
-    operations::{ModelArgs, Operation},
+    operations::{ModelArgs, Operation, Operations},
     requests::{self, RequestArgs},
 };
 use crate::failure::Exit;
@@ -44,6 +44,6 @@ pub fn run(args: Args, console: Console) -> anyhow::Result<Exit> {
     let operations = args.model.operations()?;
     let random_id = format!("tuyagw-{}", Uuid::new_v4().simple());
     let connection = Connection::platform(&args.network, &args.platform, random_id)?;
-    let source = operations.source(args.cid.as_deref(), &args.values)?;
+    let source = Operations::source(args.cid.as_deref(), &args.values, args.requests.format())?;
     requests::run(operations, Operation::Command, source, connection, &args.requests, console)
 }

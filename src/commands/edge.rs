@@ -15,6 +15,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde::Serialize;
 use tokio::task::LocalSet;
 use uuid::Uuid;
@@ -203,7 +204,11 @@ async fn serve(args: Args, console: Console) -> Result<Exit, Failure> {
         _ => None,
     };
     let edge = Edge::new(settings(&args, product.clone(), console), registry);
-    let ledger = Rc::new(RefCell::new(Ledger::new(console, stdout, out)));
+    // A program owns stderr as well as stdout.
+    let ledger = Rc::new(RefCell::new(Ledger::new((!has_program).then_some(console), stdout, out)));
+    if !has_program {
+        allow_files(args.limits.max_connections);
+    }
     let broker = Broker::bind(
         address(&args, has_program)?,
         edge,
@@ -213,31 +218,29 @@ async fn serve(args: Args, console: Console) -> Result<Exit, Failure> {
         Box::new(Shared(Rc::clone(&ledger))),
         start,
     )?;
-    if broker.is_public() {
+    if broker.is_public() && !has_program {
         console.warn(&format!("{} can be reached from other machines", broker.url()));
         console
             .hint("The page's passwords protect little; listen on 127.0.0.1 unless gateways are elsewhere.");
     }
     announce(&broker, &ledger);
 
-    let mut program = match has_program {
-        false => None,
-        true => {
-            let environment = Environment {
-                broker: &broker.url(),
-                username: args.username.first().map_or(USERNAME, String::as_str),
-                platform_username: args.platform_username.first().map_or("platform", String::as_str),
-                ca_file: args.tls_cert.as_deref(),
-            };
-            match Program::start(&args.program, &environment, io::stdin().is_terminal()) {
-                Ok(program) => Some(program),
-                Err(NotRun { failure, exit }) => {
-                    console.error(&failure.message);
-                    return Ok(exit);
-                }
+    let mut program = None;
+    if has_program {
+        let environment = Environment {
+            broker: &broker.url(),
+            username: args.username.first().map_or(USERNAME, String::as_str),
+            platform_username: args.platform_username.first().map_or("platform", String::as_str),
+            ca_file: args.tls_cert.as_deref(),
+        };
+        match Program::start(&args.program, &environment, io::stdin().is_terminal()) {
+            Ok(started) => program = Some(started),
+            Err(NotRun { failure, exit }) => {
+                console.error(&failure.message);
+                return Ok(exit);
             }
         }
-    };
+    }
     let mut commands = Commands::new(product, has_program)?;
     let mut look = tokio::time::interval(LOOK);
     let mut serving = std::pin::pin!(broker.serve());
@@ -259,7 +262,7 @@ async fn serve(args: Args, console: Console) -> Result<Exit, Failure> {
                 Err(why) => break failed(why),
             },
             batch = commands.next() => for input in batch? {
-                commands.ask(&input, &broker, &ledger);
+                commands.ask(input, &broker, &ledger);
             },
             _ = look.tick() => broker.resume(),
         }
@@ -340,6 +343,17 @@ fn open_registry(path: &Path, console: Console) -> Result<(Registry, Sink), Fail
     Ok((registry, journal))
 }
 
+/// Raises the limit of open files as far as the connections need and the system lets us.
+fn allow_files(connections: usize) {
+    let limit = getrlimit(Resource::Nofile);
+    let wanted = u64::try_from(connections).unwrap_or(u64::MAX).saturating_add(64);
+    let wanted = limit.maximum.map_or(wanted, |most| wanted.min(most));
+    if limit.current.is_some_and(|current| current < wanted) {
+        // Without it fewer clients are served, and each that is not is said.
+        let _ = setrlimit(Resource::Nofile, Rlimit { current: Some(wanted), ..limit });
+    }
+}
+
 async fn ended(program: &mut Option<Program>) -> Result<Exit, Failure> {
     match program {
         Some(program) => program.wait().await,
@@ -374,7 +388,7 @@ impl Commands {
         let source = if has_program || io::stdin().is_terminal() {
             None
         } else {
-            Some(Source::open(Some(Path::new("-")))?)
+            Some(Source::open(Some(Path::new("-")), None)?)
         };
         let operations = Operations { product, check: true, encoding: ValueEncoding::Native };
         Ok(Self { source, operations, index: 0 })
@@ -391,12 +405,9 @@ impl Commands {
         std::future::pending().await
     }
 
-    fn ask(&mut self, input: &Input, broker: &Broker, ledger: &RefCell<Ledger>) {
-        let text: Arc<_> = input.text.clone().into();
-        let items = match &input.broken {
-            Some(_) => Vec::new(),
-            None => self.operations.read(Operation::Command, &input.text),
-        };
+    fn ask(&mut self, input: Input, broker: &Broker, ledger: &RefCell<Ledger>) {
+        let (items, text) = self.operations.take(Operation::Command, input.content);
+        let text: Arc<_> = text.into();
         let refuse = |invalid: &crate::commands::operations::Invalid, index| {
             let asked = Asked {
                 line: input.line,
@@ -407,10 +418,6 @@ impl Commands {
             };
             ledger.borrow_mut().invalid(index, &asked, invalid.field.as_deref(), &invalid.message);
         };
-        if let Some(broken) = &input.broken {
-            refuse(broken, self.index);
-            self.index += 1;
-        }
         for item in items {
             let index = self.index;
             self.index += 1;

@@ -2,7 +2,7 @@
 //! its result lines.
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     sync::Arc,
     time::Duration,
 };
@@ -24,7 +24,9 @@ use crate::{
         client::{Client, Event},
         packet::{Message, Publish, QoS},
     },
-    protocol::{Channel, CommandAnswer, DeviceStatus, Downlink, Envelope, GatewayId, Topics, Uplink},
+    protocol::{
+        Channel, CommandAnswer, DeviceStatus, Downlink, Envelope, GatewayId, ResultCode, Topics, Uplink,
+    },
 };
 
 /// A status report is at most this long, so that every broker takes it.
@@ -35,6 +37,9 @@ const AROUND_STATUS: usize = 512;
 const MOST_EARLY: usize = 16 << 20;
 /// How many warnings of one run are printed in full.
 const WARNINGS: usize = 10;
+/// How long a request rests before it is tried again, at first and at most; the waits in between double.
+const FIRST_REST: Duration = Duration::from_millis(500);
+const LONGEST_REST: Duration = Duration::from_secs(30);
 
 /// One connection with its open requests.
 pub struct Exchange {
@@ -55,12 +60,18 @@ pub struct Exchange {
     /// Until when a message that nobody answers must be acknowledged, in the order of first writing.
     acknowledgements: VecDeque<(Duration, u64)>,
     open: BTreeMap<u64, Open>,
+    /// How often a request is tried again.
+    retries: u32,
+    /// What rests before it is tried again, by its time.
+    resting: BTreeSet<(Duration, u64)>,
     next_token: u64,
     /// Status lines that one array can carry, and its length so far.
     statuses: Vec<(DeviceStatus, Source)>,
     statuses_length: usize,
     /// The topics spoken on last: of requests and of their answers.
     addressed: Option<(Operation, GatewayId, Arc<str>, Arc<str>)>,
+    /// Whether an outage is endured, however long it takes.
+    patient: bool,
     subscribed: bool,
     /// What came before the SUBACK; it counts once the subscription is granted.
     early: Vec<Message>,
@@ -76,12 +87,38 @@ struct Open {
     request_id: String,
     /// The result lines that it ends as; none for a message of our own, whose failure is a warning.
     sources: Vec<Source>,
-    /// Whether somebody answers it.
-    answered: bool,
+    /// Where it is answered; `None` where nobody answers, so that its acknowledgement is the end of it.
+    response_topic: Option<Arc<str>>,
     /// When it was first written.
     written: Option<Duration>,
     /// Whether the broker has acknowledged it.
     delivered: bool,
+    /// How often it was sent, reconnects not counted.
+    attempts: u32,
+    /// Until when it rests before it is tried again.
+    rests: Option<Duration>,
+}
+
+impl Open {
+    fn new(
+        topic: Arc<str>,
+        payload: Bytes,
+        request_id: String,
+        sources: Vec<Source>,
+        response_topic: Option<Arc<str>>,
+    ) -> Self {
+        Self {
+            topic,
+            payload,
+            request_id,
+            sources,
+            response_topic,
+            written: None,
+            delivered: false,
+            attempts: 1,
+            rests: None,
+        }
+    }
 }
 
 impl Exchange {
@@ -110,15 +147,32 @@ impl Exchange {
             client: Client::new(settings, subscriptions),
             acknowledgements: VecDeque::new(),
             open: BTreeMap::new(),
+            retries: 0,
+            resting: BTreeSet::new(),
             next_token: 0,
             statuses: Vec::new(),
             statuses_length: 0,
             addressed: None,
+            patient: false,
             subscribed: false,
             early: Vec::new(),
             early_length: 0,
             warnings: 0,
         }
+    }
+
+    /// The same exchange, which an outage does not end.
+    #[must_use]
+    pub fn patient(mut self) -> Self {
+        self.patient = true;
+        self
+    }
+
+    /// The same exchange, which tries a request again so many times after a system error or a time-out.
+    #[must_use]
+    pub fn retrying(mut self, retries: u32) -> Self {
+        self.retries = retries;
+        self
     }
 
     /// How many messages wait for their answers or acknowledgements.
@@ -200,8 +254,8 @@ impl Exchange {
             self.refuse(&sources, &Invalid { message, ..Invalid::default() });
             return Ok(());
         }
-        let payload = payload.into();
-        self.open(Open { topic, payload, request_id, sources, answered, written: None, delivered: false })
+        let response_topic = answered.then_some(response_topic);
+        self.open(Open::new(topic, payload.into(), request_id, sources, response_topic))
     }
 
     /// Answers a command; sent again until the broker has acknowledged it.
@@ -217,17 +271,7 @@ impl Exchange {
         let topic = self.topics.topic(Channel::CommandResponse, gateway).into();
         let envelope = Envelope { t: self.t_unit.now(), request_id, body: Uplink::CommandResponse(answer) };
         let payload = envelope.encode().into();
-        let request_id = envelope.request_id;
-        let sources = Vec::new();
-        self.open(Open {
-            topic,
-            payload,
-            request_id,
-            sources,
-            answered: false,
-            written: None,
-            delivered: false,
-        })
+        self.open(Open::new(topic, payload, envelope.request_id, Vec::new(), None))
     }
 
     fn open(&mut self, open: Open) -> Result<(), Failure> {
@@ -261,7 +305,7 @@ impl Exchange {
         let now = self.client.now();
         let Some(open) = self.open.get_mut(&token) else { return Ok(()) };
         open.delivered = false;
-        if open.answered {
+        if open.response_topic.is_some() {
             self.requests.written(&open.request_id, now);
         } else if open.written.is_none() {
             self.acknowledgements.push_back((now + self.timeout, token));
@@ -285,7 +329,9 @@ impl Exchange {
             Event::Ready { resumed } => {
                 // What the broker's session still holds is sent again by the session itself.
                 let unheld = !resumed || self.qos == QoS::AtMostOnce;
-                let again = |open: &Open| unheld || open.delivered || open.written.is_none();
+                let again = |open: &Open| {
+                    open.rests.is_none() && (unheld || open.delivered || open.written.is_none())
+                };
                 let tokens: Vec<_> =
                     self.open.iter().filter(|(_, open)| again(open)).map(|(token, _)| *token).collect();
                 self.results.resent(self.open.values().filter(|open| open.written.is_some()).count());
@@ -337,6 +383,9 @@ impl Exchange {
         match self.requests.hear(&message.topic, &message.payload, message.retain, now) {
             Heard::Answer { token, answer, round_trip } => {
                 self.client.progress();
+                if answer.code == ResultCode::SYSTEM_ERROR && self.rest(token) {
+                    return;
+                }
                 let Some(open) = self.open.remove(&token) else { return };
                 if let (Some(cid), [source]) = (&answer.cid, open.sources.as_slice())
                     && *cid != source.cid()
@@ -356,7 +405,7 @@ impl Exchange {
     fn delivered(&mut self, token: u64) {
         let Some(open) = self.open.get_mut(&token) else { return };
         open.delivered = true;
-        if open.answered {
+        if open.response_topic.is_some() {
             return;
         }
         let Some(open) = self.open.remove(&token) else { return };
@@ -383,7 +432,10 @@ impl Exchange {
     }
 
     fn outage_ends(&self) -> Option<Duration> {
-        let lost = self.client.down_since().filter(|_| self.client.was_up() && !self.open.is_empty())?;
+        let lost = self
+            .client
+            .down_since()
+            .filter(|_| !self.patient && self.client.was_up() && !self.open.is_empty())?;
         Some(lost + self.timeout)
     }
 
@@ -397,18 +449,19 @@ impl Exchange {
             let message = format!("the connection was lost and did not come back in {:?}", self.timeout);
             return Err(Failure::new(Kind::Connection, message).hint("--timeout waits longer"));
         }
-        while let Some(overdue) = self.requests.overdue(now) {
-            let Some(open) = self.open.get(&overdue.token) else { continue };
-            let acknowledged =
-                if open.delivered { ", though the broker acknowledged the request" } else { "" };
-            let message = format!("no answer in {:?}{acknowledged}{advice}", self.timeout);
-            self.fail(overdue.token, Kind::Timeout, &message, None);
+        while let Some((due, token)) = self.resting.first().copied().filter(|(due, _)| *due <= now) {
+            self.resting.remove(&(due, token));
+            self.again(token)?;
         }
-        while self.acknowledgement_due().is_some_and(|due| due <= now)
-            && let Some((_, token)) = self.acknowledgements.pop_front()
-        {
-            let message = format!("no acknowledgement in {:?}{advice}", self.timeout);
-            self.fail(token, Kind::Timeout, &message, None);
+        while let Some(overdue) = self.requests.overdue(now) {
+            let delivered = self.open.get(&overdue.token).is_some_and(|open| open.delivered);
+            let though = if delivered { ", though the broker acknowledged the request" } else { "" };
+            self.late(overdue.token, &format!("no answer in {:?}{though}{advice}", self.timeout));
+        }
+        while self.acknowledgement_due().is_some_and(|due| due <= now) {
+            if let Some((_, token)) = self.acknowledgements.pop_front() {
+                self.late(token, &format!("no acknowledgement in {:?}{advice}", self.timeout));
+            }
         }
         Ok(())
     }
@@ -419,6 +472,38 @@ impl Exchange {
         self.open.values().any(|open| open.written.is_some())
     }
 
+    fn late(&mut self, token: u64, message: &str) {
+        if !self.rest(token) {
+            self.fail(token, Kind::Timeout, message, None);
+        }
+    }
+
+    /// Lets a request rest before it is tried again; false where it has been tried often enough.
+    fn rest(&mut self, token: u64) -> bool {
+        let now = self.client.now();
+        let Some(open) = self.open.get_mut(&token).filter(|open| open.attempts <= self.retries) else {
+            return false;
+        };
+        let longest = FIRST_REST.saturating_mul(1 << (open.attempts - 1).min(16)).min(LONGEST_REST);
+        let due = now + longest.mul_f64(0.5 + fastrand::f64() / 2.0);
+        open.attempts += 1;
+        open.rests = Some(due);
+        open.written = None;
+        self.resting.insert((due, token));
+        self.results.retried();
+        true
+    }
+
+    /// Tries a rested request again, with its request id.
+    fn again(&mut self, token: u64) -> Result<(), Failure> {
+        let Some(open) = self.open.get_mut(&token) else { return Ok(()) };
+        open.rests = None;
+        if let Some(response_topic) = &open.response_topic {
+            self.requests.ask(&open.request_id, response_topic, token);
+        }
+        if self.client.down_since().is_none() { self.publish(token) } else { Ok(()) }
+    }
+
     /// Ends every open request as failed.
     pub fn fail_all(&mut self, kind: Kind, message: &str) {
         let open: Vec<_> = self.open.iter().map(|(token, open)| (*token, open.written.is_some())).collect();
@@ -426,13 +511,13 @@ impl Exchange {
             self.fail(token, kind, message, Some(written));
         }
         for (_, source) in std::mem::take(&mut self.statuses) {
-            self.results.tell(&source, None, Outcome::Failed { kind, message, sent: Some(false) });
+            self.results.tell(&source, None, 1, Outcome::Failed { kind, message, sent: Some(false) });
         }
     }
 
     fn fail(&mut self, token: u64, kind: Kind, message: &str, sent: Option<bool>) {
         let Some(open) = self.open.remove(&token) else { return };
-        if open.answered {
+        if open.response_topic.is_some() {
             self.requests.close(&open.request_id);
         }
         self.tell(&open, Outcome::Failed { kind, message, sent });
@@ -453,7 +538,7 @@ impl Exchange {
             ));
         }
         for source in &open.sources {
-            self.results.tell(source, Some(&open.request_id), outcome);
+            self.results.tell(source, Some(&open.request_id), open.attempts, outcome);
         }
     }
 

@@ -21,10 +21,10 @@ use super::{
     Console,
     connection::{Connection, GatewayArgs, NetworkArgs, duration},
     exchange::Exchange,
-    input::{Input, Source},
+    input::{Content, Input, Source},
     operations::{Body, Item, ModelArgs, Operation, Operations, Subject},
     requests::TimeUnit,
-    results::{Progress, Results},
+    results::{Manner, Progress, Results},
     signals::Signals,
 };
 use crate::{
@@ -200,9 +200,10 @@ impl Listen {
         let devices = args.devices.as_deref().map(read_devices).transpose()?;
         let filter = Filter::new(&args.topic, &args.kind, &args.cid)?;
         let subscriptions = subscriptions(args, &connection, &gateway_id, report_back || args.stdin);
-        let stdin = if args.stdin { Some(Source::open(Some(Path::new("-")))?) } else { None };
-        let results = Results::new(Progress::Never, true, console);
-        let exchange = Exchange::new(connection, subscriptions, args.t_unit, true, results, console);
+        let stdin = if args.stdin { Some(Source::open(Some(Path::new("-")), None)?) } else { None };
+        let results = Results::new(Progress::Never, Manner::default(), true, console);
+        let exchange =
+            Exchange::new(connection, subscriptions, args.t_unit, true, results, console).patient();
         let commands =
             answering.then(|| Commands::new(operations.product.clone(), operations.check, devices));
         Ok(Self {
@@ -420,11 +421,17 @@ impl Listen {
         while self.exchange.in_flight() < WINDOW
             && let Some(input) = self.waiting.pop_front()
         {
-            let (operation, items) = match input.broken {
-                Some(invalid) => (Operation::Report, vec![Err(invalid)]),
-                None => self.operations.read_uplink(&input.text),
+            let operation = match &input.content {
+                Content::Json(text) => Operations::operation_of(text),
+                Content::Fields(_) | Content::Broken(..) => Ok(Operation::Report),
             };
-            let text = Arc::from(input.text);
+            let (items, text) =
+                self.operations.take(*operation.as_ref().unwrap_or(&Operation::Report), input.content);
+            let (operation, items) = match operation {
+                Ok(operation) => (operation, items),
+                Err(invalid) => (Operation::Report, vec![Err(invalid)]),
+            };
+            let text = Arc::from(text);
             for item in items {
                 let sources = self.exchange.results.sources(operation, input.line, &text, &item);
                 match item {

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use super::{
-    input::{Input, Source},
+    input::{Content, Format, Input, Source},
     model,
 };
 use crate::{
@@ -178,20 +178,15 @@ impl Operations {
         }
     }
 
-    /// The messages that an input with an `op` of its own asks for: a sync, a report or a status.
-    #[must_use]
-    pub fn read_uplink(&self, input: &RawValue) -> (Operation, Vec<Result<Item, Invalid>>) {
-        let wrong = |message: &str| (Operation::Report, vec![Err(Invalid::new("op", message))]);
-        let op = match Object::parse(input) {
-            Ok(object) => object.get("op").and_then(text_of),
-            Err(invalid) => return (Operation::Report, vec![Err(invalid)]),
+    /// The operation that an input names in its own `op`: a sync, a report or a status.
+    pub fn operation_of(input: &RawValue) -> Result<Operation, Invalid> {
+        let object = Object::parse(input)?;
+        let Some(op) = object.get("op").and_then(text_of) else {
+            return Err(Invalid::new("op", "op is missing: sync, report or status"));
         };
-        let Some(op) = op else { return wrong("op is missing: sync, report or status") };
         let uplinks = [Operation::Sync, Operation::Report, Operation::Status];
-        match uplinks.into_iter().find(|operation| operation.name() == op) {
-            Some(operation) => (operation, self.read(operation, input)),
-            None => wrong("op must be sync, report or status"),
-        }
+        let known = uplinks.into_iter().find(|operation| operation.name() == op);
+        known.ok_or_else(|| Invalid::new("op", "op must be sync, report or status"))
     }
 
     fn read_object(
@@ -362,15 +357,15 @@ impl Operations {
     ///
     /// # Errors
     /// Values without a device, a device without values, both values and a file, or a file that cannot be read.
-    pub fn source(&self, cid: Option<&str>, args: &[String]) -> Result<Source, Failure> {
+    pub fn source(cid: Option<&str>, args: &[String], format: Option<Format>) -> Result<Source, Failure> {
         let (values, files): (Vec<_>, Vec<_>) = args.iter().partition(|arg| arg.contains('='));
         match (cid, values.is_empty(), files.as_slice()) {
             (Some(cid), false, []) => {
-                let inputs = values.into_iter().map(|value| self.input_from_text(cid, value));
+                let inputs = values.into_iter().map(|value| input_from_text(cid, value));
                 Ok(Source::Flags(Some(inputs.collect())))
             }
-            (None, true, []) => Source::open(None),
-            (None, true, [file]) => Source::open(Some(Path::new(file))),
+            (None, true, []) => Source::open(None, format),
+            (None, true, [file]) => Source::open(Some(Path::new(file)), format),
             (None, true, _) => Err(Failure::invalid("give one FILE; `cat` joins several")),
             (None, false, _) => Err(Failure::invalid("CODE=VALUE needs the device: --cid CID")),
             (Some(_), true, []) => Err(Failure::invalid("--cid needs what to send: CODE=VALUE")),
@@ -379,34 +374,65 @@ impl Operations {
         }
     }
 
-    /// One `CODE=VALUE` argument as an input: what a file's line would say.
-    fn input_from_text(&self, cid: &str, arg: &str) -> Input {
-        let (name, text) = arg.split_once('=').unwrap_or((arg, ""));
-        let value: Result<DataPointValue, Invalid> = match self.product.find(name) {
-            Some(point) if self.check => point
-                .from_text(text)
-                .map_err(|misfit| Invalid::new("value", misfit.message).of(cid, Some(&point.id.to_string()))),
-            // Without a check the text is JSON where it can be, and a string otherwise.
-            _ => RawValue::from_string(text.to_owned())
-                .or_else(|_| serde_json::value::to_raw_value(text))
-                .map_err(|why| Invalid::new("value", why.to_string()).of(cid, Some(name))),
+    /// The messages that an input asks for, and its JSON text for the result lines.
+    #[must_use]
+    pub fn take(
+        &self,
+        operation: Operation,
+        content: Content,
+    ) -> (Vec<Result<Item, Invalid>>, Box<RawValue>) {
+        match content {
+            Content::Json(text) => (self.read(operation, &text), text),
+            Content::Broken(text, invalid) => (vec![Err(invalid)], text),
+            Content::Fields(fields) => {
+                let (text, invalid) = self.json_of_fields(operation, fields);
+                match invalid {
+                    Some(invalid) => (vec![Err(invalid)], text),
+                    None => (self.read(operation, &text), text),
+                }
+            }
+        }
+    }
+
+    /// Fields given as text, as the JSON that a line would have; and why not, where a value has no meaning.
+    fn json_of_fields(
+        &self,
+        operation: Operation,
+        fields: Vec<(String, String)>,
+    ) -> (Box<RawValue>, Option<Invalid>) {
+        let field =
+            |name: &str| fields.iter().find(|(known, _)| known == name).map(|(_, text)| text.as_str());
+        let name = field("id").or_else(|| field("code"));
+        let mut invalid = None;
+        let mut value_of = |text: &str| {
+            let point = name.and_then(|name| self.product.find(name));
+            match point.filter(|_| self.check).map(|point| (point, point.from_text(text))) {
+                Some((_, Ok(value))) => value,
+                Some((point, Err(misfit))) => {
+                    let cid = field("cid").unwrap_or_default();
+                    invalid =
+                        Some(Invalid::new("value", misfit.message).of(cid, Some(&point.id.to_string())));
+                    quoted(text)
+                }
+                // Without a check the text is JSON where it can be, and a string otherwise.
+                None => RawValue::from_string(text.to_owned()).unwrap_or_else(|_| quoted(text)),
+            }
         };
-        let numbered = name.bytes().all(|byte| byte.is_ascii_digit());
-        let (value, invalid) = match value {
-            Ok(value) => (value, None),
-            Err(invalid) => (
-                serde_json::value::to_raw_value(text).unwrap_or_else(|_| RawValue::NULL.to_owned()),
-                Some(invalid),
-            ),
-        };
-        let line = PointLine {
-            cid,
-            id: Some(name).filter(|_| numbered),
-            code: Some(name).filter(|_| !numbered),
-            value,
-        };
-        let text = serde_json::value::to_raw_value(&line).unwrap_or_else(|_| RawValue::NULL.to_owned());
-        Input { line: None, text, broken: invalid }
+        let json = fields.iter().map(|(key, text)| {
+            let value = match key.as_str() {
+                "value" => value_of(text),
+                "status" if operation == Operation::Status => {
+                    RawValue::from_string(text.clone()).unwrap_or_else(|_| quoted(text))
+                }
+                _ => quoted(text),
+            };
+            (key.clone(), value)
+        });
+        let json: Vec<(String, Box<RawValue>)> = json.collect();
+        (
+            serde_json::value::to_raw_value(&Fields(json)).unwrap_or_else(|_| RawValue::NULL.to_owned()),
+            invalid,
+        )
     }
 
     fn item(
@@ -481,15 +507,26 @@ fn text_of(raw: &RawValue) -> Option<Cow<'_, str>> {
     serde_json::from_str(raw.get()).ok()
 }
 
-/// What a `CODE=VALUE` argument is as an input line.
-#[derive(Serialize)]
-struct PointLine<'a> {
-    cid: &'a str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    id: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    code: Option<&'a str>,
-    value: DataPointValue,
+/// A `CODE=VALUE` argument as an input: what a row of CSV would say.
+fn input_from_text(cid: &str, arg: &str) -> Input {
+    let (name, text) = arg.split_once('=').unwrap_or((arg, ""));
+    let key = if name.bytes().all(|byte| byte.is_ascii_digit()) { "id" } else { "code" };
+    let fields = [("cid", cid), (key, name), ("value", text)];
+    let fields = fields.map(|(key, text)| (key.to_owned(), text.to_owned()));
+    Input { line: None, content: Content::Fields(fields.into()) }
+}
+
+fn quoted(text: &str) -> Box<RawValue> {
+    serde_json::value::to_raw_value(text).unwrap_or_else(|_| RawValue::NULL.to_owned())
+}
+
+/// An object to be written, its entries in order.
+struct Fields(Vec<(String, Box<RawValue>)>);
+
+impl Serialize for Fields {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.0.iter().map(|(key, value)| (key, value)))
+    }
 }
 
 /// A JSON object's entries, borrowed and in order.

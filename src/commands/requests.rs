@@ -5,6 +5,7 @@
 
 use std::{
     collections::VecDeque,
+    path::PathBuf,
     sync::Arc,
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
@@ -13,14 +14,17 @@ use super::{
     Console,
     connection::Connection,
     exchange::Exchange,
-    input::{self, Input},
+    input::{self, Format, Input},
+    journal::Journal,
     operations::{Invalid, Item, Operation, Operations},
-    results::{Outcome, Progress, Results, Source},
+    pace::{Pace, rate},
+    results::{Manner, Outcome, Progress, Results, Source},
     signals::Signals,
 };
 use crate::{
     failure::{Exit, Failure, Kind},
-    mqtt::client::Event,
+    mqtt::client::{Event, Settings},
+    protocol::GatewayId,
 };
 
 /// How long, all in all, a silent pipe is waited for when the rest of the input can only be reported.
@@ -35,6 +39,30 @@ pub struct RequestArgs {
     /// How many requests may be in flight
     #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u16).range(1..=65000))]
     window: u16,
+
+    /// Send at most so many messages a second: 50/s, or 30/m
+    #[arg(long, value_name = "N/s", value_parser = rate)]
+    rate: Option<f64>,
+
+    /// Try a request again so many times after a system error (500) or a time-out, with its request id
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    retries: u32,
+
+    /// Give the results in input order
+    #[arg(long)]
+    ordered: bool,
+
+    /// Note what was accepted in this file, so that the same command run again sends only the rest
+    #[arg(long, value_name = "FILE")]
+    journal: Option<PathBuf>,
+
+    /// Write counts, round-trip percentiles, duration and rate to this file as JSON
+    #[arg(long, value_name = "FILE")]
+    summary: Option<PathBuf>,
+
+    /// How the input is written [default: by the file's name, else json]
+    #[arg(long)]
+    format: Option<Format>,
 
     /// Be done at the broker's acknowledgement, without waiting for the answer
     #[arg(long)]
@@ -51,6 +79,28 @@ pub struct RequestArgs {
     /// Show progress on stderr
     #[arg(long, value_name = "WHEN", default_value = "auto")]
     progress: Progress,
+}
+
+impl RequestArgs {
+    /// Sets what these options say of the connection.
+    pub fn apply(&self, settings: &mut Settings) {
+        // The window counts requests without an answer; a broker that acknowledges none of them is no reason to
+        // hold others back.
+        settings.in_flight = u16::MAX;
+        settings.reconnect = !self.no_reconnect;
+    }
+
+    /// How the input is written, where that was said.
+    #[must_use]
+    pub fn format(&self) -> Option<Format> {
+        self.format
+    }
+
+    /// The unit of `t`.
+    #[must_use]
+    pub fn t_unit(&self) -> TimeUnit {
+        self.t_unit
+    }
 }
 
 /// The unit of `t`.
@@ -86,7 +136,7 @@ pub fn run(
 ) -> anyhow::Result<Exit> {
     super::block_on(async {
         let mut signals = Signals::new()?;
-        let mut run = Run::new(operations, operation, source, connection, args, console);
+        let mut run = Run::new(operations, operation, source, connection, args, console)?;
         let end = run.drive(&mut signals).await;
         let signalled = run.signalled.map(|(exit, _)| exit);
         let exit = tokio::select! {
@@ -121,6 +171,7 @@ struct Run {
     waiting: VecDeque<Input>,
     exchange: Exchange,
     window: usize,
+    pace: Option<Pace>,
     /// A queued command came: nothing more is acknowledged, so that all comes again.
     withholds: bool,
     /// The exit code of the first signal, and until when what is in flight may take.
@@ -136,11 +187,8 @@ impl Run {
         mut connection: Connection,
         args: &RequestArgs,
         console: Console,
-    ) -> Self {
-        // The window counts requests without an answer; a broker that acknowledges none of them is no reason to
-        // hold others back.
-        connection.settings.in_flight = u16::MAX;
-        connection.settings.reconnect = !args.no_reconnect;
+    ) -> Result<Self, Failure> {
+        args.apply(&mut connection.settings);
         let single = matches!(source, input::Source::Flags(_));
         let response = operation.channel().response().filter(|_| !args.no_wait);
         let filter = response.map(|response| match &connection.gateway_id {
@@ -151,20 +199,24 @@ impl Run {
             _ => connection.topics.filter(response),
         });
         let subscriptions = filter.into_iter().map(|filter| (filter, connection.qos)).collect();
-        let results = Results::new(args.progress, single, console);
+        let gateway_id = connection.gateway_id.as_ref().map(GatewayId::as_str);
+        let journal = args.journal.as_deref().map(|path| Journal::open(path, operation, gateway_id, console));
+        let manner =
+            Manner { ordered: args.ordered, journal: journal.transpose()?, summary: args.summary.clone() };
+        let results = Results::new(args.progress, manner, single, console);
         let exchange = Exchange::new(connection, subscriptions, args.t_unit, !args.no_wait, results, console);
-        let window = usize::from(args.window);
-        Self {
+        Ok(Self {
             operations,
             operation,
             source,
             waiting: VecDeque::new(),
-            exchange,
-            window,
+            exchange: exchange.retrying(args.retries),
+            window: usize::from(args.window),
+            pace: args.rate.map(Pace::new),
             withholds: false,
             signalled: None,
             console,
-        }
+        })
     }
 
     async fn drive(&mut self, signals: &mut Signals) -> Result<(), End> {
@@ -193,7 +245,10 @@ impl Run {
             let room = in_flight < self.window && !self.exchange.results.is_behind();
             let hungry = ended.is_none() && self.signalled.is_none() && self.waiting.is_empty() && room;
             let grace = self.signalled.map(|(_, until)| until);
-            let deadline = self.exchange.deadline().into_iter().chain(grace).min();
+            let paced = room && !self.waiting.is_empty() && self.signalled.is_none();
+            let beat = self.pace.as_ref().filter(|_| paced);
+            let beat = beat.map(|pace| self.exchange.client.instant(pace.next()));
+            let deadline = self.exchange.deadline().into_iter().chain(grace).chain(beat).min();
             tokio::select! {
                 signal = signals.next() => {
                     if self.signalled.is_some() {
@@ -234,12 +289,16 @@ impl Run {
 
     /// Takes inputs into the window.
     fn feed(&mut self) -> Result<(), Failure> {
+        let now = self.exchange.client.now();
         while self.exchange.in_flight() < self.window
             && !self.exchange.results.is_behind()
+            && !self.waiting.is_empty()
+            && self.pace.as_mut().is_none_or(|pace| pace.may_send(now))
             && let Some(input) = self.waiting.pop_front()
         {
             for (item, sources) in self.read(input) {
                 match item {
+                    Ok(_) if self.exchange.results.are_done(&sources)? => {}
                     Ok(item) => self.exchange.send(item, sources)?,
                     Err(invalid) => self.exchange.results.invalid(&sources[0], &invalid),
                 }
@@ -250,11 +309,8 @@ impl Run {
 
     /// What one input asks for, with what its result lines need.
     fn read(&mut self, input: Input) -> Vec<(Result<Item, Invalid>, Vec<Source>)> {
-        let items = match input.broken {
-            Some(invalid) => vec![Err(invalid)],
-            None => self.operations.read(self.operation, &input.text),
-        };
-        let text = Arc::from(input.text);
+        let (items, text) = self.operations.take(self.operation, input.content);
+        let text = Arc::from(text);
         let results = &mut self.exchange.results;
         let with_sources = |item| {
             let sources = results.sources(self.operation, input.line, &text, &item);
@@ -317,7 +373,7 @@ impl Run {
                 for (item, sources) in self.read(input) {
                     for source in &sources {
                         match &item {
-                            Ok(_) => self.exchange.results.tell(source, None, outcome),
+                            Ok(_) => self.exchange.results.tell(source, None, 1, outcome),
                             Err(invalid) => self.exchange.results.invalid(source, invalid),
                         }
                     }

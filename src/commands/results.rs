@@ -1,9 +1,10 @@
 //! Result lines on stdout: one for each thing that was asked for, and their tally.
 
 mod line;
+mod round_trips;
 mod tally;
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
 
 use serde_json::value::RawValue;
 
@@ -12,7 +13,9 @@ pub use tally::Progress;
 use tally::Tally;
 
 use super::{
-    Console, json_line,
+    Console,
+    journal::Journal,
+    json_line,
     operations::{Invalid, Item, Operation, Subject},
 };
 use crate::{
@@ -21,6 +24,8 @@ use crate::{
     sink::{Sink, SinkError, Ticket},
 };
 
+/// With `--ordered`, no more input is taken while this many lines wait for an earlier one.
+const OUT_OF_ORDER: usize = 16 * 1024;
 /// No more input is taken while more than this waits for the reader of stdout.
 const BACKLOG: usize = 1 << 20;
 
@@ -73,15 +78,31 @@ pub struct Results {
     muted: bool,
     tally: Tally,
     next_index: u64,
+    /// With `--ordered`: the lines that wait for an earlier one, and the index that is next.
+    ordered: Option<(u64, BTreeMap<u64, Vec<u8>>)>,
+    journal: Option<Journal>,
     console: Console,
+}
+
+/// How results are given.
+#[derive(Default)]
+pub struct Manner {
+    /// In input order.
+    pub ordered: bool,
+    /// What was accepted goes here too.
+    pub journal: Option<Journal>,
+    /// The summary goes here too.
+    pub summary: Option<PathBuf>,
 }
 
 impl Results {
     /// Results on stdout; `single` says that one request came from flags.
     #[must_use]
-    pub fn new(progress: Progress, single: bool, console: Console) -> Self {
-        let tally = Tally::new(progress, single, console);
-        Self { out: Sink::stdout(), muted: false, tally, next_index: 0, console }
+    pub fn new(progress: Progress, manner: Manner, single: bool, console: Console) -> Self {
+        let Manner { ordered, journal, summary } = manner;
+        let tally = Tally::new(progress, summary, single, console);
+        let ordered = ordered.then(|| (0, BTreeMap::new()));
+        Self { out: Sink::stdout(), muted: false, tally, next_index: 0, ordered, journal, console }
     }
 
     /// Gives the result lines of an input their indexes: one for each subject, one for what is invalid.
@@ -114,8 +135,28 @@ impl Results {
         sources.collect()
     }
 
-    /// Writes the result of one line of a message.
-    pub fn tell(&mut self, source: &Source, request_id: Option<&str>, outcome: Outcome<'_>) {
+    /// Whether all lines of an input were accepted by a former run, so that nothing is to be done for it.
+    ///
+    /// # Errors
+    /// The input has changed since the journal was written.
+    pub fn are_done(&mut self, sources: &[Source]) -> Result<bool, Failure> {
+        let Some(journal) = &mut self.journal else { return Ok(false) };
+        for source in sources {
+            if !journal.has(source.index, source.input.get())? {
+                return Ok(false);
+            }
+        }
+        if let Some((next, waiting)) = &mut self.ordered {
+            for source in sources {
+                waiting.insert(source.index, Vec::new());
+            }
+            release(&mut self.out, next, waiting);
+        }
+        Ok(true)
+    }
+
+    /// Writes the result of one line of a message; `attempts` is how often it was sent.
+    pub fn tell(&mut self, source: &Source, request_id: Option<&str>, attempts: u32, outcome: Outcome<'_>) {
         let mut result = match outcome {
             Outcome::Answered(answer, round_trip) => ResultLine::answered(answer, round_trip),
             Outcome::Delivered { acknowledged, round_trip } => {
@@ -126,6 +167,7 @@ impl Results {
             }
         };
         result.request_id = request_id;
+        result.attempts = (attempts > 1).then_some(attempts);
         self.print(source, result);
     }
 
@@ -146,7 +188,24 @@ impl Results {
         result.status = source.subject.status;
         result.input = (!result.ok).then_some(source.input.as_ref());
         self.tally.count(&result);
-        let _ticket = self.write(&json_line(&result));
+        if result.ok
+            && let Some(journal) = &mut self.journal
+        {
+            journal.accept(source.index, source.input.get());
+        }
+        if self.muted {
+            return;
+        }
+        let line = json_line(&result);
+        match &mut self.ordered {
+            None => {
+                self.out.write(&line);
+            }
+            Some((next, waiting)) => {
+                waiting.insert(source.index, line);
+                release(&mut self.out, next, waiting);
+            }
+        }
     }
 
     /// Writes a line of another kind among the results; it has been written once [`Results::done`] says so.
@@ -172,34 +231,53 @@ impl Results {
         self.muted
     }
 
-    /// Whether the reader of stdout is so far behind that no more should be asked.
+    /// Whether the output is so far behind that no more should be asked.
     #[must_use]
     pub fn is_behind(&self) -> bool {
-        !self.muted && self.out.backlog() > BACKLOG
+        let crowded = self.ordered.as_ref().is_some_and(|(_, waiting)| waiting.len() >= OUT_OF_ORDER);
+        !self.muted && (crowded || self.out.backlog() > BACKLOG)
     }
 
     /// Hands what was written to the writing thread, and shows how far the run is.
     pub fn flush(&mut self, in_flight: usize) {
         self.out.flush();
+        if let Some(journal) = &mut self.journal {
+            journal.flush();
+        }
         self.tally.show(in_flight);
     }
 
     /// Waits until something more has been written; for ever where nothing is to be. Cancel-safe.
     ///
     /// # Errors
-    /// Stdout cannot be written. A reader that has gone is no error: it wanted no more.
+    /// Stdout or the journal cannot be written. A reader that has gone is no error: it wanted no more.
     pub async fn progress(&mut self) -> Result<(), Failure> {
-        if self.muted || self.out.backlog() == 0 {
-            return std::future::pending().await;
-        }
-        match self.out.progress().await {
-            Ok(_) => Ok(()),
-            Err(SinkError::ReaderGone) => {
-                self.muted = true;
-                Ok(())
+        let Self { out, journal, muted, .. } = self;
+        let journalled = async {
+            match journal {
+                Some(journal) => journal.progress().await,
+                None => std::future::pending().await,
             }
-            Err(SinkError::Failed(failure)) => Err(failure),
+        };
+        let written = async {
+            if *muted || out.backlog() == 0 { std::future::pending().await } else { out.progress().await }
+        };
+        tokio::select! {
+            safe = journalled => safe,
+            written = written => match written {
+                Ok(_) => Ok(()),
+                Err(SinkError::ReaderGone) => {
+                    self.muted = true;
+                    Ok(())
+                }
+                Err(SinkError::Failed(failure)) => Err(failure),
+            },
         }
+    }
+
+    /// Counts a request that is tried again.
+    pub fn retried(&mut self) {
+        self.tally.retried();
     }
 
     /// Counts requests that were sent again after a reconnect.
@@ -218,20 +296,45 @@ impl Results {
 
     /// Writes what is left, tells the summary, and gives the exit code of the results.
     pub async fn finish(mut self) -> Exit {
+        if let Some(journal) = &self.journal {
+            self.tally.skipped(journal.skipped());
+        }
         let summary = self.tally.finish();
         self.finish_quietly().await.or(summary)
     }
 
     /// Writes what is left and tells no summary; gives the exit code of the writing alone.
     pub async fn finish_quietly(mut self) -> Exit {
-        self.out.flush();
-        let written = if self.muted { Ok(()) } else { self.out.close().await };
-        match written {
-            Err(SinkError::Failed(failure)) => {
-                self.console.error(&failure.message);
-                failure.kind.exit()
+        if let Some((_, waiting)) = self.ordered.take() {
+            // What still waits does so for a line that will never come.
+            for line in waiting.into_values() {
+                self.out.write(&line);
             }
-            Ok(()) | Err(SinkError::ReaderGone) => Exit::SUCCESS,
         }
+        self.out.flush();
+        let journalled = match self.journal {
+            Some(journal) => journal.close().await,
+            None => Ok(()),
+        };
+        let written = if self.muted { Ok(()) } else { self.out.close().await };
+        let failed = |failure: Failure| {
+            self.console.error(&failure.message);
+            failure.kind.exit()
+        };
+        let journalled = journalled.map_or_else(failed, |()| Exit::SUCCESS);
+        journalled.or(match written {
+            Err(SinkError::Failed(failure)) => failed(failure),
+            Ok(()) | Err(SinkError::ReaderGone) => Exit::SUCCESS,
+        })
+    }
+}
+
+/// Writes the lines whose turn it is.
+fn release(out: &mut Sink, next: &mut u64, waiting: &mut BTreeMap<u64, Vec<u8>>) {
+    while let Some(entry) = waiting.first_entry()
+        && *entry.key() == *next
+    {
+        out.write(&entry.remove());
+        *next += 1;
     }
 }

@@ -1,13 +1,17 @@
 //! `status`: says which devices are online, in arrays. There is no answer on the wire: done is what the broker
 //! has acknowledged.
 
-use std::path::PathBuf;
+mod every;
+
+use std::{path::PathBuf, time::Duration};
 
 use serde_json::{Map, Value};
 
+use every::Every;
+
 use super::{
     Console,
-    connection::{Connection, GatewayArgs, NetworkArgs},
+    connection::{Connection, GatewayArgs, NetworkArgs, duration},
     input::{Input, Source},
     operations::{Operation, Operations},
     requests::{self, RequestArgs},
@@ -20,16 +24,16 @@ use crate::{
 const EXAMPLES: &str = "EXAMPLES
   Two meters online, one offline, in one message:
     tuyagw status --online m1,m2 --offline m3
-  From a file:
-    tuyagw status status.jsonl";
+  From a file, again every minute, and offline at the end:
+    tuyagw status status.jsonl --every 60s --offline-on-exit";
 
 /// Arguments of `status`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
-    /// Status as JSON Lines, a stream of JSON or a JSON array; - is stdin
+    /// Status as JSON Lines, a stream of JSON, a JSON array or CSV; - is stdin
     #[arg(value_name = "FILE", conflicts_with_all = ["online", "offline"])]
-    files: Vec<PathBuf>,
+    file: Option<PathBuf>,
 
     /// Devices that are online
     #[arg(long, value_name = "CID,…", value_delimiter = ',')]
@@ -38,6 +42,18 @@ pub struct Args {
     /// Devices that are offline
     #[arg(long, value_name = "CID,…", value_delimiter = ',')]
     offline: Vec<String>,
+
+    /// Keep the connection and report all of them again at this interval, until a signal
+    #[arg(long, value_name = "D", value_parser = duration)]
+    every: Option<Duration>,
+
+    /// Stay connected until a signal, then report the online devices offline
+    ///
+    /// Where the connection is cut, the broker does so by the connection's will, with the time stamp t of the
+    /// connect: an edge that checks t may refuse it. A second client with the same client id, a one-shot report
+    /// for instance, takes the connection over, and the will is sent then too, though the devices are online.
+    #[arg(long)]
+    offline_on_exit: bool,
 
     #[command(flatten)]
     requests: RequestArgs,
@@ -51,9 +67,25 @@ pub struct Args {
 pub fn run(args: Args, console: Console) -> anyhow::Result<Exit> {
     let connection = Connection::gateway(&args.network, &args.gateway)?;
     let given = args.given()?;
-    let source = if given.is_empty() { Source::from_args(&args.files)? } else { Source::Flags(Some(given)) };
+    let source = if given.is_empty() {
+        Source::open(args.file.as_deref(), args.requests.format())?
+    } else {
+        Source::Flags(Some(given))
+    };
     let operations =
         Operations { product: Product::smart_water_meter(), check: true, encoding: ValueEncoding::Native };
+    if args.every.is_some() || args.offline_on_exit {
+        if args.every.is_some_and(|every| every.is_zero()) {
+            return Err(Failure::invalid("--every must be longer than 0s").into());
+        }
+        return super::block_on(async {
+            let Args { every, offline_on_exit, requests, .. } = args;
+            let every =
+                Every::new(connection, &operations, source, &requests, every, offline_on_exit, console)
+                    .await?;
+            Ok(every.run().await)
+        });
+    }
     requests::run(operations, Operation::Status, source, connection, &args.requests, console)
 }
 

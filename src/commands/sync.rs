@@ -27,9 +27,9 @@ const EXAMPLES: &str = r#"EXAMPLES
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
-    /// Devices as JSON Lines, a stream of JSON or a JSON array; - is stdin
+    /// Devices as JSON Lines, a stream of JSON, a JSON array or CSV; - is stdin
     #[arg(value_name = "FILE", conflicts_with_all = ["cid", "product_id"])]
-    files: Vec<PathBuf>,
+    file: Option<PathBuf>,
 
     /// The device's id, unique under the gateway, such as its serial number
     #[arg(long, requires = "product_id")]
@@ -92,7 +92,7 @@ pub fn run(args: Args, console: Console) -> anyhow::Result<Exit> {
     let connection = Connection::gateway(&args.network, &args.gateway)?;
     let source = match args.device()? {
         Some(input) => Source::Flags(Some(vec![input])),
-        None => Source::from_args(&args.files)?,
+        None => Source::open(args.file.as_deref(), args.requests.format())?,
     };
     let operations = Operations {
         product: Product::smart_water_meter(),

@@ -79,9 +79,7 @@ impl Registry {
     /// Adds or updates a device, which is online from now on. Gives its line, ended by a newline, for the file,
     /// unless the file has that line already.
     pub fn sync(&mut self, gateway: &GatewayId, device: &Device, now: Duration) -> Option<Vec<u8>> {
-        let mut line = serde_json::to_vec(&Line { gateway_id: gateway.as_str(), device })
-            .expect("texts always serialise into memory");
-        line.push(b'\n');
+        let line = line(gateway, device);
         let known = Known { online: true, seen: now, content: hash(&line) };
         let fleet = match self.fleets.get_mut(gateway) {
             Some(fleet) => fleet,
@@ -156,6 +154,14 @@ struct Line<'a> {
     gateway_id: &'a str,
     #[serde(flatten)]
     device: &'a Device,
+}
+
+/// A device's line.
+fn line(gateway: &GatewayId, device: &Device) -> Vec<u8> {
+    let mut line = serde_json::to_vec(&Line { gateway_id: gateway.as_str(), device })
+        .expect("texts always serialise into memory");
+    line.push(b'\n');
+    line
 }
 
 fn read_line(text: &[u8]) -> Result<(GatewayId, Device), String> {

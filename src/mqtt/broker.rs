@@ -77,7 +77,7 @@ impl Default for Limits {
             max_queues: 32 * 1024 * 1024,
             max_retained: 8 * 1024 * 1024,
             max_filters: 1000,
-            session_expiry: Duration::from_secs(2 * 60 * 60),
+            session_expiry: Duration::from_hours(2),
         }
     }
 }
@@ -179,11 +179,6 @@ impl Broker {
         self.board.borrow_mut().wake_stalled();
     }
 
-    /// The witness, between the broker's turns.
-    pub fn with_witness<T>(&self, tell: impl FnOnce(&mut dyn Witness) -> T) -> T {
-        tell(self.board.borrow_mut().witness())
-    }
-
     /// Serves clients until the registry's file cannot be written, which it gives back. To be run on a
     /// [`tokio::task::LocalSet`]; dropping it closes every connection with the set.
     pub async fn serve(&self) -> SinkError {
@@ -273,7 +268,7 @@ async fn keep_time(board: Rc<RefCell<Switchboard>>) {
             board.begin_turn();
             let due = board.run_due(cx.waker());
             board.end_turn();
-            let Some(due) = due else { return Poll::Pending };
+            let Some(due) = due else { return Poll::<()>::Pending };
             let due = board.instant(due);
             let timer = timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(due)));
             timer.as_mut().reset(due);
@@ -282,16 +277,16 @@ async fn keep_time(board: Rc<RefCell<Switchboard>>) {
             }
         }
     })
-    .await
+    .await;
 }
 
 /// Hands over what was written, once after all the turns that were due at the same time.
 async fn keep_flushed(board: Rc<RefCell<Switchboard>>) {
     poll_fn(|cx: &mut Context<'_>| {
         board.borrow_mut().flush(cx.waker());
-        Poll::Pending
+        Poll::<()>::Pending
     })
-    .await
+    .await;
 }
 
 fn listen(address: SocketAddr) -> io::Result<TcpListener> {

@@ -1,5 +1,10 @@
 //! The one test binary.
 
+mod client;
+mod edge;
+mod fake_broker;
 mod generated;
 mod model;
+mod mosquitto;
+mod process;
 mod protocol_docs;

@@ -15,7 +15,7 @@ use crate::{
     edge::{Outcome, Verdict},
     failure::Kind,
     mqtt::broker::Witness,
-    protocol::Answer,
+    protocol::{Answer, GatewayId},
     record::{Connection, Record},
     sink::Sink,
 };
@@ -42,7 +42,8 @@ pub(super) struct Asked {
 /// The ledger.
 #[derive(Debug)]
 pub(super) struct Ledger {
-    console: Console,
+    /// Where warnings go.
+    console: Option<Console>,
     /// Where results and the first event go.
     stdout: Option<Sink>,
     /// Where records go, unless they go to stdout.
@@ -58,7 +59,7 @@ pub(super) struct Ledger {
 
 impl Ledger {
     /// A ledger; without `out` records go to stdout, and without either nowhere.
-    pub(super) fn new(console: Console, stdout: Option<Sink>, out: Option<Sink>) -> Self {
+    pub(super) fn new(console: Option<Console>, stdout: Option<Sink>, out: Option<Sink>) -> Self {
         let now = Instant::now();
         Self {
             console,
@@ -127,7 +128,7 @@ impl Ledger {
         if self.backlog() > CONGESTED && !self.is_congested() {
             self.left_out += 1;
             if self.left_out == 1 {
-                self.console.warn("nobody reads stdout: records are left out until somebody does");
+                self.say("nobody reads stdout: records are left out until somebody does");
             }
         } else {
             let sink = if self.is_recording { &mut self.stdout } else { &mut self.out };
@@ -145,17 +146,22 @@ impl Ledger {
     /// Gives up the sinks, to be closed.
     pub(super) fn close(&mut self) -> [Option<Sink>; 2] {
         if self.left_out > 0 {
-            self.console
-                .warn(&format!("{} records were left out, because nobody read stdout", self.left_out));
+            self.say(&format!("{} records were left out, because nobody read stdout", self.left_out));
         }
         self.suppressed();
         [self.out.take(), self.stdout.take()]
     }
 
+    fn say(&self, warning: &str) {
+        if let Some(console) = self.console {
+            console.warn(warning);
+        }
+    }
+
     fn suppressed(&mut self) {
         let more = self.warnings.1.saturating_sub(WARNINGS);
         if more > 0 {
-            self.console.warn(&format!("{more} more warnings were not printed"));
+            self.say(&format!("{more} more warnings were not printed"));
         }
     }
 }
@@ -202,7 +208,7 @@ impl Witness for Shared {
                 ResultLine::failed(Kind::Protocol, &message)
             }
         };
-        let gateway_id = outcome.gateway_id.as_ref().map(|id| id.as_str());
+        let gateway_id = outcome.gateway_id.as_ref().map(GatewayId::as_str);
         ledger.result(outcome.token, &asked, gateway_id, result);
     }
 
@@ -214,7 +220,7 @@ impl Witness for Shared {
         }
         ledger.warnings.1 += 1;
         if ledger.warnings.1 <= WARNINGS {
-            ledger.console.warn(message);
+            ledger.say(message);
         }
     }
 

@@ -1,14 +1,19 @@
 //! Counts what became of the requests: the progress bar, the summary line, and the exit code.
 
 use std::{
+    collections::BTreeMap,
     io::{self, IsTerminal as _, Write as _},
+    path::PathBuf,
     time::{Duration, Instant},
 };
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::Serialize;
 
-use super::line::{ResultLine, meaning};
+use super::{
+    line::{ResultLine, meaning},
+    round_trips::RoundTrips,
+};
 use crate::{
     commands::{Console, json_line},
     failure::{Exit, Kind},
@@ -37,6 +42,10 @@ pub struct Tally {
     single: bool,
     started: Instant,
     counts: Counts,
+    codes: BTreeMap<i64, u64>,
+    round_trips: RoundTrips,
+    /// Where the summary goes, beside stderr.
+    summary: Option<PathBuf>,
     exit: Exit,
     /// The only failure of a single request, to be told in words.
     told: Option<(String, &'static str)>,
@@ -51,6 +60,8 @@ struct Counts {
     invalid: u64,
     failed: u64,
     resent: u64,
+    retried: u64,
+    skipped: u64,
 }
 
 impl Counts {
@@ -67,7 +78,7 @@ enum View {
 
 impl Tally {
     /// Nothing counted yet; `single` says that the request came from flags.
-    pub fn new(progress: Progress, single: bool, console: Console) -> Self {
+    pub fn new(progress: Progress, summary: Option<PathBuf>, single: bool, console: Console) -> Self {
         let crowded = io::stdout().is_terminal();
         let view = match progress {
             Progress::Json => View::Json(Instant::now()),
@@ -82,6 +93,9 @@ impl Tally {
             single,
             started: Instant::now(),
             counts: Counts::default(),
+            codes: BTreeMap::new(),
+            round_trips: RoundTrips::default(),
+            summary,
             exit: Exit::SUCCESS,
             told: None,
             view,
@@ -90,6 +104,12 @@ impl Tally {
 
     /// Counts one result.
     pub fn count(&mut self, result: &ResultLine<'_>) {
+        if let Some(code) = result.code {
+            *self.codes.entry(code).or_default() += 1;
+        }
+        if let Some(milliseconds) = result.rtt_ms {
+            self.round_trips.add(Duration::from_secs_f64(milliseconds / 1e3));
+        }
         let exit = match result.kind {
             None if result.ok => {
                 self.counts.accepted += 1;
@@ -115,6 +135,16 @@ impl Tally {
     /// Counts requests that were sent again after a reconnect.
     pub fn resent(&mut self, requests: usize) {
         self.counts.resent += requests as u64;
+    }
+
+    /// Counts requests that were sent again because of their answer, or for want of one.
+    pub fn retried(&mut self) {
+        self.counts.retried += 1;
+    }
+
+    /// Counts inputs that a former run has done.
+    pub fn skipped(&mut self, inputs: u64) {
+        self.counts.skipped = inputs;
     }
 
     /// Shows how far the run is.
@@ -146,11 +176,12 @@ impl Tally {
     /// Tells the summary and gives the exit code.
     pub fn finish(&mut self) -> Exit {
         self.hide();
+        self.write_summary();
         if matches!(self.view, View::Json(_)) {
             self.tell_json("summary", 0);
             return self.exit;
         }
-        let Counts { accepted, refused, timed_out, invalid, failed, resent } = self.counts;
+        let Counts { accepted, refused, timed_out, invalid, failed, resent, retried, skipped } = self.counts;
         if self.single && self.counts.done() == 1 {
             // The failure of a run is told by whoever ends the run.
             if let Some((message, hint)) = self.told.take().filter(|_| failed == 0) {
@@ -168,13 +199,45 @@ impl Tally {
             (invalid, "invalid"),
             (failed, "failed"),
             (resent, "sent again after a reconnect"),
+            (retried, "tried again"),
+            (skipped, "done by a former run"),
         ] {
             if count > 0 {
                 summary.push_str(&format!(", {count} {name}"));
             }
         }
-        self.console.note(&format!("{summary}, in {:.2} s", self.started.elapsed().as_secs_f64()));
+        let seconds = self.started.elapsed().as_secs_f64();
+        summary.push_str(&format!(", in {seconds:.2} s"));
+        if let Some(median) = self.round_trips.percentile(50) {
+            let (median, longest) = (milliseconds(median), milliseconds(self.round_trips.longest()));
+            summary.push_str(&format!(" (round trip {median} ms, at most {longest} ms)"));
+        }
+        self.console.note(&summary);
         self.exit
+    }
+
+    fn write_summary(&mut self) {
+        let Some(path) = self.summary.take() else { return };
+        let duration = self.started.elapsed();
+        let done = self.counts.done();
+        let percentile = |percent| self.round_trips.percentile(percent).map(milliseconds);
+        let summary = Summary {
+            done,
+            counts: self.counts,
+            codes: &self.codes,
+            rtt_ms: self.round_trips.percentile(50).map(|_| Percentiles {
+                p50: percentile(50),
+                p90: percentile(90),
+                p99: percentile(99),
+                max: milliseconds(self.round_trips.longest()),
+            }),
+            duration_ms: milliseconds(duration),
+            rate: per_second(done, duration),
+        };
+        if let Err(why) = std::fs::write(&path, json_line(&summary)) {
+            self.console.error(&format!("--summary: cannot write {}: {why}", path.display()));
+            self.exit = self.exit.or(Exit::USAGE);
+        }
     }
 
     fn tell_json(&self, event: &str, in_flight: usize) {
@@ -192,6 +255,37 @@ impl Tally {
         // Where stderr is gone nobody is left to tell.
         let _ = io::stderr().lock().write_all(&json_line(&line));
     }
+}
+
+/// What `--summary` writes.
+#[derive(Serialize)]
+struct Summary<'a> {
+    done: u64,
+    #[serde(flatten)]
+    counts: Counts,
+    codes: &'a BTreeMap<i64, u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rtt_ms: Option<Percentiles>,
+    duration_ms: f64,
+    rate: u64,
+}
+
+#[derive(Serialize)]
+struct Percentiles {
+    p50: Option<f64>,
+    p90: Option<f64>,
+    p99: Option<f64>,
+    max: f64,
+}
+
+/// Whole results a second.
+fn per_second(done: u64, duration: Duration) -> u64 {
+    let microseconds = duration.as_micros().max(1);
+    u64::try_from(u128::from(done) * 1_000_000 / microseconds).unwrap_or(u64::MAX)
+}
+
+fn milliseconds(duration: Duration) -> f64 {
+    (duration.as_secs_f64() * 1e6).round() / 1e3
 }
 
 impl View {

@@ -20,7 +20,10 @@ use tokio::{
     time::Sleep,
 };
 
-use super::switchboard::{Place, Switchboard};
+use super::{
+    seat::Seat,
+    switchboard::{Place, Switchboard},
+};
 use crate::{
     mqtt::{End, Event, Session},
     protocol::ConnectCode,
@@ -201,7 +204,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     fn is_full(&mut self, board: &mut Switchboard) -> Result<bool, Ending> {
         match &self.stage {
             Stage::Greeting { .. } => Ok(false),
-            Stage::Seated(place) => board.seat(*place).map(|seat| seat.is_full()).ok_or(Ending::TakenOver),
+            Stage::Seated(place) => board.seat(*place).map(Seat::is_full).ok_or(Ending::TakenOver),
         }
     }
 

@@ -77,12 +77,12 @@ fn has_wildcard(filter: &str) -> bool {
 }
 
 fn put(subscribers: &mut Vec<(SessionId, QoS)>, session: SessionId, qos: QoS) {
-    match subscribers.iter_mut().find(|(id, _)| *id == session) {
-        Some(known) => known.1 = qos,
-        None => {
-            subscribers.reserve_exact(1);
-            subscribers.push((session, qos));
-        }
+    if let Some(known) = subscribers.iter_mut().find(|(id, _)| *id == session) {
+        known.1 = qos;
+    } else {
+        // Most filters have one subscriber for ever.
+        subscribers.reserve_exact(1);
+        subscribers.push((session, qos));
     }
 }
 
@@ -103,13 +103,12 @@ impl Level {
         }
         let any = if hidden { None } else { self.any.as_deref() };
         for level in [self.named.get(name), any].into_iter().flatten() {
-            match below {
-                Some(below) => level.find(below, false, found),
-                None => {
-                    found.extend_from_slice(&level.here);
-                    // `a/#` matches `a` itself (section 4.7.1.2).
-                    found.extend_from_slice(&level.rest);
-                }
+            if let Some(below) = below {
+                level.find(below, false, found);
+            } else {
+                found.extend_from_slice(&level.here);
+                // `a/#` matches `a` itself (section 4.7.1.2).
+                found.extend_from_slice(&level.rest);
             }
         }
     }

@@ -1,5 +1,8 @@
 //! Where all connections meet: sessions, subscriptions, retained messages, and the platform behind them.
 
+mod packets;
+mod platform;
+
 use std::{
     cell::RefCell,
     collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
@@ -9,20 +12,18 @@ use std::{
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
-use bytes::{Bytes, BytesMut};
+use bytes::BytesMut;
 
+use self::platform::{Saying, Unkept};
 use super::{
-    Limits, SessionId, Witness,
-    connection::Ending,
-    retained::Retained,
-    seat::{Offered, Seat},
+    Limits, SessionId, Witness, connection::Ending, retained::Retained, seat::Seat,
     subscriptions::Subscriptions,
 };
 use crate::{
-    edge::{Act, Ask, Edge, Fate, Login, Moment, Role, Turned},
-    mqtt::{Connect, Event, Message, Publish, QoS, Receipt, Session, SubscribeCode, Will},
-    protocol::{Channel, ConnectCode, Direction},
-    record::{Connection as ConnectionRecord, Record},
+    edge::{Act, Edge, Fate, Login, Moment, Role, Turned},
+    mqtt::{Connect, End, Message, Password, QoS, Session, Will},
+    protocol::{ConnectCode, Direction},
+    record::Connection,
     sink::{Sink, Ticket},
 };
 
@@ -75,21 +76,6 @@ impl fmt::Debug for Switchboard {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Switchboard").field("seats", &self.seats.len()).finish_non_exhaustive()
     }
-}
-
-/// Something that may happen only once the journal has its line on the disk.
-#[derive(Debug)]
-enum Unkept {
-    Acknowledgement { id: SessionId, client_id: Rc<str>, receipt: Receipt },
-    Saying(Saying),
-}
-
-/// A message of the platform's.
-#[derive(Debug)]
-struct Saying {
-    topic: String,
-    payload: Vec<u8>,
-    once_kept: bool,
 }
 
 impl Switchboard {
@@ -180,32 +166,6 @@ impl Switchboard {
         self.witness.flush();
     }
 
-    /// The next moment at which [`Switchboard::run_due`] has something to do.
-    fn next_due(&self) -> Option<Duration> {
-        let delayed = self.delayed.keys().next().map(|(due, _)| *due);
-        let absent = self.absent.first().map(|(due, _)| *due);
-        [delayed, absent, self.edge.deadline()].into_iter().flatten().min()
-    }
-
-    /// Does what is due, and says when to come again; an earlier due date wakes `waker`.
-    pub(super) fn run_due(&mut self, waker: &Waker) -> Option<Duration> {
-        let now = self.now.mono;
-        while let Some(entry) = self.delayed.first_entry().filter(|entry| entry.key().0 <= now) {
-            let saying = entry.remove();
-            self.say(saying);
-        }
-        while let Some((_, id)) = self.absent.first().copied().filter(|(due, _)| *due <= now) {
-            self.remove(id);
-        }
-        let mut acts = std::mem::take(&mut self.acts);
-        self.edge.tick(now, &mut acts);
-        self.acts = acts;
-        self.act();
-        self.alarm = Some(waker.clone());
-        self.alarm_at = self.next_due();
-        self.alarm_at
-    }
-
     // Buffers.
 
     pub(super) fn take_buffer(&mut self) -> BytesMut {
@@ -236,10 +196,6 @@ impl Switchboard {
         }
     }
 
-    pub(super) fn witness(&mut self) -> &mut dyn Witness {
-        &mut *self.witness
-    }
-
     pub(super) fn warn(&mut self, message: &str) {
         self.witness.warn(message);
     }
@@ -257,7 +213,7 @@ impl Switchboard {
             Some(Role::Gateway(id)) => Some(id.as_str()),
             Some(Role::Platform) | None => None,
         };
-        let record = ConnectionRecord {
+        let record = Connection {
             unix_us: self.unix_us(),
             dir,
             connected: code.is_some(),
@@ -287,7 +243,7 @@ impl Switchboard {
         let login = Login {
             client_id: &connect.client_id,
             username: connect.username.as_deref(),
-            password: connect.password.as_ref().map(|password| password.expose()),
+            password: connect.password.as_ref().map(Password::expose),
             clean_session: connect.clean_session,
         };
         let role = match self.edge.login(&login) {
@@ -302,7 +258,7 @@ impl Switchboard {
         let client_id: Rc<str> = connect.client_id.as_str().into();
         self.say_goodbye(&client_id);
 
-        let fresh = std::mem::replace(session, Session::new(crate::mqtt::End::Server, self.limits.session()));
+        let fresh = std::mem::replace(session, Session::new(End::Server, self.limits.session()));
         let mut seat = Box::new(Seat::new(fresh, Rc::clone(&client_id), Rc::clone(&role), epoch));
         seat.username = connect.username.as_deref().map(Into::into);
         seat.is_clean = connect.clean_session;
@@ -454,324 +410,6 @@ impl Switchboard {
             self.edge.leave(gateway);
         }
         self.vacant.push(id);
-    }
-
-    // Packets.
-
-    /// Acts on what a client said.
-    pub(super) fn handle(&mut self, place: Place, event: Event) -> Result<(), Ending> {
-        self.current = Some(place.id);
-        match event {
-            Event::Publish(message, receipt) => self.publish(place, message, receipt),
-            Event::Subscribe { id, filters } => {
-                self.subscribe(place, id, filters);
-                Ok(())
-            }
-            Event::Unsubscribe { id, filters } => {
-                for filter in &filters {
-                    self.subscriptions.remove(filter, place.id);
-                }
-                if let Some(seat) = self.seat(place) {
-                    seat.filters.retain(|(known, _)| !filters.iter().any(|filter| **filter == **known));
-                    seat.session.unsuback(id);
-                }
-                Ok(())
-            }
-            Event::Disconnect => Err(Ending::Left),
-            Event::Delivered { .. } => Ok(()),
-            Event::Ignored(warning) => {
-                let who = self.seat(place).map(|seat| Rc::clone(&seat.client_id)).unwrap_or_default();
-                self.warn(&format!("client {who:?}: {warning}"));
-                Ok(())
-            }
-            Event::Connect(_)
-            | Event::OtherVersion { .. }
-            | Event::ConnAck { .. }
-            | Event::SubAck { .. }
-            | Event::UnsubAck { .. } => Err(Ending::Closed("a packet that no client may send now".into())),
-        }
-    }
-
-    fn publish(&mut self, place: Place, message: Message, receipt: Option<Receipt>) -> Result<(), Ending> {
-        let Some(seat) = self.seat(place) else { return Err(Ending::TakenOver) };
-        let role = Rc::clone(&seat.role);
-        let mut acts = std::mem::take(&mut self.acts);
-        let fate = self.edge.hear(self.now, &role, &message.topic, &message.payload, &mut acts);
-        self.acts = acts;
-        match fate {
-            Fate::Route | Fate::RouteKept => {
-                self.record(&message, &role);
-                self.act();
-                if fate == Fate::RouteKept {
-                    self.acknowledge_once_kept(place, receipt);
-                } else {
-                    self.acknowledge(place, receipt);
-                }
-                self.pass_on(message);
-            }
-            Fate::Drop => {
-                self.record(&message, &role);
-                self.acknowledge(place, receipt);
-                self.act();
-            }
-            Fate::Forbid => {
-                self.acknowledge(place, receipt);
-                self.act();
-            }
-            Fate::Cut => {
-                self.record(&message, &role);
-                return Err(Ending::Closed("a fault, as --fault disconnect asked for".into()));
-            }
-            Fate::Silence => {
-                self.record(&message, &role);
-                if let Some(seat) = self.seat(place) {
-                    seat.is_silent = true;
-                }
-            }
-        }
-        Ok(())
-    }
-
-    fn record(&mut self, message: &Message, role: &Role) {
-        let parsed = self.edge.topics().parse(&message.topic);
-        let (gateway_id, sent) = match role {
-            Role::Gateway(id) => (Some(id.as_str()), Direction::Up),
-            Role::Platform => (parsed.map(|(_, id)| id), Direction::Down),
-        };
-        let channel = parsed.map(|(channel, _)| channel);
-        let record = Record {
-            unix_us: self.unix_us(),
-            topic: message.topic.as_str().into(),
-            qos: message.qos as u8,
-            retain: message.retain,
-            dup: message.dup,
-            mid: message.id,
-            dir: Some(channel.map_or(sent, Channel::direction)),
-            channel,
-            gateway_id: gateway_id.map(Into::into),
-            mono_us: Some(Self::micros(self.now.mono)),
-            payload: (&message.payload[..]).into(),
-            unknown: Vec::new(),
-        };
-        self.witness.message(&record);
-    }
-
-    fn acknowledge(&mut self, place: Place, receipt: Option<Receipt>) {
-        if let Some(receipt) = receipt
-            && let Some(seat) = self.seat(place)
-        {
-            seat.session.acknowledge(receipt);
-        }
-    }
-
-    fn acknowledge_once_kept(&mut self, place: Place, receipt: Option<Receipt>) {
-        if self.is_kept() {
-            return self.acknowledge(place, receipt);
-        }
-        let last_line = self.last_line;
-        if let Some(receipt) = receipt
-            && let Some(seat) = self.seat(place)
-        {
-            let client_id = Rc::clone(&seat.client_id);
-            let waits = Unkept::Acknowledgement { id: place.id, client_id, receipt };
-            self.unkept.push_back((last_line, waits));
-        }
-    }
-
-    /// Whether every line of the journal so far is on the disk.
-    fn is_kept(&self) -> bool {
-        self.journal.as_ref().is_none_or(|journal| journal.done() >= self.last_line)
-    }
-
-    /// The journal has come this far.
-    pub(super) fn kept(&mut self, done: Ticket) {
-        while let Some((_, waits)) = self.unkept.pop_front_if(|(ticket, _)| *ticket <= done) {
-            match waits {
-                Unkept::Saying(saying) => self.say(saying),
-                Unkept::Acknowledgement { id, client_id, receipt } => {
-                    if let Some(seat) = self.seat_by_id(id).filter(|seat| seat.client_id == client_id) {
-                        seat.session.acknowledge(receipt);
-                        seat.wake();
-                    }
-                }
-            }
-        }
-    }
-
-    fn subscribe(&mut self, place: Place, packet: u16, filters: Vec<(String, QoS)>) {
-        let Some(seat) = self.seat(place) else { return };
-        let role = Rc::clone(&seat.role);
-        let client_id = Rc::clone(&seat.client_id);
-        let mut codes = Vec::with_capacity(filters.len());
-        let mut granted: Vec<(Rc<str>, QoS)> = Vec::new();
-        for (filter, qos) in filters {
-            let count = self.seat(place).map_or(0, |seat| seat.filters.len()) + granted.len();
-            if count >= self.limits.max_filters || !self.edge.grants(&role, &filter) {
-                self.warn(&format!("client {client_id:?} may not subscribe to {filter:?}: SUBACK 0x80"));
-                codes.push(SubscribeCode::Refused);
-                continue;
-            }
-            self.subscriptions.insert(&filter, place.id, qos);
-            codes.push(SubscribeCode::Granted(qos));
-            granted.push((filter.into(), qos));
-        }
-        let Some(seat) = self.seat(place) else { return };
-        seat.session.suback(packet, codes);
-        for (filter, qos) in &granted {
-            match seat.filters.iter_mut().find(|(known, _)| known == filter) {
-                Some(known) => known.1 = *qos,
-                None => {
-                    seat.filters.reserve_exact(1);
-                    seat.filters.push((Rc::clone(filter), *qos));
-                }
-            }
-        }
-        for (filter, qos) in granted {
-            let messages: Vec<Publish> = self
-                .retained
-                .matching(&filter)
-                .map(|(topic, kept)| Publish {
-                    topic: topic.to_owned(),
-                    payload: kept.payload.clone(),
-                    qos: kept.qos.min(qos),
-                    retain: true,
-                })
-                .collect();
-            for message in messages {
-                self.deliver(place.id, message);
-            }
-        }
-    }
-
-    // Messages.
-
-    /// Retains a client's message where it asks for that, and passes it on to whoever subscribes.
-    fn pass_on(&mut self, message: Message) {
-        let Message { topic, payload, qos, retain, .. } = message;
-        if retain && !self.retained.set(&topic, &payload, qos) {
-            self.warn(&format!("there is no room to retain another message: {topic:?} is not retained"));
-        }
-        self.route(topic, payload, qos);
-    }
-
-    fn route(&mut self, topic: String, payload: Bytes, qos: QoS) {
-        let mut found = std::mem::take(&mut self.found);
-        self.subscriptions.find(&topic, &mut found);
-        if let Some(((last, granted), others)) = found.split_last() {
-            for (id, granted) in others {
-                let (topic, payload) = (topic.clone(), payload.clone());
-                self.deliver(*id, Publish { topic, payload, qos: qos.min(*granted), retain: false });
-            }
-            self.deliver(*last, Publish { topic, payload, qos: qos.min(*granted), retain: false });
-        }
-        self.found = found;
-    }
-
-    fn deliver(&mut self, id: SessionId, publish: Publish) {
-        let is_current = self.current == Some(id);
-        let Some(seat) = self.seats.get_mut(id.0 as usize).and_then(Option::as_deref_mut) else { return };
-        if seat.is_silent {
-            return;
-        }
-        if seat.is_connected && !is_current {
-            if seat.session.outbox().capacity() == 0 {
-                *seat.session.outbox() = self.spare.pop().unwrap_or_default();
-            }
-            seat.wake();
-        }
-        let outcome = seat.offer(publish, &self.limits, &mut self.waiting_bytes);
-        let client_id = match outcome {
-            Offered::Taken | Offered::Dropped { first: false } => return,
-            Offered::Dropped { first: true } | Offered::TooSlow => Rc::clone(&seat.client_id),
-        };
-        if outcome == Offered::TooSlow {
-            seat.leaving = Some("it reads too slowly; more waits for it than --max-queue allows".into());
-        } else {
-            self.warn(&format!(
-                "client {client_id:?} cannot be reached or reads slowly: messages are dropped"
-            ));
-        }
-    }
-
-    pub(super) fn refill(&mut self, place: Place) {
-        let Some(seat) = self.seats.get_mut(place.id.0 as usize).and_then(Option::as_deref_mut) else {
-            return;
-        };
-        if seat.epoch == place.epoch {
-            seat.refill(&self.limits, &mut self.waiting_bytes);
-            if seat.is_silent {
-                seat.session.outbox().clear();
-            }
-        }
-    }
-
-    /// Why a connection is to be closed, if it is.
-    pub(super) fn leaving(&mut self, place: Place) -> Option<String> {
-        self.seat(place)?.leaving.take()
-    }
-
-    // The platform.
-
-    pub(super) fn command(&mut self, ask: Ask) {
-        let mut acts = std::mem::take(&mut self.acts);
-        self.edge.command(self.now, ask, &mut acts);
-        self.acts = acts;
-        self.act();
-    }
-
-    /// Does what the edge asked for.
-    fn act(&mut self) {
-        if self.acts.is_empty() {
-            return;
-        }
-        let mut acts = std::mem::take(&mut self.acts);
-        for act in acts.drain(..) {
-            match act {
-                Act::Say { topic, payload, after, once_kept } => {
-                    let saying = Saying { topic, payload, once_kept };
-                    if after.is_zero() {
-                        self.say(saying);
-                    } else {
-                        self.count += 1;
-                        self.delayed.insert((self.now.mono + after, self.count), saying);
-                    }
-                }
-                Act::Keep(line) => {
-                    if let Some(journal) = &mut self.journal {
-                        self.last_line = journal.write(&line);
-                    }
-                }
-                Act::Warn(message) => self.witness.warn(&message),
-                Act::Settle(outcome) => self.witness.settled(outcome),
-            }
-        }
-        self.acts = acts;
-    }
-
-    fn say(&mut self, saying: Saying) {
-        if saying.once_kept && !self.is_kept() {
-            self.unkept.push_back((self.last_line, Unkept::Saying(saying)));
-            return;
-        }
-        let Saying { topic, payload, .. } = saying;
-        let payload = Bytes::from(payload);
-        let parsed = self.edge.topics().parse(&topic);
-        let record = Record {
-            unix_us: self.unix_us(),
-            topic: topic.as_str().into(),
-            qos: QoS::AtLeastOnce as u8,
-            retain: false,
-            dup: false,
-            mid: None,
-            dir: Some(parsed.map_or(Direction::Down, |(channel, _)| channel.direction())),
-            channel: parsed.map(|(channel, _)| channel),
-            gateway_id: parsed.map(|(_, id)| id.into()),
-            mono_us: Some(Self::micros(self.now.mono)),
-            payload: (&payload[..]).into(),
-            unknown: Vec::new(),
-        };
-        self.witness.message(&record);
-        self.route(topic, payload, QoS::AtLeastOnce);
     }
 }
 

@@ -1,0 +1,306 @@
+//! Cuts bytes into JSON values, without caring how they arrive.
+
+use serde_json::value::RawValue;
+
+use super::{Input, READ};
+use crate::commands::operations::Invalid;
+
+/// The longest value that is taken; what is longer cannot be a message of this protocol.
+const LONGEST: usize = 4 << 20;
+
+/// Cuts bytes into JSON values.
+///
+/// If the first non-blank line is whole JSON, every line stands alone; otherwise the input is one stream of
+/// values, and a syntax error skips to the next line that begins a value by itself.
+#[derive(Debug)]
+pub struct Framer {
+    buffer: Vec<u8>,
+    start: usize,
+    line: u64,
+    ended: bool,
+    mode: Mode,
+    /// A line that is too long was refused, and its end has not come yet.
+    passes_over: bool,
+    /// Elements of an array that stood on one line.
+    elements: std::vec::IntoIter<Box<RawValue>>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Mode {
+    Undecided,
+    Lines,
+    Stream { in_array: bool },
+}
+
+/// What one step of framing gave.
+enum Step {
+    Found(Input),
+    Again,
+    NeedsMore,
+}
+
+impl Default for Framer {
+    fn default() -> Self {
+        Self {
+            buffer: Vec::new(),
+            start: 0,
+            line: 1,
+            ended: false,
+            mode: Mode::Undecided,
+            passes_over: false,
+            elements: Vec::new().into_iter(),
+        }
+    }
+}
+
+impl Framer {
+    /// Adds bytes; `ended` says that no more will come.
+    pub fn push(&mut self, bytes: &[u8], ended: bool) {
+        self.buffer.drain(..self.start);
+        self.start = 0;
+        if self.line == 1 && self.buffer.is_empty() && self.mode == Mode::Undecided {
+            self.buffer.extend_from_slice(bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes));
+        } else {
+            self.buffer.extend_from_slice(bytes);
+        }
+        self.ended |= ended;
+    }
+
+    /// The next value that is complete.
+    pub fn next(&mut self) -> Option<Input> {
+        loop {
+            if let Some(element) = self.elements.next() {
+                return Some(Input::json(self.line - 1, element));
+            }
+            let step = match self.mode {
+                Mode::Undecided => self.decide(),
+                Mode::Lines => self.next_line(),
+                Mode::Stream { in_array } => self.next_value(in_array),
+            };
+            match step {
+                Step::Found(input) => return Some(input),
+                Step::Again => {}
+                Step::NeedsMore => return None,
+            }
+        }
+    }
+
+    fn rest(&self) -> &[u8] {
+        &self.buffer[self.start..]
+    }
+
+    fn consume(&mut self, length: usize) {
+        let passed = &self.buffer[self.start..self.start + length];
+        self.line += passed.iter().filter(|byte| **byte == b'\n').count() as u64;
+        self.start += length;
+    }
+
+    fn skip_blank(&mut self, more: &[u8]) {
+        let blank = |byte: &u8| matches!(byte, b' ' | b'\t' | b'\r' | b'\n') || more.contains(byte);
+        let length = self.rest().iter().take_while(|byte| blank(byte)).count();
+        self.consume(length);
+    }
+
+    /// The length of the line at the front, without its end; `None` where its end has not come yet.
+    fn line_length(&self) -> Option<usize> {
+        let rest = self.rest();
+        rest.iter().position(|byte| *byte == b'\n').or((self.ended && !rest.is_empty()).then_some(rest.len()))
+    }
+
+    fn decide(&mut self) -> Step {
+        self.skip_blank(&[]);
+        self.mode = match self.line_length() {
+            Some(length) if serde_json::from_slice::<&RawValue>(&self.rest()[..length]).is_ok() => {
+                Mode::Lines
+            }
+            Some(_) => Mode::Stream { in_array: false },
+            None if self.rest().len() > READ => Mode::Stream { in_array: false },
+            None => return Step::NeedsMore,
+        };
+        Step::Again
+    }
+
+    fn next_line(&mut self) -> Step {
+        let Some(length) = self.line_length() else {
+            if self.passes_over {
+                self.start = self.buffer.len();
+                return Step::NeedsMore;
+            }
+            return if self.rest().len() > LONGEST { self.skip_long_line() } else { Step::NeedsMore };
+        };
+        if std::mem::take(&mut self.passes_over) {
+            self.end_line(length);
+            return Step::Again;
+        }
+        let line = &self.rest()[..length];
+        let number = self.line;
+        let blank = line.trim_ascii().is_empty();
+        let array = line.trim_ascii_start().starts_with(b"[");
+        let parsed = if blank { None } else { Some(parse(number, line)) };
+        if array && let Ok(elements) = serde_json::from_slice::<Vec<Box<RawValue>>>(line) {
+            self.elements = elements.into_iter();
+            self.end_line(length);
+            return Step::Again;
+        }
+        self.end_line(length);
+        match parsed {
+            None => Step::Again,
+            Some(input) => Step::Found(input),
+        }
+    }
+
+    fn end_line(&mut self, length: usize) {
+        let end = usize::from(self.rest().len() > length);
+        self.start += length + end;
+        // Also at the end without a newline, so that elements of an array know their line.
+        self.line += 1;
+    }
+
+    /// A line beyond all measure is refused once and passed over as it comes.
+    fn skip_long_line(&mut self) -> Step {
+        let invalid = not_json(&format!("the line is longer than {LONGEST} bytes"));
+        let input = Input::broken(self.line, &self.rest()[..80], invalid);
+        self.start = self.buffer.len();
+        self.passes_over = true;
+        Step::Found(input)
+    }
+
+    fn next_value(&mut self, in_array: bool) -> Step {
+        self.skip_blank(if in_array { b"," } else { b"" });
+        match self.rest().first() {
+            None => return Step::NeedsMore,
+            Some(b'[') if !in_array => {
+                self.consume(1);
+                self.mode = Mode::Stream { in_array: true };
+                return Step::Again;
+            }
+            Some(b']') if in_array => {
+                self.consume(1);
+                self.mode = Mode::Stream { in_array: false };
+                return Step::Again;
+            }
+            Some(_) => {}
+        }
+        let number = self.line;
+        let mut values = serde_json::Deserializer::from_slice(self.rest()).into_iter::<Box<RawValue>>();
+        match values.next() {
+            Some(Ok(value)) => {
+                let length = values.byte_offset();
+                let may_go_on = !value.get().ends_with(['}', ']', '"']);
+                if may_go_on && length == self.rest().len() && !self.ended {
+                    return Step::NeedsMore;
+                }
+                self.consume(length);
+                Step::Found(Input::json(number, value))
+            }
+            Some(Err(why)) if why.is_eof() && !self.ended && self.rest().len() <= LONGEST => Step::NeedsMore,
+            Some(Err(why)) => self.resynchronise(number, &why),
+            None => Step::NeedsMore,
+        }
+    }
+
+    /// After a syntax error, goes to the next line that begins a value no deeper than the broken one; until it
+    /// has come nothing is said, so that what is said does not depend on how the bytes arrive.
+    fn resynchronise(&mut self, number: u64, why: &serde_json::Error) -> Step {
+        let rest = self.rest();
+        let before = &self.buffer[..self.start];
+        let indent = before.iter().rev().take_while(|byte| matches!(byte, b' ' | b'\t')).count();
+        let mut length = None;
+        let mut offset = 0;
+        let mut line = 1;
+        while let Some(end) = rest[offset..].iter().position(|byte| *byte == b'\n') {
+            offset += end + 1;
+            line += 1;
+            let text = &rest[offset..];
+            let spaces = text.iter().take_while(|byte| matches!(byte, b' ' | b'\t')).count();
+            let begins = matches!(text.get(spaces), Some(b'{' | b'['));
+            if begins && spaces <= indent && line >= why.line() {
+                length = Some(offset);
+                break;
+            }
+        }
+        if length.is_none() && !self.ended && rest.len() <= LONGEST {
+            return Step::NeedsMore;
+        }
+        let length = length.unwrap_or(rest.len());
+        let counted = if why.line() > 1 { ", counted from the value's first line" } else { "" };
+        let input = Input::broken(number, &rest[..length], not_json(&format!("{why}{counted}")));
+        self.consume(length);
+        Step::Found(input)
+    }
+}
+
+fn parse(number: u64, line: &[u8]) -> Input {
+    match serde_json::from_slice(line) {
+        Ok(text) => Input::json(number, text),
+        Err(why) => Input::broken(number, line, not_json(&why.to_string())),
+    }
+}
+
+fn not_json(why: &str) -> Invalid {
+    Invalid { message: format!("not JSON: {why}"), ..Invalid::default() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{super::Content, *};
+
+    /// What each input is: its line, and its text or an exclamation mark.
+    fn framed(bytes: &[u8], chunk: usize) -> Vec<(u64, String)> {
+        let mut framer = Framer::default();
+        let mut found = Vec::new();
+        let mut take = |framer: &mut Framer| {
+            while let Some(input) = framer.next() {
+                let text = match input.content {
+                    Content::Json(text) => text.get().to_owned(),
+                    Content::Fields(_) | Content::Broken(..) => "!".to_owned(),
+                };
+                found.push((input.line.unwrap(), text));
+            }
+        };
+        for piece in bytes.chunks(chunk) {
+            framer.push(piece, false);
+            take(&mut framer);
+        }
+        framer.push(&[], true);
+        take(&mut framer);
+        found
+    }
+
+    #[test]
+    fn framing_does_not_depend_on_how_bytes_arrive() {
+        let cases: [(&str, &[(u64, &str)]); 10] = [
+            ("{\"a\":1}\n\n{\"a\":2}\r\n", &[(1, "{\"a\":1}"), (3, "{\"a\":2}")]),
+            ("{\"a\":1}\n{\"a\":\n{\"a\":3}", &[(1, "{\"a\":1}"), (2, "!"), (3, "{\"a\":3}")]),
+            ("[{\"a\":1},{\"a\":2}]\n", &[(1, "{\"a\":1}"), (1, "{\"a\":2}")]),
+            ("[\n  {\"a\":1},\n  {\n  \"a\":2}\n]\n", &[(2, "{\"a\":1}"), (3, "{\n  \"a\":2}")]),
+            ("{\n\"a\":1}{\"a\":2} {\"a\":3}", &[(1, "{\n\"a\":1}"), (2, "{\"a\":2}"), (2, "{\"a\":3}")]),
+            ("{\"a\":1\n{\"a\":2}\n", &[(1, "!"), (2, "{\"a\":2}")]),
+            ("{\n \"a\":}\n{\"a\":2}\n", &[(1, "!"), (3, "{\"a\":2}")]),
+            ("{\"a\":x, \"b\":1}\n \n{\"a\":2}\n", &[(1, "!"), (3, "{\"a\":2}")]),
+            ("\u{feff}{\"a\":1}", &[(1, "{\"a\":1}")]),
+            ("", &[]),
+        ];
+        for (text, expected) in cases {
+            let expected: Vec<_> = expected.iter().map(|(line, text)| (*line, (*text).to_owned())).collect();
+            for chunk in [3, 4, 7, 1000] {
+                assert_eq!(framed(text.as_bytes(), chunk), expected, "{text:?} in chunks of {chunk}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_line_beyond_all_measure_is_refused_once() {
+        let mut text = b"{\"a\":1}\n{\"a\":\"".to_vec();
+        text.resize(3 * LONGEST, b'x');
+        text.extend_from_slice(b"\"}\n{\"a\":3}\n");
+        let found = framed(&text, READ);
+        let expected = [(1, "{\"a\":1}"), (2, "!"), (3, "{\"a\":3}")];
+        assert_eq!(found, expected.map(|(line, text)| (line, text.to_owned())));
+    }
+
+    #[test]
+    fn invalid_utf8_is_refused_by_line() {
+        assert_eq!(framed(b"{\"a\":1}\n{\"a\":\"\xff\"}\n{}", 100)[1], (2, "!".into()));
+    }
+}

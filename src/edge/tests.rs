@@ -1,0 +1,352 @@
+//! The edge as its clients see it: every check, code and fault.
+
+use serde_json::{Value, json};
+
+use super::*;
+use crate::protocol::{Command, ConnectCode, derive_password};
+
+const NOW: Moment = Moment { mono: Duration::from_secs(100), unix: Duration::from_secs(1_700_000_000) };
+
+fn at(seconds: u64) -> Moment {
+    Moment { mono: NOW.mono + Duration::from_secs(seconds), unix: NOW.unix + Duration::from_secs(seconds) }
+}
+
+fn edge_with(faults: &[&str], change: impl FnOnce(&mut Settings)) -> Edge {
+    let faults = faults.iter().map(|fault| fault.parse().unwrap()).collect();
+    let mut settings = Settings {
+        access: Access { usernames: Vec::new(), platform_usernames: vec!["platform".into()] },
+        product: Product::smart_water_meter(),
+        max_skew: None,
+        offline_after: None,
+        command_timeout: Duration::from_secs(5),
+        faults: Faults::new(faults, 1),
+    };
+    change(&mut settings);
+    Edge::new(settings, Registry::default())
+}
+
+fn edge() -> Edge {
+    edge_with(&[], |_| ())
+}
+
+fn gw1() -> GatewayId {
+    GatewayId::new("gw1").unwrap()
+}
+
+/// What the edge does about a gateway's message.
+fn tell(edge: &mut Edge, now: Moment, channel: Channel, payload: &str) -> (Fate, Vec<Act>) {
+    let mut acts = Vec::new();
+    let topic = Topics::default().topic(channel, &gw1());
+    let fate = edge.hear(now, &Role::Gateway(gw1()), &topic, payload.as_bytes(), &mut acts);
+    (fate, acts)
+}
+
+/// The messages that the edge says, parsed.
+fn said(acts: &[Act]) -> Vec<(String, Value)> {
+    let mut said = Vec::new();
+    for act in acts {
+        if let Act::Say { topic, payload, .. } = act {
+            said.push((topic.clone(), serde_json::from_slice(payload).unwrap_or(Value::Null)));
+        }
+    }
+    said
+}
+
+fn answer_code(acts: &[Act]) -> i64 {
+    let said = said(acts);
+    assert_eq!(said.len(), 1, "{acts:?}");
+    said[0].1["param"]["code"].as_i64().unwrap()
+}
+
+fn sync(edge: &mut Edge, cid: &str) -> i64 {
+    let message =
+        json!({"t":1_700_000_000,"request_id":format!("s-{cid}"),"param":{"cid":cid,"product_id":"p"}});
+    answer_code(&tell(edge, NOW, Channel::Sync, &message.to_string()).1)
+}
+
+fn report(edge: &mut Edge, cid: &str, id: &str, value: &Value) -> i64 {
+    let message = json!({"t":1,"request_id":"r","param":{"cid":cid,"id":id,"value":value}});
+    answer_code(&tell(edge, NOW, Channel::Report, &message.to_string()).1)
+}
+
+#[test]
+fn a_sync_is_kept_and_answered_on_its_own_topic() {
+    let mut edge = edge();
+    let message = r#"{"t":1,"request_id":"r1","param":{"cid":"m1","product_id":"p"}}"#;
+    let (fate, acts) = tell(&mut edge, NOW, Channel::Sync, message);
+    assert_eq!(fate, Fate::RouteKept);
+    assert_eq!(
+        acts[0],
+        Act::Keep(b"{\"gateway_id\":\"gw1\",\"cid\":\"m1\",\"product_id\":\"p\"}\n".to_vec())
+    );
+    assert!(matches!(&acts[1], Act::Say { once_kept: true, .. }));
+    let expected = json!({"t":1_700_000_000,"request_id":"r1","param":{"cid":"m1","msg":"success","code":0}});
+    assert_eq!(said(&acts), [("gateway_id/gw1/devices/sync/response".to_owned(), expected)]);
+}
+
+#[test]
+fn each_check_has_its_code_and_they_come_in_order() {
+    let mut edge = edge_with(&[], |settings| settings.max_skew = Some(Duration::from_mins(1)));
+    assert_eq!(sync(&mut edge, "m1"), 0);
+    let old = r#"{"t":1,"request_id":"r","param":{"cid":"m9","id":"99","value":1}}"#;
+    let unknown = r#"{"t":1700000000,"request_id":"r","param":{"cid":"m9","id":"99","value":1}}"#;
+    let no_point = r#"{"t":1700000000,"request_id":"r","param":{"cid":"m1","id":"99","value":1}}"#;
+    let no_range = r#"{"t":1700000000,"request_id":"r","param":{"cid":"m1","id":"1","value":-1}}"#;
+    let no_type = r#"{"t":1700000000,"request_id":"r","param":{"cid":"m1","id":"1","value":"x"}}"#;
+    let null = r#"{"t":1700000000,"request_id":"r","param":{"cid":"m1","id":"1","value":null}}"#;
+    let empty = r#"{"t":1,"request_id":"r","param":{"cid":"","id":"1","value":1}}"#;
+    let good = r#"{"t":1700000000,"request_id":"r","param":{"cid":"m1","id":"1","value":1}}"#;
+    let milliseconds = r#"{"t":1700000000000,"request_id":"ms","param":{"cid":"m1","id":"1","value":1}}"#;
+    for (message, code) in [
+        (old, 1001),
+        (unknown, 2003),
+        (no_point, 2002),
+        (no_range, 1101),
+        (no_type, 1103),
+        (null, 1102),
+        (empty, 1100),
+        (good, 0),
+        (milliseconds, 0),
+    ] {
+        let (fate, acts) = tell(&mut edge, NOW, Channel::Report, message);
+        assert_eq!((fate, answer_code_of_warned(&acts)), (Fate::Route, code), "{message}");
+    }
+    let (_, acts) = tell(&mut edge, NOW, Channel::Report, milliseconds);
+    assert_eq!(said(&acts)[0].1["t"], 1_700_000_000_000_i64, "answered in the request's unit");
+}
+
+fn answer_code_of_warned(acts: &[Act]) -> i64 {
+    let code = answer_code(acts);
+    let warned = acts.iter().any(|act| matches!(act, Act::Warn(_)));
+    assert_eq!(warned, code != 0, "a refusal is said to whoever runs the edge");
+    code
+}
+
+#[test]
+fn what_cannot_be_read_is_answered_as_far_as_it_can_be() {
+    let mut edge = edge();
+    for (payload, id, cid, code) in [
+        ("rubbish", "", Value::Null, 1103),
+        ("[]", "", Value::Null, 1103),
+        (r#"{"t":1,"param":{"cid":"m1","product_id":"p"}}"#, "", json!("m1"), 1100),
+        (r#"{"t":1,"request_id":"r","param":{"cid":"m1"}}"#, "r", json!("m1"), 1100),
+        (r#"{"t":1,"request_id":"r","param":null}"#, "r", Value::Null, 1102),
+    ] {
+        let (_, acts) = tell(&mut edge, NOW, Channel::Sync, payload);
+        let (_, message) = &said(&acts)[0];
+        assert_eq!(message["request_id"], id, "{payload}");
+        assert_eq!(message["param"]["cid"], cid, "{payload}");
+        assert_eq!(message["param"]["code"], code, "{payload}");
+    }
+    assert!(edge.registry().is_empty());
+}
+
+#[test]
+fn a_repeated_request_is_answered_alike_and_done_once() {
+    let mut edge = edge_with(&[], |settings| settings.max_skew = Some(Duration::from_mins(1)));
+    let first = r#"{"t":1700000000,"request_id":"r","param":{"cid":"m1","product_id":"p"}}"#;
+    let (_, acts) = tell(&mut edge, NOW, Channel::Sync, first);
+    assert_eq!((answer_code(&acts), acts.len()), (0, 2));
+    // Its time stamp has become too old, and yet it was accepted once.
+    let (_, acts) = tell(&mut edge, at(300), Channel::Sync, first);
+    assert_eq!((answer_code(&acts), acts.len()), (0, 1));
+    // The same id with other content is another request.
+    let other = first.replace("m1", "m2").replace("1700000000", "1700000300");
+    let (_, acts) = tell(&mut edge, at(300), Channel::Sync, &other);
+    assert_eq!((answer_code(&acts), acts.len()), (0, 2));
+}
+
+#[test]
+fn status_is_not_answered_and_unknown_devices_are_said() {
+    let mut edge = edge();
+    sync(&mut edge, "m1");
+    let message =
+        r#"{"t":1,"request_id":"r","param":[{"cid":"m1","status":false},{"cid":"m9","status":true}]}"#;
+    let (fate, acts) = tell(&mut edge, NOW, Channel::Status, message);
+    assert_eq!(fate, Fate::Route);
+    assert!(matches!(&acts[..], [Act::Warn(warning)] if warning.contains("m9")), "{acts:?}");
+    assert!(!edge.registry().is_online(&gw1(), "m1", NOW.mono, None));
+    let (_, acts) = tell(&mut edge, NOW, Channel::Status, "rubbish");
+    assert!(matches!(&acts[..], [Act::Warn(_)]));
+    assert_eq!(report(&mut edge, "m1", "1", &json!(1)), 0, "a report of an offline device is welcome");
+}
+
+#[test]
+fn a_gateway_publishes_nowhere_else() {
+    let mut edge = edge();
+    let mut acts = Vec::new();
+    let role = Role::Gateway(gw1());
+    let mut hear = |topic: &str, acts: &mut Vec<Act>| edge.hear(NOW, &role, topic, b"{}", acts);
+    assert_eq!(hear("gateway/in/gw1", &mut acts), Fate::Route);
+    assert_eq!(acts, []);
+    for topic in ["gateway_id/gw1/commands", "gateway_id/gw2/devices/sync", "gateway/out/gw2", "x"] {
+        acts.clear();
+        assert_eq!(hear(topic, &mut acts), Fate::Forbid, "{topic}");
+        assert!(matches!(&acts[..], [Act::Warn(warning)] if warning.contains(topic)), "{acts:?}");
+    }
+}
+
+#[test]
+fn faults_change_the_answer_and_nothing_else() {
+    let sync = r#"{"t":1,"request_id":"r1","param":{"cid":"m1","product_id":"p"}}"#;
+    let try_fault = |fault: &str| {
+        let mut edge = edge_with(&[fault], |_| ());
+        let (fate, acts) = tell(&mut edge, NOW, Channel::Sync, sync);
+        (fate, acts, edge.registry().knows(&gw1(), "m1"))
+    };
+    let (fate, acts, known) = try_fault("drop-response");
+    assert_eq!((fate, said(&acts).len(), known), (Fate::RouteKept, 0, true));
+    let (_, acts, known) = try_fault("duplicate");
+    let answers = said(&acts);
+    assert_eq!((answers.len(), known), (2, true));
+    assert_eq!(answers[0], answers[1]);
+    let (_, acts, known) = try_fault("wrong-id");
+    assert!(known && said(&acts)[0].1["request_id"] != "r1");
+    let (_, acts, known) = try_fault("garbage");
+    assert_eq!((&said(&acts)[0].1, known), (&Value::Null, true));
+    let (_, acts, _) = try_fault("delay=2s");
+    assert!(acts.iter().any(|act| matches!(act, Act::Say { after, .. } if *after == Duration::from_secs(2))));
+    let (fate, acts, known) = try_fault("code=500");
+    assert_eq!((fate, answer_code(&acts), known), (Fate::Route, 500, false));
+    assert_eq!(said(&acts)[0].1["param"]["msg"], "system error, please contact the admin");
+    let (_, acts, _) = try_fault("code=400");
+    assert!(said(&acts)[0].1["param"]["msg"].as_str().unwrap().starts_with("tedge error: "));
+    assert!(matches!(try_fault("disconnect"), (Fate::Cut, acts, false) if acts.is_empty()));
+    assert!(matches!(try_fault("silent"), (Fate::Silence, acts, false) if acts.is_empty()));
+}
+
+#[test]
+fn a_thrown_code_does_not_stick_to_a_repeated_request() {
+    let mut edge = edge_with(&["code=500@0.5"], |_| ());
+    let sync = r#"{"t":1,"request_id":"r1","param":{"cid":"m1","product_id":"p"}}"#;
+    let codes: Vec<i64> =
+        (0..32).map(|_| answer_code(&tell(&mut edge, NOW, Channel::Sync, sync).1)).collect();
+    assert!(codes.contains(&0) && codes.contains(&500), "{codes:?}");
+}
+
+#[test]
+fn faults_reach_login_and_subscriptions() {
+    let password = derive_password("gw1", "acme");
+    let login = Login {
+        client_id: "gw1",
+        username: Some("acme"),
+        password: Some(password.expose().as_bytes()),
+        clean_session: true,
+    };
+    let role = edge().login(&login).unwrap();
+    assert!(edge().grants(&role, "gateway_id/gw1/commands"));
+    assert!(!edge().grants(&role, "gateway_id/gw2/commands"));
+    assert!(!edge_with(&["suback"], |_| ()).grants(&role, "gateway_id/gw1/commands"));
+    let refused = edge_with(&["connack=3"], |_| ()).login(&login);
+    assert_eq!(refused, Err(Turned::Away(ConnectCode::SERVER_UNAVAILABLE)));
+}
+
+#[test]
+fn a_platform_user_s_command_is_answered_here_where_nobody_could() {
+    let mut edge = edge();
+    let command =
+        |cid: &str| format!(r#"{{"t":1,"cid":"{cid}","request_id":"c","param":{{"id":"4","value":true}}}}"#);
+    let send = |edge: &mut Edge, now, payload: &str| {
+        let mut acts = Vec::new();
+        let fate = edge.hear(now, &Role::Platform, "gateway_id/gw1/commands", payload.as_bytes(), &mut acts);
+        let answer = said(&acts).pop();
+        (
+            fate,
+            answer.map(|(topic, message)| {
+                assert_eq!(topic, "gateway_id/gw1/commands/response");
+                assert_eq!(message["request_id"], "c");
+                message["param"]["code"].as_i64().unwrap()
+            }),
+        )
+    };
+    edge.arrive(&gw1());
+    assert_eq!(send(&mut edge, NOW, &command("m1")), (Fate::Drop, Some(2003)));
+    sync(&mut edge, "m1");
+    assert_eq!(send(&mut edge, NOW, &command("m1")), (Fate::Route, None));
+    edge.leave(&gw1());
+    assert_eq!(send(&mut edge, NOW, &command("m1")), (Fate::Drop, Some(2001)));
+    edge.arrive(&gw1());
+    edge.settings.offline_after = Some(Duration::from_secs(10));
+    assert_eq!(send(&mut edge, at(10), &command("m1")), (Fate::Route, None));
+    assert_eq!(send(&mut edge, at(11), &command("m1")), (Fate::Drop, Some(2001)));
+    let online = r#"{"t":1,"request_id":"r","param":[{"cid":"m1","status":true}]}"#;
+    tell(&mut edge, at(11), Channel::Status, online);
+    assert_eq!(send(&mut edge, at(12), &command("m1")), (Fate::Route, None));
+    // Whoever tests a gateway with broken commands wants them to arrive.
+    assert_eq!(send(&mut edge, NOW, "{}"), (Fate::Route, None));
+}
+
+fn ask(token: u64, gateway_id: Option<&str>, cid: &str) -> Ask {
+    let value = serde_json::value::RawValue::from_string("true".into()).unwrap();
+    Ask {
+        token,
+        gateway_id: gateway_id.map(|id| GatewayId::new(id).unwrap()),
+        t: None,
+        request_id: format!("c{token}"),
+        command: Command { cid: cid.into(), points: vec![("4".into(), value)] },
+    }
+}
+
+fn settled(acts: &[Act]) -> Vec<(u64, Verdict)> {
+    let mut settled = Vec::new();
+    for act in acts {
+        if let Act::Settle(outcome) = act {
+            settled.push((outcome.token, outcome.verdict.clone()));
+        }
+    }
+    settled
+}
+
+#[test]
+fn a_command_ends_with_its_answer_or_with_its_time() {
+    let mut edge = edge();
+    sync(&mut edge, "m1");
+    edge.arrive(&gw1());
+    let mut acts = Vec::new();
+    for token in 0..3 {
+        edge.command(at(token), ask(token, None, "m1"), &mut acts);
+    }
+    let commands = said(&acts);
+    assert_eq!(commands.len(), 3);
+    assert_eq!(commands[0].0, "gateway_id/gw1/commands");
+    let expected = json!({"t":1_700_000_000,"cid":"m1","request_id":"c0","param":{"id":"4","value":true}});
+    assert_eq!(commands[0].1, expected);
+
+    let answer = r#"{"t":1,"cid":"m1","request_id":"c1","param":{"msg":"success","code":0}}"#;
+    let (_, acts) = tell(&mut edge, at(3), Channel::CommandResponse, answer);
+    assert_eq!(settled(&acts), [(1, Verdict::Answered { code: ResultCode::SUCCESS, msg: "success".into() })]);
+    assert!(settled(&tell(&mut edge, at(3), Channel::CommandResponse, answer).1).is_empty(), "once");
+    let malformed = answer.replace("c1", "c2").replace("\"code\":0", "\"code\":\"0\"");
+    let (_, acts) = tell(&mut edge, at(3), Channel::CommandResponse, &malformed);
+    assert!(matches!(&settled(&acts)[..], [(2, Verdict::Malformed(_))]), "{acts:?}");
+
+    assert_eq!(edge.deadline(), Some(at(5).mono));
+    let mut acts = Vec::new();
+    edge.tick(at(4).mono, &mut acts);
+    assert_eq!(acts, []);
+    edge.tick(at(5).mono, &mut acts);
+    assert_eq!(settled(&acts), [(0, Verdict::TimedOut(Duration::from_secs(5)))]);
+    assert_eq!(edge.deadline(), None);
+}
+
+#[test]
+fn a_command_finds_its_gateway_where_only_one_is_meant() {
+    let verdict = |edge: &mut Edge, ask| {
+        let mut acts = Vec::new();
+        edge.command(NOW, ask, &mut acts);
+        settled(&acts).pop().map(|(_, verdict)| verdict)
+    };
+    let refused = |code: ResultCode| Some(Verdict::Answered { code, msg: code.name().into() });
+    let mut edge = edge();
+    assert!(matches!(verdict(&mut edge, ask(0, None, "m1")), Some(Verdict::Unsent(_))));
+    edge.arrive(&gw1());
+    assert_eq!(verdict(&mut edge, ask(0, None, "m1")), refused(ResultCode::DEVICE_UNKNOWN));
+    sync(&mut edge, "m1");
+    edge.arrive(&GatewayId::new("gw2").unwrap());
+    assert_eq!(verdict(&mut edge, ask(0, None, "m1")), None);
+    assert!(matches!(verdict(&mut edge, ask(0, None, "m1")), Some(Verdict::Unsent(_))), "the id is in use");
+    assert_eq!(verdict(&mut edge, ask(1, Some("gw2"), "m1")), refused(ResultCode::DEVICE_UNKNOWN));
+    assert!(matches!(verdict(&mut edge, ask(2, None, "m2")), Some(Verdict::Unsent(_))));
+    edge.leave(&gw1());
+    assert_eq!(verdict(&mut edge, ask(3, Some("gw1"), "m1")), refused(ResultCode::DEVICE_OFFLINE));
+}

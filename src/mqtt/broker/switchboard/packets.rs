@@ -1,0 +1,235 @@
+//! What clients say, and what is passed on to others for it.
+
+use std::rc::Rc;
+
+use bytes::Bytes;
+
+use super::{Place, Switchboard};
+use crate::{
+    edge::{Fate, Role},
+    mqtt::{
+        Event, Message, Publish, QoS, Receipt, SubscribeCode,
+        broker::{SessionId, connection::Ending, seat::Offered},
+    },
+    protocol::{Channel, Direction},
+    record::Record,
+};
+
+impl Switchboard {
+    /// Acts on what a client said.
+    pub(in crate::mqtt::broker) fn handle(&mut self, place: Place, event: Event) -> Result<(), Ending> {
+        self.current = Some(place.id);
+        match event {
+            Event::Publish(message, receipt) => self.publish(place, message, receipt),
+            Event::Subscribe { id, filters } => {
+                self.subscribe(place, id, filters);
+                Ok(())
+            }
+            Event::Unsubscribe { id, filters } => {
+                for filter in &filters {
+                    self.subscriptions.remove(filter, place.id);
+                }
+                if let Some(seat) = self.seat(place) {
+                    seat.filters.retain(|(known, _)| !filters.iter().any(|filter| **filter == **known));
+                    seat.session.unsuback(id);
+                }
+                Ok(())
+            }
+            Event::Disconnect => Err(Ending::Left),
+            Event::Delivered { .. } => Ok(()),
+            Event::Ignored(warning) => {
+                let who = self.seat(place).map(|seat| Rc::clone(&seat.client_id)).unwrap_or_default();
+                self.warn(&format!("client {who:?}: {warning}"));
+                Ok(())
+            }
+            Event::Connect(_)
+            | Event::OtherVersion { .. }
+            | Event::ConnAck { .. }
+            | Event::SubAck { .. }
+            | Event::UnsubAck { .. } => Err(Ending::Closed("a packet that no client may send now".into())),
+        }
+    }
+
+    fn publish(&mut self, place: Place, message: Message, receipt: Option<Receipt>) -> Result<(), Ending> {
+        let Some(seat) = self.seat(place) else { return Err(Ending::TakenOver) };
+        let role = Rc::clone(&seat.role);
+        let mut acts = std::mem::take(&mut self.acts);
+        let fate = self.edge.hear(self.now, &role, &message.topic, &message.payload, &mut acts);
+        self.acts = acts;
+        match fate {
+            Fate::Route | Fate::RouteKept => {
+                self.record(&message, &role);
+                self.act();
+                if fate == Fate::RouteKept {
+                    self.acknowledge_once_kept(place, receipt);
+                } else {
+                    self.acknowledge(place, receipt);
+                }
+                self.pass_on(message);
+            }
+            Fate::Drop => {
+                self.record(&message, &role);
+                self.acknowledge(place, receipt);
+                self.act();
+            }
+            Fate::Forbid => {
+                self.acknowledge(place, receipt);
+                self.act();
+            }
+            Fate::Cut => {
+                self.record(&message, &role);
+                return Err(Ending::Closed("a fault, as --fault disconnect asked for".into()));
+            }
+            Fate::Silence => {
+                self.record(&message, &role);
+                if let Some(seat) = self.seat(place) {
+                    seat.is_silent = true;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn record(&mut self, message: &Message, role: &Role) {
+        let parsed = self.edge.topics().parse(&message.topic);
+        let (gateway_id, sent) = match role {
+            Role::Gateway(id) => (Some(id.as_str()), Direction::Up),
+            Role::Platform => (parsed.map(|(_, id)| id), Direction::Down),
+        };
+        let channel = parsed.map(|(channel, _)| channel);
+        let record = Record {
+            unix_us: self.unix_us(),
+            topic: message.topic.as_str().into(),
+            qos: message.qos as u8,
+            retain: message.retain,
+            dup: message.dup,
+            mid: message.id,
+            dir: Some(channel.map_or(sent, Channel::direction)),
+            channel,
+            gateway_id: gateway_id.map(Into::into),
+            mono_us: Some(Self::micros(self.now.mono)),
+            payload: (&message.payload[..]).into(),
+            unknown: Vec::new(),
+        };
+        self.witness.message(&record);
+    }
+
+    pub(super) fn acknowledge(&mut self, place: Place, receipt: Option<Receipt>) {
+        if let Some(receipt) = receipt
+            && let Some(seat) = self.seat(place)
+        {
+            seat.session.acknowledge(receipt);
+        }
+    }
+
+    fn subscribe(&mut self, place: Place, packet: u16, filters: Vec<(String, QoS)>) {
+        let Some(seat) = self.seat(place) else { return };
+        let role = Rc::clone(&seat.role);
+        let client_id = Rc::clone(&seat.client_id);
+        let mut codes = Vec::with_capacity(filters.len());
+        let mut granted: Vec<(Rc<str>, QoS)> = Vec::new();
+        for (filter, qos) in filters {
+            let count = self.seat(place).map_or(0, |seat| seat.filters.len()) + granted.len();
+            if count >= self.limits.max_filters || !self.edge.grants(&role, &filter) {
+                self.warn(&format!("client {client_id:?} may not subscribe to {filter:?}: SUBACK 0x80"));
+                codes.push(SubscribeCode::Refused);
+                continue;
+            }
+            self.subscriptions.insert(&filter, place.id, qos);
+            codes.push(SubscribeCode::Granted(qos));
+            granted.push((filter.into(), qos));
+        }
+        let Some(seat) = self.seat(place) else { return };
+        seat.session.suback(packet, codes);
+        for (filter, qos) in &granted {
+            if let Some(known) = seat.filters.iter_mut().find(|(known, _)| known == filter) {
+                known.1 = *qos;
+            } else {
+                seat.filters.reserve_exact(1);
+                seat.filters.push((Rc::clone(filter), *qos));
+            }
+        }
+        for (filter, qos) in granted {
+            let messages: Vec<Publish> = self
+                .retained
+                .matching(&filter)
+                .map(|(topic, kept)| Publish {
+                    topic: topic.to_owned(),
+                    payload: kept.payload.clone(),
+                    qos: kept.qos.min(qos),
+                    retain: true,
+                })
+                .collect();
+            for message in messages {
+                self.deliver(place.id, message);
+            }
+        }
+    }
+
+    // Messages.
+
+    /// Retains a client's message where it asks for that, and passes it on to whoever subscribes.
+    pub(super) fn pass_on(&mut self, message: Message) {
+        let Message { topic, payload, qos, retain, .. } = message;
+        if retain && !self.retained.set(&topic, &payload, qos) {
+            self.warn(&format!("there is no room to retain another message: {topic:?} is not retained"));
+        }
+        self.route(topic, payload, qos);
+    }
+
+    pub(super) fn route(&mut self, topic: String, payload: Bytes, qos: QoS) {
+        let mut found = std::mem::take(&mut self.found);
+        self.subscriptions.find(&topic, &mut found);
+        if let Some(((last, granted), others)) = found.split_last() {
+            for (id, granted) in others {
+                let (topic, payload) = (topic.clone(), payload.clone());
+                self.deliver(*id, Publish { topic, payload, qos: qos.min(*granted), retain: false });
+            }
+            self.deliver(*last, Publish { topic, payload, qos: qos.min(*granted), retain: false });
+        }
+        self.found = found;
+    }
+
+    fn deliver(&mut self, id: SessionId, publish: Publish) {
+        let is_current = self.current == Some(id);
+        let Some(seat) = self.seats.get_mut(id.0 as usize).and_then(Option::as_deref_mut) else { return };
+        if seat.is_silent {
+            return;
+        }
+        if seat.is_connected && !is_current {
+            if seat.session.outbox().capacity() == 0 {
+                *seat.session.outbox() = self.spare.pop().unwrap_or_default();
+            }
+            seat.wake();
+        }
+        let outcome = seat.offer(publish, &self.limits, &mut self.waiting_bytes);
+        let client_id = match outcome {
+            Offered::Taken | Offered::Dropped { first: false } => return,
+            Offered::Dropped { first: true } | Offered::TooSlow => Rc::clone(&seat.client_id),
+        };
+        if outcome == Offered::TooSlow {
+            seat.leaving = Some("it reads too slowly; more waits for it than --max-queue allows".into());
+        } else {
+            self.warn(&format!(
+                "client {client_id:?} cannot be reached or reads slowly: messages are dropped"
+            ));
+        }
+    }
+
+    pub(in crate::mqtt::broker) fn refill(&mut self, place: Place) {
+        let Some(seat) = self.seats.get_mut(place.id.0 as usize).and_then(Option::as_deref_mut) else {
+            return;
+        };
+        if seat.epoch == place.epoch {
+            seat.refill(&self.limits, &mut self.waiting_bytes);
+            if seat.is_silent {
+                seat.session.outbox().clear();
+            }
+        }
+    }
+
+    /// Why a connection is to be closed, if it is.
+    pub(in crate::mqtt::broker) fn leaving(&mut self, place: Place) -> Option<String> {
+        self.seat(place)?.leaving.take()
+    }
+}

@@ -1,0 +1,63 @@
+//! PUBACK and its kin.
+
+use super::{Case, check};
+use crate::fake_broker::{Packet, Peer, puback, response};
+
+/// Sends what `bytes` makes of the report's packet id, then answers it.
+fn acknowledged(peer: &mut Peer, bytes: fn(u16) -> Vec<u8>) {
+    peer.set_out();
+    let request = peer.request();
+    peer.send(&bytes(request.id));
+    peer.send(&response(&request, 0));
+    peer.hold();
+}
+
+fn two(first: u8, id: u16) -> Vec<u8> {
+    [&[first, 2], &id.to_be_bytes()[..]].concat()
+}
+
+#[test]
+fn an_acknowledgement_proves_nothing_and_its_lack_does_no_harm() {
+    check(vec![
+        Case::new("none, but an answer", 0, "ok", |_, peer| acknowledged(peer, |_| Vec::new())),
+        Case::new("neither", 5, "timeout", |_, peer| {
+            peer.set_out();
+            peer.hold();
+        }),
+        Case::new("one, but no answer", 5, "timeout", |_, peer| {
+            peer.set_out();
+            let request = peer.request();
+            peer.send(&puback(request.id));
+            peer.hold();
+        })
+        .says("though the broker acknowledged"),
+        Case::new("twice", 0, "ok", |_, peer| acknowledged(peer, |id| [puback(id), puback(id)].concat()))
+            .says("warning"),
+        Case::new("of an unused id", 0, "ok", |_, peer| acknowledged(peer, |_| puback(999))).says("warning"),
+        Case::new("of id 0", 6, "protocol", |_, peer| acknowledged(peer, |_| puback(0))),
+        Case::new("PUBREC for QoS 1", 6, "protocol", |_, peer| acknowledged(peer, |id| two(0x50, id))),
+        Case::new("PUBCOMP for QoS 1", 6, "protocol", |_, peer| acknowledged(peer, |id| two(0x70, id))),
+        Case::new("SUBACK for a PUBLISH", 6, "protocol", |_, peer| {
+            acknowledged(peer, |id| crate::fake_broker::suback(id, &[1]));
+        }),
+        Case::new("PUBACK for QoS 2", 6, "protocol", |_, peer| acknowledged(peer, puback))
+            .args(&["--qos", "2"]),
+        Case::new("UNSUBACK unasked", 0, "ok", |_, peer| acknowledged(peer, |_| two(0xb0, 77)))
+            .says("warning"),
+        Case::new("PINGRESP unasked", 0, "ok", |_, peer| acknowledged(peer, |_| vec![0xd0, 0]))
+            .says("warning"),
+        Case::new("PUBREL unknown", 0, "ok", |_, peer| {
+            peer.set_out();
+            let request = peer.request();
+            peer.send(&two(0x62, 55));
+            assert_eq!(peer.receive(), Some(Packet::Acknowledgement(0x70, 55)));
+            peer.answer(&request, 0);
+            peer.hold();
+        })
+        .says("warning"),
+        Case::new("QoS 2 never released, but an answer", 0, "ok", |_, peer| {
+            acknowledged(peer, |id| two(0x50, id));
+        })
+        .args(&["--qos", "2"]),
+    ]);
+}

@@ -1,0 +1,222 @@
+//! What counts as an answer, and what does not.
+
+use serde_json::json;
+
+use super::{Case, accounted, all_accepted, check, reports};
+use crate::{
+    fake_broker::{FakeBroker, Peer, Publish, publish, publish_with_id, response, response_with},
+    process::{gateway, run, run_with},
+};
+
+/// Sends what `bytes` makes of the request, and nothing else.
+fn answered(peer: &mut Peer, bytes: impl Fn(&Publish) -> Vec<u8>) {
+    peer.set_out();
+    let request = peer.request();
+    peer.send(&bytes(&request));
+    peer.hold();
+}
+
+/// A payload on the response topic, and then the proper answer.
+fn preceded(peer: &mut Peer, payload: impl Fn(&str) -> Vec<u8>) {
+    answered(peer, |request| {
+        let first = publish(0, &format!("{}/response", request.topic), &payload(&request.request_id()));
+        [first, response(request, 0)].concat()
+    });
+}
+
+fn alone(peer: &mut Peer, payload: impl Fn(&str) -> String) {
+    answered(peer, |request| {
+        let topic = format!("{}/response", request.topic);
+        publish(0, &topic, payload(&request.request_id()).as_bytes())
+    });
+}
+
+#[test]
+fn what_cannot_be_read_is_ignored() {
+    check(vec![
+        Case::new("empty", 0, "ok", |_, peer| preceded(peer, |_| Vec::new())).says("warning"),
+        Case::new("not JSON", 0, "ok", |_, peer| preceded(peer, |_| b"hello".to_vec())),
+        Case::new("truncated", 0, "ok", |_, peer| {
+            preceded(peer, |id| format!("{{\"request_id\":\"{id}\",\"param\":{{").into_bytes());
+        }),
+        Case::new("not UTF-8", 0, "ok", |_, peer| preceded(peer, |_| b"{\"request_id\":\"\xff\"}".to_vec())),
+        Case::new("NUL", 0, "ok", |_, peer| preceded(peer, |_| b"\0\0\0".to_vec())),
+        Case::new("BOM", 0, "ok", |_, peer| {
+            preceded(peer, |id| format!("\u{feff}{{\"request_id\":\"{id}\"}}").into_bytes());
+        }),
+        Case::new("array", 0, "ok", |_, peer| preceded(peer, |_| b"[1,2]".to_vec())),
+        Case::new("null", 0, "ok", |_, peer| preceded(peer, |_| b"null".to_vec())),
+        Case::new("20,000 levels", 0, "ok", |_, peer| preceded(peer, |_| vec![b'['; 20_000])),
+        Case::new("two documents", 0, "ok", |_, peer| {
+            preceded(peer, |id| format!("{{\"request_id\":\"{id}\"}}{{}}").into_bytes());
+        }),
+        Case::new("repeated keys", 0, "ok", |_, peer| {
+            preceded(peer, |id| {
+                let param = r#"{"code":0,"msg":"m"}"#;
+                format!(r#"{{"request_id":"{id}","request_id":"{id}","param":{param}}}"#).into_bytes()
+            });
+        }),
+        Case::new("unknown request_id", 0, "ok", |_, peer| {
+            preceded(peer, |_| br#"{"t":1,"request_id":"nobody","param":{"code":0,"msg":"m"}}"#.to_vec());
+        })
+        .says("warning"),
+        Case::new("no request_id", 0, "ok", |_, peer| {
+            preceded(peer, |_| br#"{"t":1,"param":{"code":0,"msg":"m"}}"#.to_vec());
+        }),
+        Case::new("ANSI in a request_id", 0, "ok", |_, peer| {
+            preceded(peer, |_| {
+                json!({"request_id": "\x1b[2J\u{9b}1m", "param": {"code": 0}}).to_string().into_bytes()
+            });
+        }),
+    ]);
+}
+
+#[test]
+fn another_shape_that_names_our_request_is_6() {
+    macro_rules! shapes {
+        ($($param:literal),+) => {
+            vec![$(Case::new($param, 6, "protocol", |_, peer| {
+                alone(peer, |id| format!(r#"{{"t":1,"request_id":"{id}"{}}}"#, $param));
+            })),+]
+        };
+    }
+    check(shapes![
+        r#","param":{"cid":"m1","code":"0","msg":"m"}"#,
+        r#","param":{"cid":"m1","code":0.5,"msg":"m"}"#,
+        r#","param":{"cid":"m1","code":1e999,"msg":"m"}"#,
+        r#","param":{"cid":"m1","code":null,"msg":"m"}"#,
+        r#","param":{"cid":"m1","code":true,"msg":"m"}"#,
+        r#","param":{"cid":"m1","msg":"m"}"#,
+        r#","param":[]"#,
+        r#","param":null"#,
+        ""
+    ]);
+}
+
+#[test]
+fn the_topic_the_flags_and_the_code_of_an_answer() {
+    check(vec![
+        Case::new("retained", 5, "timeout", |_, peer| {
+            answered(peer, |request| {
+                let mut bytes = response(request, 0);
+                bytes[0] |= 1;
+                bytes
+            });
+        })
+        .says("retained"),
+        Case::new("on another topic", 5, "timeout", |_, peer| {
+            answered(peer, |request| {
+                let sync = Publish { topic: "gateway_id/gw1/devices/sync".into(), ..request.clone() };
+                response(&sync, 0)
+            });
+        })
+        .says("warning"),
+        Case::new("of another gateway", 5, "timeout", |_, peer| {
+            answered(peer, |request| {
+                let other = request.topic.replace("gw1", "gw2");
+                response(&Publish { topic: other, ..request.clone() }, 0)
+            });
+        }),
+        Case::new("with DUP", 0, "ok", |_, peer| {
+            answered(peer, |request| {
+                let payload = json!({"t": 1, "request_id": request.request_id(), "param": {"cid": "m1", "code": 0, "msg": ""}});
+                let topic = format!("{}/response", request.topic);
+                publish_with_id(0b1010, &topic, Some(9), payload.to_string().as_bytes())
+            });
+        }),
+        Case::new("twice", 0, "ok", |_, peer| answered(peer, |request| response(request, 0).repeat(2))),
+        Case::new("of another cid", 0, "ok", |_, peer| {
+            answered(peer, |request| response_with(request, &json!({"cid": "m7", "code": 0, "msg": ""})));
+        })
+        .says("m7"),
+        Case::new("without a cid", 0, "ok", |_, peer| {
+            answered(peer, |request| response_with(request, &json!({"code": 0, "msg": ""})));
+        }),
+        Case::new("no", 1, "code 2003", |_, peer| answered(peer, |request| response(request, 2003)))
+            .says("sync"),
+        Case::new("unknown", 1, "code 2147", |_, peer| answered(peer, |request| response(request, 2147))),
+        Case::new("negative", 1, "code -1", |_, peer| answered(peer, |request| response(request, -1))),
+        Case::new("ANSI, OSC and bidi", 1, "code 500", |_, peer| {
+            let msg = "\x1b[31mred\x1b]0;title\x07\u{9b}2J\u{202e}evil\r\n\0";
+            answered(peer, move |request| response_with(request, &json!({"code": 500, "msg": msg})));
+        })
+        .says("\\u{1b}"),
+        Case::new("pretty", 0, "ok", |_, peer| {
+            alone(peer, |id| format!("{{\n\t\"request_id\": \"{id}\",\n\"param\": {{\"code\": 0}}\r\n}}\n"));
+        }),
+    ]);
+}
+
+#[test]
+fn a_window_may_be_answered_in_any_order() {
+    let broker = FakeBroker::start(|_, peer| {
+        peer.set_out();
+        let requests: Vec<_> = (0..10).map(|_| peer.request()).collect();
+        for request in requests.iter().rev() {
+            let cid = request.json()["param"]["cid"].clone();
+            let code = if cid == "m4" { 2003 } else { 0 };
+            peer.send(&response_with(request, &json!({"cid": cid, "code": code, "msg": ""})));
+        }
+        peer.hold();
+    });
+    let ended = run_with(&mut gateway("report", &broker.url(), &["-"]), reports(10).as_bytes());
+    accounted(&ended, 10);
+    assert_eq!(ended.code, Some(1), "{ended:#?}");
+    for line in &ended.lines {
+        let index = line["index"].as_u64().unwrap();
+        assert_eq!(line["cid"], format!("m{}", index + 1));
+        assert_eq!(line["line"], index + 1);
+        assert_eq!(line["ok"], index != 3);
+    }
+    assert!(!ended.stderr.contains("warning"), "{}", ended.stderr);
+}
+
+#[test]
+fn a_late_answer_is_not_the_next_one_s() {
+    let broker = FakeBroker::start(|_, peer| {
+        peer.set_out();
+        let first = peer.request();
+        let second = peer.request();
+        peer.send(&response(&first, 0));
+        peer.answer(&second, 0);
+        peer.hold();
+    });
+    let ended =
+        run_with(&mut gateway("report", &broker.url(), &["-", "--window", "1"]), reports(2).as_bytes());
+    accounted(&ended, 2);
+    assert_eq!(ended.code, Some(5), "{ended:#?}");
+    assert_eq!(ended.lines[0]["error"], "timeout");
+    assert_eq!(ended.lines[1]["ok"], true);
+    assert_ne!(ended.lines[0]["request_id"], ended.lines[1]["request_id"]);
+}
+
+#[test]
+fn more_unacknowledged_than_the_window_holds_are_still_asked() {
+    let broker = FakeBroker::start(|_, peer| {
+        peer.set_out();
+        for _ in 0..100 {
+            let request = peer.request();
+            peer.send(&response_with(&request, &json!({"code": 0})));
+        }
+        peer.hold();
+    });
+    let ended =
+        run_with(&mut gateway("report", &broker.url(), &["-", "--window", "5"]), reports(100).as_bytes());
+    all_accepted(&ended, 100);
+}
+
+#[test]
+fn the_result_line_has_the_contract_s_keys() {
+    let broker = FakeBroker::start(|_, peer| {
+        peer.log_in();
+        peer.serve(|request| if request.json()["param"]["cid"] == "m1" { 0 } else { 2003 });
+    });
+    let ok = run(&mut gateway("report", &broker.url(), &["--cid", "m1", "1=1"]));
+    let keys = |ended: &crate::process::Ended| {
+        ended.line().as_object().unwrap().keys().cloned().collect::<Vec<_>>().join(" ")
+    };
+    assert_eq!(keys(&ok), "index op cid id request_id ok code msg rtt_ms");
+    let no = run(&mut gateway("report", &broker.url(), &["--cid", "m2", "1=1"]));
+    assert_eq!(keys(&no), "index op cid id request_id ok code msg meaning hint rtt_ms input");
+    assert_eq!(no.code, Some(1));
+}

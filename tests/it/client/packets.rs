@@ -1,0 +1,83 @@
+//! Packets that no broker may send, and odd ones that it may.
+
+use super::{Case, check};
+use crate::fake_broker::{Peer, packet, publish, publish_with_id};
+
+const TOPIC: &str = "gateway_id/gw1/properties/report/response";
+
+/// Sends bytes in place of the answer, then the answer.
+fn sent(peer: &mut Peer, bytes: &[u8]) {
+    peer.set_out();
+    let request = peer.request();
+    peer.send(bytes);
+    peer.answer(&request, 0);
+    peer.hold();
+}
+
+fn raw_topic(topic: &[u8]) -> Vec<u8> {
+    let length = u16::try_from(topic.len()).expect("a short topic").to_be_bytes();
+    packet(0x30, &[&length[..], topic, b"{}"].concat())
+}
+
+#[test]
+fn packets_that_no_server_sends_are_6() {
+    check(vec![
+        Case::new("DISCONNECT", 6, "protocol", |_, peer| sent(peer, &[0xe0, 0])).says("DISCONNECT"),
+        Case::new("CONNECT", 6, "protocol", |_, peer| {
+            sent(peer, &packet(0x10, b"\0\x04MQTT\x04\x02\0\x3c\0\x01a"));
+        }),
+        Case::new("SUBSCRIBE", 6, "protocol", |_, peer| sent(peer, &packet(0x82, b"\0\x01\0\x01a\0"))),
+        Case::new("PINGREQ", 6, "protocol", |_, peer| sent(peer, &[0xc0, 0])),
+        Case::new("type 0", 6, "protocol", |_, peer| sent(peer, &[0, 0])),
+        Case::new("type 15", 6, "protocol", |_, peer| sent(peer, &[0xf0, 0])),
+        Case::new("length of five bytes", 6, "protocol", |_, peer| {
+            sent(peer, &[0x30, 0x80, 0x80, 0x80, 0x80, 1]);
+        }),
+        Case::new("over-long length", 6, "protocol", |_, peer| sent(peer, &[0xd0, 0x80, 0])),
+        Case::new("20 MB", 6, "protocol", |_, peer| sent(peer, &publish(0, TOPIC, &vec![b'x'; 20 << 20])))
+            .says("at most 1048576"),
+        Case::new("QoS 3", 6, "protocol", |_, peer| sent(peer, &publish_with_id(6, TOPIC, Some(1), b"{}"))),
+        Case::new("packet id 0", 6, "protocol", |_, peer| {
+            sent(peer, &publish_with_id(2, TOPIC, Some(0), b"{}"));
+        }),
+        Case::new("DUP with QoS 0", 6, "protocol", |_, peer| sent(peer, &publish(8, TOPIC, b"{}"))),
+        Case::new("topic that is not UTF-8", 6, "protocol", |_, peer| sent(peer, &raw_topic(b"a\xff"))),
+        Case::new("topic with a surrogate", 6, "protocol", |_, peer| {
+            sent(peer, &raw_topic(b"a\xed\xa0\x80"));
+        }),
+        Case::new("topic with NUL", 6, "protocol", |_, peer| sent(peer, &raw_topic(b"a\0b"))),
+        Case::new("topic with a wildcard", 6, "protocol", |_, peer| sent(peer, &raw_topic(b"a/#"))),
+        Case::new("empty topic", 6, "protocol", |_, peer| sent(peer, &raw_topic(b""))),
+        Case::new("short PUBLISH", 6, "protocol", |_, peer| sent(peer, &packet(0x30, b"\0\x09a"))),
+    ]);
+}
+
+#[test]
+fn odd_messages_do_no_harm() {
+    check(vec![
+        Case::new("300 KB", 0, "ok", |_, peer| sent(peer, &publish(0, TOPIC, &vec![b'x'; 300_000]))),
+        Case::new("foreign topic", 0, "ok", |_, peer| sent(peer, &publish(0, "a/b", b"{}"))).says("warning"),
+        Case::new("longest topic", 0, "ok", |_, peer| sent(peer, &raw_topic(&[b't'; 65_535]))),
+        Case::new("topic with ANSI", 0, "ok", |_, peer| sent(peer, &publish(0, "\x1b[2J\u{202e}", b"{}"))),
+        Case::new("a command", 0, "ok", |_, peer| {
+            let command = br#"{"t":1,"request_id":"c","cid":"m1","param":{"id":"1","value":1}}"#;
+            sent(peer, &publish(0, "gateway_id/gw1/commands", command));
+        })
+        .says("listen"),
+        Case::new("a flood", 0, "ok", |_, peer| sent(peer, &publish(0, "a/b", b"{}").repeat(10_000)))
+            .says("more warnings"),
+        Case::new("a flood before the SUBACK", 0, "ok", |_, peer| {
+            peer.log_in();
+            let id = peer.expect_subscribe();
+            let request = peer.request();
+            peer.answer(&request, 0);
+            let large = publish(0, "a/b", &[b'x'; 100_000]);
+            for _ in 0..500 {
+                peer.send(&large);
+            }
+            peer.send(&crate::fake_broker::suback(id, &[1]));
+            peer.hold();
+        })
+        .args(&["--timeout", "20s"]),
+    ]);
+}

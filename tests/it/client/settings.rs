@@ -1,0 +1,212 @@
+//! Where a setting comes from: flag, then environment, then profile, then default; and what is said of a bad one.
+
+use std::{fs, path::Path, process::Command};
+
+use crate::{
+    fake_broker::{FakeBroker, Packet},
+    process::{Ended, run, tuyagw},
+};
+
+/// CONNECT as a broker saw it.
+#[derive(Debug, PartialEq, Eq)]
+struct Login {
+    client_id: String,
+    keep_alive: u16,
+    username: Option<String>,
+    password: Option<String>,
+}
+
+fn login(broker: &FakeBroker) -> Login {
+    match broker.received().into_iter().rev().find_map(|(_, packet)| match packet {
+        Packet::Connect { client_id, keep_alive, username, password, .. } => {
+            Some(Login { client_id, keep_alive, username, password })
+        }
+        _ => None,
+    }) {
+        Some(login) => login,
+        None => panic!("nobody connected"),
+    }
+}
+
+fn report(args: &[&str], settings: impl FnOnce(&mut Command)) -> Ended {
+    let mut command = tuyagw();
+    command.args(["report", "--cid", "m1", "1=1"]).args(args);
+    settings(&mut command);
+    run(&mut command)
+}
+
+fn profile(folder: &Path, text: &str) -> String {
+    let path = folder.join("config.toml");
+    fs::write(&path, text).expect("a file");
+    path.to_str().expect("UTF-8").to_owned()
+}
+
+#[test]
+fn flag_then_environment_then_profile_then_default() {
+    let broker = FakeBroker::kind();
+    let folder = tempfile::tempdir().unwrap();
+    let config = profile(
+        folder.path(),
+        &format!(
+            "default-profile = \"site\"\n[profile.site]\nbroker = \"{}\"\ngateway-id = \"gw-p\"\n\
+             username = \"profile\"\nkeep-alive = \"11s\"\n[profile.other]\nbroker = \"{}\"\n\
+             gateway-id = \"gw-o\"\n",
+            broker.url(),
+            broker.url()
+        ),
+    );
+    let of = |client_id: &str, keep_alive, username: Option<&str>| {
+        let password = username
+            .map(|username| tuyagw::protocol::derive_password(client_id, username).expose().to_owned());
+        Login { client_id: client_id.into(), keep_alive, username: username.map(Into::into), password }
+    };
+    let seen = |args: &[&str], environment: &[(&str, &str)]| {
+        let ended = report(args, |command| {
+            command.env("TUYAGW_CONFIG", &config).envs(environment.iter().copied());
+        });
+        assert_eq!(ended.code, Some(0), "{args:?} {environment:?}: {ended:#?}");
+        login(&broker)
+    };
+    assert_eq!(seen(&[], &[]), of("gw-p", 11, Some("profile")));
+    assert_eq!(seen(&[], &[("TUYAGW_PROFILE", "other")]), of("gw-o", 60, None));
+    assert_eq!(seen(&["--profile", "site"], &[("TUYAGW_PROFILE", "other")]), of("gw-p", 11, Some("profile")));
+    let environment = [("TUYAGW_USERNAME", "env"), ("TUYAGW_GATEWAY_ID", "gw-e")];
+    assert_eq!(seen(&[], &environment), of("gw-e", 11, Some("env")));
+    let args = ["-u", "flag", "-g", "gw-f", "--keep-alive", "12s"];
+    assert_eq!(seen(&args, &environment), of("gw-f", 12, Some("flag")));
+    let other_id = seen(&["--client-id", "me"], &[("TUYAGW_CLIENT_ID", "env")]);
+    assert_eq!(other_id, of("me", 11, Some("profile")));
+}
+
+#[test]
+fn the_password_comes_from_flag_environment_or_profile_and_is_never_shown() {
+    let broker = FakeBroker::start(|_, peer| {
+        peer.expect_connect();
+        peer.send(&[0x20, 2, 0, 4]);
+    });
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| {
+        fs::write(folder.path().join(name), text).unwrap();
+        folder.path().join(name).to_str().unwrap().to_owned()
+    };
+    let (flag, env) = (write("flag", "s3cret-flag\n"), write("env", "s3cret-file-env\r\n"));
+    write("profile", "s3cret-profile");
+    let config = profile(
+        folder.path(),
+        &format!(
+            "default-profile = \"p\"\n[profile.p]\nbroker = \"{}\"\ngateway-id = \"gw1\"\nusername = \"acme\"\n\
+             password-file = \"profile\"\n",
+            broker.url()
+        ),
+    );
+    let direct = [("TUYAGW_PASSWORD", "s3cret-env")];
+    let file = [("TUYAGW_PASSWORD_FILE", env.as_str()), direct[0]];
+    for (args, environment, expected) in [
+        (&[][..], &[][..], "s3cret-profile"),
+        (&[], &direct[..], "s3cret-env"),
+        (&[], &file[..], "s3cret-file-env"),
+        (&["--password-file", flag.as_str()], &file[..], "s3cret-flag"),
+    ] {
+        let ended = report(args, |command| {
+            command.env("TUYAGW_CONFIG", &config).envs(environment.iter().copied());
+        });
+        assert_eq!(ended.code, Some(4), "{ended:#?}");
+        assert_eq!(login(&broker).password.as_deref(), Some(expected));
+        assert!(!format!("{ended:?}").contains("s3cret"), "{ended:#?}");
+    }
+}
+
+#[test]
+fn the_platform_never_logs_in_as_the_gateway() {
+    let broker = FakeBroker::kind();
+    let mut command = tuyagw();
+    command
+        .args(["command", "-b", &broker.url(), "-g", "gw1", "--cid", "m1", "valve_open_degree=50"])
+        .env("TUYAGW_CLIENT_ID", "gw1")
+        .env("TUYAGW_USERNAME", "acme")
+        .env("TUYAGW_PASSWORD", "s3cret");
+    let ended = run(&mut command);
+    assert_eq!(ended.code, Some(0), "{ended:#?}");
+    let login = login(&broker);
+    assert_eq!(login.username.as_deref(), Some("platform"));
+    assert!(login.client_id.starts_with("tuyagw-"), "{login:?}");
+    let derived = tuyagw::protocol::derive_password(&login.client_id, "platform");
+    assert_eq!(login.password.as_deref(), Some(derived.expose()));
+}
+
+#[test]
+fn topics_are_overridden_by_the_profile() {
+    let broker = FakeBroker::kind();
+    let folder = tempfile::tempdir().unwrap();
+    let text =
+        "[topics]\nreport = \"v2/{gateway_id}/up\"\nreport-response = \"v2/{gateway_id}/up/response\"\n";
+    let config = profile(folder.path(), text);
+    let args = ["-b", &broker.url(), "-g", "gw1", "--config", &config];
+    let ended = report(&args, |_| {});
+    assert_eq!(ended.code, Some(0), "{ended:#?}");
+    assert_eq!(broker.publishes()[0].1.topic, "v2/gw1/up");
+}
+
+#[test]
+fn a_bad_configuration_is_2_with_file_and_line() {
+    let folder = tempfile::tempdir().unwrap();
+    for (text, says) in [
+        ("[profile.p]\nbroker = 7\n", "line 2"),
+        ("[profile.p]\n\nkeep-alive = \"soon\"\n", "line 3"),
+        ("[profile.p]\nkeep-alive = \"1500ms\"\n", "line 2"),
+        ("[profile.p]\nqos = 3\n", "line 2"),
+        ("[profile.p]\nmax-packet = 10\n", "line 2"),
+        ("[profile.p]\npassword = \"s3cret\"\n", "password-file"),
+        ("[profile.p]\nfrobnicate = 1\n", "frobnicate"),
+        ("[profile.p\n", "line 1"),
+        ("[profile.q]\n", "no profile \"p\""),
+        ("[profile.p]\n[topics]\nrepotr = \"x\"\n", "repotr"),
+        ("[profile.p]\n[topics]\nreport = \"a/#\"\n", "report"),
+        ("[profile.p]\npassword-file = \"none\"\n", "none"),
+    ] {
+        let config = profile(folder.path(), text);
+        let ended = report(&["-b", "localhost:1", "-g", "g", "-u", "u", "--profile", "p"], |command| {
+            command.env("TUYAGW_CONFIG", &config);
+        });
+        assert_eq!(ended.code, Some(2), "{text}: {ended:#?}");
+        assert!(ended.stderr.contains(says), "{text}: {}", ended.stderr);
+        assert!(!ended.stderr.contains("s3cret"), "{}", ended.stderr);
+        assert!(ended.lines.is_empty());
+        if !text.contains("password-file") {
+            assert!(ended.stderr.contains("config.toml"), "{text}: {}", ended.stderr);
+        }
+    }
+}
+
+#[test]
+fn a_bad_setting_is_2_before_anything_is_dialled() {
+    for args in [
+        &["-b", "localhost:1"][..],
+        &["-g", "gw1"],
+        &["-b", "http://localhost", "-g", "gw1"],
+        &["-b", "mqtt://me:s3cret@localhost", "-g", "gw1"],
+        &["-b", "localhost:1", "-g", "a/b"],
+        &["-b", "localhost:1", "-g", "+"],
+        &["-b", "localhost:1", "-g", ""],
+        &["-b", "localhost:1", "-g", "gw1", "--keep-alive", "70000s"],
+        &["-b", "localhost:1", "-g", "gw1", "--timeout", "9999999999h"],
+        &["-b", "mqtts://localhost:1", "-g", "gw1", "--ca-file", "no/such.pem"],
+        &["-b", "mqtts://localhost:1", "-g", "gw1", "--tls-server-name", "a b"],
+        &["-b", "localhost:1", "-g", "gw1", "--password-file", "no/such"],
+        &["-b", "localhost:1", "-g", "gw1", "--password-file", "/dev/null"],
+        &["-b", "localhost:1", "-g", "gw1", "--profile", "p"],
+    ] {
+        let ended = report(args, |_| {});
+        assert_eq!(ended.code, Some(2), "{args:?}: {ended:#?}");
+        assert!(ended.lines.is_empty(), "{args:?}: {ended:#?}");
+        assert!(!ended.stderr.contains("s3cret"), "{}", ended.stderr);
+        assert!(ended.stderr.contains("error"), "{args:?}: {}", ended.stderr);
+    }
+}
+
+#[test]
+fn quiet_leaves_only_errors() {
+    let broker = FakeBroker::kind();
+    let ended = report(&["2=1", "-q", "-b", &broker.url(), "-g", "gw1"], |_| {});
+    assert_eq!((ended.code, ended.stderr.as_str()), (Some(0), ""), "{ended:#?}");
+}

@@ -1,0 +1,64 @@
+//! SUBSCRIBE and its answer.
+
+use super::{Case, check};
+use crate::fake_broker::{Peer, response, suback};
+
+/// Answers the report, and the SUBSCRIBE with what `codes` makes of its id.
+fn subscribed(peer: &mut Peer, answer: fn(u16) -> Vec<u8>) {
+    peer.log_in();
+    let id = peer.expect_subscribe();
+    let request = peer.request();
+    peer.send(&answer(id));
+    peer.answer(&request, 0);
+    peer.hold();
+}
+
+#[test]
+fn an_answer_counts_only_on_a_granted_subscription() {
+    check(vec![
+        Case::new("granted with less", 0, "ok", |_, peer| subscribed(peer, |id| suback(id, &[0]))),
+        Case::new("no SUBACK", 5, "timeout", |_, peer| subscribed(peer, |_| Vec::new())).says("SUBACK"),
+        Case::new("refused", 4, "refused", |_, peer| subscribed(peer, |id| suback(id, &[0x80])))
+            .says("properties/report/response"),
+        Case::new("of another id", 5, "timeout", |_, peer| subscribed(peer, |id| suback(id + 7, &[1])))
+            .says("warning"),
+        Case::new("of id 0", 6, "protocol", |_, peer| subscribed(peer, |_| suback(0, &[1]))),
+        Case::new("without codes", 6, "protocol", |_, peer| subscribed(peer, |id| suback(id, &[]))),
+        Case::new("with two codes", 6, "protocol", |_, peer| subscribed(peer, |id| suback(id, &[1, 1]))),
+        Case::new("with a reserved code", 6, "protocol", |_, peer| subscribed(peer, |id| suback(id, &[3]))),
+        Case::new("after the answer", 0, "ok", |_, peer| {
+            peer.log_in();
+            let id = peer.expect_subscribe();
+            let request = peer.request();
+            peer.answer(&request, 0);
+            peer.send(&suback(id, &[1]));
+            peer.hold();
+        }),
+        Case::new("twice", 0, "ok", |_, peer| {
+            peer.log_in();
+            let id = peer.expect_subscribe();
+            let request = peer.request();
+            peer.send(&[suback(id, &[1]), suback(id, &[1]), response(&request, 0)].concat());
+            peer.hold();
+        }),
+        Case::new("refused, then closed with the rest unread", 4, "refused", |_, peer| {
+            peer.log_in();
+            let id = peer.expect_subscribe();
+            peer.request();
+            peer.send(&suback(id, &[0x80]));
+        }),
+    ]);
+}
+
+#[test]
+fn a_refusal_says_whether_the_request_had_left() {
+    let broker = crate::fake_broker::FakeBroker::start(|_, peer| subscribed(peer, |id| suback(id, &[0x80])));
+    let args = ["--window", "1", "-"];
+    let ended = crate::process::run_with(
+        &mut crate::process::gateway("report", &broker.url(), &args),
+        super::reports(3).as_bytes(),
+    );
+    super::accounted(&ended, 3);
+    let sent: Vec<_> = ended.lines.iter().map(|line| line["sent"].as_bool()).collect();
+    assert_eq!(sent, [Some(true), Some(false), Some(false)], "{ended:#?}");
+}

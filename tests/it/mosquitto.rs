@@ -1,0 +1,97 @@
+//! The request subcommands through a real mosquitto, with an edge of a few lines that answers behind it.
+//!
+//! Without mosquitto these tests say so and pass, except where `CI` is set.
+
+mod server;
+mod tls;
+
+use std::{
+    collections::BTreeSet,
+    io::{BufRead as _, BufReader, Write as _},
+    process::Stdio,
+};
+
+use self::server::{Edge, Mosquitto};
+use crate::process::{ended, gateway, reports, run, run_with, tuyagw};
+
+#[test]
+fn every_subcommand_works_through_mosquitto() {
+    let Some(mosquitto) = Mosquitto::open() else { return };
+    let _edge = Edge::behind(&mosquitto);
+    let url = mosquitto.url();
+    for qos in ["0", "1", "2"] {
+        let sync = ["--cid", "m1", "--product-id", "p1", "--timeout", "20s", "--qos", qos];
+        let ended = run(&mut gateway("sync", &url, &sync));
+        assert_eq!((ended.code, ended.line()["code"].as_i64()), (Some(0), Some(0)), "{ended:#?}");
+        let status =
+            run(&mut gateway("status", &url, &["--online", "m1,m2", "--timeout", "20s", "--qos", qos]));
+        assert_eq!((status.code, status.lines.len()), (Some(0), 2), "{status:#?}");
+    }
+    let args = ["--cid", "m1", "water_flow=1", "--early", "--timeout", "20s"];
+    assert_eq!(run(&mut gateway("report", &url, &args)).code, Some(0));
+
+    let ended = run_with(
+        &mut gateway("report", &url, &["-", "--window", "100", "--timeout", "20s"]),
+        reports(2000).as_bytes(),
+    );
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    let cids: BTreeSet<_> = ended.lines.iter().map(|line| line["cid"].to_string()).collect();
+    assert_eq!((cids.len(), ended.lines.len()), (2000, 2000));
+
+    let mut command = tuyagw();
+    command.args(["command", "-b", &url, "-g", "gw1", "--cid", "m1", "valve_open_degree=50"]);
+    let ended = run(&mut command);
+    assert_eq!((ended.code, ended.line()["code"].as_i64()), (Some(0), Some(0)), "{ended:#?}");
+}
+
+#[test]
+fn mosquitto_refuses_a_wrong_login_and_takes_the_derived_one() {
+    let Some(mosquitto) = Mosquitto::with_login("gw1", "acme") else { return };
+    let url = mosquitto.url();
+    let wrong =
+        run(&mut gateway("sync", &url, &["--cid", "m1", "--product-id", "p", "--client-id", "other"]));
+    assert_eq!((wrong.code, wrong.line()["error"].as_str()), (Some(4), Some("refused")), "{wrong:#?}");
+    // The access list lets the user write, and read nothing, which this broker does not say by a SUBACK.
+    let mute = run(&mut gateway("sync", &url, &["--cid", "m1", "--product-id", "p"]));
+    assert!(matches!(mute.code, Some(4 | 5)), "{mute:#?}");
+    let acknowledged = run(&mut gateway("status", &url, &["--online", "m1"]));
+    assert_eq!(acknowledged.code, Some(0), "{acknowledged:#?}");
+}
+
+#[test]
+fn a_mosquitto_that_is_killed_and_comes_back_costs_no_line() {
+    let Some(mut mosquitto) = Mosquitto::open() else { return };
+    let _edge = Edge::behind(&mosquitto);
+    let args = ["-", "--window", "50", "--timeout", "10s"];
+    let mut child = gateway("report", &mosquitto.url(), &args)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    let mut stdout = BufReader::new(child.stdout.take().unwrap()).lines();
+    let mut results = Vec::new();
+    for third in 0..3 {
+        for line in reports(3000).lines().skip(third * 1000).take(1000) {
+            writeln!(stdin, "{line}").unwrap();
+        }
+        if third < 2 {
+            // All but what is in flight has come: then the broker goes, and comes back for the next third.
+            results.extend(stdout.by_ref().take(990 + third * 10).map(|line| line.unwrap()));
+            mosquitto.restart();
+        }
+    }
+    drop(stdin);
+    results.extend(stdout.map(|line| line.unwrap()));
+    let ended = ended(child);
+    let results: Vec<serde_json::Value> =
+        results.iter().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let indexes: BTreeSet<_> = results.iter().map(|line| line["index"].as_u64().unwrap()).collect();
+    assert_eq!((indexes.len(), results.len()), (3000, 3000), "{ended:#?}");
+    // What mosquitto had acknowledged and not passed on when it was killed is gone with it, and said so.
+    let failed: Vec<_> = results.iter().filter(|line| line["ok"] != true).collect();
+    assert!(failed.iter().all(|line| line["error"] == "timeout"), "{failed:#?}");
+    assert_eq!(ended.code, Some(if failed.is_empty() { 0 } else { 5 }), "{ended:#?}");
+    assert!(failed.len() <= 100, "{failed:#?}");
+}
