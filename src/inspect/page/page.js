@@ -118,6 +118,17 @@
     stroke: colour("--faint"), font, labelFont: font, labelSize: 18, labelGap: 2,
     grid: { stroke: colour("--grid"), width: 1 }, ticks: { stroke: colour("--line"), width: 1, size: 5 }, ...more,
   });
+  // The time of day, no more exact than the labels are apart, with the date where it begins.
+  function clock(u, splits, n, space, step) {
+    let day = "";
+    return splits.map(ts => {
+      const text = new Date(Math.round(ts * 1e3)).toISOString();
+      const time = step >= 86400 ? "" : text.slice(11, step >= 60 ? 16 : step >= 1 ? 19 : 23);
+      const date = text.slice(0, 10) === day ? "" : (day = text.slice(0, 10));
+      return [time, date].filter(Boolean).join("\n");
+    });
+  }
+  const hours = () => axis({ values: clock, space: 76 });
   const when = { label: "UTC", value: (u, ts) => (ts === null ? "--" : moment(new Date(ts * 1e3).toISOString()).replace("Z", "")) };
   // Wide enough for the widest of its labels.
   const fit = (u, values) => 16 + Math.max(24, ...(values || []).map(text => 7.2 * String(text ?? "").length));
@@ -125,13 +136,14 @@
   function traffic() {
     const { t, kinds, refusals, width_ms } = data.timeline;
     const times = t.map(ms => first + (ms + width_ms / 2) / 1000);
+    const hasRefusals = refusals.some(n => n > 0);
     return chart(240, () => {
       const visible = kinds.map(() => true);
       // Drawn from the back: each column holds its own kind and all below it.
       const stacked = () => {
         const sums = t.map(() => 0);
         const columns = kinds.map((lane, n) => (visible[n] ? lane.counts.map((c, i) => (sums[i] += c)) : t.map(() => null)));
-        return [times, ...columns.reverse(), refusals];
+        return [times, ...columns.reverse(), ...(hasRefusals ? [refusals] : [])];
       };
       const series = kinds.map((lane, n) => ({
         label: lane.kind, scale: "y", fill: colour(COLOURS[lane.kind]), stroke: colour(COLOURS[lane.kind]), width: 0,
@@ -142,11 +154,11 @@
         columns: stacked(),
         opts: {
           scales: { y: { range: (u, min, max) => [0, Math.max(1, max * 1.08)] } },
-          series: [when, ...series, {
+          series: [when, ...series, ...(hasRefusals ? [{
             label: "refused", stroke: colour("--bad"), width: 1.5, points: { show: false },
-            value: (u, v) => (v === null ? "--" : count.format(v)), show: refusals.some(n => n > 0),
-          }],
-          axes: [axis({}), axis({ label: `messages in ${span(width_ms / 1000)}`, size: fit, incrs: [1, 2, 5, 10, 20, 50, 100, 200, 500, 1e3, 2e3, 5e3, 1e4, 2e4, 5e4, 1e5, 2e5, 5e5, 1e6, 1e7, 1e8, 1e9], values: (u, splits) => splits.map(n => count.format(n)) })],
+            value: (u, v) => (v === null ? "--" : count.format(v)),
+          }] : [])],
+          axes: [hours(), axis({ label: `messages in ${span(width_ms / 1000)}`, size: fit, incrs: [1, 2, 5, 10, 20, 50, 100, 200, 500, 1e3, 2e3, 5e3, 1e4, 2e4, 5e4, 1e5, 2e5, 5e5, 1e6, 1e7, 1e8, 1e9], values: (u, splits) => splits.map(n => count.format(n)) })],
           hooks: {
             setScale: [(u, key) => { if (key === "x" && u.status === 1) zoom(u.scales.x.min, u.scales.x.max); }],
             setSeries: [(u, n, change) => {
@@ -183,7 +195,7 @@
         opts: {
           series, bands,
           scales: { y: { distr: 3, log: 10 } },
-          axes: [axis({}), axis({ label: "round trip", size: fit, values: (u, splits) => splits.map(v => (v === null || Math.abs(Math.log10(v) % 1) > 1e-9 ? null : ms(v))) })],
+          axes: [hours(), axis({ label: "round trip", size: fit, values: (u, splits) => splits.map(v => (v === null || Math.abs(Math.log10(v) % 1) > 1e-9 ? null : ms(v))) })],
         },
       };
     });
@@ -217,18 +229,16 @@
         : (u, lo, hi) => (lo === null ? [0, 1] : lo === hi ? [lo - Math.max(1, Math.abs(lo) * 0.05), hi + Math.max(1, Math.abs(hi) * 0.05)] : uPlot.rangeNum(lo, hi, 0.1, true));
       const y = words.length
         ? axis({ size: fit, splits: () => words.map((_, n) => n), values: (u, splits) => splits.map(n => short(words[n])) })
-        : axis({ size: fit, label: unit || undefined });
-      return { columns, opts: { series: list, bands, scales: { y: { range } }, axes: [axis({}), y] } };
+        : axis({ size: fit, space: 24, label: unit || undefined });
+      return { columns, opts: { series: list, bands, scales: { y: { range } }, axes: [hours(), y] } };
     });
   }
 
   // Tables: a header to sort by, a filter, and no more rows than a page takes well.
 
-  const ROWS = 100;
-
-  function table(columns, rows, { matches, sort = null, empty = "none" } = {}) {
+  function table(columns, rows, { matches, sort = null, most = 15 } = {}) {
     let order = sort;
-    let limit = ROWS;
+    let limit = most;
     const body = el("tbody");
     const more = el("p", { class: "faint" });
     const heads = columns.map((column, n) => el("th", {
@@ -256,16 +266,16 @@
         const content = column.node ? column.node(row) : column.text(row);
         const shown = typeof content === "number" ? (content === 0 ? "" : count.format(content)) : content ?? "";
         const bad = column.bad && column.bad(row) ? " bad" : "";
-        return el("td", { class: (column.number ? "n" : "") + bad }, shown);
+        return el("td", { class: (column.number ? "n" : column.whole ? "k" : "") + bad }, shown);
       }))));
-      if (!list.length) body.append(el("tr", {}, el("td", { colspan: String(columns.length), class: "faint" }, rows.length ? "no match" : empty)));
+      if (!list.length) body.append(el("tr", {}, el("td", { colspan: String(columns.length), class: "faint" }, "no match")));
       more.replaceChildren();
       if (list.length > limit) {
         more.append(`${count.format(limit)} of ${count.format(list.length)} `, el("button", { onclick: () => { limit *= 10; fill(); } }, "Show more"));
       }
     }
     fill();
-    return { node: el("div", {}, el("div", { class: "card scroll" }, el("table", { class: "list" }, el("thead", {}, el("tr", {}, ...heads)), body)), more), fill() { limit = ROWS; fill(); } };
+    return { node: el("div", {}, el("div", { class: "card scroll" }, el("table", { class: "list" }, el("thead", {}, el("tr", {}, ...heads)), body)), more), fill() { limit = most; fill(); } };
   }
 
   // The filter.
@@ -336,7 +346,7 @@
 
   if (summary.round_trips.length) {
     const trips = table([
-      { title: "Request", text: row => row.kind },
+      { title: "Request", whole: true, text: row => row.kind },
       { title: "Sent", number: true, text: row => row.requests },
       { title: "Answered", number: true, text: row => row.answered },
       { title: "Open", number: true, text: row => row.unanswered, bad: row => row.unanswered > 0 },
@@ -362,8 +372,8 @@
   };
   if (refusals.length) {
     const list = table([
-      { title: "Answer", text: row => row.kind },
-      { title: "Code", number: true, text: row => row.code },
+      { title: "Answer", whole: true, text: row => row.kind },
+      { title: "Code", number: true, key: row => row.code, text: row => String(row.code) },
       { title: "Times", number: true, text: row => row.count },
       { title: "Meaning", key: row => row.name ?? "", node: row => el("div", {}, row.name ?? "not on the vendor's page", el("div", { class: "faint" }, row.hint ?? "")) },
       { title: "Devices", key: row => row.devices.length, node: who },
@@ -373,14 +383,14 @@
   }
   if (summary.unanswered_count) {
     const list = table([
-      { title: "Sent (UTC)", text: row => moment(row.tst) },
-      { title: "Request", text: row => row.kind },
+      { title: "Sent (UTC)", whole: true, text: row => moment(row.tst) },
+      { title: "Request", whole: true, text: row => row.kind },
       { title: "Gateway", text: row => row.gateway_id },
       { title: "Device", text: row => row.cid },
       { title: "request_id", text: row => row.request_id },
     ], summary.unanswered, { matches: row => match(row.cid, row.gateway_id) });
     filtered.push(list.fill);
-    const named = summary.unanswered.length;
+    const named = summary.unanswered.length; // The rest is only counted.
     root.append(section("Without an answer", named < summary.unanswered_count ? `The first ${named} of ${count.format(summary.unanswered_count)}.` : null, list.node));
   }
 
@@ -395,7 +405,7 @@
       { title: "Status", number: true, text: row => row.statuses },
       { title: "Refused", number: true, text: row => row.refused, bad: row => row.refused > 0 },
       { title: "Open", number: true, text: row => row.unanswered, bad: row => row.unanswered > 0 },
-      { title: "Last seen (UTC)", text: row => moment(row.last) },
+      { title: "Last seen (UTC)", whole: true, text: row => moment(row.last) },
     ], summary.devices, { matches: row => match(row.cid, row.gateway_id) });
     filtered.push(list.fill);
     root.append(section("Devices", null, list.node));

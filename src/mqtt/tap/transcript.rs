@@ -187,7 +187,9 @@ mod tests {
 
     fn encoded(packets: &[Packet]) -> BytesMut {
         let mut bytes = BytesMut::new();
-        packets.iter().for_each(|packet| packet.encode(&mut bytes).unwrap());
+        for packet in packets {
+            packet.encode(&mut bytes).unwrap();
+        }
         bytes
     }
 
