@@ -10,7 +10,10 @@ use super::{
     series::{Charts, Point, Series},
     timeline::{Bucket, Times},
 };
-use crate::{product::Kind, protocol::Channel};
+use crate::{
+    product::Kind,
+    protocol::{Channel, is_unsafe},
+};
 
 /// uPlot 1.6.32, MIT licence, from <https://github.com/leeoniya/uPlot>.
 const UPLOT: &str = include_str!("page/uplot.min.js");
@@ -30,7 +33,7 @@ pub fn page(inspection: &Inspection, title: &str, nonce: &str) -> String {
         series_left_out: inspection.charts.as_ref().map_or(0, |charts| charts.left_out),
         summary: &summary,
     };
-    let data = serde_json::to_string(&data).unwrap_or_else(|_| "{}".into()).replace('<', "\\u003c");
+    let data = inert(&serde_json::to_string(&data).unwrap_or_else(|_| "{}".into()));
     let plain = escaped(&super::table(&summary));
     format!(
         "<!doctype html>\n\
@@ -181,8 +184,33 @@ fn drawn<'a>(inspection: &'a Inspection, charts: &'a Charts) -> Vec<Drawn<'a>> {
     drawn.collect()
 }
 
+/// JSON in which no markup begins and nothing turns the text around. All of these can stand in strings only.
+fn inert(json: &str) -> String {
+    let mut safe = String::with_capacity(json.len());
+    for c in json.chars() {
+        if c == '<' || is_unsafe(c) {
+            safe.push_str(&format!("\\u{:04x}", u32::from(c)));
+        } else {
+            safe.push(c);
+        }
+    }
+    safe
+}
+
+/// Text as HTML, without control characters.
 fn escaped(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
+    let mut safe = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '&' => safe.push_str("&amp;"),
+            '<' => safe.push_str("&lt;"),
+            '>' => safe.push_str("&gt;"),
+            '"' => safe.push_str("&quot;"),
+            c if c != '\n' && is_unsafe(c) => safe.push('\u{fffd}'),
+            c => safe.push(c),
+        }
+    }
+    safe
 }
 
 #[allow(clippy::cast_precision_loss, reason = "to the microsecond for 285 years")]

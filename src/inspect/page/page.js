@@ -55,7 +55,8 @@
   const whole = el("button", { onclick: () => zoom(fullFrom, fullTo), hidden: "" }, "Show the whole time");
 
   function zoom(from, to) {
-    if (zooming || !(to > from)) return;
+    // Charts tell of their change a moment later, and of changes that come from here, too.
+    if (zooming || !(to > from) || (from === shown[0] && to === shown[1])) return;
     zooming = true;
     shown = [from, to];
     for (const chart of charts) chart.plot?.setScale("x", { min: from, max: to });
@@ -72,7 +73,7 @@
   }, { rootMargin: "300px" });
 
   // A chart is drawn when it comes into sight, and again for another width or colour scheme.
-  function chart(height, options) {
+  function chart(height, options, prox = 24) {
     const box = el("div", { class: "plot" });
     box.style.minHeight = `${height + 30}px`;
     const self = {
@@ -84,7 +85,7 @@
         self.plot = new uPlot({
           width, height,
           tzDate: ts => uPlot.tzDate(new Date(ts * 1e3), "Etc/UTC"),
-          cursor: { sync: { key: "time", scales: ["x", null] }, focus: { prox: 24 }, drag: { x: true, y: false } },
+          cursor: { sync: { key: "time", scales: ["x", null] }, focus: { prox }, drag: { x: true, y: false } },
           ...opts,
           scales: { x: { time: true, range: (u, min, max) => (min === null ? shown : [min, max]), min: shown[0], max: shown[1] }, ...opts.scales },
           hooks: {
@@ -170,7 +171,8 @@
           },
         },
       };
-    });
+      // A column that stands out would let those behind it shine through.
+    }, -1);
   }
 
   function roundTrips() {
@@ -406,7 +408,7 @@
       { title: "Refused", number: true, text: row => row.refused, bad: row => row.refused > 0 },
       { title: "Open", number: true, text: row => row.unanswered, bad: row => row.unanswered > 0 },
       { title: "Last seen (UTC)", whole: true, text: row => moment(row.last) },
-    ], summary.devices, { matches: row => match(row.cid, row.gateway_id) });
+    ], summary.devices, { matches: row => match(row.cid, row.gateway_id), sort: refused ? { n: 7, down: true } : null });
     filtered.push(list.fill);
     root.append(section("Devices", null, list.node));
   }
