@@ -8,7 +8,8 @@ const STEPS: u64 = 64;
 /// A histogram whose steps grow with the values.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Spread {
-    steps: BTreeMap<u64, u64>,
+    /// How many values there are in each step, and their sum.
+    steps: BTreeMap<u64, (u64, u128)>,
     count: u64,
     max: u64,
 }
@@ -16,7 +17,9 @@ pub(super) struct Spread {
 impl Spread {
     /// Counts a value.
     pub(super) fn add(&mut self, value: u64) {
-        *self.steps.entry(step(value)).or_default() += 1;
+        let (count, sum) = self.steps.entry(step(value)).or_default();
+        *count += 1;
+        *sum += u128::from(value);
         self.count += 1;
         self.max = self.max.max(value);
     }
@@ -31,10 +34,11 @@ impl Spread {
         )]
         let rank = ((self.count as f64 * percent / 100.0).ceil() as u64).max(1);
         let mut below = 0;
-        for (step, count) in &self.steps {
+        for (count, sum) in self.steps.values() {
             below += count;
             if below >= rank {
-                return Some(middle(*step).min(self.max));
+                // The mean of its step, which is exact where there is one value in it.
+                return u64::try_from(sum / u128::from(*count)).ok();
             }
         }
         None
@@ -52,15 +56,6 @@ fn step(value: u64) -> u64 {
     }
     let doublings = u64::from(value.ilog2() - STEPS.ilog2());
     doublings * STEPS + (value >> doublings)
-}
-
-fn middle(step: u64) -> u64 {
-    if step < 2 * STEPS {
-        return step;
-    }
-    let doublings = step / STEPS - 1;
-    let low = (step - doublings * STEPS) << doublings;
-    low + (1 << doublings) / 2
 }
 
 #[cfg(test)]
@@ -83,6 +78,6 @@ mod tests {
         assert_eq!(Spread::default().percentile(50.0), None);
         let mut spread = Spread::default();
         spread.add(u64::MAX);
-        assert!(spread.percentile(1.0).is_some());
+        assert_eq!(spread.percentile(1.0), Some(u64::MAX));
     }
 }
