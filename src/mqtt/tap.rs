@@ -4,17 +4,10 @@
 //! One thread, one task for each connection. Nothing that goes wrong in decoding or recording touches the
 //! traffic.
 
-mod hearing;
 mod relay;
 mod transcript;
 
-use std::{
-    cell::RefCell,
-    fmt, io,
-    net::SocketAddr,
-    rc::Rc,
-    time::{Duration, Instant},
-};
+use std::{cell::RefCell, fmt, io, net::SocketAddr, rc::Rc, time::Duration};
 
 use tokio::{
     net::{TcpListener, TcpSocket, TcpStream},
@@ -22,11 +15,8 @@ use tokio::{
 };
 use tokio_rustls::TlsAcceptor;
 
+use self::relay::{Passed, Relay, Scratch};
 pub use self::transcript::{Client, Heard, Transcript};
-use self::{
-    hearing::{Hearing, Speaker},
-    relay::{Passed, Relay, Scratch},
-};
 use super::client::{
     Settings,
     stream::{self, Socket},
@@ -38,8 +28,8 @@ const BACKLOG: u32 = 4096;
 
 /// Who is told what is said on the tapped connections.
 pub trait Witness {
-    /// A connection said something, at a moment that has passed.
-    fn heard(&mut self, heard: Heard<'_>, peer: SocketAddr, at: Instant);
+    /// A connection said something.
+    fn heard(&mut self, heard: Heard<'_>, peer: SocketAddr);
     /// Something is off; the traffic goes on.
     fn warn(&mut self, message: &str);
 }
@@ -56,7 +46,7 @@ pub struct Tap {
 struct Shared {
     broker: Settings,
     scratch: RefCell<Scratch>,
-    hearing: Hearing,
+    witness: Rc<RefCell<dyn Witness>>,
 }
 
 impl fmt::Debug for Tap {
@@ -79,7 +69,7 @@ impl Tap {
     ) -> Result<Self, Failure> {
         let listener = listen(address).map_err(|why| cannot_bind(address, &why))?;
         let address = listener.local_addr().map_err(|why| cannot_bind(address, &why))?;
-        let shared = Shared { broker, scratch: RefCell::default(), hearing: Hearing::new(witness) };
+        let shared = Shared { broker, scratch: RefCell::default(), witness };
         Ok(Self { listener, address, tls, shared: Rc::new(shared) })
     }
 
@@ -101,12 +91,10 @@ impl Tap {
     pub async fn serve<T>(&self, end: impl Future<Output = T>) -> T {
         let mut connections = JoinSet::new();
         let mut end = std::pin::pin!(end);
-        let mut listening = std::pin::pin!(self.shared.hearing.run());
         let ended = loop {
             tokio::select! {
                 ended = &mut end => break ended,
                 Some(_) = connections.join_next() => {}
-                never = &mut listening => match never {},
                 accepted = self.listener.accept() => match accepted {
                     Ok((stream, peer)) => {
                         let (shared, tls) = (Rc::clone(&self.shared), self.tls.clone());
@@ -114,15 +102,20 @@ impl Tap {
                     }
                     Err(why) => {
                         // Most often too many open files; a connection that ends makes room.
-                        self.shared.hearing.warn(&format!("cannot accept a connection: {why}"));
+                        self.shared.warn(&format!("cannot accept a connection: {why}"));
                         tokio::time::sleep(Duration::from_millis(100)).await;
                     }
                 },
             }
         };
         connections.shutdown().await;
-        self.shared.hearing.finish();
         ended
+    }
+}
+
+impl Shared {
+    fn warn(&self, message: &str) {
+        self.witness.borrow_mut().warn(message);
     }
 }
 
@@ -135,14 +128,12 @@ async fn connection(client: TcpStream, peer: SocketAddr, tls: Option<TlsAcceptor
         Some(tls) => match tokio::time::timeout(limit, tls.accept(client)).await {
             Ok(Ok(client)) => Box::new(client),
             Ok(Err(why)) => {
-                return shared.hearing.warn(&format!(
+                return shared.warn(&format!(
                     "{peer}: the TLS handshake failed: {why}; does the client use mqtts:// and know the certificate?"
                 ));
             }
             Err(_) => {
-                return shared
-                    .hearing
-                    .warn(&format!("{peer}: no TLS handshake in {} s", limit.as_secs_f64()));
+                return shared.warn(&format!("{peer}: no TLS handshake in {} s", limit.as_secs_f64()));
             }
         },
     };
@@ -151,34 +142,38 @@ async fn connection(client: TcpStream, peer: SocketAddr, tls: Option<TlsAcceptor
         Err(why) => {
             let hint = why.hint.map(|hint| format!(" ({hint})")).unwrap_or_default();
             return shared
-                .hearing
                 .warn(&format!("{peer}: closed, because the broker is out of reach: {}{hint}", why.message));
         }
     };
-    let speaker = Speaker { peer, transcript: RefCell::new(Transcript::new(shared.broker.max_packet)) };
-    let account = Account { speaker: Rc::new(speaker), hearing: &shared.hearing };
+    let mut account =
+        Account { transcript: Transcript::new(shared.broker.max_packet), peer, shared: &shared };
     let lend = |turn: &mut dyn FnMut(&mut Scratch)| turn(&mut shared.scratch.borrow_mut());
     Relay::new(client, broker).run(lend, &mut |passed| account.note(&passed)).await;
 }
 
-/// What passes on one connection; its end is told however the connection ends.
+/// What is heard of one connection; its end is told however the connection ends.
 struct Account<'s> {
-    speaker: Rc<Speaker>,
-    hearing: &'s Hearing,
+    transcript: Transcript,
+    peer: SocketAddr,
+    shared: &'s Shared,
 }
 
 impl Account<'_> {
-    fn note(&self, passed: &Passed<'_>) {
+    fn note(&mut self, passed: &Passed<'_>) {
         match passed {
-            Passed::Bytes(dir, bytes) => self.hearing.bytes(&self.speaker, *dir, bytes),
-            Passed::End(dir) => self.hearing.end(&self.speaker, *dir),
+            Passed::End(dir) => self.transcript.ended(*dir),
+            Passed::Bytes(dir, bytes) => {
+                let mut witness = self.shared.witness.borrow_mut();
+                self.transcript.hear(*dir, bytes, &mut |heard| witness.heard(heard, self.peer));
+            }
         }
     }
 }
 
 impl Drop for Account<'_> {
     fn drop(&mut self) {
-        self.hearing.close(&self.speaker);
+        let mut witness = self.shared.witness.borrow_mut();
+        self.transcript.close(&mut |heard| witness.heard(heard, self.peer));
     }
 }
 

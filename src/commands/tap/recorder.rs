@@ -128,13 +128,13 @@ impl Recorder {
         self.inspection.summary()
     }
 
-    fn mono_us(&self, at: Instant) -> u64 {
-        u64::try_from(at.saturating_duration_since(self.origin).as_micros()).unwrap_or(u64::MAX)
+    fn mono_us(&self) -> u64 {
+        u64::try_from(self.origin.elapsed().as_micros()).unwrap_or(u64::MAX)
     }
 
-    fn message(&mut self, dir: Direction, message: &Message, at: Instant) {
+    fn message(&mut self, dir: Direction, message: &Message) {
         let record = Record {
-            unix_us: unix_us(at),
+            unix_us: unix_us(),
             topic: message.topic.as_str().into(),
             qos: message.qos as u8,
             retain: message.retain,
@@ -143,7 +143,7 @@ impl Recorder {
             dir: Some(dir),
             channel: None,
             gateway_id: None,
-            mono_us: Some(self.mono_us(at)),
+            mono_us: Some(self.mono_us()),
             payload: (&message.payload[..]).into(),
             unknown: Vec::new(),
         }
@@ -199,12 +199,7 @@ impl Recorder {
         if self.failure.is_none() {
             self.console.warn(&format!("{records} records were left out"));
         }
-        let mark = LeftOut {
-            v: crate::record::VERSION,
-            event: LEFT_OUT,
-            mono_us: self.mono_us(Instant::now()),
-            records,
-        };
+        let mark = LeftOut { v: crate::record::VERSION, event: LEFT_OUT, mono_us: self.mono_us(), records };
         self.line.extend_from_slice(&json_line(&mark));
         self.write();
     }
@@ -231,9 +226,9 @@ impl Recorder {
 }
 
 impl Witness for Recorder {
-    fn heard(&mut self, heard: Heard<'_>, peer: SocketAddr, at: Instant) {
+    fn heard(&mut self, heard: Heard<'_>, peer: SocketAddr) {
         let (dir, client, connected, code) = match heard {
-            Heard::Message { dir, message } => return self.message(dir, message, at),
+            Heard::Message { dir, message } => return self.message(dir, message),
             Heard::Lost { dir, why } => {
                 let side = match dir {
                     Direction::Up => "what the client says",
@@ -245,11 +240,11 @@ impl Witness for Recorder {
             Heard::Disconnected { dir, client } => (dir, client, false, None),
         };
         let record = Connection {
-            unix_us: unix_us(at),
+            unix_us: unix_us(),
             dir,
             connected,
             gateway_id: None,
-            mono_us: self.mono_us(at),
+            mono_us: self.mono_us(),
             client_id: &client.id,
             username: client.username.as_deref(),
             code,
@@ -269,8 +264,8 @@ impl Witness for Recorder {
     }
 }
 
-/// What the wall clock said at a moment that has just passed, in microseconds since 1970.
-fn unix_us(at: Instant) -> i64 {
-    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(now.saturating_sub(at.elapsed()).as_micros()).unwrap_or(i64::MAX)
+/// The wall clock in microseconds since 1970.
+fn unix_us() -> i64 {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_micros()).unwrap_or(i64::MAX)
 }
