@@ -74,7 +74,8 @@ fn hostile_names_reach_neither_the_terminal_nor_the_page_s_markup() {
     let folder = tempfile::tempdir().unwrap();
     let html = folder.path().join("site.html");
     let evil = r"</script><img src=x onerror=alert(1)>\u001b[2J\u202e";
-    let input = [REPORT, ANSWER, ""].join("\n").replace("\"m1\"", &format!("\"{evil}\"")).replace("gw1", "<b>");
+    let input =
+        [REPORT, ANSWER, ""].join("\n").replace("\"m1\"", &format!("\"{evil}\"")).replace("gw1", "<b>");
     let ended = run_with(tuyagw().args(["inspect", "-", "--html", html.to_str().unwrap()]), input.as_bytes());
     assert_eq!(ended.code, Some(0), "{ended:?}");
     assert_eq!(ended.line()["devices"][0]["gateway_id"], Value::from("<b>"));

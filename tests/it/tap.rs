@@ -14,7 +14,7 @@ use std::{
 use serde_json::Value;
 use tuyagw::protocol::derive_password;
 
-use super::process::{Ended, ended, gateway, run, run_with, signal, tuyagw};
+use super::process::{Ended, ended, gateway, reports, run, run_with, signal, tuyagw};
 
 /// No socket of a test waits for longer.
 const LIMIT: Duration = Duration::from_secs(20);
@@ -77,7 +77,9 @@ impl Drop for Service {
 
 fn records(path: &Path) -> Vec<Value> {
     let text = fs::read_to_string(path).unwrap();
-    text.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|why| panic!("{why}: {line}"))).collect()
+    text.lines()
+        .map(|line| serde_json::from_str(line).unwrap_or_else(|why| panic!("{why}: {line}")))
+        .collect()
 }
 
 /// The kinds of records in their order, with the way each went.
@@ -91,17 +93,18 @@ fn traffic_passes_and_both_directions_are_recorded() {
     let folder = tempfile::tempdir().unwrap();
     let [out, summary] = ["tap.jsonl", "summary.json"].map(|name| folder.path().join(name));
     let edge = Service::edge(&[]);
-    let tap = Service::tap(
-        &edge.url,
-        &["--out", out.to_str().unwrap(), "--summary", summary.to_str().unwrap()],
-    );
+    let tap =
+        Service::tap(&edge.url, &["--out", out.to_str().unwrap(), "--summary", summary.to_str().unwrap()]);
     let sync = run(&mut gateway("sync", &tap.url, &["--cid", "m1", "--product-id", "p"]));
     assert_eq!(sync.code, Some(0), "{sync:?}");
     let report = run(&mut gateway("report", &tap.url, &["--cid", "m9", "water_flow=12345"]));
     assert_eq!((report.code, &report.line()["code"]), (Some(1), &Value::from(2003)), "{report:?}");
     let ended = tap.end("TERM");
     assert_eq!(ended.code, Some(143), "{ended:?}");
-    assert!(ended.lines.is_empty() && ended.stderr.contains("report: 1 sent, 1 answered, 0 open"), "{ended:?}");
+    assert!(
+        ended.lines.is_empty() && ended.stderr.contains("report: 1 sent, 1 answered, 0 open"),
+        "{ended:?}"
+    );
 
     let found = records(&out);
     let expected = [
@@ -143,8 +146,7 @@ fn a_burst_of_reports_is_recorded_to_the_last_one() {
     let edge = Service::edge(&[]);
     let tap = Service::tap(&edge.url, &["--out", out.to_str().unwrap()]);
     let count = 2000;
-    let input: String =
-        (0..count).map(|n| format!("{{\"cid\":\"m{n}\",\"id\":\"1\",\"value\":{n}}}\n")).collect();
+    let input = reports(count);
     let sent = run_with(&mut gateway("report", &tap.url, &["-"]), input.as_bytes());
     assert_eq!(sent.lines.len(), count);
     let ended = tap.end("TERM");
@@ -166,8 +168,7 @@ fn tls_on_each_side() {
     assert!(edge.url.starts_with("mqtts://"));
     for (args, ca) in [(&tls[..], &["--ca-file", certificate][..]), (&[], &[])] {
         let tap = Service::tap(&edge.url, &[args, &["--ca-file", certificate]].concat());
-        let sync =
-            run(&mut gateway("sync", &tap.url, &[&["--cid", "m1", "--product-id", "p"], ca].concat()));
+        let sync = run(&mut gateway("sync", &tap.url, &[&["--cid", "m1", "--product-id", "p"], ca].concat()));
         assert_eq!(sync.code, Some(0), "{sync:?}");
         let ended = tap.end("TERM");
         let expected = ["up connect", "up sync", "down sync.response", "up disconnect"];
