@@ -14,6 +14,9 @@ const BUDGET: usize = 200_000;
 /// How many points one series may have, at first and at last.
 const LIMITS: (usize, usize) = (1_500, 24);
 
+/// How many series there may be.
+const SERIES: usize = 20_000;
+
 /// How many different words a series may have; a data point with more is text, not a state.
 const WORDS: usize = 24;
 
@@ -27,7 +30,7 @@ pub(super) struct Charts {
     pub(super) series: BTreeMap<(DeviceId, Box<str>), Series>,
     points: usize,
     limit: usize,
-    /// Series for which there was no room.
+    /// Values of data points for which there was no room.
     pub(super) left_out: u64,
 }
 
@@ -67,7 +70,8 @@ impl Charts {
     /// Takes a value that a device reported.
     pub(super) fn value(&mut self, device: DeviceId, id: &str, value: &RawValue, at: i64) {
         let key = (device, Box::from(id));
-        if !self.series.contains_key(&key) && self.points >= BUDGET && self.limit == LIMITS.1 {
+        let is_full = self.series.len() >= SERIES || (self.points >= BUDGET && self.limit == LIMITS.1);
+        if is_full && !self.series.contains_key(&key) {
             self.left_out += 1;
             return;
         }

@@ -35,7 +35,7 @@ pub fn table(summary: &Summary) -> String {
     unanswered(&mut text, summary);
     devices(&mut text, summary);
     rest(&mut text, summary);
-    text
+    text.lines().flat_map(|line| [line.trim_end(), "\n"]).collect()
 }
 
 fn left_out(text: &mut String, summary: &Summary) {
@@ -67,7 +67,7 @@ fn round_trips(text: &mut String, summary: &Summary) {
     if summary.round_trips.is_empty() {
         return;
     }
-    text.push_str("\nREQUEST   SENT      ANSWERED  OPEN       P50 ms    P90 ms    P99 ms    MAX ms\n");
+    text.push_str("\nREQUEST       SENT  ANSWERED   OPEN     P50 ms    P90 ms    P99 ms    MAX ms\n");
     for kind in &summary.round_trips {
         let ms = |time: Option<f64>| time.map_or_else(String::new, |time| format!("{time:.3}"));
         text.push_str(&format!(
@@ -85,10 +85,11 @@ fn round_trips(text: &mut String, summary: &Summary) {
 }
 
 fn refusals(text: &mut String, summary: &Summary) {
-    let mut refusals = summary.codes.iter().filter(|code| code.code != 0).peekable();
-    if refusals.peek().is_none() {
+    let mut refusals: Vec<_> = summary.codes.iter().filter(|code| code.code != 0).collect();
+    if refusals.is_empty() {
         return;
     }
+    refusals.sort_by_key(|code| std::cmp::Reverse(code.count));
     text.push_str("\nREFUSED                 CODE      COUNT  MEANING\n");
     for code in refusals {
         text.push_str(&format!(
@@ -204,7 +205,6 @@ fn list(text: &mut String, names: &[String]) {
         column += width;
     }
     if !names.is_empty() {
-        text.truncate(text.trim_end().len());
         text.push('\n');
         more(text, names.len() as u64, 3 * LINES);
     }

@@ -317,3 +317,62 @@ fn it_ends_by_itself_and_says_what_is_wrong_at_once() {
         assert!(ended.code == Some(code) && ended.stderr.contains(expected), "{expected}: {ended:?}");
     }
 }
+
+/// A PUBLISH of QoS 0 with a payload of this many bytes, a text in JSON.
+fn publish(size: usize) -> Vec<u8> {
+    let topic = b"gateway_id/gw1/elsewhere";
+    let mut remaining = 2 + topic.len() + size;
+    let mut packet = vec![0x30];
+    loop {
+        let low = u8::try_from(remaining % 128).unwrap();
+        remaining /= 128;
+        packet.push(if remaining > 0 { low | 0x80 } else { low });
+        if remaining == 0 {
+            break;
+        }
+    }
+    packet.extend([0, u8::try_from(topic.len()).unwrap()]);
+    packet.extend(topic);
+    packet.push(b'"');
+    packet.resize(packet.len() + size - 2, b'a');
+    packet.push(b'"');
+    packet
+}
+
+#[test]
+fn records_that_nobody_takes_are_left_out_and_counted_and_the_traffic_goes_on() {
+    let mut tap = Service::tap(&echo(), &[]);
+    let mut stream = tap.dial();
+    let mut pass = |count: usize, size: usize| {
+        let packet = publish(size);
+        let mut back = vec![0; packet.len()];
+        for _ in 0..count {
+            stream.write_all(&packet).unwrap();
+            stream.read_exact(&mut back).unwrap();
+            assert!(back == packet);
+        }
+    };
+    // Each is recorded twice, once for each way: 48 MB, for which there is no room.
+    pass(48, 500_000);
+    let mut stdout = tap.stdout.take().unwrap();
+    let (mut records, mut left_out) = (0, 0);
+    let mut line = String::new();
+    // Once somebody reads, there is room again; the next record says what is missing before it.
+    while left_out == 0 {
+        pass(1, 10);
+        line.clear();
+        stdout.read_line(&mut line).unwrap();
+        let value: Value = serde_json::from_str(&line).unwrap();
+        if value["event"] == "left-out" {
+            left_out += value["records"].as_u64().unwrap();
+        } else {
+            assert_eq!(value["topic"], "gateway_id/gw1/elsewhere");
+            records += 1;
+        }
+    }
+    assert!(records > 60 && left_out > 10, "{records} records, {left_out} left out");
+    tap.stdout = Some(stdout);
+    let ended = tap.end("TERM");
+    assert_eq!(ended.code, Some(2), "what is missing makes the recording a partial one: {}", ended.stderr);
+    assert!(ended.stderr.contains("records are missing in the recording"), "{}", ended.stderr);
+}

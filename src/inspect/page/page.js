@@ -434,7 +434,7 @@
       const list = data.series.filter(s => match(s.cid, s.gateway_id, s.code ?? "", s.name ?? "", `dp ${s.id}`));
       grid.replaceChildren(...list.slice(0, limit).map(card));
       note.textContent = list.length ? `${plural(list.length, "chart")}${terms.length ? ` for “${input.value.trim()}”` : ""}.` : "No chart matches the filter.";
-      if (data.series_left_out) note.append(` There was no room for ${plural(data.series_left_out, "value")} of more.`);
+      if (data.series_left_out) note.append(` There was no room for more data points: ${plural(data.series_left_out, "value")} are not drawn.`);
       found.textContent = terms.length ? plural(list.length, "chart") : "";
       more.replaceChildren();
       if (list.length > limit) more.append(el("button", { onclick: () => { limit += 4 * STEP; fill(); } }, `Show more of ${count.format(list.length)}`));
