@@ -426,13 +426,14 @@ impl Edge {
         Fate::Drop
     }
 
-    /// Whether a command can reach a device: 2003 where it is unknown, 2001 where it or its gateway is away.
+    /// Whether a command is passed on: 2003 where the device is unknown, 2001 where it is offline. Where its gateway
+    /// is away nobody answers, or the gateway's kept session takes the command until it comes back.
     fn reach(&self, now: Duration, gateway: &GatewayId, cid: &str) -> Result<(), ResultCode> {
         if !self.registry.knows(gateway, cid) {
             return Err(ResultCode::DEVICE_UNKNOWN);
         }
         let online = self.registry.is_online(gateway, cid, now, self.settings.offline_after);
-        if online && self.present.contains(gateway) { Ok(()) } else { Err(ResultCode::DEVICE_OFFLINE) }
+        if online { Ok(()) } else { Err(ResultCode::DEVICE_OFFLINE) }
     }
 
     /// Sends a command of the platform's own, or settles it at once where it cannot be sent.

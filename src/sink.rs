@@ -4,6 +4,8 @@
 //! All that queued up while the thread was writing goes out in its next write, followed by one sync where the
 //! file is durable: the rate does not depend on what a sync costs. A sink that failed writes nothing more.
 
+mod rotation;
+
 use std::{
     fmt,
     fs::{self, File, OpenOptions},
@@ -12,7 +14,7 @@ use std::{
     path::{Path, PathBuf},
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
     thread::{self, JoinHandle},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use serde::de::IgnoredAny;
@@ -22,6 +24,8 @@ use crate::failure::Failure;
 
 /// Buffers that grew beyond this in a stall are given back once they are written.
 const KEPT: usize = 256 * 1024;
+
+pub use rotation::Rotation;
 
 /// A place in the stream of bytes: that of the end of one write. A greater ticket is a later one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -102,11 +106,25 @@ impl Sink {
     /// # Errors
     /// A file that cannot be opened, or whose last line was never one of JSON.
     pub fn append(path: impl Into<PathBuf>, durable: bool) -> Result<Self, Failure> {
+        Self::append_rotating(path, durable, None)
+    }
+
+    /// As [`Sink::append`]; the file is put aside and begun anew, between two batches, when `rotation` says so.
+    ///
+    /// # Errors
+    /// As [`Sink::append`].
+    pub fn append_rotating(
+        path: impl Into<PathBuf>,
+        durable: bool,
+        rotation: Option<Rotation>,
+    ) -> Result<Self, Failure> {
         let path = path.into();
         let (file, is_regular) = open(&path, durable)
             .map_err(|why| Failure::io(format!("cannot open {} for appending: {why}", path.display())))?;
         let repaired = if is_regular { repair(&file, &path, durable)? } else { None };
-        Ok(Self::over(Target::File { file, path, durable: durable && is_regular }, repaired))
+        let length = file.metadata().map_or(0, |found| found.len());
+        let rotation = rotation.filter(|_| is_regular).map(|when| (when, length, Instant::now()));
+        Ok(Self::over(Target::File { file, path, durable: durable && is_regular, rotation }, repaired))
     }
 
     fn over(target: Target, repaired: Option<String>) -> Self {
@@ -319,7 +337,7 @@ fn give_back(empty: &mut Vec<u8>) {
 
 enum Target {
     Stream(Box<dyn Write + Send>),
-    File { file: File, path: PathBuf, durable: bool },
+    File { file: File, path: PathBuf, durable: bool, rotation: Option<(Rotation, u64, Instant)> },
 }
 
 impl fmt::Debug for Target {
@@ -341,7 +359,14 @@ impl Target {
                     SinkError::Failed(Failure::io(format!("cannot write to stdout: {why}")))
                 }
             }),
-            Self::File { file, path, durable } => {
+            Self::File { file, path, durable, rotation } => {
+                if let Some((when, length, since)) = rotation {
+                    if when.is_due(*length, *since) {
+                        *file = rotate(path, *durable)?;
+                        (*length, *since) = (0, Instant::now());
+                    }
+                    *length += bytes.len() as u64;
+                }
                 let mut rest = bytes;
                 let written = push(file, &mut rest);
                 if written.is_err() {
@@ -355,6 +380,14 @@ impl Target {
             }
         }
     }
+}
+
+/// Puts the file aside, which holds whole, synced lines only, and begins a new one.
+fn rotate(path: &Path, durable: bool) -> Result<File, SinkError> {
+    rotation::put_aside(path)
+        .and_then(|()| open(path, durable))
+        .map(|(file, _)| file)
+        .map_err(|why| SinkError::Failed(Failure::io(format!("cannot put {} aside: {why}", path.display()))))
 }
 
 /// As `write_all`, but leaves what was not written, and is patient with a descriptor that somebody else made

@@ -84,9 +84,9 @@ impl Profile {
         let Some(profile) = parsed.profile.get(name) else {
             let known: Vec<_> = parsed.profile.keys().map(String::as_str).collect();
             let hint = if known.is_empty() {
-                format!("add a table [profile.{name}] to it")
+                format!("Add a table [profile.{name}] to it")
             } else {
-                format!("its profiles are: {}", known.join(", "))
+                format!("Its profiles are: {}", known.join(", "))
             };
             return Err(Failure::invalid(format!("{} has no profile {name:?}", path.display())).hint(hint));
         };
@@ -113,7 +113,7 @@ impl Profile {
             let Some(channel) = Channel::ALL.into_iter().find(|channel| channel.key() == key) else {
                 let known = Channel::ALL.map(Channel::key).join(", ");
                 return Err(Failure::invalid(format!("{path}: topics: {key:?} is no topic of the protocol"))
-                    .hint(format!("the topics are: {known}")));
+                    .hint(format!("The topics are: {known}")));
             };
             topics
                 .set(channel, template)
@@ -153,7 +153,7 @@ fn missing(name: Option<&str>, why: &str) -> Result<Profile, Failure> {
     match name {
         None => Ok(Profile::default()),
         Some(name) => Err(Failure::invalid(format!("profile {name:?} cannot be used: {why}"))
-            .hint("write [profile.NAME] tables to $XDG_CONFIG_HOME/tuyagw/config.toml, or name a file with --config")),
+            .hint("Write [profile.NAME] tables to $XDG_CONFIG_HOME/tuyagw/config.toml, or name a file with --config")),
     }
 }
 
@@ -165,7 +165,7 @@ fn unreadable(path: &Path, why: &toml::de::Error) -> Failure {
     if why.message().contains("unknown field `password`")
         || why.message().contains("unknown field `platform-password`")
     {
-        failure.hint("no password stands in this file: write it to a file of its own, mode 0600, and name that in password-file")
+        failure.hint("No password stands in this file: write it to a file of its own, mode 0600, and name that in password-file")
     } else {
         failure
     }

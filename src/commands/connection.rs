@@ -143,7 +143,7 @@ impl Connection {
         let profile = Profile::load(network.config.as_deref(), network.profile.as_deref())?;
         let id = login.gateway_id.clone().or_else(|| profile.gateway_id.clone()).ok_or_else(|| {
             Failure::invalid("no gateway id is given")
-                .hint("use --gateway-id ID, TUYAGW_GATEWAY_ID or a profile")
+                .hint("Use --gateway-id ID, TUYAGW_GATEWAY_ID or a profile")
         })?;
         let gateway_id =
             GatewayId::new(id).map_err(|why| Failure::invalid(format!("--gateway-id: {why}")))?;
@@ -200,7 +200,7 @@ impl Connection {
     ) -> Result<Self, Failure> {
         let url = network.broker.as_ref().or(profile.broker.as_ref()).ok_or_else(|| {
             Failure::invalid("no broker is given")
-                .hint("use --broker URL, TUYAGW_BROKER or a profile; `tuyagw edge` is one")
+                .hint("Use --broker URL, TUYAGW_BROKER or a profile; `tuyagw edge` is one")
         })?;
         let (address, tls) = parse_url(url)?;
         let tls = if tls {
@@ -279,7 +279,7 @@ fn password(sources: &Sources<'_>) -> Result<Option<Secret>, Failure> {
 fn login_of(client_id: &str, username: Option<String>, password: Option<Secret>) -> Result<Login, Failure> {
     if username.is_none() && password.is_some() {
         return Err(Failure::invalid("a password is given, but no username")
-            .hint("use --username NAME, TUYAGW_USERNAME or a profile"));
+            .hint("Use --username NAME, TUYAGW_USERNAME or a profile"));
     }
     let derived = username.as_ref().map(|username| derive_password(client_id, username));
     Ok(Login { username, password: password.or(derived) })
@@ -306,7 +306,7 @@ pub fn keep_alive(text: &str) -> Result<Duration, String> {
 pub fn parse_url(url: &str) -> Result<(Address, bool), Failure> {
     let wrong = |why: &str| {
         Failure::invalid(format!("--broker: {why}"))
-            .hint("write mqtt://HOST:PORT, mqtts://HOST:PORT or HOST:PORT")
+            .hint("Write mqtt://HOST:PORT, mqtts://HOST:PORT or HOST:PORT")
     };
     let (tls, rest) = match url.split_once("://") {
         Some(("mqtt" | "tcp", rest)) => (false, rest),
@@ -318,7 +318,7 @@ pub fn parse_url(url: &str) -> Result<(Address, bool), Failure> {
     if rest.contains('@') {
         // The URL itself is not repeated: what stands before the @ may be a password.
         return Err(wrong("a username or password does not belong in the URL")
-            .hint("use --username and --password-file, or let the password be derived"));
+            .hint("Use --username and --password-file, or let the password be derived"));
     }
     if rest.contains(['/', '?', '#']) || rest.contains(char::is_whitespace) {
         return Err(wrong(&format!("{url:?} has more than a host and a port")));

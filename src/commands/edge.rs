@@ -15,6 +15,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use rustix::event::{PollFd, PollFlags, poll};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde::Serialize;
 use tokio::task::LocalSet;
@@ -72,9 +73,9 @@ EXAMPLES
   echo '{\"cid\":\"m1\",\"code\":\"valve_state\",\"value\":\"closed\"}' | tuyagw edge --devices fleet.jsonl
   tuyagw edge -- sh provision.sh                         any script, against a fresh edge")]
 pub struct Args {
-    /// Address to listen on; port 0 picks a free one, as does PROGRAM by default
-    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:21883")]
-    listen: String,
+    /// Address to listen on; port 0 picks a free one [default: 127.0.0.1:21883, with PROGRAM 127.0.0.1:0]
+    #[arg(long, value_name = "HOST:PORT")]
+    listen: Option<String>,
 
     /// Username of gateways, repeatable; without it any whose password is right
     #[arg(long, value_name = "NAME")]
@@ -186,12 +187,10 @@ async fn serve(args: Args, console: Console) -> Result<Exit, Failure> {
     let has_program = !args.program.is_empty();
     let mut signals = Signals::new()?;
     let product = model::load(args.model.as_deref())?;
-    let (registry, journal) = match &args.devices {
-        Some(path) => {
-            let (registry, journal) = open_registry(path, console)?;
-            (registry, Some(journal))
-        }
-        None => (Registry::default(), None),
+    let known = args.devices.as_deref().map(|path| open_registry(path, console)).transpose()?;
+    let (registry, journal, _lock) = match known {
+        Some(OpenRegistry { registry, journal, lock }) => (registry, Some(journal), Some(lock)),
+        None => (Registry::default(), None, None),
     };
     let stdout = (!has_program).then(Sink::stdout);
     let out = args.out.as_ref().map(|path| Sink::append(path, false)).transpose()?;
@@ -244,6 +243,7 @@ async fn serve(args: Args, console: Console) -> Result<Exit, Failure> {
     let mut commands = Commands::new(product, has_program)?;
     let mut look = tokio::time::interval(LOOK);
     let mut serving = std::pin::pin!(broker.serve());
+    let mut reader_gone = std::pin::pin!(reader_gone());
     let [stdout_progress, out_progress] = &mut progress;
     let exit = loop {
         tokio::select! {
@@ -265,6 +265,7 @@ async fn serve(args: Args, console: Console) -> Result<Exit, Failure> {
                 commands.ask(input, &broker, &ledger);
             },
             _ = look.tick() => broker.resume(),
+            () = &mut reader_gone, if !has_program => break Ok(Exit::SUCCESS),
         }
     };
     let sinks = ledger.borrow_mut().close();
@@ -297,8 +298,8 @@ fn settings(args: &Args, product: Product, console: Console) -> Settings {
 }
 
 fn address(args: &Args, has_program: bool) -> Result<SocketAddr, Failure> {
-    // Clap cannot say a default that depends on another argument.
-    let listen = if has_program && args.listen == "127.0.0.1:21883" { "127.0.0.1:0" } else { &args.listen };
+    let default = if has_program { "127.0.0.1:0" } else { "127.0.0.1:21883" };
+    let listen = args.listen.as_deref().unwrap_or(default);
     let unusable = |why: String| {
         Failure::invalid(format!("--listen {listen}: {why}"))
             .hint("Write HOST:PORT, such as 127.0.0.1:21883.")
@@ -318,13 +319,31 @@ fn announce(broker: &Broker, ledger: &RefCell<Ledger>) {
     ledger.flush_now();
 }
 
+/// A registry's file, opened and read.
+struct OpenRegistry {
+    registry: Registry,
+    journal: Sink,
+    /// Held as long as the edge runs: two edges would not know each other's devices.
+    lock: fs::File,
+}
+
 /// Opens the registry's file, which is created for its owner only, and reads it.
-fn open_registry(path: &Path, console: Console) -> Result<(Registry, Sink), Failure> {
+fn open_registry(path: &Path, console: Console) -> Result<OpenRegistry, Failure> {
     let unreadable = |why: io::Error| Failure::io(format!("cannot open {}: {why}", path.display()));
     let mut options = fs::OpenOptions::new();
     options.append(true).create(true);
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    options.open(path).map_err(unreadable)?;
+    let file = options.open(path).map_err(unreadable)?;
+    if !file.metadata().map_err(unreadable)?.is_file() {
+        return Err(Failure::io(format!("cannot use {}: it is not a regular file", path.display())));
+    }
+    match file.try_lock() {
+        Err(fs::TryLockError::WouldBlock) => {
+            return Err(Failure::io(format!("{} is in use by another edge", path.display())));
+        }
+        // A file system without locks is no reason not to run.
+        Ok(()) | Err(fs::TryLockError::Error(_)) => {}
+    }
     let journal = Sink::append(path, true)?;
     if let Some(repaired) = journal.repaired() {
         console.warn(repaired);
@@ -338,9 +357,31 @@ fn open_registry(path: &Path, console: Console) -> Result<(Registry, Sink), Fail
         console.warn(&format!("{}:{line}: passed over: {why}", path.display()));
     }
     if !registry.is_empty() {
-        console.note(&format!("{} devices are known from {}", registry.len(), path.display()));
+        let devices = match registry.len() {
+            1 => "1 device is".to_owned(),
+            more => format!("{more} devices are"),
+        };
+        console.note(&format!("{devices} known from {}", path.display()));
     }
-    Ok((registry, journal))
+    Ok(OpenRegistry { registry, journal, lock: file })
+}
+
+/// Waits until the reader of stdout has gone, which an idle edge would not notice by writing.
+async fn reader_gone() {
+    let (sender, gone) = tokio::sync::oneshot::channel();
+    let watch = move || {
+        let stdout = io::stdout();
+        let mut fds = [PollFd::new(&stdout, PollFlags::empty())];
+        while poll(&mut fds, None) == Err(rustix::io::Errno::INTR) {}
+        if fds[0].revents().intersects(PollFlags::ERR | PollFlags::HUP) {
+            // Nobody waits for it any more where the edge has ended meanwhile.
+            let _ = sender.send(());
+        }
+    };
+    let watching = std::thread::Builder::new().name("stdout".into()).spawn(watch);
+    if watching.is_err() || gone.await.is_err() {
+        std::future::pending::<()>().await;
+    }
 }
 
 /// Raises the limit of open files as far as the connections need and the system lets us.

@@ -415,10 +415,9 @@ impl Exchange {
 
     /// When something falls due: an answer, or the end of patience with an outage.
     pub fn deadline(&mut self) -> Option<std::time::Instant> {
-        let acknowledgement = self.acknowledgement_due();
-        let due =
-            [self.requests.deadline(), acknowledgement, self.outage_ends()].into_iter().flatten().min()?;
-        Some(self.client.instant(due))
+        let rested = self.resting.first().map(|(due, _)| *due);
+        let due = [self.requests.deadline(), self.acknowledgement_due(), self.outage_ends(), rested];
+        due.into_iter().flatten().min().map(|due| self.client.instant(due))
     }
 
     fn acknowledgement_due(&mut self) -> Option<Duration> {
@@ -432,11 +431,10 @@ impl Exchange {
     }
 
     fn outage_ends(&self) -> Option<Duration> {
-        let lost = self
-            .client
-            .down_since()
-            .filter(|_| !self.patient && self.client.was_up() && !self.open.is_empty())?;
-        Some(lost + self.timeout)
+        let lost = self.client.down_since().filter(|_| self.client.was_up());
+        let since = lost.or_else(|| self.client.stuck_since());
+        let since = since.filter(|_| !self.patient && !self.open.is_empty())?;
+        Some(since + self.timeout)
     }
 
     /// Ends the requests whose answers are overdue; `advice` is added to what is said of them.
@@ -445,8 +443,15 @@ impl Exchange {
     /// A connection that has been away for longer than an answer may take.
     pub fn expire(&mut self, advice: &str) -> Result<(), Failure> {
         let now = self.client.now();
-        if self.outage_ends().is_some_and(|end| end <= now) {
-            let message = format!("the connection was lost and did not come back in {:?}", self.timeout);
+        // A socket gets stuck a moment after the request that it did not take whole, whose answer is due now.
+        let late = self.requests.deadline().is_some_and(|due| due <= now);
+        let soon = if late { now + self.timeout / 10 } else { now };
+        if self.outage_ends().is_some_and(|end| end <= soon) {
+            let what = match self.client.down_since() {
+                Some(_) => "the connection was lost and did not come back",
+                None => "the broker has stopped reading: nothing could be written",
+            };
+            let message = format!("{what} in {:?}", self.timeout);
             return Err(Failure::new(Kind::Connection, message).hint("--timeout waits longer"));
         }
         while let Some((due, token)) = self.resting.first().copied().filter(|(due, _)| *due <= now) {

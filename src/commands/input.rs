@@ -104,7 +104,7 @@ impl Source {
             asked => {
                 if asked.is_none() && io::stdin().is_terminal() {
                     return Err(Failure::invalid("nothing to do: neither flags nor input").hint(
-                        "give the request by flags, a FILE, or JSON Lines on stdin (- reads a terminal); see --help",
+                        "Give the request by flags, a FILE, or JSON Lines on stdin (- reads a terminal); see --help",
                     ));
                 }
                 (Box::new(io::stdin()), "stdin".to_owned())

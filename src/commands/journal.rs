@@ -93,7 +93,7 @@ impl Journal {
                 "the input has changed since {} was written: value {index} (from 0) is another one",
                 self.path.display()
             ))
-            .hint("give the input of the first run, or begin another journal")),
+            .hint("Give the input of the first run, or begin another journal")),
         }
     }
 

@@ -37,11 +37,15 @@ use crate::{
     },
     protocol::{Channel, Command, CommandAnswer, GatewayId, Property, Uplink},
     record::Record,
-    sink::Ticket,
+    sink::{Rotation, Sink, SinkError, Ticket},
 };
 
 /// How many uplinks of stdin may be in flight.
 const WINDOW: usize = 20;
+/// Nothing more is read while more than this waits to be written.
+const BACKLOG: usize = 8 << 20;
+/// How long a signal leaves for what is in hand. What is not done then is not acknowledged, and comes again.
+const GRACE: Duration = Duration::from_millis(1500);
 
 const EXAMPLES: &str = "EXAMPLES
   See what the platform sends, one record a line:
@@ -52,6 +56,8 @@ const EXAMPLES: &str = "EXAMPLES
     tuyagw listen --exec ./valve.sh
   Answer and report over one connection:
     meter-readings | tuyagw listen --answer success --stdin
+  Record, so that nothing acknowledged is ever missing from the file:
+    tuyagw listen --all --out traffic.jsonl --rotate 100MB
   Wait for one command, a minute at most:
     tuyagw listen --kind command --count 1 --for 1m";
 
@@ -74,6 +80,14 @@ pub struct Args {
     /// Print and answer only messages of this device; may be given several times
     #[arg(long)]
     cid: Vec<String>,
+
+    /// Append the records to this file instead of printing them; each is on the disk before it is acknowledged
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
+
+    /// Put the file aside and begin a new one beyond this size (100MB) or after this time (1h)
+    #[arg(long, value_name = "SIZE|D", requires = "out", value_parser = Rotation::parse)]
+    rotate: Option<Rotation>,
 
     /// End after N records
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
@@ -163,6 +177,8 @@ struct Arrived {
 
 struct Listen {
     exchange: Exchange,
+    /// Where records go, if not to stdout among the results.
+    out: Option<Sink>,
     operations: Operations,
     gateway_id: GatewayId,
     filter: Filter,
@@ -199,6 +215,10 @@ impl Listen {
         let report_back = answering && !args.no_report_back;
         let devices = args.devices.as_deref().map(read_devices).transpose()?;
         let filter = Filter::new(&args.topic, &args.kind, &args.cid)?;
+        let out = args.out.as_ref().map(|path| Sink::append_rotating(path, true, args.rotate)).transpose()?;
+        if let Some(repaired) = out.as_ref().and_then(Sink::repaired) {
+            console.warn(repaired);
+        }
         let subscriptions = subscriptions(args, &connection, &gateway_id, report_back || args.stdin);
         let stdin = if args.stdin { Some(Source::open(Some(Path::new("-")), None)?) } else { None };
         let results = Results::new(Progress::Never, Manner::default(), true, console);
@@ -208,6 +228,7 @@ impl Listen {
             answering.then(|| Commands::new(operations.product.clone(), operations.check, devices));
         Ok(Self {
             exchange,
+            out,
             operations,
             gateway_id,
             filter,
@@ -229,12 +250,16 @@ impl Listen {
     async fn drive(&mut self) -> Result<(), End> {
         let mut signals = Signals::new()?;
         let mut ending: Option<Exit> = None;
+        let mut grace = None;
         loop {
             if ending.is_none() {
                 self.feed()?;
             }
             self.release();
             self.exchange.results.flush(0);
+            if let Some(out) = &mut self.out {
+                out.flush();
+            }
             if self.exchange.results.is_gone() {
                 return Err(End::ReaderGone);
             }
@@ -249,13 +274,16 @@ impl Listen {
             {
                 return Err(End::Done(exit));
             }
-            self.exchange.client.hold(self.exchange.results.is_behind());
+            self.exchange.client.hold(self.is_behind());
             let hungry = ending.is_none() && self.waiting.is_empty() && self.exchange.in_flight() < WINDOW;
             let deadline = self.exchange.deadline();
             tokio::select! {
                 signal = signals.next() => match ending {
                     Some(exit) if exit != Exit::SUCCESS => return Err(End::Done(signal)),
-                    _ => ending = Some(signal),
+                    _ => {
+                        ending = Some(signal);
+                        grace = Some(Instant::now() + GRACE);
+                    }
                 },
                 event = self.exchange.client.next() => {
                     self.happened(event?, ending.is_some())?;
@@ -269,7 +297,9 @@ impl Listen {
                     Some(batch) => self.waiting.extend(batch),
                 },
                 written = self.exchange.results.progress() => written?,
+                recorded = progress(&mut self.out) => recorded?,
                 () = super::sleep_until(deadline) => {}
+                () = super::sleep_until(grace) => return Err(End::Done(ending.unwrap_or(Exit::SUCCESS))),
                 () = super::sleep_until(self.ends), if ending.is_none() => {
                     let enough = self.count.is_none_or(|count| self.records >= count);
                     ending = Some(if enough { Exit::SUCCESS } else { Exit::TIMEOUT });
@@ -326,7 +356,21 @@ impl Listen {
         let mut line = Vec::with_capacity(256 + message.payload.len());
         record.classified(self.exchange.topics()).write(&mut line);
         self.records += 1;
-        self.exchange.results.write(&line)
+        match &mut self.out {
+            Some(out) => out.write(&line),
+            None => self.exchange.results.write(&line),
+        }
+    }
+
+    /// How far the records have been written, and to a file synced.
+    fn done(&self) -> Ticket {
+        self.out.as_ref().map_or_else(|| self.exchange.results.done(), Sink::done)
+    }
+
+    /// Whether the records are so far behind that no more should be read.
+    fn is_behind(&self) -> bool {
+        let file_is_behind = self.out.as_ref().is_some_and(|out| out.backlog() > BACKLOG);
+        file_is_behind || self.exchange.results.is_behind()
     }
 
     /// Answers a message that is a command, now or once it has been executed.
@@ -403,7 +447,7 @@ impl Listen {
 
     /// Acknowledges, in the order of arrival, what is recorded and answered.
     fn release(&mut self) {
-        let done = self.exchange.results.done();
+        let done = self.done();
         while let Some(arrived) = self.arrived.front() {
             if arrived.awaits_answer || arrived.recorded.is_some_and(|recorded| recorded > done) {
                 return;
@@ -460,8 +504,27 @@ impl Listen {
             self.console.error(&format!("{} of {wanted} records came in time", self.records));
         }
         self.exchange.close().await;
-        let results = self.exchange.results.finish_quietly().await;
-        exit.or(results)
+        let recorded = match self.out {
+            Some(out) => out.close().await,
+            None => Ok(()),
+        };
+        // A file that cannot be written has ended the listening, and has been told by it.
+        let recorded = recorded.map_or_else(|_| Exit::USAGE, |()| Exit::SUCCESS);
+        let results = self.exchange.results.finish_quietly();
+        let results = tokio::time::timeout(GRACE, results).await.unwrap_or(Exit::SUCCESS);
+        exit.or(recorded).or(results)
+    }
+}
+
+/// Waits until more records are safe; for ever without a file. Cancel-safe.
+async fn progress(out: &mut Option<Sink>) -> Result<(), Failure> {
+    match out {
+        Some(out) => match out.progress().await {
+            Ok(_) => Ok(()),
+            Err(SinkError::Failed(failure)) => Err(failure),
+            Err(SinkError::ReaderGone) => Err(Failure::io("nobody reads the records")),
+        },
+        None => std::future::pending().await,
     }
 }
 
@@ -510,7 +573,7 @@ fn read_devices(path: &Path) -> Result<HashSet<String>, Failure> {
         .map(|(n, line)| {
             let line: Line = serde_json::from_str(line).map_err(|why| {
                 Failure::invalid(format!("--devices: {}, line {}: {why}", path.display(), n + 1))
-                    .hint("each line is a JSON object with a cid, as sync takes it")
+                    .hint("Each line is a JSON object with a cid, as sync takes it")
             })?;
             Ok(line.cid)
         })

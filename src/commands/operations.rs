@@ -370,7 +370,7 @@ impl Operations {
             (None, false, _) => Err(Failure::invalid("CODE=VALUE needs the device: --cid CID")),
             (Some(_), true, []) => Err(Failure::invalid("--cid needs what to send: CODE=VALUE")),
             (Some(_), _, _) => Err(Failure::invalid("give --cid with CODE=VALUE, or a FILE, not both")
-                .hint("an argument with = in it is CODE=VALUE; give a file of such a name on stdin")),
+                .hint("An argument with = in it is CODE=VALUE; give a file of such a name on stdin")),
         }
     }
 

@@ -29,8 +29,8 @@ use crate::{
 
 /// How long, all in all, a silent pipe is waited for when the rest of the input can only be reported.
 const PATIENCE: Duration = Duration::from_millis(200);
-/// How long what is in flight may take after a signal.
-const GRACE: Duration = Duration::from_secs(2);
+/// How long what is in flight may take after a signal, and then the writing of results.
+const GRACE: Duration = Duration::from_secs(1);
 
 /// The options of a run of requests.
 #[derive(Clone, Debug, clap::Args)]
@@ -144,6 +144,7 @@ pub fn run(
             exit = run.finish(end) => exit,
             // Nobody reads the results, or the input never ends.
             exit = signals.next() => exit,
+            () = super::sleep_until(signalled.map(|_| Instant::now() + GRACE)) => Exit::INTERRUPTED,
         };
         Ok(signalled.unwrap_or(exit))
     })
@@ -298,8 +299,11 @@ impl Run {
         {
             for (item, sources) in self.read(input) {
                 match item {
-                    Ok(_) if self.exchange.results.are_done(&sources)? => {}
-                    Ok(item) => self.exchange.send(item, sources)?,
+                    Ok(item) => {
+                        if !self.exchange.results.are_done(&sources)? {
+                            self.exchange.send(item, sources)?;
+                        }
+                    }
                     Err(invalid) => self.exchange.results.invalid(&sources[0], &invalid),
                 }
             }
@@ -330,7 +334,7 @@ impl Run {
                     "a queued command arrived, which this subcommand does not answer: nothing more is \
                      acknowledged, so that all of it comes again",
                 );
-                self.console.hint("run `tuyagw listen --persistent` to answer queued commands");
+                self.console.hint("Run `tuyagw listen --persistent` to answer queued commands");
             }
             return Ok(());
         }

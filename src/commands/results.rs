@@ -81,6 +81,7 @@ pub struct Results {
     /// With `--ordered`: the lines that wait for an earlier one, and the index that is next.
     ordered: Option<(u64, BTreeMap<u64, Vec<u8>>)>,
     journal: Option<Journal>,
+    failure: Option<Failure>,
     console: Console,
 }
 
@@ -102,7 +103,16 @@ impl Results {
         let Manner { ordered, journal, summary } = manner;
         let tally = Tally::new(progress, summary, single, console);
         let ordered = ordered.then(|| (0, BTreeMap::new()));
-        Self { out: Sink::stdout(), muted: false, tally, next_index: 0, ordered, journal, console }
+        Self {
+            out: Sink::stdout(),
+            muted: false,
+            tally,
+            next_index: 0,
+            ordered,
+            journal,
+            failure: None,
+            console,
+        }
     }
 
     /// Gives the result lines of an input their indexes: one for each subject, one for what is invalid.
@@ -142,8 +152,15 @@ impl Results {
     pub fn are_done(&mut self, sources: &[Source]) -> Result<bool, Failure> {
         let Some(journal) = &mut self.journal else { return Ok(false) };
         for source in sources {
-            if !journal.has(source.index, source.input.get())? {
-                return Ok(false);
+            match journal.has(source.index, source.input.get()) {
+                Ok(true) => {}
+                Ok(false) => return Ok(false),
+                Err(failure) => {
+                    let outcome =
+                        Outcome::Failed { kind: failure.kind, message: &failure.message, sent: Some(false) };
+                    self.tell(source, None, 1, outcome);
+                    return Err(failure);
+                }
             }
         }
         if let Some((next, waiting)) = &mut self.ordered {
@@ -259,9 +276,8 @@ impl Results {
                 None => std::future::pending().await,
             }
         };
-        let written = async {
-            if *muted || out.backlog() == 0 { std::future::pending().await } else { out.progress().await }
-        };
+        // Asked of the sink even where nothing is left: whoever looked a moment ago may have seen the rest unwritten.
+        let written = async { if *muted { std::future::pending().await } else { out.progress().await } };
         tokio::select! {
             safe = journalled => safe,
             written = written => match written {
@@ -285,26 +301,25 @@ impl Results {
         self.tally.resent(requests);
     }
 
-    /// Tells a failure that ended the run.
+    /// Remembers the failure that ended the run, to be told after the results.
     pub fn fail(&mut self, failure: &Failure) {
-        self.tally.hide();
-        self.console.error(&failure.message);
-        if let Some(hint) = &failure.hint {
-            self.console.hint(hint);
-        }
+        self.failure = Some(failure.clone());
     }
 
     /// Writes what is left, tells the summary, and gives the exit code of the results.
-    pub async fn finish(mut self) -> Exit {
-        if let Some(journal) = &self.journal {
-            self.tally.skipped(journal.skipped());
-        }
-        let summary = self.tally.finish();
-        self.finish_quietly().await.or(summary)
+    pub async fn finish(self) -> Exit {
+        let (written, mut tally) = self.end().await;
+        written.or(tally.finish())
     }
 
     /// Writes what is left and tells no summary; gives the exit code of the writing alone.
-    pub async fn finish_quietly(mut self) -> Exit {
+    pub async fn finish_quietly(self) -> Exit {
+        self.end().await.0
+    }
+
+    /// Writes what is left, then tells the failure that ended the run: words stand below the lines they speak of.
+    async fn end(mut self) -> (Exit, Tally) {
+        self.tally.hide();
         if let Some((_, waiting)) = self.ordered.take() {
             // What still waits does so for a line that will never come.
             for line in waiting.into_values() {
@@ -312,20 +327,30 @@ impl Results {
             }
         }
         self.out.flush();
-        let journalled = match self.journal {
-            Some(journal) => journal.close().await,
+        let journalled = match self.journal.take() {
+            Some(journal) => {
+                self.tally.skipped(journal.skipped());
+                journal.close().await
+            }
             None => Ok(()),
         };
         let written = if self.muted { Ok(()) } else { self.out.close().await };
-        let failed = |failure: Failure| {
+        let tell = |failure: &Failure| {
             self.console.error(&failure.message);
+            if let Some(hint) = &failure.hint {
+                self.console.hint(hint);
+            }
             failure.kind.exit()
         };
-        let journalled = journalled.map_or_else(failed, |()| Exit::SUCCESS);
-        journalled.or(match written {
-            Err(SinkError::Failed(failure)) => failed(failure),
+        if let Some(failure) = &self.failure {
+            tell(failure);
+        }
+        let journalled = journalled.map_or_else(|failure| tell(&failure), |()| Exit::SUCCESS);
+        let written = match written {
+            Err(SinkError::Failed(failure)) => tell(&failure),
             Ok(()) | Err(SinkError::ReaderGone) => Exit::SUCCESS,
-        })
+        };
+        (journalled.or(written), self.tally)
     }
 }
 

@@ -115,6 +115,8 @@ pub struct Client {
     unacknowledged: HashSet<u64>,
     /// Those of them that are in the outbox, and count as delivered once it is empty.
     unwritten: Vec<u64>,
+    /// Since when the socket takes nothing of what is to be written.
+    stuck: Option<Instant>,
     /// Whether SUBSCRIBE left with CONNECT on this connection.
     early: bool,
     /// Whether bytes came since the deadlines were last looked at.
@@ -158,6 +160,7 @@ impl Client {
             down_since: Some(Duration::ZERO),
             unacknowledged: HashSet::new(),
             unwritten: Vec::new(),
+            stuck: None,
             early: false,
             has_read: false,
             held: false,
@@ -184,10 +187,16 @@ impl Client {
         self.backoff.was_up()
     }
 
-    /// Since when nothing can be written; `None` while the connection is open.
+    /// Since when there is no connection; `None` while it is open.
     #[must_use]
     pub fn down_since(&self) -> Option<Duration> {
         self.down_since
+    }
+
+    /// Since when an open connection takes nothing of what is to be written; `None` while it does.
+    #[must_use]
+    pub fn stuck_since(&self) -> Option<Duration> {
+        self.stuck.map(|stuck| stuck.saturating_duration_since(self.origin))
     }
 
     /// Publishes a message; it is written by the next [`Client::next`]. The token comes back in
@@ -293,7 +302,8 @@ impl Client {
         let suback = self.awaits.suback.filter(|_| self.awaits.connack.is_none()).map(|(_, due)| due);
         let deadline = [self.session.deadline(), self.awaits.connack, suback].into_iter().flatten().min();
         let Link::Up(stream) = &mut self.link else { return Ok(()) };
-        let exchange = stream.exchange(&mut self.session, self.held, !self.unwritten.is_empty());
+        let until_written = !self.unwritten.is_empty();
+        let exchange = stream.exchange(&mut self.session, self.held, until_written, &mut self.stuck);
         let activity = match deadline {
             Some(due) => {
                 let due = tokio::time::Instant::from_std(self.origin + due);
@@ -313,7 +323,7 @@ impl Client {
             }
             Ok(Activity::Written) => {
                 self.events.extend(self.unwritten.drain(..).map(|token| Event::Delivered { token }));
-                Ok(())
+                self.check_deadlines()
             }
             Ok(Activity::Closed) => {
                 let failure = self.closed_by_peer("the broker closed the connection");
@@ -451,7 +461,7 @@ impl Client {
                 Kind::Refused,
                 format!("the broker refused the subscription to {filter} (SUBACK 0x80)"),
             )
-            .hint("a gateway may subscribe to its own topics only: check --gateway-id and the topics of the profile")),
+            .hint("A gateway may subscribe to its own topics only: check --gateway-id and the topics of the profile")),
         }
     }
 
@@ -461,6 +471,7 @@ impl Client {
         self.awaits = Awaits::default();
         self.session.close();
         self.unwritten.clear();
+        self.stuck = None;
         self.has_read = false;
         self.link = Link::Waiting(now);
         self.down_since.get_or_insert(now);
@@ -498,7 +509,7 @@ impl Client {
         match stranger {
             Some(hint) => failure.hint(hint),
             None if self.awaits.connack.is_some() => {
-                failure.hint("check that the address is an MQTT broker's; the edge's port is 21883")
+                failure.hint("Check that the address is an MQTT broker's; the edge's port is 21883")
             }
             None => failure,
         }
@@ -506,9 +517,9 @@ impl Client {
 
     fn scheme_hint(&self) -> &'static str {
         if self.settings.tls.is_some() {
-            "is it an MQTT broker's TLS port?"
+            "Is it an MQTT broker's TLS port?"
         } else {
-            "is it a TLS port? Then write mqtts:// in --broker"
+            "Is it a TLS port? Then write mqtts:// in --broker"
         }
     }
 }
@@ -532,9 +543,9 @@ fn refused(settings: &Settings, code: ConnectCode) -> Failure {
     let address = &settings.address;
     if !code.is_refusal() {
         let message = format!("{address} broke the MQTT protocol: CONNACK carries return code {code}");
-        return Failure::new(Kind::Protocol, message).hint("check that the address is an MQTT broker's");
+        return Failure::new(Kind::Protocol, message).hint("Check that the address is an MQTT broker's");
     }
     let message = format!("{address} refused the connection: CONNACK {code}, {}", code.name());
-    let hint = code.explained().map_or("see the broker's log", |known| known.hint);
+    let hint = code.explained().map_or("See the broker's log", |known| known.hint);
     Failure::new(Kind::Refused, message).hint(hint)
 }

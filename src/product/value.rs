@@ -241,10 +241,12 @@ impl DataPoint {
     fn type_misfit(&self, json: &str) -> Misfit {
         let wanted = match &self.kind {
             Kind::Bool => "a bool, true or false".to_owned(),
-            Kind::Value { scale: 0, .. } => "an integer without fraction or exponent".to_owned(),
+            Kind::Value { scale: 0, .. } => "a whole number without fraction or exponent".to_owned(),
             Kind::Value { scale, .. } => {
                 let sample = self.shown(12345);
-                format!("an integer without fraction or exponent, scaled by {scale}: {sample} is 12345")
+                format!(
+                    "a whole number without fraction or exponent, and its scale is {scale}: {sample} is 12345"
+                )
             }
             Kind::Enum { .. } => "a string of the enumeration".to_owned(),
             Kind::String { .. } => "a string".to_owned(),

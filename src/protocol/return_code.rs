@@ -59,7 +59,7 @@ impl ResultCode {
             code: 500,
             name: "system error, please contact the admin",
             meaning: "The edge failed while processing the request.",
-            hint: "Try again later (--retries does so); if it stays, ask the edge's administrator for its log.",
+            hint: "Try again later; if it stays, ask the edge's administrator for its log.",
         },
         Explained {
             code: 1001,
@@ -94,8 +94,8 @@ impl ResultCode {
         Explained {
             code: 2001,
             name: "device is offline",
-            meaning: "The device is known but counts as offline.",
-            hint: "Report it online with `tuyagw status --online CID`, at least once a minute.",
+            meaning: "The device is known, but it or its gateway counts as offline.",
+            hint: "Report it online with `tuyagw status --online CID`, at least once a minute, and keep its gateway connected.",
         },
         Explained {
             code: 2002,

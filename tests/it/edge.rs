@@ -379,6 +379,22 @@ fn a_client_that_does_not_read_is_disconnected_and_disturbs_nobody() {
 }
 
 #[test]
+fn a_gateway_that_reads_its_answers_late_gets_them_all() {
+    let edge = Edge::start(&[]);
+    let mut gateway = edge.gateway("gw1");
+    gateway.subscribe(&[("gateway_id/gw1/properties/report/response", 1)]);
+    gateway.publish(&topic("gw1", "devices/sync"), &sync("m1"), 0, false);
+    let count = 20_000;
+    for n in 0..count {
+        let report = json!({"t":1,"request_id":n.to_string(),"param":{"cid":"m1","id":"1","value":n}});
+        gateway.publish(&topic("gw1", "properties/report"), &report.to_string(), 0, false);
+    }
+    for n in 0..count {
+        assert_eq!(gateway.json()["request_id"], n.to_string(), "in order, none missing");
+    }
+}
+
+#[test]
 fn a_device_that_was_answered_survives_a_kill() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("fleet.jsonl");
@@ -427,6 +443,20 @@ fn a_registry_that_is_none_is_refused() {
     assert_eq!(output.status.code(), Some(2));
     assert!(stderr.contains("config.toml") && stderr.contains("line 1"), "{stderr}");
     assert_eq!(fs::read_to_string(&file).unwrap(), "[profile.x]\nbroker = 1\n");
+}
+
+#[test]
+fn a_registry_belongs_to_one_edge() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("fleet.jsonl");
+    let path = file.to_str().unwrap();
+    let _first = Edge::start(&["--devices", path]);
+    for (path, reason) in [(path, "another edge"), ("/dev/null", "regular file")] {
+        let output = tuyagw(&["edge", "--listen", "127.0.0.1:0", "--devices", path]);
+        assert_eq!(output.status.code(), Some(2));
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert!(stderr.contains(path) && stderr.contains(reason), "{stderr}");
+    }
 }
 
 #[test]
@@ -562,8 +592,6 @@ fn records_go_to_a_file_and_the_rest_to_stdout() {
 fn a_reader_of_stdout_that_goes_ends_it() {
     let mut edge = Edge::start(&[]);
     edge.stop_reading();
-    let mut gateway = edge.gateway("gw1");
-    gateway.publish("gateway/in/gw1", "x", 0, false);
     assert_eq!(edge.child.wait().unwrap().code(), Some(0));
 }
 

@@ -68,6 +68,8 @@ pub struct FakeBroker {
     pub port: u16,
     received: Received,
     stopping: Arc<AtomicBool>,
+    /// Locked while a script plays.
+    playing: Arc<Mutex<()>>,
 }
 
 impl FakeBroker {
@@ -78,17 +80,19 @@ impl FakeBroker {
         let port = listener.local_addr().expect("an address").port();
         let received = Received::default();
         let stopping = Arc::new(AtomicBool::new(false));
-        let (log, stop) = (Arc::clone(&received), Arc::clone(&stopping));
+        let playing = Arc::new(Mutex::new(()));
+        let (log, stop, play) = (Arc::clone(&received), Arc::clone(&stopping), Arc::clone(&playing));
         thread::spawn(move || {
             for (number, stream) in listener.incoming().enumerate() {
                 if stop.load(Ordering::SeqCst) {
                     return;
                 }
                 let mut peer = Peer::new(stream.expect("a connection"), number, Arc::clone(&log));
+                let _playing = play.lock();
                 script(number, &mut peer);
             }
         });
-        Self { port, received, stopping }
+        Self { port, received, stopping, playing }
     }
 
     /// A broker that answers every request with 0.
@@ -103,7 +107,13 @@ impl FakeBroker {
         format!("127.0.0.1:{}", self.port)
     }
 
+    /// All that was received, once the script of the present connection has come to its end.
     pub fn received(&self) -> Vec<(usize, Packet)> {
+        let _idle = self.playing.lock();
+        self.received_so_far()
+    }
+
+    pub fn received_so_far(&self) -> Vec<(usize, Packet)> {
         self.received.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 

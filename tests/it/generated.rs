@@ -53,6 +53,42 @@ fn reference() {
     }
 }
 
+#[test]
+fn tables() {
+    // Blessing is left to the test of the console blocks, which rewrites the same pages.
+    if !is_blessed() {
+        for (name, page) in pages_with_tables() {
+            let path = root().join(name);
+            if let Some(difference) = difference(name, &path, page.as_bytes()) {
+                stale(&[difference]);
+            }
+        }
+    }
+}
+
+/// Writes the tables of hand-written pages anew.
+pub fn bless_tables() {
+    for (name, page) in pages_with_tables() {
+        fs::write(root().join(name), page).unwrap();
+    }
+}
+
+/// Hand-written pages with what should stand between their markers, `<!-- begin NAME -->` and `<!-- end NAME -->`.
+fn pages_with_tables() -> Vec<(&'static str, String)> {
+    let with = |page: &'static str, names: &[&str]| {
+        let text = fs::read_to_string(root().join(page)).unwrap();
+        let text = names.iter().fold(text, |text, name| {
+            let (begin, end) = (format!("<!-- begin {name} -->\n"), format!("<!-- end {name} -->"));
+            let (before, rest) = text.split_once(&begin).unwrap_or_else(|| panic!("{page}: no {begin}"));
+            let (_, after) = rest.split_once(&end).unwrap_or_else(|| panic!("{page}: no {end}"));
+            let table = if *name == "exit codes" { exit_codes() } else { subcommands("docs/cli.md") };
+            format!("{before}{begin}{table}{end}{after}")
+        });
+        (page, text)
+    };
+    vec![with("README.md", &["subcommands", "exit codes"]), with("docs/output.md", &["exit codes"])]
+}
+
 /// Holds a folder to files that were made: the same names, the same bytes, nothing else.
 fn hold(folder: &str, made: &Files) {
     let path = root().join(folder);
@@ -96,11 +132,11 @@ fn names(folder: &Path) -> BTreeSet<String> {
     entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
 }
 
-fn root() -> PathBuf {
+pub fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
 }
 
-fn is_blessed() -> bool {
+pub fn is_blessed() -> bool {
     std::env::var_os("BLESS").is_some_and(|value| value == "1")
 }
 
@@ -110,25 +146,35 @@ fn reference_page() -> String {
     let mut page =
         String::from("# The command line\n\nMade from the program by `BLESS=1 cargo test`; do not edit.\n\n");
     page += &format!("{}.\n\n", text(tree.get_long_about().or(tree.get_about())).trim_end_matches('.'));
-    page += "| subcommand | what it does |\n| --- | --- |\n";
-    for command in tree.get_subcommands() {
-        page += &format!(
-            "| [`{0}`](#tuyagw-{0}) | {1} |\n",
-            command.get_name(),
-            cell(&text(command.get_about()))
-        );
-    }
+    page += &subcommands("");
     page += "\n## Options of every subcommand\n\n";
     tree.get_arguments().filter(|arg| arg.is_global_set()).for_each(|arg| page += &item(arg));
     for command in tree.get_subcommands() {
         page += &section(command);
     }
-    page += "\n## Exit codes\n\n| code | meaning | what to do |\n| --- | --- | --- |\n";
-    for (Exit(code), meaning, hint) in Exit::TABLE {
-        page += &format!("| {code} | {} | {} |\n", cell(meaning), cell(hint));
-    }
+    page += "\n## Exit codes\n\n";
+    page += &exit_codes();
     page += "\nOf several, the first of 3, 4, 6, 5, 2, 1 wins; 130 and 143 beat all others.\n";
     page
+}
+
+/// The subcommands as a table, with links into the reference page.
+fn subcommands(page: &str) -> String {
+    let mut table = String::from("| subcommand | what it does |\n| --- | --- |\n");
+    for command in Cli::command().get_subcommands() {
+        let (name, about) = (command.get_name(), cell(&text(command.get_about())));
+        table += &format!("| [`{name}`]({page}#tuyagw-{name}) | {about} |\n");
+    }
+    table
+}
+
+/// The exit codes as a table.
+fn exit_codes() -> String {
+    let mut table = String::from("| code | meaning | what to do |\n| --- | --- | --- |\n");
+    for (Exit(code), meaning, hint) in Exit::TABLE {
+        table += &format!("| {code} | {} | {} |\n", cell(meaning), cell(hint));
+    }
+    table
 }
 
 fn section(command: &Command) -> String {

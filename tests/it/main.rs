@@ -10,3 +10,5 @@ mod mosquitto;
 mod process;
 mod protocol_docs;
 mod tap;
+mod tidy;
+mod transcripts;

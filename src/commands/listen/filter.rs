@@ -28,7 +28,7 @@ impl Filter {
         let known: Vec<_> = Channel::ALL.into_iter().map(Channel::kind).chain([OTHER]).collect();
         if let Some(kind) = kinds.iter().find(|kind| !known.contains(&kind.as_str())) {
             return Err(Failure::invalid(format!("--kind: {kind:?} is no kind of record"))
-                .hint(format!("the kinds are: {}", known.join(", "))));
+                .hint(format!("The kinds are: {}", known.join(", "))));
         }
         Ok(Self { topics: topics.to_vec(), kinds: kinds.to_vec(), cids: cids.to_vec() })
     }

@@ -304,7 +304,15 @@ fn in_words(result: &ResultLine<'_>) -> (String, &'static str) {
         _ => result.op.to_owned(),
     };
     match result.code {
-        None => (format!("{subject}: {}", result.message.unwrap_or_default()), ""),
+        None => {
+            let message = result.message.unwrap_or_default();
+            // What is wrong with a data point names it by itself.
+            let subject = match result.cid.filter(|_| result.kind == Some(Kind::Invalid)) {
+                Some(cid) => format!("{} of {cid}", result.op),
+                None => subject,
+            };
+            (format!("{subject}: {message}"), "")
+        }
         Some(code) => {
             let code = ResultCode(code);
             let (_, hint) = meaning(code);

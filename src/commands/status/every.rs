@@ -190,7 +190,7 @@ fn will(connection: &Connection, devices: &[Device], args: &RequestArgs) -> Resu
             "--offline-on-exit: the will of these devices takes {} bytes, more than the {LONGEST_WILL} that MQTT allows",
             payload.len()
         ))
-        .hint("split the devices over several gateways, or leave --offline-on-exit out"));
+        .hint("Split the devices over several gateways, or leave --offline-on-exit out"));
     }
     Ok(Will {
         topic: connection.topics.topic(Channel::Status, gateway),

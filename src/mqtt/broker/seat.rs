@@ -8,11 +8,16 @@ use crate::{
     mqtt::{Publish, QoS, Session, Will},
 };
 
-/// Above this much unwritten output nothing more is encoded; what comes waits in the queue.
-const ENOUGH_OUTPUT: usize = 256 * 1024;
+/// With this much unwritten output nothing more is encoded, and nothing is read from the client until it reads.
+///
+/// What waits for the client's acknowledgements must not stop the reading: they would never be heard.
+const FULL: usize = 256 * 1024;
 
-/// Above this much undelivered, a client gets no more QoS 0, and nothing more is read from it until it reads.
-const FULL: usize = 1024 * 1024;
+/// With this much waiting a client gets no more QoS 0.
+const NO_ROOM_FOR_QOS_0: usize = 1024 * 1024;
+
+/// A client with less than this waiting does not suffer for what waits for all others.
+const FAIR_SHARE: usize = 64 * 1024;
 
 /// What a queued message costs beside its bytes.
 const OVERHEAD: usize = 96;
@@ -92,10 +97,12 @@ impl Seat {
             return Offered::Taken;
         }
         let size = publish.size() + OVERHEAD;
-        if publish.qos == QoS::AtMostOnce && (!self.is_connected || self.is_full()) {
+        if publish.qos == QoS::AtMostOnce && (!self.is_connected || self.waiting_bytes > NO_ROOM_FOR_QOS_0) {
             return self.drop_one();
         }
-        if self.waiting_bytes + size > limits.max_queue || *total + size > limits.max_queues {
+        let is_too_much = self.waiting_bytes + size > limits.max_queue
+            || self.waiting_bytes + size > FAIR_SHARE && *total + size > limits.max_queues;
+        if is_too_much {
             return if self.is_connected { Offered::TooSlow } else { self.drop_one() };
         }
         self.waiting_bytes += size;
@@ -127,13 +134,12 @@ impl Seat {
     }
 
     fn has_room(&mut self, limits: &Limits) -> bool {
-        self.session.in_flight() < usize::from(limits.in_flight)
-            && self.session.outbox().len() < ENOUGH_OUTPUT
+        self.session.in_flight() < usize::from(limits.in_flight) && !self.is_full()
     }
 
-    /// Whether so much waits for the client that it must read before it may say more.
+    /// Whether so much is unwritten that the client must read before it may say more.
     pub(super) fn is_full(&mut self) -> bool {
-        self.waiting_bytes + self.session.outbox().len() > FULL
+        self.session.outbox().len() > FULL
     }
 
     /// How much waits, to be taken off the total when the seat is given up.

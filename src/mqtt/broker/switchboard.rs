@@ -308,8 +308,9 @@ impl Switchboard {
                 self.record_connection(Direction::Up, Some(code), who);
                 let username = connect.username.as_deref().unwrap_or_default();
                 let hint = code.explained().map_or("", |explained| explained.hint);
+                let hint = if hint.is_empty() { String::new() } else { format!(": {hint}") };
                 self.warn(&format!(
-                    "client {client_id:?}, username {username:?}, was refused with CONNACK {code} ({}). {hint}",
+                    "client {client_id:?}, username {username:?}, was refused with CONNACK {code} ({}){hint}",
                     code.name()
                 ));
                 Ending::Refused

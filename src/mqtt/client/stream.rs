@@ -5,6 +5,7 @@ use std::{
     io,
     pin::{Pin, pin},
     task::{Context, Poll},
+    time::Instant,
 };
 
 use bytes::{Buf as _, BytesMut};
@@ -36,7 +37,7 @@ pub enum Activity {
     None,
     /// Bytes were read.
     Read,
-    /// The outbox is empty.
+    /// The outbox is empty, and nothing is there to be read.
     Written,
     /// The peer closed its side.
     Closed,
@@ -64,27 +65,36 @@ impl Stream {
 
     /// Writes all of the session's outbox that the socket takes, and reads into its inbox; resolves once
     /// something was read or, with `until_written`, once the outbox is empty. With `held` nothing is read.
+    /// `stuck` tells since when the socket has taken nothing of an outbox that is not empty.
     pub async fn exchange(
         &mut self,
         session: &mut Session,
         held: bool,
         until_written: bool,
+        stuck: &mut Option<Instant>,
     ) -> io::Result<Activity> {
         poll_fn(|context| {
+            let before = session.outbox().len();
             let written = write(self.socket(), context, session.outbox());
-            if written.is_ok() && until_written && session.outbox().is_empty() {
-                return Poll::Ready(Ok(Activity::Written));
+            match session.outbox().len() {
+                0 => *stuck = None,
+                left if left < before => *stuck = Some(Instant::now()),
+                _ => *stuck = stuck.or_else(|| Some(Instant::now())),
             }
-            if held {
-                return written.map_or_else(|why| Poll::Ready(Err(why)), |()| Poll::Pending);
-            }
-            let inbox = session.inbox();
-            inbox.reserve(READ);
-            match (pin!(self.socket().read_buf(inbox)).poll(context), written) {
+            let is_done = until_written && session.outbox().is_empty();
+            let read = if held {
+                Poll::Pending
+            } else {
+                let inbox = session.inbox();
+                inbox.reserve(READ);
+                pin!(self.socket().read_buf(inbox)).poll(context)
+            };
+            match (read, written) {
                 // What a peer said before it went counts, though nothing more can be written to it.
                 (Poll::Ready(Ok(n)), _) if n > 0 => Poll::Ready(Ok(Activity::Read)),
                 (_, Err(why)) | (Poll::Ready(Err(why)), Ok(())) => Poll::Ready(Err(why)),
                 (Poll::Ready(Ok(_)), Ok(())) => Poll::Ready(Ok(Activity::Closed)),
+                (Poll::Pending, Ok(())) if is_done => Poll::Ready(Ok(Activity::Written)),
                 (Poll::Pending, Ok(())) => Poll::Pending,
             }
         })
@@ -141,11 +151,11 @@ async fn open(settings: Settings) -> Result<Stream, Failure> {
         let failure = |message: String| Failure::new(Kind::Connection, message);
         match why.kind() {
             io::ErrorKind::ConnectionRefused => failure(format!("{address} refused the connection")).hint(
-                "is the edge running? Check the port (the edge's is 21883); `tuyagw edge` starts an emulator",
+                "Is the edge running? Check the port (the edge's is 21883); `tuyagw edge` starts an emulator",
             ),
             _ if why.raw_os_error().is_none() => {
                 failure(format!("cannot find the host {:?}: {why}", address.host))
-                    .hint("check the host's name in --broker")
+                    .hint("Check the host's name in --broker")
             }
             _ => failure(format!("cannot connect to {address}: {why}")),
         }

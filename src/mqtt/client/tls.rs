@@ -34,7 +34,7 @@ impl Tls {
     pub fn new(server_name: &str, ca_file: Option<&Path>, insecure: bool) -> Result<Self, Failure> {
         let name = ServerName::try_from(server_name.to_owned()).map_err(|_| {
             Failure::invalid(format!("{server_name:?} is neither a host name nor an address"))
-                .hint("give the certificate's own name with --tls-server-name NAME")
+                .hint("Give the certificate's own name with --tls-server-name NAME")
         })?;
         Ok(Self { server_name: name, config: Arc::new(config(ca_file, insecure)?), insecure })
     }
@@ -90,7 +90,7 @@ fn roots(ca_file: Option<&Path>) -> Result<RootCertStore, Failure> {
             roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
         if roots.is_empty() {
             return Err(Failure::io("the system has no trusted certificate authorities")
-                .hint("name the edge's authority with --ca-file PEM"));
+                .hint("Name the edge's authority with --ca-file PEM"));
         }
     }
     Ok(roots)
@@ -102,31 +102,31 @@ fn refusal(address: &Address, name: &str, why: &io::Error) -> Failure {
         |message: String| Failure::new(Kind::Connection, format!("TLS with {address} failed: {message}"));
     let Some(error) = why.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) else {
         return failure(format!("{why}"))
-            .hint("does the port speak plain MQTT? Then write mqtt:// in --broker");
+            .hint("Does the port speak plain MQTT? Then write mqtt:// in --broker");
     };
     match error {
         rustls::Error::InvalidCertificate(problem) => match problem {
             CertificateError::UnknownIssuer => failure("the certificate's issuer is not trusted".into())
-                .hint("name the edge's certificate authority with --ca-file PEM"),
+                .hint("Name the edge's certificate authority with --ca-file PEM"),
             CertificateError::Expired | CertificateError::ExpiredContext { .. } => failure(format!(
                 "the certificate has expired ({error})"
             ))
-            .hint("check this machine's clock; then have the certificate renewed, or use --tls-insecure"),
+            .hint("Check this machine's clock; then have the certificate renewed, or use --tls-insecure"),
             CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
                 failure(format!("the certificate is not valid yet ({error})"))
-                    .hint("check this machine's clock")
+                    .hint("Check this machine's clock")
             }
             CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
                 failure(format!("the certificate is not for {name:?} ({error})"))
-                    .hint("give the certificate's own name with --tls-server-name NAME")
+                    .hint("Give the certificate's own name with --tls-server-name NAME")
             }
             _ => failure(format!("{error}")).hint(
-                "the certificate uses what is no longer secure, such as RSA-1024 or X.509 version 1; \
+                "The certificate uses what is no longer secure, such as RSA-1024 or X.509 version 1; \
                  --tls-insecure accepts it without any verification",
             ),
         },
         rustls::Error::InvalidMessage(_) => failure("what answers does not speak TLS".into())
-            .hint("does the port speak plain MQTT? Then write mqtt:// in --broker"),
+            .hint("Does the port speak plain MQTT? Then write mqtt:// in --broker"),
         _ => failure(format!("{error}")),
     }
 }

@@ -154,7 +154,9 @@ impl Property {
         let mut property = Self::default();
         let sections = sections(text);
         if sections.is_empty() && type_name.eq_ignore_ascii_case("enum") && text != "/" {
-            property.limits.range = words(text);
+            // A label that is not known is still no value.
+            let list = text.split_once([':', '：']).map_or(text, |(_, list)| list);
+            property.limits.range = words(list);
         }
         for (label, text) in sections {
             let limits = &mut property.limits;

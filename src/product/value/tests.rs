@@ -308,7 +308,7 @@ fn a_refusal_names_the_data_point_the_value_and_what_fits() {
         (
             "1",
             "12.345",
-            "DP 1 water_flow: 12.345 is not an integer without fraction or exponent, scaled by 3: 12.345 m³ is 12345",
+            "DP 1 water_flow: 12.345 is not a whole number without fraction or exponent, and its scale is 3: 12.345 m³ is 12345",
         ),
         ("1", "-1", "DP 1 water_flow: -1 lies outside 0 to 999999999"),
         ("4", "\"on\"", "DP 4 switch_state: \"on\" is not a bool, true or false"),

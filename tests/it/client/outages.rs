@@ -1,6 +1,6 @@
 //! Connections that are lost: what is sent again, what is accounted for, and when to stop.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::mpsc};
 
 use super::{Case, accounted, all_accepted, check, reports};
 use crate::{
@@ -170,6 +170,33 @@ fn a_broker_that_stays_away_is_3_and_every_line_is_accounted_for() {
     assert_eq!(ended.code, Some(3), "{ended:#?}");
     assert_eq!(ended.lines[0]["ok"], true);
     assert!(ended.lines[1..].iter().all(|line| line["ok"] == false), "{ended:#?}");
+}
+
+#[test]
+fn a_broker_that_stops_reading_is_3() {
+    let (done, is_done) = mpsc::channel::<()>();
+    let broker = FakeBroker::start(move |number, peer| {
+        if number == 0 {
+            peer.set_out();
+        } else {
+            peer.log_in();
+        }
+        let _ = is_done.recv();
+    });
+    // More than the buffers of both ends take.
+    let name = "n".repeat(20_000);
+    let line = |n| format!("{{\"cid\":\"m{n}\",\"product_id\":\"p\",\"device_name\":\"{name}\"}}\n");
+    let input = (0..800).map(line).collect::<Vec<_>>().concat();
+    for args in [&["-", "--window", "2000"][..], &["-", "--window", "2000", "--no-wait", "--qos", "0"]] {
+        let ended = run_with(
+            &mut gateway("sync", &broker.url(), &[args, &["--connect-timeout", "30s"]].concat()),
+            input.as_bytes(),
+        );
+        accounted(&ended, 800);
+        assert_eq!(ended.code, Some(3), "{}", ended.stderr);
+        assert!(ended.stderr.contains("stopped reading"), "{}", ended.stderr);
+        done.send(()).unwrap();
+    }
 }
 
 /// A loss while nothing is open is no failure.

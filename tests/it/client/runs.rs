@@ -10,7 +10,7 @@ use std::{
 
 use super::{accounted, reports};
 use crate::{
-    fake_broker::{FakeBroker, Peer},
+    fake_broker::{FakeBroker, Packet, Peer},
     process::{ended, gateway, run_with, signal},
 };
 
@@ -34,6 +34,64 @@ fn a_result_comes_before_the_input_ends() {
     }
     drop(stdin);
     assert_eq!(ended(child).code, Some(0));
+}
+
+#[test]
+fn a_connection_without_requests_is_kept_alive() {
+    let (pinged, has_pinged) = mpsc::channel();
+    let broker = FakeBroker::start(move |_, peer: &mut Peer| {
+        peer.set_out();
+        let request = peer.request();
+        peer.answer(&request, 0);
+        let mut pings = 0;
+        while pings < 2 {
+            if peer.receive() == Some(Packet::Ping) {
+                pings += 1;
+                peer.send(&[0xd0, 0]);
+            }
+        }
+        pinged.send(()).unwrap();
+        peer.serve(|_| 0);
+    });
+    let mut child = spawned(&broker, &["-", "--keep-alive", "1s"]);
+    let mut stdin = child.stdin.take().unwrap();
+    stdin.write_all(reports(1).as_bytes()).unwrap();
+    has_pinged.recv().unwrap();
+    stdin.write_all(reports(1).as_bytes()).unwrap();
+    drop(stdin);
+    super::all_accepted(&ended(child), 2);
+    assert!(broker.received().iter().all(|(number, _)| *number == 0));
+}
+
+/// Also while there is always something to write, and nothing is answered.
+#[test]
+fn a_busy_connection_is_kept_alive() {
+    let (pinged, has_pinged) = mpsc::channel();
+    let broker = FakeBroker::start(move |_, peer: &mut Peer| {
+        peer.log_in();
+        while let Some(packet) = peer.receive() {
+            if packet == Packet::Ping {
+                peer.send(&[0xd0, 0]);
+                let _ = pinged.send(());
+            }
+        }
+    });
+    let mut child = spawned(&broker, &["-", "--no-wait", "--qos", "0", "--keep-alive", "3s"]);
+    let mut stdin = child.stdin.take().unwrap();
+    let stdout = child.stdout.take().unwrap();
+    let reader = std::thread::spawn(move || BufReader::new(stdout).lines().count());
+    let input = reports(100);
+    let mut lines = 0;
+    for _ in 0..2 {
+        while has_pinged.try_recv().is_err() {
+            stdin.write_all(input.as_bytes()).unwrap();
+            lines += 100;
+        }
+    }
+    drop(stdin);
+    let ended = ended(child);
+    assert_eq!((ended.code, reader.join().unwrap()), (Some(0), lines), "{}", ended.stderr);
+    assert!(broker.received().iter().all(|(number, _)| *number == 0), "{}", ended.stderr);
 }
 
 /// Signals while requests are in flight: they are finished and reported.
@@ -119,13 +177,12 @@ fn a_signal_ends_a_run_whose_results_nobody_reads() {
     let mut heard = 0;
     loop {
         std::thread::sleep(Duration::from_millis(200));
-        let now = broker.received().len();
+        let now = broker.received_so_far().len();
         if now > 1000 && now == heard {
             break;
         }
         heard = now;
     }
-    signal(child.id(), "INT");
     signal(child.id(), "INT");
     let stdout = child.stdout.take();
     let ended = ended(child);

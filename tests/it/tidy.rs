@@ -1,0 +1,153 @@
+//! The house's conventions, where a test can hold them.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use super::generated::root;
+
+/// The pure modules: no clock, file, socket, environment or random number.
+const PURE: [&str; 7] = [
+    "edge.rs",
+    "gateway/mod.rs",
+    "product.rs",
+    "protocol/mod.rs",
+    "record.rs",
+    "mqtt/packet/mod.rs",
+    "mqtt/session/mod.rs",
+];
+
+/// What carries the lint for a whole module, and for all below it.
+const PURITY: &str = "#![deny(clippy::disallowed_methods, clippy::disallowed_types)]";
+
+#[test]
+fn pure_modules_carry_the_lint_and_look_at_no_shell() {
+    let upward = [
+        "crate::commands",
+        "crate::cli",
+        "crate::sink",
+        "crate::mqtt::client",
+        "crate::mqtt::broker",
+        "mqtt::client::",
+        "mqtt::broker::",
+    ];
+    for module in PURE {
+        let head = root().join("src").join(module);
+        let text = fs::read_to_string(&head).unwrap_or_else(|why| panic!("{module}: {why}"));
+        assert!(text.lines().any(|line| line == PURITY), "src/{module} begins with {PURITY}");
+        for file in files_of(&head) {
+            let text = fs::read_to_string(&file).unwrap();
+            let code = text.split("#[cfg(test)]").next().unwrap_or_default();
+            for (n, line) in code.lines().enumerate().filter(|(_, line)| !line.trim_start().starts_with("//"))
+            {
+                let shell = upward.iter().find(|shell| line.contains(*shell));
+                assert!(
+                    shell.is_none(),
+                    "{}:{}: a pure module uses {}",
+                    file.display(),
+                    n + 1,
+                    shell.unwrap()
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn nothing_is_left_to_be_done() {
+    let words = [
+        ["TO", "DO"].concat(),
+        ["FIX", "ME"].concat(),
+        ["unimple", "mented!"].concat(),
+        ["to", "do!("].concat(),
+    ];
+    for (name, text) in
+        tracked_texts().iter().filter(|(name, _)| name.starts_with("src/") || name.starts_with("tests/it/"))
+    {
+        for (n, line) in text.lines().enumerate() {
+            let word = words.iter().find(|word| line.contains(*word));
+            assert!(word.is_none(), "{name}:{}: {}", n + 1, word.unwrap());
+        }
+    }
+}
+
+#[test]
+fn no_file_knows_the_machine_it_was_written_on() {
+    for (name, text) in tracked_texts() {
+        for (n, line) in text.lines().enumerate() {
+            // Parts, so that this file does not hold what it looks for.
+            for path in [["/ho", "me/"], ["/ro", "ot/"], ["/wo", "rk/"], ["/Us", "ers/"], ["C:", "\\Users"]]
+                .map(|parts| parts.concat())
+            {
+                assert!(!line.contains(&path), "{name}:{}: a path of one machine, {path}", n + 1);
+            }
+        }
+    }
+}
+
+#[test]
+fn the_changelog_names_the_version() {
+    let changelog = fs::read_to_string(root().join("CHANGELOG.md")).unwrap();
+    let heading = format!("## [{}]", env!("CARGO_PKG_VERSION"));
+    assert!(changelog.lines().any(|line| line.starts_with(&heading)), "CHANGELOG.md has no {heading}");
+}
+
+#[test]
+fn links_lead_somewhere_and_every_page_is_linked() {
+    let pages: Vec<_> = tracked_texts().into_iter().filter(|(name, _)| is_page(name)).collect();
+    let mut linked = Vec::new();
+    for (name, text) in &pages {
+        let folder = Path::new(name).parent().unwrap();
+        for link in text.split("](").skip(1).filter_map(|rest| rest.split([')', '#']).next()) {
+            if link.is_empty() || link.contains("://") {
+                continue;
+            }
+            let target = root().join(folder).join(link);
+            assert!(target.exists(), "{name} links to {link}, which is not there");
+            linked.push(target.canonicalize().unwrap());
+        }
+    }
+    for (name, _) in pages.iter().filter(|(name, _)| name.starts_with("docs/")) {
+        assert!(linked.contains(&root().join(name).canonicalize().unwrap()), "no page links to {name}");
+    }
+}
+
+/// Pages that people read, transcripts aside.
+fn is_page(name: &str) -> bool {
+    Path::new(name).extension().is_some_and(|extension| extension == "md") && !name.starts_with("tests/")
+}
+
+/// A module's head and all files of its folder.
+fn files_of(head: &Path) -> Vec<PathBuf> {
+    let folder =
+        if head.ends_with("mod.rs") { head.parent().unwrap().to_owned() } else { head.with_extension("") };
+    let mut files = vec![head.to_owned()];
+    let mut folders = vec![folder];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(&folder).into_iter().flatten() {
+            let path = entry.unwrap().path();
+            let is_rust = path.extension().is_some_and(|extension| extension == "rs");
+            if path.is_dir() {
+                folders.push(path);
+            } else if is_rust && !path.ends_with("tests.rs") {
+                files.push(path);
+            }
+        }
+    }
+    files
+}
+
+/// Every file that git keeps, or without git every file of the source, that is text.
+fn tracked_texts() -> Vec<(String, String)> {
+    let listed =
+        Command::new("git").args(["ls-files", "-co", "--exclude-standard"]).current_dir(root()).output();
+    let names = match listed {
+        Ok(output) if output.status.success() => String::from_utf8(output.stdout).unwrap(),
+        _ => return Vec::new(),
+    };
+    let read = |name: &str| Some((name.to_owned(), fs::read_to_string(root().join(name)).ok()?));
+    names.lines().filter_map(read).collect()
+}
