@@ -131,7 +131,11 @@ pub fn run(args: Args, console: Console) -> anyhow::Result<Exit> {
         .enable_all()
         .build()
         .map_err(|why| Failure::io(format!("cannot start: {why}")))?;
-    let exit = LocalSet::new().block_on(&runtime, serve(args, console))?;
+    // As a task of its own it is not polled each time that one of the connections has something to do.
+    let served = async move { tokio::task::spawn_local(serve(args, console)).await };
+    let exit = LocalSet::new()
+        .block_on(&runtime, served)
+        .map_err(|why| Failure::io(format!("tap ended too early: {why}")))??;
     // A name server that does not answer must not hold the exit up.
     runtime.shutdown_background();
     Ok(exit)
