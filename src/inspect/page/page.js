@@ -326,7 +326,7 @@
   root.append(el("div", { class: "tiles" },
     tile("messages", count.format(summary.records)),
     tile("time", span(summary.span_s)),
-    tile(summary.gateways.length === 1 ? "devices" : `devices, ${summary.gateways.length} gateways`, count.format(summary.devices.length)),
+    tile(`${summary.devices.length === 1 ? "device" : "devices"}${summary.gateways.length > 1 ? `, ${summary.gateways.length} gateways` : ""}`, count.format(summary.devices.length)),
     tile(`of ${plural(asked, "request")} answered`, asked ? `${trimmed(Math.floor(answered / asked * 1e4) / 100, 4)} %` : "–"),
     tile("refused", count.format(refused), refused > 0),
     tile("without an answer", count.format(summary.unanswered_count), summary.unanswered_count > 0),
