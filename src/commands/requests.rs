@@ -231,7 +231,6 @@ impl Run {
             }
             let in_flight = self.exchange.in_flight();
             started |= in_flight > 0;
-            self.exchange.results.flush(in_flight);
             if let Some((_, until)) = self.signalled
                 && (until <= Instant::now() || !self.exchange.has_written())
             {
@@ -243,6 +242,7 @@ impl Run {
             {
                 return end;
             }
+            self.exchange.results.flush(in_flight);
             let room = in_flight < self.window && !self.exchange.results.is_behind();
             let hungry = ended.is_none() && self.signalled.is_none() && self.waiting.is_empty() && room;
             let grace = self.signalled.map(|(_, until)| until);
@@ -316,8 +316,8 @@ impl Run {
         let (items, text) = self.operations.take(self.operation, input.content);
         let text = Arc::from(text);
         let results = &mut self.exchange.results;
-        let with_sources = |item| {
-            let sources = results.sources(self.operation, input.line, &text, &item);
+        let with_sources = |mut item| {
+            let sources = results.sources(self.operation, input.line, &text, &mut item);
             (item, sources)
         };
         items.into_iter().map(with_sources).collect()
