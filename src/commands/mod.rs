@@ -11,6 +11,7 @@ mod edge;
 mod exchange;
 mod explain;
 mod input;
+mod inspect;
 mod journal;
 mod listen;
 mod model;
@@ -23,6 +24,7 @@ mod results;
 mod signals;
 mod status;
 mod sync;
+mod tap;
 
 pub use console::{Console, json_line, print, visible};
 
@@ -77,6 +79,10 @@ subcommands! {
     Listen in listen,
     /// Send commands to devices, from the platform's side, and wait for each result
     Command in command,
+    /// Record the traffic between gateways and an edge, standing between them
+    Tap in tap,
+    /// Show what is in a recording: a table, JSON, or a page with charts
+    Inspect in inspect,
     /// Run the embedded Edge Gateway emulator, by itself or around a program
     Edge in edge,
     /// Show or check a product model
