@@ -171,6 +171,6 @@ mod tests {
         assert_eq!(access("ro"), [Ok(7), refused("DP 7 a is ro: it may be reported, not commanded")]);
         assert_eq!(access("wo"), [refused("DP 7 a is wo: it may be commanded, not reported"), Ok(7)]);
         let unknown = Product::smart_water_meter().commanded("19").map(|point| point.id);
-        assert_eq!(unknown, refused("the product has no data point `19`"));
+        assert_eq!(unknown, refused("the product has no data point `19`; `tuyagw model` lists those it has"));
     }
 }
