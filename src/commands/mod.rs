@@ -12,6 +12,7 @@ mod edge;
 mod exchange;
 mod explain;
 mod input;
+mod inspect;
 mod journal;
 mod listen;
 mod model;
@@ -26,6 +27,7 @@ mod results;
 mod signals;
 mod status;
 mod sync;
+mod tap;
 
 pub use console::{Console, json_line, print, visible};
 
@@ -84,6 +86,10 @@ subcommands! {
     Replay in replay,
     /// Turn recordings of other tools and packet captures into records, and records into CSV
     Convert in convert,
+    /// Record the traffic between gateways and an edge, standing between them
+    Tap in tap,
+    /// Show what is in a recording: a table, JSON, or a page with charts
+    Inspect in inspect,
     /// Run the embedded Edge Gateway emulator, by itself or around a program
     Edge in edge,
     /// Show or check a product model
