@@ -98,7 +98,9 @@ impl Product {
         let not_supported = |message| Misfit { code: ResultCode::NOT_SUPPORTED, message };
         let Some(point) = self.find(id_or_code) else {
             let name = value::excerpt(id_or_code);
-            return Err(not_supported(format!("the product has no data point `{name}`")));
+            return Err(not_supported(format!(
+                "the product has no data point `{name}`; `tuyagw model` lists those it has"
+            )));
         };
         if allows(point) {
             return Ok(point);
@@ -169,6 +171,6 @@ mod tests {
         assert_eq!(access("ro"), [Ok(7), refused("DP 7 a is ro: it may be reported, not commanded")]);
         assert_eq!(access("wo"), [refused("DP 7 a is wo: it may be commanded, not reported"), Ok(7)]);
         let unknown = Product::smart_water_meter().commanded("19").map(|point| point.id);
-        assert_eq!(unknown, refused("the product has no data point `19`"));
+        assert_eq!(unknown, refused("the product has no data point `19`; `tuyagw model` lists those it has"));
     }
 }

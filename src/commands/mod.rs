@@ -7,22 +7,27 @@ mod completions;
 mod config;
 mod connection;
 mod console;
+mod convert;
 mod edge;
 mod exchange;
 mod explain;
 mod input;
+mod inspect;
 mod journal;
 mod listen;
 mod model;
 mod operations;
 mod pace;
 mod password;
+mod recording;
+mod replay;
 mod report;
 mod requests;
 mod results;
 mod signals;
 mod status;
 mod sync;
+mod tap;
 
 pub use console::{Console, json_line, print, visible};
 
@@ -77,6 +82,14 @@ subcommands! {
     Listen in listen,
     /// Send commands to devices, from the platform's side, and wait for each result
     Command in command,
+    /// Send a recording again, and compare the answers
+    Replay in replay,
+    /// Turn recordings of other tools and packet captures into records, and records into CSV
+    Convert in convert,
+    /// Record the traffic between gateways and an edge, standing between them
+    Tap in tap,
+    /// Show what is in a recording: a table, JSON, or a page with charts
+    Inspect in inspect,
     /// Run the embedded Edge Gateway emulator, by itself or around a program
     Edge in edge,
     /// Show or check a product model

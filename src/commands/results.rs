@@ -16,7 +16,7 @@ use super::{
     Console,
     journal::Journal,
     json_line,
-    operations::{Invalid, Item, Operation, Subject},
+    operations::{Invalid, Item, Operation, Subject, entry_of},
 };
 use crate::{
     failure::{Exit, Failure, Kind},
@@ -128,7 +128,7 @@ impl Results {
             Ok(item) => (std::mem::take(&mut item.subjects), item.gateway_id.clone()),
             Err(invalid) => {
                 let cid = invalid.cid.clone().unwrap_or_default();
-                (vec![Subject { cid, id: invalid.id.clone(), status: None }], None)
+                (vec![Subject { cid, id: invalid.id.clone(), status: None, entry: invalid.entry }], None)
             }
         };
         let sources = subjects.into_iter().map(|subject| {
@@ -196,7 +196,8 @@ impl Results {
         self.print(source, result);
     }
 
-    fn print<'a>(&mut self, source: &'a Source, mut result: ResultLine<'a>) {
+    fn print(&mut self, source: &Source, result: ResultLine<'_>) {
+        let mut result = result;
         result.index = source.index;
         result.line = source.line;
         result.op = source.operation.name();
@@ -204,7 +205,8 @@ impl Results {
         result.cid = Some(source.subject.cid.as_str()).filter(|cid| !cid.is_empty());
         result.id = source.subject.id.as_deref();
         result.status = source.subject.status;
-        result.input = (!result.ok).then_some(source.input.as_ref());
+        let echo = source.subject.entry.filter(|_| !result.ok).and_then(|n| entry_of(&source.input, n));
+        result.input = (!result.ok).then(|| echo.as_deref().unwrap_or(&source.input));
         self.tally.count(&result);
         if result.ok
             && let Some(journal) = &mut self.journal

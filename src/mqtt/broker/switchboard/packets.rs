@@ -234,7 +234,22 @@ impl Switchboard {
         self.route(topic, payload, qos);
     }
 
-    pub(super) fn route(&mut self, topic: String, payload: Bytes, qos: QoS) {
+    /// Whether anybody subscribes to a topic.
+    pub(in crate::mqtt::broker) fn has_subscriber(&mut self, topic: &str) -> bool {
+        let mut found = std::mem::take(&mut self.found);
+        self.subscriptions.find(topic, &mut found);
+        let is_found = !found.is_empty();
+        self.found = found;
+        is_found
+    }
+
+    /// How many messages clients have not acknowledged.
+    pub(in crate::mqtt::broker) fn unacknowledged(&self) -> usize {
+        self.seats.iter().flatten().map(|seat| seat.session.in_flight() + seat.session.queued()).sum()
+    }
+
+    /// Passes a message on to whoever subscribes.
+    pub(in crate::mqtt::broker) fn route(&mut self, topic: String, payload: Bytes, qos: QoS) {
         let mut found = std::mem::take(&mut self.found);
         self.subscriptions.find(&topic, &mut found);
         if let Some(((last, granted), others)) = found.split_last() {
