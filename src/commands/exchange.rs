@@ -196,7 +196,7 @@ impl Exchange {
     /// What ends the run.
     pub fn send(&mut self, item: Item, mut sources: Vec<Source>) -> Result<(), Failure> {
         if let Body::Uplink(uplink) = &item.body
-            && let Uplink::Status(statuses) = uplink.as_ref()
+            && let Uplink::Status(statuses) = uplink
             && item.request_id.is_none()
             && item.t.is_none()
             && let [status] = statuses.as_slice()
@@ -245,10 +245,14 @@ impl Exchange {
         let (topic, response_topic) = self.address(item.operation, &gateway);
         let request_id = item.request_id.unwrap_or_else(|| Uuid::new_v4().hyphenated().to_string());
         let t = item.t.unwrap_or_else(|| self.t_unit.now());
-        let payload = match item.body {
-            Body::Uplink(body) => Envelope { t, request_id: request_id.clone(), body: *body }.encode(),
+        let (payload, request_id) = match item.body {
+            Body::Uplink(body) => {
+                let envelope = Envelope { t, request_id, body };
+                (envelope.encode(), envelope.request_id)
+            }
             Body::Command(command) => {
-                Envelope { t, request_id: request_id.clone(), body: Downlink::Command(command) }.encode()
+                let envelope = Envelope { t, request_id, body: Downlink::Command(command) };
+                (envelope.encode(), envelope.request_id)
             }
         };
         let size = payload.len() + topic.len() + 9;

@@ -444,7 +444,7 @@ impl Listen {
                 subjects: vec![Subject { cid: cid.clone(), id: Some(id.clone()), ..Subject::default() }],
                 t: None,
                 request_id: None,
-                body: Body::Uplink(Box::new(Uplink::Report(property))),
+                body: Body::Uplink(Uplink::Report(property)),
             };
             self.exchange.send(item, Vec::new())?;
         }
@@ -482,8 +482,8 @@ impl Listen {
                 Err(invalid) => (Operation::Report, vec![Err(invalid)]),
             };
             let text = Arc::from(text);
-            for item in items {
-                let sources = self.exchange.results.sources(operation, input.line, &text, &item);
+            for mut item in items {
+                let sources = self.exchange.results.sources(operation, input.line, &text, &mut item);
                 match item {
                     Ok(item) => self.exchange.send(item, sources)?,
                     Err(invalid) => self.exchange.results.invalid(&sources[0], &invalid),

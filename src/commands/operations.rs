@@ -129,7 +129,7 @@ pub struct Subject {
 #[derive(Debug)]
 pub enum Body {
     /// A gateway's message.
-    Uplink(Box<Uplink>),
+    Uplink(Uplink),
     /// A platform's command.
     Command(Command),
 }
@@ -254,7 +254,7 @@ impl Operations {
             subjects: vec![Subject { cid: cid.clone(), ..Subject::default() }],
             t: None,
             request_id: None,
-            body: Body::Uplink(Box::new(body)),
+            body: Body::Uplink(body),
         };
         if !self.check {
             return Ok(item(Uplink::AsGiven { channel: Channel::Sync, param: input.to_owned() }));
@@ -269,7 +269,7 @@ impl Operations {
         // The edge activates no device without a name; its own guide says to take the cid then.
         device.device_name.get_or_insert_with(|| device.cid.clone());
         device.comm_type.get_or_insert_with(|| "mqtt".to_owned());
-        Ok(item(Uplink::Sync(device)))
+        Ok(item(Uplink::Sync(Box::new(device))))
     }
 
     /// The inputs of `report` and `command`: one data point, or several as `properties`.
@@ -356,7 +356,8 @@ impl Operations {
             };
             let at =
                 |field: &str, misfit: &Misfit| Invalid::new(field, misfit.message.clone()).of(cid, Some(&id));
-            let point = point.map_err(|misfit| at("id", &misfit))?;
+            let field = if name.bytes().all(|byte| byte.is_ascii_digit()) { "id" } else { "code" };
+            let point = point.map_err(|misfit| at(field, &misfit))?;
             point.check(value, self.encoding).map_err(|misfit| at("value", &misfit))?
         } else {
             value.to_owned()
@@ -457,7 +458,7 @@ impl Operations {
         let body = if operation == Operation::Command {
             Body::Command(Command { cid: cid.clone(), points: vec![(id.clone(), value)] })
         } else {
-            Body::Uplink(Box::new(Uplink::Report(Property { cid: cid.clone(), id: id.clone(), value })))
+            Body::Uplink(Uplink::Report(Property { cid: cid.clone(), id: id.clone(), value }))
         };
         let subjects = vec![Subject { cid, id: Some(id), ..Subject::default() }];
         Item { operation, gateway_id, subjects, t: None, request_id: None, body }
@@ -478,7 +479,7 @@ pub fn status_item(statuses: Vec<DeviceStatus>) -> Item {
         subjects: statuses.iter().map(subject).collect(),
         t: None,
         request_id: None,
-        body: Body::Uplink(Box::new(Uplink::Status(statuses))),
+        body: Body::Uplink(Uplink::Status(statuses)),
     }
 }
 

@@ -237,7 +237,6 @@ impl Run {
             }
             let in_flight = self.exchange.in_flight();
             started |= in_flight > 0;
-            self.exchange.results.flush(in_flight);
             if let Some((_, until)) = self.signalled
                 && (until <= Instant::now() || !self.exchange.has_written())
             {
@@ -249,6 +248,7 @@ impl Run {
             {
                 return end;
             }
+            self.exchange.results.flush(in_flight);
             let room = in_flight < self.window && !self.exchange.results.is_behind();
             let hungry = ended.is_none() && self.signalled.is_none() && self.is_fed() && room;
             let grace = self.signalled.map(|(_, until)| until);
@@ -340,8 +340,8 @@ impl Run {
         let (items, text) = self.operations.take(self.operation, input.content);
         let text = Arc::from(text);
         let results = &mut self.exchange.results;
-        let with_sources = |item| {
-            let sources = results.sources(self.operation, input.line, &text, &item);
+        let with_sources = |mut item| {
+            let sources = results.sources(self.operation, input.line, &text, &mut item);
             (item, sources)
         };
         items.into_iter().map(with_sources).collect()
@@ -400,15 +400,14 @@ impl Run {
             while let Some((item, sources)) = self.next_item() {
                 match item {
                     Err(invalid) => self.exchange.results.invalid(&sources[0], &invalid),
-                    Ok(_) => match self.exchange.results.are_done(&sources) {
-                        Ok(false) => {
+                    Ok(_) => {
+                        // A changed input has been told by its own line.
+                        if !self.exchange.results.are_done(&sources).unwrap_or(true) {
                             for source in &sources {
                                 self.exchange.results.tell(source, None, 1, outcome);
                             }
                         }
-                        // A changed input has been told by its own line.
-                        Ok(true) | Err(_) => {}
-                    },
+                    }
                 }
             }
             self.exchange.results.flush(0);

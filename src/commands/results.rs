@@ -120,16 +120,17 @@ impl Results {
         }
     }
 
-    /// Gives the result lines of an input their indexes: one for each subject, one for what is invalid.
+    /// Gives the result lines of an input their indexes: one for each subject, which it takes over, and one for what
+    /// is invalid.
     pub fn sources(
         &mut self,
         operation: Operation,
         line: Option<u64>,
         input: &Arc<RawValue>,
-        item: &Result<Item, Invalid>,
+        item: &mut Result<Item, Invalid>,
     ) -> Vec<Source> {
         let (subjects, gateway_id) = match item {
-            Ok(item) => (item.subjects.clone(), item.gateway_id.clone()),
+            Ok(item) => (std::mem::take(&mut item.subjects), item.gateway_id.clone()),
             Err(invalid) => {
                 let cid = invalid.cid.clone().unwrap_or_default();
                 (vec![Subject { cid, id: invalid.id.clone(), status: None, entry: invalid.entry }], None)

@@ -72,8 +72,7 @@ pub fn run(args: Args, console: Console) -> anyhow::Result<Exit> {
     } else {
         Source::Flags(Some(given))
     };
-    let operations =
-        Operations { product: Product::smart_water_meter(), check: true, encoding: ValueEncoding::Native };
+    let operations = Operations { product: Product::default(), check: true, encoding: ValueEncoding::Native };
     if args.every.is_some() || args.offline_on_exit {
         if args.every.is_some_and(|every| every.is_zero()) {
             return Err(Failure::invalid("--every must be longer than 0s").into());

@@ -23,6 +23,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use bytes::Bytes;
 use tokio::{
     net::{TcpListener, TcpSocket, TcpStream},
     task::spawn_local,
@@ -33,6 +34,7 @@ use tokio_rustls::TlsAcceptor;
 pub use tls::acceptor;
 
 use self::switchboard::Switchboard;
+use super::packet::QoS;
 use crate::{
     edge::{Ask, Edge, Outcome},
     failure::Failure,
@@ -58,10 +60,14 @@ pub struct Limits {
     pub max_queue: usize,
     /// Bytes that wait for all clients together.
     pub max_queues: usize,
+    /// Bytes that have come of unfinished packets, of all clients together.
+    pub max_unfinished: usize,
     /// Bytes of retained messages.
     pub max_retained: usize,
     /// Subscriptions of one client.
     pub max_filters: usize,
+    /// Bytes that the subscriptions of one client may occupy.
+    pub max_filter_bytes: usize,
     /// How long a persistent session waits for its client.
     pub session_expiry: Duration,
 }
@@ -75,8 +81,10 @@ impl Default for Limits {
             in_flight: 100,
             max_queue: 16 * 1024 * 1024,
             max_queues: 64 * 1024 * 1024,
+            max_unfinished: 32 * 1024 * 1024,
             max_retained: 8 * 1024 * 1024,
             max_filters: 1000,
+            max_filter_bytes: 1024 * 1024,
             session_expiry: Duration::from_hours(2),
         }
     }
@@ -117,6 +125,8 @@ pub struct Broker {
     connect_timeout: Duration,
     board: Rc<RefCell<Switchboard>>,
     journal: Option<crate::sink::Progress>,
+    /// One more holder for each connection.
+    alive: Rc<()>,
 }
 
 impl fmt::Debug for Broker {
@@ -149,6 +159,7 @@ impl Broker {
             max_connections: limits.max_connections,
             connect_timeout: limits.connect_timeout,
             journal: journal.as_ref().map(Sink::watch),
+            alive: Rc::new(()),
             board: Switchboard::new(edge, limits, witness, journal, start),
         })
     }
@@ -166,12 +177,38 @@ impl Broker {
         !self.address.ip().is_loopback()
     }
 
+    /// How many connections there are.
+    #[must_use]
+    pub fn connections(&self) -> usize {
+        Rc::strong_count(&self.alive) - 1
+    }
+
     /// Sends a command of the platform's own; the witness is told how it ends.
     pub fn command(&self, ask: Ask) {
         let mut board = self.board.borrow_mut();
         board.begin_turn();
         board.command(ask);
         board.end_turn();
+    }
+
+    /// Publishes a message of the platform's exactly as it is, whatever the edge knows of devices.
+    pub fn say(&self, topic: String, payload: Bytes, qos: QoS) {
+        let mut board = self.board.borrow_mut();
+        board.begin_turn();
+        board.route(topic, payload, qos);
+        board.end_turn();
+    }
+
+    /// Whether anybody subscribes to a topic.
+    #[must_use]
+    pub fn has_subscriber(&self, topic: &str) -> bool {
+        self.board.borrow_mut().has_subscriber(topic)
+    }
+
+    /// How many messages clients have not acknowledged.
+    #[must_use]
+    pub fn unacknowledged(&self) -> usize {
+        self.board.borrow().unacknowledged()
     }
 
     /// Lets the broker read on after its witness was congested.
@@ -191,7 +228,6 @@ impl Broker {
     }
 
     async fn accept(&self) -> std::convert::Infallible {
-        let alive = Rc::new(());
         loop {
             let stream = match self.listener.accept().await {
                 Ok((stream, _)) => stream,
@@ -202,13 +238,13 @@ impl Broker {
                     continue;
                 }
             };
-            if Rc::strong_count(&alive) > self.max_connections {
+            if self.connections() >= self.max_connections {
                 self.warn(&format!("a connection was closed: there are {} already", self.max_connections));
                 continue;
             }
             // Without it every answer waits for the client's delayed acknowledgement; where it fails, it waits.
             let _ = stream.set_nodelay(true);
-            let (board, alive) = (Rc::clone(&self.board), Rc::clone(&alive));
+            let (board, alive) = (Rc::clone(&self.board), Rc::clone(&self.alive));
             match self.tls.clone() {
                 None => {
                     spawn_local(async move {

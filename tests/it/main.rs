@@ -2,14 +2,19 @@
 
 mod bulk;
 mod client;
+mod convert;
 mod edge;
 mod fake_broker;
 mod generated;
+mod inspect;
 mod listen;
 mod model;
 mod mosquitto;
+mod peers;
 mod process;
 mod protocol_docs;
+mod replay;
 mod site;
+mod tap;
 mod tidy;
 mod transcripts;

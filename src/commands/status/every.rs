@@ -168,8 +168,9 @@ impl Every {
                 continue;
             }
             let cid = device.status.cid.clone();
-            let item = Ok(status_item(vec![DeviceStatus { cid, status: device.status.status && !end }]));
-            let sources = self.exchange.results.sources(Operation::Status, device.line, &device.input, &item);
+            let mut item = Ok(status_item(vec![DeviceStatus { cid, status: device.status.status && !end }]));
+            let sources =
+                self.exchange.results.sources(Operation::Status, device.line, &device.input, &mut item);
             if let Ok(item) = item {
                 self.exchange.send(item, sources)?;
             }
@@ -180,7 +181,7 @@ impl Every {
 
 fn statuses(item: Item) -> Vec<DeviceStatus> {
     match item.body {
-        Body::Uplink(uplink) => match *uplink {
+        Body::Uplink(uplink) => match uplink {
             Uplink::Status(statuses) => statuses,
             Uplink::Sync(_) | Uplink::Report(_) | Uplink::CommandResponse(_) | Uplink::AsGiven { .. } => {
                 Vec::new()
