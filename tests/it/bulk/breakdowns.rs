@@ -81,7 +81,7 @@ fn without_reconnect_a_loss_in_the_middle_accounts_for_every_line() {
     assert!(failed.len() <= LINES - 2000);
     // What failed is the next run's input.
     site.restart();
-    let again: String = failed.iter().map(|line| format!("{line}\n")).collect();
+    let again = failed.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n");
     let count = failed.len();
     let fed = site.run_with("sync", &["-", "--window", "300"], again);
     all_accepted(&fed, count);

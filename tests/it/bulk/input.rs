@@ -93,7 +93,7 @@ fn csv_values_mean_what_their_data_points_say() {
     let records = site.records();
     let of = |kind: &str| records.iter().filter(|record| record["kind"] == kind).collect::<Vec<_>>();
     let mut values: Vec<_> = of("report").iter().map(|record| &record["payload"]["param"]["value"]).collect();
-    values.sort_by_key(|value| value.to_string());
+    values.sort_by_key(ToString::to_string);
     assert_eq!(values, [&json!("opened"), &json!(12345), &json!(7), &json!(true)]);
     let sent = &of("status")[0]["payload"]["param"];
     assert_eq!(*sent, json!([{"cid": "m1", "status": true}, {"cid": "m2", "status": false}]));

@@ -87,7 +87,8 @@ fn the_whole_flow_goes_over_the_samples_topics() {
             .filter(|line| line["dir"] == "down")
             .map(|line| line["kind"].as_str().unwrap())
             .collect();
-        assert_eq!(kinds, ["command", "report.response"], "{ended:#?}");
+        // Answers to a sync and to a report look alike: on one topic the first of the two is the name of both.
+        assert_eq!(kinds, ["command", "sync.response"], "{ended:#?}");
     }
     let status = run_with(&mut with("status", &["-"]), b"{\"cid\":\"m1\",\"status\":true}");
     accepted(&status);
