@@ -123,6 +123,8 @@ pub struct Client {
     has_read: bool,
     held: bool,
     closing: bool,
+    /// Something was published that no acknowledgement shows to have arrived.
+    lingers: bool,
 }
 
 type Dial = Pin<Box<dyn Future<Output = Result<Stream, Failure>>>>;
@@ -165,6 +167,7 @@ impl Client {
             has_read: false,
             held: false,
             closing: false,
+            lingers: false,
             settings,
         }
     }
@@ -207,6 +210,7 @@ impl Client {
     pub fn publish(&mut self, publish: Publish, token: u64) -> Result<(), TooLarge> {
         if publish.qos == QoS::AtMostOnce {
             self.unacknowledged.insert(token);
+            self.lingers = true;
         }
         self.session.publish(publish, token)
     }
@@ -288,7 +292,8 @@ impl Client {
         self.session.disconnect();
         if let Link::Up(stream) = &mut self.link {
             // The peer may be gone; that it never reads the farewell changes nothing for us.
-            let _ = tokio::time::timeout(Duration::from_secs(1), stream.finish(self.session.outbox())).await;
+            let farewell = stream.finish(self.session.outbox(), self.lingers);
+            let _ = tokio::time::timeout(Duration::from_secs(1), farewell).await;
         }
     }
 
