@@ -95,13 +95,11 @@ impl Registry {
     pub fn sync(&mut self, gateway: &GatewayId, device: &Device, now: Duration) -> Option<Vec<u8>> {
         let line = line(gateway, device);
         let known = Known { online: true, seen: now, content: hash(&line) };
-        let fleet = match self.fleets.get_mut(gateway) {
-            Some(fleet) => fleet,
-            None => {
-                self.bytes += OVERHEAD + gateway.as_str().len();
-                self.fleets.entry(gateway.clone()).or_default()
-            }
-        };
+        if !self.fleets.contains_key(gateway) {
+            self.bytes += OVERHEAD + gateway.as_str().len();
+            self.fleets.insert(gateway.clone(), HashMap::new());
+        }
+        let fleet = self.fleets.get_mut(gateway)?;
         match fleet.entry(device.cid.as_str().into()) {
             Entry::Vacant(place) => {
                 self.bytes += OVERHEAD + device.cid.len();

@@ -48,7 +48,7 @@ fn paho_of_python_is_a_gateway() {
         .find(|python| succeeds(Command::new(python).args(["-c", "import paho.mqtt.client"])));
     match python {
         Some(python) => {
-            works_with_the_edge(Command::new(python).args(["-W", "ignore"]).arg(program("gateway.py")))
+            works_with_the_edge(Command::new(python).args(["-W", "ignore"]).arg(program("gateway.py")));
         }
         None if std::env::var_os("CI").is_some() => {
             panic!("CI is set, and paho-mqtt of Python is not installed")
@@ -72,12 +72,12 @@ fn paho_of_go_gets_its_own_message_back() {
     // Where Debian's golang-github-eclipse-paho.mqtt.golang-dev lies; `GOPATH` names any other place.
     let path = std::env::var("GOPATH").unwrap_or_else(|_| "/usr/share/gocode".to_owned());
     let folder = tempfile::tempdir().unwrap();
-    let built = folder.path().join("gateway");
+    let gateway = folder.path().join("gateway");
     let mut build = Command::new("go");
-    build.arg("build").arg("-o").arg(&built).arg(program("gateway.go"));
+    build.arg("build").arg("-o").arg(&gateway).arg(program("gateway.go"));
     build.env("GO111MODULE", "off").env("GOPATH", &path).env("GOCACHE", folder.path().join("cache"));
     if !succeeds(&mut build) {
         return skip("Go, or its paho.mqtt.golang,");
     }
-    works_with_the_edge(&mut Command::new(built));
+    works_with_the_edge(&mut Command::new(gateway));
 }

@@ -63,9 +63,10 @@ impl Retained {
         // Everything that a filter matches begins with what stands before its first wildcard, but for the
         // parent level of a `#`, which lacks the slash.
         let fixed = filter.find(['+', '#']).map_or(filter, |at| filter[..at].trim_end_matches('/'));
+        let is_wild = fixed.len() < filter.len();
         self.messages
             .range::<str, _>((last.map_or(Bound::Included(fixed), Bound::Excluded), Bound::Unbounded))
-            .take_while(move |(topic, _)| topic.starts_with(fixed))
+            .take_while(move |(topic, _)| topic.starts_with(fixed) && (topic.len() == fixed.len() || is_wild))
             .map(move |(topic, kept)| (&**topic, matches(filter, topic).then_some(kept)))
     }
 }
@@ -98,8 +99,9 @@ mod tests {
         let (_, kept) = retained.search("b", None).next().unwrap();
         let kept = kept.unwrap();
         assert_eq!((&kept.payload[..], kept.qos), (&b"2"[..], QoS::AtMostOnce));
+        assert_eq!(retained.search("a", None).count(), 1, "a name needs no search");
         let rest: Vec<_> = retained.search("a/+", Some("a/b")).collect();
-        assert_eq!(rest, [("a/c/d", None)], "a search goes on where it ended");
+        assert_eq!(rest, [("a/c/d", None), ("a0", None)], "a search goes on where it ended");
         assert!(retained.set("b", b"", QoS::AtMostOnce));
         assert_eq!(topics(&retained, "b"), [""; 0]);
     }

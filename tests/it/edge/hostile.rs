@@ -21,7 +21,7 @@ fn peak(edge: &Edge) -> Option<u64> {
     Some(kilobytes * 1024)
 }
 
-fn assert_small(edge: &Edge, what: &str) {
+pub fn assert_small(edge: &Edge, what: &str) {
     if let Some(peak) = peak(edge) {
         assert!(peak <= MOST, "{what}: {} MB", peak / 1024 / 1024);
     }
@@ -187,7 +187,7 @@ fn unfinished_packets_do_not_fill_the_memory() {
     let edge = Edge::start(&[]);
     let mut witness = Witness::of(&edge);
     // The first bytes of a packet, from many.
-    let begun: Vec<Client> = (0..400)
+    let unfinished: Vec<Client> = (0..400)
         .map(|n| {
             let mut client = edge.gateway(&format!("begun{n}"));
             client.send(&[0x30, 0x80]);
@@ -213,7 +213,7 @@ fn unfinished_packets_do_not_fill_the_memory() {
     let mut other = edge.gateway("other");
     other.publish("gateway/in/other", &"x".repeat(3000), 1, false);
     other.expect(4);
-    drop((begun, held));
+    drop((unfinished, held));
     let begin = Instant::now();
     loop {
         let mut late = edge.gateway("late");
