@@ -95,11 +95,12 @@ impl Registry {
     pub fn sync(&mut self, gateway: &GatewayId, device: &Device, now: Duration) -> Option<Vec<u8>> {
         let line = line(gateway, device);
         let known = Known { online: true, seen: now, content: hash(&line) };
-        let fleet = if let Some(fleet) = self.fleets.get_mut(gateway) {
-            fleet
-        } else {
-            self.bytes += OVERHEAD + gateway.as_str().len();
-            self.fleets.entry(gateway.clone()).or_default()
+        let fleet = match self.fleets.get_mut(gateway) {
+            Some(fleet) => fleet,
+            None => {
+                self.bytes += OVERHEAD + gateway.as_str().len();
+                self.fleets.entry(gateway.clone()).or_default()
+            }
         };
         match fleet.entry(device.cid.as_str().into()) {
             Entry::Vacant(place) => {

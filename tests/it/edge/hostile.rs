@@ -216,12 +216,11 @@ fn unfinished_packets_do_not_fill_the_memory() {
     drop((begun, held));
     let begin = Instant::now();
     loop {
-        let mut newcomer = edge.gateway("late");
-        newcomer
-            .stream
+        let mut late = edge.gateway("late");
+        late.stream
             .write_all(&packet(0x32, &[&text("gateway/in/late"), &[0, 1], &vec![b'x'; 900_000]]))
             .unwrap();
-        if newcomer.read().is_some_and(|packet| packet.kind() == 4) {
+        if late.read().is_some_and(|packet| packet.kind() == 4) {
             break;
         }
         assert!(begin.elapsed() < Duration::from_secs(20), "a large message finds room again");
