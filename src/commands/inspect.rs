@@ -1,15 +1,15 @@
 //! `inspect`: shows what is in a recording, as a table, as JSON, or as one HTML page with charts.
 
 use std::{
-    fs::{self, File},
-    io::{self, BufRead as _, BufReader, IsTerminal as _, Read},
+    fs,
+    io::{self, BufRead as _, BufReader, IsTerminal as _},
     path::{Path, PathBuf},
 };
 
 use uuid::Uuid;
 
 use crate::{
-    commands::{Console, json_line, model, print, visible},
+    commands::{Console, json_line, model, print, recording, visible},
     failure::{Exit, Failure},
     inspect::{self, Inspection},
     protocol::Topics,
@@ -31,7 +31,7 @@ EXAMPLES
   tuyagw inspect site.jsonl --json | jq -r '.codes[] | select(.code != 0) | .code, .devices[].cid'
   tuyagw listen --all --for 1h | tuyagw inspect -")]
 pub struct Args {
-    /// The recording; - is stdin
+    /// The recording; - is stdin; .gz and .zst are decompressed
     #[arg(value_name = "FILE")]
     file: PathBuf,
 
@@ -84,16 +84,20 @@ pub fn run(args: Args, console: Console) -> anyhow::Result<Exit> {
 /// Takes every line of a recording; false where one of them was no record. A torn last line, as a crash leaves it,
 /// is passed over with a warning.
 fn take(path: &Path, inspection: &mut Inspection, console: Console) -> Result<bool, Failure> {
-    let unreadable = |why: io::Error| Failure::io(format!("cannot read {}: {why}", path.display()));
-    let input: Box<dyn Read> = if path == Path::new("-") {
-        Box::new(io::stdin())
-    } else {
-        Box::new(File::open(path).map_err(unreadable)?)
-    };
+    let (name, input) = recording::open(path)?;
     let mut input = BufReader::with_capacity(256 * 1024, input);
     let topics = Topics::default();
     let (mut line, mut number, mut is_whole) = (Vec::new(), 0, true);
-    while input.read_until(b'\n', &mut line).map_err(unreadable)? > 0 {
+    loop {
+        match input.read_until(b'\n', &mut line) {
+            Ok(0) => return Ok(is_whole),
+            Ok(_) => {}
+            Err(why) if why.kind() == io::ErrorKind::UnexpectedEof => {
+                console.warn(&format!("{name}: the compressed file ends in the middle, after line {number}"));
+                return Ok(is_whole);
+            }
+            Err(why) => return Err(Failure::io(format!("cannot read {name}: {why}"))),
+        }
         number += 1;
         match Record::read(&line, &topics) {
             Ok(Some(record)) => inspection.message(&record),
@@ -101,14 +105,13 @@ fn take(path: &Path, inspection: &mut Inspection, console: Console) -> Result<bo
             Err(why) => {
                 let why = if line.ends_with(b"\n") { why.to_string() } else { format!("{why} (it is torn)") };
                 if inspection.bad_line(number, &why) == 1 {
-                    console.warn(&format!("{}:{number}: passed over: {why}", path.display()));
+                    console.warn(&format!("{name}:{number}: passed over: {why}"));
                 }
                 is_whole &= !line.ends_with(b"\n");
             }
         }
         line.clear();
     }
-    Ok(is_whole)
 }
 
 /// The page must not take the recording's place.

@@ -26,7 +26,7 @@ pub struct ModelArgs {
     #[arg(long, value_name = "FILE")]
     model: Option<PathBuf>,
 
-    /// Send values as given, without checking type, range, enumeration and access
+    /// Check no values: neither type nor range, enumeration or access
     #[arg(long)]
     no_check: bool,
 

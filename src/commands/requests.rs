@@ -209,7 +209,10 @@ impl Run {
         let journal = args.journal.as_deref().map(|path| Journal::open(path, operation, gateway_id, console));
         let manner =
             Manner { ordered: args.ordered, journal: journal.transpose()?, summary: args.summary.clone() };
-        let results = Results::new(args.progress, manner, single, console);
+        let mut results = Results::new(args.progress, manner, single, console);
+        if let Some(size) = source.size() {
+            results.expect(size);
+        }
         let exchange = Exchange::new(connection, subscriptions, args.t_unit, !args.no_wait, results, console);
         Ok(Self {
             operations,
@@ -337,6 +340,7 @@ impl Run {
 
     /// What one input asks for, with what its result lines need.
     fn read(&mut self, input: Input) -> VecDeque<Asked> {
+        self.exchange.results.took(input.size());
         let (items, text) = self.operations.take(self.operation, input.content);
         let text = Arc::from(text);
         let results = &mut self.exchange.results;

@@ -305,6 +305,16 @@ impl Results {
         }
     }
 
+    /// Says how many bytes the input has.
+    pub fn expect(&mut self, size: u64) {
+        self.tally.expect(size);
+    }
+
+    /// Counts bytes of the input that are in work.
+    pub fn took(&mut self, bytes: u64) {
+        self.tally.took(bytes);
+    }
+
     /// Counts a request that is tried again.
     pub fn retried(&mut self) {
         self.tally.retried();
@@ -358,6 +368,7 @@ impl Results {
         };
         if let Some(failure) = &self.failure {
             tell(failure);
+            self.tally.hush();
         }
         let journalled = journalled.map_or_else(|failure| tell(&failure), |()| Exit::SUCCESS);
         let written = match written {

@@ -466,7 +466,10 @@ impl Client {
                 Kind::Refused,
                 format!("the broker refused the subscription to {filter} (SUBACK 0x80)"),
             )
-            .hint("A gateway may subscribe to its own topics only: check --gateway-id and the topics of the profile")),
+            .hint(
+                "A gateway may subscribe to its own topics only, a platform user to all: check --gateway-id, the \
+                 topics of the profile, and for `command` --platform-username",
+            )),
         }
     }
 
@@ -551,6 +554,12 @@ fn refused(settings: &Settings, code: ConnectCode) -> Failure {
         return Failure::new(Kind::Protocol, message).hint("Check that the address is an MQTT broker's");
     }
     let message = format!("{address} refused the connection: CONNACK {code}, {}", code.name());
-    let hint = code.explained().map_or("See the broker's log", |known| known.hint);
+    let hint = match code.explained() {
+        _ if settings.connect.username.is_none() && matches!(code.0, 4 | 5 | 134 | 135) => {
+            "No username was given: --username NAME, TUYAGW_USERNAME or a profile; it comes from Tuya."
+        }
+        Some(known) => known.hint,
+        None => "See the broker's log",
+    };
     Failure::new(Kind::Refused, message).hint(hint)
 }
