@@ -2,6 +2,7 @@
 
 mod client;
 mod convert;
+mod corpus;
 mod edge;
 mod fake_broker;
 mod generated;
