@@ -47,6 +47,8 @@ pub struct Settings {
     pub access: Access,
     /// The product that every device is taken for.
     pub product: Product,
+    /// Whether devices that were never synchronised, and values that no data point has, are accepted too.
+    pub accepts_all: bool,
     /// How far a message's `t` may be off; `None`: any.
     pub max_skew: Option<Duration>,
     /// After how long without a sync or status a device is offline; `None`: never.
@@ -239,7 +241,8 @@ impl Edge {
                     return Fate::Route;
                 }
                 for status in statuses {
-                    if !self.registry.set_status(gateway, &status.cid, status.status, now.mono) {
+                    let is_known = self.registry.set_status(gateway, &status.cid, status.status, now.mono);
+                    if !is_known && !self.settings.accepts_all {
                         acts.push(Act::Warn(format!(
                             "{gateway}: status of {:?} ignored: the device was never synchronised",
                             status.cid
@@ -288,13 +291,13 @@ impl Edge {
             return Ok(());
         }
         on_time?;
-        if !self.registry.knows(gateway, cid) {
-            return Err(Refusal::new(
-                ResultCode::DEVICE_UNKNOWN,
-                format!("device {cid:?} was never synchronised"),
-            ));
+        if !self.settings.accepts_all {
+            if !self.registry.knows(gateway, cid) {
+                let why = format!("device {cid:?} was never synchronised");
+                return Err(Refusal::new(ResultCode::DEVICE_UNKNOWN, why));
+            }
+            check_report(&self.settings.product, id, value)?;
         }
-        check_report(&self.settings.product, id, value)?;
         self.memory.keep(print);
         Ok(())
     }

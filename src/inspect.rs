@@ -39,7 +39,7 @@ use self::{
 use crate::{
     product::Product,
     protocol::{Channel, ConnectCode, Direction, Downlink, Envelope, ResultCode, Uplink},
-    record::Record,
+    record::{LEFT_OUT, Record},
 };
 
 /// A recording that is being looked at.
@@ -55,9 +55,6 @@ pub struct Inspection {
     bad: Option<(u64, String)>,
     bad_lines: u64,
 }
-
-/// The `event` of a line that says how many `records` are missing at its place.
-pub const LEFT_OUT: &str = "left-out";
 
 /// What a line without a message says: a client that came or went, or records that were left out.
 #[derive(Debug, Deserialize)]
@@ -129,13 +126,12 @@ impl Inspection {
         self.census.left_out += records;
     }
 
-    /// Notes a line that is no record; gives how many there are by now.
-    pub fn bad_line(&mut self, line: u64, why: &str) -> u64 {
+    /// Notes a line, or a packet of a capture, that is no record.
+    pub fn bad_line(&mut self, line: u64, why: &str) {
         self.bad_lines += 1;
         if self.bad.is_none() {
             self.bad = Some((line, why.to_owned()));
         }
-        self.bad_lines
     }
 
     /// What there was.

@@ -34,6 +34,9 @@ use crate::protocol::{Channel, ConnectCode, Direction, Downlink, Envelope, Topic
 /// The version of the format that [`Record::write`] writes and the highest that [`Record::read`] reads.
 pub const VERSION: u64 = 1;
 
+/// The `event` of a line that says how many `records` are missing at its place.
+pub const LEFT_OUT: &str = "left-out";
+
 /// A payload nested deeper than this is kept as base64: readers of JSON refuse or overflow on deeper ones.
 const DEEPEST: usize = 100;
 

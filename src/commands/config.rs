@@ -24,6 +24,25 @@ struct File {
     topics: BTreeMap<String, String>,
 }
 
+/// Where the topics come from, for subcommands that connect to nothing.
+#[derive(Clone, Debug, clap::Args)]
+pub struct TopicsArgs {
+    /// The profile whose topics are used [default: the file's default-profile]
+    #[arg(long, env = "TUYAGW_PROFILE", value_name = "NAME")]
+    profile: Option<String>,
+
+    /// The configuration file [default: $XDG_CONFIG_HOME/tuyagw/config.toml]
+    #[arg(long, env = "TUYAGW_CONFIG", value_name = "FILE")]
+    config: Option<PathBuf>,
+}
+
+impl TopicsArgs {
+    /// The topics in force.
+    pub fn load(&self) -> Result<Topics, Failure> {
+        Profile::load(self.config.as_deref(), self.profile.as_deref())?.topics()
+    }
+}
+
 /// One profile: what the connection options are where neither flag nor environment says.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]

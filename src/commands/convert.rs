@@ -4,7 +4,6 @@ use std::{
     borrow::Cow,
     io::{self, BufWriter, Write},
     ops::ControlFlow,
-    path::PathBuf,
 };
 
 use serde::Deserialize;
@@ -12,7 +11,7 @@ use serde_json::value::RawValue;
 
 use super::{
     Console,
-    config::Profile,
+    config::TopicsArgs,
     recording::{Flaws, Recording, RecordingArgs},
 };
 use crate::{
@@ -39,13 +38,8 @@ pub struct Args {
     #[arg(long, value_name = "FORM", default_value = "records")]
     to: Target,
 
-    /// The profile whose topics are used [default: the file's default-profile]
-    #[arg(long, env = "TUYAGW_PROFILE", value_name = "NAME")]
-    profile: Option<String>,
-
-    /// The configuration file [default: $XDG_CONFIG_HOME/tuyagw/config.toml]
-    #[arg(long, env = "TUYAGW_CONFIG", value_name = "FILE")]
-    config: Option<PathBuf>,
+    #[command(flatten)]
+    topics: TopicsArgs,
 
     #[command(flatten)]
     recording: RecordingArgs,
@@ -62,7 +56,7 @@ enum Target {
 
 /// Runs `convert`.
 pub fn run(args: Args, console: Console) -> anyhow::Result<Exit> {
-    let topics = Profile::load(args.config.as_deref(), args.profile.as_deref())?.topics()?;
+    let topics = args.topics.load()?;
     let recording = Recording::open(&args.recording)?;
     let mut flaws = Flaws::of(&recording, console);
     let mut output = match args.to {
@@ -77,7 +71,7 @@ pub fn run(args: Args, console: Console) -> anyhow::Result<Exit> {
             let outcome = match found {
                 Found::Message(record) => output.message(&record),
                 Found::Connection(connection) => output.connection(&connection),
-                Found::ConnectionLine(line) => output.connection_line(line),
+                Found::Aside(line) => output.aside(line),
                 Found::Flaw(flaw) => {
                     flaws.tell(number, &flaw);
                     Ok(())
@@ -162,7 +156,7 @@ impl<'o> Output<'o> {
         }
     }
 
-    fn connection_line(&mut self, line: &[u8]) -> io::Result<()> {
+    fn aside(&mut self, line: &[u8]) -> io::Result<()> {
         match self {
             Self::Records { out, .. } => out.write_all(line).and_then(|()| out.write_all(b"\n")),
             Self::Csv(_) => Ok(()),

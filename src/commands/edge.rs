@@ -308,6 +308,7 @@ fn settings(args: &Args, product: Product, console: Console) -> Settings {
             platform_usernames: args.platform_username.clone(),
         },
         product,
+        accepts_all: false,
         max_skew: args.max_skew,
         offline_after: args.offline_after,
         command_timeout: args.command_timeout,

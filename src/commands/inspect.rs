@@ -2,18 +2,24 @@
 
 use std::{
     fs,
-    io::{self, BufRead as _, BufReader, IsTerminal as _},
+    io::{self, IsTerminal as _},
+    ops::ControlFlow,
     path::{Path, PathBuf},
 };
 
 use uuid::Uuid;
 
 use crate::{
-    commands::{Console, json_line, model, print, recording, visible},
+    commands::{
+        Console,
+        config::TopicsArgs,
+        json_line, model, print,
+        recording::{Flaws, Recording, RecordingArgs},
+        visible,
+    },
     failure::{Exit, Failure},
     inspect::{self, Inspection},
-    protocol::Topics,
-    record::Record,
+    record::{Connection, Found, Harm},
 };
 
 /// Arguments of `inspect`.
@@ -27,14 +33,11 @@ given up if it has no answer by then.
 
 EXAMPLES
   tuyagw inspect site.jsonl
+  tuyagw inspect site.pcapng                       what tcpdump captured; every form that convert reads
   tuyagw inspect site.jsonl --html site.html
   tuyagw inspect site.jsonl --json | jq -r '.codes[] | select(.code != 0) | .code, .devices[].cid'
   tuyagw listen --all --for 1h | tuyagw inspect -")]
 pub struct Args {
-    /// The recording; - is stdin; .gz and .zst are decompressed
-    #[arg(value_name = "FILE")]
-    file: PathBuf,
-
     /// Print JSON, on a terminal too
     #[arg(long)]
     json: bool,
@@ -46,21 +49,28 @@ pub struct Args {
     /// Product model for names, units and scales, instead of the smart water meter
     #[arg(long, value_name = "FILE")]
     model: Option<PathBuf>,
+
+    #[command(flatten)]
+    topics: TopicsArgs,
+
+    #[command(flatten)]
+    recording: RecordingArgs,
 }
 
 /// Runs `inspect`.
 pub fn run(args: Args, console: Console) -> anyhow::Result<Exit> {
     let product = model::load(args.model.as_deref())?;
     if let Some(html) = &args.html {
-        check_target(html, &args.file)?;
+        check_target(html, &args.recording.file)?;
     }
     let mut inspection = Inspection::new(args.html.is_some().then_some(product));
-    let is_whole = take(&args.file, &mut inspection, console)?;
+    let exit = take(&args, &mut inspection, console)?;
     let summary = inspection.summary();
     if let Some(html) = &args.html {
-        let title = match args.file.as_os_str().to_str() {
+        let file = &args.recording.file;
+        let title = match file.as_os_str().to_str() {
             Some("-") => "stdin".into(),
-            _ => args.file.file_name().unwrap_or(args.file.as_os_str()).to_string_lossy(),
+            _ => file.file_name().unwrap_or(file.as_os_str()).to_string_lossy(),
         };
         let page = inspect::page(&inspection, &title, &Uuid::new_v4().simple().to_string());
         fs::write(html, page)
@@ -78,40 +88,31 @@ pub fn run(args: Args, console: Console) -> anyhow::Result<Exit> {
             .into_bytes()
     };
     print(&output).map_err(|why| Failure::io(format!("cannot write to stdout: {why}")))?;
-    Ok(if is_whole { Exit::SUCCESS } else { Exit::USAGE })
+    Ok(exit)
 }
 
-/// Takes every line of a recording; false where one of them was no record. A torn last line, as a crash leaves it,
-/// is passed over with a warning.
-fn take(path: &Path, inspection: &mut Inspection, console: Console) -> Result<bool, Failure> {
-    let (name, input) = recording::open(path)?;
-    let mut input = BufReader::with_capacity(256 * 1024, input);
-    let topics = Topics::default();
-    let (mut line, mut number, mut is_whole) = (Vec::new(), 0, true);
-    loop {
-        match input.read_until(b'\n', &mut line) {
-            Ok(0) => return Ok(is_whole),
-            Ok(_) => {}
-            Err(why) if why.kind() == io::ErrorKind::UnexpectedEof => {
-                console.warn(&format!("{name}: the compressed file ends in the middle, after line {number}"));
-                return Ok(is_whole);
-            }
-            Err(why) => return Err(Failure::io(format!("cannot read {name}: {why}"))),
-        }
-        number += 1;
-        match Record::read(&line, &topics) {
-            Ok(Some(record)) => inspection.message(&record),
-            Ok(None) => inspection.aside(&line),
-            Err(why) => {
-                let why = if line.ends_with(b"\n") { why.to_string() } else { format!("{why} (it is torn)") };
-                if inspection.bad_line(number, &why) == 1 {
-                    console.warn(&format!("{name}:{number}: passed over: {why}"));
+/// Takes all of a recording, and tells what is wrong with it; what cannot be read ends in exit code 2.
+fn take(args: &Args, inspection: &mut Inspection, console: Console) -> Result<Exit, Failure> {
+    let topics = args.topics.load()?;
+    let recording = Recording::open(&args.recording)?;
+    let mut flaws = Flaws::of(&recording, console);
+    recording.read(&topics, &mut |number, found| {
+        match found {
+            Found::Message(record) => inspection.message(&record),
+            Found::Connection(Connection { connected: true, code, .. }) => inspection.connected(code),
+            Found::Connection(_) => inspection.disconnected(),
+            Found::Aside(line) => inspection.aside(line),
+            Found::Flaw(flaw) => {
+                flaws.tell(number, &flaw);
+                if flaw.harm != Harm::Lossy {
+                    inspection.bad_line(number, &flaw.message);
                 }
-                is_whole &= !line.ends_with(b"\n");
             }
+            Found::Idle => {}
         }
-        line.clear();
-    }
+        ControlFlow::Continue(())
+    })?;
+    Ok(flaws.finish())
 }
 
 /// The page must not take the recording's place.

@@ -16,6 +16,7 @@ fn edge_with(faults: &[&str], change: impl FnOnce(&mut Settings)) -> Edge {
     let mut settings = Settings {
         access: Access { usernames: Vec::new(), platform_usernames: vec!["platform".into()] },
         product: Product::smart_water_meter(),
+        accepts_all: false,
         max_skew: None,
         offline_after: None,
         command_timeout: Duration::from_secs(5),
@@ -113,6 +114,21 @@ fn each_check_has_its_code_and_they_come_in_order() {
     }
     let (_, acts) = tell(&mut edge, NOW, Channel::Report, milliseconds);
     assert_eq!(said(&acts)[0].1["t"], 1_700_000_000_000_i64, "answered in the request's unit");
+}
+
+#[test]
+fn an_edge_that_accepts_all_still_wants_the_protocol() {
+    let mut edge = edge_with(&[], |settings| settings.accepts_all = true);
+    assert_eq!(report(&mut edge, "m9", "99", &json!("anything")), 0);
+    let (_, acts) = tell(
+        &mut edge,
+        NOW,
+        Channel::Status,
+        r#"{"t":1,"request_id":"s","param":[{"cid":"m9","status":true}]}"#,
+    );
+    assert_eq!(acts, []);
+    let (_, acts) = tell(&mut edge, NOW, Channel::Report, r#"{"t":1,"request_id":"b","param":{"cid":"m9"}}"#);
+    assert_eq!(answer_code(&acts), 1100);
 }
 
 fn answer_code_of_warned(acts: &[Act]) -> i64 {

@@ -45,7 +45,7 @@ fn left_out(text: &mut String, summary: &Summary) {
     }
     if let (Some(line), Some(why)) = (left_out.first_bad_line, &left_out.why) {
         let lines = count(left_out.bad_lines, "line");
-        text.push_str(&format!("{lines} passed over; the first is line {line}: {why}\n"));
+        text.push_str(&format!("{lines} passed over; line {line} {why}\n"));
     }
 }
 

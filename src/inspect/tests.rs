@@ -11,7 +11,7 @@ fn inspected(lines: &[String]) -> Inspection {
         match Record::read(line.as_bytes(), &topics) {
             Ok(Some(record)) => inspection.message(&record),
             Ok(None) => inspection.aside(line.as_bytes()),
-            Err(why) => drop(inspection.bad_line(n, &why.to_string())),
+            Err(why) => inspection.bad_line(n, &why.to_string()),
         }
     }
     inspection

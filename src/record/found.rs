@@ -12,8 +12,9 @@ pub enum Found<'a> {
     Message(Record<'a>),
     /// A client that came or went, as a capture shows it.
     Connection(Connection<'a>),
-    /// A client that came or went, as a line of our own recordings, without its newline.
-    ConnectionLine(&'a [u8]),
+    /// A line of our own recordings that holds no message and yet tells of the traffic, without its newline: a client
+    /// that came or went, or records that were left out.
+    Aside(&'a [u8]),
     /// Something that is not as it was, or that cannot be read.
     Flaw(Flaw),
     /// Nothing more can be had at the moment without waiting.

@@ -8,7 +8,7 @@ use base64::Engine as _;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::{BASE64, Found, Harm, Record, RecordError, Tell, unix_us};
+use super::{BASE64, Found, Harm, LEFT_OUT, Record, RecordError, Tell, unix_us};
 use crate::protocol::Topics;
 
 /// A reader of lines, which it is given one at a time.
@@ -69,6 +69,8 @@ struct Head<'a> {
     msg: Option<Cow<'a, str>>,
     #[serde(borrow)]
     kind: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    event: Option<Cow<'a, str>>,
 }
 
 impl<'t> Lines<'t> {
@@ -117,9 +119,11 @@ impl<'t> Lines<'t> {
             return Ok(tell(self.number, Found::Message(record)));
         }
         let head: Option<Head<'_>> = serde_json::from_slice(line).ok();
-        let kind = head.and_then(|head| head.kind);
-        Ok(match kind.as_deref() {
-            Some("connect" | "disconnect") => tell(self.number, Found::ConnectionLine(line)),
+        Ok(match head.map(|head| (head.kind, head.event)) {
+            Some((Some(kind), _)) if matches!(&*kind, "connect" | "disconnect") => {
+                tell(self.number, Found::Aside(line))
+            }
+            Some((_, Some(event))) if event == LEFT_OUT => tell(self.number, Found::Aside(line)),
             _ => ControlFlow::Continue(()),
         })
     }
@@ -296,7 +300,7 @@ mod tests {
                     match what {
                         Found::Message(record) => record.payload.escape_ascii().to_string(),
                         Found::Flaw(flaw) => format!("!{:?}: {}", flaw.harm, flaw.message),
-                        Found::ConnectionLine(line) => format!("~{}", line.escape_ascii()),
+                        Found::Aside(line) => format!("~{}", line.escape_ascii()),
                         other => format!("{other:?}"),
                     },
                 ));

@@ -1,8 +1,13 @@
 //! `inspect` as a process: what it prints where, and how it ends.
 #![allow(clippy::unwrap_used, reason = "a test that fails here has found something")]
 
-use std::{fs, io::pipe};
+use std::{
+    fs,
+    io::{Write as _, pipe},
+    path::Path,
+};
 
+use flate2::{Compression, write::GzEncoder};
 use serde_json::Value;
 
 use super::process::{run, run_with, tuyagw};
@@ -31,8 +36,8 @@ fn a_pipe_gets_json_and_a_file_a_page() {
 fn a_torn_end_is_forgiven_and_any_other_bad_line_is_not() {
     let lines = |lines: &[&str]| lines.join("\n").into_bytes();
     for (input, code, expected) in [
-        (lines(&[REPORT, &ANSWER[..40]]), 0, "2: passed over: the line ends in the middle (it is torn)"),
-        (lines(&[REPORT, "rubbish", ANSWER, ""]), 2, "2: passed over: the line is not a JSON object"),
+        (lines(&[REPORT, &ANSWER[..40]]), 0, "line 2 ends in the middle"),
+        (lines(&[REPORT, "rubbish", ANSWER, ""]), 2, "line 2 cannot be read: the line is not a JSON object"),
         (lines(&["", "{\"event\":\"listening\"}", REPORT, ""]), 0, ""),
         (Vec::new(), 0, ""),
     ] {
@@ -82,4 +87,37 @@ fn hostile_names_reach_neither_the_terminal_nor_the_page_s_markup() {
     let page = fs::read_to_string(&html).unwrap();
     assert_eq!((page.matches("<img").count(), page.matches("<b>").count()), (0, 0));
     assert!(!page.contains('\u{1b}') && !page.contains('\u{202e}'));
+}
+
+#[test]
+fn every_form_is_looked_at_and_the_same_traffic_gives_the_same_figures() {
+    let capture = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/recordings/gateway.pcapng");
+    let inspect = |file: &Path| run(tuyagw().arg("inspect").arg(file));
+    let captured = inspect(&capture);
+    assert_eq!(captured.code, Some(0), "{captured:?}");
+    let figures = captured.line();
+    assert!(figures["records"].as_u64() > Some(0) && figures["connections"]["connects"].as_u64() > Some(0));
+
+    let folder = tempfile::tempdir().unwrap();
+    let converted = tuyagw().arg("convert").arg(&capture).output().unwrap().stdout;
+    let [plain, gzip, zstd] =
+        ["site.jsonl", "site.jsonl.gz", "site.jsonl.zst"].map(|name| folder.path().join(name));
+    fs::write(&plain, &converted).unwrap();
+    let mut gz = GzEncoder::new(Vec::new(), Compression::fast());
+    gz.write_all(&converted).unwrap();
+    fs::write(&gzip, gz.finish().unwrap()).unwrap();
+    fs::write(&zstd, zstd::encode_all(&converted[..], 1).unwrap()).unwrap();
+    for file in [&plain, &gzip, &zstd] {
+        assert_eq!(inspect(file).line(), figures, "{}", file.display());
+    }
+    let piped = run_with(tuyagw().args(["inspect", "-"]), &fs::read(&capture).unwrap());
+    assert_eq!(piped.line(), figures);
+
+    // Foreign forms say less, and what they have lost is told.
+    for (name, records) in
+        [("mosquitto-2.0.11-j.jsonl", 4), ("mqtt-recorder-rs.jsonl", 3), ("mqtt_recorder.csv", 2)]
+    {
+        let found = inspect(&capture.with_file_name(name));
+        assert_eq!(found.line()["records"], records, "{name}: {found:?}");
+    }
 }

@@ -3,6 +3,7 @@
 mod bulk;
 mod client;
 mod convert;
+mod corpus;
 mod edge;
 mod fake_broker;
 mod generated;
@@ -13,6 +14,7 @@ mod mosquitto;
 mod peers;
 mod process;
 mod protocol_docs;
+mod regression;
 mod replay;
 mod site;
 mod tap;

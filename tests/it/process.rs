@@ -1,8 +1,9 @@
 //! The program as a process, cut off from the settings of whoever runs the tests, and killed when it hangs.
 
 use std::{
-    io::Write as _,
-    process::{Child, Command, Output, Stdio},
+    io::{BufRead as _, BufReader, Read as _, Write as _},
+    net::TcpStream,
+    process::{Child, ChildStdout, Command, Output, Stdio},
     sync::mpsc,
     thread,
     time::Duration,
@@ -13,6 +14,9 @@ use serde_json::Value;
 
 /// No run may take longer; nothing is concluded from how long one takes.
 const HANGS: Duration = Duration::from_mins(1);
+
+/// No socket of a test waits for longer.
+pub const LIMIT: Duration = Duration::from_secs(20);
 
 /// A command without any setting from outside.
 pub fn tuyagw() -> Command {
@@ -98,6 +102,66 @@ pub fn ended(child: Child) -> Ended {
     }
     signal(id, "KILL");
     panic!("hangs: {:?}", receiver.recv());
+}
+
+/// An edge or a tap, which says first where it listens.
+pub struct Service {
+    pub child: Option<Child>,
+    pub stdout: Option<BufReader<ChildStdout>>,
+    pub url: String,
+}
+
+impl Service {
+    /// Starts it, and waits for its first line.
+    pub fn start(command: &mut Command) -> Self {
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut stdout = BufReader::new(child.stdout.take().unwrap());
+        let mut line = String::new();
+        stdout.read_line(&mut line).unwrap();
+        let event: Value = serde_json::from_str(&line).unwrap_or_else(|why| panic!("{why}: {line:?}"));
+        assert_eq!(event["event"], "listening");
+        let url = event["broker"].as_str().unwrap().to_owned();
+        Self { child: Some(child), stdout: Some(stdout), url }
+    }
+
+    /// An edge on a free port.
+    pub fn edge(args: &[&str]) -> Self {
+        Self::start(tuyagw().args(["edge", "--listen", "127.0.0.1:0"]).args(args))
+    }
+
+    /// A tap on a free port.
+    pub fn tap(broker: &str, args: &[&str]) -> Self {
+        Self::start(tuyagw().args(["tap", "--listen", "127.0.0.1:0", "--broker", broker]).args(args))
+    }
+
+    /// A connection to it.
+    pub fn dial(&self) -> TcpStream {
+        let stream = TcpStream::connect(self.url.split_once("://").unwrap().1).unwrap();
+        stream.set_read_timeout(Some(LIMIT)).unwrap();
+        stream
+    }
+
+    /// Ends it by a signal; gives what it printed since the first line.
+    pub fn end(mut self, name: &str) -> Ended {
+        let child = self.child.take().unwrap();
+        signal(child.id(), name);
+        let mut printed = String::new();
+        if let Some(mut stdout) = self.stdout.take() {
+            stdout.read_to_string(&mut printed).unwrap();
+        }
+        let mut ended = ended(child);
+        ended.lines = printed.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        ended
+    }
+}
+
+impl Drop for Service {
+    fn drop(&mut self) {
+        if let Some(child) = &mut self.child {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
 }
 
 /// Reports as input lines: meter m1 to mN.

@@ -3,10 +3,10 @@
 
 use std::{
     fs,
-    io::{BufRead as _, BufReader, Read as _, Write as _},
-    net::{Shutdown, TcpListener, TcpStream},
+    io::{BufRead as _, Read as _, Write as _},
+    net::{Shutdown, TcpListener},
     path::Path,
-    process::{Child, ChildStdout, Command, Stdio},
+    process::Stdio,
     thread,
     time::Duration,
 };
@@ -14,66 +14,7 @@ use std::{
 use serde_json::Value;
 use tuyagw::protocol::derive_password;
 
-use super::process::{Ended, ended, gateway, reports, run, run_with, signal, tuyagw};
-
-/// No socket of a test waits for longer.
-const LIMIT: Duration = Duration::from_secs(20);
-
-/// An edge or a tap, which says first where it listens.
-struct Service {
-    child: Option<Child>,
-    stdout: Option<BufReader<ChildStdout>>,
-    url: String,
-}
-
-impl Service {
-    fn start(command: &mut Command) -> Self {
-        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-        let mut stdout = BufReader::new(child.stdout.take().unwrap());
-        let mut line = String::new();
-        stdout.read_line(&mut line).unwrap();
-        let event: Value = serde_json::from_str(&line).unwrap_or_else(|why| panic!("{why}: {line:?}"));
-        assert_eq!(event["event"], "listening");
-        let url = event["broker"].as_str().unwrap().to_owned();
-        Self { child: Some(child), stdout: Some(stdout), url }
-    }
-
-    fn edge(args: &[&str]) -> Self {
-        Self::start(tuyagw().args(["edge", "--listen", "127.0.0.1:0"]).args(args))
-    }
-
-    fn tap(broker: &str, args: &[&str]) -> Self {
-        Self::start(tuyagw().args(["tap", "--listen", "127.0.0.1:0", "--broker", broker]).args(args))
-    }
-
-    fn dial(&self) -> TcpStream {
-        let stream = TcpStream::connect(self.url.split_once("://").unwrap().1).unwrap();
-        stream.set_read_timeout(Some(LIMIT)).unwrap();
-        stream
-    }
-
-    /// Ends it by a signal; gives what it printed since the first line.
-    fn end(mut self, name: &str) -> Ended {
-        let child = self.child.take().unwrap();
-        signal(child.id(), name);
-        let mut printed = String::new();
-        if let Some(mut stdout) = self.stdout.take() {
-            stdout.read_to_string(&mut printed).unwrap();
-        }
-        let mut ended = ended(child);
-        ended.lines = printed.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-        ended
-    }
-}
-
-impl Drop for Service {
-    fn drop(&mut self) {
-        if let Some(child) = &mut self.child {
-            let _ = child.kill();
-            let _ = child.wait();
-        }
-    }
-}
+use super::process::{LIMIT, Service, ended, gateway, reports, run, run_with, tuyagw};
 
 fn records(path: &Path) -> Vec<Value> {
     let text = fs::read_to_string(path).unwrap();

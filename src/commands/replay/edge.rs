@@ -15,7 +15,7 @@ use crate::{
     failure::Failure,
     mqtt::broker::{Broker, Limits, Witness},
     product::Product,
-    protocol::Direction,
+    protocol::{ConnectCode, Direction},
     record::{Connection, Record},
     sink::SinkError,
 };
@@ -30,6 +30,8 @@ pub fn listen(address: &str, ledger: &Shared) -> Result<Rc<Broker>, Failure> {
     let settings = Settings {
         access: Access { usernames: Vec::new(), platform_usernames: Vec::new() },
         product: Product::smart_water_meter(),
+        // The gateway's devices and values are what the recording is about; nobody has told them to this edge.
+        accepts_all: true,
         max_skew: None,
         offline_after: None,
         command_timeout: std::time::Duration::from_secs(5),
@@ -76,7 +78,15 @@ impl Witness for Ear {
         }
     }
 
-    fn connection(&mut self, _record: &Connection<'_>) {}
+    fn connection(&mut self, record: &Connection<'_>) {
+        if let (true, Some(ConnectCode::ACCEPTED), Some(id)) =
+            (record.connected, record.code, record.gateway_id)
+        {
+            let mut ledger = self.0.borrow_mut();
+            ledger.ready.insert(id.to_owned());
+            ledger.changed();
+        }
+    }
 
     fn settled(&mut self, _outcome: Outcome) {}
 

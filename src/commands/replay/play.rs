@@ -4,7 +4,7 @@ mod ending;
 mod hearing;
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::{HashMap, HashSet, VecDeque},
     rc::Rc,
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
@@ -225,7 +225,9 @@ impl Play {
     /// Waits for a message's time and sends it; gives the exit code of a signal that came first.
     async fn cue(&mut self, step: Step) -> Result<Option<Exit>, Failure> {
         if self.start.is_none() {
+            let mut told = None;
             while !self.is_ready(&step) {
+                self.tell_wait(&step, &mut told);
                 tokio::select! {
                     signal = self.signals.next() => return Ok(Some(signal)),
                     () = self.changed.notified() => self.look()?,
@@ -273,6 +275,24 @@ impl Play {
                 Ok(gateway) => broker.has_subscriber(&self.topic(first, &gateway)),
                 Err(_) => true,
             },
+        }
+    }
+
+    /// Says once for which gateway the first command waits, and for each other one that comes how it could be it.
+    fn tell_wait(&self, first: &Step, told: &mut Option<HashSet<String>>) {
+        let (Stage::Down(_), Ok(gateway)) = (&self.stage, self.gateway(first)) else { return };
+        let told = told.get_or_insert_with(|| {
+            let topic = self.topic(first, &gateway);
+            self.console.note(&format!("waiting for gateway {gateway} to subscribe to {topic}"));
+            HashSet::from([gateway.as_str().to_owned()])
+        });
+        for other in &self.ledger.borrow().ready {
+            if told.insert(other.clone()) {
+                let recorded = first.gateway_id.as_deref().unwrap_or_default();
+                self.console
+                    .warn(&format!("gateway {other} has connected, and the recording is of {gateway}"));
+                self.console.hint(&format!("--map-gateway {recorded}={other} plays it to that one"));
+            }
         }
     }
 

@@ -236,7 +236,7 @@ fn read(
                 }
             }
             Found::Flaw(flaw) => batch.push(Line::Flaw(number, flaw)),
-            Found::Connection(_) | Found::ConnectionLine(_) => {}
+            Found::Connection(_) | Found::Aside(_) => {}
             Found::Idle => is_idle = true,
         }
         if !batch.is_empty() && (is_idle || batch.len() >= BATCH || bytes >= BATCH_BYTES) {

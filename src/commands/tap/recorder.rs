@@ -12,13 +12,13 @@ use tokio::sync::Notify;
 use crate::{
     commands::{Console, json_line},
     failure::Failure,
-    inspect::{Inspection, LEFT_OUT, Summary},
+    inspect::{Inspection, Summary},
     mqtt::{
         packet::Message,
         tap::{Heard, Witness},
     },
     protocol::{Direction, Topics},
-    record::{Connection, Record},
+    record::{Connection, LEFT_OUT, Record},
     sink::{Sink, SinkError},
 };
 

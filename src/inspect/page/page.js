@@ -321,7 +321,7 @@
   if (summary.left_out) {
     const { records, bad_lines, first_bad_line, why } = summary.left_out;
     if (records) root.append(el("p", { class: "tile bad" }, `${plural(records, "record")} left out by the recorder itself.`));
-    if (bad_lines) root.append(el("p", { class: "tile bad" }, `${plural(bad_lines, "line")} passed over; the first is line ${first_bad_line}: ${why}`));
+    if (bad_lines) root.append(el("p", { class: "tile bad" }, `${plural(bad_lines, "line")} passed over; line ${first_bad_line} ${why}`));
   }
   root.append(el("div", { class: "tiles" },
     tile("messages", count.format(summary.records)),

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use super::{Difference, Play, Request, Stage, Verify};
+use super::{super::ledger::counted, Difference, Play, Request, Stage, Verify};
 use crate::{
     commands::sleep_until,
     failure::{Exit, Failure, Kind},
@@ -105,7 +105,13 @@ impl Play {
     /// Tells of commands and answers that did not come.
     fn missing(&mut self) {
         let mut ledger = self.ledger.borrow_mut();
-        for (_, request) in std::mem::take(&mut self.held) {
+        let held = std::mem::take(&mut self.held);
+        if !held.is_empty() {
+            let answers = counted(held.len() as u64, "answer");
+            self.console.warn(&format!("{answers} of the recording waited for commands that nobody sent"));
+            self.console.hint("--kind sync,report,status leaves the answers to commands out");
+        }
+        for (_, request) in held {
             if self.verify.is_some() {
                 let request = Request { channel: Some(Channel::Command), ..request };
                 ledger.differ(&Difference { request, kind: "missing", expected: None, code: None });
