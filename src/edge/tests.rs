@@ -264,7 +264,11 @@ fn a_platform_user_s_command_is_answered_here_where_nobody_could() {
     sync(&mut edge, "m1");
     assert_eq!(send(&mut edge, NOW, &command("m1")), (Fate::Route, None));
     edge.leave(&gw1());
-    assert_eq!(send(&mut edge, NOW, &command("m1")), (Fate::Route, None), "the gateway's session may be kept");
+    assert_eq!(
+        send(&mut edge, NOW, &command("m1")),
+        (Fate::Route, None),
+        "the gateway's session may be kept"
+    );
     edge.arrive(&gw1());
     edge.settings.offline_after = Some(Duration::from_secs(10));
     assert_eq!(send(&mut edge, at(10), &command("m1")), (Fate::Route, None));
@@ -348,5 +352,9 @@ fn a_command_finds_its_gateway_where_only_one_is_meant() {
     assert_eq!(verdict(&mut edge, ask(1, Some("gw2"), "m1")), refused(ResultCode::DEVICE_UNKNOWN));
     assert!(matches!(verdict(&mut edge, ask(2, None, "m2")), Some(Verdict::Unsent(_))));
     edge.leave(&gw1());
-    assert_eq!(verdict(&mut edge, ask(3, Some("gw1"), "m1")), None, "it waits for an answer that may not come");
+    assert_eq!(
+        verdict(&mut edge, ask(3, Some("gw1"), "m1")),
+        None,
+        "it waits for an answer that may not come"
+    );
 }
