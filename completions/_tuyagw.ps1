@@ -33,6 +33,8 @@ Register-ArgumentCompleter -Native -CommandName 'tuyagw' -ScriptBlock {
             [CompletionResult]::new('status', 'status', [CompletionResultType]::ParameterValue, 'Report devices online or offline')
             [CompletionResult]::new('listen', 'listen', [CompletionResultType]::ParameterValue, 'Print what arrives as records; answer commands; send uplinks from stdin')
             [CompletionResult]::new('command', 'command', [CompletionResultType]::ParameterValue, 'Send commands to devices, from the platform''s side, and wait for each result')
+            [CompletionResult]::new('tap', 'tap', [CompletionResultType]::ParameterValue, 'Record the traffic between gateways and an edge, standing between them')
+            [CompletionResult]::new('inspect', 'inspect', [CompletionResultType]::ParameterValue, 'Show what is in a recording: a table, JSON, or a page with charts')
             [CompletionResult]::new('edge', 'edge', [CompletionResultType]::ParameterValue, 'Run the embedded Edge Gateway emulator, by itself or around a program')
             [CompletionResult]::new('model', 'model', [CompletionResultType]::ParameterValue, 'Show or check a product model')
             [CompletionResult]::new('explain', 'explain', [CompletionResultType]::ParameterValue, 'Say what a code means and what to do about it')
@@ -271,6 +273,38 @@ Register-ArgumentCompleter -Native -CommandName 'tuyagw' -ScriptBlock {
             [CompletionResult]::new('--quiet', '--quiet', [CompletionResultType]::ParameterName, 'Print only errors and warnings on stderr')
             [CompletionResult]::new('-h', '-h', [CompletionResultType]::ParameterName, 'Print help (see more with ''--help'')')
             [CompletionResult]::new('--help', '--help', [CompletionResultType]::ParameterName, 'Print help (see more with ''--help'')')
+            break
+        }
+        'tuyagw;tap' {
+            [CompletionResult]::new('--listen', '--listen', [CompletionResultType]::ParameterName, 'Address to listen on; port 0 picks a free one')
+            [CompletionResult]::new('--tls-cert', '--tls-cert', [CompletionResultType]::ParameterName, 'Speak TLS to clients with this certificate chain (PEM)')
+            [CompletionResult]::new('--tls-key', '--tls-key', [CompletionResultType]::ParameterName, 'Private key of the certificate (PEM)')
+            [CompletionResult]::new('--out', '--out', [CompletionResultType]::ParameterName, 'Append the records to this file, synced, instead of printing them')
+            [CompletionResult]::new('--summary', '--summary', [CompletionResultType]::ParameterName, 'Write the summary to this file as JSON, as `inspect --json` prints it')
+            [CompletionResult]::new('--for', '--for', [CompletionResultType]::ParameterName, 'End after this long')
+            [CompletionResult]::new('-b', '-b', [CompletionResultType]::ParameterName, 'The edge behind: mqtt://HOST[:21883], mqtts://HOST[:21883], or a bare HOST[:PORT]')
+            [CompletionResult]::new('--broker', '--broker', [CompletionResultType]::ParameterName, 'The edge behind: mqtt://HOST[:21883], mqtts://HOST[:21883], or a bare HOST[:PORT]')
+            [CompletionResult]::new('--ca-file', '--ca-file', [CompletionResultType]::ParameterName, 'Trust the certificate authorities in this PEM file [default: the system''s roots]')
+            [CompletionResult]::new('--tls-server-name', '--tls-server-name', [CompletionResultType]::ParameterName, 'The name that the edge''s certificate must carry [default: the host of the URL]')
+            [CompletionResult]::new('--connect-timeout', '--connect-timeout', [CompletionResultType]::ParameterName, 'Time for name, TCP and TLS together, for each connection [default: 5s]')
+            [CompletionResult]::new('--max-packet', '--max-packet', [CompletionResultType]::ParameterName, 'Largest MQTT packet to decode, in bytes; larger ones are forwarded only [default: 1048576]')
+            [CompletionResult]::new('--profile', '--profile', [CompletionResultType]::ParameterName, 'The profile of the configuration file to use [default: the file''s default-profile]')
+            [CompletionResult]::new('--config', '--config', [CompletionResultType]::ParameterName, 'The configuration file [default: $XDG_CONFIG_HOME/tuyagw/config.toml]')
+            [CompletionResult]::new('--tls-insecure', '--tls-insecure', [CompletionResultType]::ParameterName, 'Verify nothing of the edge''s certificate; reaches RSA-1024 boxes too')
+            [CompletionResult]::new('-q', '-q', [CompletionResultType]::ParameterName, 'Print only errors and warnings on stderr')
+            [CompletionResult]::new('--quiet', '--quiet', [CompletionResultType]::ParameterName, 'Print only errors and warnings on stderr')
+            [CompletionResult]::new('-h', '-h', [CompletionResultType]::ParameterName, 'Print help')
+            [CompletionResult]::new('--help', '--help', [CompletionResultType]::ParameterName, 'Print help')
+            break
+        }
+        'tuyagw;inspect' {
+            [CompletionResult]::new('--html', '--html', [CompletionResultType]::ParameterName, 'Write a page with charts to this file')
+            [CompletionResult]::new('--model', '--model', [CompletionResultType]::ParameterName, 'Product model for names, units and scales, instead of the smart water meter')
+            [CompletionResult]::new('--json', '--json', [CompletionResultType]::ParameterName, 'Print JSON, on a terminal too')
+            [CompletionResult]::new('-q', '-q', [CompletionResultType]::ParameterName, 'Print only errors and warnings on stderr')
+            [CompletionResult]::new('--quiet', '--quiet', [CompletionResultType]::ParameterName, 'Print only errors and warnings on stderr')
+            [CompletionResult]::new('-h', '-h', [CompletionResultType]::ParameterName, 'Print help')
+            [CompletionResult]::new('--help', '--help', [CompletionResultType]::ParameterName, 'Print help')
             break
         }
         'tuyagw;edge' {

@@ -33,6 +33,8 @@ complete -c tuyagw -n "__fish_tuyagw_needs_command" -f -a "report" -d 'Report da
 complete -c tuyagw -n "__fish_tuyagw_needs_command" -f -a "status" -d 'Report devices online or offline'
 complete -c tuyagw -n "__fish_tuyagw_needs_command" -f -a "listen" -d 'Print what arrives as records; answer commands; send uplinks from stdin'
 complete -c tuyagw -n "__fish_tuyagw_needs_command" -f -a "command" -d 'Send commands to devices, from the platform\'s side, and wait for each result'
+complete -c tuyagw -n "__fish_tuyagw_needs_command" -f -a "tap" -d 'Record the traffic between gateways and an edge, standing between them'
+complete -c tuyagw -n "__fish_tuyagw_needs_command" -f -a "inspect" -d 'Show what is in a recording: a table, JSON, or a page with charts'
 complete -c tuyagw -n "__fish_tuyagw_needs_command" -f -a "edge" -d 'Run the embedded Edge Gateway emulator, by itself or around a program'
 complete -c tuyagw -n "__fish_tuyagw_needs_command" -f -a "model" -d 'Show or check a product model'
 complete -c tuyagw -n "__fish_tuyagw_needs_command" -f -a "explain" -d 'Say what a code means and what to do about it'
@@ -249,6 +251,27 @@ complete -c tuyagw -n "__fish_tuyagw_using_subcommand command" -l persistent -d 
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand command" -l early -d 'Send CONNECT, SUBSCRIBE and PUBLISH in one flight, without waiting for CONNACK'
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand command" -s q -l quiet -d 'Print only errors and warnings on stderr'
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand command" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand tap" -l listen -d 'Address to listen on; port 0 picks a free one' -r
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand tap" -l tls-cert -d 'Speak TLS to clients with this certificate chain (PEM)' -r -F
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand tap" -l tls-key -d 'Private key of the certificate (PEM)' -r -F
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand tap" -l out -d 'Append the records to this file, synced, instead of printing them' -r -F
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand tap" -l summary -d 'Write the summary to this file as JSON, as `inspect --json` prints it' -r -F
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand tap" -l for -d 'End after this long' -r
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand tap" -s b -l broker -d 'The edge behind: mqtt://HOST[:21883], mqtts://HOST[:21883], or a bare HOST[:PORT]' -r
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand tap" -l ca-file -d 'Trust the certificate authorities in this PEM file [default: the system\'s roots]' -r -F
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand tap" -l tls-server-name -d 'The name that the edge\'s certificate must carry [default: the host of the URL]' -r
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand tap" -l connect-timeout -d 'Time for name, TCP and TLS together, for each connection [default: 5s]' -r
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand tap" -l max-packet -d 'Largest MQTT packet to decode, in bytes; larger ones are forwarded only [default: 1048576]' -r
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand tap" -l profile -d 'The profile of the configuration file to use [default: the file\'s default-profile]' -r
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand tap" -l config -d 'The configuration file [default: $XDG_CONFIG_HOME/tuyagw/config.toml]' -r -F
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand tap" -l tls-insecure -d 'Verify nothing of the edge\'s certificate; reaches RSA-1024 boxes too'
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand tap" -s q -l quiet -d 'Print only errors and warnings on stderr'
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand tap" -s h -l help -d 'Print help'
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand inspect" -l html -d 'Write a page with charts to this file' -r -F
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand inspect" -l model -d 'Product model for names, units and scales, instead of the smart water meter' -r -F
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand inspect" -l json -d 'Print JSON, on a terminal too'
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand inspect" -s q -l quiet -d 'Print only errors and warnings on stderr'
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand inspect" -s h -l help -d 'Print help'
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand edge" -l listen -d 'Address to listen on; port 0 picks a free one [default: 127.0.0.1:21883, with PROGRAM 127.0.0.1:0]' -r
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand edge" -l username -d 'Username of gateways, repeatable; without it any whose password is right' -r
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand edge" -l platform-username -d 'Username of platform users, who may use every topic; repeatable' -r

@@ -1,8 +1,8 @@
 //! The command line: the clap tree, dispatch, and the one place that turns an error into words and an exit code.
 
-use std::process::ExitCode;
+use std::{ffi::OsString, process::ExitCode};
 
-use clap::{Parser, error::ErrorKind};
+use clap::{Args as _, FromArgMatches as _, Parser, error::ErrorKind};
 
 use crate::{
     commands::{Command, Console},
@@ -24,13 +24,34 @@ use crate::{
     max_term_width = 110
 )]
 pub struct Cli {
-    /// Print only errors and warnings on stderr
-    #[arg(short, long, global = true, display_order = 1000)]
-    pub quiet: bool,
+    /// What every subcommand knows
+    #[command(flatten)]
+    pub common: Common,
 
     /// What to do
     #[command(subcommand)]
     pub command: Command,
+}
+
+/// The options of every subcommand.
+#[derive(Clone, Copy, Debug, clap::Args)]
+pub struct Common {
+    /// Print only errors and warnings on stderr
+    #[arg(short, long, global = true, display_order = 1000)]
+    pub quiet: bool,
+}
+
+impl Cli {
+    /// Parses a command line that is right.
+    ///
+    /// Only the subcommand's own part of the tree is built, since building all of it costs as much as a report.
+    /// `None` says that the whole tree is wanted: for help, and for an error told by all that is known.
+    fn parse_quickly(args: &[OsString]) -> Option<Self> {
+        let is_name = |arg: &&OsString| !arg.to_string_lossy().starts_with('-');
+        let name = args.iter().skip(1).find(is_name)?.to_str()?;
+        let root = Common::augment_args(clap::Command::new("tuyagw")).subcommand(Command::alone(name)?);
+        Self::from_arg_matches(&root.try_get_matches_from(args).ok()?).ok()
+    }
 }
 
 /// The exit-code table as help shows it.
@@ -49,7 +70,8 @@ pub fn exit_codes() -> String {
 /// Reads the command line, runs the subcommand, reports its failure, and gives the process's exit code.
 #[must_use]
 pub fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
+    let args: Vec<_> = std::env::args_os().collect();
+    let cli = match Cli::parse_quickly(&args).map_or_else(|| Cli::try_parse_from(&args), Ok) {
         Ok(cli) => cli,
         Err(error) => {
             // A closed pipe while help is printed is the reader's choice, not an error.
@@ -60,7 +82,7 @@ pub fn main() -> ExitCode {
             };
         }
     };
-    let console = Console::new(cli.quiet);
+    let console = Console::new(cli.common.quiet);
     let exit = cli.command.run(console).unwrap_or_else(|error| {
         console.error(&format!("{error:#}"));
         if let Some(hint) = error.chain().find_map(|e| e.downcast_ref::<Failure>()?.hint.as_deref()) {
@@ -75,10 +97,27 @@ pub fn main() -> ExitCode {
 mod tests {
     use clap::CommandFactory as _;
 
-    use super::Cli;
+    use super::*;
 
     #[test]
     fn the_tree_is_consistent() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_subcommand_is_parsed_quickly() {
+        for subcommand in Cli::command().get_subcommands() {
+            let name = subcommand.get_name();
+            assert!(Command::alone(name).is_some(), "{name}");
+        }
+        let args = ["tuyagw", "-q", "explain", "2003", "--json"].map(OsString::from);
+        let cli = Cli::parse_quickly(&args).expect("a command line that is right");
+        assert!(cli.common.quiet && matches!(cli.command, Command::Explain(_)));
+        for wrong in
+            [&["tuyagw"][..], &["tuyagw", "--help"], &["tuyagw", "explain", "--help"], &["tuyagw", "what"]]
+        {
+            let args: Vec<_> = wrong.iter().map(OsString::from).collect();
+            assert!(Cli::parse_quickly(&args).is_none(), "{wrong:?}");
+        }
     }
 }

@@ -5,6 +5,7 @@ pub mod commands;
 pub mod edge;
 pub mod failure;
 pub mod gateway;
+pub mod inspect;
 pub mod mqtt;
 pub mod product;
 pub mod protocol;

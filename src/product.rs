@@ -5,6 +5,7 @@
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
 mod data_point;
+mod normalised;
 mod read;
 mod value;
 
@@ -19,7 +20,7 @@ use crate::protocol::ResultCode;
 /// A product: its data points, by ascending id.
 ///
 /// Serialised it is the normalised form, which [`Product::read`] reads back; what is not known is absent.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Product {
     /// The product's id on the platform, where the model gives one.
     #[serde(rename = "product_id", skip_serializing_if = "Option::is_none")]
@@ -37,8 +38,9 @@ impl Product {
     /// Volumes have scale 3, which the page's table leaves out: 12345 is 12.345 m³.
     #[must_use]
     pub fn smart_water_meter() -> Self {
-        Self::read(include_bytes!("product/smart_water_meter.json"))
-            .unwrap_or_else(|why| unreachable!("the embedded model: {why}"))
+        normalised::read(include_bytes!("product/smart_water_meter.json")).unwrap_or_else(|| {
+            unreachable!("the embedded model is in the normalised form, which a test holds it to")
+        })
     }
 
     /// Reads a product model; the shape of the file is found out by looking at it.
@@ -96,7 +98,9 @@ impl Product {
         let not_supported = |message| Misfit { code: ResultCode::NOT_SUPPORTED, message };
         let Some(point) = self.find(id_or_code) else {
             let name = value::excerpt(id_or_code);
-            return Err(not_supported(format!("the product has no data point `{name}`")));
+            return Err(not_supported(format!(
+                "the product has no data point `{name}`; `tuyagw model` lists those it has"
+            )));
         };
         if allows(point) {
             return Ok(point);
@@ -167,6 +171,6 @@ mod tests {
         assert_eq!(access("ro"), [Ok(7), refused("DP 7 a is ro: it may be reported, not commanded")]);
         assert_eq!(access("wo"), [refused("DP 7 a is wo: it may be commanded, not reported"), Ok(7)]);
         let unknown = Product::smart_water_meter().commanded("19").map(|point| point.id);
-        assert_eq!(unknown, refused("the product has no data point `19`"));
+        assert_eq!(unknown, refused("the product has no data point `19`; `tuyagw model` lists those it has"));
     }
 }

@@ -17,6 +17,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use serde::de::IgnoredAny;
 use tokio::sync::watch;
 
@@ -26,6 +27,10 @@ use crate::failure::Failure;
 const KEPT: usize = 256 * 1024;
 
 pub use rotation::Rotation;
+
+/// A pipe that says it can be written takes at least this much without blocking (POSIX, PIPE_BUF is 512 or more;
+/// Linux has 4,096).
+const AT_ONCE: usize = 4096;
 
 /// A place in the stream of bytes: that of the end of one write. A greater ticket is a later one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -63,6 +68,7 @@ pub struct Sink {
     idle: Option<(Target, watch::Sender<State>)>,
     thread: Option<JoinHandle<()>>,
     repaired: Option<String>,
+    is_stdout: bool,
 }
 
 /// A view of a sink's progress that does not hold the sink.
@@ -96,7 +102,9 @@ impl Sink {
     /// A sink that writes to stdout.
     #[must_use]
     pub fn stdout() -> Self {
-        Self::over(Target::Stream(Box::new(io::stdout())), None)
+        let mut sink = Self::over(Target::Stream(Box::new(io::stdout())), None);
+        sink.is_stdout = true;
+        sink
     }
 
     /// A sink that appends to a file, which is created where it is missing; `durable` syncs every write.
@@ -138,6 +146,7 @@ impl Sink {
             idle: Some((target, sender)),
             thread: None,
             repaired,
+            is_stdout: false,
         }
     }
 
@@ -216,6 +225,9 @@ impl Sink {
     /// # Errors
     /// The failure that ended the writing.
     pub async fn close(mut self) -> Result<(), SinkError> {
+        if let Some(written) = self.write_at_once() {
+            return written;
+        }
         self.finish();
         if self.thread.is_some() {
             while self.state.changed().await.is_ok() {}
@@ -234,6 +246,18 @@ impl Sink {
             let _ = thread.join();
         }
         self.outcome()
+    }
+
+    /// Writes the only, short batch of a stream without a thread, where that cannot block: a thread costs as much as
+    /// the rest of a single request.
+    fn write_at_once(&mut self) -> Option<Result<(), SinkError>> {
+        let (target, _) = self.idle.as_mut().filter(|_| self.is_stdout)?;
+        let stdout = io::stdout();
+        let mut fds = [PollFd::new(&stdout, PollFlags::OUT)];
+        let ready = self.batch.len() <= AT_ONCE
+            && poll(&mut fds, Some(&Timespec::default())).is_ok_and(|ready| ready > 0)
+            && fds[0].revents() == PollFlags::OUT;
+        ready.then(|| target.write(&self.batch))
     }
 
     fn start(&mut self) {

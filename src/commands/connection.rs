@@ -303,7 +303,7 @@ pub fn keep_alive(text: &str) -> Result<Duration, String> {
 }
 
 /// Parses a broker URL into its address and whether it wants TLS.
-fn parse_url(url: &str) -> Result<(Address, bool), Failure> {
+pub fn parse_url(url: &str) -> Result<(Address, bool), Failure> {
     let wrong = |why: &str| {
         Failure::invalid(format!("--broker: {why}"))
             .hint("Write mqtt://HOST:PORT, mqtts://HOST:PORT or HOST:PORT")

@@ -85,21 +85,30 @@ pub fn visible(text: &str) -> Cow<'_, str> {
 /// A value as one line of JSON, ended by a newline, in which every unsafe character is a `\u` escape.
 #[must_use]
 pub fn json_line(value: &impl Serialize) -> Vec<u8> {
-    let mut line = serde_json::to_string(value)
-        .unwrap_or_else(|why| format!("{{\"error\":\"io\",\"message\":{why:?}}}"));
-    // serde_json escapes C0 only; the rest can stand inside strings alone, so replacing them keeps the JSON.
-    if line.contains(is_unsafe) {
-        line = line.chars().fold(String::with_capacity(line.len() + 16), |mut safe, c| {
-            if is_unsafe(c) {
-                safe.push_str(&format!("\\u{:04x}", u32::from(c)));
-            } else {
-                safe.push(c);
-            }
-            safe
-        });
+    let mut line = Vec::with_capacity(256);
+    if let Err(why) = serde_json::to_writer(&mut line, value) {
+        line = format!("{{\"error\":\"io\",\"message\":{why:?}}}").into_bytes();
     }
-    line.push('\n');
-    line.into_bytes()
+    // Without a short cut, so that it is done many bytes at a time; serde_json has escaped C0 already.
+    let is_plain = !line.iter().fold(false, |found, byte| found | !matches!(byte, b' '..=b'~'));
+    if !is_plain {
+        line = escaped(&String::from_utf8_lossy(&line)).into_bytes();
+    }
+    line.push(b'\n');
+    line
+}
+
+/// JSON with every unsafe character as an escape: those can stand inside strings alone, so that it stays the same.
+fn escaped(json: &str) -> String {
+    let mut safe = String::with_capacity(json.len() + 16);
+    for c in json.chars() {
+        if is_unsafe(c) {
+            safe.push_str(&format!("\\u{:04x}", u32::from(c)));
+        } else {
+            safe.push(c);
+        }
+    }
+    safe
 }
 
 /// Writes bytes to stdout and flushes them. A reader that has gone is not an error: it wanted no more.

@@ -47,6 +47,9 @@ const USERNAME: &str = "acme";
 /// How long the end may take where nobody reads stdout.
 const FAREWELL: Duration = Duration::from_millis(1500);
 
+/// How long clients that are left when PROGRAM has ended are waited for.
+const DRAIN: Duration = Duration::from_millis(200);
+
 /// How often clients that wait for the reader of stdout are looked after.
 const LOOK: Duration = Duration::from_millis(500);
 
@@ -268,6 +271,13 @@ async fn serve(args: Args, console: Console) -> Result<Exit, Failure> {
             () = &mut reader_gone, if !has_program => break Ok(Exit::SUCCESS),
         }
     };
+    if has_program {
+        // What its clients sent last, their farewells among it, is still to be read.
+        tokio::select! {
+            _ = &mut serving => {}
+            _ = tokio::time::timeout(DRAIN, emptied(&broker)) => {}
+        }
+    }
     let sinks = ledger.borrow_mut().close();
     for sink in sinks.into_iter().flatten() {
         match tokio::time::timeout(FAREWELL, sink.close()).await {
@@ -277,6 +287,13 @@ async fn serve(args: Args, console: Console) -> Result<Exit, Failure> {
         }
     }
     exit
+}
+
+/// Waits until no client is connected.
+async fn emptied(broker: &Broker) {
+    while broker.connections() > 0 {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
 }
 
 fn settings(args: &Args, product: Product, console: Console) -> Settings {

@@ -65,6 +65,12 @@ pub struct Exchange {
     /// What rests before it is tried again, by its time.
     resting: BTreeSet<(Duration, u64)>,
     next_token: u64,
+    /// What waits for an open request with the same id, and how many that are: their answers could not be told
+    /// apart.
+    behind: BTreeMap<String, VecDeque<(Item, Vec<Source>)>>,
+    waiting: usize,
+    /// The ids for which something waits and that nobody uses any more.
+    freed: Vec<String>,
     /// Status lines that one array can carry, and its length so far.
     statuses: Vec<(DeviceStatus, Source)>,
     statuses_length: usize,
@@ -150,6 +156,9 @@ impl Exchange {
             retries: 0,
             resting: BTreeSet::new(),
             next_token: 0,
+            behind: BTreeMap::new(),
+            waiting: 0,
+            freed: Vec::new(),
             statuses: Vec::new(),
             statuses_length: 0,
             addressed: None,
@@ -175,10 +184,10 @@ impl Exchange {
         self
     }
 
-    /// How many messages wait for their answers or acknowledgements.
+    /// How many messages wait for their answers or acknowledgements, or for another one's.
     #[must_use]
     pub fn in_flight(&self) -> usize {
-        self.open.len()
+        self.open.len() + self.waiting
     }
 
     /// Sends one item, or packs it where several fit into one message (see [`Exchange::send_statuses`]).
@@ -187,7 +196,7 @@ impl Exchange {
     /// What ends the run.
     pub fn send(&mut self, item: Item, mut sources: Vec<Source>) -> Result<(), Failure> {
         if let Body::Uplink(uplink) = &item.body
-            && let Uplink::Status(statuses) = uplink.as_ref()
+            && let Uplink::Status(statuses) = uplink
             && item.request_id.is_none()
             && item.t.is_none()
             && let [status] = statuses.as_slice()
@@ -227,14 +236,23 @@ impl Exchange {
             );
             return Ok(());
         };
+        let answered = self.waits && item.operation.channel().response().is_some();
+        if answered && let Some(id) = item.request_id.as_deref().filter(|id| self.is_in_use(id)) {
+            self.waiting += 1;
+            self.behind.entry(id.to_owned()).or_default().push_back((item, sources));
+            return Ok(());
+        }
         let (topic, response_topic) = self.address(item.operation, &gateway);
         let request_id = item.request_id.unwrap_or_else(|| Uuid::new_v4().hyphenated().to_string());
         let t = item.t.unwrap_or_else(|| self.t_unit.now());
-        let answered = self.waits && item.operation.channel().response().is_some();
-        let payload = match item.body {
-            Body::Uplink(body) => Envelope { t, request_id: request_id.clone(), body: *body }.encode(),
+        let (payload, request_id) = match item.body {
+            Body::Uplink(body) => {
+                let envelope = Envelope { t, request_id, body };
+                (envelope.encode(), envelope.request_id)
+            }
             Body::Command(command) => {
-                Envelope { t, request_id: request_id.clone(), body: Downlink::Command(command) }.encode()
+                let envelope = Envelope { t, request_id, body: Downlink::Command(command) };
+                (envelope.encode(), envelope.request_id)
             }
         };
         let size = payload.len() + topic.len() + 9;
@@ -245,14 +263,15 @@ impl Exchange {
             ))
         } else if size > self.max_packet {
             Some(format!("the message of {size} bytes does not fit into --max-packet {}", self.max_packet))
-        } else if answered && !self.requests.ask(&request_id, &response_topic, self.next_token) {
-            Some(format!("request_id {request_id:?} is in flight already"))
         } else {
             None
         };
         if let Some(message) = problem {
             self.refuse(&sources, &Invalid { message, ..Invalid::default() });
             return Ok(());
+        }
+        if answered {
+            self.requests.ask(&request_id, &response_topic, self.next_token);
         }
         let response_topic = answered.then_some(response_topic);
         self.open(Open::new(topic, payload.into(), request_id, sources, response_topic))
@@ -279,6 +298,44 @@ impl Exchange {
         self.next_token += 1;
         self.open.insert(token, open);
         if self.client.down_since().is_none() { self.publish(token) } else { Ok(()) }
+    }
+
+    /// Whether a request id is an open request's, or that of one which rests before it is tried again.
+    fn is_in_use(&self, request_id: &str) -> bool {
+        let rests = |(_, token): &(Duration, u64)| {
+            self.open.get(token).is_some_and(|open| open.request_id == request_id)
+        };
+        self.requests.is_open(request_id)
+            || self.behind.contains_key(request_id)
+            || self.resting.iter().any(rests)
+    }
+
+    /// Notes that a request id is in use no more.
+    fn free(&mut self, request_id: &str) {
+        if self.behind.contains_key(request_id) {
+            self.freed.push(request_id.to_owned());
+        }
+    }
+
+    /// Sends the next one of what waited for a request with the same id.
+    fn send_freed(&mut self) -> Result<(), Failure> {
+        while let Some(request_id) = self.freed.pop() {
+            let Some(queue) = self.behind.get_mut(&request_id) else { continue };
+            let next = queue.pop_front();
+            // It leaves the queue before it is asked, or it would wait for itself.
+            let rest = self.behind.remove(&request_id).filter(|rest| !rest.is_empty());
+            if let Some((item, sources)) = next {
+                self.waiting -= 1;
+                self.ask(item, sources)?;
+            }
+            if let Some(rest) = rest {
+                self.behind.insert(request_id.clone(), rest);
+                if !self.requests.is_open(&request_id) {
+                    self.freed.push(request_id);
+                }
+            }
+        }
+        Ok(())
     }
 
     fn refuse(&mut self, sources: &[Source], invalid: &Invalid) {
@@ -387,6 +444,7 @@ impl Exchange {
                     return;
                 }
                 let Some(open) = self.open.remove(&token) else { return };
+                self.free(&open.request_id);
                 if let (Some(cid), [source]) = (&answer.cid, open.sources.as_slice())
                     && *cid != source.cid()
                 {
@@ -437,7 +495,8 @@ impl Exchange {
         Some(since + self.timeout)
     }
 
-    /// Ends the requests whose answers are overdue; `advice` is added to what is said of them.
+    /// Ends the requests whose answers are overdue, and sends what waited for their ids; `advice` is added to what
+    /// is said of them.
     ///
     /// # Errors
     /// A connection that has been away for longer than an answer may take.
@@ -468,7 +527,7 @@ impl Exchange {
                 self.late(token, &format!("no acknowledgement in {:?}{advice}", self.timeout));
             }
         }
-        Ok(())
+        self.send_freed()
     }
 
     /// Whether a message has left whose end is not known yet.
@@ -515,7 +574,11 @@ impl Exchange {
         for (token, written) in open {
             self.fail(token, kind, message, Some(written));
         }
-        for (_, source) in std::mem::take(&mut self.statuses) {
+        self.waiting = 0;
+        let behind = std::mem::take(&mut self.behind).into_values().flatten();
+        let behind = behind.flat_map(|(_, sources)| sources);
+        let statuses = std::mem::take(&mut self.statuses).into_iter().map(|(_, source)| source);
+        for source in behind.chain(statuses) {
             self.results.tell(&source, None, 1, Outcome::Failed { kind, message, sent: Some(false) });
         }
     }
@@ -524,6 +587,7 @@ impl Exchange {
         let Some(open) = self.open.remove(&token) else { return };
         if open.response_topic.is_some() {
             self.requests.close(&open.request_id);
+            self.free(&open.request_id);
         }
         self.tell(&open, Outcome::Failed { kind, message, sent });
     }

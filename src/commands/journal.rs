@@ -5,7 +5,7 @@
 
 use std::{
     fs::File,
-    io::{BufRead as _, BufReader},
+    io::{BufRead as _, BufReader, Read as _},
     path::{Path, PathBuf},
 };
 
@@ -20,6 +20,9 @@ use crate::{
 
 /// The version of the format.
 const VERSION: u64 = 1;
+
+/// A first line longer than this is no journal's.
+const LONGEST_HEADER: u64 = 4096;
 
 /// The first line: what the entries are about.
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -62,12 +65,14 @@ impl Journal {
             op: operation.name().to_owned(),
             gateway_id: gateway_id.map(str::to_owned),
         };
+        // What is no journal is not touched.
+        look_at(path, &header)?;
         // Opening repairs a last line that a crash tore, so that reading finds whole lines only.
         let mut out = Sink::append(path, true)?;
         if let Some(repaired) = out.repaired() {
             console.warn(repaired);
         }
-        let accepted = if let Some(accepted) = read(path, &header)? {
+        let accepted = if let Some(accepted) = read(path)? {
             accepted
         } else {
             out.write(&json_line(&header));
@@ -135,6 +140,27 @@ impl Journal {
     }
 }
 
+/// Refuses a file whose first line is not that of this run's journal; a crash may have torn that line.
+fn look_at(path: &Path, expected: &Header) -> Result<(), Failure> {
+    let Ok(file) = File::open(path) else { return Ok(()) };
+    let mut first = Vec::new();
+    // A directory, or a file that cannot be read, is told by whoever opens it for writing.
+    let _ = BufReader::new(file).take(LONGEST_HEADER).read_until(b'\n', &mut first);
+    if json_line(expected).starts_with(&first) {
+        return Ok(());
+    }
+    let wrong = |what: &str| {
+        Failure::invalid(format!("{}: {what}", path.display()))
+            .hint("--journal takes a file that an earlier run of the same kind began, or a new one")
+    };
+    let header: Header = serde_json::from_slice(&first).map_err(|_| wrong("this is not a journal"))?;
+    if header == *expected {
+        return Ok(());
+    }
+    let gateway = header.gateway_id.map(|id| format!(" for gateway {id:?}")).unwrap_or_default();
+    Err(wrong(&format!("this is the journal of `{}`{gateway}, not of this run", header.op)))
+}
+
 fn failed(why: SinkError) -> Failure {
     match why {
         SinkError::Failed(failure) => failure,
@@ -142,8 +168,8 @@ fn failed(why: SinkError) -> Failure {
     }
 }
 
-/// The entries of a journal, as hashes by index; `None` where the file is empty.
-fn read(path: &Path, expected: &Header) -> Result<Option<Vec<u64>>, Failure> {
+/// The entries of a journal, as hashes by index, below its first line; `None` where the file is empty.
+fn read(path: &Path) -> Result<Option<Vec<u64>>, Failure> {
     let place = path.display();
     let file = File::open(path).map_err(|why| Failure::io(format!("cannot read {place}: {why}")))?;
     let mut accepted = Vec::new();
@@ -155,14 +181,6 @@ fn read(path: &Path, expected: &Header) -> Result<Option<Vec<u64>>, Failure> {
                 .hint("--journal takes a file that an earlier run began, or a new one")
         };
         if !begun {
-            let header: Header = serde_json::from_str(&line).map_err(|_| wrong("this is not a journal"))?;
-            if header != *expected {
-                return Err(wrong(&format!(
-                    "this is the journal of `{}`{}, not of this run",
-                    header.op,
-                    header.gateway_id.map(|id| format!(" for gateway {id:?}")).unwrap_or_default()
-                )));
-            }
             begun = true;
             continue;
         }

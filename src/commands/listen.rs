@@ -35,7 +35,7 @@ use crate::{
         packet::{Message, QoS},
         session::Receipt,
     },
-    protocol::{Channel, Command, CommandAnswer, GatewayId, Property, Uplink},
+    protocol::{Channel, Command, CommandAnswer, GatewayId, Property, Uplink, matches},
     record::Record,
     sink::{Rotation, Sink, SinkError, Ticket},
 };
@@ -315,17 +315,16 @@ impl Listen {
             Event::Message(message, receipt) => {
                 let wanted = self.filter.wants(&message, self.exchange.topics());
                 let full = ending || self.count.is_some_and(|count| self.records >= count);
-                let ours = message.topic.ends_with("/response") || !wanted;
-                if full && !ours {
-                    return Ok(());
+                // What will not be recorded is not acknowledged either, though it may be an answer to us.
+                if !(full && wanted) {
+                    let recorded = wanted.then(|| self.record(&message));
+                    let number = self.first + self.arrived.len() as u64;
+                    self.arrived.push_back(Arrived { receipt, recorded, awaits_answer: false });
+                    if wanted {
+                        self.command(&message, number)?;
+                    }
                 }
-                let recorded = (wanted && !full).then(|| self.record(&message));
-                let number = self.first + self.arrived.len() as u64;
-                self.arrived.push_back(Arrived { receipt, recorded, awaits_answer: false });
-                if wanted && !full {
-                    self.command(&message, number)?;
-                }
-                if self.exchange.has_open_requests() {
+                if self.exchange.has_open_requests() && self.may_be_answer(&message) {
                     self.exchange.hear(message);
                 }
                 Ok(())
@@ -336,6 +335,13 @@ impl Listen {
             }
             event => self.exchange.happened(event),
         }
+    }
+
+    /// Whether a message came where our requests are answered, and is no command, which may come there too.
+    fn may_be_answer(&self, message: &Message) -> bool {
+        let answers = [Channel::SyncResponse, Channel::ReportResponse];
+        let mut channels = self.exchange.topics().channels(&message.topic);
+        channels.any(|(channel, _)| answers.contains(&channel)) && !self.exchange.is_command(message)
     }
 
     fn record(&mut self, message: &Message) -> Ticket {
@@ -435,10 +441,10 @@ impl Listen {
             let item = Item {
                 operation: Operation::Report,
                 gateway_id: None,
-                subjects: vec![Subject { cid: cid.clone(), id: Some(id.clone()), status: None }],
+                subjects: vec![Subject { cid: cid.clone(), id: Some(id.clone()), ..Subject::default() }],
                 t: None,
                 request_id: None,
-                body: Body::Uplink(Box::new(Uplink::Report(property))),
+                body: Body::Uplink(Uplink::Report(property)),
             };
             self.exchange.send(item, Vec::new())?;
         }
@@ -476,8 +482,8 @@ impl Listen {
                 Err(invalid) => (Operation::Report, vec![Err(invalid)]),
             };
             let text = Arc::from(text);
-            for item in items {
-                let sources = self.exchange.results.sources(operation, input.line, &text, &item);
+            for mut item in items {
+                let sources = self.exchange.results.sources(operation, input.line, &text, &mut item);
                 match item {
                     Ok(item) => self.exchange.send(item, sources)?,
                     Err(invalid) => self.exchange.results.invalid(&sources[0], &invalid),
@@ -553,7 +559,12 @@ fn subscriptions(
     };
     if asks {
         // Answers to our own requests are needed, whatever is printed.
-        filters.extend([topic(Channel::SyncResponse), topic(Channel::ReportResponse)]);
+        for answers in [Channel::SyncResponse, Channel::ReportResponse].map(topic) {
+            // Where filters overlap, a broker may send a message once for each.
+            if !filters.iter().any(|filter| matches(filter, &answers)) {
+                filters.push(answers);
+            }
+        }
     }
     let mut seen = HashSet::new();
     filters.retain(|filter| seen.insert(filter.clone()));

@@ -1,6 +1,6 @@
 //! One file a subcommand: its arguments, whose doc comments are its help, and its `run`.
 //!
-//! A new subcommand is its file and three lines here, which the compiler checks against each other.
+//! A new subcommand is its file, its `mod` line, and its entry in the list of [`subcommands!`].
 
 mod command;
 mod completions;
@@ -11,6 +11,7 @@ mod edge;
 mod exchange;
 mod explain;
 mod input;
+mod inspect;
 mod journal;
 mod listen;
 mod model;
@@ -23,57 +24,73 @@ mod results;
 mod signals;
 mod status;
 mod sync;
+mod tap;
 
 pub use console::{Console, json_line, print, visible};
 
 use std::time::{Duration, Instant};
 
-use clap::Subcommand;
+use clap::{Args as _, Subcommand};
 
 use crate::failure::{Exit, Failure};
 
-/// The subcommands.
-#[derive(Debug, Subcommand)]
-#[allow(clippy::large_enum_variant, reason = "there is one of it in a run")]
-pub enum Command {
-    /// Derive the MQTT password from client id and username
-    Password(password::Args),
-    /// Synchronise (add or update) devices and wait for each answer
-    Sync(sync::Args),
-    /// Report data points, one message each, and wait for each answer
-    Report(report::Args),
-    /// Report devices online or offline
-    Status(status::Args),
-    /// Print what arrives as records; answer commands; send uplinks from stdin
-    Listen(listen::Args),
-    /// Send commands to devices, from the platform's side, and wait for each result
-    Command(command::Args),
-    /// Run the embedded Edge Gateway emulator, by itself or around a program
-    Edge(edge::Args),
-    /// Show or check a product model
-    Model(model::Args),
-    /// Say what a code means and what to do about it
-    Explain(explain::Args),
-    /// Print a shell completion script
-    Completions(completions::Args),
+/// Makes the subcommands out of one list: each one's help line, its variant and its module.
+macro_rules! subcommands {
+    ($($(#[doc = $about:literal])+ $variant:ident in $module:ident,)+) => {
+        /// The subcommands.
+        #[derive(Debug, Subcommand)]
+        #[allow(clippy::large_enum_variant, reason = "there is one of it in a run")]
+        pub enum Command {
+            $($(#[doc = $about])+ $variant($module::Args),)+
+        }
+
+        impl Command {
+            /// Runs the subcommand.
+            pub fn run(self, console: Console) -> anyhow::Result<Exit> {
+                match self {
+                    $(Self::$variant(args) => $module::run(args, console),)+
+                }
+            }
+
+            /// The arguments of one subcommand alone, without its place in the tree and its help line.
+            #[must_use]
+            pub fn alone(name: &str) -> Option<clap::Command> {
+                match name {
+                    $(stringify!($module) => {
+                        Some($module::Args::augment_args(clap::Command::new(stringify!($module))))
+                    })+
+                    _ => None,
+                }
+            }
+        }
+    };
 }
 
-impl Command {
-    /// Runs the subcommand.
-    pub fn run(self, console: Console) -> anyhow::Result<Exit> {
-        match self {
-            Self::Password(args) => password::run(args, console),
-            Self::Sync(args) => sync::run(args, console),
-            Self::Report(args) => report::run(args, console),
-            Self::Status(args) => status::run(args, console),
-            Self::Listen(args) => listen::run(args, console),
-            Self::Command(args) => command::run(args, console),
-            Self::Edge(args) => edge::run(args, console),
-            Self::Model(args) => model::run(args, console),
-            Self::Explain(args) => explain::run(args, console),
-            Self::Completions(args) => completions::run(args, console),
-        }
-    }
+subcommands! {
+    /// Derive the MQTT password from client id and username
+    Password in password,
+    /// Synchronise (add or update) devices and wait for each answer
+    Sync in sync,
+    /// Report data points, one message each, and wait for each answer
+    Report in report,
+    /// Report devices online or offline
+    Status in status,
+    /// Print what arrives as records; answer commands; send uplinks from stdin
+    Listen in listen,
+    /// Send commands to devices, from the platform's side, and wait for each result
+    Command in command,
+    /// Record the traffic between gateways and an edge, standing between them
+    Tap in tap,
+    /// Show what is in a recording: a table, JSON, or a page with charts
+    Inspect in inspect,
+    /// Run the embedded Edge Gateway emulator, by itself or around a program
+    Edge in edge,
+    /// Show or check a product model
+    Model in model,
+    /// Say what a code means and what to do about it
+    Explain in explain,
+    /// Print a shell completion script
+    Completions in completions,
 }
 
 /// Runs a subcommand's event loop on this thread.

@@ -121,13 +121,15 @@ pub struct Subject {
     pub id: Option<String>,
     /// The status, for status reports.
     pub status: Option<bool>,
+    /// Which of the `properties` of its input it is, for reports and commands.
+    pub entry: Option<usize>,
 }
 
 /// The message of an item.
 #[derive(Debug)]
 pub enum Body {
     /// A gateway's message.
-    Uplink(Box<Uplink>),
+    Uplink(Uplink),
     /// A platform's command.
     Command(Command),
 }
@@ -143,6 +145,8 @@ pub struct Invalid {
     pub cid: Option<String>,
     /// The data point, where the input names one.
     pub id: Option<String>,
+    /// Which of the `properties` of its input is at fault.
+    pub entry: Option<usize>,
 }
 
 impl Invalid {
@@ -250,7 +254,7 @@ impl Operations {
             subjects: vec![Subject { cid: cid.clone(), ..Subject::default() }],
             t: None,
             request_id: None,
-            body: Body::Uplink(Box::new(body)),
+            body: Body::Uplink(body),
         };
         if !self.check {
             return Ok(item(Uplink::AsGiven { channel: Channel::Sync, param: input.to_owned() }));
@@ -260,12 +264,12 @@ impl Operations {
         let mut device = Device::decode(input).map_err(|error| {
             let field = error.field.trim_start_matches("param.").to_owned();
             let message = error.to_string().replace("param.", "");
-            Invalid { field: Some(field), message, cid: Some(cid.clone()), id: None }
+            Invalid { field: Some(field), message, cid: Some(cid.clone()), ..Invalid::default() }
         })?;
         // The edge activates no device without a name; its own guide says to take the cid then.
         device.device_name.get_or_insert_with(|| device.cid.clone());
         device.comm_type.get_or_insert_with(|| "mqtt".to_owned());
-        Ok(item(Uplink::Sync(device)))
+        Ok(item(Uplink::Sync(Box::new(device))))
     }
 
     /// The inputs of `report` and `command`: one data point, or several as `properties`.
@@ -295,9 +299,16 @@ impl Operations {
         entries
             .0
             .iter()
-            .map(|(name, value)| {
-                self.point(operation, &cid, gateway.clone(), name, value)
-                    .map_err(|invalid| Invalid { field: Some(format!("properties.{name}")), ..invalid })
+            .enumerate()
+            .map(|(n, (name, value))| {
+                let mut item =
+                    self.point(operation, &cid, gateway.clone(), name, value).map_err(|invalid| Invalid {
+                        field: Some(format!("properties.{name}")),
+                        entry: Some(n),
+                        ..invalid
+                    })?;
+                item.subjects.iter_mut().for_each(|subject| subject.entry = Some(n));
+                Ok(item)
             })
             .collect()
     }
@@ -345,7 +356,8 @@ impl Operations {
             };
             let at =
                 |field: &str, misfit: &Misfit| Invalid::new(field, misfit.message.clone()).of(cid, Some(&id));
-            let point = point.map_err(|misfit| at("id", &misfit))?;
+            let field = if name.bytes().all(|byte| byte.is_ascii_digit()) { "id" } else { "code" };
+            let point = point.map_err(|misfit| at(field, &misfit))?;
             point.check(value, self.encoding).map_err(|misfit| at("value", &misfit))?
         } else {
             value.to_owned()
@@ -446,9 +458,9 @@ impl Operations {
         let body = if operation == Operation::Command {
             Body::Command(Command { cid: cid.clone(), points: vec![(id.clone(), value)] })
         } else {
-            Body::Uplink(Box::new(Uplink::Report(Property { cid: cid.clone(), id: id.clone(), value })))
+            Body::Uplink(Uplink::Report(Property { cid: cid.clone(), id: id.clone(), value }))
         };
-        let subjects = vec![Subject { cid, id: Some(id), status: None }];
+        let subjects = vec![Subject { cid, id: Some(id), ..Subject::default() }];
         Item { operation, gateway_id, subjects, t: None, request_id: None, body }
     }
 }
@@ -456,16 +468,38 @@ impl Operations {
 /// A status report of devices, as one message.
 #[must_use]
 pub fn status_item(statuses: Vec<DeviceStatus>) -> Item {
-    let subject =
-        |device: &DeviceStatus| Subject { cid: device.cid.clone(), id: None, status: Some(device.status) };
+    let subject = |device: &DeviceStatus| Subject {
+        cid: device.cid.clone(),
+        status: Some(device.status),
+        ..Subject::default()
+    };
     Item {
         operation: Operation::Status,
         gateway_id: None,
         subjects: statuses.iter().map(subject).collect(),
         t: None,
         request_id: None,
-        body: Body::Uplink(Box::new(Uplink::Status(statuses))),
+        body: Body::Uplink(Uplink::Status(statuses)),
     }
+}
+
+/// One of the `properties` of an input as an input of its own, so that feeding it back sends no other one again.
+#[must_use]
+pub fn entry_of(input: &RawValue, n: usize) -> Option<Box<RawValue>> {
+    let object = Object::parse(input).ok()?;
+    if object.get("ok").is_some()
+        && let Some(former) = object.get("input")
+    {
+        return entry_of(former, n);
+    }
+    let entries = Object::parse(object.get("properties")?).ok()?;
+    let (name, value) = entries.0.get(n)?;
+    let key = if name.bytes().all(|byte| byte.is_ascii_digit()) { "id" } else { "code" };
+    let head =
+        ["op", "gateway_id", "cid"].into_iter().filter_map(|name| Some((name, object.get(name)?.to_owned())));
+    let point = [(key, quoted(name)), ("value", (*value).to_owned())];
+    let fields = head.chain(point).map(|(key, value)| (key.to_owned(), value)).collect();
+    serde_json::value::to_raw_value(&Fields(fields)).ok()
 }
 
 fn status(object: &Object<'_>) -> Result<Item, Invalid> {

@@ -164,12 +164,17 @@ impl From<Failure> for End {
     }
 }
 
+/// What an input asks for, or why not, with what its result lines need.
+type Asked = (Result<Item, Invalid>, Vec<Source>);
+
 struct Run {
     operations: Operations,
     operation: Operation,
     source: input::Source,
     /// Inputs that were taken and have no place in the window yet.
     waiting: VecDeque<Input>,
+    /// What is left of the input whose turn it is: one asks for several messages where it has `properties`.
+    items: VecDeque<Asked>,
     exchange: Exchange,
     window: usize,
     pace: Option<Pace>,
@@ -211,6 +216,7 @@ impl Run {
             operation,
             source,
             waiting: VecDeque::new(),
+            items: VecDeque::new(),
             exchange: exchange.retrying(args.retries),
             window: usize::from(args.window),
             pace: args.rate.map(Pace::new),
@@ -231,22 +237,22 @@ impl Run {
             }
             let in_flight = self.exchange.in_flight();
             started |= in_flight > 0;
-            self.exchange.results.flush(in_flight);
             if let Some((_, until)) = self.signalled
                 && (until <= Instant::now() || !self.exchange.has_written())
             {
                 return Err(End::Signal);
             }
             if in_flight == 0
-                && self.waiting.is_empty()
+                && self.is_fed()
                 && let Some(end) = ended.take()
             {
                 return end;
             }
+            self.exchange.results.flush(in_flight);
             let room = in_flight < self.window && !self.exchange.results.is_behind();
-            let hungry = ended.is_none() && self.signalled.is_none() && self.waiting.is_empty() && room;
+            let hungry = ended.is_none() && self.signalled.is_none() && self.is_fed() && room;
             let grace = self.signalled.map(|(_, until)| until);
-            let paced = room && !self.waiting.is_empty() && self.signalled.is_none();
+            let paced = room && !self.is_fed() && self.signalled.is_none();
             let beat = self.pace.as_ref().filter(|_| paced);
             let beat = beat.map(|pace| self.exchange.client.instant(pace.next()));
             let deadline = self.exchange.deadline().into_iter().chain(grace).chain(beat).min();
@@ -288,36 +294,52 @@ impl Run {
         }
     }
 
-    /// Takes inputs into the window.
+    /// Takes inputs into the window, at the pace that was asked for; what is not sent is not held up by it.
     fn feed(&mut self) -> Result<(), Failure> {
         let now = self.exchange.client.now();
         while self.exchange.in_flight() < self.window
             && !self.exchange.results.is_behind()
-            && !self.waiting.is_empty()
-            && self.pace.as_mut().is_none_or(|pace| pace.may_send(now))
-            && let Some(input) = self.waiting.pop_front()
+            && let Some((item, sources)) = self.next_item()
         {
-            for (item, sources) in self.read(input) {
-                match item {
-                    Ok(item) => {
-                        if !self.exchange.results.are_done(&sources)? {
-                            self.exchange.send(item, sources)?;
-                        }
-                    }
-                    Err(invalid) => self.exchange.results.invalid(&sources[0], &invalid),
+            let item = match item {
+                Ok(item) => item,
+                Err(invalid) => {
+                    self.exchange.results.invalid(&sources[0], &invalid);
+                    continue;
                 }
+            };
+            if self.exchange.results.are_done(&sources)? {
+                continue;
             }
+            if self.pace.as_mut().is_some_and(|pace| !pace.may_send(now)) {
+                self.items.push_front((Ok(item), sources));
+                break;
+            }
+            self.exchange.send(item, sources)?;
         }
         self.exchange.send_statuses()
     }
 
+    /// Whether nothing that was read waits for its place in the window.
+    fn is_fed(&self) -> bool {
+        self.waiting.is_empty() && self.items.is_empty()
+    }
+
+    fn next_item(&mut self) -> Option<Asked> {
+        while self.items.is_empty() {
+            let input = self.waiting.pop_front()?;
+            self.items = self.read(input);
+        }
+        self.items.pop_front()
+    }
+
     /// What one input asks for, with what its result lines need.
-    fn read(&mut self, input: Input) -> Vec<(Result<Item, Invalid>, Vec<Source>)> {
+    fn read(&mut self, input: Input) -> VecDeque<Asked> {
         let (items, text) = self.operations.take(self.operation, input.content);
         let text = Arc::from(text);
         let results = &mut self.exchange.results;
-        let with_sources = |item| {
-            let sources = results.sources(self.operation, input.line, &text, &item);
+        let with_sources = |mut item| {
+            let sources = results.sources(self.operation, input.line, &text, &mut item);
             (item, sources)
         };
         items.into_iter().map(with_sources).collect()
@@ -373,12 +395,15 @@ impl Run {
         let mut patience = PATIENCE;
         let outcome = Outcome::Failed { kind: failure.kind, message: &failure.message, sent: Some(false) };
         loop {
-            while let Some(input) = self.waiting.pop_front() {
-                for (item, sources) in self.read(input) {
-                    for source in &sources {
-                        match &item {
-                            Ok(_) => self.exchange.results.tell(source, None, 1, outcome),
-                            Err(invalid) => self.exchange.results.invalid(source, invalid),
+            while let Some((item, sources)) = self.next_item() {
+                match item {
+                    Err(invalid) => self.exchange.results.invalid(&sources[0], &invalid),
+                    Ok(_) => {
+                        // A changed input has been told by its own line.
+                        if !self.exchange.results.are_done(&sources).unwrap_or(true) {
+                            for source in &sources {
+                                self.exchange.results.tell(source, None, 1, outcome);
+                            }
                         }
                     }
                 }

@@ -16,7 +16,7 @@ use super::{
     Console,
     journal::Journal,
     json_line,
-    operations::{Invalid, Item, Operation, Subject},
+    operations::{Invalid, Item, Operation, Subject, entry_of},
 };
 use crate::{
     failure::{Exit, Failure, Kind},
@@ -115,19 +115,20 @@ impl Results {
         }
     }
 
-    /// Gives the result lines of an input their indexes: one for each subject, one for what is invalid.
+    /// Gives the result lines of an input their indexes: one for each subject, which it takes over, and one for what
+    /// is invalid.
     pub fn sources(
         &mut self,
         operation: Operation,
         line: Option<u64>,
         input: &Arc<RawValue>,
-        item: &Result<Item, Invalid>,
+        item: &mut Result<Item, Invalid>,
     ) -> Vec<Source> {
         let (subjects, gateway_id) = match item {
-            Ok(item) => (item.subjects.clone(), item.gateway_id.clone()),
+            Ok(item) => (std::mem::take(&mut item.subjects), item.gateway_id.clone()),
             Err(invalid) => {
                 let cid = invalid.cid.clone().unwrap_or_default();
-                (vec![Subject { cid, id: invalid.id.clone(), status: None }], None)
+                (vec![Subject { cid, id: invalid.id.clone(), status: None, entry: invalid.entry }], None)
             }
         };
         let sources = subjects.into_iter().map(|subject| {
@@ -195,7 +196,8 @@ impl Results {
         self.print(source, result);
     }
 
-    fn print<'a>(&mut self, source: &'a Source, mut result: ResultLine<'a>) {
+    fn print(&mut self, source: &Source, result: ResultLine<'_>) {
+        let mut result = result;
         result.index = source.index;
         result.line = source.line;
         result.op = source.operation.name();
@@ -203,7 +205,8 @@ impl Results {
         result.cid = Some(source.subject.cid.as_str()).filter(|cid| !cid.is_empty());
         result.id = source.subject.id.as_deref();
         result.status = source.subject.status;
-        result.input = (!result.ok).then_some(source.input.as_ref());
+        let echo = source.subject.entry.filter(|_| !result.ok).and_then(|n| entry_of(&source.input, n));
+        result.input = (!result.ok).then(|| echo.as_deref().unwrap_or(&source.input));
         self.tally.count(&result);
         if result.ok
             && let Some(journal) = &mut self.journal

@@ -1,4 +1,5 @@
-//! SIGINT, SIGTERM and SIGHUP, as the exit codes that they stand for.
+//! SIGINT, SIGTERM and SIGHUP, as the exit codes that they stand for. A SIGHUP that is ignored, as under `nohup`,
+//! stays so.
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -8,7 +9,7 @@ use crate::failure::{Exit, Failure};
 pub struct Signals {
     interrupt: Signal,
     terminate: Signal,
-    hangup: Signal,
+    hangup: Option<Signal>,
 }
 
 impl Signals {
@@ -22,16 +23,46 @@ impl Signals {
         Ok(Self {
             interrupt: listen(SignalKind::interrupt())?,
             terminate: listen(SignalKind::terminate())?,
-            hangup: listen(SignalKind::hangup())?,
+            hangup: if leaves_hangup_alone() { None } else { Some(listen(SignalKind::hangup())?) },
         })
     }
 
     /// The exit code of the next signal. Cancel-safe.
     pub async fn next(&mut self) -> Exit {
+        let hangup = async {
+            match &mut self.hangup {
+                Some(hangup) => hangup.recv().await,
+                None => std::future::pending().await,
+            }
+        };
         tokio::select! {
             _ = self.interrupt.recv() => Exit::INTERRUPTED,
             _ = self.terminate.recv() => Exit::TERMINATED,
-            _ = self.hangup.recv() => Exit::TERMINATED,
+            _ = hangup => Exit::TERMINATED,
         }
+    }
+}
+
+/// Whether SIGHUP was ignored when this program was started. Where that cannot be known it is not taken over.
+fn leaves_hangup_alone() -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    ignores_hangup(&status).unwrap_or(true)
+}
+
+/// Whether a process whose `/proc/PID/status` this is ignores signal 1; `None` where it does not say.
+fn ignores_hangup(status: &str) -> Option<bool> {
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"))?;
+    Some(u64::from_str_radix(mask.trim(), 16).ok()? & 1 == 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_system_says_what_is_ignored() {
+        assert_eq!(ignores_hangup("SigBlk:\t0000000000000000\nSigIgn:\t0000000000001001\n"), Some(true));
+        assert_eq!(ignores_hangup("SigIgn:\t0000000000001000\n"), Some(false));
+        assert_eq!(ignores_hangup(""), None);
     }
 }

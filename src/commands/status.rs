@@ -44,7 +44,7 @@ pub struct Args {
     offline: Vec<String>,
 
     /// Keep the connection and report all of them again at this interval, until a signal
-    #[arg(long, value_name = "D", value_parser = duration)]
+    #[arg(long, value_name = "D", value_parser = duration, conflicts_with_all = ["journal", "rate", "retries", "summary"])]
     every: Option<Duration>,
 
     /// Stay connected until a signal, then report the online devices offline
@@ -52,7 +52,7 @@ pub struct Args {
     /// Where the connection is cut, the broker does so by the connection's will, with the time stamp t of the
     /// connect: an edge that checks t may refuse it. A second client with the same client id, a one-shot report
     /// for instance, takes the connection over, and the will is sent then too, though the devices are online.
-    #[arg(long)]
+    #[arg(long, conflicts_with_all = ["journal", "rate", "retries", "summary"])]
     offline_on_exit: bool,
 
     #[command(flatten)]
@@ -72,8 +72,7 @@ pub fn run(args: Args, console: Console) -> anyhow::Result<Exit> {
     } else {
         Source::Flags(Some(given))
     };
-    let operations =
-        Operations { product: Product::smart_water_meter(), check: true, encoding: ValueEncoding::Native };
+    let operations = Operations { product: Product::default(), check: true, encoding: ValueEncoding::Native };
     if args.every.is_some() || args.offline_on_exit {
         if args.every.is_some_and(|every| every.is_zero()) {
             return Err(Failure::invalid("--every must be longer than 0s").into());

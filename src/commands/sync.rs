@@ -94,11 +94,8 @@ pub fn run(args: Args, console: Console) -> anyhow::Result<Exit> {
         Some(input) => Source::Flags(Some(vec![input])),
         None => Source::open(args.file.as_deref(), args.requests.format())?,
     };
-    let operations = Operations {
-        product: Product::smart_water_meter(),
-        check: !args.no_check,
-        encoding: ValueEncoding::Native,
-    };
+    let operations =
+        Operations { product: Product::default(), check: !args.no_check, encoding: ValueEncoding::Native };
     requests::run(operations, Operation::Sync, source, connection, &args.requests, console)
 }
 

@@ -86,6 +86,12 @@ impl Requests {
         true
     }
 
+    /// Whether a request with this id is open.
+    #[must_use]
+    pub fn is_open(&self, request_id: &str) -> bool {
+        self.open.contains_key(request_id)
+    }
+
     /// Starts a request's clock, the first time that it is written; later times change nothing, so that an
     /// outage does not prolong the wait.
     pub fn written(&mut self, request_id: &str, now: Duration) {

@@ -117,6 +117,8 @@ pub struct Broker {
     connect_timeout: Duration,
     board: Rc<RefCell<Switchboard>>,
     journal: Option<crate::sink::Progress>,
+    /// One more holder for each connection.
+    alive: Rc<()>,
 }
 
 impl fmt::Debug for Broker {
@@ -149,6 +151,7 @@ impl Broker {
             max_connections: limits.max_connections,
             connect_timeout: limits.connect_timeout,
             journal: journal.as_ref().map(Sink::watch),
+            alive: Rc::new(()),
             board: Switchboard::new(edge, limits, witness, journal, start),
         })
     }
@@ -164,6 +167,12 @@ impl Broker {
     #[must_use]
     pub fn is_public(&self) -> bool {
         !self.address.ip().is_loopback()
+    }
+
+    /// How many connections there are.
+    #[must_use]
+    pub fn connections(&self) -> usize {
+        Rc::strong_count(&self.alive) - 1
     }
 
     /// Sends a command of the platform's own; the witness is told how it ends.
@@ -191,7 +200,6 @@ impl Broker {
     }
 
     async fn accept(&self) -> std::convert::Infallible {
-        let alive = Rc::new(());
         loop {
             let stream = match self.listener.accept().await {
                 Ok((stream, _)) => stream,
@@ -202,13 +210,13 @@ impl Broker {
                     continue;
                 }
             };
-            if Rc::strong_count(&alive) > self.max_connections {
+            if self.connections() >= self.max_connections {
                 self.warn(&format!("a connection was closed: there are {} already", self.max_connections));
                 continue;
             }
             // Without it every answer waits for the client's delayed acknowledgement; where it fails, it waits.
             let _ = stream.set_nodelay(true);
-            let (board, alive) = (Rc::clone(&self.board), Rc::clone(&alive));
+            let (board, alive) = (Rc::clone(&self.board), Rc::clone(&self.alive));
             match self.tls.clone() {
                 None => {
                     spawn_local(async move {

@@ -5,7 +5,7 @@
 //! that was published since the last.
 
 mod backoff;
-mod stream;
+pub(super) mod stream;
 mod tls;
 
 use std::{

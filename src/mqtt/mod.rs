@@ -7,6 +7,7 @@ pub mod broker;
 pub mod client;
 pub mod packet;
 pub mod session;
+pub mod tap;
 
 pub use packet::{
     Connect, End, Malformed, Message, Packet, Password, Publish, QoS, SubscribeCode, TooLarge, Will,

@@ -29,7 +29,7 @@ pub struct Envelope<B> {
 #[derive(Clone, Debug)]
 pub enum Uplink {
     /// Adds or updates one device (page, "Synchronize devices").
-    Sync(Device),
+    Sync(Box<Device>),
     /// Reports one data point (page, "Report device properties").
     Report(Property),
     /// Says which devices are online (page, "Report device online and offline events").
@@ -389,7 +389,7 @@ impl Envelope<Uplink> {
         WireMessage::decode(payload, |wire| {
             wire.required_t()?;
             match channel {
-                Channel::Sync => Device::decode(wire.param.present("param")?).map(Uplink::Sync),
+                Channel::Sync => Device::decode(wire.param.present("param")?).map(Box::new).map(Uplink::Sync),
                 Channel::Report => property(&wire.param()?).map(Uplink::Report),
                 Channel::Status => statuses(wire.param).map(Uplink::Status),
                 Channel::CommandResponse => {

@@ -60,15 +60,11 @@ pub(super) fn put_aside(path: &Path) -> io::Result<()> {
         path.extension().map(|extension| format!(".{}", extension.to_string_lossy())).unwrap_or_default();
     let time = Timestamp::now().strftime("%Y%m%dT%H%M%S%.6fZ");
     let aside: PathBuf = path.with_file_name(format!("{stem}-{time}{extension}"));
-    // A link is made only where the name is free, so that nothing is ever overwritten; both names are the same
-    // file until the old one goes, so that there is no moment without it.
-    fs::hard_link(path, &aside).and_then(|()| fs::remove_file(path)).or_else(|why| {
-        if why.kind() == io::ErrorKind::AlreadyExists || aside.exists() {
-            Err(why)
-        } else {
-            fs::rename(path, &aside)
-        }
-    })
+    // Nothing is ever overwritten. One step, so that no end of this process leaves the file under both names.
+    if fs::symlink_metadata(&aside).is_ok() {
+        return Err(io::ErrorKind::AlreadyExists.into());
+    }
+    fs::rename(path, &aside)
 }
 
 #[cfg(test)]

@@ -24,6 +24,8 @@ use crate::{
     protocol::{Channel, DeviceStatus, Envelope, Uplink},
 };
 
+/// How long the end may take: what is in flight, and the farewell.
+const GRACE: Duration = Duration::from_millis(1500);
 /// MQTT gives a will's length two bytes (MQTT 3.1.1, section 3.1.3.3).
 const LONGEST_WILL: usize = 65_535;
 
@@ -104,6 +106,7 @@ impl Every {
     async fn drive(&mut self) -> Result<Exit, Failure> {
         let mut signals = Signals::new()?;
         let mut ending = None;
+        let mut grace = None;
         // Without an interval there is one round, and the connection is held for its end.
         let mut rounds = tokio::time::interval(self.interval.unwrap_or(Duration::from_hours(24 * 365)));
         rounds.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -119,10 +122,10 @@ impl Every {
             tokio::select! {
                 signal = signals.next() => {
                     if ending.is_some() {
-                        self.exchange.fail_all(Kind::Connection, "ended by a signal before the acknowledgement came");
-                        return Ok(signal);
+                        return Ok(self.cut_short(signal));
                     }
                     ending = Some(signal);
+                    grace = Some(Instant::now() + GRACE);
                     if self.offline_on_exit {
                         self.report(true)?;
                     }
@@ -144,9 +147,18 @@ impl Every {
                 }
                 written = self.exchange.results.progress() => written?,
                 () = crate::commands::sleep_until(deadline) => {}
+                () = crate::commands::sleep_until(grace) => {
+                    return Ok(self.cut_short(ending.unwrap_or(Exit::TERMINATED)));
+                }
             }
             self.exchange.expire("")?;
         }
+    }
+
+    /// Gives up on what is in flight.
+    fn cut_short(&mut self, signal: Exit) -> Exit {
+        self.exchange.fail_all(Kind::Connection, "ended by a signal before the acknowledgement came");
+        signal
     }
 
     /// Reports every device; at the end those that were online, as offline.
@@ -156,8 +168,9 @@ impl Every {
                 continue;
             }
             let cid = device.status.cid.clone();
-            let item = Ok(status_item(vec![DeviceStatus { cid, status: device.status.status && !end }]));
-            let sources = self.exchange.results.sources(Operation::Status, device.line, &device.input, &item);
+            let mut item = Ok(status_item(vec![DeviceStatus { cid, status: device.status.status && !end }]));
+            let sources =
+                self.exchange.results.sources(Operation::Status, device.line, &device.input, &mut item);
             if let Ok(item) = item {
                 self.exchange.send(item, sources)?;
             }
@@ -168,7 +181,7 @@ impl Every {
 
 fn statuses(item: Item) -> Vec<DeviceStatus> {
     match item.body {
-        Body::Uplink(uplink) => match *uplink {
+        Body::Uplink(uplink) => match uplink {
             Uplink::Status(statuses) => statuses,
             Uplink::Sync(_) | Uplink::Report(_) | Uplink::CommandResponse(_) | Uplink::AsGiven { .. } => {
                 Vec::new()

@@ -44,10 +44,18 @@ pub enum Activity {
 }
 
 /// What a stream must be able to do.
-trait Socket: AsyncRead + AsyncWrite + Unpin {}
+pub trait Socket: AsyncRead + AsyncWrite + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Unpin> Socket for T {}
 
 impl Stream {
+    /// The socket by itself, for whoever has no session.
+    pub fn into_socket(self) -> Box<dyn Socket> {
+        match self {
+            Self::Plain(stream) => Box::new(stream),
+            Self::Encrypted(stream) => stream,
+        }
+    }
+
     fn socket(&mut self) -> &mut dyn Socket {
         match self {
             Self::Plain(stream) => stream,

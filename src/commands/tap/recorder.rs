@@ -1,0 +1,271 @@
+//! What the tap writes down, and what becomes of it when nobody can write: the traffic never waits for it.
+
+use std::{
+    net::SocketAddr,
+    rc::Rc,
+    time::{Duration, Instant, SystemTime},
+};
+
+use serde::Serialize;
+use tokio::sync::Notify;
+
+use crate::{
+    commands::{Console, json_line},
+    failure::Failure,
+    inspect::{Inspection, LEFT_OUT, Summary},
+    mqtt::{
+        packet::Message,
+        tap::{Heard, Witness},
+    },
+    protocol::{Direction, Topics},
+    record::{Connection, Record},
+    sink::{Sink, SinkError},
+};
+
+/// With this much unwritten, records are left out until half of it is written.
+const FULL: usize = 32 * 1024 * 1024;
+
+/// Records are handed over at once when there are this many bytes of them.
+const BATCH: usize = 256 * 1024;
+
+/// How many warnings a second are printed.
+const WARNINGS: u32 = 50;
+
+/// The recorder.
+#[derive(Debug)]
+pub(super) struct Recorder {
+    console: Console,
+    topics: Topics,
+    origin: Instant,
+    sink: Option<Sink>,
+    /// Bytes that the sink has and its thread does not.
+    batch: usize,
+    line: Vec<u8>,
+    written: Rc<Notify>,
+    inspection: Inspection,
+    /// Records that were left out since the last that was written, and in all.
+    missing: u64,
+    missing_in_all: u64,
+    failure: Option<Failure>,
+    warnings: (Instant, u32),
+}
+
+impl Recorder {
+    /// A recorder that writes to a sink.
+    pub(super) fn new(console: Console, topics: Topics, sink: Sink) -> Self {
+        let now = Instant::now();
+        Self {
+            console,
+            topics,
+            origin: now,
+            sink: Some(sink),
+            batch: 0,
+            line: Vec::new(),
+            written: Rc::default(),
+            inspection: Inspection::new(None),
+            missing: 0,
+            missing_in_all: 0,
+            failure: None,
+            warnings: (now, 0),
+        }
+    }
+
+    /// Writes a line that is no record.
+    pub(super) fn event(&mut self, line: &[u8]) {
+        self.line.extend_from_slice(line);
+        self.write();
+        self.flush();
+    }
+
+    /// Is notified when there is something to hand over.
+    pub(super) fn written(&self) -> Rc<Notify> {
+        Rc::clone(&self.written)
+    }
+
+    /// Hands over what was written.
+    pub(super) fn flush(&mut self) {
+        if let Some(sink) = &mut self.sink {
+            sink.flush();
+            self.batch = 0;
+        }
+    }
+
+    /// Ends the recording, which the traffic does not notice.
+    pub(super) fn fail(&mut self, why: SinkError) {
+        if self.failure.is_some() {
+            return;
+        }
+        let failure = match why {
+            SinkError::Failed(failure) => failure,
+            SinkError::ReaderGone => Failure::io("the reader of stdout went away"),
+        };
+        self.console.error(&format!("{}: the recording ends here; the traffic goes on", failure.message));
+        self.failure = Some(failure);
+    }
+
+    /// Gives up the sink, to be closed.
+    pub(super) fn close(&mut self) -> Option<Sink> {
+        if self.missing > 0 {
+            self.say_missing();
+        }
+        self.suppressed();
+        self.flush();
+        self.sink.take()
+    }
+
+    /// Whether everything that was heard is in the recording, once it is closed.
+    pub(super) fn is_whole(&self) -> bool {
+        self.failure.is_none() && self.missing_in_all == 0
+    }
+
+    /// Records that are not in the recording.
+    pub(super) fn missing_in_all(&self) -> u64 {
+        self.missing_in_all
+    }
+
+    /// What was heard, recorded or not.
+    pub(super) fn summary(&self) -> Summary {
+        self.inspection.summary()
+    }
+
+    fn mono_us(&self) -> u64 {
+        u64::try_from(self.origin.elapsed().as_micros()).unwrap_or(u64::MAX)
+    }
+
+    fn message(&mut self, dir: Direction, message: &Message) {
+        let record = Record {
+            unix_us: unix_us(),
+            topic: message.topic.as_str().into(),
+            qos: message.qos as u8,
+            retain: message.retain,
+            dup: message.dup,
+            mid: message.id,
+            dir: Some(dir),
+            channel: None,
+            gateway_id: None,
+            mono_us: Some(self.mono_us()),
+            payload: (&message.payload[..]).into(),
+            unknown: Vec::new(),
+        }
+        .classified(&self.topics);
+        self.inspection.message(&record);
+        if self.has_room() {
+            record.write(&mut self.line);
+            self.write();
+        }
+    }
+
+    fn connection(&mut self, record: &Connection<'_>) {
+        if record.connected {
+            self.inspection.connected(record.code);
+        } else {
+            self.inspection.disconnected();
+        }
+        if self.has_room() {
+            record.write(&mut self.line);
+            self.write();
+        }
+    }
+
+    /// Whether the next record can be written; counts it where it cannot.
+    fn has_room(&mut self) -> bool {
+        let Some(sink) = &self.sink else { return false };
+        let limit = if self.missing > 0 { FULL / 2 } else { FULL };
+        if self.failure.is_none() && sink.backlog() + self.batch < limit {
+            if self.missing > 0 {
+                self.say_missing();
+            }
+            return true;
+        }
+        self.missing += 1;
+        self.missing_in_all += 1;
+        self.inspection.left_out(1);
+        if self.missing == 1 && self.failure.is_none() {
+            self.console.warn("what is recorded is not written fast enough: records are left out");
+        }
+        false
+    }
+
+    /// Leaves a mark in the recording where records are missing.
+    fn say_missing(&mut self) {
+        #[derive(Serialize)]
+        struct LeftOut {
+            v: u64,
+            event: &'static str,
+            mono_us: u64,
+            records: u64,
+        }
+        let records = std::mem::take(&mut self.missing);
+        if self.failure.is_none() {
+            self.console.warn(&format!("{records} records were left out"));
+        }
+        let mark = LeftOut { v: crate::record::VERSION, event: LEFT_OUT, mono_us: self.mono_us(), records };
+        self.line.extend_from_slice(&json_line(&mark));
+        self.write();
+    }
+
+    fn write(&mut self) {
+        if let Some(sink) = &mut self.sink {
+            sink.write(&self.line);
+            self.batch += self.line.len();
+        }
+        self.line.clear();
+        if self.batch > BATCH {
+            self.flush();
+        } else {
+            self.written.notify_one();
+        }
+    }
+
+    fn suppressed(&mut self) {
+        let more = self.warnings.1.saturating_sub(WARNINGS);
+        if more > 0 {
+            self.console.warn(&format!("{more} more warnings were not printed"));
+        }
+    }
+}
+
+impl Witness for Recorder {
+    fn heard(&mut self, heard: Heard<'_>, peer: SocketAddr) {
+        let (dir, client, connected, code) = match heard {
+            Heard::Message { dir, message } => return self.message(dir, message),
+            Heard::Lost { dir, why } => {
+                let side = match dir {
+                    Direction::Up => "what the client says",
+                    Direction::Down => "what the broker says",
+                };
+                return self.warn(&format!("{peer}: {side} is forwarded, but no longer recorded: {why}"));
+            }
+            Heard::Connected { client, code } => (Direction::Up, client, true, code),
+            Heard::Disconnected { dir, client } => (dir, client, false, None),
+        };
+        let record = Connection {
+            unix_us: unix_us(),
+            dir,
+            connected,
+            gateway_id: None,
+            mono_us: self.mono_us(),
+            client_id: &client.id,
+            username: client.username.as_deref(),
+            code,
+        };
+        self.connection(&record);
+    }
+
+    fn warn(&mut self, message: &str) {
+        if self.warnings.0.elapsed() >= Duration::from_secs(1) {
+            self.suppressed();
+            self.warnings = (Instant::now(), 0);
+        }
+        self.warnings.1 += 1;
+        if self.warnings.1 <= WARNINGS {
+            self.console.warn(message);
+        }
+    }
+}
+
+/// The wall clock in microseconds since 1970.
+fn unix_us() -> i64 {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_micros()).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,378 @@
+//! `tap` as a process, between the subcommands and the real edge, and between sockets that a test holds.
+#![allow(clippy::unwrap_used, reason = "a test that fails here has found something")]
+
+use std::{
+    fs,
+    io::{BufRead as _, BufReader, Read as _, Write as _},
+    net::{Shutdown, TcpListener, TcpStream},
+    path::Path,
+    process::{Child, ChildStdout, Command, Stdio},
+    thread,
+    time::Duration,
+};
+
+use serde_json::Value;
+use tuyagw::protocol::derive_password;
+
+use super::process::{Ended, ended, gateway, reports, run, run_with, signal, tuyagw};
+
+/// No socket of a test waits for longer.
+const LIMIT: Duration = Duration::from_secs(20);
+
+/// An edge or a tap, which says first where it listens.
+struct Service {
+    child: Option<Child>,
+    stdout: Option<BufReader<ChildStdout>>,
+    url: String,
+}
+
+impl Service {
+    fn start(command: &mut Command) -> Self {
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut stdout = BufReader::new(child.stdout.take().unwrap());
+        let mut line = String::new();
+        stdout.read_line(&mut line).unwrap();
+        let event: Value = serde_json::from_str(&line).unwrap_or_else(|why| panic!("{why}: {line:?}"));
+        assert_eq!(event["event"], "listening");
+        let url = event["broker"].as_str().unwrap().to_owned();
+        Self { child: Some(child), stdout: Some(stdout), url }
+    }
+
+    fn edge(args: &[&str]) -> Self {
+        Self::start(tuyagw().args(["edge", "--listen", "127.0.0.1:0"]).args(args))
+    }
+
+    fn tap(broker: &str, args: &[&str]) -> Self {
+        Self::start(tuyagw().args(["tap", "--listen", "127.0.0.1:0", "--broker", broker]).args(args))
+    }
+
+    fn dial(&self) -> TcpStream {
+        let stream = TcpStream::connect(self.url.split_once("://").unwrap().1).unwrap();
+        stream.set_read_timeout(Some(LIMIT)).unwrap();
+        stream
+    }
+
+    /// Ends it by a signal; gives what it printed since the first line.
+    fn end(mut self, name: &str) -> Ended {
+        let child = self.child.take().unwrap();
+        signal(child.id(), name);
+        let mut printed = String::new();
+        if let Some(mut stdout) = self.stdout.take() {
+            stdout.read_to_string(&mut printed).unwrap();
+        }
+        let mut ended = ended(child);
+        ended.lines = printed.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        ended
+    }
+}
+
+impl Drop for Service {
+    fn drop(&mut self) {
+        if let Some(child) = &mut self.child {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
+
+fn records(path: &Path) -> Vec<Value> {
+    let text = fs::read_to_string(path).unwrap();
+    text.lines()
+        .map(|line| serde_json::from_str(line).unwrap_or_else(|why| panic!("{why}: {line}")))
+        .collect()
+}
+
+/// The kinds of records in their order, with the way each went.
+fn kinds(records: &[Value]) -> Vec<String> {
+    let word = |record: &Value, key: &str| record[key].as_str().unwrap().to_owned();
+    records.iter().map(|record| word(record, "dir") + " " + &word(record, "kind")).collect()
+}
+
+#[test]
+fn traffic_passes_and_both_directions_are_recorded() {
+    let folder = tempfile::tempdir().unwrap();
+    let [out, summary] = ["tap.jsonl", "summary.json"].map(|name| folder.path().join(name));
+    let edge = Service::edge(&[]);
+    let tap =
+        Service::tap(&edge.url, &["--out", out.to_str().unwrap(), "--summary", summary.to_str().unwrap()]);
+    let sync = run(&mut gateway("sync", &tap.url, &["--cid", "m1", "--product-id", "p"]));
+    assert_eq!(sync.code, Some(0), "{sync:?}");
+    let report = run(&mut gateway("report", &tap.url, &["--cid", "m9", "water_flow=12345"]));
+    assert_eq!((report.code, &report.line()["code"]), (Some(1), &Value::from(2003)), "{report:?}");
+    let ended = tap.end("TERM");
+    assert_eq!(ended.code, Some(143), "{ended:?}");
+    assert!(
+        ended.lines.is_empty() && ended.stderr.contains("report: 1 sent, 1 answered, 0 open"),
+        "{ended:?}"
+    );
+
+    let found = records(&out);
+    let expected = [
+        "up connect",
+        "up sync",
+        "down sync.response",
+        "up disconnect",
+        "up connect",
+        "up report",
+        "down report.response",
+        "up disconnect",
+    ];
+    assert_eq!(kinds(&found), expected);
+    assert_eq!(
+        (&found[0]["client_id"], &found[0]["username"], &found[0]["code"]),
+        (&"gw1".into(), &"acme".into(), &0.into())
+    );
+    assert_eq!(found[6]["payload"]["param"]["code"], 2003);
+    // The edge has seen the same payloads.
+    let at_edge = edge.end("INT").lines;
+    for kind in ["sync", "report", "sync.response", "report.response"] {
+        let payload = |all: &[Value]| all.iter().find(|r| r["kind"] == kind).unwrap()["payload"].clone();
+        assert_eq!(payload(&found), payload(&at_edge), "{kind}");
+    }
+    let password = derive_password("gw1", "acme");
+    for text in [fs::read_to_string(&out).unwrap(), fs::read_to_string(&summary).unwrap(), ended.stderr] {
+        assert!(!text.contains(password.expose()), "{text}");
+    }
+    let summary: Value = serde_json::from_str(&fs::read_to_string(&summary).unwrap()).unwrap();
+    assert_eq!(summary["codes"][1]["devices"][0]["cid"], "m9", "{summary}");
+    let inspected = run(tuyagw().arg("inspect").arg(&out));
+    assert_eq!(inspected.line(), &summary, "what a tap sums up is what inspect finds");
+}
+
+#[test]
+fn a_burst_of_reports_is_recorded_to_the_last_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("tap.jsonl");
+    let edge = Service::edge(&[]);
+    let tap = Service::tap(&edge.url, &["--out", out.to_str().unwrap()]);
+    let count = 2000;
+    let input = reports(count);
+    let sent = run_with(&mut gateway("report", &tap.url, &["-"]), input.as_bytes());
+    assert_eq!(sent.lines.len(), count);
+    let ended = tap.end("TERM");
+    let summary = run(tuyagw().arg("inspect").arg(&out));
+    let trips = &summary.line()["round_trips"][0];
+    assert_eq!((&trips["requests"], &trips["answered"]), (&count.into(), &count.into()), "{ended:?}");
+}
+
+#[test]
+fn tls_on_each_side() {
+    let folder = tempfile::tempdir().unwrap();
+    let made = rcgen::generate_simple_self_signed(["127.0.0.1".into(), "localhost".into()]).unwrap();
+    let [certificate, key] = ["cert.pem", "key.pem"].map(|name| folder.path().join(name));
+    fs::write(&certificate, made.cert.pem()).unwrap();
+    fs::write(&key, made.signing_key.serialize_pem()).unwrap();
+    let [certificate, key] = [&certificate, &key].map(|path| path.to_str().unwrap());
+    let tls = ["--tls-cert", certificate, "--tls-key", key];
+    let edge = Service::edge(&tls);
+    assert!(edge.url.starts_with("mqtts://"));
+    for (args, ca) in [(&tls[..], &["--ca-file", certificate][..]), (&[], &[])] {
+        let tap = Service::tap(&edge.url, &[args, &["--ca-file", certificate]].concat());
+        let sync = run(&mut gateway("sync", &tap.url, &[&["--cid", "m1", "--product-id", "p"], ca].concat()));
+        assert_eq!(sync.code, Some(0), "{sync:?}");
+        let ended = tap.end("TERM");
+        let expected = ["up connect", "up sync", "down sync.response", "up disconnect"];
+        assert_eq!(kinds(&ended.lines), expected, "{ended:?}");
+    }
+    // A certificate that nobody vouches for ends that connection, not the tap.
+    let tap = Service::tap(&edge.url, &["--connect-timeout", "5s"]);
+    assert_eq!(tap.dial().read(&mut [0]).unwrap(), 0);
+    let ended = tap.end("TERM");
+    assert!(ended.stderr.contains("TLS with") && ended.code == Some(143), "{ended:?}");
+}
+
+/// A server that sends back all that it gets, for each connection, and closes when its client does.
+fn echo() -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            thread::spawn(move || {
+                let mut back = stream.try_clone().unwrap();
+                let _ = std::io::copy(&mut stream, &mut back);
+                let _ = back.shutdown(Shutdown::Write);
+            });
+        }
+    });
+    address
+}
+
+#[test]
+fn whatever_the_bytes_are_they_pass_unchanged_and_so_does_a_half_close() {
+    let tap = Service::tap(&echo(), &[]);
+    for seed in 0..20 {
+        let mut random = fastrand::Rng::with_seed(seed);
+        let mut bytes = vec![0; random.usize(1..300_000)];
+        random.fill(&mut bytes);
+        let mut stream = tap.dial();
+        let mut writer = stream.try_clone().unwrap();
+        let sent = bytes.clone();
+        thread::spawn(move || {
+            writer.write_all(&sent).unwrap();
+            writer.shutdown(Shutdown::Write).unwrap();
+        });
+        let mut back = Vec::new();
+        stream.read_to_end(&mut back).unwrap();
+        assert!(back == bytes, "seed {seed}: {} bytes back of {}", back.len(), bytes.len());
+    }
+    let ended = tap.end("INT");
+    assert_eq!(ended.code, Some(130), "{ended:?}");
+    assert!(ended.stderr.contains("what the client says is forwarded, but no longer recorded"), "{ended:?}");
+}
+
+#[test]
+fn a_side_that_does_not_read_holds_the_other_back_and_loses_nothing() {
+    let server = TcpListener::bind("127.0.0.1:0").unwrap();
+    let tap = Service::tap(&server.local_addr().unwrap().to_string(), &[]);
+    let mut client = tap.dial();
+    let (mut far, _) = server.accept().unwrap();
+    client.set_write_timeout(Some(Duration::from_millis(500))).unwrap();
+    // One PUBLISH that never ends, as far as the tap can tell.
+    let chunk = vec![7; 64 * 1024];
+    let mut written = 0;
+    while let Ok(n) = client.write(&chunk) {
+        written += n;
+        assert!(written < 64 << 20, "somebody takes it all");
+    }
+    client.shutdown(Shutdown::Write).unwrap();
+    far.set_read_timeout(Some(LIMIT)).unwrap();
+    let mut arrived = Vec::new();
+    far.read_to_end(&mut arrived).unwrap();
+    assert_eq!(arrived.len(), written);
+    assert!(arrived.iter().all(|byte| *byte == 7));
+}
+
+#[test]
+fn a_broker_out_of_reach_costs_that_client_only() {
+    let unused = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let tap = Service::tap(&unused.to_string(), &[]);
+    for _ in 0..2 {
+        assert_eq!(tap.dial().read(&mut [0]).unwrap(), 0, "closed without a word");
+    }
+    let server = TcpListener::bind(unused).unwrap();
+    let _client = tap.dial();
+    server.accept().unwrap();
+    let ended = tap.end("TERM");
+    let warnings = ended.stderr.matches("closed, because the broker is out of reach").count();
+    assert_eq!((ended.code, warnings), (Some(143), 2), "{ended:?}");
+}
+
+#[test]
+fn a_broker_that_cuts_the_connection_is_the_one_that_ended_it() {
+    let mut edge = Service::edge(&[]);
+    let mut tap = Service::tap(&edge.url, &[]);
+    let mut listen = gateway("listen", &tap.url, &["--no-reconnect"]);
+    let child = listen.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut line = String::new();
+    tap.stdout.as_mut().unwrap().read_line(&mut line).unwrap();
+    assert!(line.contains("\"kind\":\"connect\""), "{line}");
+    let killed = edge.child.as_mut().unwrap();
+    killed.kill().unwrap();
+    assert_eq!(ended(child).code, Some(3));
+    let ended = tap.end("TERM");
+    assert_eq!(kinds(&ended.lines), ["down disconnect"], "{ended:?}");
+}
+
+#[test]
+fn a_recording_that_fails_is_said_and_the_traffic_goes_on() {
+    let edge = Service::edge(&[]);
+    let sync = |tap: &Service, cid: &str| {
+        let ended = run(&mut gateway("sync", &tap.url, &["--cid", cid, "--product-id", "p"]));
+        assert_eq!(ended.code, Some(0), "{ended:?}");
+    };
+    let full = Service::tap(&edge.url, &["--out", "/dev/full"]);
+    sync(&full, "m1");
+    sync(&full, "m2");
+    let ended = full.end("TERM");
+    assert!(ended.stderr.contains("/dev/full") && ended.stderr.contains("the traffic goes on"), "{ended:?}");
+    assert_eq!(ended.code, Some(2), "{ended:?}");
+
+    let mut gone = Service::tap(&edge.url, &[]);
+    drop(gone.stdout.take());
+    sync(&gone, "m3");
+    sync(&gone, "m4");
+    let ended = gone.end("TERM");
+    assert!(ended.stderr.contains("the reader of stdout went away"), "{ended:?}");
+    assert_eq!(ended.code, Some(2), "{ended:?}");
+}
+
+#[test]
+fn it_ends_by_itself_and_says_what_is_wrong_at_once() {
+    let ended = run(tuyagw().args("tap --listen 127.0.0.1:0 --broker 127.0.0.1:1 --for 50ms".split(' ')));
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    let public = run(tuyagw().args("tap --listen 0.0.0.0:0 --broker 127.0.0.1:1 --for 50ms".split(' ')));
+    assert!(public.stderr.contains("other machines"), "{public:?}");
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let taken = taken.local_addr().unwrap().to_string();
+    for (args, code, expected) in [
+        (vec!["--listen", &taken, "--broker", "edge"], 2, "cannot listen on"),
+        (vec!["--listen", "nonsense", "--broker", "edge"], 2, "HOST:PORT"),
+        (vec!["--listen", "127.0.0.1:0"], 2, "no broker"),
+        (vec!["--listen", "127.0.0.1:0", "--broker", "a:b@c"], 2, "does not belong in the URL"),
+        (vec!["--listen", "127.0.0.1:0", "--broker", "edge", "--out", "/no/such/file"], 2, "/no/such/file"),
+        (vec!["--listen", "127.0.0.1:0", "--broker", "edge", "--summary", "/no/such"], 2, "/no/such"),
+    ] {
+        let ended = run(tuyagw().arg("tap").args(args));
+        assert!(ended.code == Some(code) && ended.stderr.contains(expected), "{expected}: {ended:?}");
+    }
+}
+
+/// A PUBLISH of QoS 0 with a payload of this many bytes, a text in JSON.
+fn publish(size: usize) -> Vec<u8> {
+    let topic = b"gateway_id/gw1/elsewhere";
+    let mut remaining = 2 + topic.len() + size;
+    let mut packet = vec![0x30];
+    loop {
+        let low = u8::try_from(remaining % 128).unwrap();
+        remaining /= 128;
+        packet.push(if remaining > 0 { low | 0x80 } else { low });
+        if remaining == 0 {
+            break;
+        }
+    }
+    packet.extend([0, u8::try_from(topic.len()).unwrap()]);
+    packet.extend(topic);
+    packet.push(b'"');
+    packet.resize(packet.len() + size - 2, b'a');
+    packet.push(b'"');
+    packet
+}
+
+#[test]
+fn records_that_nobody_takes_are_left_out_and_counted_and_the_traffic_goes_on() {
+    let mut tap = Service::tap(&echo(), &[]);
+    let mut stream = tap.dial();
+    let mut pass = |count: usize, size: usize| {
+        let packet = publish(size);
+        let mut back = vec![0; packet.len()];
+        for _ in 0..count {
+            stream.write_all(&packet).unwrap();
+            stream.read_exact(&mut back).unwrap();
+            assert!(back == packet);
+        }
+    };
+    // Each is recorded twice, once for each way: 48 MB, for which there is no room.
+    pass(48, 500_000);
+    let mut stdout = tap.stdout.take().unwrap();
+    let (mut records, mut left_out) = (0, 0);
+    let mut line = String::new();
+    // Once somebody reads, there is room again; the next record says what is missing before it.
+    while left_out == 0 {
+        pass(1, 10);
+        line.clear();
+        stdout.read_line(&mut line).unwrap();
+        let value: Value = serde_json::from_str(&line).unwrap();
+        if value["event"] == "left-out" {
+            left_out += value["records"].as_u64().unwrap();
+        } else {
+            assert_eq!(value["topic"], "gateway_id/gw1/elsewhere");
+            records += 1;
+        }
+    }
+    assert!(records > 60 && left_out > 10, "{records} records, {left_out} left out");
+    tap.stdout = Some(stdout);
+    let ended = tap.end("TERM");
+    assert_eq!(ended.code, Some(2), "what is missing makes the recording a partial one: {}", ended.stderr);
+    assert!(ended.stderr.contains("records are missing in the recording"), "{}", ended.stderr);
+}
