@@ -84,9 +84,9 @@ fn through_the_edge(options: &Options, table: &mut Table, folder: &TempDir) {
     for _ in 0..options.rounds(5) {
         let edge = Server::edge();
         run(gateway("sync", edge.port).arg(devices(folder)));
-        let before = edge.cpu();
+        let before = edge.cpu_us();
         let run = run(gateway("report", edge.port).args(["--window", "1000"]).arg(&lines));
-        let edge = (edge.cpu() - before).as_secs_f64() * 1e6 / count as f64;
+        let edge = (edge.cpu_us() - before) / count as f64;
         rates.push(run.rate(count));
         client.push(run.cpu_us(count));
         both.push(run.cpu_us(count) + edge);

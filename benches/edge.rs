@@ -36,9 +36,9 @@ fn answered(
         let edge = Server::edge();
         let mut fleet = Fleet::connect(edge.port, connections);
         fleet.synchronise();
-        let before = edge.cpu();
+        let before = edge.cpu_us();
         rates.push(count as f64 / fleet.report(count, window).as_secs_f64());
-        costs.push((edge.cpu() - before).as_secs_f64() * 1e6 / count as f64);
+        costs.push((edge.cpu_us() - before) / count as f64);
         if let Some(broker) = peers::mosquitto(folder) {
             respond(broker.port);
             let some = count / 4;

@@ -6,6 +6,7 @@
 #![allow(
     clippy::cast_possible_truncation,
     clippy::cast_precision_loss,
+    clippy::cast_sign_loss,
     clippy::print_stderr,
     clippy::print_stdout,
     clippy::unwrap_used,
@@ -23,12 +24,13 @@ mod process;
 mod sinks;
 mod start;
 mod table;
+mod tap;
 mod wire;
 
 use table::Table;
 
 /// What can be measured, by the names that select it. A subcommand with a cost of its own gets a file and a line here.
-const THEMES: [(&str, fn(&Options, &mut Table)); 7] = [
+const THEMES: [(&str, Theme); 8] = [
     ("core", core::measure),
     ("start", start::measure),
     ("one-shot", one_shot::measure),
@@ -36,7 +38,11 @@ const THEMES: [(&str, fn(&Options, &mut Table)); 7] = [
     ("growth", bulk::growth),
     ("listen", listen::measure),
     ("edge", edge::measure),
+    ("tap", tap::measure),
 ];
+
+/// Measures something and adds what it finds.
+type Theme = fn(&Options, &mut Table);
 
 /// How much is measured.
 #[derive(Debug)]

@@ -101,7 +101,7 @@ pub fn run(command: &mut Command) -> Run {
     let status = child.wait().unwrap();
     let wall = start.elapsed();
     assert!(status.success(), "{command:?}: {status}");
-    Run { wall, cpu: children() - before, peak: peak.end() }
+    Run { wall, cpu: children().saturating_sub(before), peak: peak.end() }
 }
 
 /// Runs a command whose start is all that is measured: nothing watches it, and its exit status says nothing.
@@ -110,7 +110,7 @@ pub fn run_briefly(command: &mut Command) -> Run {
     let before = children();
     let start = Instant::now();
     command.status().unwrap_or_else(|why| panic!("{command:?}: {why}"));
-    Run { wall: start.elapsed(), cpu: children() - before, peak: 0 }
+    Run { wall: start.elapsed(), cpu: children().saturating_sub(before), peak: 0 }
 }
 
 /// The largest resident size of a short process in bytes, as `time` tells it; `None` without that program.
@@ -153,13 +153,13 @@ impl Server {
         Self { child, port }
     }
 
-    /// User and system time so far, in the kernel's steps of a hundredth of a second.
-    pub fn cpu(&self) -> Duration {
+    /// Microseconds of user and system time so far, in the kernel's steps of a hundredth of a second.
+    pub fn cpu_us(&self) -> f64 {
         let stat = fs::read_to_string(format!("/proc/{}/stat", self.child.id())).unwrap();
         // The name in parentheses may hold anything; utime and stime are the 12th and 13th field after it.
         let fields: Vec<_> = stat.rsplit(')').next().unwrap().split_whitespace().collect();
         let ticks: u64 = fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap();
-        Duration::from_millis(ticks * 10)
+        ticks as f64 * 1e4
     }
 
     /// The resident size in bytes.
