@@ -43,7 +43,7 @@ fn bad_lines_are_named_and_do_not_stop_the_others() {
             (1, None, None),
             (3, invalid, Some("value")),
             (4, invalid, None),
-            (5, invalid, Some("id")),
+            (5, invalid, Some("code")),
             (6, invalid, Some("cid")),
             (7, invalid, Some("extra")),
             (8, None, None),
@@ -192,18 +192,22 @@ fn an_input_that_cannot_be_read_is_2_and_named() {
     }
 }
 
+/// The second waits for the first one's answer: while both were open, their answers could not be told apart.
 #[test]
-fn two_requests_in_flight_cannot_share_a_request_id() {
+fn requests_with_one_request_id_go_one_after_the_other() {
     let broker = FakeBroker::start(|_, peer| {
         peer.set_out();
-        let request = peer.request();
-        peer.answer(&request, 0);
+        for code in [0, 2003] {
+            let request = peer.request();
+            peer.answer(&request, code);
+        }
         peer.hold();
     });
     let one = r#"{"t":7,"request_id":"r1","param":{"cid":"m1","id":"1","value":5}}"#;
     let ended = run_with(&mut gateway("report", &broker.url(), &["-"]), format!("{one}\n{one}\n").as_bytes());
     accounted(&ended, 2);
-    assert_eq!(ended.code, Some(2), "{ended:#?}");
+    let codes: Vec<_> = ended.lines.iter().map(|line| line["code"].as_i64()).collect();
+    assert_eq!((ended.code, codes), (Some(1), vec![Some(0), Some(2003)]), "{ended:#?}");
 }
 
 #[test]
