@@ -15,7 +15,7 @@ use crate::{
 
 pub fn measure(options: &Options, table: &mut Table) {
     let folder = TempDir::new().unwrap();
-    for (connections, window, goal) in [(1, 100, 280_000.0), (100, 10, 250_000.0), (1000, 2, 150_000.0)] {
+    for (connections, window, goal) in [(1, 100, 280_000.0), (100, 10, 250_000.0), (1000, 10, 150_000.0)] {
         answered(options, table, &folder, connections, window, goal);
     }
     one_at_a_time(options, table, &folder);

@@ -34,27 +34,14 @@ pub struct Fleet {
 }
 
 impl Fleet {
-    /// Connects and subscribes `count` gateways; what they wait for comes after all have asked.
+    /// Connects and subscribes `count` gateways, a hundred at a time: a stock broker's backlog is no longer.
     pub fn connect(port: u16, count: usize) -> Self {
-        let streams: Vec<_> = (0..count)
-            .map(|n| {
-                let id = format!("gw{n}");
-                let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
-                stream.set_nodelay(true).unwrap();
-                let mut hello = connect(&id, USERNAME);
-                hello.extend(subscribe(&downlinks(&id)));
-                stream.write_all(&hello).unwrap();
-                stream
-            })
-            .collect();
-        let gateway = |(n, mut stream): (usize, TcpStream)| {
-            let mut greeting = [0; 11];
-            stream.read_exact(&mut greeting).unwrap();
-            assert_eq!((greeting[3], &greeting[8..]), (0, &[1, 1, 1][..]), "gateway {n} is connected");
-            let template = Template::new(&topic(Channel::Report, &format!("gw{n}")), &report("m1", PAYLOAD));
-            Gateway { stream, inbox: Inbox::new(4096), out: Vec::new(), report: template, next: 1 }
-        };
-        Self { gateways: streams.into_iter().enumerate().map(gateway).collect(), request: 0 }
+        let numbers: Vec<_> = (0..count).collect();
+        let gateways = numbers.chunks(100).flat_map(|numbers| {
+            let gateways: Vec<_> = numbers.iter().map(|n| Gateway::connect(port, *n)).collect();
+            gateways.into_iter().map(Gateway::connected)
+        });
+        Self { gateways: gateways.collect(), request: 0 }
     }
 
     /// Synchronises each gateway's device, whose cid is that of the reports.
@@ -135,6 +122,25 @@ impl Fleet {
 }
 
 impl Gateway {
+    fn connect(port: u16, n: usize) -> Self {
+        let id = format!("gw{n}");
+        let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
+        stream.set_nodelay(true).unwrap();
+        let mut hello = connect(&id, USERNAME);
+        hello.extend(subscribe(&downlinks(&id)));
+        stream.write_all(&hello).unwrap();
+        let report = Template::new(&topic(Channel::Report, &id), &report("m1", PAYLOAD));
+        Self { stream, inbox: Inbox::new(4096), out: Vec::new(), report, next: 1 }
+    }
+
+    /// Waits for CONNACK and SUBACK.
+    fn connected(mut self) -> Self {
+        let mut greeting = [0; 11];
+        self.stream.read_exact(&mut greeting).unwrap();
+        assert_eq!((greeting[3], &greeting[8..]), (0, &[1, 1, 1][..]), "a gateway is connected");
+        self
+    }
+
     fn ask(&mut self, request: &mut u64) {
         *request += 1;
         self.report.write(&mut self.out, self.next, *request);

@@ -21,6 +21,7 @@ mod listen;
 mod one_shot;
 mod peers;
 mod process;
+mod replay;
 mod sinks;
 mod start;
 mod table;
@@ -30,7 +31,7 @@ mod wire;
 use table::Table;
 
 /// What can be measured, by the names that select it. A subcommand with a cost of its own gets a file and a line here.
-const THEMES: [(&str, Theme); 8] = [
+const THEMES: [(&str, Theme); 9] = [
     ("core", core::measure),
     ("start", start::measure),
     ("one-shot", one_shot::measure),
@@ -39,6 +40,7 @@ const THEMES: [(&str, Theme); 8] = [
     ("listen", listen::measure),
     ("edge", edge::measure),
     ("tap", tap::measure),
+    ("replay", replay::measure),
 ];
 
 /// Measures something and adds what it finds.

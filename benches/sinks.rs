@@ -5,10 +5,11 @@ use std::{
     io::{self, Read as _, Write as _},
     net::{TcpListener, TcpStream},
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicU64, Ordering},
     },
     thread,
+    time::Instant,
 };
 
 use crate::wire::{Inbox, PAYLOAD, Template, connect, filters, published, report, subscribe, topic};
@@ -19,26 +20,34 @@ use tuyagw::protocol::Channel;
 pub struct NullBroker {
     pub port: u16,
     taken: Arc<AtomicU64>,
+    moments: Arc<Mutex<Vec<Instant>>>,
 }
 
 impl NullBroker {
     pub fn start() -> Self {
-        let taken = Arc::new(AtomicU64::new(0));
-        let count = Arc::clone(&taken);
-        let port = serve(move |stream| take(stream, &count));
-        Self { port, taken }
+        let (taken, moments) = (Arc::new(AtomicU64::new(0)), Arc::new(Mutex::new(Vec::new())));
+        let (count, log) = (Arc::clone(&taken), Arc::clone(&moments));
+        let port = serve(move |stream| take(stream, &count, &log));
+        Self { port, taken, moments }
     }
 
     /// How many messages have come since this was last asked.
     pub fn taken(&self) -> u64 {
+        self.moments.lock().unwrap().clear();
         self.taken.swap(0, Ordering::SeqCst)
+    }
+
+    /// When each message came that has come since this was last asked.
+    pub fn moments(&self) -> Vec<Instant> {
+        self.taken.store(0, Ordering::SeqCst);
+        std::mem::take(&mut self.moments.lock().unwrap())
     }
 }
 
-fn take(mut stream: TcpStream, taken: &AtomicU64) -> io::Result<()> {
+fn take(mut stream: TcpStream, taken: &AtomicU64, moments: &Mutex<Vec<Instant>>) -> io::Result<()> {
     let (mut inbox, mut out) = (Inbox::new(1 << 18), Vec::with_capacity(1 << 16));
     while inbox.fill(&mut stream)? > 0 {
-        let mut messages = 0;
+        let (now, mut messages) = (Instant::now(), 0);
         while let Some((first, body)) = inbox.next() {
             if first & 0xf0 == 0x30 {
                 messages += 1;
@@ -51,6 +60,7 @@ fn take(mut stream: TcpStream, taken: &AtomicU64) -> io::Result<()> {
             }
         }
         taken.fetch_add(messages, Ordering::SeqCst);
+        moments.lock().unwrap().extend(std::iter::repeat_n(now, messages as usize));
         stream.write_all(&out)?;
         out.clear();
     }

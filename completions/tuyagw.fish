@@ -33,6 +33,8 @@ complete -c tuyagw -n "__fish_tuyagw_needs_command" -f -a "report" -d 'Report da
 complete -c tuyagw -n "__fish_tuyagw_needs_command" -f -a "status" -d 'Report devices online or offline'
 complete -c tuyagw -n "__fish_tuyagw_needs_command" -f -a "listen" -d 'Print what arrives as records; answer commands; send uplinks from stdin'
 complete -c tuyagw -n "__fish_tuyagw_needs_command" -f -a "command" -d 'Send commands to devices, from the platform\'s side, and wait for each result'
+complete -c tuyagw -n "__fish_tuyagw_needs_command" -f -a "replay" -d 'Send a recording again, and compare the answers'
+complete -c tuyagw -n "__fish_tuyagw_needs_command" -f -a "convert" -d 'Turn recordings of other tools and packet captures into records, and records into CSV'
 complete -c tuyagw -n "__fish_tuyagw_needs_command" -f -a "tap" -d 'Record the traffic between gateways and an edge, standing between them'
 complete -c tuyagw -n "__fish_tuyagw_needs_command" -f -a "inspect" -d 'Show what is in a recording: a table, JSON, or a page with charts'
 complete -c tuyagw -n "__fish_tuyagw_needs_command" -f -a "edge" -d 'Run the embedded Edge Gateway emulator, by itself or around a program'
@@ -251,6 +253,52 @@ complete -c tuyagw -n "__fish_tuyagw_using_subcommand command" -l persistent -d 
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand command" -l early -d 'Send CONNECT, SUBSCRIBE and PUBLISH in one flight, without waiting for CONNACK'
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand command" -s q -l quiet -d 'Print only errors and warnings on stderr'
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand command" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand replay" -l speed -d 'So many times as fast as it was recorded, or max' -r
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand replay" -l rate -d 'Evenly, so many messages a second' -r
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand replay" -l loop -d 'How many times' -r
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand replay" -l max-gap -d 'Cut pauses of the recording that are longer' -r
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand replay" -l from -d 'Begin at a time (2026-11-22T07:22:00Z) or offset (10m)' -r
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand replay" -l to -d 'End before a time or offset' -r
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand replay" -l kind -d 'Send only messages of this kind; repeatable or with commas' -r
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand replay" -l cid -d 'Send only messages of this device; repeatable or with commas' -r
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand replay" -l topic -d 'Send only messages whose topic matches; repeatable' -r
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand replay" -l map-gateway -d 'Play a gateway as another; repeatable' -r
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand replay" -l map-cid -d 'Play a device as another; repeatable' -r
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand replay" -l direction -d 'Play the gateways (up) or, with --listen, the edge (down)' -r
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand replay" -l listen -d 'Where gateways connect to, with --direction down; port 0 picks one' -r
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand replay" -l mqtt-port -d 'Another port of MQTT in a capture, beside 21883 and 1883; repeatable' -r
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand replay" -s g -l gateway-id -d 'The gateway\'s id, which fills {gateway_id} in every topic' -r
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand replay" -l client-id -d 'The MQTT client id [default: the gateway id]' -r
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand replay" -s u -l username -d 'The username, which Tuya gives to each manufacturer' -r
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand replay" -l password-file -d 'A file with the password [default: TUYAGW_PASSWORD, else derived as md5(client id + username)]' -r -F
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand replay" -s b -l broker -d 'The broker: mqtt://HOST[:21883], mqtts://HOST[:21883], or a bare HOST[:PORT]' -r
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand replay" -l ca-file -d 'Trust the certificate authorities in this PEM file [default: the system\'s roots]' -r -F
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand replay" -l tls-server-name -d 'The name that the broker\'s certificate must carry [default: the host of the URL]' -r
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand replay" -l qos -d 'MQTT quality of service of what is published and subscribed [default: 1]' -r
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand replay" -l keep-alive -d 'Keep-alive interval, whole seconds from 0s to 65535s [default: 60s]' -r
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand replay" -l connect-timeout -d 'Time for name, TCP, TLS and CONNACK together [default: 5s]' -r
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand replay" -l timeout -d 'Time for each answer, not for the run [default: 10s]' -r
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand replay" -l max-packet -d 'Largest MQTT packet to accept or send, in bytes [default: 1048576]' -r
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand replay" -l profile -d 'The profile of the configuration file to use [default: the file\'s default-profile]' -r
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand replay" -l config -d 'The configuration file [default: $XDG_CONFIG_HOME/tuyagw/config.toml]' -r -F
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand replay" -l keep-t -d 'Keep the recorded time stamps'
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand replay" -l keep-ids -d 'Keep the recorded request ids'
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand replay" -l verify -d 'Compare each answer\'s code with the recorded one'
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand replay" -l dry-run -d 'Say what would be sent, and how long it takes'
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand replay" -l payload-base64 -d 'Payloads of a CSV recording are base64 (mqtt_recorder\'s --encode_b64)'
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand replay" -l tls-insecure -d 'Verify nothing of the broker\'s certificate; reaches RSA-1024 boxes too'
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand replay" -l persistent -d 'Keep the session at the broker (clean session off), so that what was queued while away arrives'
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand replay" -l early -d 'Send CONNECT, SUBSCRIBE and PUBLISH in one flight, without waiting for CONNACK'
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand replay" -s q -l quiet -d 'Print only errors and warnings on stderr'
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand replay" -s h -l help -d 'Print help'
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand convert" -l to -d 'What to write to stdout' -r -f -a "records\t'One record a line'
+csv\t'CSV with a header, one row a message'"
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand convert" -l profile -d 'The profile whose topics are used [default: the file\'s default-profile]' -r
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand convert" -l config -d 'The configuration file [default: $XDG_CONFIG_HOME/tuyagw/config.toml]' -r -F
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand convert" -l mqtt-port -d 'Another port of MQTT in a capture, beside 21883 and 1883; repeatable' -r
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand convert" -l payload-base64 -d 'Payloads of a CSV recording are base64 (mqtt_recorder\'s --encode_b64)'
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand convert" -s q -l quiet -d 'Print only errors and warnings on stderr'
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand convert" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand tap" -l listen -d 'Address to listen on; port 0 picks a free one' -r
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand tap" -l tls-cert -d 'Speak TLS to clients with this certificate chain (PEM)' -r -F
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand tap" -l tls-key -d 'Private key of the certificate (PEM)' -r -F

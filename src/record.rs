@@ -4,6 +4,20 @@
 //! Pure: bytes in, bytes out; the wall clock and the recording's own clock are fields that the caller fills.
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
+mod capture;
+mod found;
+mod lines;
+mod schedule;
+mod splice;
+mod table;
+
+pub use capture::Capture;
+pub use found::{Flaw, Form, Found, Harm, Tell};
+pub use lines::Lines;
+pub use schedule::{Pace, Schedule, Timeline};
+pub use splice::{Fresh, Splice};
+pub use table::Table;
+
 use std::{borrow::Cow, fmt, io::Write as _, str::FromStr};
 
 use base64::{
@@ -313,6 +327,39 @@ fn is_too_deep(json: &[u8]) -> bool {
     false
 }
 
+/// The microseconds since 1970 of a time as JSON text. mosquitto 1.6 prints bare epoch seconds, 2.0.0 to 2.0.12
+/// local time with a `Z` too many before the offset, later versions an offset without a colon.
+fn unix_us(raw: &str) -> Option<i64> {
+    let moment: Timestamp = if raw.starts_with('"') {
+        let Text(text) = serde_json::from_str(raw).ok()?;
+        match text.find("Z+").or_else(|| text.find("Z-")) {
+            Some(z) => format!("{}{}", &text[..z], &text[z + 1..]).parse().ok()?,
+            None => text.parse().ok()?,
+        }
+    } else {
+        let (seconds, fraction) = raw.split_once('.').unwrap_or((raw, "0"));
+        let fraction = format!("{fraction:0<6}");
+        let micros: i64 = fraction.get(..6)?.parse().ok()?;
+        let whole = Timestamp::from_second(seconds.parse().ok()?).ok()?;
+        whole.checked_add(jiff::SignedDuration::from_micros(micros)).ok()?
+    };
+    Some(moment.as_microsecond())
+}
+
+/// A time as records show it: RFC 3339, UTC, microseconds.
+#[must_use]
+pub fn moment(unix_us: i64) -> String {
+    let mut text = Vec::with_capacity(27);
+    push_moment(&mut text, unix_us);
+    String::from_utf8(text).unwrap_or_default()
+}
+
+/// A payload as `payload_b64` shows it.
+#[must_use]
+pub fn base64(payload: &[u8]) -> String {
+    BASE64.encode(payload)
+}
+
 fn begin(line: &mut Vec<u8>, unix_us: i64) {
     line.extend_from_slice(b"{\"v\":1,\"tst\":\"");
     push_moment(line, unix_us);
@@ -482,27 +529,10 @@ impl<'a> Fields<'a> {
         }
     }
 
-    /// The wall clock. mosquitto 1.6 prints bare epoch seconds, 2.0.0 to 2.0.12 local time with a `Z` too many
-    /// before the offset, later versions an offset without a colon.
     fn moment(&self) -> Result<i64, RecordError> {
-        let wrong = || RecordError::new("tst", "must be a time such as 2026-11-22T07:22:00.123456Z");
         let raw = self.raw(Name::Tst).ok_or_else(|| RecordError::new("tst", "is missing"))?;
-        let moment: Timestamp = if raw.starts_with('"') {
-            let text = self.text(Name::Tst)?.unwrap_or_default();
-            match text.find("Z+").or_else(|| text.find("Z-")) {
-                Some(z) => format!("{}{}", &text[..z], &text[z + 1..]).parse().map_err(|_| wrong())?,
-                None => text.parse().map_err(|_| wrong())?,
-            }
-        } else {
-            let (seconds, fraction) = raw.split_once('.').unwrap_or((raw, "0"));
-            let fraction = format!("{fraction:0<6}");
-            let micros: i64 = fraction.get(..6).ok_or_else(wrong)?.parse().map_err(|_| wrong())?;
-            let seconds: i64 = seconds.parse().map_err(|_| wrong())?;
-            Timestamp::from_second(seconds)
-                .and_then(|whole| whole.checked_add(jiff::SignedDuration::from_micros(micros)))
-                .map_err(|_| wrong())?
-        };
-        Ok(moment.as_microsecond())
+        unix_us(raw)
+            .ok_or_else(|| RecordError::new("tst", "must be a time such as 2026-11-22T07:22:00.123456Z"))
     }
 
     fn payload(&self) -> Result<Cow<'a, [u8]>, RecordError> {

@@ -131,6 +131,63 @@ pub struct Connection {
     pub qos: QoS,
 }
 
+/// The connections of several gateways, which differ in their logins.
+#[derive(Clone, Debug)]
+pub struct Fleet {
+    /// The connection of the gateway that was asked for, or of none.
+    pub one: Connection,
+    /// The client id of that gateway, where it is not the gateway id.
+    client_id: Option<String>,
+    username: Option<String>,
+    /// The password that was given; otherwise each gateway's own is derived.
+    password: Option<Secret>,
+}
+
+impl Fleet {
+    /// How a gateway connects.
+    ///
+    /// # Errors
+    /// A password without a username.
+    pub fn settings(&self, gateway: &GatewayId) -> Result<Settings, Failure> {
+        let client_id = match &self.client_id {
+            Some(client_id) if self.one.gateway_id.as_ref() == Some(gateway) => client_id,
+            _ => gateway.as_str(),
+        };
+        let login = login_of(client_id, self.username.clone(), self.password.clone())?;
+        let mut settings = self.one.settings.clone();
+        client_id.clone_into(&mut settings.connect.client_id);
+        settings.connect.username = login.username;
+        settings.connect.password =
+            login.password.map(|password| Password::new(password.expose().to_owned()));
+        Ok(settings)
+    }
+}
+
+impl NetworkArgs {
+    /// The topics in force, for what needs no connection.
+    ///
+    /// # Errors
+    /// A profile that cannot be read.
+    pub fn topics(&self) -> Result<Topics, Failure> {
+        Profile::load(self.config.as_deref(), self.profile.as_deref())?.topics()
+    }
+
+    /// The quality of service that was asked for.
+    #[must_use]
+    pub fn asked_qos(&self) -> Option<QoS> {
+        self.qos.and_then(QoS::from_number)
+    }
+
+    /// How long an answer may take, for what needs no connection.
+    ///
+    /// # Errors
+    /// A profile that cannot be read.
+    pub fn timeout(&self) -> Result<Duration, Failure> {
+        let profile = Profile::load(self.config.as_deref(), self.profile.as_deref())?;
+        Ok(self.timeout.or(profile.timeout).unwrap_or(Duration::from_secs(10)))
+    }
+}
+
 /// What a client says of itself when it logs in.
 struct Login {
     username: Option<String>,
@@ -161,6 +218,29 @@ impl Connection {
         })?;
         let login = login_of(&client_id, username, password)?;
         Self::resolve(network, &profile, client_id, login, Some(gateway_id))
+    }
+
+    /// The connections of gateways that are known later; the login's gateway id may be missing.
+    pub fn fleet(network: &NetworkArgs, login: &GatewayArgs) -> Result<Fleet, Failure> {
+        let profile = Profile::load(network.config.as_deref(), network.profile.as_deref())?;
+        let id = login.gateway_id.clone().or_else(|| profile.gateway_id.clone());
+        let gateway_id = id
+            .map(GatewayId::new)
+            .transpose()
+            .map_err(|why| Failure::invalid(format!("--gateway-id: {why}")))?;
+        let password = password(&Sources {
+            file: login.password_file.clone(),
+            variable: "TUYAGW_PASSWORD",
+            profile_file: profile.password_file.clone(),
+            option: "--password-file",
+        })?;
+        let nobody = Login { username: None, password: None };
+        Ok(Fleet {
+            one: Self::resolve(network, &profile, String::new(), nobody, gateway_id)?,
+            client_id: login.client_id.clone().or_else(|| profile.client_id.clone()),
+            username: login.username.clone().or_else(|| profile.username.clone()),
+            password,
+        })
     }
 
     /// A platform user's connection; `random_id` is the client id where the flag gives none.

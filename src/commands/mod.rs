@@ -7,6 +7,7 @@ mod completions;
 mod config;
 mod connection;
 mod console;
+mod convert;
 mod edge;
 mod exchange;
 mod explain;
@@ -18,6 +19,8 @@ mod model;
 mod operations;
 mod pace;
 mod password;
+mod recording;
+mod replay;
 mod report;
 mod requests;
 mod results;
@@ -79,6 +82,10 @@ subcommands! {
     Listen in listen,
     /// Send commands to devices, from the platform's side, and wait for each result
     Command in command,
+    /// Send a recording again, and compare the answers
+    Replay in replay,
+    /// Turn recordings of other tools and packet captures into records, and records into CSV
+    Convert in convert,
     /// Record the traffic between gateways and an edge, standing between them
     Tap in tap,
     /// Show what is in a recording: a table, JSON, or a page with charts

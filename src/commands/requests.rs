@@ -256,6 +256,7 @@ impl Run {
             let beat = self.pace.as_ref().filter(|_| paced);
             let beat = beat.map(|pace| self.exchange.client.instant(pace.next()));
             let deadline = self.exchange.deadline().into_iter().chain(grace).chain(beat).min();
+            let show = self.exchange.results.next_show();
             tokio::select! {
                 signal = signals.next() => {
                     if self.signalled.is_some() {
@@ -278,6 +279,7 @@ impl Run {
                 },
                 written = self.exchange.results.progress() => written?,
                 () = super::sleep_until(deadline) => {}
+                () = super::sleep_until(show) => {}
             }
             if started && deadline.is_some_and(|due| due <= Instant::now()) {
                 // What came before the deadline is in time, though this process may have been stopped meanwhile.

@@ -4,7 +4,12 @@ mod line;
 mod round_trips;
 mod tally;
 
-use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    path::PathBuf,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use serde_json::value::RawValue;
 
@@ -265,6 +270,12 @@ impl Results {
             journal.flush();
         }
         self.tally.show(in_flight);
+    }
+
+    /// When [`Results::flush`] should be called though nothing happens, for whoever watches the progress.
+    #[must_use]
+    pub fn next_show(&self) -> Option<Instant> {
+        self.tally.next_show()
     }
 
     /// Waits until something more has been written; for ever where nothing is to be. Cancel-safe.

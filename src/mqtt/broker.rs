@@ -23,6 +23,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use bytes::Bytes;
 use tokio::{
     net::{TcpListener, TcpSocket, TcpStream},
     task::spawn_local,
@@ -33,6 +34,7 @@ use tokio_rustls::TlsAcceptor;
 pub use tls::acceptor;
 
 use self::switchboard::Switchboard;
+use super::packet::QoS;
 use crate::{
     edge::{Ask, Edge, Outcome},
     failure::Failure,
@@ -58,10 +60,14 @@ pub struct Limits {
     pub max_queue: usize,
     /// Bytes that wait for all clients together.
     pub max_queues: usize,
+    /// Bytes that have come of unfinished packets, of all clients together.
+    pub max_unfinished: usize,
     /// Bytes of retained messages.
     pub max_retained: usize,
     /// Subscriptions of one client.
     pub max_filters: usize,
+    /// Bytes that the subscriptions of one client may occupy.
+    pub max_filter_bytes: usize,
     /// How long a persistent session waits for its client.
     pub session_expiry: Duration,
 }
@@ -75,8 +81,10 @@ impl Default for Limits {
             in_flight: 100,
             max_queue: 16 * 1024 * 1024,
             max_queues: 64 * 1024 * 1024,
+            max_unfinished: 32 * 1024 * 1024,
             max_retained: 8 * 1024 * 1024,
             max_filters: 1000,
+            max_filter_bytes: 1024 * 1024,
             session_expiry: Duration::from_hours(2),
         }
     }
@@ -181,6 +189,26 @@ impl Broker {
         board.begin_turn();
         board.command(ask);
         board.end_turn();
+    }
+
+    /// Publishes a message of the platform's exactly as it is, whatever the edge knows of devices.
+    pub fn say(&self, topic: String, payload: Bytes, qos: QoS) {
+        let mut board = self.board.borrow_mut();
+        board.begin_turn();
+        board.route(topic, payload, qos);
+        board.end_turn();
+    }
+
+    /// Whether anybody subscribes to a topic.
+    #[must_use]
+    pub fn has_subscriber(&self, topic: &str) -> bool {
+        self.board.borrow_mut().has_subscriber(topic)
+    }
+
+    /// How many messages clients have not acknowledged.
+    #[must_use]
+    pub fn unacknowledged(&self) -> usize {
+        self.board.borrow().unacknowledged()
     }
 
     /// Lets the broker read on after its witness was congested.

@@ -1,6 +1,7 @@
 //! The one test binary.
 
 mod client;
+mod convert;
 mod edge;
 mod fake_broker;
 mod generated;
@@ -9,6 +10,7 @@ mod model;
 mod mosquitto;
 mod process;
 mod protocol_docs;
+mod replay;
 mod tap;
 mod tidy;
 mod transcripts;

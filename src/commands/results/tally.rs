@@ -166,6 +166,15 @@ impl Tally {
         }
     }
 
+    /// When progress is to be told though nothing happens; `None` where nobody watches.
+    pub fn next_show(&self) -> Option<Instant> {
+        match self.view {
+            View::Nothing => None,
+            View::Bar(_) => Some(Instant::now() + INTERVAL),
+            View::Json(told) => Some(told + INTERVAL),
+        }
+    }
+
     /// Takes the progress bar away, so that words can be printed.
     pub fn hide(&self) {
         if let View::Bar(bar) = &self.view {

@@ -1,0 +1,85 @@
+//! What the other end says: in the recording, and now.
+
+use super::{Key, Play, Splice, Stage, Step};
+use crate::{
+    failure::Failure,
+    protocol::{Answer, Channel, Envelope},
+};
+
+impl Play {
+    /// Takes note of what the other end said in the recording.
+    pub(super) fn witness(&mut self, step: &Step) {
+        let Ok(gateway) = self.gateway(step) else { return };
+        match (step.channel, &self.stage) {
+            (Some(Channel::Command), Stage::Up { .. }) => {
+                let cids = &self.cids;
+                self.commands.record(gateway.as_str(), &step.payload, |cid| cids.get(cid).cloned());
+            }
+            (Some(Channel::SyncResponse | Channel::ReportResponse | Channel::CommandResponse), _) => {
+                let Ok(answer) = Envelope::<Answer>::decode(&step.payload) else { return };
+                let id = self.fresh_id(gateway.as_str(), &answer.request_id);
+                if let Some(verify) = &mut self.verify {
+                    verify.expect(&(gateway.as_str().to_owned(), id), answer.body.code.0);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// Looks at what has come, and at what is due by now.
+    pub(super) fn look(&mut self) -> Result<(), Failure> {
+        loop {
+            // Nothing may be borrowed while answers are sent.
+            let arrival = self.ledger.borrow_mut().arrived.pop_front();
+            let Some(arrival) = arrival else { break };
+            match (arrival.channel, &self.stage) {
+                (Channel::Command, Stage::Up { .. }) => {
+                    self.commands.come(&arrival.gateway_id, &arrival.payload);
+                    self.release()?;
+                }
+                (Channel::SyncResponse | Channel::ReportResponse, Stage::Up { .. })
+                | (Channel::CommandResponse, Stage::Down(_)) => {
+                    if let (Some(verify), Ok(answer)) =
+                        (&mut self.verify, Envelope::<Answer>::decode(&arrival.payload))
+                    {
+                        let key: Key = (arrival.gateway_id, answer.request_id);
+                        verify.answered(&key, answer.body.code.0);
+                    }
+                }
+                _ => {}
+            }
+        }
+        if let (Some(verify), Some(start)) = (&mut self.verify, self.start) {
+            for difference in verify.settle(self.offset, start.elapsed()) {
+                self.ledger.borrow_mut().differ(&difference);
+            }
+        }
+        match self.ledger.borrow_mut().failure.take() {
+            Some(failure) => Err(failure),
+            None => Ok(()),
+        }
+    }
+
+    /// Sends the answers whose commands have come.
+    fn release(&mut self) -> Result<(), Failure> {
+        let mut at = 0;
+        while let Some((_, request)) = self.held.get(at) {
+            let (recorded, cid) = (request.id.as_deref(), request.cid.as_deref());
+            let id = self.commands.answer(
+                &request.gateway_id,
+                recorded.unwrap_or_default(),
+                cid.unwrap_or_default(),
+            );
+            let Some(id) = id else {
+                at += 1;
+                continue;
+            };
+            let (step, mut request) = self.held.remove(at);
+            request.id = Some(id);
+            let gateway = self.gateway(&step)?;
+            let splice = Splice::of(&step.payload).unwrap_or_default();
+            self.dispatch(step, &splice, request, &gateway, None)?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,333 @@
+//! Captures made here, packet by packet, in every form that is read.
+
+#![allow(clippy::cast_possible_truncation, reason = "the lengths are the tests' own")]
+
+use std::ops::ControlFlow;
+
+use bytes::BytesMut;
+use etherparse::PacketBuilder;
+
+use super::*;
+use crate::{
+    mqtt::packet::{Connect, Packet, Publish, QoS},
+    protocol::ConnectCode,
+    record::Found,
+};
+
+const CLIENT: [u8; 4] = [10, 0, 0, 7];
+const SERVER: [u8; 4] = [10, 0, 0, 1];
+
+/// A connection that is captured as it goes.
+struct Wire {
+    port: u16,
+    up: u32,
+    down: u32,
+    /// IP packets with their times in microseconds.
+    packets: Vec<(u64, Vec<u8>)>,
+}
+
+impl Wire {
+    fn new(port: u16) -> Self {
+        Self { port, up: u32::MAX - 5, down: 1000, packets: Vec::new() }
+    }
+
+    fn segment(&self, is_up: bool, sequence: u32, bytes: &[u8], flags: &str) -> Vec<u8> {
+        let (from, to) = if is_up { (CLIENT, SERVER) } else { (SERVER, CLIENT) };
+        let ports = if is_up { (40_000, self.port) } else { (self.port, 40_000) };
+        let mut builder = PacketBuilder::ipv4(from, to, 64).tcp(ports.0, ports.1, sequence, 1000);
+        if flags.contains('S') {
+            builder = builder.syn();
+        }
+        if flags.contains('F') {
+            builder = builder.fin();
+        }
+        if flags.contains('A') {
+            builder = builder.ack(if is_up { self.down } else { self.up });
+        }
+        let mut packet = Vec::new();
+        builder.write(&mut packet, bytes).unwrap();
+        packet
+    }
+
+    fn send(&mut self, is_up: bool, bytes: &[u8], flags: &str) -> &mut Self {
+        let sequence = if is_up { self.up } else { self.down };
+        let packet = self.segment(is_up, sequence, bytes, flags);
+        let length = bytes.len() as u32 + u32::from(flags.contains('S')) + u32::from(flags.contains('F'));
+        let next = if is_up { &mut self.up } else { &mut self.down };
+        *next = next.wrapping_add(length);
+        let time = 1_000_000 * (self.packets.len() as u64 + 1);
+        self.packets.push((time, packet));
+        self
+    }
+
+    fn open(&mut self) -> &mut Self {
+        self.send(true, b"", "S").send(false, b"", "SA").send(true, b"", "A")
+    }
+}
+
+fn encoded(packet: &Packet) -> Vec<u8> {
+    let mut bytes = BytesMut::new();
+    packet.encode(&mut bytes).unwrap();
+    bytes.to_vec()
+}
+
+fn connect() -> Vec<u8> {
+    let connect = Connect {
+        client_id: "gw1".into(),
+        clean_session: true,
+        keep_alive: 60,
+        username: Some("acme".into()),
+        password: None,
+        will: None,
+    };
+    encoded(&Packet::Connect(Box::new(connect)))
+}
+
+fn accepted() -> Vec<u8> {
+    encoded(&Packet::ConnAck { session_present: false, code: ConnectCode::ACCEPTED })
+}
+
+fn publish(topic: &str, payload: &str) -> Vec<u8> {
+    let mut bytes = BytesMut::new();
+    let publish = Publish {
+        topic: topic.into(),
+        payload: payload.to_owned().into(),
+        qos: QoS::AtLeastOnce,
+        retain: false,
+    };
+    publish.encode(7, false, &mut bytes);
+    bytes.to_vec()
+}
+
+/// A capture in the oldest form, of one link type; `around` puts an IP packet into a frame.
+fn pcap(link: u32, packets: &[(u64, Vec<u8>)], around: impl Fn(&[u8]) -> Vec<u8>) -> Vec<u8> {
+    let mut file = Vec::new();
+    for word in [0xa1b2_c3d4, 0x0004_0002, 0, 0, 65_535, link] {
+        file.extend_from_slice(&u32::to_le_bytes(word));
+    }
+    for (time, packet) in packets {
+        let frame = around(packet);
+        let length = frame.len() as u32;
+        for word in [(time / 1_000_000) as u32, (time % 1_000_000) as u32, length, length] {
+            file.extend_from_slice(&word.to_le_bytes());
+        }
+        file.extend_from_slice(&frame);
+    }
+    file
+}
+
+fn raw(packets: &[(u64, Vec<u8>)]) -> Vec<u8> {
+    pcap(101, packets, <[u8]>::to_vec)
+}
+
+fn read(file: &[u8], ports: &[u16]) -> Vec<String> {
+    let topics = Topics::default();
+    let mut found = Vec::new();
+    Capture::new(&topics, ports)
+        .read(file, &mut |packet, what| {
+            match what {
+                Found::Message(record) => found.push(format!(
+                    "{packet} {} {} {} @{}",
+                    record.dir.unwrap().name(),
+                    record.topic,
+                    record.payload.escape_ascii(),
+                    record.mono_us.unwrap() / 1_000_000
+                )),
+                Found::Connection(who) => found.push(format!(
+                    "{packet} {} {} {:?} {:?}",
+                    if who.connected { "connect" } else { "disconnect" },
+                    who.client_id,
+                    who.username,
+                    who.code.map(|code| code.0)
+                )),
+                Found::Flaw(flaw) => found.push(format!("{packet} !{}", flaw.message)),
+                Found::ConnectionLine(_) | Found::Idle => {}
+            }
+            ControlFlow::Continue(())
+        })
+        .unwrap();
+    found
+}
+
+const REPORT: &str = "gateway_id/gw1/properties/report";
+const COMMANDS: &str = "gateway_id/gw1/commands";
+
+fn whole_connection(port: u16) -> Wire {
+    let mut wire = Wire::new(port);
+    let (report, command) = (publish(REPORT, "up"), publish(COMMANDS, "down"));
+    wire.open().send(true, &connect(), "A").send(false, &accepted(), "A");
+    // A packet in two segments, two packets in one, and a farewell.
+    wire.send(true, &report[..9], "A").send(true, &report[9..], "A");
+    wire.send(false, &[command.clone(), command].concat(), "A");
+    wire.send(true, &encoded(&Packet::Disconnect), "AF").send(false, b"", "AF");
+    wire
+}
+
+const WHOLE: [&str; 5] = [
+    "5 connect gw1 Some(\"acme\") Some(0)",
+    "7 up gateway_id/gw1/properties/report up @3",
+    "8 down gateway_id/gw1/commands down @4",
+    "8 down gateway_id/gw1/commands down @4",
+    "9 disconnect gw1 Some(\"acme\") None",
+];
+
+#[test]
+fn both_directions_are_read_in_every_link_type() {
+    let packets = whole_connection(21_883).packets;
+    let with = |before: &'static [u8]| move |packet: &[u8]| [before, packet].concat();
+    for (link, before) in [
+        (101, &b""[..]),
+        (12, b""),
+        (228, b""),
+        (0, b"\x02\0\0\0"),
+        (108, b"\0\0\0\x02"),
+        (1, b"\x01\x02\x03\x04\x05\x06\x07\x08\x09\x0a\x0b\x0c\x08\0"),
+        (1, b"\x01\x02\x03\x04\x05\x06\x07\x08\x09\x0a\x0b\x0c\x81\0\0\x05\x08\0"),
+        (113, b"\0\0\0\x01\0\x06\0\0\0\0\0\0\0\0\x08\0"),
+        (276, b"\x08\0\0\0\0\0\0\x01\0\x01\0\x06\0\0\0\0\0\0\0\0"),
+    ] {
+        // The segments before the first MQTT packet set the clock's origin two seconds earlier.
+        assert_eq!(read(&pcap(link, &packets, with(before)), &[]), shifted(&WHOLE, 3), "{link}");
+    }
+    let unknown = read(&pcap(105, &packets, <[u8]>::to_vec), &[]);
+    assert_eq!(unknown.len(), 1, "{unknown:?}");
+}
+
+/// The expected lines with the seconds of messages counted from the first packet of the connection.
+fn shifted(lines: &[&str], by: u64) -> Vec<String> {
+    lines
+        .iter()
+        .map(|line| match line.rsplit_once('@') {
+            Some((before, time)) => format!("{before}@{}", time.parse::<u64>().unwrap() + by),
+            None => (*line).to_owned(),
+        })
+        .collect()
+}
+
+#[test]
+fn the_next_generation_is_read_too() {
+    let mut file = Vec::new();
+    let mut block = |kind: u32, body: &[u8]| {
+        let padded = body.len().next_multiple_of(4);
+        let length = (padded + 12) as u32;
+        file.extend_from_slice(&kind.to_be_bytes());
+        file.extend_from_slice(&length.to_be_bytes());
+        file.extend_from_slice(body);
+        file.resize(file.len() + padded - body.len(), 0);
+        file.extend_from_slice(&length.to_be_bytes());
+    };
+    block(0x0a0d_0d0a, b"\x1a\x2b\x3c\x4d\0\x01\0\0\xff\xff\xff\xff\xff\xff\xff\xff");
+    // Nanoseconds (if_tsresol 9).
+    block(1, b"\0\x65\0\0\0\0\xff\xff\0\x09\0\x01\x09\0\0\0\0\0\0\0");
+    for (time, packet) in whole_connection(21_883).packets {
+        let (time, length) = (time * 1000, (packet.len() as u32).to_be_bytes());
+        let body = [&[0; 4], &time.to_be_bytes()[..], &length, &length, &packet].concat();
+        block(6, &body);
+    }
+    assert_eq!(read(&file, &[]), shifted(&WHOLE, 3));
+}
+
+#[test]
+fn a_connection_on_another_port_is_known_by_its_connect() {
+    let packets = whole_connection(9999).packets;
+    // Without the port, its handshake says nothing, so that its time begins with the CONNECT.
+    assert_eq!(read(&raw(&packets), &[]), WHOLE);
+    assert_eq!(read(&raw(&packets), &[9999]), shifted(&WHOLE, 3));
+    assert_eq!(read(&raw(&packets[5..]), &[]), Vec::<String>::new());
+}
+
+#[test]
+fn segments_in_disorder_sent_again_or_missing_are_met() {
+    let mut wire = Wire::new(1883);
+    wire.open().send(true, &connect(), "A").send(false, &accepted(), "A");
+    for n in 0..4 {
+        wire.send(true, &publish(REPORT, &format!("{n}")), "A").send(false, &[0x40, 2, 0, 7], "A");
+    }
+    let ordered = read(&raw(&wire.packets), &[]);
+    assert_eq!(ordered.len(), 5, "{ordered:?}");
+    let payloads = |found: &[String]| -> String {
+        found.iter().filter_map(|line| line.split_once("report ")).map(|(_, rest)| &rest[..1]).collect()
+    };
+    assert_eq!(payloads(&ordered), "0123");
+
+    let mut mixed = wire.packets.clone();
+    let again = mixed[5].clone();
+    mixed.swap(5, 7);
+    mixed.insert(9, again);
+    // The acknowledgement of the second arrives while the first is still missing, unless it is moved too.
+    mixed.swap(6, 8);
+    let found = read(&raw(&mixed), &[]);
+    assert!(payloads(&found).ends_with('3'), "{found:?}");
+
+    let mut missing = wire.packets.clone();
+    missing.remove(7);
+    let found = read(&raw(&missing), &[]);
+    assert_eq!(payloads(&found), "023");
+    assert!(found.iter().any(|line| line.contains("were not captured")), "{found:?}");
+}
+
+#[test]
+fn a_capture_may_begin_and_end_in_the_middle() {
+    let mut wire = Wire::new(1883);
+    let report = publish(REPORT, "a long enough payload");
+    wire.send(true, &report[11..], "A").send(true, &report, "A").send(true, &report[..20], "A");
+    let found = read(&raw(&wire.packets), &[]);
+    assert_eq!(found.len(), 2, "{found:?}");
+    assert!(found[0].starts_with("2 up"), "{found:?}");
+    assert!(found[1].contains("ends in the middle of a message"), "{found:?}");
+    let whole = raw(&wire.packets);
+    let torn = read(&whole[..whole.len() - 5], &[]);
+    assert!(torn.iter().any(|line| line.contains("!is cut off")), "{torn:?}");
+}
+
+#[test]
+fn what_is_not_mqtt_is_said_once() {
+    let mut wire = Wire::new(1883);
+    wire.open().send(true, b"\x16\x03\x01\0\x05hello", "A").send(true, b"\x16\x03\x01\0\x05hello", "A");
+    let found = read(&raw(&wire.packets), &[]);
+    assert!(found.len() == 1 && found[0].contains("speaks TLS"), "{found:?}");
+    let mut five = connect();
+    five[8] = 5;
+    let mut wire = Wire::new(1883);
+    wire.open().send(true, &five, "A").send(true, &publish(REPORT, "x"), "A");
+    let found = read(&raw(&wire.packets), &[]);
+    assert!(found.len() == 1 && found[0].contains("level 5"), "{found:?}");
+}
+
+#[test]
+fn a_platform_user_s_copies_are_left_out() {
+    let mut wire = Wire::new(1883);
+    wire.open().send(true, &publish(COMMANDS, "x"), "A").send(false, &publish(REPORT, "y"), "A");
+    let found = read(&raw(&wire.packets), &[]);
+    assert!(found.len() == 1 && found[0].contains("2 messages between platform users"), "{found:?}");
+}
+
+#[test]
+fn damaged_captures_do_no_harm() {
+    let whole = raw(&whole_connection(21_883).packets);
+    let modern = include_bytes!("../../../tests/recordings/gateway.pcapng");
+    let topics = Topics::default();
+    for seed in 0..1000 {
+        let mut random = fastrand::Rng::with_seed(seed);
+        let mut file = if random.bool() { whole.clone() } else { modern.to_vec() };
+        for _ in 0..random.usize(1..20) {
+            let at = random.usize(..file.len());
+            match random.u8(..4) {
+                0 => file[at] = random.u8(..),
+                1 => file[at] ^= 1 << random.u8(..8),
+                2 => file.truncate(at.max(1)),
+                _ => drop(file.drain(at..(at + random.usize(..40)).min(file.len()))),
+            }
+            if file.is_empty() {
+                break;
+            }
+        }
+        // Whatever it holds, it ends; where it does not, the seed is the one that was started last.
+        let mut found = 0_u32;
+        let _unreadable = Capture::new(&topics, &[]).read(&file[..], &mut |_, _| {
+            found += 1;
+            assert!(found < 10_000, "seed {seed} does not end");
+            ControlFlow::Continue(())
+        });
+    }
+}

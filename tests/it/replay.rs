@@ -1,0 +1,402 @@
+//! `replay` as a process, against the embedded edge: what it sends, byte by byte, and how it ends.
+#![allow(clippy::unwrap_used, reason = "a test that fails here has found something")]
+
+use std::{
+    fs,
+    io::{BufRead as _, BufReader, Write as _},
+    process::{Child, Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+use super::process::{Ended, ended, run, run_with, signal, tuyagw};
+
+/// An edge that records to a file; killed when dropped.
+struct Edge {
+    child: Child,
+    broker: String,
+    folder: TempDir,
+}
+
+impl Edge {
+    fn start(args: &[&str]) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let mut command = tuyagw();
+        command.args(["edge", "--listen", "127.0.0.1:0", "--out"]).arg(folder.path().join("out")).args(args);
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+        let broker = listening(&mut child);
+        Self { child, broker, folder }
+    }
+
+    /// Everything that gateways said, as topic and the end of the line, from the payload's key on.
+    fn uplinks(&self) -> Vec<(String, String)> {
+        let text = fs::read_to_string(self.folder.path().join("out")).unwrap_or_default();
+        let uplink = |line: &str| {
+            let record: Value = serde_json::from_str(line).ok()?;
+            let topic = record["topic"].as_str().filter(|_| record["dir"] == "up")?;
+            let at = [r#","payload":"#, r#","payload_b64":"#].iter().find_map(|key| line.find(key))?;
+            Some((topic.to_owned(), line[at + 1..].to_owned()))
+        };
+        text.lines().filter_map(uplink).collect()
+    }
+
+    /// Waits until gateways have said so much.
+    fn heard(&self, count: usize) -> Vec<(String, String)> {
+        let patience = Instant::now() + Duration::from_secs(30);
+        loop {
+            let uplinks = self.uplinks();
+            if uplinks.len() >= count {
+                return uplinks;
+            }
+            assert!(Instant::now() < patience, "only {} of {count}", uplinks.len());
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+}
+
+impl Drop for Edge {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// The address that a process says on its first line.
+fn listening(child: &mut Child) -> String {
+    let mut stdout = BufReader::new(child.stdout.take().unwrap());
+    let mut line = String::new();
+    stdout.read_line(&mut line).unwrap();
+    let event: Value = serde_json::from_str(&line).expect(&line);
+    // What follows is read by whoever waits for the process.
+    child.stdout = Some(stdout.into_inner());
+    event["broker"].as_str().unwrap().to_owned()
+}
+
+fn replay(broker: &str, args: &[&str]) -> Command {
+    let mut command = tuyagw();
+    command.args(["replay", "-b", broker]).args(args);
+    for (option, long, value) in [("-u", "--username", "acme"), ("--timeout", "--timeout", "2s")] {
+        if !args.contains(&option) && !args.contains(&long) {
+            command.args([option, value]);
+        }
+    }
+    command
+}
+
+fn record(ms: u64, gateway: &str, name: &str, dir: &str, payload: &str) -> String {
+    format!(
+        "{{\"v\":1,\"tst\":\"2026-11-22T07:22:{:02}.{:03}000Z\",\"topic\":\"gateway_id/{gateway}/{name}\",\"qos\":1,\
+         \"retain\":0,\"dir\":\"{dir}\",\"mono_us\":{},{payload}}}\n",
+        ms / 1000,
+        ms % 1000,
+        ms * 1000
+    )
+}
+
+fn message(ms: u64, gateway: &str, name: &str, dir: &str, payload: &str) -> String {
+    record(ms, gateway, name, dir, &format!("\"payload\":{payload}"))
+}
+
+/// A sync and reports with their answers, 10 ms apart; the codes are those of an edge that knows the device.
+fn conversation(gateway: &str, reports: u64) -> String {
+    let sync = r#"{"t":1,"request_id":"s","param":{"cid":"m1","product_id":"p"}}"#;
+    let answer = |id: &str| {
+        format!(r#"{{"t":1,"request_id":"{id}","param":{{"cid":"m1","msg":"success","code":0}}}}"#)
+    };
+    let mut lines = message(0, gateway, "devices/sync", "up", sync);
+    lines += &message(1, gateway, "devices/sync/response", "down", &answer("s"));
+    for n in 0..reports {
+        let (ms, id) = (10 * (n + 1), format!("r{n}"));
+        let report = format!(r#"{{"t":1,"request_id":"{id}","param":{{"cid":"m1","id":"1","value":{n}}}}}"#);
+        lines += &message(ms, gateway, "properties/report", "up", &report);
+        lines += &message(ms + 1, gateway, "properties/report/response", "down", &answer(&id));
+    }
+    lines
+}
+
+#[test]
+fn payloads_travel_byte_by_byte() {
+    let payloads = [
+        r#""payload":{"t":1,"request_id":"r","param":{"cid":"m1","id":"1","value":1.10}}"#,
+        r#""payload":{ "t" : 12345678901234567890 , "x" : "\u0000\ud83d\ude00\/" }"#,
+        r#""payload":{"a":1,"a":2,"request_id":7}"#,
+        r#""payload":"text""#,
+        r#""payload":null"#,
+        r#""payload":[1,[2.50]]"#,
+        r#""payload_b64":"""#,
+        r#""payload_b64":"Y2Fm6Q==""#,
+        r#""payload_b64":"AP8A""#,
+        r#""payload_b64":"ewogICJ0IjogMQp9Cg==""#,
+    ];
+    let recording: String =
+        payloads.iter().map(|payload| record(0, "gw1", "properties/report", "up", payload)).collect();
+    let edge = Edge::start(&[]);
+    let ended = run_with(&mut replay(&edge.broker, &["--keep-t", "--keep-ids", "-"]), recording.as_bytes());
+    assert_eq!((ended.code, ended.lines.len()), (Some(0), 0), "{ended:?}");
+    let found = edge.heard(payloads.len());
+    for ((topic, found), sent) in found.iter().zip(payloads) {
+        assert_eq!(topic, "gateway_id/gw1/properties/report");
+        assert_eq!(*found, format!("{sent}}}"));
+    }
+    // What was heard can be played again, and is heard the same.
+    let out = edge.folder.path().join("out");
+    let second = Edge::start(&[]);
+    let again = run(&mut replay(&second.broker, &["--keep-t", "--keep-ids", out.to_str().unwrap()]));
+    assert_eq!(again.code, Some(0), "{again:?}");
+    assert_eq!(second.heard(payloads.len()), found);
+}
+
+#[test]
+fn ids_and_times_are_fresh_and_all_else_is_kept() {
+    let spaced = r#"{"x":1.10, "request_id":"r0" ,"t":1700000000123,"param":{"cid":"m1","t":5}}"#;
+    let recording = [
+        message(0, "gw1", "properties/report", "up", spaced),
+        message(1, "gw1", "properties/report", "up", spaced),
+        message(2, "gw2", "properties/report", "up", spaced),
+    ]
+    .concat();
+    let edge = Edge::start(&[]);
+    let args = ["--map-gateway", "gw1=test1", "--map-cid", "m1=n1", "-"];
+    let ended = run_with(&mut replay(&edge.broker, &args), recording.as_bytes());
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    let mut found = edge.heard(3);
+    found.sort();
+    let topics: Vec<_> = found.iter().map(|(topic, _)| topic.split('/').nth(1).unwrap()).collect();
+    assert_eq!(topics, ["gw2", "test1", "test1"]);
+    let ids: Vec<_> = found
+        .iter()
+        .map(|(_, payload)| {
+            let payload = payload.strip_prefix(r#""payload":"#).unwrap().strip_suffix('}').unwrap();
+            let (before, rest) = payload.split_once(r#""request_id":""#).unwrap();
+            let (id, rest) = rest.split_once(r#"" ,"t":"#).unwrap();
+            let (t, after) = rest.split_once(',').unwrap();
+            assert_eq!((before, after), (r#"{"x":1.10, "#, r#""param":{"cid":"n1","t":5}}"#));
+            assert!(t.len() == 13 && t > "1700000000123", "{t}");
+            assert_eq!(id.len(), 36);
+            id
+        })
+        .collect();
+    // The same message twice is a repetition; another gateway's is not.
+    assert!(ids[1] == ids[2] && ids[0] != ids[1], "{ids:?}");
+}
+
+#[test]
+fn answers_are_verified() {
+    let edge = Edge::start(&[]);
+    let good = conversation("gw1", 20);
+    let same = run_with(&mut replay(&edge.broker, &["--verify", "--speed", "max", "-"]), good.as_bytes());
+    assert_eq!((same.code, same.lines.len()), (Some(0), 0), "{same:?}");
+    assert!(same.stderr.contains("21 answers as recorded, 0 differences"), "{same:?}");
+
+    let other = good
+        .replace(
+            r#""r3","param":{"cid":"m1","msg":"success","code":0"#,
+            r#""r3","param":{"cid":"m1","msg":"m","code":2003"#,
+        )
+        .lines()
+        .filter(|line| !(line.contains("report/response") && line.contains("\"r5\"")))
+        .fold(String::new(), |all, line| all + line + "\n");
+    let other = run_with(&mut replay(&edge.broker, &["--verify", "--speed", "max", "-"]), other.as_bytes());
+    assert_eq!(other.code, Some(1), "{other:?}");
+    let told: Vec<_> = other
+        .lines
+        .iter()
+        .map(|line| {
+            (
+                line["index"].as_u64(),
+                line["difference"].as_str(),
+                line["expected"].as_i64(),
+                line["code"].as_i64(),
+            )
+        })
+        .collect();
+    assert_eq!(
+        told,
+        [(Some(4), Some("code"), Some(2003), Some(0)), (Some(6), Some("extra"), None, Some(0))],
+        "{other:?}"
+    );
+
+    let silent = Edge::start(&["--fault", "drop-response"]);
+    let args = ["--verify", "--speed", "max", "--timeout", "500ms", "-"];
+    let silent = run_with(&mut replay(&silent.broker, &args), conversation("gw1", 2).as_bytes());
+    assert_eq!((silent.code, silent.lines.len()), (Some(1), 3), "{silent:?}");
+    for line in &silent.lines {
+        assert_eq!((&line["difference"], &line["expected"]), (&"missing".into(), &0.into()));
+        assert!(line.get("code").is_none() && line["ok"] == false && line["kind"] != "command");
+    }
+}
+
+#[test]
+fn a_capture_is_a_regression_test() {
+    let edge = Edge::start(&[]);
+    let capture = format!("{}/tests/recordings/gateway.pcapng", env!("CARGO_MANIFEST_DIR"));
+    let args = ["--verify", "--speed", "max", "--kind", "sync,report", &capture];
+    let ended = run(&mut replay(&edge.broker, &args));
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    assert!(ended.stderr.contains("5 sent, 5 acknowledged"), "{ended:?}");
+    assert!(ended.stderr.contains("5 answers as recorded, 0 differences"), "{ended:?}");
+}
+
+#[test]
+fn both_ends_of_a_recording_play_together() {
+    let command = |ms, id: &str, value: u8| {
+        let payload =
+            format!(r#"{{"t":1,"cid":"m1","request_id":"{id}","param":{{"id":"4","value":{value}}}}}"#);
+        message(ms, "gw1", "commands", "down", &payload)
+    };
+    let answer = |ms, id: &str, code: u16| {
+        let payload =
+            format!(r#"{{"t":1,"cid":"m1","request_id":"{id}","param":{{"msg":"m","code":{code}}}}}"#);
+        message(ms, "gw1", "commands/response", "up", &payload)
+    };
+    let recording =
+        [command(0, "c1", 1), command(10, "c2", 0), answer(20, "c2", 0), answer(30, "c1", 1101)].concat();
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("commands.jsonl");
+    fs::write(&file, &recording).unwrap();
+    let file = file.to_str().unwrap();
+
+    let mut down = tuyagw();
+    down.args([
+        "replay",
+        "--direction",
+        "down",
+        "--listen",
+        "127.0.0.1:0",
+        "--verify",
+        "--timeout",
+        "20s",
+        file,
+    ]);
+    let mut down = down.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let broker = listening(&mut down);
+    // The answers' own times would be over long before the commands come.
+    let up = run(&mut replay(&broker, &["--verify", "--speed", "max", "--timeout", "20s", file]));
+    if up.code != Some(0) {
+        // It would wait for a gateway for ever.
+        signal(down.id(), "TERM");
+    }
+    let down = ended(down);
+    assert_eq!((up.code, up.lines.len()), (Some(0), 0), "{up:?}");
+    assert_eq!((down.code, down.lines.len()), (Some(0), 0), "{down:?}");
+    assert!(down.stderr.contains("2 answers as recorded, 0 differences"), "{down:?}");
+}
+
+#[test]
+fn an_answer_whose_command_never_comes_is_not_sent() {
+    let answer = r#"{"t":1,"cid":"m1","request_id":"c1","param":{"msg":"m","code":0}}"#;
+    let recording = message(0, "gw1", "commands/response", "up", answer) + &conversation("gw1", 1);
+    let edge = Edge::start(&[]);
+    let ended = run_with(&mut replay(&edge.broker, &["--timeout", "300ms", "-"]), recording.as_bytes());
+    assert_eq!(ended.code, Some(5), "{ended:?}");
+    assert_eq!(
+        (&ended.line()["kind"], &ended.line()["error"]),
+        (&"command.response".into(), &"timeout".into())
+    );
+    assert!(ended.stderr.contains("2 sent, 2 acknowledged, 1 failed"), "{ended:?}");
+    assert_eq!(edge.heard(2).len(), 2);
+    let edge = Edge::start(&[]);
+    let args = ["--timeout", "300ms", "--verify", "-"];
+    let ended = run_with(&mut replay(&edge.broker, &args), recording.as_bytes());
+    assert_eq!((ended.code, &ended.line()["difference"]), (Some(1), &"missing".into()), "{ended:?}");
+}
+
+#[test]
+fn filters_loops_and_dry_runs_agree() {
+    let recording = conversation("gw1", 9) + &conversation("gw2", 9);
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("two.jsonl");
+    fs::write(&file, &recording).unwrap();
+    let file = file.to_str().unwrap();
+    for (args, messages) in [
+        (&[][..], 20),
+        (&["--kind", "sync"], 2),
+        (&["--kind", "sync,report", "--topic", "gateway_id/gw2/#"], 10),
+        (&["--cid", "m2"], 0),
+        (&["--from", "50ms", "--to", "71ms"], 3),
+        (&["--from", "2026-11-22T07:22:00.080Z"], 4),
+        (&["--loop", "3", "--kind", "report"], 54),
+    ] {
+        let args = [args, &["--speed", "max", file]].concat();
+        let plan = run(tuyagw().arg("replay").args(&args).arg("--dry-run"));
+        assert_eq!((plan.code, plan.line()["messages"].as_u64()), (Some(0), Some(messages)), "{plan:?}");
+        let edge = Edge::start(&[]);
+        let ended = run(&mut replay(&edge.broker, &args));
+        assert_eq!((ended.code, ended.lines.len()), (Some(0), 0), "{ended:?}");
+        assert!(ended.stderr.contains(&format!("{messages} sent, {messages} acknowledged")), "{ended:?}");
+        assert_eq!(edge.heard(usize::try_from(messages).unwrap()).len() as u64, messages);
+    }
+    for (args, ms) in [
+        (&["--kind", "report", "--topic", "gateway_id/gw1/#"][..], 80.0),
+        (&["--kind", "report", "--topic", "gateway_id/gw1/#", "--speed", "10"], 8.0),
+        (&["--kind", "report", "--topic", "gateway_id/gw1/#", "--rate", "4/s"], 2000.0),
+        (&["--kind", "report", "--topic", "gateway_id/gw1/#", "--max-gap", "5ms"], 40.0),
+    ] {
+        let plan = run(tuyagw().arg("replay").args(args).args(["--dry-run", file]));
+        assert_eq!(plan.line()["duration_ms"].as_f64(), Some(ms), "{plan:?}");
+    }
+}
+
+#[test]
+fn a_pipe_is_played_as_it_comes_and_a_signal_ends_it() {
+    let edge = Edge::start(&[]);
+    let mut child = replay(&edge.broker, &["-"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut pipe = child.stdin.take().unwrap();
+    pipe.write_all(conversation("gw1", 3).as_bytes()).unwrap();
+    edge.heard(4);
+    pipe.write_all(conversation("gw3", 3).as_bytes()).unwrap();
+    edge.heard(8);
+    signal(child.id(), "INT");
+    let Ended { code, lines, stderr } = ended(child);
+    assert_eq!((code, lines.len()), (Some(130), 0), "{stderr}");
+    assert!(stderr.contains("8 sent, 8 acknowledged"), "{stderr}");
+}
+
+#[test]
+fn what_cannot_be_played_is_said() {
+    let edge = Edge::start(&["--username", "acme"]);
+    let good = conversation("gw1", 1);
+    for (broker, args, input, code, said) in [
+        ("127.0.0.1:1", &["-"][..], good.as_str(), 3, "127.0.0.1:1"),
+        (&edge.broker, &["-", "-u", "stranger"], &good, 4, "CONNACK 5"),
+        (&edge.broker, &["-", "--speed", "fast"], "", 2, "--speed"),
+        (&edge.broker, &["-", "--rate", "0/s"], "", 2, "--rate"),
+        (&edge.broker, &["-", "--kind", "reports"], "", 2, "--kind"),
+        (&edge.broker, &["-", "--topic", "a/#/b"], "", 2, "--topic"),
+        (&edge.broker, &["-", "--loop", "2"], "", 2, "--loop"),
+        (&edge.broker, &["-", "--direction", "down"], "", 2, "--listen"),
+        (&edge.broker, &["-", "--listen", "127.0.0.1:0"], "", 2, "--direction"),
+        (&edge.broker, &["no/such.jsonl"], "", 2, "no/such.jsonl"),
+        (&edge.broker, &["-"], "what\n", 2, "line 1"),
+    ] {
+        let ended = run_with(&mut replay(broker, args), input.as_bytes());
+        assert_eq!(ended.code, Some(code), "{args:?}: {ended:?}");
+        assert!(ended.stderr.contains(said), "{args:?}: {ended:?}");
+    }
+    let nameless = "{\"tst\":1,\"topic\":\"a/b\",\"qos\":1,\"payloadlen\":1,\"payload\":\"1\"}\n";
+    let ended = run_with(&mut replay(&edge.broker, &["-"]), nameless.as_bytes());
+    assert_eq!(
+        (ended.code, &ended.line()["error"], &ended.line()["line"]),
+        (Some(2), &"invalid".into(), &1.into())
+    );
+    let ended = run_with(&mut replay(&edge.broker, &["-g", "gw1", "-"]), nameless.as_bytes());
+    assert_eq!((ended.code, ended.lines.len()), (Some(0), 0), "{ended:?}");
+}
+
+#[test]
+fn a_broker_that_forgets_to_acknowledge_is_told_for_each_message() {
+    let edge = Edge::start(&["--fault", "silent"]);
+    let args = ["--timeout", "300ms", "--speed", "max", "-"];
+    let ended = run_with(&mut replay(&edge.broker, &args), conversation("gw1", 4).as_bytes());
+    assert_eq!((ended.code, ended.lines.len()), (Some(5), 5), "{ended:?}");
+    for (index, line) in (0..).zip(&ended.lines) {
+        assert_eq!((line["index"].as_u64(), &line["error"]), (Some(index), &"timeout".into()), "{line}");
+    }
+}
