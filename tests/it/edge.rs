@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that fails here has found something")]
 
 mod hostile;
-mod wire;
+pub mod wire;
 
 use std::{
     fs,

@@ -8,6 +8,7 @@ mod generated;
 mod inspect;
 mod model;
 mod mosquitto;
+mod peers;
 mod process;
 mod protocol_docs;
 mod replay;
