@@ -105,6 +105,21 @@ mod tests {
     }
 
     #[test]
+    fn help_keeps_arguments_among_arguments_and_examples_on_one_line() {
+        for subcommand in Cli::command().get_subcommands() {
+            let name = subcommand.get_name();
+            for argument in subcommand.get_positionals() {
+                assert_eq!(argument.get_help_heading(), None, "{name}: {}", argument.get_id());
+            }
+            let after = subcommand.get_after_help().map(ToString::to_string).unwrap_or_default();
+            for line in after.lines().filter(|line| line.starts_with("  ")) {
+                // Where the width is not known, help is as wide as this.
+                assert!(line.chars().count() <= 100, "{name}: {line}");
+            }
+        }
+    }
+
+    #[test]
     fn every_subcommand_is_parsed_quickly() {
         for subcommand in Cli::command().get_subcommands() {
             let name = subcommand.get_name();

@@ -33,7 +33,7 @@ given up if it has no answer by then.
 
 EXAMPLES
   tuyagw inspect site.jsonl
-  tuyagw inspect site.pcapng                       what tcpdump captured; every form that convert reads
+  tuyagw inspect site.pcapng                       what tcpdump captured
   tuyagw inspect site.jsonl --html site.html
   tuyagw inspect site.jsonl --json | jq -r '.codes[] | select(.code != 0) | .code, .devices[].cid'
   tuyagw listen --all --for 1h | tuyagw inspect -")]

@@ -26,7 +26,7 @@ const TOLD: u64 = 10;
 #[command(next_help_heading = "Recording")]
 pub struct RecordingArgs {
     /// The recording: a file, or - for stdin; .gz and .zst are decompressed
-    #[arg(value_name = "FILE")]
+    #[arg(value_name = "FILE", help_heading = None::<&'static str>)]
     pub file: PathBuf,
 
     /// Payloads of a CSV recording are base64 (mqtt_recorder's --encode_b64)
