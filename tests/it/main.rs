@@ -11,6 +11,7 @@ mod model;
 mod mosquitto;
 mod process;
 mod protocol_docs;
+mod recipes;
 mod regression;
 mod replay;
 mod tap;
