@@ -68,7 +68,7 @@ csv\t'CSV with a header of the protocol\'s field names'"
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand sync" -l t-unit -d 'The unit of the time stamp t in messages' -r -f -a "s\t'Seconds, as the protocol\'s samples have it'
 ms\t'Milliseconds'"
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand sync" -l progress -d 'Show progress on stderr' -r -f -a "auto\t'A bar if stderr is a terminal and there is more than one request'
-always\t'A bar'
+always\t'A bar; where stderr is no terminal, a line a second'
 never\t'Nothing'
 json\t'JSON lines'"
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand sync" -s g -l gateway-id -d 'The gateway\'s id, which fills {gateway_id} in every topic' -r
@@ -108,7 +108,7 @@ csv\t'CSV with a header of the protocol\'s field names'"
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand report" -l t-unit -d 'The unit of the time stamp t in messages' -r -f -a "s\t'Seconds, as the protocol\'s samples have it'
 ms\t'Milliseconds'"
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand report" -l progress -d 'Show progress on stderr' -r -f -a "auto\t'A bar if stderr is a terminal and there is more than one request'
-always\t'A bar'
+always\t'A bar; where stderr is no terminal, a line a second'
 never\t'Nothing'
 json\t'JSON lines'"
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand report" -s g -l gateway-id -d 'The gateway\'s id, which fills {gateway_id} in every topic' -r
@@ -125,7 +125,7 @@ complete -c tuyagw -n "__fish_tuyagw_using_subcommand report" -l timeout -d 'Tim
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand report" -l max-packet -d 'Largest MQTT packet to accept or send, in bytes [default: 1048576]' -r
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand report" -l profile -d 'The profile of the configuration file to use [default: the file\'s default-profile]' -r
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand report" -l config -d 'The configuration file [default: $XDG_CONFIG_HOME/tuyagw/config.toml]' -r -F
-complete -c tuyagw -n "__fish_tuyagw_using_subcommand report" -l no-check -d 'Send values as given, without checking type, range, enumeration and access'
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand report" -l no-check -d 'Check no values: neither type nor range, enumeration or access'
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand report" -l ordered -d 'Give the results in input order'
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand report" -l no-wait -d 'Be done at the broker\'s acknowledgement, without waiting for the answer'
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand report" -l no-reconnect -d 'Give a lost connection up at once'
@@ -147,7 +147,7 @@ csv\t'CSV with a header of the protocol\'s field names'"
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand status" -l t-unit -d 'The unit of the time stamp t in messages' -r -f -a "s\t'Seconds, as the protocol\'s samples have it'
 ms\t'Milliseconds'"
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand status" -l progress -d 'Show progress on stderr' -r -f -a "auto\t'A bar if stderr is a terminal and there is more than one request'
-always\t'A bar'
+always\t'A bar; where stderr is no terminal, a line a second'
 never\t'Nothing'
 json\t'JSON lines'"
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand status" -s g -l gateway-id -d 'The gateway\'s id, which fills {gateway_id} in every topic' -r
@@ -207,7 +207,7 @@ complete -c tuyagw -n "__fish_tuyagw_using_subcommand listen" -l all -d 'Listen 
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand listen" -l no-reconnect -d 'Give a lost connection up at once'
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand listen" -l no-report-back -d 'Do not report the new value after a successful command'
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand listen" -l stdin -d 'Send uplinks from stdin: lines as of sync, report and status, with their "op"'
-complete -c tuyagw -n "__fish_tuyagw_using_subcommand listen" -l no-check -d 'Send values as given, without checking type, range, enumeration and access'
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand listen" -l no-check -d 'Check no values: neither type nor range, enumeration or access'
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand listen" -l tls-insecure -d 'Verify nothing of the broker\'s certificate; reaches RSA-1024 boxes too'
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand listen" -l persistent -d 'Keep the session at the broker (clean session off), so that what was queued while away arrives'
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand listen" -l early -d 'Send CONNECT, SUBSCRIBE and PUBLISH in one flight, without waiting for CONNACK'
@@ -227,7 +227,7 @@ csv\t'CSV with a header of the protocol\'s field names'"
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand command" -l t-unit -d 'The unit of the time stamp t in messages' -r -f -a "s\t'Seconds, as the protocol\'s samples have it'
 ms\t'Milliseconds'"
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand command" -l progress -d 'Show progress on stderr' -r -f -a "auto\t'A bar if stderr is a terminal and there is more than one request'
-always\t'A bar'
+always\t'A bar; where stderr is no terminal, a line a second'
 never\t'Nothing'
 json\t'JSON lines'"
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand command" -l platform-username -d 'The platform user\'s name [default: platform]' -r
@@ -244,7 +244,7 @@ complete -c tuyagw -n "__fish_tuyagw_using_subcommand command" -l timeout -d 'Ti
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand command" -l max-packet -d 'Largest MQTT packet to accept or send, in bytes [default: 1048576]' -r
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand command" -l profile -d 'The profile of the configuration file to use [default: the file\'s default-profile]' -r
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand command" -l config -d 'The configuration file [default: $XDG_CONFIG_HOME/tuyagw/config.toml]' -r -F
-complete -c tuyagw -n "__fish_tuyagw_using_subcommand command" -l no-check -d 'Send values as given, without checking type, range, enumeration and access'
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand command" -l no-check -d 'Check no values: neither type nor range, enumeration or access'
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand command" -l ordered -d 'Give the results in input order'
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand command" -l no-wait -d 'Be done at the broker\'s acknowledgement, without waiting for the answer'
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand command" -l no-reconnect -d 'Give a lost connection up at once'

@@ -317,6 +317,9 @@ impl Edge {
             return Ok(());
         }
         on_time?;
+        if !self.registry.has_room(gateway, &device.cid) {
+            return Err(Refusal::new(ResultCode::SYSTEM_ERROR, "there is no room for another device"));
+        }
         acts.extend(self.registry.sync(gateway, device, now.mono).map(Act::Keep));
         self.memory.keep(print);
         Ok(())

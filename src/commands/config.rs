@@ -67,6 +67,7 @@ pub struct Profile {
     #[serde(default, deserialize_with = "max_packet")]
     pub max_packet: Option<u32>,
     pub persistent: Option<bool>,
+    pub early: Option<bool>,
     pub platform_username: Option<String>,
     pub platform_password_file: Option<PathBuf>,
     #[serde(default)]

@@ -320,7 +320,7 @@ impl Connection {
                 max_packet,
                 in_flight: 100,
                 reconnect: true,
-                early: network.early && !persistent,
+                early: (network.early || profile.early.unwrap_or(false)) && !persistent,
             },
             gateway_id,
             topics: profile.topics()?,

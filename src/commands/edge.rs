@@ -128,12 +128,13 @@ pub struct Args {
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
 
-    #[command(flatten)]
-    limits: LimitArgs,
-
     /// Run this program against the edge, on a free port, and end with it
     #[arg(last = true, value_name = "PROGRAM")]
     program: Vec<OsString>,
+
+    // Last: the heading of what is flattened goes on over what follows.
+    #[command(flatten)]
+    limits: LimitArgs,
 }
 
 #[derive(Debug, clap::Args)]

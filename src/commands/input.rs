@@ -5,7 +5,7 @@ mod framer;
 mod table;
 
 use std::{
-    fs::File,
+    fs::{File, Metadata},
     io::{self, IsTerminal as _, Read},
     path::Path,
 };
@@ -67,6 +67,16 @@ impl Input {
         Self { line: Some(line), content: Content::Broken(text, why) }
     }
 
+    /// How many bytes it takes in its file, nearly: what stands between values is not known any more.
+    #[must_use]
+    pub fn size(&self) -> u64 {
+        let bytes = match &self.content {
+            Content::Json(text) | Content::Broken(text, _) => text.get().len() + 1,
+            Content::Fields(fields) => fields.iter().map(|(_, cell)| cell.len() + 1).sum(),
+        };
+        bytes as u64
+    }
+
     /// A request made from flags.
     ///
     /// # Errors
@@ -82,8 +92,8 @@ impl Input {
 pub enum Source {
     /// Values made from flags.
     Flags(Option<Vec<Input>>),
-    /// A thread that reads a file or stdin.
-    Thread(Receiver, String),
+    /// A thread that reads a file or stdin; the name of that, and how many bytes it has, where that is known.
+    Thread(Receiver, String, Option<u64>),
 }
 
 type Receiver = mpsc::Receiver<io::Result<Vec<Input>>>;
@@ -95,11 +105,12 @@ impl Source {
     /// # Errors
     /// A file that cannot be opened; stdin that is a terminal, though nobody asked for it with `-`.
     pub fn open(path: Option<&Path>, format: Option<Format>) -> Result<Self, Failure> {
-        let (reader, name): (Box<dyn Read + Send>, _) = match path {
+        let (reader, name, size): (Box<dyn Read + Send>, _, _) = match path {
             Some(path) if path != Path::new("-") => {
                 let file = File::open(path)
                     .map_err(|why| Failure::io(format!("cannot read {}: {why}", path.display())))?;
-                (Box::new(file), path.display().to_string())
+                let size = file.metadata().ok().filter(Metadata::is_file).map(|file| file.len());
+                (Box::new(file), path.display().to_string(), size)
             }
             asked => {
                 if asked.is_none() && io::stdin().is_terminal() {
@@ -107,7 +118,7 @@ impl Source {
                         "Give the request by flags, a FILE, or JSON Lines on stdin (- reads a terminal); see --help",
                     ));
                 }
-                (Box::new(io::stdin()), "stdin".to_owned())
+                (Box::new(io::stdin()), "stdin".to_owned(), None)
             }
         };
         let named_csv =
@@ -121,7 +132,16 @@ impl Source {
                 Format::Csv => table::read(reader, &sender),
             })
             .map_err(|why| Failure::io(format!("cannot start a thread to read {name}: {why}")))?;
-        Ok(Self::Thread(receiver, name))
+        Ok(Self::Thread(receiver, name, size))
+    }
+
+    /// How many bytes there are to be read, where that is known.
+    #[must_use]
+    pub fn size(&self) -> Option<u64> {
+        match self {
+            Self::Flags(_) => None,
+            Self::Thread(_, _, size) => *size,
+        }
     }
 
     /// The next batch; `None` at the end. Cancel-safe.
@@ -131,7 +151,7 @@ impl Source {
     pub async fn next(&mut self) -> Result<Option<Vec<Input>>, Failure> {
         match self {
             Self::Flags(inputs) => Ok(inputs.take()),
-            Self::Thread(receiver, name) => match receiver.recv().await {
+            Self::Thread(receiver, name, _) => match receiver.recv().await {
                 None => Ok(None),
                 Some(Ok(batch)) => Ok(Some(batch)),
                 Some(Err(why)) => Err(Failure::io(format!("cannot read {name}: {why}"))),

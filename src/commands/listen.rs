@@ -551,7 +551,10 @@ fn subscriptions(
     let topic = |channel| connection.topics.topic(channel, gateway);
     let downlinks = [Channel::SyncResponse, Channel::Command, Channel::ReportResponse];
     let mut filters = if args.all {
-        vec![format!("gateway_id/{gateway}/#")]
+        // A profile may have put some of its topics elsewhere.
+        let all = format!("gateway_id/{gateway}/#");
+        let elsewhere = Channel::ALL.map(topic).into_iter().filter(|topic| !matches(&all, topic));
+        [all.clone()].into_iter().chain(elsewhere).collect()
     } else if args.topic.is_empty() {
         downlinks.map(topic).to_vec()
     } else {

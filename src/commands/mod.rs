@@ -4,7 +4,7 @@
 
 mod command;
 mod completions;
-mod config;
+pub mod config;
 mod connection;
 mod console;
 mod convert;

@@ -91,8 +91,12 @@ fn dp_id(text: &str) -> Result<(String, u32), String> {
 fn unknown(name: &str, product: &Product) -> Failure {
     let known: Vec<_> =
         product.data_points().iter().map(|point| format!("{} {}", point.id, point.code)).collect();
-    Failure::invalid(format!("the product has no data point `{name}`"))
-        .hint(format!("It has {}.", known.join(", ")))
+    let hint = if Path::new(name).is_file() {
+        format!("It is a file: --model {name} reads it")
+    } else {
+        format!("It has {}.", known.join(", "))
+    };
+    Failure::invalid(format!("the product has no data point `{name}`")).hint(hint)
 }
 
 /// How wide a table is made: what every terminal has.

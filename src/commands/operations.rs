@@ -26,7 +26,7 @@ pub struct ModelArgs {
     #[arg(long, value_name = "FILE")]
     model: Option<PathBuf>,
 
-    /// Send values as given, without checking type, range, enumeration and access
+    /// Check no values: neither type nor range, enumeration or access
     #[arg(long)]
     no_check: bool,
 
@@ -483,20 +483,21 @@ pub fn status_item(statuses: Vec<DeviceStatus>) -> Item {
     }
 }
 
-/// One of the `properties` of an input as an input of its own, so that feeding it back sends no other one again.
+/// What a failed result line gives back of its input, so that feeding it in sends nothing else again: of several
+/// `properties` the one in question, of a former run's result line its own input; `None` where that is all of it.
 #[must_use]
-pub fn entry_of(input: &RawValue, n: usize) -> Option<Box<RawValue>> {
+pub fn echo(input: &RawValue, entry: Option<usize>) -> Option<Box<RawValue>> {
     let object = Object::parse(input).ok()?;
     if object.get("ok").is_some()
         && let Some(former) = object.get("input")
     {
-        return entry_of(former, n);
+        return Some(echo(former, entry).unwrap_or_else(|| former.to_owned()));
     }
     let entries = Object::parse(object.get("properties")?).ok()?;
-    let (name, value) = entries.0.get(n)?;
+    let (name, value) = entries.0.get(entry?)?;
     let key = if name.bytes().all(|byte| byte.is_ascii_digit()) { "id" } else { "code" };
-    let head =
-        ["op", "gateway_id", "cid"].into_iter().filter_map(|name| Some((name, object.get(name)?.to_owned())));
+    let head = ["op", "gateway_id", "cid"];
+    let head = head.into_iter().filter_map(|name| Some((name, object.get(name)?.to_owned())));
     let point = [(key, quoted(name)), ("value", (*value).to_owned())];
     let fields = head.chain(point).map(|(key, value)| (key.to_owned(), value)).collect();
     serde_json::value::to_raw_value(&Fields(fields)).ok()

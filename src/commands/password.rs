@@ -1,6 +1,10 @@
 //! `password`: derives the MQTT password, for one login or for many.
 
-use std::io::{self, BufRead, BufReader, IsTerminal as _, Write};
+use std::{
+    fs::File,
+    io::{self, BufRead, BufReader, IsTerminal as _, Write},
+    path::{Path, PathBuf},
+};
 
 use serde::Serialize;
 use serde_json::Value;
@@ -14,15 +18,19 @@ use crate::{
 /// Arguments of `password`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-The password is the MD5 of client id and username joined, in lower-case hexadecimal digits. Without options, and
-without their environment variables, logins are read from stdin as JSON Lines: {\"client_id\":…,\"username\":…} or
-{\"gateway_id\":…,\"username\":…} each; a line that is none is reported by its number and stops no other.
+The password is the MD5 of client id and username joined, in lower-case hexadecimal digits. Logins are read as \
+JSON Lines from FILE, or from stdin without options and their environment variables: \
+{\"client_id\":…,\"username\":…} or {\"gateway_id\":…,\"username\":…} each; a line that is none is reported by its number \
+and stops no other.
 
 EXAMPLES
   tuyagw password -g gw001 -u acme
   tuyagw password -g gw001 -u acme --raw > password.txt
-  tuyagw password < logins.jsonl")]
+  tuyagw password logins.jsonl")]
 pub struct Args {
+    /// Logins as JSON Lines, whatever options and environment say; - is stdin
+    file: Option<PathBuf>,
+
     /// The gateway's id
     #[arg(short, long, value_name = "ID", env = "TUYAGW_GATEWAY_ID", hide_env_values = true)]
     gateway_id: Option<String>,
@@ -44,19 +52,27 @@ pub struct Args {
 pub fn run(args: Args, console: Console) -> anyhow::Result<Exit> {
     let bare = args.raw || io::stdout().is_terminal();
     let stdout = io::stdout().lock();
-    let written = match login(args.gateway_id, args.client_id, args.username)? {
-        Some(login) => write_one(stdout, &login, bare).map(|()| Exit::SUCCESS),
-        None if io::stdin().is_terminal() => {
-            return Err(Failure::invalid("no login given")
-                .hint("Give --gateway-id and --username, or logins as JSON Lines on stdin.")
-                .into());
+    let written = match &args.file {
+        Some(path) if path != Path::new("-") => {
+            let file = File::open(path)
+                .map_err(|why| Failure::io(format!("cannot read {}: {why}", path.display())))?;
+            write_many(file, stdout, bare, console)
         }
-        None => write_many(io::stdin().lock(), stdout, bare, console),
+        Some(_) => write_many(io::stdin().lock(), stdout, bare, console),
+        None => match login(args.gateway_id, args.client_id, args.username)? {
+            Some(login) => write_one(stdout, &login, bare).map(|()| Exit::SUCCESS),
+            None if io::stdin().is_terminal() => {
+                return Err(Failure::invalid("no login given")
+                    .hint("Give --gateway-id and --username, or logins as JSON Lines on stdin.")
+                    .into());
+            }
+            None => write_many(io::stdin().lock(), stdout, bare, console),
+        },
     };
     match written {
         // The reader wanted no more.
         Err(gone) if gone.kind() == io::ErrorKind::BrokenPipe => Ok(Exit::SUCCESS),
-        Err(why) => Err(Failure::io(format!("cannot read stdin or write stdout: {why}")).into()),
+        Err(why) => Err(Failure::io(format!("cannot read the logins or write stdout: {why}")).into()),
         Ok(exit) => Ok(exit),
     }
 }

@@ -55,12 +55,6 @@ impl Recording {
     pub fn open(args: &RecordingArgs) -> Result<Self, Failure> {
         let (name, reader) = open(&args.file)?;
         let cannot = |why: io::Error| Failure::io(format!("cannot read {name}: {why}"));
-        let (beginning, reader) = peek(reader, 4).map_err(cannot)?;
-        let reader: Box<dyn Read + Send> = match beginning.as_slice() {
-            [0x1f, 0x8b, ..] => Box::new(flate2::read::MultiGzDecoder::new(reader)),
-            [0x28, 0xb5, 0x2f, 0xfd] => Box::new(zstd::Decoder::new(reader).map_err(cannot)?),
-            _ => reader,
-        };
         let (beginning, mut reader) = peek(reader, Form::LOOK).map_err(cannot)?;
         let mut form = Form::of(&beginning);
         if let Form::Capture { header } = form {
@@ -111,17 +105,30 @@ impl Recording {
     }
 }
 
-fn open(path: &Path) -> Result<(String, Box<dyn Read + Send>), Failure> {
-    if path == Path::new("-") {
+/// Opens a file, or stdin for `-`, decompressed where it is compressed, and gives it with its name.
+///
+/// # Errors
+/// A file that cannot be opened or read; stdin that is a terminal.
+pub fn open(path: &Path) -> Result<(String, Box<dyn Read + Send>), Failure> {
+    let (name, reader): (_, Box<dyn Read + Send>) = if path == Path::new("-") {
         if io::stdin().is_terminal() {
             return Err(Failure::invalid("the recording would be read from the terminal")
                 .hint("give a FILE, or a pipe"));
         }
-        return Ok(("stdin".into(), Box::new(io::stdin())));
-    }
-    let name = path.display().to_string();
-    let file = File::open(path).map_err(|why| Failure::io(format!("cannot open {name}: {why}")))?;
-    Ok((name, Box::new(file)))
+        ("stdin".to_owned(), Box::new(io::stdin()))
+    } else {
+        let name = path.display().to_string();
+        let file = File::open(path).map_err(|why| Failure::io(format!("cannot open {name}: {why}")))?;
+        (name, Box::new(file))
+    };
+    let cannot = |why: io::Error| Failure::io(format!("cannot read {name}: {why}"));
+    let (beginning, reader) = peek(reader, 4).map_err(cannot)?;
+    let reader: Box<dyn Read + Send> = match beginning.as_slice() {
+        [0x1f, 0x8b, ..] => Box::new(flate2::read::MultiGzDecoder::new(reader)),
+        [0x28, 0xb5, 0x2f, 0xfd] => Box::new(zstd::Decoder::new(reader).map_err(cannot)?),
+        _ => reader,
+    };
+    Ok((name, reader))
 }
 
 /// The first bytes, fewer only at the end, and a reader that gives them again, in one read.

@@ -209,7 +209,10 @@ impl Run {
         let journal = args.journal.as_deref().map(|path| Journal::open(path, operation, gateway_id, console));
         let manner =
             Manner { ordered: args.ordered, journal: journal.transpose()?, summary: args.summary.clone() };
-        let results = Results::new(args.progress, manner, single, console);
+        let mut results = Results::new(args.progress, manner, single, console);
+        if let Some(size) = source.size() {
+            results.expect(size);
+        }
         let exchange = Exchange::new(connection, subscriptions, args.t_unit, !args.no_wait, results, console);
         Ok(Self {
             operations,
@@ -256,6 +259,7 @@ impl Run {
             let beat = self.pace.as_ref().filter(|_| paced);
             let beat = beat.map(|pace| self.exchange.client.instant(pace.next()));
             let deadline = self.exchange.deadline().into_iter().chain(grace).chain(beat).min();
+            let show = self.exchange.results.next_show();
             tokio::select! {
                 signal = signals.next() => {
                     if self.signalled.is_some() {
@@ -278,6 +282,7 @@ impl Run {
                 },
                 written = self.exchange.results.progress() => written?,
                 () = super::sleep_until(deadline) => {}
+                () = super::sleep_until(show) => {}
             }
             if started && deadline.is_some_and(|due| due <= Instant::now()) {
                 // What came before the deadline is in time, though this process may have been stopped meanwhile.
@@ -335,6 +340,7 @@ impl Run {
 
     /// What one input asks for, with what its result lines need.
     fn read(&mut self, input: Input) -> VecDeque<Asked> {
+        self.exchange.results.took(input.size());
         let (items, text) = self.operations.take(self.operation, input.content);
         let text = Arc::from(text);
         let results = &mut self.exchange.results;

@@ -4,7 +4,12 @@ mod line;
 mod round_trips;
 mod tally;
 
-use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    path::PathBuf,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use serde_json::value::RawValue;
 
@@ -16,7 +21,7 @@ use super::{
     Console,
     journal::Journal,
     json_line,
-    operations::{Invalid, Item, Operation, Subject, entry_of},
+    operations::{Invalid, Item, Operation, Subject, echo},
 };
 use crate::{
     failure::{Exit, Failure, Kind},
@@ -205,8 +210,8 @@ impl Results {
         result.cid = Some(source.subject.cid.as_str()).filter(|cid| !cid.is_empty());
         result.id = source.subject.id.as_deref();
         result.status = source.subject.status;
-        let echo = source.subject.entry.filter(|_| !result.ok).and_then(|n| entry_of(&source.input, n));
-        result.input = (!result.ok).then(|| echo.as_deref().unwrap_or(&source.input));
+        let part = if result.ok { None } else { echo(&source.input, source.subject.entry) };
+        result.input = (!result.ok).then(|| part.as_deref().unwrap_or(&source.input));
         self.tally.count(&result);
         if result.ok
             && let Some(journal) = &mut self.journal
@@ -267,6 +272,12 @@ impl Results {
         self.tally.show(in_flight);
     }
 
+    /// When [`Results::flush`] should be called though nothing happens, for whoever watches the progress.
+    #[must_use]
+    pub fn next_show(&self) -> Option<Instant> {
+        self.tally.next_show()
+    }
+
     /// Waits until something more has been written; for ever where nothing is to be. Cancel-safe.
     ///
     /// # Errors
@@ -292,6 +303,16 @@ impl Results {
                 Err(SinkError::Failed(failure)) => Err(failure),
             },
         }
+    }
+
+    /// Says how many bytes the input has.
+    pub fn expect(&mut self, size: u64) {
+        self.tally.expect(size);
+    }
+
+    /// Counts bytes of the input that are in work.
+    pub fn took(&mut self, bytes: u64) {
+        self.tally.took(bytes);
     }
 
     /// Counts a request that is tried again.
@@ -347,6 +368,7 @@ impl Results {
         };
         if let Some(failure) = &self.failure {
             tell(failure);
+            self.tally.hush();
         }
         let journalled = journalled.map_or_else(|failure| tell(&failure), |()| Exit::SUCCESS);
         let written = match written {

@@ -10,6 +10,8 @@ pub struct Signals {
     interrupt: Signal,
     terminate: Signal,
     hangup: Option<Signal>,
+    /// Taken over, so that a file beyond the system's limit is a failed write and not a sudden end.
+    _too_large: Signal,
 }
 
 impl Signals {
@@ -24,6 +26,7 @@ impl Signals {
             interrupt: listen(SignalKind::interrupt())?,
             terminate: listen(SignalKind::terminate())?,
             hangup: if leaves_hangup_alone() { None } else { Some(listen(SignalKind::hangup())?) },
+            _too_large: listen(SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw()))?,
         })
     }
 

@@ -57,9 +57,9 @@ what is missing is counted, said, marked in the recording by a line with \"event
 
 EXAMPLES
   tuyagw tap --listen 127.0.0.1:1883 --broker mqtt://10.0.0.7:21883 --out site.jsonl
-  tuyagw tap --listen 0.0.0.0:21883 --broker mqtts://edge --ca-file ca.pem --tls-cert my.pem --tls-key my.key
+  tuyagw tap --listen 0.0.0.0:21883 --tls-cert my.pem --tls-key my.key --broker mqtts://edge
   tuyagw tap --listen 127.0.0.1:0 --broker 10.0.0.7 | jq 'select(.kind == \"command\")'
-  tuyagw tap --listen 127.0.0.1:1883 --broker 10.0.0.7 --for 1h --out hour.jsonl --summary hour.json")]
+  tuyagw tap --listen 127.0.0.1:1883 --broker 10.0.0.7 --for 1h --out hour.jsonl")]
 pub struct Args {
     /// Address to listen on; port 0 picks a free one
     #[arg(long, value_name = "HOST:PORT")]

@@ -18,7 +18,15 @@ use crate::protocol::{Device, GatewayId};
 #[derive(Debug, Default)]
 pub struct Registry {
     fleets: HashMap<GatewayId, HashMap<Box<str>, Known>>,
+    /// About what they occupy.
+    bytes: usize,
 }
+
+/// What devices may occupy: some 500,000 with ids of usual length.
+const ROOM: usize = 64 * 1024 * 1024;
+
+/// What a device costs beside its cid, and a gateway beside its id.
+const OVERHEAD: usize = 96;
 
 /// What is kept of one device: its line in the file holds the rest.
 #[derive(Debug)]
@@ -76,17 +84,25 @@ impl Registry {
         }
     }
 
+    /// Whether a device is known or there is room for it: no client may fill the memory with devices.
+    #[must_use]
+    pub fn has_room(&self, gateway: &GatewayId, cid: &str) -> bool {
+        self.bytes + 2 * OVERHEAD + gateway.as_str().len() + cid.len() <= ROOM || self.knows(gateway, cid)
+    }
+
     /// Adds or updates a device, which is online from now on. Gives its line, ended by a newline, for the file,
     /// unless the file has that line already.
     pub fn sync(&mut self, gateway: &GatewayId, device: &Device, now: Duration) -> Option<Vec<u8>> {
         let line = line(gateway, device);
         let known = Known { online: true, seen: now, content: hash(&line) };
-        let fleet = match self.fleets.get_mut(gateway) {
-            Some(fleet) => fleet,
-            None => self.fleets.entry(gateway.clone()).or_default(),
-        };
+        if !self.fleets.contains_key(gateway) {
+            self.bytes += OVERHEAD + gateway.as_str().len();
+            self.fleets.insert(gateway.clone(), HashMap::new());
+        }
+        let fleet = self.fleets.get_mut(gateway)?;
         match fleet.entry(device.cid.as_str().into()) {
             Entry::Vacant(place) => {
+                self.bytes += OVERHEAD + device.cid.len();
                 place.insert(known);
             }
             Entry::Occupied(mut place) => {

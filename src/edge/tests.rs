@@ -374,3 +374,18 @@ fn a_command_finds_its_gateway_where_only_one_is_meant() {
         "it waits for an answer that may not come"
     );
 }
+
+#[test]
+fn a_flood_of_devices_is_refused_before_memory_runs_out() {
+    let mut edge = edge();
+    let flood = |edge: &mut Edge, n: usize| {
+        let cid = format!("{n}{}", "x".repeat(1_000_000));
+        let sync = json!({"t": 1, "request_id": "s", "param": {"cid": cid, "product_id": "p"}});
+        answer_code(&tell(edge, NOW, Channel::Sync, &sync.to_string()).1)
+    };
+    for n in 0..67 {
+        assert_eq!(flood(&mut edge, n), 0, "device {n}");
+    }
+    assert_eq!(flood(&mut edge, 67), 500, "no more room");
+    assert_eq!(flood(&mut edge, 3), 0, "a device that is known is synchronised all the same");
+}

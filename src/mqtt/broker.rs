@@ -60,10 +60,14 @@ pub struct Limits {
     pub max_queue: usize,
     /// Bytes that wait for all clients together.
     pub max_queues: usize,
+    /// Bytes that have come of unfinished packets, of all clients together.
+    pub max_unfinished: usize,
     /// Bytes of retained messages.
     pub max_retained: usize,
     /// Subscriptions of one client.
     pub max_filters: usize,
+    /// Bytes that the subscriptions of one client may occupy.
+    pub max_filter_bytes: usize,
     /// How long a persistent session waits for its client.
     pub session_expiry: Duration,
 }
@@ -77,8 +81,10 @@ impl Default for Limits {
             in_flight: 100,
             max_queue: 16 * 1024 * 1024,
             max_queues: 64 * 1024 * 1024,
+            max_unfinished: 32 * 1024 * 1024,
             max_retained: 8 * 1024 * 1024,
             max_filters: 1000,
+            max_filter_bytes: 1024 * 1024,
             session_expiry: Duration::from_hours(2),
         }
     }

@@ -123,6 +123,8 @@ pub struct Client {
     has_read: bool,
     held: bool,
     closing: bool,
+    /// Something was published that no acknowledgement shows to have arrived.
+    lingers: bool,
 }
 
 type Dial = Pin<Box<dyn Future<Output = Result<Stream, Failure>>>>;
@@ -165,6 +167,7 @@ impl Client {
             has_read: false,
             held: false,
             closing: false,
+            lingers: false,
             settings,
         }
     }
@@ -207,6 +210,7 @@ impl Client {
     pub fn publish(&mut self, publish: Publish, token: u64) -> Result<(), TooLarge> {
         if publish.qos == QoS::AtMostOnce {
             self.unacknowledged.insert(token);
+            self.lingers = true;
         }
         self.session.publish(publish, token)
     }
@@ -288,7 +292,8 @@ impl Client {
         self.session.disconnect();
         if let Link::Up(stream) = &mut self.link {
             // The peer may be gone; that it never reads the farewell changes nothing for us.
-            let _ = tokio::time::timeout(Duration::from_secs(1), stream.finish(self.session.outbox())).await;
+            let farewell = stream.finish(self.session.outbox(), self.lingers);
+            let _ = tokio::time::timeout(Duration::from_secs(1), farewell).await;
         }
     }
 
@@ -461,7 +466,10 @@ impl Client {
                 Kind::Refused,
                 format!("the broker refused the subscription to {filter} (SUBACK 0x80)"),
             )
-            .hint("A gateway may subscribe to its own topics only: check --gateway-id and the topics of the profile")),
+            .hint(
+                "A gateway may subscribe to its own topics only, a platform user to all: check --gateway-id, the \
+                 topics of the profile, and for `command` --platform-username",
+            )),
         }
     }
 
@@ -546,6 +554,12 @@ fn refused(settings: &Settings, code: ConnectCode) -> Failure {
         return Failure::new(Kind::Protocol, message).hint("Check that the address is an MQTT broker's");
     }
     let message = format!("{address} refused the connection: CONNACK {code}, {}", code.name());
-    let hint = code.explained().map_or("See the broker's log", |known| known.hint);
+    let hint = match code.explained() {
+        _ if settings.connect.username.is_none() && matches!(code.0, 4 | 5 | 134 | 135) => {
+            "No username was given: --username NAME, TUYAGW_USERNAME or a profile; it comes from Tuya."
+        }
+        Some(known) => known.hint,
+        None => "See the broker's log",
+    };
     Failure::new(Kind::Refused, message).hint(hint)
 }

@@ -58,8 +58,8 @@ impl ResultCode {
         Explained {
             code: 500,
             name: "system error, please contact the admin",
-            meaning: "The edge failed while processing the request.",
-            hint: "Try again later; if it stays, ask the edge's administrator for its log.",
+            meaning: "The edge, or the gateway that was commanded, failed while processing the request.",
+            hint: "Try again later; if it stays, see the log of the edge, or of the gateway.",
         },
         Explained {
             code: 1001,

@@ -1,7 +1,9 @@
 //! `edge` as a process: the broker, the platform behind it, and how it ends.
 #![allow(clippy::unwrap_used, reason = "a test that fails here has found something")]
 
-mod wire;
+mod fuzz;
+mod hostile;
+pub mod wire;
 
 use std::{
     fs,

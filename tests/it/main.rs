@@ -1,5 +1,6 @@
 //! The one test binary.
 
+mod bulk;
 mod client;
 mod convert;
 mod corpus;
@@ -7,13 +8,16 @@ mod edge;
 mod fake_broker;
 mod generated;
 mod inspect;
+mod listen;
 mod model;
 mod mosquitto;
+mod peers;
 mod process;
 mod protocol_docs;
 mod recipes;
 mod regression;
 mod replay;
+mod site;
 mod tap;
 mod tidy;
 mod transcripts;

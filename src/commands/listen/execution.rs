@@ -10,6 +10,7 @@ use std::{
 
 use bytes::Bytes;
 use clap::{Args as _, FromArgMatches as _};
+use rustix::process::{Pid, Signal, kill_process_group};
 use serde::Deserialize;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -21,6 +22,8 @@ use crate::protocol::{Command, CommandAnswer, Envelope, ResultCode};
 
 /// How much of a program's stdout is read.
 const LONGEST_REPLY: u64 = 64 * 1024;
+/// How long the stdout of a program that has ended is read on.
+const LAST_WORDS: Duration = Duration::from_millis(250);
 /// How many programs run at once.
 const CONCURRENT: usize = 32;
 /// Secrets that a program has no need of.
@@ -139,12 +142,7 @@ async fn program(command: &[OsString], payload: &[u8]) -> (i64, String) {
     let Some((name, args)) = command.split_first() else { return failed("no program is given".into()) };
     let shown = name.to_string_lossy();
     let mut process = tokio::process::Command::new(name);
-    process
-        .args(args)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::inherit())
-        .kill_on_drop(true);
+    process.args(args).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::inherit()).process_group(0);
     for secret in SECRETS {
         process.env_remove(secret);
     }
@@ -152,6 +150,7 @@ async fn program(command: &[OsString], payload: &[u8]) -> (i64, String) {
         Ok(child) => child,
         Err(why) => return failed(format!("cannot run {shown}: {why}")),
     };
+    let running = Running(child.id());
     let (stdin, stdout) = (child.stdin.take(), child.stdout.take());
     let give = async {
         if let Some(mut stdin) = stdin {
@@ -159,18 +158,53 @@ async fn program(command: &[OsString], payload: &[u8]) -> (i64, String) {
             let _ = stdin.write_all(payload).await;
         }
     };
+    let mut reply = Vec::new();
     let take = async {
-        let mut reply = Vec::new();
         if let Some(stdout) = stdout {
             let _ = stdout.take(LONGEST_REPLY).read_to_end(&mut reply).await;
         }
-        reply
     };
-    let ((), reply, status) = tokio::join!(give, take, child.wait());
+    let talk = async { tokio::join!(give, take) };
+    let end = async {
+        let status = child.wait().await;
+        running.has_ended();
+        status
+    };
+    let status = {
+        let (mut talk, mut end) = (std::pin::pin!(talk), std::pin::pin!(end));
+        tokio::select! {
+            _ = &mut talk => end.await,
+            status = &mut end => {
+                // What it started may hold its stdout for ever; what it said itself is there already.
+                let _ = tokio::time::timeout(LAST_WORDS, talk).await;
+                status
+            }
+        }
+    };
     match status {
         Ok(status) if status.success() => said(&reply).unwrap_or((0, "success".into())),
         Ok(status) => said(&reply).unwrap_or_else(|| failed(format!("{shown} ended with {status}"))),
         Err(why) => failed(format!("cannot wait for {shown}: {why}")),
+    }
+}
+
+/// A program that runs, with all that it started: they are killed where nobody waits for it any more.
+struct Running(Option<u32>);
+
+impl Running {
+    /// What it leaves behind is its own affair.
+    fn has_ended(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let id = self.0.and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
+        if let Some(id) = id {
+            // It may be gone already.
+            let _ = kill_process_group(id, Signal::KILL);
+        }
     }
 }
 

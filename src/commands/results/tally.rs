@@ -28,7 +28,7 @@ const INTERVAL: Duration = Duration::from_secs(1);
 pub enum Progress {
     /// A bar if stderr is a terminal and there is more than one request
     Auto,
-    /// A bar
+    /// A bar; where stderr is no terminal, a line a second
     Always,
     /// Nothing
     Never,
@@ -44,6 +44,9 @@ pub struct Tally {
     counts: Counts,
     codes: BTreeMap<i64, u64>,
     round_trips: RoundTrips,
+    /// How many bytes the input has, where that is known, and how many of them have been taken, nearly.
+    size: Option<u64>,
+    taken: u64,
     /// Where the summary goes, beside stderr.
     summary: Option<PathBuf>,
     exit: Exit,
@@ -70,9 +73,11 @@ impl Counts {
     }
 }
 
+/// How progress is shown; with the moment when it was told last.
 enum View {
     Nothing,
     Bar(ProgressBar),
+    Lines(Instant),
     Json(Instant),
 }
 
@@ -82,6 +87,7 @@ impl Tally {
         let crowded = io::stdout().is_terminal();
         let view = match progress {
             Progress::Json => View::Json(Instant::now()),
+            Progress::Always if !io::stderr().is_terminal() => View::Lines(Instant::now()),
             Progress::Always => View::bar(),
             Progress::Auto if !single && !crowded && !console.is_quiet() && io::stderr().is_terminal() => {
                 View::bar()
@@ -95,6 +101,8 @@ impl Tally {
             counts: Counts::default(),
             codes: BTreeMap::new(),
             round_trips: RoundTrips::default(),
+            size: None,
+            taken: 0,
             summary,
             exit: Exit::SUCCESS,
             told: None,
@@ -147,15 +155,39 @@ impl Tally {
         self.counts.skipped = inputs;
     }
 
+    /// Says how many bytes the input has.
+    pub fn expect(&mut self, size: u64) {
+        self.size = Some(size);
+        if let View::Bar(bar) = &self.view {
+            bar.set_style(style("{bar:24} {msg}"));
+        }
+    }
+
+    /// Counts bytes of the input that are in work.
+    pub fn took(&mut self, bytes: u64) {
+        self.taken += bytes;
+    }
+
     /// Shows how far the run is.
     pub fn show(&mut self, in_flight: usize) {
+        if matches!(self.view, View::Nothing) {
+            return;
+        }
+        let message = self.so_far(self.started.elapsed(), in_flight);
         match &mut self.view {
             View::Nothing => {}
             View::Bar(bar) => {
-                let counts = self.counts;
-                bar.set_position(counts.done());
-                let bad = counts.done() - counts.accepted;
-                bar.set_message(format!("{} accepted, {bad} not, {in_flight} in flight", counts.accepted));
+                if let Some(size) = self.size {
+                    bar.set_length(size);
+                    bar.set_position(self.taken.min(size));
+                }
+                bar.set_message(message);
+            }
+            View::Lines(told) => {
+                if told.elapsed() >= INTERVAL {
+                    *told = Instant::now();
+                    self.console.note(&message);
+                }
             }
             View::Json(told) => {
                 if told.elapsed() >= INTERVAL {
@@ -163,6 +195,36 @@ impl Tally {
                     self.tell_json("progress", in_flight);
                 }
             }
+        }
+    }
+
+    /// How far the run is, in words.
+    fn so_far(&self, elapsed: Duration, in_flight: usize) -> String {
+        let Counts { accepted, refused, .. } = self.counts;
+        let done = self.counts.done();
+        let rate = per_second(done, elapsed);
+        let mut text = format!("{done} done, {rate}/s, {accepted} accepted, {refused} refused");
+        if done > accepted + refused {
+            text.push_str(&format!(", {} failed", done - accepted - refused));
+        }
+        text.push_str(&format!(", {in_flight} in flight"));
+        if let Some(left) = self.size.and_then(|size| time_left(elapsed, self.taken, size)) {
+            text.push_str(&format!(", {left} s left"));
+        }
+        text
+    }
+
+    /// Forgets the words for a single request's failure: the failure of the whole run has been told, and is the same.
+    pub fn hush(&mut self) {
+        self.told = None;
+    }
+
+    /// When progress is to be told though nothing happens; `None` where nobody watches.
+    pub fn next_show(&self) -> Option<Instant> {
+        match self.view {
+            View::Nothing => None,
+            View::Bar(_) => Some(Instant::now() + INTERVAL),
+            View::Lines(told) | View::Json(told) => Some(told + INTERVAL),
         }
     }
 
@@ -291,9 +353,22 @@ fn milliseconds(duration: Duration) -> f64 {
 impl View {
     fn bar() -> Self {
         let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
-        let style = ProgressStyle::with_template("{spinner} {pos} done ({per_sec}), {msg} [{elapsed}]");
-        Self::Bar(bar.with_style(style.unwrap_or_else(|_| ProgressStyle::default_spinner())))
+        Self::Bar(bar.with_style(style("{spinner} {msg}")))
     }
+}
+
+fn style(template: &str) -> ProgressStyle {
+    ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_spinner())
+}
+
+/// Whole seconds until all of the input is taken, if it goes on as it did; nothing before the first second's end.
+fn time_left(elapsed: Duration, taken: u64, size: u64) -> Option<u64> {
+    let milliseconds = elapsed.as_millis();
+    if milliseconds < 1000 || taken == 0 {
+        return None;
+    }
+    let left = u128::from(size.saturating_sub(taken)) * milliseconds / u128::from(taken);
+    u64::try_from(left.div_ceil(1000)).ok()
 }
 
 /// A failed result as a sentence and the next step.
@@ -318,5 +393,29 @@ fn in_words(result: &ResultLine<'_>) -> (String, &'static str) {
             let (_, hint) = meaning(code);
             (format!("{subject} was refused: {code} {}", result.msg.unwrap_or(code.name())), hint)
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_time_left_is_what_the_rest_takes_at_the_same_speed() {
+        let left = |seconds, taken| time_left(Duration::from_secs(seconds), taken, 1000);
+        assert_eq!((left(10, 250), left(10, 999), left(10, 1000)), (Some(30), Some(1), Some(0)));
+        // More than was expected: its size was an estimate.
+        assert_eq!(left(10, 1100), Some(0));
+        assert_eq!((left(0, 250), left(10, 0)), (None, None));
+    }
+
+    #[test]
+    fn progress_tells_rate_results_and_what_is_left() {
+        let mut tally = Tally::new(Progress::Never, None, false, Console::new(true));
+        tally.expect(1000);
+        tally.took(500);
+        tally.counts = Counts { accepted: 96, refused: 3, invalid: 1, ..Counts::default() };
+        let text = tally.so_far(Duration::from_secs(10), 20);
+        assert_eq!(text, "100 done, 10/s, 96 accepted, 3 refused, 1 failed, 20 in flight, 10 s left");
     }
 }

@@ -14,7 +14,7 @@ use std::{
     time::Duration,
 };
 
-use bytes::Buf as _;
+use bytes::{Buf as _, BytesMut};
 use tokio::{
     io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _},
     net::TcpStream,
@@ -36,6 +36,9 @@ const READ: usize = 64 * 1024;
 
 /// How often a turn reads before the other connections have theirs.
 const ROUNDS: usize = 4;
+
+/// What a connection may hold of an unfinished packet whatever all the others hold: more than most packets have.
+const FAIR_SHARE: usize = 4 * 1024;
 
 /// How long a client that was turned away may take to read why.
 const LINGER: Duration = Duration::from_secs(1);
@@ -101,7 +104,7 @@ pub(super) async fn serve<S: Transport>(stream: S, board: Rc<RefCell<Switchboard
         session.open(now);
         Stage::Greeting { session: Box::new(session), until: now + board.limits().connect_timeout }
     };
-    let mut connection = Connection { stream, board, stage, timer: None };
+    let mut connection = Connection { stream, board, stage, timer: None, unfinished: 0 };
     if poll_fn(|cx| connection.turn(cx)).await {
         connection.linger().await;
     }
@@ -113,6 +116,8 @@ struct Connection<S> {
     board: Rc<RefCell<Switchboard>>,
     stage: Stage,
     timer: Option<Pin<Box<Sleep>>>,
+    /// Bytes of an unfinished packet, as the switchboard has counted them.
+    unfinished: usize,
 }
 
 #[derive(Debug)]
@@ -146,6 +151,7 @@ impl<S: Transport> Connection<S> {
             board.end_turn();
             return Poll::Pending;
         };
+        board.unfinished_bytes -= self.unfinished;
         if let Ok(session) = self.stage.session(board) {
             let (inbox, outbox) = (std::mem::take(session.inbox()), std::mem::take(session.outbox()));
             board.give_buffer(inbox);
@@ -167,6 +173,9 @@ impl<S: Transport> Connection<S> {
         let mut is_unacknowledged = false;
         for _ in 0..ROUNDS {
             let heard = self.hear(board);
+            if let Stage::Seated(place) = self.stage {
+                board.search_on(place);
+            }
             let written = self.write(board, cx);
             let heard_all = heard?;
             is_unacknowledged &= !written?;
@@ -190,7 +199,14 @@ impl<S: Transport> Connection<S> {
                     if is_unacknowledged {
                         self.stream.acknowledge();
                     }
-                    return self.rest(board, cx);
+                    self.rest(board, cx)?;
+                    if self.unfinished > FAIR_SHARE && board.unfinished_bytes > board.limits().max_unfinished
+                    {
+                        let why =
+                            "all clients together have begun too many large packets without ending them";
+                        return Err(Ending::Closed(why.into()));
+                    }
+                    return Ok(());
                 }
             }
         }
@@ -291,8 +307,13 @@ impl<S: Transport> Connection<S> {
     fn rest(&mut self, board: &mut Switchboard, cx: &mut Context<'_>) -> Result<(), Ending> {
         let session = self.stage.session(board)?;
         let mut empty = [const { None }; 2];
-        if session.inbox().is_empty() {
+        let unfinished = session.inbox().len();
+        if unfinished == 0 {
             empty[0] = Some(std::mem::take(session.inbox()));
+        } else if unfinished <= FAIR_SHARE {
+            // The first bytes of a packet must not keep a whole buffer.
+            let few = BytesMut::from(&session.inbox()[..]);
+            empty[0] = Some(std::mem::replace(session.inbox(), few));
         }
         if session.outbox().is_empty() {
             empty[1] = Some(std::mem::take(session.outbox()));
@@ -303,8 +324,13 @@ impl<S: Transport> Connection<S> {
         for buffer in empty.into_iter().flatten() {
             board.give_buffer(buffer);
         }
-        if let Stage::Seated(place) = self.stage
-            && let Some(seat) = board.seat(place)
+        board.unfinished_bytes = board.unfinished_bytes + unfinished - self.unfinished;
+        self.unfinished = unfinished;
+        let Stage::Seated(place) = self.stage else { return Ok(()) };
+        if board.is_searching(place) {
+            cx.waker().wake_by_ref();
+        }
+        if let Some(seat) = board.seat(place)
             && seat.waker.as_ref().is_none_or(|waker| !waker.will_wake(cx.waker()))
         {
             seat.waker = Some(cx.waker().clone());

@@ -1,6 +1,6 @@
 //! Retained messages, a bounded number of them.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, ops::Bound};
 
 use bytes::Bytes;
 
@@ -49,16 +49,25 @@ impl Retained {
         true
     }
 
-    /// The messages that a new subscription gets.
-    pub(super) fn matching<'a>(&'a self, filter: &'a str) -> impl Iterator<Item = (&'a str, &'a Kept)> {
+    pub(super) fn is_empty(&self) -> bool {
+        self.messages.is_empty()
+    }
+
+    /// The topics that a new subscription's filter has to be compared with, after `last` where a former search
+    /// ended, each with its message where it matches. Whoever searches decides how many at a time.
+    pub(super) fn search<'a>(
+        &'a self,
+        filter: &'a str,
+        last: Option<&'a str>,
+    ) -> impl Iterator<Item = (&'a str, Option<&'a Kept>)> {
         // Everything that a filter matches begins with what stands before its first wildcard, but for the
         // parent level of a `#`, which lacks the slash.
         let fixed = filter.find(['+', '#']).map_or(filter, |at| filter[..at].trim_end_matches('/'));
+        let is_wild = fixed.len() < filter.len();
         self.messages
-            .range::<str, _>((std::ops::Bound::Included(fixed), std::ops::Bound::Unbounded))
-            .map(|(topic, kept)| (&**topic, kept))
-            .take_while(move |(topic, _)| topic.starts_with(fixed))
-            .filter(move |(topic, _)| matches(filter, topic))
+            .range::<str, _>((last.map_or(Bound::Included(fixed), Bound::Excluded), Bound::Unbounded))
+            .take_while(move |(topic, _)| topic.starts_with(fixed) && (topic.len() == fixed.len() || is_wild))
+            .map(move |(topic, kept)| (&**topic, matches(filter, topic).then_some(kept)))
     }
 }
 
@@ -71,7 +80,8 @@ mod tests {
     use super::*;
 
     fn topics(retained: &Retained, filter: &str) -> Vec<String> {
-        retained.matching(filter).map(|(topic, _)| topic.to_owned()).collect()
+        let found = retained.search(filter, None).filter(|(_, kept)| kept.is_some());
+        found.map(|(topic, _)| topic.to_owned()).collect()
     }
 
     #[test]
@@ -86,8 +96,12 @@ mod tests {
         assert_eq!(topics(&retained, "+"), ["a", "a0", "b"]);
         assert_eq!(topics(&retained, "#"), ["a", "a/b", "a/c/d", "a0", "b"]);
         assert_eq!(topics(&retained, "$s/#"), ["$s/x"]);
-        let (_, kept) = retained.matching("b").next().unwrap();
+        let (_, kept) = retained.search("b", None).next().unwrap();
+        let kept = kept.unwrap();
         assert_eq!((&kept.payload[..], kept.qos), (&b"2"[..], QoS::AtMostOnce));
+        assert_eq!(retained.search("a", None).count(), 1, "a name needs no search");
+        let rest: Vec<_> = retained.search("a/+", Some("a/b")).collect();
+        assert_eq!(rest, [("a/c/d", None), ("a0", None)], "a search goes on where it ended");
         assert!(retained.set("b", b"", QoS::AtMostOnce));
         assert_eq!(topics(&retained, "b"), [""; 0]);
     }

@@ -2,7 +2,7 @@
 
 use std::{collections::VecDeque, rc::Rc, task::Waker, time::Duration};
 
-use super::Limits;
+use super::{Limits, retained::Retained};
 use crate::{
     edge::Role,
     mqtt::{Publish, QoS, Session, Will},
@@ -13,11 +13,17 @@ use crate::{
 /// What waits for the client's acknowledgements must not stop the reading: they would never be heard.
 const FULL: usize = 256 * 1024;
 
+/// With this much on its way to a client without its acknowledgement nothing more is sent.
+const MOST_IN_FLIGHT: usize = 1024 * 1024;
+
+/// How many retained messages are looked at before the other connections have their turn.
+const STEPS: usize = 1000;
+
 /// With this much waiting a client gets no more QoS 0.
 const NO_ROOM_FOR_QOS_0: usize = 1024 * 1024;
 
 /// A client with less than this waiting does not suffer for what waits for all others.
-const FAIR_SHARE: usize = 64 * 1024;
+const FAIR_SHARE: usize = 8 * 1024;
 
 /// What a queued message costs beside its bytes.
 const OVERHEAD: usize = 96;
@@ -32,6 +38,10 @@ pub(super) struct Seat {
     pub(super) is_clean: bool,
     pub(super) will: Option<Will>,
     pub(super) filters: Vec<(Rc<str>, QoS)>,
+    /// What its filters cost (see [`super::subscriptions::cost`]).
+    pub(super) filter_bytes: usize,
+    /// The searches for retained messages that its new subscriptions still ask for.
+    searches: VecDeque<Search>,
     /// Which connection of the client this is; an older one's task finds out by it.
     pub(super) epoch: u64,
     pub(super) is_connected: bool,
@@ -45,6 +55,14 @@ pub(super) struct Seat {
     waiting: VecDeque<Publish>,
     waiting_bytes: usize,
     dropped: u64,
+}
+
+/// A search for the retained messages that a subscription gets, as far as it has come.
+#[derive(Debug)]
+struct Search {
+    filter: Rc<str>,
+    qos: QoS,
+    last: Option<Box<str>>,
 }
 
 /// What became of a message for a client.
@@ -69,6 +87,8 @@ impl Seat {
             is_clean: true,
             will: None,
             filters: Vec::new(),
+            filter_bytes: 0,
+            searches: VecDeque::new(),
             epoch,
             is_connected: true,
             leaving: None,
@@ -85,6 +105,8 @@ impl Seat {
     pub(super) fn inherit(&mut self, former: Self) {
         self.session.adopt(former.session);
         self.filters = former.filters;
+        self.filter_bytes = former.filter_bytes;
+        self.searches = former.searches;
         self.waiting = former.waiting;
         self.waiting_bytes = former.waiting_bytes;
     }
@@ -133,8 +155,60 @@ impl Seat {
         }
     }
 
+    /// Begins the search for the retained messages of a subscription, anew where the filter is the same.
+    pub(super) fn search(&mut self, filter: Rc<str>, qos: QoS) {
+        self.stop_search(&filter);
+        self.searches.push_back(Search { filter, qos, last: None });
+    }
+
+    pub(super) fn stop_search(&mut self, filter: &str) {
+        self.searches.retain(|search| *search.filter != *filter);
+    }
+
+    /// Whether retained messages are to be searched for, and may be sent.
+    pub(super) fn is_searching(&mut self, limits: &Limits) -> bool {
+        !self.searches.is_empty() && self.waiting.is_empty() && self.has_room(limits)
+    }
+
+    /// Searches on through the retained messages, a bounded step at a time, and no faster than the client reads
+    /// and acknowledges: neither a slow reader nor all the others must suffer for what was retained.
+    pub(super) fn search_on(&mut self, retained: &Retained, limits: &Limits) {
+        let mut steps = STEPS;
+        while steps > 0 && self.is_searching(limits) {
+            let Some(mut search) = self.searches.pop_front() else { break };
+            let last = search.last.take();
+            let mut reached = None;
+            for (topic, kept) in retained.search(&search.filter, last.as_deref()) {
+                if steps == 0 || !self.has_room(limits) {
+                    search.last = reached.or(last.as_deref()).map(Into::into);
+                    break;
+                }
+                steps -= 1;
+                reached = Some(topic);
+                if let Some(kept) = kept {
+                    let publish = Publish {
+                        topic: topic.to_owned(),
+                        payload: kept.payload.clone(),
+                        qos: kept.qos.min(search.qos),
+                        retain: true,
+                    };
+                    // A message that fitted into one packet on its way in fits on its way out.
+                    let _ = self.session.publish(publish, 0);
+                }
+            }
+            if search.last.is_some() {
+                self.searches.push_front(search);
+            }
+        }
+        if self.searches.is_empty() && self.searches.capacity() > 0 {
+            self.searches = VecDeque::new();
+        }
+    }
+
     fn has_room(&mut self, limits: &Limits) -> bool {
-        self.session.in_flight() < usize::from(limits.in_flight) && !self.is_full()
+        self.session.in_flight() < usize::from(limits.in_flight)
+            && self.session.in_flight_bytes() < MOST_IN_FLIGHT
+            && !self.is_full()
     }
 
     /// Whether so much is unwritten that the client must read before it may say more.

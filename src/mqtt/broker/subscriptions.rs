@@ -12,6 +12,19 @@ pub(super) struct Subscriptions {
     wild: Level,
 }
 
+/// More levels than anybody's topics have; the tree is walked down by recursion.
+pub(super) const MAX_LEVELS: usize = 100;
+
+/// How many levels a filter with wildcards has: as many as it needs in the tree. One without needs none.
+pub(super) fn levels(filter: &str) -> usize {
+    if has_wildcard(filter) { filter.split('/').count() } else { 0 }
+}
+
+/// About the bytes that a subscription occupies here and with its session.
+pub(super) fn cost(filter: &str) -> usize {
+    160 + 2 * filter.len() + 600 * levels(filter)
+}
+
 /// One level of the tree of filters with wildcards.
 #[derive(Debug, Default)]
 struct Level {

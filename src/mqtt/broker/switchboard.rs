@@ -53,6 +53,8 @@ pub(super) struct Switchboard {
     retained: Retained,
     /// Bytes that wait for all clients together.
     waiting_bytes: usize,
+    /// Bytes that have come of packets that are not whole, on all connections.
+    pub(super) unfinished_bytes: usize,
     /// What waits for the journal, in its order.
     unkept: VecDeque<(Ticket, Unkept)>,
     last_line: Ticket,
@@ -98,6 +100,7 @@ impl Switchboard {
             absent: BTreeSet::new(),
             subscriptions: Subscriptions::default(),
             waiting_bytes: 0,
+            unfinished_bytes: 0,
             unkept: VecDeque::new(),
             last_line: Ticket::default(),
             delayed: BTreeMap::new(),

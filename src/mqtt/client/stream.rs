@@ -101,11 +101,17 @@ impl Stream {
         .await
     }
 
-    /// Writes all of the outbox and ends this side of the connection.
-    pub async fn finish(&mut self, outbox: &mut BytesMut) -> io::Result<()> {
+    /// Writes all of the outbox and ends this side of the connection; `lingers` waits until the peer has ended its
+    /// side too. A socket that is closed with bytes unread is reset, and the peer then loses what it has not read.
+    pub async fn finish(&mut self, outbox: &mut BytesMut, lingers: bool) -> io::Result<()> {
         let socket = self.socket();
         socket.write_all(outbox).await?;
-        socket.shutdown().await
+        socket.shutdown().await?;
+        if lingers {
+            let mut unread = vec![0; READ];
+            while socket.read(&mut unread).await? > 0 {}
+        }
+        Ok(())
     }
 }
 

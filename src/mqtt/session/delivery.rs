@@ -79,6 +79,8 @@ pub(super) struct Delivery {
     /// Tokens of QoS 0 publishes that were encoded and not yet reported.
     written: VecDeque<u64>,
     next_order: u64,
+    /// Topics and payloads of the publishes in `waiting`.
+    bytes: usize,
     last_id: u16,
     in_flight: u16,
     limit: u16,
@@ -91,6 +93,7 @@ impl Delivery {
             queue: VecDeque::new(),
             written: VecDeque::new(),
             next_order: 0,
+            bytes: 0,
             last_id: 0,
             in_flight: 0,
             limit: limit.clamp(1, MOST_IN_FLIGHT),
@@ -115,6 +118,7 @@ impl Delivery {
     pub fn forget(&mut self) {
         self.waiting.retain(|_, waiting| waiting.place().is_none());
         self.in_flight = 0;
+        self.bytes = 0;
         self.queue.clear();
         self.restart_ids();
     }
@@ -134,6 +138,10 @@ impl Delivery {
 
     pub fn in_flight(&self) -> usize {
         self.in_flight.into()
+    }
+
+    pub fn in_flight_bytes(&self) -> usize {
+        self.bytes
     }
 
     pub fn queued(&self) -> usize {
@@ -196,6 +204,7 @@ impl Delivery {
         let Some(id) = self.free_id() else { return Err(publish) };
         publish.encode(id, false, out);
         self.in_flight += 1;
+        self.bytes += size(&publish);
         let order = self.order();
         self.waiting.insert(id, Waiting::Publish { publish, token, order });
         Ok(())
@@ -249,6 +258,7 @@ impl Delivery {
         match self.waiting.get(&id) {
             Some(Waiting::Publish { publish, token, .. }) if publish.qos == QoS::AtLeastOnce => {
                 let token = *token;
+                self.bytes -= size(publish);
                 Ok(self.delivered(id, token))
             }
             other => unexpected("PUBACK", id, other),
@@ -259,6 +269,7 @@ impl Delivery {
         match self.waiting.get(&id) {
             Some(Waiting::Publish { publish, token, .. }) if publish.qos == QoS::ExactlyOnce => {
                 let token = *token;
+                self.bytes -= size(publish);
                 let order = self.order();
                 self.waiting.insert(id, Waiting::Release { token, order });
                 encode(&Packet::PubRel(id), out);
@@ -316,6 +327,10 @@ impl Delivery {
         self.in_flight -= 1;
         Event::Delivered { token }
     }
+}
+
+fn size(publish: &Publish) -> usize {
+    publish.topic.len() + publish.payload.len()
 }
 
 /// An acknowledgement that nobody waits for is no harm; one of the wrong type shows a peer that has lost count.

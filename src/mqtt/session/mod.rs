@@ -291,6 +291,12 @@ impl Session {
         self.delivery.in_flight()
     }
 
+    /// The bytes of topics and payloads that are kept until their acknowledgement.
+    #[must_use]
+    pub fn in_flight_bytes(&self) -> usize {
+        self.delivery.in_flight_bytes()
+    }
+
     /// How many of our publishes wait to be sent.
     #[must_use]
     pub fn queued(&self) -> usize {

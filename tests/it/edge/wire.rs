@@ -341,9 +341,10 @@ pub fn tuyagw(args: &[&str]) -> Output {
         .expect("the binary runs")
 }
 
-/// Whether a program is installed; says so where it is not.
+/// Whether a program is installed; says so where it is not, and fails there with `CI` set.
 pub fn is_installed(program: &str) -> bool {
     let found = Command::new(program).arg("--help").output().is_ok();
+    assert!(found || std::env::var_os("CI").is_none(), "CI is set, and {program} is not installed");
     if !found {
         println!("skipped: {program} is not installed");
     }

@@ -1,6 +1,6 @@
 //! What clients say, and what is passed on to others for it.
 
-use std::rc::Rc;
+use std::{collections::HashSet, rc::Rc};
 
 use bytes::Bytes;
 
@@ -9,7 +9,12 @@ use crate::{
     edge::{Fate, Role},
     mqtt::{
         Event, Message, Publish, QoS, Receipt, SubscribeCode,
-        broker::{SessionId, connection::Ending, seat::Offered},
+        broker::{
+            SessionId,
+            connection::Ending,
+            seat::Offered,
+            subscriptions::{MAX_LEVELS, cost, levels},
+        },
     },
     protocol::{Channel, Direction},
     record::Record,
@@ -26,13 +31,7 @@ impl Switchboard {
                 Ok(())
             }
             Event::Unsubscribe { id, filters } => {
-                for filter in &filters {
-                    self.subscriptions.remove(filter, place.id);
-                }
-                if let Some(seat) = self.seat(place) {
-                    seat.filters.retain(|(known, _)| !filters.iter().any(|filter| **filter == **known));
-                    seat.session.unsuback(id);
-                }
+                self.unsubscribe(place, id, &filters);
                 Ok(())
             }
             Event::Disconnect => Err(Ending::Left),
@@ -125,46 +124,104 @@ impl Switchboard {
 
     fn subscribe(&mut self, place: Place, packet: u16, filters: Vec<(String, QoS)>) {
         let Some(seat) = self.seat(place) else { return };
-        let role = Rc::clone(&seat.role);
-        let client_id = Rc::clone(&seat.client_id);
+        let (role, client_id) = (Rc::clone(&seat.role), Rc::clone(&seat.client_id));
         let mut codes = Vec::with_capacity(filters.len());
-        let mut granted: Vec<(Rc<str>, QoS)> = Vec::new();
+        let mut refused: Option<(String, &str)> = None;
         for (filter, qos) in filters {
-            let count = self.seat(place).map_or(0, |seat| seat.filters.len()) + granted.len();
-            if count >= self.limits.max_filters || !self.edge.grants(&role, &filter) {
-                self.warn(&format!("client {client_id:?} may not subscribe to {filter:?}: SUBACK 0x80"));
+            if let Err(why) = self.subscribe_one(place, &role, &filter, qos) {
                 codes.push(SubscribeCode::Refused);
-                continue;
-            }
-            self.subscriptions.insert(&filter, place.id, qos);
-            codes.push(SubscribeCode::Granted(qos));
-            granted.push((filter.into(), qos));
-        }
-        let Some(seat) = self.seat(place) else { return };
-        seat.session.suback(packet, codes);
-        for (filter, qos) in &granted {
-            if let Some(known) = seat.filters.iter_mut().find(|(known, _)| known == filter) {
-                known.1 = *qos;
+                refused.get_or_insert((filter, why));
             } else {
-                seat.filters.reserve_exact(1);
-                seat.filters.push((Rc::clone(filter), *qos));
+                codes.push(SubscribeCode::Granted(qos));
             }
         }
-        for (filter, qos) in granted {
-            let messages: Vec<Publish> = self
-                .retained
-                .matching(&filter)
-                .map(|(topic, kept)| Publish {
-                    topic: topic.to_owned(),
-                    payload: kept.payload.clone(),
-                    qos: kept.qos.min(qos),
-                    retain: true,
-                })
-                .collect();
-            for message in messages {
-                self.deliver(place.id, message);
-            }
+        if let Some((filter, why)) = refused {
+            let others = codes.iter().filter(|code| **code == SubscribeCode::Refused).count() - 1;
+            let others = if others > 0 { format!(" and {others} others") } else { String::new() };
+            self.warn(&format!(
+                "client {client_id:?} may not subscribe to {filter:?}{others}: SUBACK 0x80; {why}"
+            ));
         }
+        if let Some(seat) = self.seat(place) {
+            seat.session.suback(packet, codes);
+        }
+    }
+
+    /// Subscribes to one filter, or says why not.
+    fn subscribe_one(
+        &mut self,
+        place: Place,
+        role: &Role,
+        filter: &str,
+        qos: QoS,
+    ) -> Result<(), &'static str> {
+        if !self.edge.grants(role, filter) {
+            return Err("a gateway subscribes below its own gateway_id");
+        }
+        if levels(filter) > MAX_LEVELS {
+            return Err("a filter with wildcards may have 100 levels");
+        }
+        let (max_filters, max_bytes) = (self.limits.max_filters, self.limits.max_filter_bytes);
+        let Some(seat) = self.seat(place) else { return Ok(()) };
+        let name = if let Some(known) = seat.filters.iter_mut().find(|(known, _)| **known == *filter) {
+            known.1 = qos;
+            Rc::clone(&known.0)
+        } else {
+            let bytes = seat.filter_bytes + cost(filter);
+            if seat.filters.len() >= max_filters || bytes > max_bytes {
+                return Err("it has too many subscriptions");
+            }
+            let name: Rc<str> = filter.into();
+            seat.filter_bytes = bytes;
+            // Most clients have the same few for ever.
+            seat.filters.reserve_exact(1);
+            seat.filters.push((Rc::clone(&name), qos));
+            name
+        };
+        self.subscriptions.insert(filter, place.id, qos);
+        if !self.retained.is_empty()
+            && let Some(seat) = self.seat(place)
+        {
+            seat.search(name, qos);
+        }
+        Ok(())
+    }
+
+    fn unsubscribe(&mut self, place: Place, packet: u16, filters: &[String]) {
+        let Some(seat) = self.seats.get_mut(place.id.0 as usize).and_then(Option::as_deref_mut) else {
+            return;
+        };
+        // There may be many more of them than the client ever had.
+        let unwanted: HashSet<&str> = filters.iter().map(String::as_str).collect();
+        let (gone, kept) = std::mem::take(&mut seat.filters)
+            .into_iter()
+            .partition(|(filter, _)| unwanted.contains(&**filter));
+        seat.filters = kept;
+        let gone: Vec<(Rc<str>, QoS)> = gone;
+        for (filter, _) in gone {
+            seat.filter_bytes -= cost(&filter);
+            seat.stop_search(&filter);
+            self.subscriptions.remove(&filter, place.id);
+        }
+        seat.session.unsuback(packet);
+    }
+
+    /// Sends a client more of the retained messages that its new subscriptions ask for.
+    pub(in crate::mqtt::broker) fn search_on(&mut self, place: Place) {
+        if let Some(seat) = self.seats.get_mut(place.id.0 as usize).and_then(Option::as_deref_mut)
+            && seat.epoch == place.epoch
+            && seat.is_searching(&self.limits)
+        {
+            seat.search_on(&self.retained, &self.limits);
+        }
+    }
+
+    /// Whether a client could be sent more of them at once.
+    pub(in crate::mqtt::broker) fn is_searching(&mut self, place: Place) -> bool {
+        let Some(seat) = self.seats.get_mut(place.id.0 as usize).and_then(Option::as_deref_mut) else {
+            return false;
+        };
+        seat.epoch == place.epoch && seat.is_searching(&self.limits)
     }
 
     // Messages.

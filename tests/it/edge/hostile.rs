@@ -1,0 +1,373 @@
+//! Clients that attack the edge the way published weaknesses of brokers were attacked: none of them takes more than
+//! its share of memory, and none keeps another client waiting.
+
+use std::{
+    fs,
+    io::Write as _,
+    thread,
+    time::{Duration, Instant},
+};
+
+use super::wire::{Client, Connect, Edge, packet, password, text};
+
+/// What an edge may occupy, in bytes; an idle one has some 12 MB as a debug build.
+const MOST: u64 = 64 * 1024 * 1024;
+
+/// The most memory that the edge has ever had; `None` where the system does not tell.
+fn peak(edge: &Edge) -> Option<u64> {
+    let status = fs::read_to_string(format!("/proc/{}/status", edge.child.id())).ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    let kilobytes: u64 = line.trim().strip_suffix(" kB")?.parse().ok()?;
+    Some(kilobytes * 1024)
+}
+
+pub fn assert_small(edge: &Edge, what: &str) {
+    if let Some(peak) = peak(edge) {
+        assert!(peak <= MOST, "{what}: {} MB", peak / 1024 / 1024);
+    }
+}
+
+/// Reads all that comes and throws it away, as a client that never acknowledges.
+fn swallow(client: &Client) {
+    let mut stream = client.stream.try_clone().unwrap();
+    thread::spawn(move || std::io::copy(&mut stream, &mut std::io::sink()));
+}
+
+/// Sends what the edge may refuse to hear out.
+fn flood(client: &mut Client, bytes: &[u8]) -> bool {
+    client.stream.write_all(bytes).is_ok()
+}
+
+fn subscribe(filters: &[&str]) -> Vec<u8> {
+    let filters: Vec<u8> = filters.iter().flat_map(|filter| [text(filter), vec![1]].concat()).collect();
+    packet(0x82, &[&[0, 1], &filters])
+}
+
+/// A client whose pings are timed while others misbehave.
+struct Witness(Client);
+
+impl Witness {
+    fn of(edge: &Edge) -> Self {
+        Self(edge.gateway("witness"))
+    }
+
+    /// Is answered, again and again, for as long as something goes on; no single answer takes long.
+    fn watch(&mut self, mut goes_on: impl FnMut() -> bool) {
+        loop {
+            let begin = Instant::now();
+            self.0.ping();
+            // Far from what a busy machine takes, and far below what these attacks once took.
+            assert!(begin.elapsed() < Duration::from_secs(5), "a ping took {:?}", begin.elapsed());
+            if !goes_on() {
+                return;
+            }
+        }
+    }
+}
+
+#[test]
+fn filters_of_thirty_thousand_levels_are_refused() {
+    let edge = Edge::start(&[]);
+    let mut witness = edge.gateway("witness");
+    let mut gateway = edge.gateway("gw1");
+    let mut platform = edge.platform("console");
+    for deep in ["+/".repeat(30_000) + "+", "a/".repeat(30_000) + "#", "/".repeat(60_000) + "#"] {
+        assert_eq!(platform.subscribe(&[(&deep, 0), ("a/+", 0)]), [0x80, 0]);
+        let own = format!("gateway_id/gw1/{}", &deep[..60_000]);
+        assert_eq!(gateway.subscribe(&[(own.trim_end_matches('/'), 0)]).len(), 1);
+        let name = deep.replace(['+', '#'], "b");
+        platform.publish(&name, "x", 1, false);
+        platform.expect(4);
+        witness.ping();
+    }
+    // Without a wildcard depth costs nothing; a hundred levels are there with one.
+    let name = "/".repeat(60_000);
+    assert_eq!(platform.subscribe(&[(&name, 0)]), [0]);
+    let hundred = "a/".repeat(99) + "#";
+    assert_eq!(platform.subscribe(&[(&hundred, 0)]), [0]);
+    platform.publish(&"a/".repeat(200), "deep", 0, false);
+    assert_eq!(platform.message().2, b"deep");
+    witness.ping();
+    assert_small(&edge, "deep filters");
+}
+
+#[test]
+fn subscriptions_of_one_client_have_a_budget() {
+    let edge = Edge::start(&[]);
+    let mut witness = Witness::of(&edge);
+    let mut greedy = edge.platform("greedy");
+    let mut granted = 0;
+    for n in 0..100 {
+        let long = format!("{n}/{}", "a".repeat(60_000));
+        granted += usize::from(greedy.subscribe(&[(&long, 0)]) == [0]);
+    }
+    assert!((5..50).contains(&granted), "{granted} of 60 KB each");
+    let mut many = edge.platform("many");
+    let names: Vec<String> = (0..1100).map(|n| n.to_string()).collect();
+    let filters: Vec<(&str, u8)> = names.iter().map(|name| (name.as_str(), 1)).collect();
+    let codes = many.subscribe(&filters);
+    assert_eq!((codes.len(), codes[999], codes[1000]), (1100, 1, 0x80));
+    assert_eq!(many.subscribe(&[("7", 2)]), [2], "one that it has may be renewed");
+    many.send(&packet(0xa2, &[&[0, 9], &text("8")]));
+    assert_eq!(many.expect(11).id(), 9);
+    assert_eq!(many.subscribe(&[("new", 0)]), [0], "and one that it gave up makes room");
+    // As many as fit into a packet.
+    let all: Vec<u8> = (0..120_000).flat_map(|n| text(&format!("{n:x}"))).collect();
+    many.send(&packet(0xa2, &[&[0, 10], &all]));
+    let all: Vec<u8> = (0..110_000).flat_map(|n| [text(&format!("{n:x}")), vec![0]].concat()).collect();
+    many.send(&packet(0x82, &[&[0, 11], &all]));
+    witness.watch(|| false);
+    assert_eq!(many.expect(11).id(), 10);
+    assert_eq!(many.expect(9).body.len(), 2 + 110_000);
+    assert_small(&edge, "many filters");
+}
+
+#[test]
+fn retained_messages_come_as_fast_as_they_are_read_and_hold_up_nobody() {
+    let edge = Edge::start(&[]);
+    let mut witness = Witness::of(&edge);
+    let mut sender = edge.platform("sender");
+    // More than there is room for.
+    for n in 0..70_000 {
+        sender.publish(&format!("r/{n}"), "p", 0, true);
+    }
+    sender.ping();
+    let mut reader = edge.platform("reader");
+    reader.send(&subscribe(&["r/+"]));
+    reader.expect(9);
+    let mut count = 0;
+    reader.send(&packet(0x30, &[&text("r/last"), b"x"]));
+    while reader.message().1 != "r/last" {
+        count += 1;
+    }
+    while count < 50_000 {
+        reader.message();
+        count += 1;
+    }
+    let mut greedy = edge.platform("greedy");
+    let names: Vec<String> = (0..900).map(|n| format!("+/+/{n}")).collect();
+    let mut filters = vec!["#"; 50];
+    filters.extend(names.iter().map(String::as_str));
+    greedy.send(&subscribe(&filters));
+    let begin = Instant::now();
+    witness.watch(|| begin.elapsed() < Duration::from_millis(500));
+    drop(greedy);
+    assert_small(&edge, "retained messages");
+}
+
+#[test]
+fn what_is_not_acknowledged_or_not_released_is_bounded() {
+    let edge = Edge::start(&["--max-queue", "4000000"]);
+    let mut witness = Witness::of(&edge);
+    let own = "gateway/in/gw1";
+    let mut mute = edge.gateway("gw1");
+    mute.subscribe(&[(own, 1)]);
+    swallow(&mute);
+    let megabyte = vec![b'x'; 1_000_000];
+    for id in 1..=100_u16 {
+        if !flood(&mut mute, &packet(0x32, &[&text(own), &id.to_be_bytes(), &megabyte])) {
+            break;
+        }
+    }
+    witness.watch(|| false);
+    assert_small(&edge, "unacknowledged messages");
+
+    let own = "gateway/in/gw2";
+    let mut forgetful = edge.gateway("gw2");
+    swallow(&forgetful);
+    for id in 1..=u16::MAX {
+        assert!(flood(&mut forgetful, &packet(0x34, &[&text(own), &id.to_be_bytes(), b"p"])));
+    }
+    witness.watch(|| false);
+    assert_small(&edge, "unreleased messages");
+}
+
+#[test]
+fn unfinished_packets_do_not_fill_the_memory() {
+    let edge = Edge::start(&[]);
+    let mut witness = Witness::of(&edge);
+    // The first bytes of a packet, from many.
+    let unfinished: Vec<Client> = (0..400)
+        .map(|n| {
+            let mut client = edge.gateway(&format!("begun{n}"));
+            client.send(&[0x30, 0x80]);
+            client
+        })
+        .collect();
+    witness.watch(|| false);
+    assert_small(&edge, "400 begun packets");
+    // Nearly all of a large one, before and after CONNECT.
+    let message = packet(0x30, &[&text("gateway/in/x"), &vec![b'x'; 900_000]]);
+    let greeting = packet(0x10, &[b"\0\x04MQTT\x04", &vec![b'x'; 900_000]]);
+    let mut held = Vec::new();
+    for n in 0..60 {
+        let mut client = edge.gateway(&format!("held{n}"));
+        flood(&mut client, &message[..800_000]);
+        let mut unknown = Client::open(&edge.address);
+        flood(&mut unknown, &greeting[..800_000]);
+        held.extend([client, unknown]);
+        witness.watch(|| false);
+    }
+    assert_small(&edge, "120 large packets");
+    // Whoever sends small ones does not notice, and room comes back.
+    let mut other = edge.gateway("other");
+    other.publish("gateway/in/other", &"x".repeat(3000), 1, false);
+    other.expect(4);
+    drop((unfinished, held));
+    let begin = Instant::now();
+    loop {
+        let mut late = edge.gateway("late");
+        late.stream
+            .write_all(&packet(0x32, &[&text("gateway/in/late"), &[0, 1], &vec![b'x'; 900_000]]))
+            .unwrap();
+        if late.read().is_some_and(|packet| packet.kind() == 4) {
+            break;
+        }
+        assert!(begin.elapsed() < Duration::from_secs(20), "a large message finds room again");
+    }
+}
+
+#[test]
+fn a_fleet_of_absent_sessions_shares_one_budget() {
+    let edge = Edge::start(&["--max-queue", "100000"]);
+    let mut platform = edge.platform("console");
+    swallow(&platform);
+    for n in 0..600 {
+        let id = format!("gw{n}");
+        let mut gateway = Client::open(&edge.address);
+        assert_eq!(gateway.login(&id, "acme", false), 0);
+        let own = format!("gateway/in/{id}");
+        gateway.subscribe(&[(&own, 1)]);
+        gateway.send(&[0xe0, 0]);
+        for part in 0..4 {
+            platform.publish(&own, &format!("{part}{}", "x".repeat(30_000)), 1, false);
+        }
+    }
+    let mut last = edge.platform("last");
+    last.ping();
+    if let Some(peak) = peak(&edge) {
+        assert!(peak <= 2 * MOST, "{} MB", peak / 1024 / 1024);
+    }
+}
+
+#[test]
+fn connections_of_one_client_that_follow_each_other_leave_nothing() {
+    let edge = Edge::start(&[]);
+    let mut witness = Witness::of(&edge);
+    let payload = "x".repeat(10_000);
+    let login = password("gw1", "acme");
+    for _ in 0..1000 {
+        let mut client = Client::open(&edge.address);
+        let code = client.connect(&Connect {
+            client_id: "gw1",
+            username: Some("acme"),
+            password: Some(&login),
+            clean: false,
+            keep_alive: 0,
+            will: Some(("gateway/out/gw1", &payload, 1)),
+        });
+        assert_eq!(code, 0);
+        client.subscribe(&[("gateway_id/gw1/#", 2)]);
+    }
+    witness.watch(|| false);
+    assert_small(&edge, "takeovers");
+}
+
+#[test]
+fn pings_without_reading_the_answers_stop_being_heard() {
+    let edge = Edge::start(&[]);
+    let mut witness = Witness::of(&edge);
+    let mut deaf = edge.gateway("deaf");
+    deaf.stream.set_write_timeout(Some(Duration::from_millis(500))).unwrap();
+    let pings = [0xc0, 0].repeat(100_000);
+    let mut sent = 0;
+    while sent < 200 && flood(&mut deaf, &pings) {
+        sent += 1;
+    }
+    assert!(sent < 200, "nothing is read from who does not read");
+    witness.watch(|| false);
+    assert_small(&edge, "unread answers");
+}
+
+#[test]
+fn neither_ids_nor_filters_nor_wills_reach_beyond_a_gateway() {
+    let edge = Edge::start(&[]);
+    let mut watcher = edge.platform("watcher");
+    watcher.subscribe(&[("#", 0)]);
+    // The shape of CVE-2017-7650: an id that is a pattern for whoever puts it into one.
+    for id in ["+", "#", "/", "a/+", "gw1/../gw2", "../gw2"] {
+        let code = Client::open(&edge.address).login(id, "acme", true);
+        assert_eq!(code, 2, "{id:?}");
+    }
+    for id in ["$SYS", "$share", "%c", "{gateway_id}", "*", "."] {
+        let mut gateway = edge.gateway(id);
+        let codes = gateway.subscribe(&[
+            ("$SYS/#", 0),
+            ("$share/group/#", 0),
+            ("$share/group/gateway_id/gw1/#", 0),
+            ("gateway_id/gw1/#", 0),
+            ("gateway_id//#", 0),
+            ("+/+/commands", 0),
+        ]);
+        assert_eq!(codes, [0x80; 6], "{id:?}");
+    }
+    // MQTT 3.1.1 knows no shared subscriptions: their names are names.
+    let mut platform = edge.platform("console");
+    assert_eq!(platform.subscribe(&[("$share/group/a", 0), ("$SYS/#", 0)]), [0, 0]);
+    watcher.publish("a", "x", 0, false);
+    assert_eq!(watcher.message().1, "a");
+    platform.ping();
+    // What a platform user does there, whoever asks for `#` does not see (4.7.2).
+    watcher.publish("$SYS/broker/load", "x", 0, false);
+    assert_eq!(platform.message().1, "$SYS/broker/load");
+    watcher.ping();
+    let long = "g".repeat(65_535);
+    assert_eq!(
+        Client::open(&edge.address).login(&long, "acme", true),
+        0,
+        "an id may be as long as MQTT allows"
+    );
+    watcher.ping();
+}
+
+#[test]
+fn packets_that_only_come_at_the_wrong_time_close_the_connection() {
+    let edge = Edge::start(&[]);
+    let mut witness = edge.gateway("witness");
+    let hello = |id: &str| {
+        let login = password(id, "acme");
+        Connect {
+            client_id: id,
+            username: Some("acme"),
+            password: Some(&login),
+            clean: true,
+            keep_alive: 60,
+            will: None,
+        }
+        .bytes()
+    };
+    for (what, bytes) in [
+        ("a second CONNECT", hello("gw1")),
+        ("CONNECT of another client", hello("gw2")),
+        ("UNSUBSCRIBE of nothing", vec![0xa2, 2, 0, 1]),
+        ("SUBSCRIBE with an empty filter", vec![0x82, 5, 0, 1, 0, 0, 0]),
+        ("SUBSCRIBE without id", packet(0x82, &[&[0, 0], &text("gateway/in/gw1"), &[0]])),
+        ("a packet of a server's", vec![0xd0, 0]),
+        ("over-long remaining length", vec![0xc0, 0x80, 0]),
+    ] {
+        let mut client = edge.gateway("gw1");
+        client.send(&bytes);
+        assert!(client.is_closed(), "{what}");
+        witness.ping();
+    }
+    let mut client = edge.gateway("gw1");
+    for unknown in [[0x40, 2, 0, 9], [0x50, 2, 0, 9], [0x62, 2, 0, 9], [0x70, 2, 0, 9]] {
+        client.send(&unknown);
+    }
+    assert_eq!(
+        (client.expect(6).id(), client.expect(7).id()),
+        (9, 9),
+        "unknown ids are answered and forgotten"
+    );
+    client.ping();
+}

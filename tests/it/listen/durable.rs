@@ -1,0 +1,288 @@
+//! Nothing that was acknowledged is missing from the record, whatever ends the listener.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io::{BufRead as _, BufReader, Read as _},
+    path::Path,
+    process::Stdio,
+    thread,
+};
+
+use serde_json::Value;
+
+use super::Listener;
+use crate::{
+    edge::wire::Client,
+    process::{ended, signal},
+    site::{Dice, Site, json_lines, until},
+};
+
+/// A topic that the edge passes on without a word.
+const TOPIC: &str = "gateway/in/gw1";
+
+const LISTEN: [&str; 3] = ["--persistent", "--topic", TOPIC];
+
+/// A platform user that sends numbered messages of QoS 1.
+struct Sender {
+    client: Client,
+    next: u64,
+}
+
+impl Sender {
+    fn new(site: &Site) -> Self {
+        let mut client = Client::open(&site.broker());
+        assert_eq!(client.login("sender", "platform", true), 0);
+        Self { client, next: 0 }
+    }
+
+    /// Sends so many more, and waits until the edge has them.
+    fn send(&mut self, count: u64) {
+        let mut left = count;
+        while left > 0 {
+            let batch = left.min(100);
+            for _ in 0..batch {
+                let payload = format!("{{\"n\":{},\"filler\":\"{}\"}}", self.next, "x".repeat(100));
+                self.client.publish(TOPIC, &payload, 1, false);
+                self.next += 1;
+            }
+            for _ in 0..batch {
+                self.client.expect(4);
+            }
+            left -= batch;
+        }
+    }
+}
+
+/// That all of 0 to `count` are there, and more than once only where the repetition says so.
+fn complete(records: &[Value], count: u64) -> usize {
+    let mut times = BTreeMap::<u64, (u64, u64)>::new();
+    for record in records {
+        let entry = times.entry(record["payload"]["n"].as_u64().expect("a whole record")).or_default();
+        if record["dup"] == 1 { entry.1 += 1 } else { entry.0 += 1 }
+    }
+    let missing: Vec<_> = (0..count).filter(|n| !times.contains_key(n)).collect();
+    assert!(missing.is_empty(), "{} lost: {missing:?}", missing.len());
+    let twice: Vec<_> = times.iter().filter(|(_, (fresh, _))| *fresh > 1).collect();
+    assert!(twice.is_empty(), "twice without dup: {twice:?}");
+    records.len() - times.len()
+}
+
+/// The session at the broker, from before the first message.
+fn session(site: &Site) {
+    assert_eq!(Listener::start(site, &LISTEN).end("TERM").code, Some(143));
+}
+
+#[test]
+fn kills_at_random_moments_lose_nothing_of_a_file() {
+    const ROUNDS: u64 = 30;
+    const EACH: u64 = 667;
+    let mut dice = Dice::new();
+    let site = Site::start(&[]);
+    session(&site);
+    let args = [&LISTEN[..], &["--out", "records.jsonl"]].concat();
+    let mut sender = Sender::new(&site);
+    for round in 0..ROUNDS {
+        let mut listener = site.gateway("listen", &args);
+        let listener = listener.current_dir(site.path("")).stdout(Stdio::null()).stderr(Stdio::null());
+        let mut listener = listener.spawn().unwrap();
+        let wait = dice.milliseconds(0, 60);
+        if round % 2 == 0 {
+            thread::sleep(wait);
+            sender.send(EACH);
+        } else {
+            sender.send(EACH);
+            thread::sleep(wait);
+        }
+        listener.kill().unwrap();
+        listener.wait().unwrap();
+    }
+    let survived = site.read("records.jsonl").lines().count();
+    let listener = Listener::start(&site, &args);
+    let whole = || {
+        let text = site.read("records.jsonl");
+        json_lines(&text[..text.rfind('\n').map_or(0, |end| end + 1)])
+    };
+    let numbers = |records: &[Value]| {
+        records.iter().map(|record| record["payload"]["n"].as_u64()).collect::<BTreeSet<_>>().len()
+    };
+    until("all records", || numbers(&whole()) as u64 == ROUNDS * EACH);
+    assert_eq!(listener.end("TERM").code, Some(143));
+    complete(&json_lines(&site.read("records.jsonl")), ROUNDS * EACH);
+    assert!(survived > 0, "the listeners that were killed recorded something");
+}
+
+#[test]
+fn kills_at_random_moments_lose_nothing_of_a_pipe() {
+    const ROUNDS: u64 = 30;
+    const EACH: u64 = 667;
+    let mut dice = Dice::new();
+    let site = Site::start(&[]);
+    session(&site);
+    let mut sender = Sender::new(&site);
+    let mut records = Vec::new();
+    for round in 0..=ROUNDS {
+        let mut listener = site.gateway("listen", &LISTEN);
+        let mut listener = listener.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+        let mut stdout = BufReader::new(listener.stdout.take().unwrap());
+        if round < ROUNDS {
+            let reader = thread::spawn(move || {
+                let mut text = String::new();
+                stdout.read_to_string(&mut text).unwrap();
+                text
+            });
+            sender.send(EACH);
+            thread::sleep(dice.milliseconds(0, 60));
+            listener.kill().unwrap();
+            listener.wait().unwrap();
+            let text = reader.join().unwrap();
+            // What the kill tore was not acknowledged.
+            records.extend(json_lines(&text[..text.rfind('\n').map_or(0, |end| end + 1)]));
+            continue;
+        }
+        let mut found: BTreeSet<_> =
+            records.iter().map(|record: &Value| record["payload"]["n"].as_u64()).collect();
+        while (found.len() as u64) < ROUNDS * EACH {
+            let mut line = String::new();
+            stdout.read_line(&mut line).unwrap();
+            records.extend(json_lines(&line));
+            found.insert(records.last().unwrap()["payload"]["n"].as_u64());
+        }
+        signal(listener.id(), "TERM");
+        let ended = listener.wait().unwrap();
+        assert_eq!(ended.code(), Some(143));
+    }
+    complete(&records, ROUNDS * EACH);
+}
+
+/// `head` takes what it wants; only what already lay in the pipe goes with it.
+#[test]
+fn a_reader_that_goes_takes_only_what_was_written_to_it() {
+    let site = Site::start(&[]);
+    session(&site);
+    let mut sender = Sender::new(&site);
+    sender.send(5000);
+    let mut records = Vec::new();
+    let mut listener = site.gateway("listen", &LISTEN);
+    let mut listener = listener.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut stdout = BufReader::with_capacity(4096, listener.stdout.take().unwrap());
+    let mut length = 0;
+    for _ in 0..100 {
+        let mut line = String::new();
+        stdout.read_line(&mut line).unwrap();
+        length = line.len();
+        records.extend(json_lines(&line));
+    }
+    drop(stdout);
+    let status = ended(listener);
+    assert_eq!(status.code, Some(0), "{}", status.stderr);
+    let rest = Listener::start(&site, &[&LISTEN[..], &["--for", "2s"]].concat()).ended();
+    records.extend(rest.lines);
+    let found: BTreeSet<_> = records.iter().map(|record| record["payload"]["n"].as_u64().unwrap()).collect();
+    let lost = 5000 - found.len();
+    assert!(lost <= (65_536 + 4096) / length + 1, "{lost} lost, of {length} bytes each");
+    complete(&records, found.first().copied().unwrap());
+}
+
+#[test]
+fn a_full_disk_is_2_and_named_and_acknowledges_nothing() {
+    let site = Site::start(&[]);
+    session(&site);
+    let mut sender = Sender::new(&site);
+    if Path::new("/dev/full").exists() {
+        sender.send(1);
+        let ended = Listener::start(&site, &[&LISTEN[..], &["--out", "/dev/full"]].concat()).ended();
+        assert_eq!(ended.code, Some(2), "{ended:#?}");
+        assert!(ended.stderr.contains("/dev/full"), "{}", ended.stderr);
+    } else {
+        sender.send(1);
+    }
+    sender.send(999);
+    // A limit in the middle of a line, about half of what there is to write.
+    let mut listener = std::process::Command::new("sh");
+    let binary = assert_cmd::cargo::cargo_bin!("tuyagw");
+    listener.args(["-c", "ulimit -f 200; exec \"$@\"", "sh"]).arg(binary);
+    listener.args(["listen", "-b", &site.broker(), "-g", "gw1", "-u", "acme", "--out", "small.jsonl"]);
+    listener.args(LISTEN).env("TUYAGW_CONFIG", "/dev/null").current_dir(site.path(""));
+    let listener = listener.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
+    let ended = ended(listener.unwrap());
+    assert_eq!(ended.code, Some(2), "{ended:#?}");
+    assert!(ended.stderr.contains("small.jsonl"), "{}", ended.stderr);
+    let text = site.read("small.jsonl");
+    assert!(text.is_empty() || text.ends_with('\n'), "the last line is whole");
+    let rest =
+        Listener::start(&site, &[&LISTEN[..], &["--for", "2s", "--out", "small.jsonl"]].concat()).ended();
+    assert_eq!((rest.code, rest.lines.len()), (Some(0), 0), "{}", rest.stderr);
+    complete(&json_lines(&site.read("small.jsonl")), 1000);
+}
+
+#[test]
+fn rotated_files_hold_everything_once_and_in_order() {
+    let mut dice = Dice::new();
+    let site = Site::start(&[]);
+    session(&site);
+    let mut sender = Sender::new(&site);
+    let args = [&LISTEN[..], &["--out", "logs/traffic.jsonl", "--rotate", "20KB"]].concat();
+    std::fs::create_dir(site.path("logs")).unwrap();
+    for _ in 0..6 {
+        let mut listener = Listener::start(&site, &args);
+        sender.send(300);
+        thread::sleep(dice.milliseconds(0, 100));
+        listener.child.kill().unwrap();
+        listener.child.wait().unwrap();
+    }
+    let listener = Listener::start(&site, &[&args[..], &["--for", "2s"]].concat());
+    assert_eq!(listener.ended().code, Some(0));
+    let files = std::fs::read_dir(site.path("logs")).unwrap().map(|file| file.unwrap().file_name());
+    let mut files: Vec<_> = files.map(|name| name.into_string().unwrap()).collect();
+    assert!(files.len() > 3, "{files:?}");
+    // The present one is the last; the others have their time in their names.
+    files.sort_by_key(|name| (name == "traffic.jsonl", name.clone()));
+    let text: String = files.iter().map(|name| site.read(&format!("logs/{name}"))).collect();
+    let records = json_lines(&text);
+    complete(&records, 1800);
+    let fresh = records.iter().filter(|record| record["dup"] != 1);
+    assert!(fresh.map(|record| record["payload"]["n"].as_u64()).is_sorted(), "{files:?}");
+}
+
+#[test]
+fn an_edge_that_restarts_takes_nothing_that_was_acknowledged() {
+    let mut site = Site::start(&[]);
+    let mut listener = Listener::start(&site, &[&LISTEN[..], &["--out", "records.jsonl"]].concat());
+    for round in 1..=3 {
+        let mut sender = Sender::new(&site);
+        sender.next = (round - 1) * 2000;
+        sender.send(2000);
+        // An edge keeps no session over its end: what it has not delivered goes with it.
+        let last = format!("{{\"n\":{},", round * 2000 - 1);
+        until("the records", || site.read("records.jsonl").contains(&last));
+        site.kill();
+        site.restart();
+        let mut said = String::new();
+        while !said.contains("listening") {
+            assert!(listener.stderr.as_mut().unwrap().read_line(&mut said).unwrap() > 0, "{said}");
+        }
+    }
+    assert_eq!(listener.end("TERM").code, Some(143));
+    complete(&json_lines(&site.read("records.jsonl")), 6000);
+}
+
+/// The last line of a file that a crash left, in each way that it can be torn.
+#[test]
+fn a_torn_last_line_is_repaired_and_said() {
+    let site = Site::start(&[]);
+    let whole = "{\"v\":1,\"topic\":\"a\",\"payload\":{\"n\":0}}\n";
+    for (torn, left, says) in [
+        ("{\"v\":1,\"to", "", true),
+        ("{\"v\":1,\"topic\":\"b\"}", "{\"v\":1,\"topic\":\"b\"}\n", false),
+        ("\0\0\0\0", "", true),
+    ] {
+        let file = site.write("torn.jsonl", format!("{whole}{torn}"));
+        let ended = site.run("listen", &["--for", "10ms", "--out", &file]);
+        assert_eq!((ended.code, ended.stderr.contains("not whole")), (Some(0), says), "{}", ended.stderr);
+        assert_eq!(site.read("torn.jsonl"), format!("{whole}{left}"));
+    }
+    let file = site.write("notes.txt", "no recording");
+    let ended = site.run("listen", &["--for", "10ms", "--out", &file]);
+    assert_eq!(ended.code, Some(2), "{}", ended.stderr);
+    assert_eq!(site.read("notes.txt"), "no recording");
+}

@@ -1,0 +1,222 @@
+//! A real `tuyagw edge` with a folder of its own: killed, restarted on its port, and asked what it has seen.
+#![allow(clippy::unwrap_used, reason = "a test that fails here has found something")]
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    io::{BufRead as _, BufReader},
+    path::PathBuf,
+    process::{Child, Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::process::{Ended, gateway, run, run_with, signal, tuyagw};
+
+/// Nothing in these tests takes longer unless it hangs.
+pub const LIMIT: Duration = Duration::from_secs(50);
+
+/// The edge, its folder and its records.
+pub struct Site {
+    folder: TempDir,
+    edge: Child,
+    port: u16,
+    args: Vec<String>,
+}
+
+impl Site {
+    /// Starts an edge on a free port; its records go to a file in the folder.
+    pub fn start(args: &[&str]) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let args: Vec<_> = args.iter().map(|arg| (*arg).to_owned()).collect();
+        let (edge, port) = start(&folder, 0, &args);
+        Self { folder, edge, port, args }
+    }
+
+    /// Where the edge listens.
+    pub fn broker(&self) -> String {
+        format!("127.0.0.1:{}", self.port)
+    }
+
+    /// A file in the folder.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// As [`Site::path`], as text.
+    pub fn name(&self, name: &str) -> String {
+        self.path(name).to_str().unwrap().to_owned()
+    }
+
+    /// Writes a file into the folder and gives its path.
+    pub fn write(&self, name: &str, text: impl AsRef<[u8]>) -> String {
+        fs::write(self.path(name), text).unwrap();
+        self.name(name)
+    }
+
+    /// The text of a file in the folder; nothing where there is none.
+    pub fn read(&self, name: &str) -> String {
+        String::from_utf8_lossy(&fs::read(self.path(name)).unwrap_or_default()).into_owned()
+    }
+
+    /// A subcommand of gateway gw1 at this edge, patient with a loaded machine.
+    pub fn gateway(&self, subcommand: &str, args: &[&str]) -> Command {
+        let mut args = args.to_vec();
+        for (option, value) in [("--timeout", "30s"), ("--connect-timeout", "20s")] {
+            // What stands behind --exec is the program's.
+            if !args.contains(&option) {
+                args.splice(0..0, [option, value]);
+            }
+        }
+        gateway(subcommand, &self.broker(), &args)
+    }
+
+    /// Runs a subcommand of gateway gw1 to its end.
+    pub fn run(&self, subcommand: &str, args: &[&str]) -> Ended {
+        run(&mut self.gateway(subcommand, args))
+    }
+
+    /// As [`Site::run`], with this on stdin.
+    pub fn run_with(&self, subcommand: &str, args: &[&str], stdin: impl AsRef<[u8]>) -> Ended {
+        run_with(&mut self.gateway(subcommand, args), stdin.as_ref())
+    }
+
+    /// A platform's command.
+    pub fn command(&self, args: &[&str]) -> Command {
+        let mut command = tuyagw();
+        command.args(["command", "-b", &self.broker(), "-g", "gw1", "--timeout", "30s"]).args(args);
+        command
+    }
+
+    /// Synchronises meters m1 to mN.
+    pub fn sync(&self, count: usize) {
+        let ended = self.run_with("sync", &["-", "--window", "200"], syncs(count));
+        assert_eq!((ended.code, ended.lines.len()), (Some(0), count), "{}", ended.stderr);
+    }
+
+    /// Ends the edge at once.
+    pub fn kill(&mut self) {
+        self.edge.kill().unwrap();
+        self.edge.wait().unwrap();
+    }
+
+    /// Starts the edge again where it was.
+    pub fn restart(&mut self) {
+        let (edge, _) = start(&self.folder, self.port, &self.args);
+        self.edge = edge;
+    }
+
+    /// Ends the edge in good order and gives what it has recorded.
+    pub fn records(&mut self) -> Vec<Value> {
+        signal(self.edge.id(), "TERM");
+        self.edge.wait().unwrap();
+        json_lines(&self.read("traffic.jsonl"))
+    }
+
+    /// As [`Site::records`], of one kind.
+    pub fn records_of(&mut self, kind: &str) -> Vec<Value> {
+        self.records().into_iter().filter(|record| record["kind"] == kind).collect()
+    }
+}
+
+impl Drop for Site {
+    fn drop(&mut self) {
+        let _ = self.edge.kill();
+        let _ = self.edge.wait();
+    }
+}
+
+fn start(folder: &TempDir, port: u16, args: &[String]) -> (Child, u16) {
+    let mut command = tuyagw();
+    command.current_dir(folder.path());
+    command.args(["edge", "--listen", &format!("127.0.0.1:{port}"), "--out", "traffic.jsonl"]).args(args);
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    let mut first = String::new();
+    let mut stdout = BufReader::new(child.stdout.take().unwrap());
+    stdout.read_line(&mut first).unwrap();
+    // Its stdout must stay open: an edge ends with the reader of it.
+    std::thread::spawn(move || stdout.lines().count());
+    let event: Value = serde_json::from_str(&first).unwrap();
+    let port = event["broker"].as_str().unwrap().rsplit_once(':').unwrap().1.parse().unwrap();
+    (child, port)
+}
+
+/// The values of JSON Lines.
+pub fn json_lines(text: &str) -> Vec<Value> {
+    let line = |line: &str| serde_json::from_str(line).unwrap_or_else(|why| panic!("{why}: {line:?}"));
+    text.lines().map(line).collect()
+}
+
+/// Syncs as input lines: meter m1 to mN.
+pub fn syncs(count: usize) -> String {
+    let line = |n| format!("{{\"cid\":\"m{n}\",\"product_id\":\"p\"}}\n");
+    (1..=count).map(line).collect::<Vec<_>>().concat()
+}
+
+/// Waits for something to become true.
+pub fn until(what: &str, mut is_so: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !is_so() {
+        assert!(start.elapsed() < LIMIT, "{what} never came");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
+
+/// That the lines have the indexes from 0 on, each once; in order of appearance where they must be.
+pub fn accounted(ended: &Ended, count: usize) {
+    let mut indexes: Vec<_> = ended.lines.iter().filter_map(|line| line["index"].as_u64()).collect();
+    indexes.sort_unstable();
+    assert!(
+        indexes.iter().copied().eq(0..count as u64),
+        "{} lines of {count}: {}",
+        indexes.len(),
+        ended.stderr
+    );
+}
+
+/// That each of so many lines has one result, which is good.
+pub fn all_accepted(ended: &Ended, count: usize) {
+    accounted(ended, count);
+    let bad = ended.lines.iter().find(|line| line["ok"] != true);
+    assert_eq!((ended.code, bad), (Some(0), None), "{}", ended.stderr);
+}
+
+/// The payloads of uplinks, which must be the same whenever one was sent again; by device.
+pub fn request_ids(records: &[Value]) -> BTreeMap<String, Vec<String>> {
+    let mut ids = BTreeMap::<String, Vec<String>>::new();
+    for record in records {
+        let payload = &record["payload"];
+        let text = |value: &Value| value.as_str().unwrap().to_owned();
+        ids.entry(text(&payload["param"]["cid"])).or_default().push(text(&payload["request_id"]));
+    }
+    ids
+}
+
+/// Numbers that look random, the same for the same seed, which is printed for whoever reads a failure.
+pub struct Dice(u64);
+
+impl Dice {
+    #[allow(clippy::print_stdout, reason = "a failed test shows it")]
+    pub fn new() -> Self {
+        let random = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_micros();
+        let given = std::env::var("SEED").ok().and_then(|seed| seed.parse().ok());
+        let seed = given.unwrap_or(u64::try_from(random & 0xffff_ffff).unwrap());
+        println!("SEED={seed}");
+        Self(seed)
+    }
+
+    /// A number from `low` up to, not including, `high`.
+    pub fn throw(&mut self, low: u64, high: u64) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        low + (z ^ (z >> 31)) % (high - low)
+    }
+
+    pub fn milliseconds(&mut self, low: u64, high: u64) -> Duration {
+        Duration::from_millis(self.throw(low, high))
+    }
+}
