@@ -1,5 +1,4 @@
 //! `convert` as a process: recordings that other tools wrote, in `tests/recordings`, as records and as CSV.
-#![allow(clippy::unwrap_used, reason = "a test that fails here has found something")]
 
 use std::{
     fs,

@@ -1,6 +1,5 @@
 //! Payloads that recorders break, around the whole circle: played, heard, recorded, compressed, played again through a
 //! tap, recorded on both sides, and played once more. What comes back is compared byte by byte, by other code than ours.
-#![allow(clippy::unwrap_used, reason = "a test that fails here has found something")]
 
 use std::{
     fs,

@@ -1,5 +1,4 @@
 //! `edge` as a process: the broker, the platform behind it, and how it ends.
-#![allow(clippy::unwrap_used, reason = "a test that fails here has found something")]
 
 mod fuzz;
 mod hostile;

@@ -1,7 +1,6 @@
 //! Completions, man pages and docs/cli.md are made from the program and must be what the repository holds.
 //!
 //! `BLESS=1 cargo test` rewrites them and removes what is no longer made; without it, every difference fails.
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::{
     collections::{BTreeMap, BTreeSet},

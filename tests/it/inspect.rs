@@ -1,5 +1,4 @@
 //! `inspect` as a process: what it prints where, and how it ends.
-#![allow(clippy::unwrap_used, reason = "a test that fails here has found something")]
 
 use std::{
     fs,

@@ -1,5 +1,4 @@
 //! `listen` against the real edge: what it records, answers and acknowledges, and what it never loses.
-#![allow(clippy::unwrap_used, reason = "a test that fails here has found something")]
 
 mod answers;
 mod durable;

@@ -1,4 +1,5 @@
 //! The one test binary.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod bulk;
 mod client;

@@ -2,7 +2,6 @@
 //!
 //! A client that is not installed skips its test, which says so; with `CI` set, the one that `.ci/run` installs must be
 //! there. The others run wherever their library is found (DEVELOPERS.md says how).
-#![allow(clippy::unwrap_used, reason = "a test that fails here has found something")]
 #![allow(clippy::print_stdout, reason = "a skipped test says so")]
 
 use std::{

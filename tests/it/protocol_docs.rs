@@ -1,5 +1,4 @@
 //! docs/protocol.md is test data: its JSON blocks are messages, its tables name every topic and code.
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::{collections::BTreeSet, fs, path::Path};
 

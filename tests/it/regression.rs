@@ -1,6 +1,5 @@
 //! A session that a tap recorded, as a test of either end: the gateway's side against an edge, the edge's against a
 //! gateway.
-#![allow(clippy::unwrap_used, reason = "a test that fails here has found something")]
 
 use std::{
     io::{BufRead as _, BufReader},

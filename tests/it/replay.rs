@@ -1,5 +1,4 @@
 //! `replay` as a process, against the embedded edge: what it sends, byte by byte, and how it ends.
-#![allow(clippy::unwrap_used, reason = "a test that fails here has found something")]
 
 use std::{
     fs,

@@ -1,5 +1,4 @@
 //! A real `tuyagw edge` with a folder of its own: killed, restarted on its port, and asked what it has seen.
-#![allow(clippy::unwrap_used, reason = "a test that fails here has found something")]
 
 use std::{
     collections::BTreeMap,

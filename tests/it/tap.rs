@@ -1,5 +1,4 @@
 //! `tap` as a process, between the subcommands and the real edge, and between sockets that a test holds.
-#![allow(clippy::unwrap_used, reason = "a test that fails here has found something")]
 
 use std::{
     fs,

@@ -1,5 +1,4 @@
 //! The house's conventions, where a test can hold them.
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::{
     fs,

@@ -2,7 +2,7 @@
 //!
 //! DEVELOPERS.md describes the blocks. One file is one session of `sh`, inside `tuyagw edge -- sh` and in an empty
 //! folder. `BLESS=1 cargo test` rewrites what the blocks expect, and keeps lines whose wildcards still match.
-#![allow(clippy::unwrap_used, clippy::print_stderr, reason = "a test fails by panicking")]
+#![allow(clippy::print_stderr, reason = "a test fails by panicking")]
 
 use std::{
     collections::BTreeSet,

@@ -141,7 +141,7 @@ fn read(file: &[u8], ports: &[u16]) -> Vec<String> {
                     who.code.map(|code| code.0)
                 )),
                 Found::Flaw(flaw) => found.push(format!("{packet} !{}", flaw.message)),
-                Found::ConnectionLine(_) | Found::Idle => {}
+                Found::Aside(_) | Found::Idle => {}
             }
             ControlFlow::Continue(())
         })

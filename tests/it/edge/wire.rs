@@ -1,5 +1,4 @@
 //! A small MQTT client that shares no code with the program: bytes by hand, so that both do not misread alike.
-#![allow(clippy::unwrap_used, reason = "a test that fails here has found something")]
 #![allow(clippy::cast_possible_truncation, reason = "the lengths are the tests' own")]
 #![allow(clippy::print_stdout, reason = "a skipped test says so")]
 
