@@ -109,7 +109,7 @@ impl Recording {
 ///
 /// # Errors
 /// A file that cannot be opened or read; stdin that is a terminal.
-pub fn open(path: &Path) -> Result<(String, Box<dyn Read + Send>), Failure> {
+fn open(path: &Path) -> Result<(String, Box<dyn Read + Send>), Failure> {
     let (name, reader): (_, Box<dyn Read + Send>) = if path == Path::new("-") {
         if io::stdin().is_terminal() {
             return Err(Failure::invalid("the recording would be read from the terminal")

@@ -15,6 +15,7 @@ mod mosquitto;
 mod peers;
 mod process;
 mod protocol_docs;
+mod recipes;
 mod regression;
 mod replay;
 mod site;

@@ -58,13 +58,14 @@ impl Switchboard {
         match fate {
             Fate::Route | Fate::RouteKept => {
                 self.record(&message, &role);
+                // Whoever listens to both hears the request before its answer, as through any broker.
+                self.pass_on(message);
                 self.act();
                 if fate == Fate::RouteKept {
                     self.acknowledge_once_kept(place, receipt);
                 } else {
                     self.acknowledge(place, receipt);
                 }
-                self.pass_on(message);
             }
             Fate::Drop => {
                 self.record(&message, &role);
