@@ -360,7 +360,11 @@ Register-ArgumentCompleter -Native -CommandName 'tuyagw' -ScriptBlock {
         'tuyagw;inspect' {
             [CompletionResult]::new('--html', '--html', [CompletionResultType]::ParameterName, 'Write a page with charts to this file')
             [CompletionResult]::new('--model', '--model', [CompletionResultType]::ParameterName, 'Product model for names, units and scales, instead of the smart water meter')
+            [CompletionResult]::new('--profile', '--profile', [CompletionResultType]::ParameterName, 'The profile whose topics are used [default: the file''s default-profile]')
+            [CompletionResult]::new('--config', '--config', [CompletionResultType]::ParameterName, 'The configuration file [default: $XDG_CONFIG_HOME/tuyagw/config.toml]')
+            [CompletionResult]::new('--mqtt-port', '--mqtt-port', [CompletionResultType]::ParameterName, 'Another port of MQTT in a capture, beside 21883 and 1883; repeatable')
             [CompletionResult]::new('--json', '--json', [CompletionResultType]::ParameterName, 'Print JSON, on a terminal too')
+            [CompletionResult]::new('--payload-base64', '--payload-base64', [CompletionResultType]::ParameterName, 'Payloads of a CSV recording are base64 (mqtt_recorder''s --encode_b64)')
             [CompletionResult]::new('-q', '-q', [CompletionResultType]::ParameterName, 'Print only errors and warnings on stderr')
             [CompletionResult]::new('--quiet', '--quiet', [CompletionResultType]::ParameterName, 'Print only errors and warnings on stderr')
             [CompletionResult]::new('-h', '-h', [CompletionResultType]::ParameterName, 'Print help')

@@ -345,7 +345,7 @@ _tuyagw() {
             return 0
             ;;
         tuyagw__subcmd__inspect)
-            opts="-q -h --json --html --model --quiet --help"
+            opts="-q -h --json --html --model --profile --config --payload-base64 --mqtt-port --quiet --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -356,6 +356,18 @@ _tuyagw() {
                     return 0
                     ;;
                 --model)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --profile)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --config)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --mqtt-port)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

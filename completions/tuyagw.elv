@@ -347,7 +347,11 @@ set edit:completion:arg-completer[tuyagw] = {|@words|
         &'tuyagw;inspect'= {
             cand --html 'Write a page with charts to this file'
             cand --model 'Product model for names, units and scales, instead of the smart water meter'
+            cand --profile 'The profile whose topics are used [default: the file''s default-profile]'
+            cand --config 'The configuration file [default: $XDG_CONFIG_HOME/tuyagw/config.toml]'
+            cand --mqtt-port 'Another port of MQTT in a capture, beside 21883 and 1883; repeatable'
             cand --json 'Print JSON, on a terminal too'
+            cand --payload-base64 'Payloads of a CSV recording are base64 (mqtt_recorder''s --encode_b64)'
             cand -q 'Print only errors and warnings on stderr'
             cand --quiet 'Print only errors and warnings on stderr'
             cand -h 'Print help'

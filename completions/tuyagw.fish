@@ -317,7 +317,11 @@ complete -c tuyagw -n "__fish_tuyagw_using_subcommand tap" -s q -l quiet -d 'Pri
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand tap" -s h -l help -d 'Print help'
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand inspect" -l html -d 'Write a page with charts to this file' -r -F
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand inspect" -l model -d 'Product model for names, units and scales, instead of the smart water meter' -r -F
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand inspect" -l profile -d 'The profile whose topics are used [default: the file\'s default-profile]' -r
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand inspect" -l config -d 'The configuration file [default: $XDG_CONFIG_HOME/tuyagw/config.toml]' -r -F
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand inspect" -l mqtt-port -d 'Another port of MQTT in a capture, beside 21883 and 1883; repeatable' -r
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand inspect" -l json -d 'Print JSON, on a terminal too'
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand inspect" -l payload-base64 -d 'Payloads of a CSV recording are base64 (mqtt_recorder\'s --encode_b64)'
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand inspect" -s q -l quiet -d 'Print only errors and warnings on stderr'
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand inspect" -s h -l help -d 'Print help'
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand edge" -l listen -d 'Address to listen on; port 0 picks a free one [default: 127.0.0.1:21883, with PROGRAM 127.0.0.1:0]' -r
