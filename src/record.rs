@@ -29,7 +29,10 @@ use jiff::Timestamp;
 use serde::{Deserialize, Deserializer, de};
 use serde_json::value::RawValue;
 
-use crate::protocol::{Channel, ConnectCode, Direction, Downlink, Envelope, Topics, Uplink, is_unsafe};
+use crate::{
+    mqtt::Message,
+    protocol::{Channel, ConnectCode, Direction, Downlink, Envelope, Topics, Uplink, is_unsafe},
+};
 
 /// The version of the format that [`Record::write`] writes and the highest that [`Record::read`] reads.
 pub const VERSION: u64 = 1;
@@ -70,6 +73,25 @@ pub struct Record<'a> {
 }
 
 impl<'a> Record<'a> {
+    /// The record of an MQTT message, of which nothing but the message is known yet.
+    #[must_use]
+    pub fn of(message: &'a Message, unix_us: i64, mono_us: u64) -> Self {
+        Self {
+            unix_us,
+            topic: message.topic.as_str().into(),
+            qos: message.qos as u8,
+            retain: message.retain,
+            dup: message.dup,
+            mid: message.id,
+            dir: None,
+            channel: None,
+            gateway_id: None,
+            mono_us: Some(mono_us),
+            payload: message.payload.as_ref().into(),
+            unknown: Vec::new(),
+        }
+    }
+
     /// Fills in what the topic says and the record does not: channel, gateway id and direction.
     ///
     /// Where one topic serves several channels, the first that the payload decodes as is taken.

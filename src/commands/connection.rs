@@ -1,13 +1,17 @@
 //! The connection options that every connecting subcommand shares: flag, then environment, then profile, then
 //! default.
 
+mod url;
+
+pub use url::parse_url;
+
 use std::{path::PathBuf, time::Duration};
 
 use super::config::Profile;
 use crate::{
     failure::Failure,
     mqtt::{
-        client::{Address, Settings, Tls},
+        client::{Settings, Tls},
         packet::{Connect, Password, QoS},
     },
     protocol::{GatewayId, Secret, Topics, derive_password},
@@ -382,81 +386,9 @@ pub fn keep_alive(text: &str) -> Result<Duration, String> {
     Ok(interval)
 }
 
-/// Parses a broker URL into its address and whether it wants TLS.
-pub fn parse_url(url: &str) -> Result<(Address, bool), Failure> {
-    let wrong = |why: &str| {
-        Failure::invalid(format!("--broker: {why}"))
-            .hint("Write mqtt://HOST:PORT, mqtts://HOST:PORT or HOST:PORT")
-    };
-    let (tls, rest) = match url.split_once("://") {
-        Some(("mqtt" | "tcp", rest)) => (false, rest),
-        Some(("mqtts" | "ssl" | "tls", rest)) => (true, rest),
-        Some((scheme, _)) => return Err(wrong(&format!("{scheme:?} is not a scheme tuyagw speaks"))),
-        None => (false, url),
-    };
-    let rest = rest.strip_suffix('/').unwrap_or(rest);
-    if rest.contains('@') {
-        // The URL itself is not repeated: what stands before the @ may be a password.
-        return Err(wrong("a username or password does not belong in the URL")
-            .hint("Use --username and --password-file, or let the password be derived"));
-    }
-    if rest.contains(['/', '?', '#']) || rest.contains(char::is_whitespace) {
-        return Err(wrong(&format!("{url:?} has more than a host and a port")));
-    }
-    let (host, port) = if let Some(inner) = rest.strip_prefix('[') {
-        let (host, after) = inner.split_once(']').ok_or_else(|| wrong("an IPv6 address misses its ]"))?;
-        (
-            host,
-            after
-                .strip_prefix(':')
-                .or(if after.is_empty() { Some("") } else { None })
-                .ok_or_else(|| wrong("after ] comes :PORT"))?,
-        )
-    } else if rest.matches(':').count() > 1 {
-        (rest, "")
-    } else {
-        rest.split_once(':').unwrap_or((rest, ""))
-    };
-    if host.is_empty() {
-        return Err(wrong(&format!("{url:?} names no host")));
-    }
-    let port = match port {
-        "" => 21_883,
-        port => match port.parse() {
-            Ok(port) if port > 0 => port,
-            _ => return Err(wrong(&format!("{port:?} is not a port from 1 to 65535"))),
-        },
-    };
-    Ok((Address { host: host.to_owned(), port }, tls))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn urls_name_host_port_and_tls() {
-        for (url, host, port, tls) in [
-            ("mqtt://edge", "edge", 21_883, false),
-            ("mqtts://edge:8883", "edge", 8883, true),
-            ("10.0.0.7:1883", "10.0.0.7", 1883, false),
-            ("edge", "edge", 21_883, false),
-            ("mqtt://[::1]:1883", "::1", 1883, false),
-            ("::1", "::1", 21_883, false),
-        ] {
-            let (address, found) = parse_url(url).unwrap();
-            assert_eq!((address.host.as_str(), address.port, found), (host, port, tls), "{url}");
-        }
-        for url in ["http://edge", "mqtt://", "edge:0", "edge:x", "edge/path", "mqtt://[::1", "a b"] {
-            assert!(parse_url(url).is_err(), "{url}");
-        }
-    }
-
-    #[test]
-    fn a_password_in_the_url_is_refused_and_not_repeated() {
-        let failure = parse_url("mqtt://me:s3cret@edge").unwrap_err();
-        assert!(!format!("{failure:?}").contains("s3cret"));
-    }
 
     #[test]
     fn durations_have_units() {

@@ -8,11 +8,11 @@ use std::{
 };
 
 use bytes::Bytes;
-use uuid::Uuid;
 
 use super::{
     Console,
     connection::Connection,
+    ids::RequestIds,
     operations::{Body, Invalid, Item, Operation, status_item},
     requests::TimeUnit,
     results::{Outcome, Results, Source},
@@ -65,6 +65,7 @@ pub struct Exchange {
     /// What rests before it is tried again, by its time.
     resting: BTreeSet<(Duration, u64)>,
     next_token: u64,
+    ids: RequestIds,
     /// What waits for an open request with the same id, and how many that are: their answers could not be told
     /// apart.
     behind: BTreeMap<String, VecDeque<(Item, Vec<Source>)>>,
@@ -156,6 +157,7 @@ impl Exchange {
             retries: 0,
             resting: BTreeSet::new(),
             next_token: 0,
+            ids: RequestIds::new(),
             behind: BTreeMap::new(),
             waiting: 0,
             freed: Vec::new(),
@@ -243,7 +245,7 @@ impl Exchange {
             return Ok(());
         }
         let (topic, response_topic) = self.address(item.operation, &gateway);
-        let request_id = item.request_id.unwrap_or_else(|| Uuid::new_v4().hyphenated().to_string());
+        let request_id = item.request_id.unwrap_or_else(|| self.ids.fresh());
         let t = item.t.unwrap_or_else(|| self.t_unit.now());
         let (payload, request_id) = match item.body {
             Body::Uplink(body) => {

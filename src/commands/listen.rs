@@ -345,20 +345,8 @@ impl Listen {
     }
 
     fn record(&mut self, message: &Message) -> Ticket {
-        let record = Record {
-            unix_us: unix_us(),
-            topic: message.topic.as_str().into(),
-            qos: message.qos as u8,
-            retain: message.retain,
-            dup: message.dup,
-            mid: message.id,
-            dir: None,
-            channel: None,
-            gateway_id: None,
-            mono_us: u64::try_from(self.exchange.client.now().as_micros()).ok(),
-            payload: message.payload.as_ref().into(),
-            unknown: Vec::new(),
-        };
+        let mono_us = u64::try_from(self.exchange.client.now().as_micros()).unwrap_or(u64::MAX);
+        let record = Record::of(message, unix_us(), mono_us);
         let mut line = Vec::with_capacity(256 + message.payload.len());
         record.classified(self.exchange.topics()).write(&mut line);
         self.records += 1;

@@ -133,21 +133,8 @@ impl Recorder {
     }
 
     fn message(&mut self, dir: Direction, message: &Message) {
-        let record = Record {
-            unix_us: unix_us(),
-            topic: message.topic.as_str().into(),
-            qos: message.qos as u8,
-            retain: message.retain,
-            dup: message.dup,
-            mid: message.id,
-            dir: Some(dir),
-            channel: None,
-            gateway_id: None,
-            mono_us: Some(self.mono_us()),
-            payload: (&message.payload[..]).into(),
-            unknown: Vec::new(),
-        }
-        .classified(&self.topics);
+        let record = Record { dir: Some(dir), ..Record::of(message, unix_us(), self.mono_us()) };
+        let record = record.classified(&self.topics);
         self.inspection.message(&record);
         if self.has_room() {
             record.write(&mut self.line);

@@ -14,7 +14,7 @@ use crate::{
 const FULL: usize = 256 * 1024;
 
 /// With this much on its way to a client without its acknowledgement nothing more is sent.
-const MOST_IN_FLIGHT: usize = 1024 * 1024;
+const MOST_IN_FLIGHT: usize = 256 * 1024;
 
 /// How many retained messages are looked at before the other connections have their turn.
 const STEPS: usize = 1000;

@@ -257,21 +257,7 @@ impl<'t> Traffic<'t> {
         message: &Message,
         tell: &mut Tell<'_>,
     ) -> ControlFlow<()> {
-        let record = Record {
-            unix_us: place.unix_us,
-            topic: message.topic.as_str().into(),
-            qos: message.qos as u8,
-            retain: message.retain,
-            dup: message.dup,
-            mid: message.id,
-            dir: None,
-            channel: None,
-            gateway_id: None,
-            mono_us: Some(place.mono_us),
-            payload: message.payload.as_ref().into(),
-            unknown: Vec::new(),
-        }
-        .classified(self.topics);
+        let record = Record::of(message, place.unix_us, place.mono_us).classified(self.topics);
         if record.dir.is_some_and(|own| own != dir) {
             self.copies += 1;
             return ControlFlow::Continue(());

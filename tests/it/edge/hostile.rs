@@ -269,8 +269,22 @@ fn connections_of_one_client_that_follow_each_other_leave_nothing() {
         assert_eq!(code, 0);
         client.subscribe(&[("gateway_id/gw1/#", 2)]);
     }
+    // Those that never come in.
+    let long = "x".repeat(60_000);
+    for n in 0..500 {
+        let mut client = Client::open(&edge.address);
+        let wrong = Connect {
+            client_id: "gw1",
+            username: Some(&long),
+            password: Some(&long),
+            clean: n % 2 == 0,
+            keep_alive: 0,
+            will: Some(("gateway/out/gw1", &long, 2)),
+        };
+        assert_eq!(client.connect(&wrong), 4);
+    }
     witness.watch(|| false);
-    assert_small(&edge, "takeovers");
+    assert_small(&edge, "takeovers and refusals");
 }
 
 #[test]
@@ -327,6 +341,52 @@ fn neither_ids_nor_filters_nor_wills_reach_beyond_a_gateway() {
         0,
         "an id may be as long as MQTT allows"
     );
+    watcher.ping();
+}
+
+#[test]
+fn names_of_topics_may_be_strange() {
+    let edge = Edge::start(&[]);
+    let mut all = edge.platform("all");
+    all.subscribe(&[("#", 0), ("$/#", 0), ("$", 0), ("+/+", 0), ("/", 0)]);
+    let mut sender = edge.platform("sender");
+    let long = "é".repeat(32_767);
+    for name in ["$", "$/", "$x/y", "/", "//", " ", "a//b", "/a", "\u{feff}", "\u{10ffff}", &long] {
+        sender.publish(name, "strange", 1, true);
+        sender.expect(4);
+        let is_hidden = name == "$x/y";
+        if !is_hidden {
+            assert_eq!(all.message().1, name);
+        }
+        sender.publish(name, "", 1, true);
+        sender.expect(4);
+        if !is_hidden {
+            assert_eq!(all.message().2, b"");
+        }
+    }
+    all.ping();
+}
+
+#[test]
+fn one_id_of_quality_two_that_comes_again_and_again_is_one_message() {
+    let edge = Edge::start(&[]);
+    let mut watcher = edge.platform("watcher");
+    watcher.subscribe(&[("gateway/in/gw1", 0)]);
+    let mut gateway = edge.gateway("gw1");
+    let message = |first: u8| packet(first, &[&text("gateway/in/gw1"), &[0, 1], b"once"]);
+    gateway.send(&message(0x34));
+    assert_eq!(gateway.expect(5).id(), 1);
+    for _ in 0..2000 {
+        gateway.send(&message(0x3c));
+        assert_eq!(gateway.expect(5).id(), 1, "a repetition is answered");
+    }
+    assert_eq!(watcher.message().2, b"once");
+    watcher.ping();
+    // Without DUP it is no repetition; a sender that goes on like that has lost its state.
+    for _ in 0..3 {
+        gateway.send(&message(0x34));
+    }
+    while gateway.read_lenient() {}
     watcher.ping();
 }
 

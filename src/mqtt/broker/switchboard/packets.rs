@@ -98,18 +98,10 @@ impl Switchboard {
         };
         let channel = parsed.map(|(channel, _)| channel);
         let record = Record {
-            unix_us: self.unix_us(),
-            topic: message.topic.as_str().into(),
-            qos: message.qos as u8,
-            retain: message.retain,
-            dup: message.dup,
-            mid: message.id,
             dir: Some(channel.map_or(sent, Channel::direction)),
             channel,
             gateway_id: gateway_id.map(Into::into),
-            mono_us: Some(Self::micros(self.now.mono)),
-            payload: (&message.payload[..]).into(),
-            unknown: Vec::new(),
+            ..Record::of(message, self.unix_us(), Self::micros(self.now.mono))
         };
         self.witness.message(&record);
     }
