@@ -260,10 +260,10 @@ fn it_ends_by_itself_and_says_what_is_wrong_at_once() {
     }
 }
 
-/// A PUBLISH of QoS 0 with a payload of this many bytes, a text in JSON.
-fn publish(size: usize) -> Vec<u8> {
+/// A PUBLISH of QoS 0.
+fn publish(payload: &[u8]) -> Vec<u8> {
     let topic = b"gateway_id/gw1/elsewhere";
-    let mut remaining = 2 + topic.len() + size;
+    let mut remaining = 2 + topic.len() + payload.len();
     let mut packet = vec![0x30];
     loop {
         let low = u8::try_from(remaining % 128).unwrap();
@@ -275,9 +275,7 @@ fn publish(size: usize) -> Vec<u8> {
     }
     packet.extend([0, u8::try_from(topic.len()).unwrap()]);
     packet.extend(topic);
-    packet.push(b'"');
-    packet.resize(packet.len() + size - 2, b'a');
-    packet.push(b'"');
+    packet.extend(payload);
     packet
 }
 
@@ -286,7 +284,7 @@ fn records_that_nobody_takes_are_left_out_and_counted_and_the_traffic_goes_on() 
     let mut tap = Service::tap(&echo(), &[]);
     let mut stream = tap.dial();
     let mut pass = |count: usize, size: usize| {
-        let packet = publish(size);
+        let packet = publish(format!("\"{}\"", "a".repeat(size - 2)).as_bytes());
         let mut back = vec![0; packet.len()];
         for _ in 0..count {
             stream.write_all(&packet).unwrap();
@@ -329,13 +327,7 @@ fn killed_at_any_moment_it_breaks_nothing_it_forwarded_and_its_file_goes_on() {
     let far = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = far.local_addr().unwrap().to_string();
     let packet = |round: usize, n: usize| {
-        let payload = format!("{round:03} {n:06} {}", "x".repeat(120 + n % 600));
-        let topic = b"gateway_id/gw1/elsewhere";
-        let length = 2 + topic.len() + payload.len();
-        let mut packet = vec![0x30, (length % 128) as u8 | 0x80, (length / 128) as u8, 0, topic.len() as u8];
-        packet.extend(topic);
-        packet.extend(payload.as_bytes());
-        packet
+        publish(format!("{round:03} {n:06} {}", "x".repeat(120 + n % 600)).as_bytes())
     };
     let (rounds, count) = (12, 6000);
     for round in 0..rounds {
