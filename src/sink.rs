@@ -112,7 +112,7 @@ impl Sink {
     /// A last line that is not whole, as a crash leaves it, is cut off, which [`Sink::repaired`] tells.
     ///
     /// # Errors
-    /// A file that cannot be opened, or whose last line was never one of JSON.
+    /// A file that cannot be opened, whose last line was never one of JSON, or whose name promises compression.
     pub fn append(path: impl Into<PathBuf>, durable: bool) -> Result<Self, Failure> {
         Self::append_rotating(path, durable, None)
     }
@@ -127,6 +127,7 @@ impl Sink {
         rotation: Option<Rotation>,
     ) -> Result<Self, Failure> {
         let path = path.into();
+        refuse_compression(&path)?;
         let (file, is_regular) = open(&path, durable)
             .map_err(|why| Failure::io(format!("cannot open {} for appending: {why}", path.display())))?;
         let repaired = if is_regular { repair(&file, &path, durable)? } else { None };
@@ -294,6 +295,19 @@ impl Drop for Sink {
     /// Lets the thread end once it has written what it was given.
     fn drop(&mut self) {
         self.queue.close();
+    }
+}
+
+/// A name that promises compression: other programs would not be able to read what is written under it.
+fn refuse_compression(path: &Path) -> Result<(), Failure> {
+    match path.extension().and_then(|extension| extension.to_str()) {
+        Some("gz" | "zst") => {
+            let message =
+                format!("cannot write {}: records are not compressed while they come", path.display());
+            Err(Failure::invalid(message)
+                .hint("Name it .jsonl, and compress it afterwards: recordings are read as .gz and .zst too."))
+        }
+        _ => Ok(()),
     }
 }
 

@@ -6,6 +6,7 @@
 #
 # It listens as a platform user, because a second client with the gateway's id would push the gateway off. A message is
 # acknowledged only once it is on the disk; the file is put aside when it is long enough, and nothing is lost between.
+# Where the edge has no such user, `tuyagw tap` records instead, from between the gateway and the edge.
 set -eu
 
 duration=${1:-2s}

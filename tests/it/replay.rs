@@ -379,6 +379,8 @@ fn what_cannot_be_played_is_said() {
         assert_eq!(ended.code, Some(code), "{args:?}: {ended:?}");
         assert!(ended.stderr.contains(said), "{args:?}: {ended:?}");
     }
+    let empty = run_with(&mut replay(&edge.broker, &["--verify", "-"]), b"");
+    assert!(empty.code == Some(0) && empty.stderr.contains("nothing to send"), "{empty:?}");
     let nameless = "{\"tst\":1,\"topic\":\"a/b\",\"qos\":1,\"payloadlen\":1,\"payload\":\"1\"}\n";
     let ended = run_with(&mut replay(&edge.broker, &["-"]), nameless.as_bytes());
     assert_eq!(

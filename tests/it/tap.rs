@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    io::{BufRead as _, Read as _, Write as _},
+    io::{BufRead as _, BufReader, Read as _, Write as _},
     net::{Shutdown, TcpListener},
     path::Path,
     process::Stdio,
@@ -10,6 +10,7 @@ use std::{
     time::Duration,
 };
 
+use base64::{Engine as _, prelude::BASE64_STANDARD};
 use serde_json::Value;
 use tuyagw::protocol::derive_password;
 
@@ -252,16 +253,17 @@ fn it_ends_by_itself_and_says_what_is_wrong_at_once() {
         (vec!["--listen", "127.0.0.1:0", "--broker", "a:b@c"], 2, "does not belong in the URL"),
         (vec!["--listen", "127.0.0.1:0", "--broker", "edge", "--out", "/no/such/file"], 2, "/no/such/file"),
         (vec!["--listen", "127.0.0.1:0", "--broker", "edge", "--summary", "/no/such"], 2, "/no/such"),
+        (vec!["--listen", "127.0.0.1:0", "--broker", "edge", "--out", "site.gz"], 2, "are not compressed"),
     ] {
         let ended = run(tuyagw().arg("tap").args(args));
         assert!(ended.code == Some(code) && ended.stderr.contains(expected), "{expected}: {ended:?}");
     }
 }
 
-/// A PUBLISH of QoS 0 with a payload of this many bytes, a text in JSON.
-fn publish(size: usize) -> Vec<u8> {
+/// A PUBLISH of QoS 0.
+fn publish(payload: &[u8]) -> Vec<u8> {
     let topic = b"gateway_id/gw1/elsewhere";
-    let mut remaining = 2 + topic.len() + size;
+    let mut remaining = 2 + topic.len() + payload.len();
     let mut packet = vec![0x30];
     loop {
         let low = u8::try_from(remaining % 128).unwrap();
@@ -273,9 +275,7 @@ fn publish(size: usize) -> Vec<u8> {
     }
     packet.extend([0, u8::try_from(topic.len()).unwrap()]);
     packet.extend(topic);
-    packet.push(b'"');
-    packet.resize(packet.len() + size - 2, b'a');
-    packet.push(b'"');
+    packet.extend(payload);
     packet
 }
 
@@ -284,7 +284,7 @@ fn records_that_nobody_takes_are_left_out_and_counted_and_the_traffic_goes_on() 
     let mut tap = Service::tap(&echo(), &[]);
     let mut stream = tap.dial();
     let mut pass = |count: usize, size: usize| {
-        let packet = publish(size);
+        let packet = publish(format!("\"{}\"", "a".repeat(size - 2)).as_bytes());
         let mut back = vec![0; packet.len()];
         for _ in 0..count {
             stream.write_all(&packet).unwrap();
@@ -315,4 +315,93 @@ fn records_that_nobody_takes_are_left_out_and_counted_and_the_traffic_goes_on() 
     let ended = tap.end("TERM");
     assert_eq!(ended.code, Some(2), "what is missing makes the recording a partial one: {}", ended.stderr);
     assert!(ended.stderr.contains("records are missing in the recording"), "{}", ended.stderr);
+}
+
+#[test]
+fn killed_at_any_moment_it_breaks_nothing_it_forwarded_and_its_file_goes_on() {
+    let seed = fastrand::u64(..);
+    let mut random = fastrand::Rng::with_seed(seed);
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("site.jsonl");
+    let args = ["--out", out.to_str().unwrap()];
+    let far = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = far.local_addr().unwrap().to_string();
+    let packet = |round: usize, n: usize| {
+        publish(format!("{round:03} {n:06} {}", "x".repeat(120 + n % 600)).as_bytes())
+    };
+    let (rounds, count) = (12, 6000);
+    for round in 0..rounds {
+        let mut tap = Service::tap(&address, &args);
+        let mut client = tap.dial();
+        let (mut server, _) = far.accept().unwrap();
+        let stream: Vec<u8> = (0..count).flat_map(|n| packet(round, n)).collect();
+        let sent = stream.clone();
+        let writer = thread::spawn(move || drop(client.write_all(&sent)));
+        let until = random.usize(1..stream.len());
+        let mut arrived = vec![0; until];
+        server.read_exact(&mut arrived).unwrap();
+        let mut child = tap.child.take().unwrap();
+        child.kill().unwrap();
+        ended(child);
+        // What was under way may still come, and then the end, or a reset.
+        let _ = server.read_to_end(&mut arrived);
+        assert!(stream.starts_with(&arrived), "seed {seed}, round {round}: not what the client sent");
+        drop(server);
+        writer.join().unwrap();
+    }
+    // A machine that loses power tears a line, too.
+    let file = fs::OpenOptions::new().write(true).open(&out).unwrap();
+    file.set_len(file.metadata().unwrap().len() - 5).unwrap();
+    let said = Service::tap(&address, &args).end("TERM");
+    assert!(said.stderr.contains("was not whole"), "{said:?}");
+    // Of each round the file holds the beginning, without a gap and nothing twice.
+    let mut next = vec![0; rounds];
+    for record in records(&out).iter().filter(|record| record["topic"].is_string()) {
+        let payload = BASE64_STANDARD.decode(record["payload_b64"].as_str().unwrap()).unwrap();
+        let text = String::from_utf8(payload).unwrap();
+        let (round, n): (usize, usize) = (text[..3].parse().unwrap(), text[4..10].parse().unwrap());
+        assert_eq!(n, next[round], "seed {seed}, round {round}");
+        next[round] += 1;
+    }
+    assert!(next.iter().any(|n| *n > 0), "seed {seed}: {next:?}");
+}
+
+#[test]
+fn a_broker_that_restarts_behind_it_is_found_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let devices = folder.path().join("devices.jsonl");
+    let devices = ["--devices", devices.to_str().unwrap()];
+    let mut edge = Service::edge(&devices);
+    let tap = Service::tap(&edge.url, &["--out", folder.path().join("site.jsonl").to_str().unwrap()]);
+    let sync = run(&mut gateway("sync", &tap.url, &["--cid", "m1", "--product-id", "p"]));
+    assert_eq!(sync.code, Some(0), "{sync:?}");
+    let mut report = gateway("report", &tap.url, &["--timeout", "20s", "-"]);
+    report.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut report = report.spawn().unwrap();
+    let mut input = report.stdin.take().unwrap();
+    let mut results = BufReader::new(report.stdout.take().unwrap());
+    for restarts in [true, false] {
+        for n in 0..20 {
+            writeln!(input, "{{\"cid\":\"m1\",\"code\":\"water_flow\",\"value\":{n}}}").unwrap();
+        }
+        for _ in 0..20 {
+            let mut line = String::new();
+            results.read_line(&mut line).unwrap();
+            assert!(line.contains("\"ok\":true"), "{line}");
+        }
+        if restarts {
+            let mut killed = edge.child.take().unwrap();
+            killed.kill().unwrap();
+            killed.wait().unwrap();
+            let address = edge.url.strip_prefix("mqtt://").unwrap().to_owned();
+            edge = Service::start(tuyagw().args(["edge", "--listen", &address]).args(devices));
+        }
+    }
+    drop(input);
+    assert_eq!(ended(report).code, Some(0));
+    let ended = tap.end("TERM");
+    assert!(
+        ended.code == Some(143) && ended.stderr.contains("report: 40 sent, 40 answered, 0 open"),
+        "{ended:?}"
+    );
 }

@@ -254,6 +254,6 @@ fn a_command_that_a_kill_interrupted_comes_again() {
     let listener = Listener::start(&site, &args);
     assert_eq!(answer(&mut platform), ("r1".into(), 0));
     assert_eq!(site.read("log"), "run\nrun\n");
-    assert_eq!(listener.lines()[0]["dup"], 1, "{:?}", listener.lines());
+    assert_eq!(listener.wait(1, |line| line["kind"] == "command")[0]["dup"], 1, "{:?}", listener.lines());
     listener.end("TERM");
 }

@@ -59,6 +59,11 @@ impl Play {
             }
         };
         if exit == Exit::SUCCESS {
+            if self.index == 0 {
+                // A test that compares nothing would pass for ever.
+                self.console
+                    .warn("there was nothing to send: the recording is empty, or the filters leave nothing");
+            }
             self.missing();
         }
         if let Stage::Up { peers, tasks, .. } = &mut self.stage {
