@@ -23,8 +23,8 @@ pub use registry::{NotARegistry, Registry};
 use crate::{
     product::Product,
     protocol::{
-        Answer, Channel, CommandAnswer, Device, Downlink, Envelope, GatewayId, Property, Refused, ResultCode,
-        Topics, Uplink,
+        Answer, Channel, CommandAnswer, Device, DeviceStatus, Downlink, Envelope, GatewayId, Property,
+        Refused, ResultCode, Topics, Uplink,
     },
 };
 use checks::{Refusal, check_report, check_time, is_milliseconds};
@@ -240,14 +240,19 @@ impl Edge {
                     acts.push(Act::Warn(format!("{gateway}: status ignored: {}", refusal.why)));
                     return Fate::Route;
                 }
-                for status in statuses {
-                    let is_known = self.registry.set_status(gateway, &status.cid, status.status, now.mono);
-                    if !is_known && !self.settings.accepts_all {
-                        acts.push(Act::Warn(format!(
-                            "{gateway}: status of {:?} ignored: the device was never synchronised",
-                            status.cid
-                        )));
-                    }
+                let mut set = |status: &DeviceStatus| {
+                    self.registry.set_status(gateway, &status.cid, status.status, now.mono)
+                };
+                let mut unknown = statuses.iter().filter(|status| !set(status));
+                if let Some(first) = unknown.next()
+                    && let more = unknown.count()
+                    && !self.settings.accepts_all
+                {
+                    let others = if more == 0 { String::new() } else { format!(" and {more} more") };
+                    acts.push(Act::Warn(format!(
+                        "{gateway}: status of {:?}{others} ignored: never synchronised",
+                        first.cid
+                    )));
                 }
                 Fate::Route
             }
