@@ -350,9 +350,9 @@ impl Results {
                 self.out.write(&line);
             }
         }
-        self.out.flush();
         let journalled = match self.journal.take() {
             Some(journal) => {
+                self.out.flush();
                 self.tally.skipped(journal.skipped());
                 journal.close().await
             }

@@ -1,6 +1,8 @@
 //! SIGINT, SIGTERM and SIGHUP, as the exit codes that they stand for. A SIGHUP that is ignored, as under `nohup`,
 //! stays so.
 
+use std::{fs::File, io::Read as _};
+
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::failure::{Exit, Failure};
@@ -48,8 +50,10 @@ impl Signals {
 
 /// Whether SIGHUP was ignored when this program was started. Where that cannot be known it is not taken over.
 fn leaves_hangup_alone() -> bool {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    ignores_hangup(&status).unwrap_or(true)
+    // In one read: the file says that it is empty, so that `read_to_string` would begin with small ones.
+    let mut status = [0; 4096];
+    let length = File::open("/proc/self/status").and_then(|mut file| file.read(&mut status)).unwrap_or(0);
+    ignores_hangup(&String::from_utf8_lossy(&status[..length])).unwrap_or(true)
 }
 
 /// Whether a process whose `/proc/PID/status` this is ignores signal 1; `None` where it does not say.
