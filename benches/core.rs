@@ -171,7 +171,7 @@ fn records(options: &Options, table: &mut Table) {
 fn packets(options: &Options, table: &mut Table) {
     let (topics, topic) = (Topics::default(), wire::topic(Channel::Report, "gw1"));
     let message = Packet::Publish(Message {
-        topic: topic.clone(),
+        topic: topic.as_str().into(),
         payload: wire::report("m1", PAYLOAD).into(),
         qos: QoS::AtLeastOnce,
         retain: false,

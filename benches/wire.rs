@@ -73,7 +73,7 @@ pub struct Template {
 impl Template {
     pub fn new(topic: &str, payload: &str) -> Self {
         let message = Message {
-            topic: topic.to_owned(),
+            topic: topic.into(),
             payload: payload.to_owned().into(),
             qos: QoS::AtLeastOnce,
             retain: false,

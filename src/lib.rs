@@ -6,6 +6,7 @@ pub mod edge;
 pub mod failure;
 pub mod gateway;
 pub mod inspect;
+pub mod json;
 pub mod mqtt;
 pub mod product;
 pub mod protocol;

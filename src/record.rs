@@ -18,7 +18,7 @@ pub use schedule::{Pace, Schedule, Timeline};
 pub use splice::{Fresh, Splice};
 pub use table::Table;
 
-use std::{borrow::Cow, fmt, io::Write as _, str::FromStr};
+use std::{borrow::Cow, fmt, str::FromStr};
 
 use base64::{
     Engine as _,
@@ -30,6 +30,7 @@ use serde::{Deserialize, Deserializer, de};
 use serde_json::value::RawValue;
 
 use crate::{
+    json::{any_byte, push_json, push_number, push_text},
     mqtt::Message,
     protocol::{Channel, ConnectCode, Direction, Downlink, Envelope, Topics, Uplink, is_unsafe},
 };
@@ -78,7 +79,7 @@ impl<'a> Record<'a> {
     pub fn of(message: &'a Message, unix_us: i64, mono_us: u64) -> Self {
         Self {
             unix_us,
-            topic: message.topic.as_str().into(),
+            topic: (&*message.topic).into(),
             qos: message.qos as u8,
             retain: message.retain,
             dup: message.dup,
@@ -324,11 +325,6 @@ fn has_control(ascii: &[u8]) -> bool {
     any_byte(ascii, |byte| byte < 0x20 || byte == 0x7f)
 }
 
-/// Looks at every byte, which the compiler turns into a few wide instructions; stopping early takes longer.
-fn any_byte(bytes: &[u8], is_it: impl Fn(u8) -> bool) -> bool {
-    bytes.iter().fold(0, |found, byte| found | u8::from(is_it(*byte))) != 0
-}
-
 fn is_too_deep(json: &[u8]) -> bool {
     // Most payloads have fewer brackets than that in all, and counting them costs next to nothing.
     let brackets = |part: &[u8]| part.iter().map(|byte| u8::from(byte | 0x20 == b'{')).sum::<u8>();
@@ -423,55 +419,9 @@ fn put_digits(text: &mut [u8], mut number: i64) {
     }
 }
 
-fn push_number(line: &mut Vec<u8>, mut number: u64) {
-    let mut digits = [b'0'; 20];
-    let mut at = digits.len();
-    loop {
-        at -= 1;
-        digits[at] += u8::try_from(number % 10).unwrap_or(0);
-        number /= 10;
-        if number == 0 {
-            return line.extend_from_slice(&digits[at..]);
-        }
-    }
-}
-
 fn push_field(line: &mut Vec<u8>, name: &[u8], text: &str) {
     line.extend_from_slice(name);
     push_text(line, text);
-}
-
-fn push_text(line: &mut Vec<u8>, text: &str) {
-    line.push(b'"');
-    if any_byte(text.as_bytes(), |byte| !(b' '..=b'~').contains(&byte) || byte == b'"' || byte == b'\\') {
-        for c in text.chars() {
-            match c {
-                '"' | '\\' => line.extend_from_slice(&[b'\\', c as u8]),
-                c => push_char(line, c),
-            }
-        }
-    } else {
-        line.extend_from_slice(text.as_bytes());
-    }
-    line.push(b'"');
-}
-
-/// JSON text, in which unsafe characters can stand only inside strings, and white space only outside.
-fn push_json(line: &mut Vec<u8>, json: &str) {
-    for c in json.chars() {
-        match c {
-            '\t' | '\r' | '\n' => line.push(b' '),
-            c => push_char(line, c),
-        }
-    }
-}
-
-fn push_char(line: &mut Vec<u8>, c: char) {
-    if is_unsafe(c) {
-        write!(line, "\\u{:04x}", u32::from(c)).expect("a vector takes every byte");
-    } else {
-        line.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes());
-    }
 }
 
 /// The fields of the format; the order is [`NAMES`]'s.

@@ -164,6 +164,14 @@ impl Sink {
         self.given
     }
 
+    /// As [`Sink::write`], for what `write` appends to the batch it is given.
+    pub fn write_with(&mut self, write: impl FnOnce(&mut Vec<u8>)) -> Ticket {
+        let before = self.batch.len();
+        write(&mut self.batch);
+        self.given.0 += (self.batch.len() - before) as u64;
+        self.given
+    }
+
     /// Hands the batch to the thread and does not wait. Once per turn of an event loop is the right measure.
     pub fn flush(&mut self) {
         if self.batch.is_empty() {

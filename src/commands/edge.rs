@@ -22,16 +22,16 @@ use tokio::task::LocalSet;
 use uuid::Uuid;
 
 use self::{
-    ledger::{Asked, Ledger, Shared},
+    ledger::{Ledger, Noted, Shared},
     program::{Environment, NotRun, Program},
 };
 use crate::{
     commands::{
         Console,
         connection::duration,
-        input::{Input, Source},
+        input::{Source, Stream},
         json_line, model,
-        operations::{Body, Item, Operation, Operations},
+        operations::{Asked, Body, Item, Operation, Operations},
         signals::Signals,
     },
     edge::{Access, Ask, Edge, Fault, Faults, Registry, Settings},
@@ -265,9 +265,7 @@ async fn serve(args: Args, console: Console) -> Result<Exit, Failure> {
                 Ok(()) => broker.resume(),
                 Err(why) => break failed(why),
             },
-            batch = commands.next() => for input in batch? {
-                commands.ask(input, &broker, &ledger);
-            },
+            batch = commands.next() => commands.send(batch?, &broker, &ledger),
             _ = look.tick() => broker.resume(),
             () = &mut reader_gone, if !has_program => break Ok(Exit::SUCCESS),
         }
@@ -438,62 +436,58 @@ fn failed(why: SinkError) -> Result<Exit, Failure> {
 
 /// Commands from stdin.
 struct Commands {
-    source: Option<Source>,
-    operations: Operations,
+    input: Option<Stream<Asked>>,
     index: u64,
 }
 
 impl Commands {
     fn new(product: Product, has_program: bool) -> Result<Self, Failure> {
-        let source = if has_program || io::stdin().is_terminal() {
-            None
-        } else {
-            Some(Source::open(Some(Path::new("-")), None)?)
-        };
+        if has_program || io::stdin().is_terminal() {
+            return Ok(Self { input: None, index: 0 });
+        }
         let operations = Operations { product, check: true, encoding: ValueEncoding::Native };
-        Ok(Self { source, operations, index: 0 })
+        let input = Source::open(Some(Path::new("-")), None)?
+            .start(move |input, asked| operations.take(Operation::Command, input, asked))?;
+        Ok(Self { input: Some(input), index: 0 })
     }
 
-    /// The next inputs; never returns once there are no more.
-    async fn next(&mut self) -> Result<Vec<Input>, Failure> {
-        if let Some(source) = &mut self.source {
-            match source.next().await? {
+    /// What is asked for next; never returns once there is no more.
+    async fn next(&mut self) -> Result<Vec<Asked>, Failure> {
+        if let Some(input) = &mut self.input {
+            match input.next().await? {
                 Some(batch) => return Ok(batch),
-                None => self.source = None,
+                None => self.input = None,
             }
         }
         std::future::pending().await
     }
 
-    fn ask(&mut self, input: Input, broker: &Broker, ledger: &RefCell<Ledger>) {
-        let (items, text) = self.operations.take(Operation::Command, input.content);
-        let text: Arc<_> = text.into();
-        let refuse = |invalid: &crate::commands::operations::Invalid, index| {
-            let asked = Asked {
-                line: input.line,
-                cid: invalid.cid.clone(),
-                id: invalid.id.clone(),
-                request_id: String::new(),
-                input: Arc::clone(&text),
-            };
-            ledger.borrow_mut().invalid(index, &asked, invalid.field.as_deref(), &invalid.message);
-        };
-        for item in items {
+    fn send(&mut self, batch: Vec<Asked>, broker: &Broker, ledger: &RefCell<Ledger>) {
+        for Asked { line, text, item, .. } in batch {
             let index = self.index;
             self.index += 1;
             match item {
-                Err(invalid) => refuse(&invalid, index),
-                Ok(Item { gateway_id, subjects, t, request_id, body: Body::Command(command), .. }) => {
-                    let request_id = request_id.unwrap_or_else(|| Uuid::new_v4().to_string());
-                    let id = subjects.into_iter().next().and_then(|subject| subject.id);
-                    let asked = Asked {
-                        line: input.line,
-                        cid: Some(command.cid.clone()),
-                        id,
-                        request_id: request_id.clone(),
-                        input: Arc::clone(&text),
+                Err(invalid) => {
+                    let command = Noted {
+                        line,
+                        cid: invalid.cid.clone(),
+                        id: invalid.id.clone(),
+                        request_id: "".into(),
+                        input: text,
                     };
-                    ledger.borrow_mut().expect(index, asked);
+                    ledger.borrow_mut().invalid(index, &command, invalid.field.as_deref(), &invalid.message);
+                }
+                Ok(Item { gateway_id, t, request_id, body: Body::Command(command), .. }) => {
+                    let request_id = request_id.unwrap_or_else(|| Uuid::new_v4().to_string().into());
+                    let noted = Noted {
+                        line,
+                        cid: Some(command.cid.clone()),
+                        id: command.points.first().map(|(id, _)| id.clone()),
+                        request_id: Arc::clone(&request_id),
+                        input: text,
+                    };
+                    ledger.borrow_mut().expect(index, noted);
+                    let request_id = request_id.as_ref().to_owned();
                     broker.command(Ask { token: index, gateway_id, t, request_id, command });
                 }
                 Ok(Item { body: Body::Uplink(_), .. }) => {}

@@ -2,7 +2,8 @@
 //! its result lines.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, VecDeque},
+    collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
+    hash::{BuildHasherDefault, Hasher},
     sync::Arc,
     time::Duration,
 };
@@ -15,7 +16,7 @@ use super::{
     ids::RequestIds,
     operations::{Body, Invalid, Item, Operation, status_item},
     requests::TimeUnit,
-    results::{Outcome, Results, Source},
+    results::{Origin, Outcome, Results, Source, Sources},
 };
 use crate::{
     failure::{Failure, Kind},
@@ -41,6 +42,26 @@ const WARNINGS: usize = 10;
 const FIRST_REST: Duration = Duration::from_millis(500);
 const LONGEST_REST: Duration = Duration::from_secs(30);
 
+/// Tokens are counted, so that they spread well by themselves.
+#[derive(Default)]
+struct TokenHasher(u64);
+
+impl Hasher for TokenHasher {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.write_u64((*byte).into());
+        }
+    }
+
+    fn write_u64(&mut self, token: u64) {
+        self.0 = (self.0 ^ token).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    }
+}
+
 /// One connection with its open requests.
 pub struct Exchange {
     /// The connection.
@@ -59,7 +80,7 @@ pub struct Exchange {
     requests: Requests,
     /// Until when a message that nobody answers must be acknowledged, in the order of first writing.
     acknowledgements: VecDeque<(Duration, u64)>,
-    open: BTreeMap<u64, Open>,
+    open: HashMap<u64, Open, BuildHasherDefault<TokenHasher>>,
     /// How often a request is tried again.
     retries: u32,
     /// What rests before it is tried again, by its time.
@@ -68,10 +89,10 @@ pub struct Exchange {
     ids: RequestIds,
     /// What waits for an open request with the same id, and how many that are: their answers could not be told
     /// apart.
-    behind: BTreeMap<String, VecDeque<(Item, Vec<Source>)>>,
+    behind: BTreeMap<Arc<str>, VecDeque<(Item, Option<Origin>)>>,
     waiting: usize,
     /// The ids for which something waits and that nobody uses any more.
-    freed: Vec<String>,
+    freed: Vec<Arc<str>>,
     /// Status lines that one array can carry, and its length so far.
     statuses: Vec<(DeviceStatus, Source)>,
     statuses_length: usize,
@@ -91,9 +112,9 @@ pub struct Exchange {
 struct Open {
     topic: Arc<str>,
     payload: Bytes,
-    request_id: String,
-    /// The result lines that it ends as; none for a message of our own, whose failure is a warning.
-    sources: Vec<Source>,
+    request_id: Arc<str>,
+    /// The result lines that it ends as.
+    sources: Sources,
     /// Where it is answered; `None` where nobody answers, so that its acknowledgement is the end of it.
     response_topic: Option<Arc<str>>,
     /// When it was first written.
@@ -110,8 +131,8 @@ impl Open {
     fn new(
         topic: Arc<str>,
         payload: Bytes,
-        request_id: String,
-        sources: Vec<Source>,
+        request_id: Arc<str>,
+        sources: Sources,
         response_topic: Option<Arc<str>>,
     ) -> Self {
         Self {
@@ -153,7 +174,7 @@ impl Exchange {
             requests: Requests::new(settings.timeout),
             client: Client::new(settings, subscriptions),
             acknowledgements: VecDeque::new(),
-            open: BTreeMap::new(),
+            open: HashMap::default(),
             retries: 0,
             resting: BTreeSet::new(),
             next_token: 0,
@@ -192,27 +213,27 @@ impl Exchange {
         self.open.len() + self.waiting
     }
 
-    /// Sends one item, or packs it where several fit into one message (see [`Exchange::send_statuses`]).
+    /// Sends one item, or packs it where several fit into one message (see [`Exchange::send_statuses`]); one without an
+    /// origin is a message of our own, which ends as no result line.
     ///
     /// # Errors
     /// What ends the run.
-    pub fn send(&mut self, item: Item, mut sources: Vec<Source>) -> Result<(), Failure> {
-        if let Body::Uplink(uplink) = &item.body
-            && let Uplink::Status(statuses) = uplink
-            && item.request_id.is_none()
-            && item.t.is_none()
+    pub fn send(&mut self, item: Item, origin: Option<Origin>) -> Result<(), Failure> {
+        if let Item { body: Body::Uplink(Uplink::Status(statuses)), request_id: None, t: None, .. } = &item
             && let [status] = statuses.as_slice()
-            && let Some(source) = sources.pop()
+            && let Some(origin) = origin
         {
-            let length = serde_json::to_vec(status).map_or(0, |json| json.len() + 1);
+            let mut json = Vec::new();
+            status.write(&mut json);
+            let length = json.len() + 1;
             if self.statuses_length + length > LONGEST_STATUS.min(self.max_packet) - AROUND_STATUS {
                 self.send_statuses()?;
             }
             self.statuses_length += length;
-            self.statuses.push((status.clone(), source));
+            self.statuses.push((status.clone(), origin.source_of(status.clone())));
             return Ok(());
         }
-        self.ask(item, sources)
+        self.ask(item, origin)
     }
 
     /// Sends the status lines that have gathered, as one array.
@@ -225,40 +246,44 @@ impl Exchange {
         }
         self.statuses_length = 0;
         let (statuses, sources) = std::mem::take(&mut self.statuses).into_iter().unzip();
-        self.ask(status_item(statuses), sources)
+        self.message(status_item(statuses), |_| Sources::Several(sources))
+    }
+
+    /// Opens a request, or has it wait for another one with the same id.
+    fn ask(&mut self, item: Item, origin: Option<Origin>) -> Result<(), Failure> {
+        if self.waits
+            && item.operation.channel().response().is_some()
+            && let Some(id) = item.request_id.as_ref().filter(|id| self.is_in_use(id))
+        {
+            self.waiting += 1;
+            self.behind.entry(Arc::clone(id)).or_default().push_back((item, origin));
+            return Ok(());
+        }
+        self.message(item, |item| match origin {
+            Some(origin) => origin.sources(item),
+            None => Sources::Several(Vec::new()),
+        })
     }
 
     /// Opens a request and publishes it, now or once the connection is there.
-    fn ask(&mut self, item: Item, sources: Vec<Source>) -> Result<(), Failure> {
-        let Some(gateway) = item.gateway_id.as_ref().or(self.gateway_id.as_ref()).cloned() else {
+    fn message(&mut self, mut item: Item, sources: impl FnOnce(Item) -> Sources) -> Result<(), Failure> {
+        let operation = item.operation;
+        let Some((topic, response_topic)) = self.address(operation, item.gateway_id.as_ref()) else {
             let message = "gateway_id is missing, and no --gateway-id is given".to_owned();
-            self.refuse(
-                &sources,
-                &Invalid { field: Some("gateway_id".into()), message, ..Invalid::default() },
-            );
+            let invalid = Invalid { field: Some("gateway_id".into()), message, ..Invalid::default() };
+            self.refuse(sources(item).as_slice(), &invalid);
             return Ok(());
         };
-        let answered = self.waits && item.operation.channel().response().is_some();
-        if answered && let Some(id) = item.request_id.as_deref().filter(|id| self.is_in_use(id)) {
-            self.waiting += 1;
-            self.behind.entry(id.to_owned()).or_default().push_back((item, sources));
-            return Ok(());
-        }
-        let (topic, response_topic) = self.address(item.operation, &gateway);
-        let request_id = item.request_id.unwrap_or_else(|| self.ids.fresh());
+        let answered = self.waits && operation.channel().response().is_some();
+        let request_id = item.request_id.take().unwrap_or_else(|| self.ids.fresh());
         let t = item.t.unwrap_or_else(|| self.t_unit.now());
-        let (payload, request_id) = match item.body {
-            Body::Uplink(body) => {
-                let envelope = Envelope { t, request_id, body };
-                (envelope.encode(), envelope.request_id)
-            }
-            Body::Command(command) => {
-                let envelope = Envelope { t, request_id, body: Downlink::Command(command) };
-                (envelope.encode(), envelope.request_id)
-            }
+        let payload = match &item.body {
+            Body::Uplink(uplink) => uplink.encode(t, &request_id),
+            Body::Command(command) => command.encode(t, &request_id),
         };
+        let sources = sources(item);
         let size = payload.len() + topic.len() + 9;
-        let problem = if item.operation == Operation::Status && payload.len() > LONGEST_STATUS {
+        let problem = if operation == Operation::Status && payload.len() > LONGEST_STATUS {
             Some(format!(
                 "the message of {} bytes is longer than {LONGEST_STATUS}, the most of a status report",
                 payload.len()
@@ -269,7 +294,7 @@ impl Exchange {
             None
         };
         if let Some(message) = problem {
-            self.refuse(&sources, &Invalid { message, ..Invalid::default() });
+            self.refuse(sources.as_slice(), &Invalid { message, ..Invalid::default() });
             return Ok(());
         }
         if answered {
@@ -286,13 +311,12 @@ impl Exchange {
     pub fn respond(
         &mut self,
         gateway: &GatewayId,
-        request_id: String,
+        request_id: Arc<str>,
         answer: CommandAnswer,
     ) -> Result<(), Failure> {
         let topic = self.topics.topic(Channel::CommandResponse, gateway).into();
-        let envelope = Envelope { t: self.t_unit.now(), request_id, body: Uplink::CommandResponse(answer) };
-        let payload = envelope.encode().into();
-        self.open(Open::new(topic, payload, envelope.request_id, Vec::new(), None))
+        let payload = Uplink::CommandResponse(answer).encode(self.t_unit.now(), &request_id).into();
+        self.open(Open::new(topic, payload, request_id, Sources::Several(Vec::new()), None))
     }
 
     fn open(&mut self, open: Open) -> Result<(), Failure> {
@@ -305,7 +329,7 @@ impl Exchange {
     /// Whether a request id is an open request's, or that of one which rests before it is tried again.
     fn is_in_use(&self, request_id: &str) -> bool {
         let rests = |(_, token): &(Duration, u64)| {
-            self.open.get(token).is_some_and(|open| open.request_id == request_id)
+            self.open.get(token).is_some_and(|open| *open.request_id == *request_id)
         };
         self.requests.is_open(request_id)
             || self.behind.contains_key(request_id)
@@ -313,9 +337,9 @@ impl Exchange {
     }
 
     /// Notes that a request id is in use no more.
-    fn free(&mut self, request_id: &str) {
+    fn free(&mut self, request_id: &Arc<str>) {
         if self.behind.contains_key(request_id) {
-            self.freed.push(request_id.to_owned());
+            self.freed.push(Arc::clone(request_id));
         }
     }
 
@@ -326,12 +350,12 @@ impl Exchange {
             let next = queue.pop_front();
             // It leaves the queue before it is asked, or it would wait for itself.
             let rest = self.behind.remove(&request_id).filter(|rest| !rest.is_empty());
-            if let Some((item, sources)) = next {
+            if let Some((item, origin)) = next {
                 self.waiting -= 1;
-                self.ask(item, sources)?;
+                self.ask(item, origin)?;
             }
             if let Some(rest) = rest {
-                self.behind.insert(request_id.clone(), rest);
+                self.behind.insert(Arc::clone(&request_id), rest);
                 if !self.requests.is_open(&request_id) {
                     self.freed.push(request_id);
                 }
@@ -342,22 +366,24 @@ impl Exchange {
 
     fn refuse(&mut self, sources: &[Source], invalid: &Invalid) {
         for source in sources {
-            self.results.invalid(source, invalid);
+            self.results.refuse(source, invalid);
         }
     }
 
-    fn address(&mut self, operation: Operation, gateway: &GatewayId) -> (Arc<str>, Arc<str>) {
+    /// The topics of a request and of its answer; `None` where no gateway is named.
+    fn address(&mut self, operation: Operation, gateway: Option<&GatewayId>) -> Option<(Arc<str>, Arc<str>)> {
+        let gateway = gateway.or(self.gateway_id.as_ref())?;
         if let Some((of, known, topic, response)) = &self.addressed
             && (*of, known) == (operation, gateway)
         {
-            return (Arc::clone(topic), Arc::clone(response));
+            return Some((Arc::clone(topic), Arc::clone(response)));
         }
         let channel = operation.channel();
         let topic: Arc<str> = self.topics.topic(channel, gateway).into();
         let response: Arc<str> =
             channel.response().map(|channel| self.topics.topic(channel, gateway)).unwrap_or_default().into();
         self.addressed = Some((operation, gateway.clone(), Arc::clone(&topic), Arc::clone(&response)));
-        (topic, response)
+        Some((topic, response))
     }
 
     fn publish(&mut self, token: u64) -> Result<(), Failure> {
@@ -371,7 +397,7 @@ impl Exchange {
         }
         open.written.get_or_insert(now);
         let publish = Publish {
-            topic: open.topic.as_ref().to_owned(),
+            topic: Arc::clone(&open.topic),
             payload: open.payload.clone(),
             qos: self.qos,
             retain: false,
@@ -391,8 +417,9 @@ impl Exchange {
                 let again = |open: &Open| {
                     open.rests.is_none() && (unheld || open.delivered || open.written.is_none())
                 };
-                let tokens: Vec<_> =
+                let mut tokens: Vec<_> =
                     self.open.iter().filter(|(_, open)| again(open)).map(|(token, _)| *token).collect();
+                tokens.sort_unstable();
                 self.results.resent(self.open.values().filter(|open| open.written.is_some()).count());
                 for token in tokens {
                     self.publish(token)?;
@@ -438,7 +465,7 @@ impl Exchange {
     }
 
     fn pair(&mut self, message: &Message) {
-        let now = self.client.now();
+        let now = self.client.heard_at();
         match self.requests.hear(&message.topic, &message.payload, message.retain, now) {
             Heard::Answer { token, answer, round_trip } => {
                 self.client.progress();
@@ -469,7 +496,8 @@ impl Exchange {
             return;
         }
         let Some(open) = self.open.remove(&token) else { return };
-        let round_trip = open.written.map(|written| self.client.now().saturating_sub(written));
+        let heard_at = self.client.heard_at();
+        let round_trip = open.written.map(|written| heard_at.saturating_sub(written));
         self.tell(&open, Outcome::Delivered { acknowledged: self.qos != QoS::AtMostOnce, round_trip });
     }
 
@@ -572,16 +600,20 @@ impl Exchange {
 
     /// Ends every open request as failed.
     pub fn fail_all(&mut self, kind: Kind, message: &str) {
-        let open: Vec<_> = self.open.iter().map(|(token, open)| (*token, open.written.is_some())).collect();
+        let mut open: Vec<_> =
+            self.open.iter().map(|(token, open)| (*token, open.written.is_some())).collect();
+        open.sort_unstable();
         for (token, written) in open {
             self.fail(token, kind, message, Some(written));
         }
         self.waiting = 0;
         let behind = std::mem::take(&mut self.behind).into_values().flatten();
-        let behind = behind.flat_map(|(_, sources)| sources);
-        let statuses = std::mem::take(&mut self.statuses).into_iter().map(|(_, source)| source);
-        for source in behind.chain(statuses) {
-            self.results.tell(&source, None, 1, Outcome::Failed { kind, message, sent: Some(false) });
+        let behind = behind.filter_map(|(item, origin)| Some(origin?.sources(item)));
+        let (_, statuses): (Vec<_>, _) = std::mem::take(&mut self.statuses).into_iter().unzip();
+        for sources in behind.chain([Sources::Several(statuses)]) {
+            for source in sources.as_slice() {
+                self.results.tell(source, None, 1, Outcome::Failed { kind, message, sent: Some(false) });
+            }
         }
     }
 
@@ -595,7 +627,7 @@ impl Exchange {
     }
 
     fn tell(&mut self, open: &Open, outcome: Outcome<'_>) {
-        if open.sources.is_empty() {
+        if open.sources.as_slice().is_empty() {
             let problem = match outcome {
                 Outcome::Answered(answer, _) if !answer.code.is_success() => {
                     format!("{} {}", answer.code, answer.msg)
@@ -608,7 +640,7 @@ impl Exchange {
                 open.topic, open.request_id
             ));
         }
-        for source in &open.sources {
+        for source in open.sources.as_slice() {
             self.results.tell(source, Some(&open.request_id), open.attempts, outcome);
         }
     }

@@ -1,5 +1,7 @@
 //! Fresh request ids: random UUIDs, as the page recommends, lower-case with hyphens.
 
+use std::sync::Arc;
+
 use uuid::{Builder, Uuid};
 
 /// How many ids' randomness is drawn at once; the system call costs more than the rest of an id.
@@ -21,7 +23,7 @@ impl RequestIds {
     }
 
     /// A request id that nobody else has.
-    pub fn fresh(&mut self) -> String {
+    pub fn fresh(&mut self) -> Arc<str> {
         let Some(bytes) =
             self.random.get(self.used..self.used + LENGTH).and_then(|bytes| bytes.try_into().ok())
         else {
@@ -30,13 +32,17 @@ impl RequestIds {
             self.random.resize(drawn * LENGTH, 0);
             self.used = 0;
             if getrandom::fill(&mut self.random).is_err() {
-                return Uuid::new_v4().hyphenated().to_string();
+                return text(Uuid::new_v4());
             }
             return self.fresh();
         };
         self.used += LENGTH;
-        Builder::from_random_bytes(bytes).into_uuid().hyphenated().to_string()
+        text(Builder::from_random_bytes(bytes).into_uuid())
     }
+}
+
+fn text(id: Uuid) -> Arc<str> {
+    (&*id.hyphenated().encode_lower(&mut Uuid::encode_buffer())).into()
 }
 
 #[cfg(test)]
@@ -52,7 +58,7 @@ mod tests {
         assert_eq!(found.len(), 3 * DRAWN);
         for id in found {
             assert_eq!(Uuid::parse_str(&id).unwrap().get_version_num(), 4);
-            assert_eq!(id, id.to_lowercase());
+            assert_eq!(*id, *id.to_lowercase());
         }
     }
 }

@@ -5,18 +5,23 @@ mod framer;
 mod table;
 
 use std::{
+    borrow::Cow,
     fs::{File, Metadata},
     io::{self, IsTerminal as _, Read},
     path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
-use serde_json::{Map, Value, value::RawValue};
+use serde_json::{Map, Value};
 use tokio::sync::mpsc;
 
 use framer::Framer;
 
 use super::operations::Invalid;
-use crate::failure::Failure;
+use crate::{failure::Failure, json::push_text};
 
 /// How much is read at once.
 const READ: usize = 64 * 1024;
@@ -34,70 +39,73 @@ pub enum Format {
 
 /// One value of the input.
 #[derive(Debug)]
-pub struct Input {
+pub struct Input<'a> {
     /// The line on which it begins, from 1; `None` for a request from flags.
     pub line: Option<u64>,
     /// What stands there.
-    pub content: Content,
+    pub content: Content<'a>,
 }
 
 /// What an input holds.
 #[derive(Debug)]
-pub enum Content {
-    /// A JSON value.
-    Json(Box<RawValue>),
+pub enum Content<'a> {
+    /// The text of a JSON value, without spaces around it.
+    Json(Cow<'a, str>),
     /// Fields as text, from CSV or from flags; what the text of a value means depends on its data point.
     Fields(Vec<(String, String)>),
     /// What cannot be read, as a JSON string, invalid UTF-8 replaced; and why.
-    Broken(Box<RawValue>, Invalid),
+    Broken(String, Invalid),
 }
 
-impl Input {
+impl<'a> Input<'a> {
     /// A JSON value.
     #[must_use]
-    pub fn json(line: u64, text: Box<RawValue>) -> Self {
-        Self { line: Some(line), content: Content::Json(text) }
+    pub fn json(line: u64, text: &'a str) -> Self {
+        Self { line: Some(line), content: Content::Json(text.into()) }
     }
 
     /// A piece of input that cannot be read.
     #[must_use]
     pub fn broken(line: u64, text: &[u8], why: Invalid) -> Self {
-        let text = String::from_utf8_lossy(text);
-        let text = serde_json::value::to_raw_value(text.trim()).unwrap_or_else(|_| RawValue::NULL.to_owned());
-        Self { line: Some(line), content: Content::Broken(text, why) }
+        let mut quoted = Vec::new();
+        push_text(&mut quoted, String::from_utf8_lossy(text).trim());
+        let quoted = String::from_utf8(quoted).unwrap_or_default();
+        Self { line: Some(line), content: Content::Broken(quoted, why) }
     }
 
     /// How many bytes it takes in its file, nearly: what stands between values is not known any more.
     #[must_use]
     pub fn size(&self) -> u64 {
         let bytes = match &self.content {
-            Content::Json(text) | Content::Broken(text, _) => text.get().len() + 1,
+            Content::Json(text) => text.len() + 1,
+            Content::Broken(text, _) => text.len() + 1,
             Content::Fields(fields) => fields.iter().map(|(_, cell)| cell.len() + 1).sum(),
         };
         bytes as u64
     }
 
     /// A request made from flags.
-    ///
-    /// # Errors
-    /// None that could be met: a JSON object always has a text.
-    pub fn from_flags(fields: &Map<String, Value>) -> Result<Self, Failure> {
-        let text =
-            serde_json::value::to_raw_value(fields).map_err(|why| Failure::invalid(why.to_string()))?;
-        Ok(Self { line: None, content: Content::Json(text) })
+    #[must_use]
+    pub fn from_flags(fields: Map<String, Value>) -> Self {
+        Self { line: None, content: Content::Json(Value::Object(fields).to_string().into()) }
     }
 }
 
 /// Where inputs come from.
 pub enum Source {
     /// Values made from flags.
-    Flags(Option<Vec<Input>>),
-    /// A thread that reads a file or stdin; the name of that, and how many bytes it has, where that is known.
-    Thread(Receiver, String, Option<u64>),
+    Flags(Vec<Input<'static>>),
+    /// A file or stdin, opened.
+    Reader(Reader),
 }
 
-type Receiver = mpsc::Receiver<io::Result<Vec<Input>>>;
-type Sender = mpsc::Sender<io::Result<Vec<Input>>>;
+/// A file or stdin, opened and not yet read.
+pub struct Reader {
+    bytes: Box<dyn Read + Send>,
+    name: String,
+    size: Option<u64>,
+    format: Format,
+}
 
 impl Source {
     /// A file, or stdin where `path` is `-` or absent. Without a format the file's name tells it.
@@ -124,15 +132,7 @@ impl Source {
         let named_csv =
             path.and_then(Path::extension).is_some_and(|extension| extension.eq_ignore_ascii_case("csv"));
         let format = format.unwrap_or(if named_csv { Format::Csv } else { Format::Json });
-        let (sender, receiver) = mpsc::channel(BATCHES);
-        std::thread::Builder::new()
-            .name("input".into())
-            .spawn(move || match format {
-                Format::Json => read_json(reader, &sender),
-                Format::Csv => table::read(reader, &sender),
-            })
-            .map_err(|why| Failure::io(format!("cannot start a thread to read {name}: {why}")))?;
-        Ok(Self::Thread(receiver, name, size))
+        Ok(Self::Reader(Reader { bytes: reader, name, size, format }))
     }
 
     /// How many bytes there are to be read, where that is known.
@@ -140,7 +140,75 @@ impl Source {
     pub fn size(&self) -> Option<u64> {
         match self {
             Self::Flags(_) => None,
-            Self::Thread(_, _, size) => *size,
+            Self::Reader(reader) => reader.size,
+        }
+    }
+
+    /// Begins to read. `take` adds what it makes of a value to a batch; for a file and stdin it runs on a thread of
+    /// its own, so that a slow writer never stalls the connection, and making sense of values takes no time from it.
+    ///
+    /// # Errors
+    /// A thread that cannot be started.
+    pub fn start<T: Send + 'static>(
+        self,
+        mut take: impl FnMut(Input<'_>, &mut Vec<T>) + Send + 'static,
+    ) -> Result<Stream<T>, Failure> {
+        let Reader { bytes, name, format, .. } = match self {
+            Self::Flags(inputs) => {
+                let mut batch = Vec::with_capacity(inputs.len());
+                for input in inputs {
+                    take(input, &mut batch);
+                }
+                return Ok(Stream::Ready(Some(batch)));
+            }
+            Self::Reader(reader) => reader,
+        };
+        let (sender, receiver) = mpsc::channel(BATCHES);
+        let is_silent = Arc::new(AtomicBool::new(false));
+        let bytes = Watched { bytes, is_silent: Arc::clone(&is_silent) };
+        std::thread::Builder::new()
+            .name("input".into())
+            .spawn(move || match format {
+                Format::Json => read_json(bytes, &sender, take),
+                Format::Csv => table::read(bytes, &sender, take),
+            })
+            .map_err(|why| Failure::io(format!("cannot start a thread to read {name}: {why}")))?;
+        Ok(Stream::Thread(receiver, name, is_silent))
+    }
+}
+
+/// What was made of the values of a source, in batches, so that memory stays constant.
+pub enum Stream<T> {
+    /// All of it.
+    Ready(Option<Vec<T>>),
+    /// What a thread reads, the name of what it reads, and whether it waits for bytes.
+    Thread(mpsc::Receiver<io::Result<Vec<T>>>, String, Arc<AtomicBool>),
+}
+
+type Sender<T> = mpsc::Sender<io::Result<Vec<T>>>;
+
+/// A reader that says when it waits for bytes.
+struct Watched {
+    bytes: Box<dyn Read + Send>,
+    is_silent: Arc<AtomicBool>,
+}
+
+impl Read for Watched {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.is_silent.store(true, Ordering::Relaxed);
+        let read = self.bytes.read(buffer);
+        self.is_silent.store(false, Ordering::Relaxed);
+        read
+    }
+}
+
+impl<T> Stream<T> {
+    /// Whether nothing is there to be read: the thread waits for bytes.
+    #[must_use]
+    pub fn is_silent(&self) -> bool {
+        match self {
+            Self::Ready(_) => false,
+            Self::Thread(_, _, is_silent) => is_silent.load(Ordering::Relaxed),
         }
     }
 
@@ -148,9 +216,9 @@ impl Source {
     ///
     /// # Errors
     /// A read that failed.
-    pub async fn next(&mut self) -> Result<Option<Vec<Input>>, Failure> {
+    pub async fn next(&mut self) -> Result<Option<Vec<T>>, Failure> {
         match self {
-            Self::Flags(inputs) => Ok(inputs.take()),
+            Self::Ready(batch) => Ok(batch.take()),
             Self::Thread(receiver, name, _) => match receiver.recv().await {
                 None => Ok(None),
                 Some(Ok(batch)) => Ok(Some(batch)),
@@ -160,7 +228,7 @@ impl Source {
     }
 }
 
-fn read_json(mut reader: impl Read, sender: &Sender) {
+fn read_json<T>(mut reader: impl Read, sender: &Sender<T>, mut take: impl FnMut(Input<'_>, &mut Vec<T>)) {
     let mut framer = Framer::default();
     let mut chunk = vec![0; READ];
     loop {
@@ -173,7 +241,10 @@ fn read_json(mut reader: impl Read, sender: &Sender) {
             Ok(read) => read,
         };
         framer.push(&chunk[..read], read == 0);
-        let batch: Vec<_> = std::iter::from_fn(|| framer.next()).collect();
+        let mut batch = Vec::new();
+        while let Some(input) = framer.next() {
+            take(input, &mut batch);
+        }
         // A consumer that has gone wants no more.
         if (!batch.is_empty() && sender.blocking_send(Ok(batch)).is_err()) || read == 0 {
             return;

@@ -8,7 +8,6 @@ use std::{
     collections::{HashMap, HashSet, VecDeque},
     ffi::OsString,
     path::{Path, PathBuf},
-    sync::Arc,
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
@@ -21,8 +20,8 @@ use super::{
     Console,
     connection::{Connection, GatewayArgs, NetworkArgs, duration},
     exchange::Exchange,
-    input::{Content, Input, Source},
-    operations::{Body, Item, ModelArgs, Operation, Operations, Subject},
+    input::{Source, Stream},
+    operations::{Asked, Body, Item, ModelArgs, Operation},
     requests::TimeUnit,
     results::{Manner, Progress, Results},
     signals::Signals,
@@ -179,7 +178,6 @@ struct Listen {
     exchange: Exchange,
     /// Where records go, if not to stdout among the results.
     out: Option<Sink>,
-    operations: Operations,
     gateway_id: GatewayId,
     filter: Filter,
     /// How commands are answered; `None` where nothing is answered.
@@ -194,8 +192,8 @@ struct Listen {
     records: u64,
     count: Option<u64>,
     ends: Option<Instant>,
-    stdin: Option<Source>,
-    waiting: VecDeque<Input>,
+    stdin: Option<Stream<Asked>>,
+    waiting: VecDeque<Asked>,
     console: Console,
 }
 
@@ -220,16 +218,20 @@ impl Listen {
             console.warn(repaired);
         }
         let subscriptions = subscriptions(args, &connection, &gateway_id, report_back || args.stdin);
-        let stdin = if args.stdin { Some(Source::open(Some(Path::new("-")), None)?) } else { None };
         let results = Results::new(Progress::Never, Manner::default(), true, console);
         let exchange =
             Exchange::new(connection, subscriptions, args.t_unit, true, results, console).patient();
         let commands =
             answering.then(|| Commands::new(operations.product.clone(), operations.check, devices));
+        let stdin = if args.stdin {
+            let source = Source::open(Some(Path::new("-")), None)?;
+            Some(source.start(move |input, asked| operations.take_uplink(input, asked))?)
+        } else {
+            None
+        };
         Ok(Self {
             exchange,
             out,
-            operations,
             gateway_id,
             filter,
             commands,
@@ -391,7 +393,9 @@ impl Listen {
                 self.awaits(request_id, number);
                 Ok(())
             }
-            Order::Answer(request_id, answer) => self.exchange.respond(&self.gateway_id, request_id, answer),
+            Order::Answer(request_id, answer) => {
+                self.exchange.respond(&self.gateway_id, request_id.into(), answer)
+            }
             Order::Ignore(why) => {
                 self.exchange.warn(&format!("on {}: {why}; nothing is answered", message.topic));
                 Ok(())
@@ -414,7 +418,7 @@ impl Listen {
             commands.executed(request_id, &answer);
         }
         for number in self.deliveries.remove(request_id).unwrap_or_default() {
-            self.exchange.respond(&self.gateway_id, request_id.clone(), answer.clone())?;
+            self.exchange.respond(&self.gateway_id, request_id.as_str().into(), answer.clone())?;
             let place = number.checked_sub(self.first).and_then(|n| usize::try_from(n).ok());
             if let Some(arrived) = place.and_then(|n| self.arrived.get_mut(n)) {
                 arrived.awaits_answer = false;
@@ -426,15 +430,8 @@ impl Listen {
         let Command { cid, points } = &job.envelope.body;
         for (id, value) in points {
             let property = Property { cid: cid.clone(), id: id.clone(), value: value.clone() };
-            let item = Item {
-                operation: Operation::Report,
-                gateway_id: None,
-                subjects: vec![Subject { cid: cid.clone(), id: Some(id.clone()), ..Subject::default() }],
-                t: None,
-                request_id: None,
-                body: Body::Uplink(Uplink::Report(property)),
-            };
-            self.exchange.send(item, Vec::new())?;
+            let item = Item::new(Operation::Report, Body::Uplink(Uplink::Report(property)));
+            self.exchange.send(item, None)?;
         }
         Ok(())
     }
@@ -457,25 +454,11 @@ impl Listen {
     /// Sends uplinks of stdin.
     fn feed(&mut self) -> Result<(), Failure> {
         while self.exchange.in_flight() < WINDOW
-            && let Some(input) = self.waiting.pop_front()
+            && let Some(asked) = self.waiting.pop_front()
         {
-            let operation = match &input.content {
-                Content::Json(text) => Operations::operation_of(text),
-                Content::Fields(_) | Content::Broken(..) => Ok(Operation::Report),
-            };
-            let (items, text) =
-                self.operations.take(*operation.as_ref().unwrap_or(&Operation::Report), input.content);
-            let (operation, items) = match operation {
-                Ok(operation) => (operation, items),
-                Err(invalid) => (Operation::Report, vec![Err(invalid)]),
-            };
-            let text = Arc::from(text);
-            for mut item in items {
-                let sources = self.exchange.results.sources(operation, input.line, &text, &mut item);
-                match item {
-                    Ok(item) => self.exchange.send(item, sources)?,
-                    Err(invalid) => self.exchange.results.invalid(&sources[0], &invalid),
-                }
+            match self.exchange.results.take(asked) {
+                (origin, Ok(item)) => self.exchange.send(item, Some(origin))?,
+                (origin, Err(invalid)) => self.exchange.results.invalid(origin, &invalid),
             }
         }
         self.exchange.send_statuses()
@@ -523,7 +506,7 @@ async fn progress(out: &mut Option<Sink>) -> Result<(), Failure> {
 }
 
 /// The next inputs of stdin; none for ever without one.
-async fn next_batch(stdin: &mut Option<Source>) -> Result<Option<Vec<Input>>, Failure> {
+async fn next_batch(stdin: &mut Option<Stream<Asked>>) -> Result<Option<Vec<Asked>>, Failure> {
     match stdin {
         Some(source) => source.next().await,
         None => std::future::pending().await,

@@ -3,9 +3,10 @@
 use std::{
     borrow::Cow,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::{
@@ -14,6 +15,7 @@ use super::{
 };
 use crate::{
     failure::Failure,
+    json::text_of,
     product::{Misfit, Product, ValueEncoding},
     protocol::{Channel, Command, DataPointValue, Device, DeviceStatus, GatewayId, Property, Uplink},
 };
@@ -95,6 +97,21 @@ impl Operation {
     }
 }
 
+/// What one value of the input asks for: a message, or why there is none; one with `properties` asks several times.
+#[derive(Debug)]
+pub struct Asked {
+    /// What it asks to be done.
+    pub operation: Operation,
+    /// The line on which the value begins, from 1; `None` for a request from flags.
+    pub line: Option<u64>,
+    /// The value's JSON text.
+    pub text: Arc<str>,
+    /// How many bytes the value takes in its file, nearly; of several messages the first tells it.
+    pub size: u64,
+    /// The message, or what is wrong.
+    pub item: Result<Item, Invalid>,
+}
+
 /// One message that an input asks for.
 #[derive(Debug)]
 pub struct Item {
@@ -102,14 +119,54 @@ pub struct Item {
     pub operation: Operation,
     /// The gateway, where the input names one.
     pub gateway_id: Option<GatewayId>,
-    /// What the result lines speak of: one entry a line.
-    pub subjects: Vec<Subject>,
     /// The time stamp that a whole message brought along.
     pub t: Option<i64>,
     /// The request id that a whole message brought along.
-    pub request_id: Option<String>,
+    pub request_id: Option<Arc<str>>,
+    /// Which of the `properties` of its input it is, for reports and commands.
+    pub entry: Option<usize>,
     /// The message.
     pub body: Body,
+}
+
+impl Item {
+    /// A message about which nothing else is known.
+    #[must_use]
+    pub fn new(operation: Operation, body: Body) -> Self {
+        Self { operation, gateway_id: None, t: None, request_id: None, entry: None, body }
+    }
+
+    /// How many result lines it ends as.
+    #[must_use]
+    pub fn lines(&self) -> u64 {
+        match &self.body {
+            Body::Uplink(uplink) => match uplink {
+                Uplink::Status(statuses) => statuses.len() as u64,
+                Uplink::Sync(_) | Uplink::Report(_) | Uplink::CommandResponse(_) | Uplink::AsGiven { .. } => {
+                    1
+                }
+            },
+            Body::Command(_) => 1,
+        }
+    }
+
+    /// What its result line speaks of, of several the first.
+    #[must_use]
+    pub fn into_subject(self) -> Subject {
+        let (cid, id) = match self.body {
+            Body::Uplink(uplink) => match uplink {
+                Uplink::Sync(device) => (device.cid, None),
+                Uplink::Report(Property { cid, id, .. }) => (cid, Some(id)),
+                Uplink::Status(statuses) => {
+                    return statuses.into_iter().next().map(Subject::from).unwrap_or_default();
+                }
+                Uplink::CommandResponse(answer) => (answer.cid, None),
+                Uplink::AsGiven { cid, .. } => (cid, None),
+            },
+            Body::Command(Command { cid, points }) => (cid, points.into_iter().next().map(|(id, _)| id)),
+        };
+        Subject { cid, id, status: None, entry: self.entry }
+    }
 }
 
 /// What one result line speaks of.
@@ -123,6 +180,12 @@ pub struct Subject {
     pub status: Option<bool>,
     /// Which of the `properties` of its input it is, for reports and commands.
     pub entry: Option<usize>,
+}
+
+impl From<DeviceStatus> for Subject {
+    fn from(DeviceStatus { cid, status }: DeviceStatus) -> Self {
+        Self { cid, status: Some(status), ..Self::default() }
+    }
 }
 
 /// The message of an item.
@@ -173,48 +236,76 @@ pub struct Operations {
 }
 
 impl Operations {
-    /// The messages that one input value asks for, in its order.
-    #[must_use]
-    pub fn read(&self, operation: Operation, input: &RawValue) -> Vec<Result<Item, Invalid>> {
-        match Object::parse(input) {
-            Ok(object) => self.read_object(operation, &object, input),
-            Err(invalid) => vec![Err(invalid)],
+    /// Adds to `asked` what one value of the input asks for.
+    pub fn take(&self, operation: Operation, input: Input<'_>, asked: &mut Vec<Asked>) {
+        self.take_for(Ok(operation), input, asked);
+    }
+
+    /// As [`Operations::take`], for uplinks: the operation is what the value itself names as its `op`.
+    pub fn take_uplink(&self, input: Input<'_>, asked: &mut Vec<Asked>) {
+        let operation = match &input.content {
+            Content::Json(text) => operation_of(text),
+            Content::Fields(_) | Content::Broken(..) => Ok(Operation::Report),
+        };
+        self.take_for(operation, input, asked);
+    }
+
+    fn take_for(&self, operation: Result<Operation, Invalid>, input: Input<'_>, asked: &mut Vec<Asked>) {
+        let mut size = input.size();
+        let line = input.line;
+        let named = operation.as_ref().ok().copied();
+        let (text, items) = match (input.content, operation) {
+            (Content::Json(text), Ok(operation)) => {
+                let items = self.read(operation, &text);
+                (text.into(), items)
+            }
+            (Content::Json(text), Err(invalid)) => (text.into(), Items::One(Err(invalid))),
+            (Content::Broken(text, invalid), _) => (Arc::from(text), Items::One(Err(invalid))),
+            (Content::Fields(fields), operation) => {
+                let (text, invalid) = self.json_of_fields(named, fields);
+                let items = match (invalid, operation) {
+                    (Some(invalid), _) | (None, Err(invalid)) => Items::One(Err(invalid)),
+                    (None, Ok(operation)) => self.read(operation, &text),
+                };
+                (text.into(), items)
+            }
+        };
+        let operation = named.unwrap_or(Operation::Report);
+        let mut add = |item| {
+            let size = std::mem::take(&mut size);
+            asked.push(Asked { operation, line, text: Arc::clone(&text), size, item });
+        };
+        match items {
+            Items::One(item) => add(item),
+            Items::Several(items) => items.into_iter().for_each(add),
         }
     }
 
-    /// The operation that an input names in its own `op`: a sync, a report or a status.
-    pub fn operation_of(input: &RawValue) -> Result<Operation, Invalid> {
-        let object = Object::parse(input)?;
-        let Some(op) = object.get("op").and_then(text_of) else {
-            return Err(Invalid::new("op", "op is missing: sync, report or status"));
-        };
-        let uplinks = [Operation::Sync, Operation::Report, Operation::Status];
-        let known = uplinks.into_iter().find(|operation| operation.name() == op);
-        known.ok_or_else(|| Invalid::new("op", "op must be sync, report or status"))
+    /// The messages that one input value asks for, in its order.
+    fn read(&self, operation: Operation, json: &str) -> Items {
+        match Object::parse(json) {
+            Ok(object) => self.read_object(operation, &object, json),
+            Err(invalid) => Items::One(Err(invalid)),
+        }
     }
 
-    fn read_object(
-        &self,
-        operation: Operation,
-        object: &Object<'_>,
-        input: &RawValue,
-    ) -> Vec<Result<Item, Invalid>> {
+    fn read_object(&self, operation: Operation, object: &Object<'_>, json: &str) -> Items {
         if object.get("ok").is_some()
             && let Some(former) = object.get("input")
         {
-            return self.read(operation, former);
+            return self.read(operation, former.get());
         }
         if let Some(op) = object.get("op")
-            && text_of(op).as_deref() != Some(operation.name())
+            && text_of(op.get()).as_deref() != Some(operation.name())
         {
-            return vec![Err(Invalid::new("op", format!("op must be {:?} here", operation.name())))];
+            return Items::One(Err(Invalid::new("op", format!("op must be {:?} here", operation.name()))));
         }
         if object.get("param").is_some() {
-            return vec![self.message(operation, object)];
+            return Items::One(self.message(operation, object));
         }
         match operation {
-            Operation::Sync => vec![self.sync(object, input)],
-            Operation::Status => vec![status(object)],
+            Operation::Sync => Items::One(self.sync(object, json)),
+            Operation::Status => Items::One(status(object)),
             Operation::Report | Operation::Command => self.values(operation, object),
         }
     }
@@ -229,13 +320,13 @@ impl Operations {
                 Some(raw.get().parse().map_err(|_| Invalid::new("t", "t must be an integer, a Unix time"))?)
             }
         };
-        let request_id = object.optional_text("request_id")?;
+        let request_id = object.optional_text("request_id")?.map(Arc::from);
         let mut item = match operation {
-            Operation::Sync => self.sync(&Object::parse(param)?, param)?,
+            Operation::Sync => self.sync(&Object::parse(param.get())?, param.get())?,
             Operation::Status if param.get().starts_with('[') => statuses(param)?,
-            Operation::Status => status(&Object::parse(param)?)?,
+            Operation::Status => status(&Object::parse(param.get())?)?,
             Operation::Report | Operation::Command => {
-                let inner = Object::parse(param)?;
+                let inner = Object::parse(param.get())?;
                 let outer = if operation == Operation::Command { object } else { &inner };
                 let cid = outer.required_text("cid")?;
                 self.value(operation, &cid, gateway_of(object)?, &inner)?
@@ -246,25 +337,20 @@ impl Operations {
         Ok(item)
     }
 
-    fn sync(&self, object: &Object<'_>, input: &RawValue) -> Result<Item, Invalid> {
+    fn sync(&self, object: &Object<'_>, json: &str) -> Result<Item, Invalid> {
         let cid = object.required_text("cid")?;
-        let item = |body| Item {
-            operation: Operation::Sync,
-            gateway_id: None,
-            subjects: vec![Subject { cid: cid.clone(), ..Subject::default() }],
-            t: None,
-            request_id: None,
-            body: Body::Uplink(body),
-        };
+        let item = |uplink| Item::new(Operation::Sync, Body::Uplink(uplink));
         if !self.check {
-            return Ok(item(Uplink::AsGiven { channel: Channel::Sync, param: input.to_owned() }));
+            let param = serde_json::from_str(json)
+                .map_err(|why| Invalid { message: why.to_string(), ..Invalid::default() })?;
+            return Ok(item(Uplink::AsGiven { channel: Channel::Sync, cid: cid.into_owned(), param }));
         }
         let known: Vec<_> = Device::FIELDS.into_iter().chain(["op"]).collect();
         object.only(&known).map_err(|invalid| invalid.of(&cid, None))?;
-        let mut device = Device::decode(input).map_err(|error| {
+        let mut device = Device::decode(json).map_err(|error| {
             let field = error.field.trim_start_matches("param.").to_owned();
             let message = error.to_string().replace("param.", "");
-            Invalid { field: Some(field), message, cid: Some(cid.clone()), ..Invalid::default() }
+            Invalid { field: Some(field), message, cid: Some(cid.to_string()), ..Invalid::default() }
         })?;
         // The edge activates no device without a name; its own guide says to take the cid then.
         device.device_name.get_or_insert_with(|| device.cid.clone());
@@ -273,7 +359,7 @@ impl Operations {
     }
 
     /// The inputs of `report` and `command`: one data point, or several as `properties`.
-    fn values(&self, operation: Operation, object: &Object<'_>) -> Vec<Result<Item, Invalid>> {
+    fn values(&self, operation: Operation, object: &Object<'_>) -> Items {
         let head = || {
             let cid = object.required_text("cid")?;
             let gateway = if operation == Operation::Command { gateway_of(object)? } else { None };
@@ -281,36 +367,33 @@ impl Operations {
         };
         let (cid, gateway) = match head() {
             Ok(head) => head,
-            Err(invalid) => return vec![Err(invalid)],
+            Err(invalid) => return Items::One(Err(invalid)),
         };
         let Some(properties) = object.get("properties") else {
-            return vec![self.value(operation, &cid, gateway, object)];
+            return Items::One(self.value(operation, &cid, gateway, object));
         };
         let entries = match object
             .only(&["cid", "gateway_id", "properties", "op"])
-            .and_then(|()| Object::parse(properties))
+            .and_then(|()| Object::parse(properties.get()))
         {
             Ok(entries) if !entries.0.is_empty() => entries,
-            Ok(_) => return vec![Err(Invalid::new("properties", "properties is empty").of(&cid, None))],
+            Ok(_) => {
+                return Items::One(Err(Invalid::new("properties", "properties is empty").of(&cid, None)));
+            }
             Err(invalid) => {
-                return vec![Err(Invalid { field: Some("properties".into()), ..invalid }.of(&cid, None))];
+                let field = Some("properties".into());
+                return Items::One(Err(Invalid { field, ..invalid }.of(&cid, None)));
             }
         };
-        entries
-            .0
-            .iter()
-            .enumerate()
-            .map(|(n, (name, value))| {
-                let mut item =
-                    self.point(operation, &cid, gateway.clone(), name, value).map_err(|invalid| Invalid {
-                        field: Some(format!("properties.{name}")),
-                        entry: Some(n),
-                        ..invalid
-                    })?;
-                item.subjects.iter_mut().for_each(|subject| subject.entry = Some(n));
-                Ok(item)
-            })
-            .collect()
+        let items = entries.0.iter().enumerate().map(|(n, (name, value))| {
+            match self.point(operation, &cid, gateway.clone(), name, value) {
+                Ok(item) => Ok(Item { entry: Some(n), ..item }),
+                Err(invalid) => {
+                    Err(Invalid { field: Some(format!("properties.{name}")), entry: Some(n), ..invalid })
+                }
+            }
+        });
+        Items::Several(items.collect())
     }
 
     fn value(
@@ -324,7 +407,7 @@ impl Operations {
         object.only(&["cid", "gateway_id", "id", "code", "value", "op"]).map_err(invalid)?;
         let name = match (object.get("id"), object.get("code")) {
             (Some(id), None) => match id.get().parse::<u32>() {
-                Ok(number) => number.to_string(),
+                Ok(number) => number.to_string().into(),
                 Err(_) => object.required_text("id").map_err(invalid)?,
             },
             (None, Some(_)) => object.required_text("code").map_err(invalid)?,
@@ -374,7 +457,7 @@ impl Operations {
         match (cid, values.is_empty(), files.as_slice()) {
             (Some(cid), false, []) => {
                 let inputs = values.into_iter().map(|value| input_from_text(cid, value));
-                Ok(Source::Flags(Some(inputs.collect())))
+                Ok(Source::Flags(inputs.collect()))
             }
             (None, true, []) => Source::open(None, format),
             (None, true, [file]) => Source::open(Some(Path::new(file)), format),
@@ -386,32 +469,12 @@ impl Operations {
         }
     }
 
-    /// The messages that an input asks for, and its JSON text for the result lines.
-    #[must_use]
-    pub fn take(
-        &self,
-        operation: Operation,
-        content: Content,
-    ) -> (Vec<Result<Item, Invalid>>, Box<RawValue>) {
-        match content {
-            Content::Json(text) => (self.read(operation, &text), text),
-            Content::Broken(text, invalid) => (vec![Err(invalid)], text),
-            Content::Fields(fields) => {
-                let (text, invalid) = self.json_of_fields(operation, fields);
-                match invalid {
-                    Some(invalid) => (vec![Err(invalid)], text),
-                    None => (self.read(operation, &text), text),
-                }
-            }
-        }
-    }
-
     /// Fields given as text, as the JSON that a line would have; and why not, where a value has no meaning.
     fn json_of_fields(
         &self,
-        operation: Operation,
+        operation: Option<Operation>,
         fields: Vec<(String, String)>,
-    ) -> (Box<RawValue>, Option<Invalid>) {
+    ) -> (String, Option<Invalid>) {
         let field =
             |name: &str| fields.iter().find(|(known, _)| known == name).map(|(_, text)| text.as_str());
         let name = field("id").or_else(|| field("code"));
@@ -433,18 +496,15 @@ impl Operations {
         let json = fields.iter().map(|(key, text)| {
             let value = match key.as_str() {
                 "value" => value_of(text),
-                "status" if operation == Operation::Status => {
+                "status" if operation == Some(Operation::Status) => {
                     RawValue::from_string(text.clone()).unwrap_or_else(|_| quoted(text))
                 }
                 _ => quoted(text),
             };
             (key.clone(), value)
         });
-        let json: Vec<(String, Box<RawValue>)> = json.collect();
-        (
-            serde_json::value::to_raw_value(&Fields(json)).unwrap_or_else(|_| RawValue::NULL.to_owned()),
-            invalid,
-        )
+        let json = json_of(json);
+        (json, invalid)
     }
 
     fn item(
@@ -456,51 +516,48 @@ impl Operations {
     ) -> Item {
         let cid = cid.to_owned();
         let body = if operation == Operation::Command {
-            Body::Command(Command { cid: cid.clone(), points: vec![(id.clone(), value)] })
+            Body::Command(Command { cid, points: vec![(id, value)] })
         } else {
-            Body::Uplink(Uplink::Report(Property { cid: cid.clone(), id: id.clone(), value }))
+            Body::Uplink(Uplink::Report(Property { cid, id, value }))
         };
-        let subjects = vec![Subject { cid, id: Some(id), ..Subject::default() }];
-        Item { operation, gateway_id, subjects, t: None, request_id: None, body }
+        Item { gateway_id, ..Item::new(operation, body) }
     }
+}
+
+/// The operation that an input names in its own `op`: a sync, a report or a status.
+fn operation_of(json: &str) -> Result<Operation, Invalid> {
+    let object = Object::parse(json)?;
+    let Some(op) = object.get("op").and_then(|op| text_of(op.get())) else {
+        return Err(Invalid::new("op", "op is missing: sync, report or status"));
+    };
+    let uplinks = [Operation::Sync, Operation::Report, Operation::Status];
+    let known = uplinks.into_iter().find(|operation| operation.name() == op);
+    known.ok_or_else(|| Invalid::new("op", "op must be sync, report or status"))
 }
 
 /// A status report of devices, as one message.
 #[must_use]
 pub fn status_item(statuses: Vec<DeviceStatus>) -> Item {
-    let subject = |device: &DeviceStatus| Subject {
-        cid: device.cid.clone(),
-        status: Some(device.status),
-        ..Subject::default()
-    };
-    Item {
-        operation: Operation::Status,
-        gateway_id: None,
-        subjects: statuses.iter().map(subject).collect(),
-        t: None,
-        request_id: None,
-        body: Body::Uplink(Uplink::Status(statuses)),
-    }
+    Item::new(Operation::Status, Body::Uplink(Uplink::Status(statuses)))
 }
 
 /// What a failed result line gives back of its input, so that feeding it in sends nothing else again: of several
 /// `properties` the one in question, of a former run's result line its own input; `None` where that is all of it.
 #[must_use]
-pub fn echo(input: &RawValue, entry: Option<usize>) -> Option<Box<RawValue>> {
+pub fn echo(input: &str, entry: Option<usize>) -> Option<String> {
     let object = Object::parse(input).ok()?;
     if object.get("ok").is_some()
         && let Some(former) = object.get("input")
     {
-        return Some(echo(former, entry).unwrap_or_else(|| former.to_owned()));
+        return Some(echo(former.get(), entry).unwrap_or_else(|| former.get().to_owned()));
     }
-    let entries = Object::parse(object.get("properties")?).ok()?;
+    let entries = Object::parse(object.get("properties")?.get()).ok()?;
     let (name, value) = entries.0.get(entry?)?;
     let key = if name.bytes().all(|byte| byte.is_ascii_digit()) { "id" } else { "code" };
     let head = ["op", "gateway_id", "cid"];
     let head = head.into_iter().filter_map(|name| Some((name, object.get(name)?.to_owned())));
     let point = [(key, quoted(name)), ("value", (*value).to_owned())];
-    let fields = head.chain(point).map(|(key, value)| (key.to_owned(), value)).collect();
-    serde_json::value::to_raw_value(&Fields(fields)).ok()
+    Some(json_of(head.chain(point).map(|(key, value)| (key.to_owned(), value))))
 }
 
 fn status(object: &Object<'_>) -> Result<Item, Invalid> {
@@ -515,7 +572,7 @@ fn statuses(param: &RawValue) -> Result<Item, Invalid> {
     }
     elements
         .into_iter()
-        .map(|element| device_status(&Object::parse(element)?))
+        .map(|element| device_status(&Object::parse(element.get())?))
         .collect::<Result<_, _>>()
         .map(status_item)
 }
@@ -524,8 +581,8 @@ fn device_status(object: &Object<'_>) -> Result<DeviceStatus, Invalid> {
     let cid = object.required_text("cid")?;
     object.only(&["cid", "status", "op"]).map_err(|invalid| invalid.of(&cid, None))?;
     match object.get("status").map(RawValue::get) {
-        Some("true") => Ok(DeviceStatus { cid, status: true }),
-        Some("false") => Ok(DeviceStatus { cid, status: false }),
+        Some("true") => Ok(DeviceStatus { cid: cid.into_owned(), status: true }),
+        Some("false") => Ok(DeviceStatus { cid: cid.into_owned(), status: false }),
         Some(_) => Err(Invalid::new("status", "status must be true or false").of(&cid, None)),
         None => Err(Invalid::new("status", "status is missing").of(&cid, None)),
     }
@@ -538,12 +595,8 @@ fn gateway_of(object: &Object<'_>) -> Result<Option<GatewayId>, Invalid> {
         .transpose()
 }
 
-fn text_of(raw: &RawValue) -> Option<Cow<'_, str>> {
-    serde_json::from_str(raw.get()).ok()
-}
-
 /// A `CODE=VALUE` argument as an input: what a row of CSV would say.
-fn input_from_text(cid: &str, arg: &str) -> Input {
+fn input_from_text(cid: &str, arg: &str) -> Input<'static> {
     let (name, text) = arg.split_once('=').unwrap_or((arg, ""));
     let key = if name.bytes().all(|byte| byte.is_ascii_digit()) { "id" } else { "code" };
     let fields = [("cid", cid), (key, name), ("value", text)];
@@ -555,24 +608,36 @@ fn quoted(text: &str) -> Box<RawValue> {
     serde_json::value::to_raw_value(text).unwrap_or_else(|_| RawValue::NULL.to_owned())
 }
 
-/// An object to be written, its entries in order.
-struct Fields(Vec<(String, Box<RawValue>)>);
-
-impl Serialize for Fields {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_map(self.0.iter().map(|(key, value)| (key, value)))
+/// A JSON object of these entries, in their order.
+fn json_of(entries: impl Iterator<Item = (String, Box<RawValue>)>) -> String {
+    let mut json = String::from("{");
+    for (key, value) in entries {
+        if json.len() > 1 {
+            json.push(',');
+        }
+        json.push_str(quoted(&key).get());
+        json.push(':');
+        json.push_str(value.get());
     }
+    json.push('}');
+    json
+}
+
+/// The messages that one value asks for; nearly always one.
+enum Items {
+    One(Result<Item, Invalid>),
+    Several(Vec<Result<Item, Invalid>>),
 }
 
 /// A JSON object's entries, borrowed and in order.
 struct Object<'a>(Vec<(Cow<'a, str>, &'a RawValue)>);
 
 impl<'a> Object<'a> {
-    fn parse(raw: &'a RawValue) -> Result<Self, Invalid> {
-        if !raw.get().starts_with('{') {
+    fn parse(json: &'a str) -> Result<Self, Invalid> {
+        if !json.starts_with('{') {
             return Err(Invalid { message: "the value must be a JSON object".into(), ..Invalid::default() });
         }
-        let object: Self = serde_json::from_str(raw.get())
+        let object: Self = serde_json::from_str(json)
             .map_err(|why| Invalid { message: why.to_string(), ..Invalid::default() })?;
         for (n, (name, _)) in object.0.iter().enumerate() {
             if object.0[..n].iter().any(|(other, _)| other == name) {
@@ -586,7 +651,7 @@ impl<'a> Object<'a> {
         self.0.iter().find(|(key, _)| key == name).map(|(_, value)| *value)
     }
 
-    fn required_text(&self, name: &str) -> Result<String, Invalid> {
+    fn required_text(&self, name: &str) -> Result<Cow<'a, str>, Invalid> {
         match self.optional_text(name)? {
             Some(text) if text.is_empty() => Err(Invalid::new(name, format!("{name} is empty"))),
             Some(text) => Ok(text),
@@ -594,10 +659,10 @@ impl<'a> Object<'a> {
         }
     }
 
-    fn optional_text(&self, name: &str) -> Result<Option<String>, Invalid> {
+    fn optional_text(&self, name: &str) -> Result<Option<Cow<'a, str>>, Invalid> {
         let Some(raw) = self.get(name) else { return Ok(None) };
-        match text_of(raw) {
-            Some(text) => Ok(Some(text.into_owned())),
+        match text_of(raw.get()) {
+            Some(text) => Ok(Some(text)),
             None => Err(Invalid::new(name, format!("{name} must be a string"))),
         }
     }

@@ -6,7 +6,6 @@
 use std::{
     collections::VecDeque,
     path::PathBuf,
-    sync::Arc,
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
@@ -14,11 +13,11 @@ use super::{
     Console,
     connection::Connection,
     exchange::Exchange,
-    input::{self, Format, Input},
+    input::{Format, Source, Stream},
     journal::Journal,
-    operations::{Invalid, Item, Operation, Operations},
+    operations::{Asked, Item, Operation, Operations},
     pace::{Pace, rate},
-    results::{Manner, Outcome, Progress, Results, Source},
+    results::{Manner, Origin, Outcome, Progress, Results},
     signals::Signals,
 };
 use crate::{
@@ -27,8 +26,9 @@ use crate::{
     protocol::GatewayId,
 };
 
-/// How long, all in all, a silent pipe is waited for when the rest of the input can only be reported.
-const PATIENCE: Duration = Duration::from_millis(200);
+/// How long a silent pipe is waited for when the rest of the input can only be reported: at once, and all in all.
+const SILENCE: Duration = Duration::from_millis(200);
+const PATIENCE: Duration = Duration::from_secs(2);
 /// How long what is in flight may take after a signal, and then the writing of results.
 const GRACE: Duration = Duration::from_secs(1);
 
@@ -129,7 +129,7 @@ impl TimeUnit {
 pub fn run(
     operations: Operations,
     operation: Operation,
-    source: input::Source,
+    source: Source,
     connection: Connection,
     args: &RequestArgs,
     console: Console,
@@ -164,17 +164,13 @@ impl From<Failure> for End {
     }
 }
 
-/// What an input asks for, or why not, with what its result lines need.
-type Asked = (Result<Item, Invalid>, Vec<Source>);
-
 struct Run {
-    operations: Operations,
     operation: Operation,
-    source: input::Source,
-    /// Inputs that were taken and have no place in the window yet.
-    waiting: VecDeque<Input>,
-    /// What is left of the input whose turn it is: one asks for several messages where it has `properties`.
-    items: VecDeque<Asked>,
+    input: Stream<Asked>,
+    /// What was asked for and has no place in the window yet.
+    waiting: VecDeque<Asked>,
+    /// What comes before that: its place among the results is taken, and its turn has not come.
+    next: Option<(Origin, Item)>,
     exchange: Exchange,
     window: usize,
     pace: Option<Pace>,
@@ -189,13 +185,13 @@ impl Run {
     fn new(
         operations: Operations,
         operation: Operation,
-        source: input::Source,
+        source: Source,
         mut connection: Connection,
         args: &RequestArgs,
         console: Console,
     ) -> Result<Self, Failure> {
         args.apply(&mut connection.settings);
-        let single = matches!(source, input::Source::Flags(_));
+        let single = matches!(source, Source::Flags(_));
         let response = operation.channel().response().filter(|_| !args.no_wait);
         let filter = response.map(|response| match &connection.gateway_id {
             Some(gateway) if single || operation != Operation::Command => {
@@ -214,12 +210,12 @@ impl Run {
             results.expect(size);
         }
         let exchange = Exchange::new(connection, subscriptions, args.t_unit, !args.no_wait, results, console);
+        let input = source.start(move |input, asked| operations.take(operation, input, asked))?;
         Ok(Self {
-            operations,
             operation,
-            source,
+            input,
             waiting: VecDeque::new(),
-            items: VecDeque::new(),
+            next: None,
             exchange: exchange.retrying(args.retries),
             window: usize::from(args.window),
             pace: args.rate.map(Pace::new),
@@ -274,7 +270,7 @@ impl Run {
                         self.happened(event)?;
                     }
                 }
-                batch = self.source.next(), if hungry => match batch {
+                batch = self.input.next(), if hungry => match batch {
                     Ok(Some(batch)) => self.waiting.extend(batch),
                     Ok(None) => ended = Some(Ok(())),
                     // What was sent is waited for all the same.
@@ -304,51 +300,38 @@ impl Run {
         let now = self.exchange.client.now();
         while self.exchange.in_flight() < self.window
             && !self.exchange.results.is_behind()
-            && let Some((item, sources)) = self.next_item()
+            && let Some((origin, item)) = self.next_item()
         {
-            let item = match item {
-                Ok(item) => item,
-                Err(invalid) => {
-                    self.exchange.results.invalid(&sources[0], &invalid);
-                    continue;
-                }
-            };
-            if self.exchange.results.are_done(&sources)? {
+            if self.exchange.results.are_done(&origin, &item)? {
                 continue;
             }
             if self.pace.as_mut().is_some_and(|pace| !pace.may_send(now)) {
-                self.items.push_front((Ok(item), sources));
+                self.next = Some((origin, item));
                 break;
             }
-            self.exchange.send(item, sources)?;
+            self.exchange.send(item, Some(origin))?;
         }
         self.exchange.send_statuses()
     }
 
     /// Whether nothing that was read waits for its place in the window.
     fn is_fed(&self) -> bool {
-        self.waiting.is_empty() && self.items.is_empty()
+        self.waiting.is_empty() && self.next.is_none()
     }
 
-    fn next_item(&mut self) -> Option<Asked> {
-        while self.items.is_empty() {
-            let input = self.waiting.pop_front()?;
-            self.items = self.read(input);
+    /// The next message; what is wrong on the way to it is told.
+    fn next_item(&mut self) -> Option<(Origin, Item)> {
+        if let Some(next) = self.next.take() {
+            return Some(next);
         }
-        self.items.pop_front()
-    }
-
-    /// What one input asks for, with what its result lines need.
-    fn read(&mut self, input: Input) -> VecDeque<Asked> {
-        self.exchange.results.took(input.size());
-        let (items, text) = self.operations.take(self.operation, input.content);
-        let text = Arc::from(text);
         let results = &mut self.exchange.results;
-        let with_sources = |mut item| {
-            let sources = results.sources(self.operation, input.line, &text, &mut item);
-            (item, sources)
-        };
-        items.into_iter().map(with_sources).collect()
+        while !results.is_behind() {
+            match results.take(self.waiting.pop_front()?) {
+                (origin, Ok(item)) => return Some((origin, item)),
+                (origin, Err(invalid)) => results.invalid(origin, &invalid),
+            }
+        }
+        None
     }
 
     fn happened(&mut self, event: Event) -> Result<(), Failure> {
@@ -401,16 +384,11 @@ impl Run {
         let mut patience = PATIENCE;
         let outcome = Outcome::Failed { kind: failure.kind, message: &failure.message, sent: Some(false) };
         loop {
-            while let Some((item, sources)) = self.next_item() {
-                match item {
-                    Err(invalid) => self.exchange.results.invalid(&sources[0], &invalid),
-                    Ok(_) => {
-                        // A changed input has been told by its own line.
-                        if !self.exchange.results.are_done(&sources).unwrap_or(true) {
-                            for source in &sources {
-                                self.exchange.results.tell(source, None, 1, outcome);
-                            }
-                        }
+            while let Some((origin, item)) = self.next_item() {
+                // A changed input has been told by its own line.
+                if !self.exchange.results.are_done(&origin, &item).unwrap_or(true) {
+                    for source in origin.sources(item).as_slice() {
+                        self.exchange.results.tell(source, None, 1, outcome);
                     }
                 }
             }
@@ -420,12 +398,18 @@ impl Run {
                     return;
                 }
             }
-            let asked = Instant::now();
-            match tokio::time::timeout(patience, self.source.next()).await {
+            if !self.is_fed() {
+                continue;
+            }
+            let (asked, silent) = (Instant::now(), self.input.is_silent());
+            match tokio::time::timeout(patience.min(SILENCE), self.input.next()).await {
                 Ok(Ok(Some(batch))) => self.waiting.extend(batch),
+                Err(_) if !self.input.is_silent() => continue,
                 _ => return,
             }
-            patience = patience.saturating_sub(asked.elapsed());
+            if silent {
+                patience = patience.saturating_sub(asked.elapsed());
+            }
         }
     }
 }

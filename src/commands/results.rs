@@ -11,8 +11,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-use serde_json::value::RawValue;
-
 pub use line::ResultLine;
 pub use tally::Progress;
 use tally::Tally;
@@ -20,12 +18,11 @@ use tally::Tally;
 use super::{
     Console,
     journal::Journal,
-    json_line,
-    operations::{Invalid, Item, Operation, Subject, echo},
+    operations::{Asked, Body, Invalid, Item, Operation, Subject, echo},
 };
 use crate::{
     failure::{Exit, Failure, Kind},
-    protocol::{Answer, GatewayId},
+    protocol::{Answer, DeviceStatus, GatewayId, Uplink},
     sink::{Sink, SinkError, Ticket},
 };
 
@@ -34,7 +31,43 @@ const OUT_OF_ORDER: usize = 16 * 1024;
 /// No more input is taken while more than this waits for the reader of stdout.
 const BACKLOG: usize = 1 << 20;
 
-/// What one result line needs of its input.
+/// Where a message comes from: its input, and the place of its first result line among all.
+#[derive(Clone, Debug)]
+pub struct Origin {
+    index: u64,
+    line: Option<u64>,
+    operation: Operation,
+    input: Arc<str>,
+}
+
+impl Origin {
+    /// What the result lines of a message need.
+    #[must_use]
+    pub fn sources(self, mut item: Item) -> Sources {
+        if let Body::Uplink(Uplink::Status(statuses)) = &mut item.body
+            && statuses.len() > 1
+        {
+            let statuses = std::mem::take(statuses).into_iter().zip(self.index..);
+            let source = |(status, index)| Self { index, ..self.clone() }.source_of(status);
+            return Sources::Several(statuses.map(source).collect());
+        }
+        let gateway_id = item.gateway_id.take();
+        Sources::One(Source { gateway_id, ..self.source(item.into_subject()) })
+    }
+
+    /// What the result line of one status needs.
+    #[must_use]
+    pub fn source_of(self, status: DeviceStatus) -> Source {
+        self.source(status.into())
+    }
+
+    fn source(self, subject: Subject) -> Source {
+        let Self { index, line, operation, input } = self;
+        Source { index, line, operation, gateway_id: None, subject, input }
+    }
+}
+
+/// What one result line needs.
 #[derive(Debug)]
 pub struct Source {
     index: u64,
@@ -42,7 +75,27 @@ pub struct Source {
     operation: Operation,
     gateway_id: Option<GatewayId>,
     subject: Subject,
-    input: Arc<RawValue>,
+    input: Arc<str>,
+}
+
+/// What the result lines of one message need: nearly always one.
+#[derive(Debug)]
+pub enum Sources {
+    /// One line.
+    One(Source),
+    /// Any number of lines; none for a message of our own, whose failure is a warning.
+    Several(Vec<Source>),
+}
+
+impl Sources {
+    /// All of them, in their order.
+    #[must_use]
+    pub fn as_slice(&self) -> &[Source] {
+        match self {
+            Self::One(source) => std::slice::from_ref(source),
+            Self::Several(sources) => sources,
+        }
+    }
 }
 
 impl Source {
@@ -120,59 +173,42 @@ impl Results {
         }
     }
 
-    /// Gives the result lines of an input their indexes: one for each subject, which it takes over, and one for what
-    /// is invalid.
-    pub fn sources(
-        &mut self,
-        operation: Operation,
-        line: Option<u64>,
-        input: &Arc<RawValue>,
-        item: &mut Result<Item, Invalid>,
-    ) -> Vec<Source> {
-        let (subjects, gateway_id) = match item {
-            Ok(item) => (std::mem::take(&mut item.subjects), item.gateway_id.clone()),
-            Err(invalid) => {
-                let cid = invalid.cid.clone().unwrap_or_default();
-                (vec![Subject { cid, id: invalid.id.clone(), status: None, entry: invalid.entry }], None)
-            }
-        };
-        let sources = subjects.into_iter().map(|subject| {
-            let index = self.next_index;
-            self.next_index += 1;
-            Source {
-                index,
-                line,
-                operation,
-                gateway_id: gateway_id.clone(),
-                subject,
-                input: Arc::clone(input),
-            }
-        });
-        sources.collect()
+    /// Takes a message, or what is wrong with it, for the result lines: gives them their places.
+    pub fn take(&mut self, asked: Asked) -> (Origin, Result<Item, Invalid>) {
+        let Asked { operation, line, text, size, item } = asked;
+        self.tally.took(size);
+        (self.origin(operation, line, text, item.as_ref().map_or(1, Item::lines)), item)
     }
 
-    /// Whether all lines of an input were accepted by a former run, so that nothing is to be done for it.
+    /// The origin of a message that ends as so many result lines, which are the next ones.
+    pub fn origin(&mut self, operation: Operation, line: Option<u64>, input: Arc<str>, lines: u64) -> Origin {
+        let index = self.next_index;
+        self.next_index += lines;
+        Origin { index, line, operation, input }
+    }
+
+    /// Whether all lines of a message were accepted by a former run, so that nothing is to be done for it.
     ///
     /// # Errors
-    /// The input has changed since the journal was written.
-    pub fn are_done(&mut self, sources: &[Source]) -> Result<bool, Failure> {
+    /// The input has changed since the journal was written: that is told on the first of the lines.
+    pub fn are_done(&mut self, origin: &Origin, item: &Item) -> Result<bool, Failure> {
         let Some(journal) = &mut self.journal else { return Ok(false) };
-        for source in sources {
-            match journal.has(source.index, source.input.get()) {
+        let indexes = origin.index..origin.index + item.lines();
+        for index in indexes.clone() {
+            match journal.has(index, &origin.input) {
                 Ok(true) => {}
                 Ok(false) => return Ok(false),
                 Err(failure) => {
                     let outcome =
                         Outcome::Failed { kind: failure.kind, message: &failure.message, sent: Some(false) };
-                    self.tell(source, None, 1, outcome);
+                    let source = Origin { index, ..origin.clone() }.source(Subject::default());
+                    self.tell(&source, None, 1, outcome);
                     return Err(failure);
                 }
             }
         }
         if let Some((next, waiting)) = &mut self.ordered {
-            for source in sources {
-                waiting.insert(source.index, Vec::new());
-            }
+            waiting.extend(indexes.map(|index| (index, Vec::new())));
             release(&mut self.out, next, waiting);
         }
         Ok(true)
@@ -195,7 +231,18 @@ impl Results {
     }
 
     /// Writes that an input, or a part of one, was not sent because it is wrong.
-    pub fn invalid(&mut self, source: &Source, invalid: &Invalid) {
+    pub fn invalid(&mut self, origin: Origin, invalid: &Invalid) {
+        let subject = Subject {
+            cid: invalid.cid.clone().unwrap_or_default(),
+            id: invalid.id.clone(),
+            status: None,
+            entry: invalid.entry,
+        };
+        self.refuse(&origin.source(subject), invalid);
+    }
+
+    /// Writes that a message was not sent because of what is wrong with it as a whole.
+    pub fn refuse(&mut self, source: &Source, invalid: &Invalid) {
         let mut result = ResultLine::failed(Kind::Invalid, &invalid.message);
         result.field = invalid.field.as_deref();
         self.print(source, result);
@@ -216,17 +263,18 @@ impl Results {
         if result.ok
             && let Some(journal) = &mut self.journal
         {
-            journal.accept(source.index, source.input.get());
+            journal.accept(source.index, &source.input);
         }
         if self.muted {
             return;
         }
-        let line = json_line(&result);
         match &mut self.ordered {
             None => {
-                self.out.write(&line);
+                self.out.write_with(|line| result.write(line));
             }
             Some((next, waiting)) => {
+                let mut line = Vec::with_capacity(256);
+                result.write(&mut line);
                 waiting.insert(source.index, line);
                 release(&mut self.out, next, waiting);
             }
@@ -308,11 +356,6 @@ impl Results {
     /// Says how many bytes the input has.
     pub fn expect(&mut self, size: u64) {
         self.tally.expect(size);
-    }
-
-    /// Counts bytes of the input that are in work.
-    pub fn took(&mut self, bytes: u64) {
-        self.tally.took(bytes);
     }
 
     /// Counts a request that is tried again.

@@ -66,11 +66,11 @@ pub struct Args {
 /// Runs `status`.
 pub fn run(args: Args, console: Console) -> anyhow::Result<Exit> {
     let connection = Connection::gateway(&args.network, &args.gateway)?;
-    let given = args.given()?;
+    let given = args.given();
     let source = if given.is_empty() {
         Source::open(args.file.as_deref(), args.requests.format())?
     } else {
-        Source::Flags(Some(given))
+        Source::Flags(given)
     };
     let operations = Operations { product: Product::default(), check: true, encoding: ValueEncoding::Native };
     if args.every.is_some() || args.offline_on_exit {
@@ -80,7 +80,7 @@ pub fn run(args: Args, console: Console) -> anyhow::Result<Exit> {
         return super::block_on(async {
             let Args { every, offline_on_exit, requests, .. } = args;
             let every =
-                Every::new(connection, &operations, source, &requests, every, offline_on_exit, console)
+                Every::new(connection, operations, source, &requests, every, offline_on_exit, console)
                     .await?;
             Ok(every.run().await)
         });
@@ -89,18 +89,14 @@ pub fn run(args: Args, console: Console) -> anyhow::Result<Exit> {
 }
 
 impl Args {
-    fn given(&self) -> Result<Vec<Input>, Failure> {
+    fn given(&self) -> Vec<Input<'static>> {
         let online = self.online.iter().map(|cid| (cid, true));
         let offline = self.offline.iter().map(|cid| (cid, false));
-        online
-            .chain(offline)
-            .map(|(cid, status)| {
-                let fields = [
-                    ("cid".to_owned(), Value::from(cid.as_str())),
-                    ("status".to_owned(), Value::from(status)),
-                ];
-                Input::from_flags(&Map::from_iter(fields))
-            })
-            .collect()
+        let input = |(cid, status): (&String, bool)| {
+            let fields =
+                [("cid".to_owned(), Value::from(cid.as_str())), ("status".to_owned(), Value::from(status))];
+            Input::from_flags(Map::from_iter(fields))
+        };
+        online.chain(offline).map(input).collect()
     }
 }

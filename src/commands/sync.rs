@@ -12,7 +12,7 @@ use super::{
     requests::{self, RequestArgs},
 };
 use crate::{
-    failure::{Exit, Failure},
+    failure::Exit,
     product::{Product, ValueEncoding},
 };
 
@@ -90,8 +90,8 @@ pub struct Args {
 /// Runs `sync`.
 pub fn run(args: Args, console: Console) -> anyhow::Result<Exit> {
     let connection = Connection::gateway(&args.network, &args.gateway)?;
-    let source = match args.device()? {
-        Some(input) => Source::Flags(Some(vec![input])),
+    let source = match args.device() {
+        Some(input) => Source::Flags(vec![input]),
         None => Source::open(args.file.as_deref(), args.requests.format())?,
     };
     let operations =
@@ -100,10 +100,8 @@ pub fn run(args: Args, console: Console) -> anyhow::Result<Exit> {
 }
 
 impl Args {
-    fn device(&self) -> Result<Option<Input>, Failure> {
-        if self.cid.is_none() {
-            return Ok(None);
-        }
+    fn device(&self) -> Option<Input<'static>> {
+        self.cid.as_ref()?;
         let fields = [
             ("cid", &self.cid),
             ("product_id", &self.product_id),
@@ -120,6 +118,6 @@ impl Args {
         let given = fields
             .into_iter()
             .filter_map(|(name, value)| Some((name.to_owned(), Value::from(value.as_deref()?))));
-        Input::from_flags(&given.collect::<Map<_, _>>()).map(Some)
+        Some(Input::from_flags(given.collect::<Map<_, _>>()))
     }
 }

@@ -9,10 +9,13 @@ use std::{
     time::Duration,
 };
 
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use crate::protocol::{Device, GatewayId};
+use crate::{
+    json::{ObjectWriter, key},
+    protocol::{Device, GatewayId},
+};
 
 /// The known devices.
 #[derive(Debug, Default)]
@@ -165,17 +168,15 @@ impl Registry {
     }
 }
 
-#[derive(Serialize)]
-struct Line<'a> {
-    gateway_id: &'a str,
-    #[serde(flatten)]
-    device: &'a Device,
-}
-
 /// A device's line.
 fn line(gateway: &GatewayId, device: &Device) -> Vec<u8> {
-    let mut line = serde_json::to_vec(&Line { gateway_id: gateway.as_str(), device })
-        .expect("texts always serialise into memory");
+    let mut line = Vec::with_capacity(192);
+    let mut object = ObjectWriter::new(&mut line);
+    object.text(key!(gateway_id), gateway.as_str());
+    for (name, value) in device.fields() {
+        object.named_text(name, value);
+    }
+    object.end();
     line.push(b'\n');
     line
 }
@@ -191,7 +192,7 @@ fn read_line(text: &[u8]) -> Result<(GatewayId, Device), String> {
     }
     let owner: Owner = serde_json::from_str(raw.get()).map_err(|why| why.to_string())?;
     let gateway = GatewayId::new(owner.gateway_id).map_err(|why| why.to_string())?;
-    let device = Device::decode(raw).map_err(|why| why.to_string().replace("param.", ""))?;
+    let device = Device::decode(raw.get()).map_err(|why| why.to_string().replace("param.", ""))?;
     Ok((gateway, device))
 }
 

@@ -1,7 +1,7 @@
 //! Pairs answers with requests: by `request_id` and response topic, in any order, each once.
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::{HashMap, VecDeque, hash_map::Entry},
     sync::Arc,
     time::Duration,
 };
@@ -42,9 +42,9 @@ pub struct Overdue {
 #[derive(Debug)]
 pub struct Requests {
     timeout: Duration,
-    open: HashMap<String, Open>,
+    open: HashMap<Arc<str>, Open>,
     /// When each open request falls due, in the order of first writing, which is the order of the deadlines.
-    deadlines: VecDeque<(Duration, u64, String)>,
+    deadlines: VecDeque<(Duration, u64, Arc<str>)>,
 }
 
 #[derive(Debug)]
@@ -77,13 +77,14 @@ impl Requests {
     ///
     /// Gives `false`, and opens nothing, where a request with the same id is open already: their answers could
     /// not be told apart.
-    pub fn ask(&mut self, request_id: &str, response_topic: &Arc<str>, token: u64) -> bool {
-        if self.open.contains_key(request_id) {
-            return false;
+    pub fn ask(&mut self, request_id: &Arc<str>, response_topic: &Arc<str>, token: u64) -> bool {
+        match self.open.entry(Arc::clone(request_id)) {
+            Entry::Occupied(_) => false,
+            Entry::Vacant(place) => {
+                place.insert(Open { token, response_topic: Arc::clone(response_topic), written: None });
+                true
+            }
         }
-        let open = Open { token, response_topic: Arc::clone(response_topic), written: None };
-        self.open.insert(request_id.to_owned(), open);
-        true
     }
 
     /// Whether a request with this id is open.
@@ -94,12 +95,12 @@ impl Requests {
 
     /// Starts a request's clock, the first time that it is written; later times change nothing, so that an
     /// outage does not prolong the wait.
-    pub fn written(&mut self, request_id: &str, now: Duration) {
+    pub fn written(&mut self, request_id: &Arc<str>, now: Duration) {
         if let Some(open) = self.open.get_mut(request_id)
             && open.written.is_none()
         {
             open.written = Some(now);
-            self.deadlines.push_back((now + self.timeout, open.token, request_id.to_owned()));
+            self.deadlines.push_back((now + self.timeout, open.token, Arc::clone(request_id)));
             // One request without an answer must not make all those after it stay.
             if self.deadlines.len() > 2 * self.open.len() + 64 {
                 let open = &self.open;
@@ -184,8 +185,9 @@ mod tests {
     fn asked(ids: &[&str]) -> Requests {
         let mut requests = Requests::new(seconds(10));
         for (token, id) in (0..).zip(ids) {
-            assert!(requests.ask(id, &TOPIC.into(), token));
-            requests.written(id, seconds(token));
+            let id = (*id).into();
+            assert!(requests.ask(&id, &TOPIC.into(), token));
+            requests.written(&id, seconds(token));
         }
         requests
     }
@@ -237,7 +239,7 @@ mod tests {
     #[test]
     fn the_clock_of_an_answer_starts_once() {
         let mut requests = asked(&["a", "b"]);
-        requests.written("a", seconds(9));
+        requests.written(&"a".into(), seconds(9));
         assert_eq!(requests.deadline(), Some(seconds(10)));
         assert_eq!(requests.overdue(seconds(9)), None);
         assert_eq!(requests.overdue(seconds(10)), Some(Overdue { token: 0 }));
@@ -249,6 +251,6 @@ mod tests {
     #[test]
     fn two_open_requests_cannot_share_an_id() {
         let mut requests = asked(&["a"]);
-        assert!(!requests.ask("a", &TOPIC.into(), 7));
+        assert!(!requests.ask(&"a".into(), &TOPIC.into(), 7));
     }
 }

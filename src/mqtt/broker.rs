@@ -195,7 +195,7 @@ impl Broker {
     pub fn say(&self, topic: String, payload: Bytes, qos: QoS) {
         let mut board = self.board.borrow_mut();
         board.begin_turn();
-        board.route(topic, payload, qos);
+        board.route(topic.into(), payload, qos);
         board.end_turn();
     }
 

@@ -104,6 +104,8 @@ pub struct Client {
     settings: Settings,
     subscriptions: Vec<(String, QoS)>,
     origin: Instant,
+    /// When the bytes that are being heard were read, or those of QoS 0 written.
+    heard_at: Duration,
     session: Session,
     link: Link,
     backoff: Backoff,
@@ -155,6 +157,7 @@ impl Client {
             session: Session::new(End::Client, limits),
             subscriptions,
             origin: Instant::now(),
+            heard_at: Duration::ZERO,
             link: Link::Waiting(Duration::ZERO),
             backoff: Backoff::default(),
             events: unverified.into_iter().collect(),
@@ -176,6 +179,12 @@ impl Client {
     #[must_use]
     pub fn now(&self) -> Duration {
         self.origin.elapsed()
+    }
+
+    /// When that was read, or with QoS 0 written, of which the events of now tell.
+    #[must_use]
+    pub fn heard_at(&self) -> Duration {
+        self.heard_at
     }
 
     /// The instant of a moment of this client's clock.
@@ -242,7 +251,7 @@ impl Client {
             if self.held || !matches!(self.link, Link::Up(_)) {
                 return Ok(None);
             }
-            let now = self.now();
+            let now = self.heard_at;
             let stranger = self.awaits.connack.and_then(|_| stranger(self.session.inbox()));
             match self.session.next(now) {
                 Ok(Some(event)) => {
@@ -323,10 +332,12 @@ impl Client {
         match activity {
             Ok(Activity::None) => self.check_deadlines(),
             Ok(Activity::Read) => {
+                self.heard_at = self.now();
                 self.has_read = true;
                 Ok(())
             }
             Ok(Activity::Written) => {
+                self.heard_at = self.now();
                 self.events.extend(self.unwritten.drain(..).map(|token| Event::Delivered { token }));
                 self.check_deadlines()
             }
@@ -377,6 +388,7 @@ impl Client {
 
     fn opened(&mut self, stream: Stream) -> Result<(), Failure> {
         let now = self.now();
+        self.heard_at = now;
         self.link = Link::Up(stream);
         self.session.open(now);
         if self.settings.connect.clean_session {

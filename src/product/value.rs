@@ -7,7 +7,7 @@ use std::{borrow::Cow, fmt};
 use serde_json::value::{RawValue, to_raw_value};
 
 use super::{DataPoint, Kind};
-use crate::protocol::ResultCode;
+use crate::{json::text_of, protocol::ResultCode};
 
 /// How values are written on the wire.
 ///
@@ -153,7 +153,7 @@ impl DataPoint {
                 Ok(Fit::Integer(number))
             }
             Kind::Enum { range } => {
-                let text = unquoted(json).ok_or_else(|| self.type_misfit(json))?;
+                let text = text_of(json).ok_or_else(|| self.type_misfit(json))?;
                 if !range.is_empty() && !range.iter().any(|known| *known == text) {
                     let known = range.join(", ");
                     let reason = format!("{} is none of {known}", excerpt(json));
@@ -162,11 +162,11 @@ impl DataPoint {
                 Ok(Fit::Text)
             }
             &Kind::String { maxlen } => {
-                let text = unquoted(json).ok_or_else(|| self.type_misfit(json))?;
+                let text = text_of(json).ok_or_else(|| self.type_misfit(json))?;
                 self.fit_length(text.len(), maxlen)
             }
             &Kind::Raw { maxlen } => {
-                let text = unquoted(json).ok_or_else(|| self.type_misfit(json))?;
+                let text = text_of(json).ok_or_else(|| self.type_misfit(json))?;
                 self.fit_length(base64_length(&text).unwrap_or(text.len()), maxlen)
             }
         }
@@ -282,16 +282,6 @@ fn integer(number: i64) -> Box<RawValue> {
 
 fn string(text: &str) -> Box<RawValue> {
     to_raw_value(text).unwrap_or_else(|why| unreachable!("a text is JSON: {why}"))
-}
-
-/// The text that a JSON string holds.
-fn unquoted(json: &str) -> Option<Cow<'_, str>> {
-    let inner = json.strip_prefix('"')?.strip_suffix('"')?;
-    if inner.contains('\\') {
-        serde_json::from_str(json).ok().map(Cow::Owned)
-    } else {
-        Some(Cow::Borrowed(inner))
-    }
 }
 
 /// The integer with every known bit set; 30 bits where the model does not say, as in the vendor's driver SDK.

@@ -6,10 +6,11 @@
 
 use std::{borrow::Cow, fmt};
 
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
 use super::{Channel, ResultCode};
+use crate::json::{ObjectWriter, key, text_of};
 
 /// The JSON text of a data point's value, exactly as it travels.
 pub type DataPointValue = Box<RawValue>;
@@ -40,6 +41,8 @@ pub enum Uplink {
     AsGiven {
         /// Where it goes: one of the uplink topics.
         channel: Channel,
+        /// The device that it speaks of.
+        cid: String,
         /// The `param`, any JSON value.
         param: Box<RawValue>,
     },
@@ -57,33 +60,24 @@ pub enum Downlink {
 }
 
 /// The `param` of a sync; every text may be any string, and only `cid` and `product_id` are required.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[allow(missing_docs, reason = "the fields are the page's own, by name")]
 pub struct Device {
     pub cid: String,
     pub product_id: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub vendor_code: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub comm_type: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub device_ip: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub mac_address: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub device_name: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub device_desc: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub install_location: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub device_server_id: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub product_sub_type: Option<String>,
 }
 
 /// The `param` of a report: one data point of one device.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug)]
 pub struct Property {
     /// The device.
     pub cid: String,
@@ -94,12 +88,22 @@ pub struct Property {
 }
 
 /// One element of a status report.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DeviceStatus {
     /// The device.
     pub cid: String,
     /// Whether it is online.
     pub status: bool,
+}
+
+impl DeviceStatus {
+    /// Appends it as a JSON object.
+    pub fn write(&self, out: &mut Vec<u8>) {
+        let mut object = ObjectWriter::new(out);
+        object.text(key!(cid), &self.cid);
+        object.flag(key!(status), self.status);
+        object.end();
+    }
 }
 
 /// What the edge answers to a sync or a report.
@@ -230,9 +234,9 @@ impl<'a> Field<'a> {
 
     fn text(self, name: &str) -> Result<String, FieldError> {
         let raw = self.present(name)?;
-        serde_json::from_str::<Cow<'_, str>>(raw.get())
+        text_of(raw.get())
             .map(Cow::into_owned)
-            .map_err(|_| FieldError::new(name, Problem::Type("a string")))
+            .ok_or_else(|| FieldError::new(name, Problem::Type("a string")))
     }
 
     fn text_not_empty(self, name: &str) -> Result<String, FieldError> {
@@ -389,7 +393,9 @@ impl Envelope<Uplink> {
         WireMessage::decode(payload, |wire| {
             wire.required_t()?;
             match channel {
-                Channel::Sync => Device::decode(wire.param.present("param")?).map(Box::new).map(Uplink::Sync),
+                Channel::Sync => {
+                    Device::decode(wire.param.present("param")?.get()).map(Box::new).map(Uplink::Sync)
+                }
                 Channel::Report => property(&wire.param()?).map(Uplink::Report),
                 Channel::Status => statuses(wire.param).map(Uplink::Status),
                 Channel::CommandResponse => {
@@ -422,14 +428,32 @@ impl Envelope<Uplink> {
     /// The message as JSON, keys in the page's order.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
-        match &self.body {
-            Uplink::Sync(device) => self.json(None, device),
-            Uplink::Report(property) => self.json(None, property),
-            Uplink::Status(statuses) => self.json(None, statuses),
-            Uplink::CommandResponse(answer) => {
-                self.json(Some(&answer.cid), WireAnswer { cid: None, msg: &answer.msg, code: answer.code.0 })
+        self.body.encode(self.t, &self.request_id)
+    }
+}
+
+impl Uplink {
+    /// The whole message as JSON, keys in the page's order.
+    #[must_use]
+    pub fn encode(&self, t: i64, request_id: &str) -> Vec<u8> {
+        match self {
+            Uplink::Sync(device) => encode(t, request_id, None, |out| device.write(out)),
+            Uplink::Report(Property { cid, id, value }) => encode(t, request_id, None, |out| {
+                let mut param = ObjectWriter::new(out);
+                param.text(key!(cid), cid);
+                param.text(key!(id), id);
+                param.json(key!(value), value.get());
+                param.end();
+            }),
+            Uplink::Status(statuses) => encode(t, request_id, None, |out| {
+                push_array(out, statuses, |out, status| status.write(out));
+            }),
+            Uplink::CommandResponse(CommandAnswer { cid, code, msg }) => {
+                encode(t, request_id, Some(cid), |out| push_answer(out, None, msg, *code))
             }
-            Uplink::AsGiven { param, .. } => self.json(None, param),
+            Uplink::AsGiven { param, .. } => {
+                encode(t, request_id, None, |out| out.extend_from_slice(param.get().as_bytes()))
+            }
         }
     }
 }
@@ -469,17 +493,38 @@ impl Envelope<Downlink> {
     /// The message as JSON, keys in the page's order.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
-        match &self.body {
-            Downlink::SyncResponse(answer) | Downlink::ReportResponse(answer) => self
-                .json(None, WireAnswer { cid: answer.cid.as_deref(), msg: &answer.msg, code: answer.code.0 }),
-            Downlink::Command(command) => match command.points.as_slice() {
-                [(id, value)] => self.json(Some(&command.cid), WirePoint { id, value }),
-                points => self.json(
-                    Some(&command.cid),
-                    points.iter().map(|(id, value)| WirePoint { id, value }).collect::<Vec<_>>(),
-                ),
-            },
+        self.body.encode(self.t, &self.request_id)
+    }
+}
+
+impl Downlink {
+    /// The whole message as JSON, keys in the page's order.
+    #[must_use]
+    pub fn encode(&self, t: i64, request_id: &str) -> Vec<u8> {
+        match self {
+            Downlink::SyncResponse(Answer { cid, code, msg })
+            | Downlink::ReportResponse(Answer { cid, code, msg }) => {
+                encode(t, request_id, None, |out| push_answer(out, cid.as_deref(), msg, *code))
+            }
+            Downlink::Command(command) => command.encode(t, request_id),
         }
+    }
+}
+
+impl Command {
+    /// The whole message as JSON, keys in the page's order.
+    #[must_use]
+    pub fn encode(&self, t: i64, request_id: &str) -> Vec<u8> {
+        let push_point = |out: &mut Vec<u8>, (id, value): &(String, DataPointValue)| {
+            let mut point = ObjectWriter::new(out);
+            point.text(key!(id), id);
+            point.json(key!(value), value.get());
+            point.end();
+        };
+        encode(t, request_id, Some(&self.cid), |out| match self.points.as_slice() {
+            [point] => push_point(out, point),
+            points => push_array(out, points, push_point),
+        })
     }
 }
 
@@ -499,37 +544,34 @@ impl Envelope<Answer> {
     }
 }
 
-#[derive(Serialize)]
-struct WireOut<'a, P> {
-    t: i64,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    cid: Option<&'a str>,
-    request_id: &'a str,
-    param: P,
+fn encode(t: i64, request_id: &str, cid: Option<&str>, push_param: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(192);
+    let mut message = ObjectWriter::new(&mut bytes);
+    message.integer(key!(t), t);
+    message.optional_text(key!(cid), cid);
+    message.text(key!(request_id), request_id);
+    message.value(key!(param), push_param);
+    message.end();
+    bytes
 }
 
-#[derive(Serialize)]
-struct WireAnswer<'a> {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    cid: Option<&'a str>,
-    msg: &'a str,
-    code: i64,
+fn push_answer(out: &mut Vec<u8>, cid: Option<&str>, msg: &str, code: ResultCode) {
+    let mut answer = ObjectWriter::new(out);
+    answer.optional_text(key!(cid), cid);
+    answer.text(key!(msg), msg);
+    answer.integer(key!(code), code.0);
+    answer.end();
 }
 
-#[derive(Serialize)]
-struct WirePoint<'a> {
-    id: &'a str,
-    value: &'a RawValue,
-}
-
-impl<B> Envelope<B> {
-    fn json(&self, cid: Option<&str>, param: impl Serialize) -> Vec<u8> {
-        let mut bytes = Vec::with_capacity(192);
-        let message = WireOut { t: self.t, cid, request_id: &self.request_id, param };
-        serde_json::to_writer(&mut bytes, &message)
-            .expect("texts, integers and JSON texts always serialise into memory");
-        bytes
+fn push_array<T>(out: &mut Vec<u8>, elements: &[T], push: impl Fn(&mut Vec<u8>, &T)) {
+    out.push(b'[');
+    for (n, element) in elements.iter().enumerate() {
+        if n > 0 {
+            out.push(b',');
+        }
+        push(out, element);
     }
+    out.push(b']');
 }
 
 impl Device {
@@ -548,14 +590,45 @@ impl Device {
         "product_sub_type",
     ];
 
+    /// Its fields in the page's order, those that it has.
+    pub fn fields(&self) -> impl Iterator<Item = (&'static str, &str)> {
+        let required = [Some(self.cid.as_str()), Some(self.product_id.as_str())];
+        let optional = [
+            &self.vendor_code,
+            &self.comm_type,
+            &self.device_ip,
+            &self.mac_address,
+            &self.device_name,
+            &self.device_desc,
+            &self.install_location,
+            &self.device_server_id,
+            &self.product_sub_type,
+        ];
+        let values = required.into_iter().chain(optional.into_iter().map(Option::as_deref));
+        Self::FIELDS.into_iter().zip(values).filter_map(|(name, value)| Some((name, value?)))
+    }
+
+    /// Appends it as a JSON object.
+    pub fn write(&self, out: &mut Vec<u8>) {
+        let mut object = ObjectWriter::new(out);
+        for (name, value) in self.fields() {
+            object.named_text(name, value);
+        }
+        object.end();
+    }
+
     /// Decodes the `param` of a sync; unknown fields are passed over.
     ///
     /// # Errors
     /// A `cid` or `product_id` that is missing, empty or null, or a field that is not a string, is named.
-    pub fn decode(param: &RawValue) -> Result<Self, FieldError> {
+    pub fn decode(param: &str) -> Result<Self, FieldError> {
         #[derive(Deserialize)]
         struct Wire<'a>(#[serde(borrow)] std::collections::HashMap<Cow<'a, str>, Field<'a>>);
-        let Wire(fields) = Field(Some(param)).object("param")?;
+        let not_an_object = || FieldError::new("param", Problem::Type("an object"));
+        if !param.starts_with('{') {
+            return Err(not_an_object());
+        }
+        let Wire(fields) = serde_json::from_str(param).map_err(|_| not_an_object())?;
         let field = |name: &str| fields.get(name).copied().unwrap_or_default();
         let optional = |name: &str| field(name).text_or_none(&format!("param.{name}"));
         Ok(Self {

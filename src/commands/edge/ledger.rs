@@ -8,10 +8,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use serde_json::value::RawValue;
-
 use crate::{
-    commands::{Console, json_line, results::ResultLine},
+    commands::{Console, results::ResultLine},
     edge::{Outcome, Verdict},
     failure::Kind,
     mqtt::broker::Witness,
@@ -31,12 +29,12 @@ const WARNINGS: u32 = 50;
 
 /// A command from stdin: what its result line repeats.
 #[derive(Debug)]
-pub(super) struct Asked {
+pub(super) struct Noted {
     pub(super) line: Option<u64>,
     pub(super) cid: Option<String>,
     pub(super) id: Option<String>,
-    pub(super) request_id: String,
-    pub(super) input: Arc<RawValue>,
+    pub(super) request_id: Arc<str>,
+    pub(super) input: Arc<str>,
 }
 
 /// The ledger.
@@ -51,7 +49,7 @@ pub(super) struct Ledger {
     /// Whether records go to stdout.
     is_recording: bool,
     line: Vec<u8>,
-    asked: HashMap<u64, Asked>,
+    asked: HashMap<u64, Noted>,
     progressed: Instant,
     left_out: u64,
     warnings: (Instant, u32),
@@ -89,17 +87,17 @@ impl Ledger {
     }
 
     /// Notes what a command's result will need.
-    pub(super) fn expect(&mut self, token: u64, asked: Asked) {
+    pub(super) fn expect(&mut self, token: u64, asked: Noted) {
         self.asked.insert(token, asked);
     }
 
     /// Writes the result of a command that was never sent.
-    pub(super) fn invalid(&mut self, index: u64, asked: &Asked, field: Option<&str>, message: &str) {
+    pub(super) fn invalid(&mut self, index: u64, asked: &Noted, field: Option<&str>, message: &str) {
         let result = ResultLine { field, ..ResultLine::failed(Kind::Invalid, message) };
         self.result(index, asked, None, result);
     }
 
-    fn result(&mut self, index: u64, asked: &Asked, gateway_id: Option<&str>, result: ResultLine<'_>) {
+    fn result(&mut self, index: u64, asked: &Noted, gateway_id: Option<&str>, result: ResultLine<'_>) {
         let line = ResultLine {
             index,
             line: asked.line,
@@ -111,7 +109,9 @@ impl Ledger {
             input: (!result.ok).then_some(&*asked.input),
             ..result
         };
-        self.event(&json_line(&line));
+        if let Some(stdout) = &mut self.stdout {
+            stdout.write_with(|out| line.write(out));
+        }
     }
 
     /// The reader of the records has taken some.

@@ -1,5 +1,7 @@
 //! Cuts bytes into JSON values, without caring how they arrive.
 
+use std::ops::Range;
+
 use serde_json::value::RawValue;
 
 use super::{Input, READ};
@@ -21,8 +23,9 @@ pub struct Framer {
     mode: Mode,
     /// A line that is too long was refused, and its end has not come yet.
     passes_over: bool,
-    /// Elements of an array that stood on one line.
+    /// Elements of an array that stood on one line, and the one that was given last.
     elements: std::vec::IntoIter<Box<RawValue>>,
+    element: Option<Box<RawValue>>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,7 +37,8 @@ enum Mode {
 
 /// What one step of framing gave.
 enum Step {
-    Found(Input),
+    /// A value, or something broken, on this line: its place in the buffer, until bytes are pushed.
+    Found(u64, Range<usize>, Option<Invalid>),
     Again,
     NeedsMore,
 }
@@ -49,6 +53,7 @@ impl Default for Framer {
             mode: Mode::Undecided,
             passes_over: false,
             elements: Vec::new().into_iter(),
+            element: None,
         }
     }
 }
@@ -67,10 +72,10 @@ impl Framer {
     }
 
     /// The next value that is complete.
-    pub fn next(&mut self) -> Option<Input> {
+    pub fn next(&mut self) -> Option<Input<'_>> {
         loop {
             if let Some(element) = self.elements.next() {
-                return Some(Input::json(self.line - 1, element));
+                return Some(Input::json(self.line - 1, self.element.insert(element).get()));
             }
             let step = match self.mode {
                 Mode::Undecided => self.decide(),
@@ -78,7 +83,15 @@ impl Framer {
                 Mode::Stream { in_array } => self.next_value(in_array),
             };
             match step {
-                Step::Found(input) => return Some(input),
+                Step::Found(line, place, None) => match std::str::from_utf8(&self.buffer[place.clone()]) {
+                    Ok(text) => return Some(Input::json(line, text.trim_ascii())),
+                    Err(why) => {
+                        return Some(Input::broken(line, &self.buffer[place], not_json(&why.to_string())));
+                    }
+                },
+                Step::Found(line, place, Some(why)) => {
+                    return Some(Input::broken(line, &self.buffer[place], why));
+                }
                 Step::Again => {}
                 Step::NeedsMore => return None,
             }
@@ -132,21 +145,25 @@ impl Framer {
             self.end_line(length);
             return Step::Again;
         }
-        let line = &self.rest()[..length];
         let number = self.line;
-        let blank = line.trim_ascii().is_empty();
-        let array = line.trim_ascii_start().starts_with(b"[");
-        let parsed = if blank { None } else { Some(parse(number, line)) };
-        if array && let Ok(elements) = serde_json::from_slice::<Vec<Box<RawValue>>>(line) {
+        let place = self.start..self.start + length;
+        let line = &self.buffer[place.clone()];
+        let begins = line.trim_ascii_start().first();
+        if begins == Some(&b'[')
+            && let Ok(elements) = serde_json::from_slice::<Vec<Box<RawValue>>>(line)
+        {
             self.elements = elements.into_iter();
             self.end_line(length);
             return Step::Again;
         }
+        let step = if begins.is_none() {
+            Step::Again
+        } else {
+            let checked = serde_json::from_slice::<&RawValue>(line);
+            Step::Found(number, place, checked.err().map(|why| not_json(&why.to_string())))
+        };
         self.end_line(length);
-        match parsed {
-            None => Step::Again,
-            Some(input) => Step::Found(input),
-        }
+        step
     }
 
     fn end_line(&mut self, length: usize) {
@@ -159,10 +176,10 @@ impl Framer {
     /// A line beyond all measure is refused once and passed over as it comes.
     fn skip_long_line(&mut self) -> Step {
         let invalid = not_json(&format!("the line is longer than {LONGEST} bytes"));
-        let input = Input::broken(self.line, &self.rest()[..80], invalid);
+        let beginning = self.start..self.start + 80;
         self.start = self.buffer.len();
         self.passes_over = true;
-        Step::Found(input)
+        Step::Found(self.line, beginning, Some(invalid))
     }
 
     fn next_value(&mut self, in_array: bool) -> Step {
@@ -182,7 +199,7 @@ impl Framer {
             Some(_) => {}
         }
         let number = self.line;
-        let mut values = serde_json::Deserializer::from_slice(self.rest()).into_iter::<Box<RawValue>>();
+        let mut values = serde_json::Deserializer::from_slice(self.rest()).into_iter::<&RawValue>();
         match values.next() {
             Some(Ok(value)) => {
                 let length = values.byte_offset();
@@ -190,8 +207,9 @@ impl Framer {
                 if may_go_on && length == self.rest().len() && !self.ended {
                     return Step::NeedsMore;
                 }
+                let place = self.start..self.start + length;
                 self.consume(length);
-                Step::Found(Input::json(number, value))
+                Step::Found(number, place, None)
             }
             Some(Err(why)) if why.is_eof() && !self.ended && self.rest().len() <= LONGEST => Step::NeedsMore,
             Some(Err(why)) => self.resynchronise(number, &why),
@@ -224,16 +242,9 @@ impl Framer {
         }
         let length = length.unwrap_or(rest.len());
         let counted = if why.line() > 1 { ", counted from the value's first line" } else { "" };
-        let input = Input::broken(number, &rest[..length], not_json(&format!("{why}{counted}")));
+        let place = self.start..self.start + length;
         self.consume(length);
-        Step::Found(input)
-    }
-}
-
-fn parse(number: u64, line: &[u8]) -> Input {
-    match serde_json::from_slice(line) {
-        Ok(text) => Input::json(number, text),
-        Err(why) => Input::broken(number, line, not_json(&why.to_string())),
+        Step::Found(number, place, Some(not_json(&format!("{why}{counted}"))))
     }
 }
 
@@ -252,7 +263,7 @@ mod tests {
         let mut take = |framer: &mut Framer| {
             while let Some(input) = framer.next() {
                 let text = match input.content {
-                    Content::Json(text) => text.get().to_owned(),
+                    Content::Json(text) => text.into_owned(),
                     Content::Fields(_) | Content::Broken(..) => "!".to_owned(),
                 };
                 found.push((input.line.unwrap(), text));

@@ -16,7 +16,7 @@ use crate::commands::operations::Invalid;
 const BATCH: usize = 256;
 
 /// Reads rows and sends them in batches: when one is full, and before every read that may wait.
-pub fn read(reader: impl Read, sender: &Sender) {
+pub fn read<T>(reader: impl Read, sender: &Sender<T>, mut take: impl FnMut(Input<'_>, &mut Vec<T>)) {
     let batch = Rc::new(RefCell::new(Vec::new()));
     let lines = Rc::new(RefCell::new(Lines::default()));
     let eager = Eager { reader, batch: Rc::clone(&batch), lines: Rc::clone(&lines), sender };
@@ -28,7 +28,7 @@ pub fn read(reader: impl Read, sender: &Sender) {
             let last = lines.borrow_mut().line_of(rows.position().byte().saturating_sub(1));
             let within = row.as_slice().iter().filter(|byte| **byte == b'\n').count();
             let line = last - within as u64;
-            batch.borrow_mut().push(input(line, &header, &row));
+            take(input(line, &header, &row), &mut batch.borrow_mut());
             if batch.borrow().len() >= BATCH && flush(&batch, sender).is_err() {
                 break;
             }
@@ -42,7 +42,7 @@ pub fn read(reader: impl Read, sender: &Sender) {
     }
 }
 
-fn flush(batch: &RefCell<Vec<Input>>, sender: &Sender) -> io::Result<()> {
+fn flush<T>(batch: &RefCell<Vec<T>>, sender: &Sender<T>) -> io::Result<()> {
     let full = batch.take();
     if full.is_empty() {
         return Ok(());
@@ -51,11 +51,11 @@ fn flush(batch: &RefCell<Vec<Input>>, sender: &Sender) -> io::Result<()> {
 }
 
 /// A reader that hands the rows over which it has, before it asks for more bytes.
-struct Eager<'s, R> {
+struct Eager<'s, R, T> {
     reader: R,
-    batch: Rc<RefCell<Vec<Input>>>,
+    batch: Rc<RefCell<Vec<T>>>,
     lines: Rc<RefCell<Lines>>,
-    sender: &'s Sender,
+    sender: &'s Sender<T>,
 }
 
 /// Where lines end. The csv reader counts them too, but lags behind where they end in CR LF.
@@ -86,7 +86,7 @@ impl Lines {
     }
 }
 
-impl<R: Read> Read for Eager<'_, R> {
+impl<R: Read, T> Read for Eager<'_, R, T> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         flush(&self.batch, self.sender)?;
         let length = self.reader.read(buffer)?;
@@ -95,7 +95,7 @@ impl<R: Read> Read for Eager<'_, R> {
     }
 }
 
-fn input(line: u64, header: &ByteRecord, row: &ByteRecord) -> Input {
+fn input(line: u64, header: &ByteRecord, row: &ByteRecord) -> Input<'static> {
     let broken = |field: Option<&[u8]>, message: String| {
         let field = field.map(|field| String::from_utf8_lossy(field).into_owned());
         let text = row.iter().collect::<Vec<_>>().join(&b","[..]);
@@ -122,18 +122,18 @@ mod tests {
     fn rows_become_fields_with_their_lines() {
         let text = "\u{feff}cid,value,note\r\nm1,\"1,5\",\r\n\r\nm2,\"a\nb\",x,y\r\nm3\n";
         let (sender, mut receiver) = tokio::sync::mpsc::channel(8);
-        read(text.as_bytes(), &sender);
+        read(text.as_bytes(), &sender, |input, batch| {
+            let text = match input.content {
+                Content::Fields(fields) => format!("{fields:?}"),
+                Content::Broken(_, why) => why.message,
+                Content::Json(_) => unreachable!("CSV has no JSON values"),
+            };
+            batch.push((input.line.unwrap(), text));
+        });
         drop(sender);
         let mut found = Vec::new();
         while let Some(batch) = receiver.blocking_recv() {
-            for input in batch.unwrap() {
-                let text = match input.content {
-                    Content::Fields(fields) => format!("{fields:?}"),
-                    Content::Broken(_, why) => why.message,
-                    Content::Json(_) => unreachable!("CSV has no JSON values"),
-                };
-                found.push((input.line.unwrap(), text));
-            }
+            found.extend(batch.unwrap());
         }
         let expected = [
             (2, r#"[("cid", "m1"), ("value", "1,5")]"#),

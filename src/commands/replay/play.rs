@@ -401,7 +401,7 @@ impl Play {
         self.open(gateway)?;
         match &self.stage {
             Stage::Up { peers, .. } => {
-                let publish = Publish { topic, payload, qos, retain: step.retain };
+                let publish = Publish { topic: topic.into(), payload, qos, retain: step.retain };
                 let mut ledger = self.ledger.borrow_mut();
                 let Some(peer) = peers.get(gateway.as_str()) else { return Ok(()) };
                 ledger.in_flight += 1;

@@ -2,61 +2,41 @@
 
 use std::time::Duration;
 
-use serde::Serialize;
-use serde_json::value::RawValue;
-
 use crate::{
     failure::Kind,
+    json::{ObjectWriter, key, push_json, push_number},
     protocol::{Answer, ResultCode},
 };
 
 /// One result; absent fields are left out.
-#[derive(Debug, Default, Serialize)]
+#[derive(Debug, Default)]
 #[allow(missing_docs, reason = "the fields are those of the output's contract, docs/output.md")]
 pub struct ResultLine<'a> {
     pub index: u64,
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub line: Option<u64>,
     pub op: &'a str,
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub gateway_id: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub cid: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub id: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub status: Option<bool>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub request_id: Option<&'a str>,
     pub ok: bool,
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub confirmed: Option<bool>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub acknowledged: Option<bool>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub code: Option<i64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub msg: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<&'static str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub field: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub message: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub sent: Option<bool>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub meaning: Option<&'static str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub hint: Option<&'static str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub attempts: Option<u32>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub rtt_ms: Option<f64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub input: Option<&'a RawValue>,
+    /// The round-trip time, written as `rtt_ms` in milliseconds.
+    pub round_trip: Option<Duration>,
+    /// The input's JSON text.
+    pub input: Option<&'a str>,
     /// What kind of failure `error` names; it decides the exit code.
-    #[serde(skip)]
     pub kind: Option<Kind>,
 }
 
@@ -68,7 +48,7 @@ impl<'a> ResultLine<'a> {
             ok: answer.code.is_success(),
             code: Some(answer.code.0),
             msg: Some(&answer.msg),
-            rtt_ms: round_trip.map(milliseconds),
+            round_trip,
             ..Self::default()
         };
         if !line.ok {
@@ -86,9 +66,55 @@ impl<'a> ResultLine<'a> {
             ok: true,
             confirmed: Some(false),
             acknowledged: (!acknowledged).then_some(false),
-            rtt_ms: round_trip.map(milliseconds),
+            round_trip,
             ..Self::default()
         }
+    }
+
+    /// Appends the line, newline included.
+    pub fn write(&self, out: &mut Vec<u8>) {
+        let mut object = ObjectWriter::new(out);
+        object.number(key!(index), self.index);
+        if let Some(line) = self.line {
+            object.number(key!(line), line);
+        }
+        object.text(key!(op), self.op);
+        object.optional_text(key!(gateway_id), self.gateway_id);
+        object.optional_text(key!(cid), self.cid);
+        object.optional_text(key!(id), self.id);
+        if let Some(status) = self.status {
+            object.flag(key!(status), status);
+        }
+        object.optional_text(key!(request_id), self.request_id);
+        object.flag(key!(ok), self.ok);
+        for (key, flag) in [(key!(confirmed), self.confirmed), (key!(acknowledged), self.acknowledged)] {
+            if let Some(flag) = flag {
+                object.flag(key, flag);
+            }
+        }
+        if let Some(code) = self.code {
+            object.integer(key!(code), code);
+        }
+        object.optional_text(key!(msg), self.msg);
+        object.optional_text(key!(error), self.error);
+        object.optional_text(key!(field), self.field);
+        object.optional_text(key!(message), self.message);
+        if let Some(sent) = self.sent {
+            object.flag(key!(sent), sent);
+        }
+        object.optional_text(key!(meaning), self.meaning);
+        object.optional_text(key!(hint), self.hint);
+        if let Some(attempts) = self.attempts {
+            object.number(key!(attempts), attempts.into());
+        }
+        if let Some(round_trip) = self.round_trip {
+            object.value(key!(rtt_ms), |out| push_milliseconds(out, round_trip));
+        }
+        if let Some(input) = self.input {
+            object.value(key!(input), |out| push_json(out, input));
+        }
+        object.end();
+        out.push(b'\n');
     }
 
     /// The request was not sent, or not answered.
@@ -107,6 +133,37 @@ pub fn meaning(code: ResultCode) -> (&'static str, &'static str) {
     )
 }
 
-fn milliseconds(duration: Duration) -> f64 {
-    (duration.as_secs_f64() * 1e6).round() / 1e3
+/// Appends a duration in milliseconds with up to three decimal places.
+fn push_milliseconds(out: &mut Vec<u8>, duration: Duration) {
+    let microseconds = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
+    push_number(out, microseconds / 1000);
+    let fraction = microseconds % 1000;
+    // A number without a fraction would become an integer in the hands of whoever reads it.
+    let mut digits = [b'.', b'0', b'0', b'0'];
+    for (digit, place) in digits[1..].iter_mut().zip([100, 10, 1]) {
+        *digit += u8::try_from(fraction / place % 10).unwrap_or(0);
+    }
+    let zeros = digits[2..].iter().rev().take_while(|digit| **digit == b'0').count();
+    out.extend_from_slice(&digits[..digits.len() - zeros]);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn milliseconds_have_up_to_three_decimal_places() {
+        for (microseconds, text) in [
+            (0, "0.0"),
+            (7, "0.007"),
+            (120, "0.12"),
+            (1000, "1.0"),
+            (1_830, "1.83"),
+            (12_000_050, "12000.05"),
+        ] {
+            let mut out = Vec::new();
+            push_milliseconds(&mut out, Duration::from_micros(microseconds));
+            assert_eq!(String::from_utf8(out).unwrap(), text);
+        }
+    }
 }

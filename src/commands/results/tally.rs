@@ -115,8 +115,8 @@ impl Tally {
         if let Some(code) = result.code {
             *self.codes.entry(code).or_default() += 1;
         }
-        if let Some(milliseconds) = result.rtt_ms {
-            self.round_trips.add(Duration::from_secs_f64(milliseconds / 1e3));
+        if let Some(round_trip) = result.round_trip {
+            self.round_trips.add(round_trip);
         }
         let exit = match result.kind {
             None if result.ok => {

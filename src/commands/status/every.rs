@@ -5,7 +5,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-use serde_json::value::RawValue;
 use tokio::time::MissedTickBehavior;
 
 use crate::{
@@ -14,7 +13,7 @@ use crate::{
         connection::Connection,
         exchange::Exchange,
         input::Source,
-        operations::{Body, Item, Operation, Operations, status_item},
+        operations::{Asked, Body, Item, Operation, Operations, status_item},
         requests::RequestArgs,
         results::{Manner, Progress, Results},
         signals::Signals,
@@ -33,7 +32,7 @@ const LONGEST_WILL: usize = 65_535;
 struct Device {
     status: DeviceStatus,
     line: Option<u64>,
-    input: Arc<RawValue>,
+    input: Arc<str>,
 }
 
 /// Keeps on reporting until a signal.
@@ -52,29 +51,23 @@ impl Every {
     /// An input that is invalid, or too long for a will.
     pub async fn new(
         mut connection: Connection,
-        operations: &Operations,
-        mut source: Source,
+        operations: Operations,
+        source: Source,
         args: &RequestArgs,
         interval: Option<Duration>,
         offline_on_exit: bool,
         console: Console,
     ) -> Result<Self, Failure> {
         let mut devices = Vec::new();
-        while let Some(batch) = source.next().await? {
-            for input in batch {
-                let (items, text) = operations.take(Operation::Status, input.content);
-                let text: Arc<RawValue> = Arc::from(text);
-                for item in items {
-                    let item = item.map_err(|invalid| {
-                        let line = input.line.map(|line| format!("line {line}: ")).unwrap_or_default();
-                        Failure::invalid(format!("{line}{}", invalid.message))
-                    })?;
-                    devices.extend(statuses(item).into_iter().map(|status| Device {
-                        status,
-                        line: input.line,
-                        input: Arc::clone(&text),
-                    }));
-                }
+        let mut input = source.start(move |input, asked| operations.take(Operation::Status, input, asked))?;
+        while let Some(batch) = input.next().await? {
+            for Asked { line, text, item, .. } in batch {
+                let item = item.map_err(|invalid| {
+                    let line = line.map(|line| format!("line {line}: ")).unwrap_or_default();
+                    Failure::invalid(format!("{line}{}", invalid.message))
+                })?;
+                let device = |status| Device { status, line, input: Arc::clone(&text) };
+                devices.extend(statuses(item).into_iter().map(device));
             }
         }
         if devices.is_empty() {
@@ -168,12 +161,10 @@ impl Every {
                 continue;
             }
             let cid = device.status.cid.clone();
-            let mut item = Ok(status_item(vec![DeviceStatus { cid, status: device.status.status && !end }]));
-            let sources =
-                self.exchange.results.sources(Operation::Status, device.line, &device.input, &mut item);
-            if let Ok(item) = item {
-                self.exchange.send(item, sources)?;
-            }
+            let item = status_item(vec![DeviceStatus { cid, status: device.status.status && !end }]);
+            let origin =
+                self.exchange.results.origin(Operation::Status, device.line, Arc::clone(&device.input), 1);
+            self.exchange.send(item, Some(origin))?;
         }
         self.exchange.send_statuses()
     }

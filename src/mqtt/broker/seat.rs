@@ -187,7 +187,7 @@ impl Seat {
                 reached = Some(topic);
                 if let Some(kept) = kept {
                     let publish = Publish {
-                        topic: topic.to_owned(),
+                        topic: topic.into(),
                         payload: kept.payload.clone(),
                         qos: kept.qos.min(search.qos),
                         retain: true,

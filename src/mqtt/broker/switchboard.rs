@@ -387,7 +387,7 @@ impl Switchboard {
 
     fn publish_will(&mut self, will: Will, role: &Role) {
         let Will { topic, payload, qos, retain } = will;
-        let message = Message { topic, payload, qos, retain, dup: false, id: None };
+        let message = Message { topic: topic.into(), payload, qos, retain, dup: false, id: None };
         let mut acts = std::mem::take(&mut self.acts);
         let fate = self.edge.hear(self.now, role, &message.topic, &message.payload, &mut acts);
         self.acts = acts;

@@ -12,7 +12,7 @@ mod publish;
 #[cfg(test)]
 mod tests;
 
-use std::fmt;
+use std::{fmt, sync::Arc};
 
 use bytes::{Buf as _, Bytes, BytesMut};
 use rumqttc::mqttbytes::{self as codec, v4};
@@ -82,7 +82,7 @@ impl QoS {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Publish {
     /// The topic name, which the caller has checked (`protocol::check_topic_name`).
-    pub topic: String,
+    pub topic: Arc<str>,
     /// The payload.
     pub payload: Bytes,
     /// The quality of service.
@@ -95,7 +95,7 @@ pub struct Publish {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Message {
     /// The topic name: not empty, without wildcards and NUL. At a client it may hold other control characters.
-    pub topic: String,
+    pub topic: Arc<str>,
     /// The payload.
     pub payload: Bytes,
     /// The quality of service.

@@ -68,7 +68,7 @@ pub(super) fn decode(inbox: &mut BytesMut, header: Header, to: End) -> Result<Me
     let mut fields = Fields { kind: header.kind, rest: &inbox[header.start..header.end] };
     let topic = fields.text("topic")?;
     check_name(topic, to)?;
-    let topic = topic.to_owned();
+    let topic = topic.into();
     let qos = match header.flags & 0b0110 {
         0 => QoS::AtMostOnce,
         0b0010 => QoS::AtLeastOnce,

@@ -369,7 +369,7 @@ fn what_is_too_large_is_refused_and_leaves_nothing_behind() {
     let subscribe = Packet::Subscribe { id: 1, filters: vec![(long.clone(), QoS::AtMostOnce)] };
     assert!(subscribe.encode(&mut out).is_err());
     assert!(Packet::Unsubscribe { id: 1, filters: vec![long.clone()] }.encode(&mut out).is_err());
-    assert!(Publish { topic: long, ..Publish::default() }.fits().is_err());
+    assert!(Publish { topic: long.into(), ..Publish::default() }.fits().is_err());
     let huge =
         Publish { topic: "a".into(), payload: vec![0; MAX_REMAINING - 2].into(), ..Publish::default() };
     assert!(huge.fits().unwrap_err().0.contains("no room"));

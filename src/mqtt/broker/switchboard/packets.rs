@@ -1,6 +1,6 @@
 //! What clients say, and what is passed on to others for it.
 
-use std::{collections::HashSet, rc::Rc};
+use std::{collections::HashSet, rc::Rc, sync::Arc};
 
 use bytes::Bytes;
 
@@ -242,12 +242,12 @@ impl Switchboard {
     }
 
     /// Passes a message on to whoever subscribes.
-    pub(in crate::mqtt::broker) fn route(&mut self, topic: String, payload: Bytes, qos: QoS) {
+    pub(in crate::mqtt::broker) fn route(&mut self, topic: Arc<str>, payload: Bytes, qos: QoS) {
         let mut found = std::mem::take(&mut self.found);
         self.subscriptions.find(&topic, &mut found);
         if let Some(((last, granted), others)) = found.split_last() {
             for (id, granted) in others {
-                let (topic, payload) = (topic.clone(), payload.clone());
+                let (topic, payload) = (Arc::clone(&topic), payload.clone());
                 self.deliver(*id, Publish { topic, payload, qos: qos.min(*granted), retain: false });
             }
             self.deliver(*last, Publish { topic, payload, qos: qos.min(*granted), retain: false });

@@ -1,6 +1,6 @@
 //! What the platform does: answers, at once, later, or once the registry's file has its line; and its own commands.
 
-use std::{rc::Rc, task::Waker, time::Duration};
+use std::{rc::Rc, sync::Arc, task::Waker, time::Duration};
 
 use bytes::Bytes;
 
@@ -23,7 +23,7 @@ pub(super) enum Unkept {
 /// A message of the platform's.
 #[derive(Debug)]
 pub(super) struct Saying {
-    topic: String,
+    topic: Arc<str>,
     payload: Vec<u8>,
     once_kept: bool,
 }
@@ -106,7 +106,7 @@ impl Switchboard {
         for act in acts.drain(..) {
             match act {
                 Act::Say { topic, payload, after, once_kept } => {
-                    let saying = Saying { topic, payload, once_kept };
+                    let saying = Saying { topic: topic.into(), payload, once_kept };
                     if after.is_zero() {
                         self.say(saying);
                     } else {
@@ -136,7 +136,7 @@ impl Switchboard {
         let parsed = self.edge.topics().parse(&topic);
         let record = Record {
             unix_us: self.unix_us(),
-            topic: topic.as_str().into(),
+            topic: (&*topic).into(),
             qos: QoS::AtLeastOnce as u8,
             retain: false,
             dup: false,

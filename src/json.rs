@@ -1,0 +1,212 @@
+//! JSON text, written by hand where much of it is written: results, records, messages. Nothing that it writes can
+//! steer a terminal or end a line.
+//!
+//! Pure: texts and numbers in, bytes out.
+#![deny(clippy::disallowed_methods, clippy::disallowed_types)]
+
+use std::{borrow::Cow, io::Write as _};
+
+use crate::protocol::is_unsafe;
+
+/// A key of an object as it is written: `key!(cid)` is `"cid":`.
+#[macro_export]
+macro_rules! key {
+    ($name:ident) => {
+        concat!("\"", stringify!($name), "\":")
+    };
+}
+pub use key;
+
+/// One object, written field by field onto the end of a buffer. Keys are what [`key!`] makes.
+#[derive(Debug)]
+pub struct ObjectWriter<'o> {
+    out: &'o mut Vec<u8>,
+    /// What stands before the next key.
+    separator: u8,
+}
+
+// Inlined, so that a key, whose length the compiler knows, is stored in an instruction or two; a call for each makes a
+// line twice as dear.
+#[allow(clippy::inline_always, reason = "see above")]
+impl<'o> ObjectWriter<'o> {
+    /// Begins an object.
+    pub fn new(out: &'o mut Vec<u8>) -> Self {
+        Self { out, separator: b'{' }
+    }
+
+    #[inline(always)]
+    fn key(&mut self, key: &str) -> &mut Vec<u8> {
+        self.out.push(self.separator);
+        self.separator = b',';
+        self.out.extend_from_slice(key.as_bytes());
+        self.out
+    }
+
+    /// A field that is a text.
+    #[inline(always)]
+    pub fn text(&mut self, key: &str, text: &str) {
+        push_text(self.key(key), text);
+    }
+
+    /// A field that is a text, where there is one.
+    #[inline(always)]
+    pub fn optional_text(&mut self, key: &str, text: Option<&str>) {
+        if let Some(text) = text {
+            self.text(key, text);
+        }
+    }
+
+    /// A field that is true or false.
+    #[inline(always)]
+    pub fn flag(&mut self, key: &str, flag: bool) {
+        let text: &[u8] = if flag { b"true" } else { b"false" };
+        self.key(key).extend_from_slice(text);
+    }
+
+    /// A field that is a natural number.
+    #[inline(always)]
+    pub fn number(&mut self, key: &str, number: u64) {
+        push_number(self.key(key), number);
+    }
+
+    /// A field that is an integer.
+    #[inline(always)]
+    pub fn integer(&mut self, key: &str, number: i64) {
+        let out = self.key(key);
+        if number < 0 {
+            out.push(b'-');
+        }
+        push_number(out, number.unsigned_abs());
+    }
+
+    /// A field that is JSON text already, which is copied byte by byte.
+    #[inline(always)]
+    pub fn json(&mut self, key: &str, json: &str) {
+        self.key(key).extend_from_slice(json.as_bytes());
+    }
+
+    /// A field that `write` writes.
+    #[inline(always)]
+    pub fn value(&mut self, key: &str, write: impl FnOnce(&mut Vec<u8>)) {
+        write(self.key(key));
+    }
+
+    /// A field that is a text, with the name of its key.
+    pub fn named_text(&mut self, name: &str, text: &str) {
+        self.out.push(self.separator);
+        self.separator = b',';
+        push_text(self.out, name);
+        self.out.push(b':');
+        push_text(self.out, text);
+    }
+
+    /// Ends the object.
+    pub fn end(self) {
+        if self.separator == b'{' {
+            self.out.push(b'{');
+        }
+        self.out.push(b'}');
+    }
+}
+
+/// Appends a natural number.
+pub fn push_number(out: &mut Vec<u8>, mut number: u64) {
+    let mut digits = [b'0'; 20];
+    let mut at = digits.len();
+    loop {
+        at -= 1;
+        digits[at] += u8::try_from(number % 10).unwrap_or(0);
+        number /= 10;
+        if number == 0 {
+            return out.extend_from_slice(&digits[at..]);
+        }
+    }
+}
+
+/// Appends a text as a JSON string, in which every unsafe character is a `\u` escape.
+pub fn push_text(out: &mut Vec<u8>, text: &str) {
+    out.reserve(text.len() + 2);
+    out.push(b'"');
+    if any_byte(text.as_bytes(), |byte| !(b' '..=b'~').contains(&byte) || byte == b'"' || byte == b'\\') {
+        for c in text.chars() {
+            match c {
+                '"' | '\\' => out.extend_from_slice(&[b'\\', c as u8]),
+                c => push_char(out, c),
+            }
+        }
+    } else {
+        out.extend_from_slice(text.as_bytes());
+    }
+    out.push(b'"');
+}
+
+/// Appends JSON text on one line: unsafe characters can stand only inside strings, and become escapes there; white
+/// space only outside.
+pub fn push_json(out: &mut Vec<u8>, json: &str) {
+    if !any_byte(json.as_bytes(), |byte| !(b' '..=b'~').contains(&byte)) {
+        return out.extend_from_slice(json.as_bytes());
+    }
+    for c in json.chars() {
+        match c {
+            '\t' | '\r' | '\n' => out.push(b' '),
+            c => push_char(out, c),
+        }
+    }
+}
+
+fn push_char(out: &mut Vec<u8>, c: char) {
+    if is_unsafe(c) {
+        write!(out, "\\u{:04x}", u32::from(c)).expect("a vector takes every byte");
+    } else {
+        out.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes());
+    }
+}
+
+/// The text that a JSON string holds, given the string's JSON text; `None` where that is no string.
+#[must_use]
+pub fn text_of(json: &str) -> Option<Cow<'_, str>> {
+    let inner = json.strip_prefix('"')?.strip_suffix('"')?;
+    if any_byte(inner.as_bytes(), |byte| byte == b'\\') {
+        serde_json::from_str(json).ok().map(Cow::Owned)
+    } else {
+        Some(Cow::Borrowed(inner))
+    }
+}
+
+/// Looks at every byte, which the compiler turns into a few wide instructions; stopping early takes longer.
+pub fn any_byte(bytes: &[u8], is_it: impl Fn(u8) -> bool) -> bool {
+    bytes.iter().fold(0, |found, byte| found | u8::from(is_it(*byte))) != 0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_written_reads_as_what_was_meant() {
+        let mut out = Vec::new();
+        let mut object = ObjectWriter::new(&mut out);
+        object.text(key!(text), "\"a\\b\"\n\u{9b}\u{202e}é");
+        object.optional_text(key!(absent), None);
+        object.flag(key!(flag), true);
+        object.number(key!(most), u64::MAX);
+        object.integer(key!(least), i64::MIN);
+        object.json(key!(json), "[1.10]");
+        object.value(key!(inner), |out| ObjectWriter::new(out).end());
+        object.end();
+        let text = String::from_utf8(out).unwrap();
+        assert_eq!(
+            text,
+            r#"{"text":"\"a\\b\"\u000a\u009b\u202eé","flag":true,"most":18446744073709551615,"least":-9223372036854775808,"json":[1.10],"inner":{}}"#
+        );
+        let value: serde_json::Value = serde_json::from_str(&text).unwrap();
+        assert_eq!(value["text"], "\"a\\b\"\n\u{9b}\u{202e}é");
+    }
+
+    #[test]
+    fn json_text_comes_on_one_line() {
+        let mut out = Vec::new();
+        push_json(&mut out, "{\n\t\"a\": \"\u{85}\"}");
+        assert_eq!(out, b"{  \"a\": \"\\u0085\"}");
+    }
+}
