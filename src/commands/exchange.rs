@@ -119,8 +119,9 @@ struct Open {
     response_topic: Option<Arc<str>>,
     /// When it was first written.
     written: Option<Duration>,
-    /// Whether the broker has acknowledged it.
+    /// Whether the broker has acknowledged it on this connection, and whether it ever has.
     delivered: bool,
+    was_delivered: bool,
     /// How often it was sent, reconnects not counted.
     attempts: u32,
     /// Until when it rests before it is tried again.
@@ -143,6 +144,7 @@ impl Open {
             response_topic,
             written: None,
             delivered: false,
+            was_delivered: false,
             attempts: 1,
             rests: None,
         }
@@ -492,6 +494,10 @@ impl Exchange {
     fn delivered(&mut self, token: u64) {
         let Some(open) = self.open.get_mut(&token) else { return };
         open.delivered = true;
+        // A message that is sent and acknowledged over and over gets nowhere.
+        if !std::mem::replace(&mut open.was_delivered, true) && self.qos != QoS::AtMostOnce {
+            self.client.progress();
+        }
         if open.response_topic.is_some() {
             return;
         }

@@ -229,7 +229,8 @@ impl Client {
         self.session.acknowledge(receipt);
     }
 
-    /// Says that the connection was of use: the next outage is met with a fresh backoff.
+    /// Says that the connection was of use, by a message's first acknowledgement or a request's answer: the next
+    /// outage is met with a fresh backoff.
     pub fn progress(&mut self) {
         self.backoff.progress();
     }
@@ -425,10 +426,7 @@ impl Client {
                 self.unwritten.push(token);
                 None
             }
-            session::Event::Delivered { token } => {
-                self.backoff.progress();
-                Some(Event::Delivered { token })
-            }
+            session::Event::Delivered { token } => Some(Event::Delivered { token }),
             session::Event::SubAck { id, codes } => self.granted(id, &codes)?,
             session::Event::Ignored(what) => Some(Event::Warning(what)),
             session::Event::UnsubAck { .. } => None,

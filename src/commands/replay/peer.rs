@@ -155,6 +155,9 @@ impl Peer {
             Event::Delivered { token } => {
                 if let Some(open) = self.open.remove(&token) {
                     let is_acknowledged = open.order.publish.qos != QoS::AtMostOnce;
+                    if is_acknowledged {
+                        self.client.progress();
+                    }
                     self.ledger.borrow_mut().delivered(is_acknowledged);
                 }
             }
