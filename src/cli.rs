@@ -85,7 +85,7 @@ pub fn main() -> ExitCode {
     let console = Console::new(cli.common.quiet);
     let exit = cli.command.run(console).unwrap_or_else(|error| {
         console.error(&format!("{error:#}"));
-        if let Some(hint) = error.chain().find_map(|e| e.downcast_ref::<Failure>()?.hint.as_deref()) {
+        if let Some(hint) = error.chain().find_map(|e| e.downcast_ref::<Failure>()?.next_step()) {
             console.hint(hint);
         }
         exit_code(&error)

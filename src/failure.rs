@@ -34,6 +34,14 @@ impl Kind {
         }
     }
 
+    /// What to do next where nothing better is known; nothing where the message itself names what to mend.
+    #[must_use]
+    pub fn next_step(self) -> Option<&'static str> {
+        let is_local = matches!(self, Self::Invalid | Self::Io);
+        let row = Exit::TABLE.iter().find(|(exit, ..)| *exit == self.exit() && !is_local);
+        row.map(|(.., hint)| *hint)
+    }
+
     /// The exit code of a run that ends with this failure.
     #[must_use]
     pub fn exit(self) -> Exit {
@@ -79,6 +87,12 @@ impl Failure {
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
         self
+    }
+
+    /// What to do next: what the failure says itself, or what its kind suggests.
+    #[must_use]
+    pub fn next_step(&self) -> Option<&str> {
+        self.hint.as_deref().or(self.kind.next_step())
     }
 }
 

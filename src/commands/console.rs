@@ -8,7 +8,10 @@ use std::{
 
 use serde::Serialize;
 
-use crate::protocol::is_unsafe;
+use crate::{failure::Failure, protocol::is_unsafe};
+
+/// A line may be this long, in bytes: what a peer sends must not bury the rest.
+const LONGEST_LINE: usize = 2000;
 
 /// Where people read: stderr, with `--quiet` and `NO_COLOR` respected.
 #[derive(Clone, Copy, Debug)]
@@ -36,6 +39,14 @@ impl Console {
         self.line("error", "31", message);
     }
 
+    /// Says why the run failed, and what to do next.
+    pub fn failure(self, failure: &Failure) {
+        self.error(&failure.message);
+        if let Some(step) = failure.next_step() {
+            self.hint(step);
+        }
+    }
+
     /// Says that something is off, though the run goes on.
     pub fn warn(self, message: &str) {
         self.line("warning", "33", message);
@@ -54,7 +65,8 @@ impl Console {
     }
 
     fn line(self, label: &str, colour: &str, message: &str) {
-        let message = visible(message);
+        let message = shortened(message);
+        let message = visible(&message);
         let line = if self.colour {
             format!("\x1b[{colour}m{label}:\x1b[0m {message}\n")
         } else {
@@ -63,6 +75,15 @@ impl Console {
         // Where stderr is gone nobody is left to tell.
         let _ = io::stderr().lock().write_all(line.as_bytes());
     }
+}
+
+/// The text up to what a line may hold.
+fn shortened(text: &str) -> Cow<'_, str> {
+    if text.len() <= LONGEST_LINE {
+        return Cow::Borrowed(text);
+    }
+    let end = text.floor_char_boundary(LONGEST_LINE);
+    Cow::Owned(format!("{}… ({} bytes more)", &text[..end], text.len() - end))
 }
 
 /// The text with every unsafe character written as an escape.
@@ -123,6 +144,14 @@ pub fn print(bytes: &[u8]) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_line_has_an_end() {
+        assert_eq!(shortened("short"), "short");
+        let long = "é".repeat(LONGEST_LINE);
+        let short = shortened(&long);
+        assert!(short.starts_with('é') && short.ends_with("é… (2000 bytes more)"), "{short}");
+    }
 
     #[test]
     fn nothing_unsafe_reaches_a_terminal() {

@@ -479,6 +479,7 @@ impl Listen {
         if exit == Exit::TIMEOUT {
             let wanted = self.count.unwrap_or_default();
             self.console.error(&format!("{} of {wanted} records came in time", self.records));
+            self.console.hint("--for waits longer; see whether --topic, --kind and --cid let the rest in");
         }
         self.exchange.close().await;
         let recorded = match self.out {

@@ -403,10 +403,7 @@ impl Results {
         };
         let written = if self.muted { Ok(()) } else { self.out.close().await };
         let tell = |failure: &Failure| {
-            self.console.error(&failure.message);
-            if let Some(hint) = &failure.hint {
-                self.console.hint(hint);
-            }
+            self.console.failure(failure);
             failure.kind.exit()
         };
         if let Some(failure) = &self.failure {

@@ -51,7 +51,7 @@ pub struct Tally {
     summary: Option<PathBuf>,
     exit: Exit,
     /// The only failure of a single request, to be told in words.
-    told: Option<(String, &'static str)>,
+    told: Option<(String, Option<&'static str>)>,
     view: View,
 }
 
@@ -245,10 +245,9 @@ impl Tally {
         }
         let Counts { accepted, refused, timed_out, invalid, failed, resent, retried, skipped } = self.counts;
         if self.single && self.counts.done() == 1 {
-            // The failure of a run is told by whoever ends the run.
-            if let Some((message, hint)) = self.told.take().filter(|_| failed == 0) {
+            if let Some((message, hint)) = self.told.take() {
                 self.console.error(&message);
-                if !hint.is_empty() {
+                if let Some(hint) = hint {
                     self.console.hint(hint);
                 }
             }
@@ -372,7 +371,7 @@ fn time_left(elapsed: Duration, taken: u64, size: u64) -> Option<u64> {
 }
 
 /// A failed result as a sentence and the next step.
-fn in_words(result: &ResultLine<'_>) -> (String, &'static str) {
+fn in_words(result: &ResultLine<'_>) -> (String, Option<&'static str>) {
     let subject = match (result.cid, result.id) {
         (Some(cid), Some(id)) => format!("{} of {cid}, data point {id}", result.op),
         (Some(cid), None) => format!("{} of {cid}", result.op),
@@ -386,12 +385,14 @@ fn in_words(result: &ResultLine<'_>) -> (String, &'static str) {
                 Some(cid) => format!("{} of {cid}", result.op),
                 None => subject,
             };
-            (format!("{subject}: {message}"), "")
+            // Without a failure of the whole run, it was a signal that cut the connection.
+            let kind = result.kind.filter(|kind| *kind != Kind::Connection);
+            (format!("{subject}: {message}"), kind.and_then(Kind::next_step))
         }
         Some(code) => {
             let code = ResultCode(code);
             let (_, hint) = meaning(code);
-            (format!("{subject} was refused: {code} {}", result.msg.unwrap_or(code.name())), hint)
+            (format!("{subject} was refused: {code} {}", result.msg.unwrap_or(code.name())), Some(hint))
         }
     }
 }

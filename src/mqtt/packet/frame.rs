@@ -171,9 +171,10 @@ pub(super) fn header(bytes: &[u8], to: End, max_packet: usize) -> Result<Option<
         Some(required) if remaining != required => {
             Err(malformed!("{} with remaining length {remaining} instead of {required}", kind.name()))
         }
-        _ if end > max_packet => {
-            Err(malformed!("{} of {end} bytes; at most {max_packet} are accepted", kind.name()))
-        }
+        _ if end > max_packet => Err(malformed!(
+            "{} of {end} bytes; at most {max_packet} are accepted (--max-packet)",
+            kind.name()
+        )),
         _ => Ok(Some(Header { kind, flags, start, end })),
     }
 }

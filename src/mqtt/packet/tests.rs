@@ -202,7 +202,7 @@ fn a_packet_above_the_limit_is_refused_by_its_header_and_one_at_the_limit_is_not
     let limit = bytes.len() - 1;
     bytes.truncate(3);
     let why = Packet::decode(&mut bytes, End::Client, limit).unwrap_err();
-    assert_eq!(why.to_string(), "PUBLISH of 306 bytes; at most 305 are accepted");
+    assert_eq!(why.to_string(), "PUBLISH of 306 bytes; at most 305 are accepted (--max-packet)");
 }
 
 #[test]

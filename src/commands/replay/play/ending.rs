@@ -51,10 +51,7 @@ impl Play {
                 (signal, self.acknowledgements().await)
             }
             Err(failure) => {
-                self.console.error(&failure.message);
-                if let Some(hint) = &failure.hint {
-                    self.console.hint(hint);
-                }
+                self.console.failure(&failure);
                 (failure.kind.exit(), true)
             }
         };
