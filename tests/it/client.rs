@@ -4,6 +4,7 @@ mod acknowledgements;
 mod answers;
 mod greetings;
 mod inputs;
+mod listening;
 mod outages;
 mod packets;
 mod qualities;
@@ -13,26 +14,41 @@ mod subscriptions;
 
 use std::thread;
 
+use serde_json::Value;
+
 use crate::{
     fake_broker::{FakeBroker, Peer},
-    process::{Ended, gateway, reports, run},
+    process::{Ended, gateway, reports, run_with},
 };
 
-/// One thing that a broker does to a single report, and how the run must end.
-struct Case {
+/// One thing that a broker does to a run of `report` or `listen`, and how the run must end.
+pub struct Case {
     name: &'static str,
     broker: fn(usize, &mut Peer),
+    subcommand: &'static str,
     args: &'static [&'static str],
+    /// How many reports come on stdin; none where the one report is on the command line.
+    input: usize,
     code: i32,
-    /// `error` of the result line, or `ok`, or `code N`.
+    /// What the result lines say, in the order of the input and without repeats: `ok`, `code N`, or `error`'s value;
+    /// of `listen`, how many records there are.
     result: &'static str,
-    /// What stderr or the result line's words must contain.
+    /// What stderr must contain.
     says: &'static str,
 }
 
 impl Case {
     const fn new(name: &'static str, code: i32, result: &'static str, broker: fn(usize, &mut Peer)) -> Self {
-        Self { name, broker, args: &[], code, result, says: "" }
+        Self { name, broker, subcommand: "report", args: &[], input: 0, code, result, says: "" }
+    }
+
+    const fn listen(
+        name: &'static str,
+        code: i32,
+        result: &'static str,
+        broker: fn(usize, &mut Peer),
+    ) -> Self {
+        Self { subcommand: "listen", ..Self::new(name, code, result, broker) }
     }
 
     const fn says(self, says: &'static str) -> Self {
@@ -43,38 +59,124 @@ impl Case {
         Self { args, ..self }
     }
 
+    const fn input(self, input: usize) -> Self {
+        Self { input, ..self }
+    }
+
     fn check(&self) -> Result<(), String> {
         let broker = FakeBroker::start(self.broker);
-        let args = [&["--cid", "m1", "water_flow=1"], self.args].concat();
-        let ended = run(&mut gateway("report", &broker.url(), &args));
-        let line = ended.lines.first().cloned().unwrap_or_default();
-        let result = match (line["error"].as_str(), line["ok"].as_bool(), line["code"].as_i64()) {
-            (Some(error), Some(false), _) => error.to_owned(),
-            (None, Some(true), Some(0)) => "ok".to_owned(),
-            (None, Some(false), Some(code)) => format!("code {code}"),
-            other => format!("{other:?}"),
+        let is_report = self.subcommand == "report";
+        let args: &[_] = match self.input {
+            _ if !is_report => &[],
+            0 => &["--cid", "m1", "water_flow=1"],
+            _ => &["-"],
         };
+        // Time-outs are short where they must pass, and long where a busy machine must not run into them.
+        let limits: &[_] = match self.code {
+            _ if self.args.contains(&"--timeout") => &[],
+            3 => &["--timeout", "1s"],
+            5 => &["--timeout", "1s", "--connect-timeout", "20s"],
+            _ => &["--timeout", "20s", "--connect-timeout", "20s"],
+        };
+        let mut command = gateway(self.subcommand, &broker.url(), &[args, self.args, limits].concat());
+        let mut ended = run_with(&mut command, reports(self.input).as_bytes());
+        ended.lines.sort_by_key(|line| line["index"].as_u64());
+        let (result, accounted) = if is_report {
+            let mut results: Vec<_> = ended.lines.iter().map(result).collect();
+            results.dedup();
+            let echoed =
+                ended.lines.iter().all(|line| line["ok"] == true || line["input"]["cid"].is_string());
+            (results.join(", "), ended.lines.len() == self.input.max(1) && echoed)
+        } else {
+            let plural = if ended.lines.len() == 1 { "" } else { "s" };
+            let records = format!("{} record{plural}", ended.lines.len());
+            (records, ended.lines.iter().all(|line| line["topic"].is_string()))
+        };
+        // Whatever fails says what to do next.
+        let advised = self.code < 3 || ended.stderr.contains("hint: ") || self.input > 1;
         let said = ended.stderr.contains(self.says);
-        let echoed = line["ok"] == true || line["input"]["cid"] == "m1";
-        if (ended.code, result.as_str(), ended.lines.len(), said, echoed)
-            == (Some(self.code), self.result, 1, true, true)
+        if (ended.code, result.as_str(), accounted, advised, said)
+            == (Some(self.code), self.result, true, true, true)
         {
             Ok(())
         } else {
             Err(format!(
-                "{}: expected exit {}, {}, {:?} in\n{ended:#?}\n",
+                "{}: expected exit {}, {}, {:?} in\n{result}: {ended:#?}\n",
                 self.name, self.code, self.result, self.says
             ))
         }
     }
 }
 
-/// Plays every case, all at once, and tells all that failed.
-fn check(cases: Vec<Case>) {
-    let running: Vec<_> = cases.into_iter().map(|case| thread::spawn(move || case.check())).collect();
-    let failed: Vec<_> =
-        running.into_iter().filter_map(|case| case.join().expect("no panic").err()).collect();
+/// What a result line says.
+fn result(line: &Value) -> String {
+    match (line["error"].as_str(), line["ok"].as_bool(), line["code"].as_i64()) {
+        (Some(error), Some(false), _) => error.to_owned(),
+        (None, Some(true), Some(0)) => "ok".to_owned(),
+        (None, Some(false), Some(code)) => format!("code {code}"),
+        other => format!("{other:?}"),
+    }
+}
+
+/// Plays every case, some at once, and tells all that failed.
+fn check(cases: &[Case]) {
+    let mut failed = Vec::new();
+    for some in cases.chunks(8) {
+        thread::scope(|scope| {
+            let running: Vec<_> = some.iter().map(|case| scope.spawn(|| case.check())).collect();
+            failed.extend(running.into_iter().filter_map(|case| case.join().expect("no panic").err()));
+        });
+    }
     assert!(failed.is_empty(), "{} failed:\n{}", failed.len(), failed.join("\n"));
+}
+
+/// Makes a test of every group of cases, and of all of them what docs/reliability.md shows: neither has one that the
+/// other lacks.
+macro_rules! groups {
+    ($($module:ident::$group:ident: $title:literal,)+) => {
+        mod behaves {
+            $(#[test] fn $group() { super::check(&super::$module::$group()); })+
+        }
+
+        fn groups() -> Vec<(&'static str, Vec<Case>)> {
+            vec![$(($title, $module::$group())),+]
+        }
+    };
+}
+
+groups! {
+    greetings::without_connack: "Until CONNACK, the broker",
+    greetings::refusals: "In CONNACK's place, the broker sends the code",
+    greetings::no_connack: "In CONNACK's place, the broker sends",
+    greetings::connack_byte_by_byte: "The broker sends",
+    subscriptions::subacks: "In SUBACK's place, the broker sends",
+    acknowledgements::pubacks: "In the place of PUBACK and answer, the broker sends",
+    answers::no_answers: "Before the answer, on its topic, comes",
+    answers::malformed_answers: "The answer has our `request_id`, and",
+    answers::odd_answers: "The answer comes",
+    packets::broken_packets: "Before the answer, the broker sends what it must not",
+    packets::odd_packets: "Before the answer, the broker sends what is odd",
+    outages::cuts: "In the middle of a run, the broker",
+    outages::fruitless_connections: "Over and over, the broker",
+    outages::refused_reconnects: "After a loss, the broker",
+    outages::silences: "For once, the broker",
+    listening::refused: "To `listen`, the broker",
+    listening::commands: "To `listen`, the platform sends",
+}
+
+/// The tables of docs/reliability.md, one for each group.
+pub fn table() -> String {
+    let mut table = String::new();
+    for (title, cases) in groups() {
+        table += &format!("\n| {title} | exit | result | stderr has |\n| --- | --- | --- | --- |\n");
+        for Case { name, args, code, result, says, .. } in cases {
+            let says = if says.is_empty() { String::new() } else { format!("`{says}`") };
+            let args = args.join(" ");
+            let args = if args.is_empty() { args } else { format!(" (`{args}`)") };
+            table += &format!("| {name}{args} | {code} | {result} | {says} |\n");
+        }
+    }
+    table + "\n"
 }
 
 /// That every line of the input has exactly one result, and that all are accepted.

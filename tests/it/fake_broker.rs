@@ -158,6 +158,11 @@ impl Peer {
         let _ = self.stream.shutdown(Shutdown::Write);
     }
 
+    /// Lets the connection end with RST rather than FIN, once the script ends.
+    pub fn reset(&mut self) {
+        socket2::SockRef::from(&self.stream).set_linger(Some(Duration::ZERO)).expect("an option");
+    }
+
     /// Reads until the client goes, and says nothing.
     pub fn hold(&mut self) {
         while self.receive().is_some() {}

@@ -72,6 +72,22 @@ fn tables() {
     }
 }
 
+/// What docs/reliability.md claims beside its generated tables names the test that holds it.
+#[test]
+fn claims() {
+    let page = fs::read_to_string(root().join("docs/reliability.md")).unwrap();
+    let (_, claims) = page.split_once("<!-- end misbehaviours -->").unwrap();
+    let rows: Vec<_> = claims.lines().filter(|line| line.ends_with("` |")).collect();
+    assert!(rows.len() > 20, "{rows:?}");
+    for row in rows {
+        let path = row.trim_end_matches("` |").rsplit('`').next().unwrap();
+        let (module, name) = path.rsplit_once("::").unwrap_or_else(|| panic!("no test: {row}"));
+        let file = root().join("tests/it").join(module.replace("::", "/")).with_extension("rs");
+        let text = fs::read_to_string(&file).unwrap_or_else(|why| panic!("{}: {why}", file.display()));
+        assert!(text.contains(&format!("#[test]\nfn {name}() {{")), "{path} is no test: {row}");
+    }
+}
+
 /// Writes the tables of hand-written pages anew.
 pub fn bless_tables() {
     for (name, page) in pages_with_tables() {
@@ -87,12 +103,20 @@ fn pages_with_tables() -> Vec<(&'static str, String)> {
             let (begin, end) = (format!("<!-- begin {name} -->\n"), format!("<!-- end {name} -->"));
             let (before, rest) = text.split_once(&begin).unwrap_or_else(|| panic!("{page}: no {begin}"));
             let (_, after) = rest.split_once(&end).unwrap_or_else(|| panic!("{page}: no {end}"));
-            let table = if *name == "exit codes" { exit_codes() } else { subcommands("docs/cli.md") };
+            let table = match *name {
+                "exit codes" => exit_codes(),
+                "misbehaviours" => super::client::table(),
+                _ => subcommands("docs/cli.md"),
+            };
             format!("{before}{begin}{table}{end}{after}")
         });
         (page, text)
     };
-    vec![with("README.md", &["subcommands", "exit codes"]), with("docs/output.md", &["exit codes"])]
+    vec![
+        with("README.md", &["subcommands", "exit codes"]),
+        with("docs/output.md", &["exit codes"]),
+        with("docs/reliability.md", &["misbehaviours"]),
+    ]
 }
 
 /// Holds a folder to files that were made: the same names, the same bytes, nothing else.

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod bulk;
+mod chaos;
 mod client;
 mod convert;
 mod corpus;

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::{Case, accounted, all_accepted, check, reports};
+use super::{Case, accounted, all_accepted, reports};
 use crate::{
     fake_broker::{FakeBroker, Peer, Publish, publish, publish_with_id, response, response_with},
     process::{gateway, run, run_with},
@@ -31,71 +31,70 @@ fn alone(peer: &mut Peer, payload: impl Fn(&str) -> String) {
     });
 }
 
-#[test]
-fn what_cannot_be_read_is_ignored() {
-    check(vec![
-        Case::new("empty", 0, "ok", |_, peer| preceded(peer, |_| Vec::new())).says("warning"),
-        Case::new("not JSON", 0, "ok", |_, peer| preceded(peer, |_| b"hello".to_vec())),
-        Case::new("truncated", 0, "ok", |_, peer| {
+pub fn no_answers() -> Vec<Case> {
+    vec![
+        Case::new("an empty payload", 0, "ok", |_, peer| preceded(peer, |_| Vec::new())).says("warning"),
+        Case::new("text that is not JSON", 0, "ok", |_, peer| preceded(peer, |_| b"hello".to_vec())),
+        Case::new("JSON that breaks off", 0, "ok", |_, peer| {
             preceded(peer, |id| format!("{{\"request_id\":\"{id}\",\"param\":{{").into_bytes());
         }),
-        Case::new("not UTF-8", 0, "ok", |_, peer| preceded(peer, |_| b"{\"request_id\":\"\xff\"}".to_vec())),
-        Case::new("NUL", 0, "ok", |_, peer| preceded(peer, |_| b"\0\0\0".to_vec())),
-        Case::new("BOM", 0, "ok", |_, peer| {
+        Case::new("bytes that are not UTF-8", 0, "ok", |_, peer| {
+            preceded(peer, |_| b"{\"request_id\":\"\xff\"}".to_vec())
+        }),
+        Case::new("bytes 00", 0, "ok", |_, peer| preceded(peer, |_| b"\0\0\0".to_vec())),
+        Case::new("JSON behind a byte order mark", 0, "ok", |_, peer| {
             preceded(peer, |id| format!("\u{feff}{{\"request_id\":\"{id}\"}}").into_bytes());
         }),
-        Case::new("array", 0, "ok", |_, peer| preceded(peer, |_| b"[1,2]".to_vec())),
-        Case::new("null", 0, "ok", |_, peer| preceded(peer, |_| b"null".to_vec())),
-        Case::new("20,000 levels", 0, "ok", |_, peer| preceded(peer, |_| vec![b'['; 20_000])),
+        Case::new("an array", 0, "ok", |_, peer| preceded(peer, |_| b"[1,2]".to_vec())),
+        Case::new("`null`", 0, "ok", |_, peer| preceded(peer, |_| b"null".to_vec())),
+        Case::new("brackets 20,000 deep", 0, "ok", |_, peer| preceded(peer, |_| vec![b'['; 20_000])),
         Case::new("two documents", 0, "ok", |_, peer| {
             preceded(peer, |id| format!("{{\"request_id\":\"{id}\"}}{{}}").into_bytes());
         }),
-        Case::new("repeated keys", 0, "ok", |_, peer| {
+        Case::new("a key twice", 0, "ok", |_, peer| {
             preceded(peer, |id| {
                 let param = r#"{"code":0,"msg":"m"}"#;
                 format!(r#"{{"request_id":"{id}","request_id":"{id}","param":{param}}}"#).into_bytes()
             });
         }),
-        Case::new("unknown request_id", 0, "ok", |_, peer| {
+        Case::new("an unknown `request_id`", 0, "ok", |_, peer| {
             preceded(peer, |_| br#"{"t":1,"request_id":"nobody","param":{"code":0,"msg":"m"}}"#.to_vec());
         })
         .says("warning"),
-        Case::new("no request_id", 0, "ok", |_, peer| {
+        Case::new("no `request_id`", 0, "ok", |_, peer| {
             preceded(peer, |_| br#"{"t":1,"param":{"code":0,"msg":"m"}}"#.to_vec());
         }),
-        Case::new("ANSI in a request_id", 0, "ok", |_, peer| {
+        Case::new("escape sequences in `request_id`", 0, "ok", |_, peer| {
             preceded(peer, |_| {
                 json!({"request_id": "\x1b[2J\u{9b}1m", "param": {"code": 0}}).to_string().into_bytes()
             });
         }),
-    ]);
+    ]
 }
 
-#[test]
-fn another_shape_that_names_our_request_is_6() {
+pub fn malformed_answers() -> Vec<Case> {
     macro_rules! shapes {
-        ($($param:literal),+) => {
-            vec![$(Case::new($param, 6, "protocol", |_, peer| {
+        ($($shown:literal $param:literal),+) => {
+            vec![$(Case::new($shown, 6, "protocol", |_, peer| {
                 alone(peer, |id| format!(r#"{{"t":1,"request_id":"{id}"{}}}"#, $param));
             })),+]
         };
     }
-    check(shapes![
-        r#","param":{"cid":"m1","code":"0","msg":"m"}"#,
-        r#","param":{"cid":"m1","code":0.5,"msg":"m"}"#,
-        r#","param":{"cid":"m1","code":1e999,"msg":"m"}"#,
-        r#","param":{"cid":"m1","code":null,"msg":"m"}"#,
-        r#","param":{"cid":"m1","code":true,"msg":"m"}"#,
-        r#","param":{"cid":"m1","msg":"m"}"#,
-        r#","param":[]"#,
-        r#","param":null"#,
-        ""
-    ]);
+    shapes![
+        "`\"code\":\"0\"`" r#","param":{"cid":"m1","code":"0","msg":"m"}"#,
+        "`\"code\":0.5`" r#","param":{"cid":"m1","code":0.5,"msg":"m"}"#,
+        "`\"code\":1e999`" r#","param":{"cid":"m1","code":1e999,"msg":"m"}"#,
+        "`\"code\":null`" r#","param":{"cid":"m1","code":null,"msg":"m"}"#,
+        "`\"code\":true`" r#","param":{"cid":"m1","code":true,"msg":"m"}"#,
+        "no code" r#","param":{"cid":"m1","msg":"m"}"#,
+        "`\"param\":[]`" r#","param":[]"#,
+        "`\"param\":null`" r#","param":null"#,
+        "no param" ""
+    ]
 }
 
-#[test]
-fn the_topic_the_flags_and_the_code_of_an_answer() {
-    check(vec![
+pub fn odd_answers() -> Vec<Case> {
+    vec![
         Case::new("retained", 5, "timeout", |_, peer| {
             answered(peer, |request| {
                 let mut bytes = response(request, 0);
@@ -104,14 +103,14 @@ fn the_topic_the_flags_and_the_code_of_an_answer() {
             });
         })
         .says("retained"),
-        Case::new("on another topic", 5, "timeout", |_, peer| {
+        Case::new("on the topic of another kind of answer", 5, "timeout", |_, peer| {
             answered(peer, |request| {
                 let sync = Publish { topic: "gateway_id/gw1/devices/sync".into(), ..request.clone() };
                 response(&sync, 0)
             });
         })
         .says("warning"),
-        Case::new("of another gateway", 5, "timeout", |_, peer| {
+        Case::new("on another gateway's topic", 5, "timeout", |_, peer| {
             answered(peer, |request| {
                 let other = request.topic.replace("gw1", "gw2");
                 response(&Publish { topic: other, ..request.clone() }, 0)
@@ -125,26 +124,48 @@ fn the_topic_the_flags_and_the_code_of_an_answer() {
             });
         }),
         Case::new("twice", 0, "ok", |_, peer| answered(peer, |request| response(request, 0).repeat(2))),
-        Case::new("of another cid", 0, "ok", |_, peer| {
+        Case::new("with another cid", 0, "ok", |_, peer| {
             answered(peer, |request| response_with(request, &json!({"cid": "m7", "code": 0, "msg": ""})));
         })
         .says("m7"),
         Case::new("without a cid", 0, "ok", |_, peer| {
             answered(peer, |request| response_with(request, &json!({"code": 0, "msg": ""})));
         }),
-        Case::new("no", 1, "code 2003", |_, peer| answered(peer, |request| response(request, 2003)))
-            .says("sync"),
-        Case::new("unknown", 1, "code 2147", |_, peer| answered(peer, |request| response(request, 2147))),
-        Case::new("negative", 1, "code -1", |_, peer| answered(peer, |request| response(request, -1))),
-        Case::new("ANSI, OSC and bidi", 1, "code 500", |_, peer| {
+        Case::new("with code 2003", 1, "code 2003", |_, peer| {
+            answered(peer, |request| response(request, 2003))
+        })
+        .says("sync"),
+        Case::new("with a code that nobody knows", 1, "code 2147", |_, peer| {
+            answered(peer, |request| response(request, 2147))
+        }),
+        Case::new("with code -1", 1, "code -1", |_, peer| answered(peer, |request| response(request, -1))),
+        Case::new("with escape sequences, bidi controls and NUL in `msg`", 1, "code 500", |_, peer| {
             let msg = "\x1b[31mred\x1b]0;title\x07\u{9b}2J\u{202e}evil\r\n\0";
             answered(peer, move |request| response_with(request, &json!({"code": 500, "msg": msg})));
         })
         .says("\\u{1b}"),
-        Case::new("pretty", 0, "ok", |_, peer| {
+        Case::new("as JSON over several lines", 0, "ok", |_, peer| {
             alone(peer, |id| format!("{{\n\t\"request_id\": \"{id}\",\n\"param\": {{\"code\": 0}}\r\n}}\n"));
         }),
-    ]);
+        Case::new("in reverse order", 0, "ok", |_, peer| {
+            peer.set_out();
+            let requests: Vec<_> = (0..10).map(|_| peer.request()).collect();
+            requests.iter().rev().for_each(|request| peer.answer(request, 0));
+            peer.hold();
+        })
+        .input(10),
+        Case::new("late, when the next request is open", 5, "timeout, ok", |_, peer| {
+            peer.set_out();
+            let first = peer.request();
+            let second = peer.request();
+            peer.send(&response(&first, 0));
+            peer.answer(&second, 0);
+            peer.hold();
+        })
+        .input(2)
+        .args(&["--window", "1", "--timeout", "3s"])
+        .says("warning"),
+    ]
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use std::net::TcpListener;
 
-use super::{Case, check};
+use super::Case;
 use crate::{
     fake_broker::{ACCEPTED, FakeBroker, Peer},
     process::{gateway, run},
@@ -32,27 +32,34 @@ fn a_broker_that_is_not_there_is_3() {
     assert!(unknown.stderr.contains("no-such-host.invalid"), "{}", unknown.stderr);
 }
 
-#[test]
-fn without_connack_there_is_no_connection() {
-    check(vec![
-        Case::new("no CONNACK", 3, "connection", |_, peer| peer.hold()).says("no CONNACK in 2s"),
-        Case::new("no CONNACK, early", 3, "connection", |_, peer| peer.hold())
+pub fn without_connack() -> Vec<Case> {
+    vec![
+        Case::new("never sends CONNACK", 3, "connection", |_, peer| peer.hold()).says("no CONNACK in 2s"),
+        Case::new("never sends CONNACK, with all sent", 3, "connection", |_, peer| peer.hold())
             .args(&["--early", "--timeout", "5s"])
             .says("no CONNACK"),
-        Case::new("closed on accept", 3, "connection", |_, _| {}),
-        Case::new("closed after CONNECT", 3, "connection", |_, peer| peer.expect_connect())
+        Case::new("closes when it accepts", 3, "connection", |_, _| {}),
+        Case::new("closes after CONNECT", 3, "connection", |_, peer| peer.expect_connect())
             .says("before it sent a CONNACK"),
-        Case::new("reset with CONNECT unread", 3, "connection", |_, peer| peer.send(&[])),
-        Case::new("half a CONNACK, then closed", 3, "connection", |_, peer| {
+        Case::new("resets after CONNECT", 3, "connection", |_, peer| {
+            peer.expect_connect();
+            peer.reset();
+        }),
+        Case::new("sends a CONNACK so slowly that it is not whole in time", 3, "connection", |_, peer| {
+            peer.expect_connect();
+            peer.send(&ACCEPTED[..3]);
+            peer.hold();
+        })
+        .says("no CONNACK in 2s"),
+        Case::new("sends half a CONNACK, then closes", 3, "connection", |_, peer| {
             peer.expect_connect();
             peer.send(&ACCEPTED[..3]);
         }),
-    ]);
+    ]
 }
 
-#[test]
-fn refusals_are_4_and_other_codes_break_the_protocol() {
-    check(vec![
+pub fn refusals() -> Vec<Case> {
+    vec![
         greets!("1", 4, "refused", [0x20, 2, 0, 1]).says("protocol version"),
         greets!("2", 4, "refused", [0x20, 2, 0, 2]).says("identifier rejected"),
         greets!("3", 4, "refused", [0x20, 2, 0, 3]).says("server unavailable"),
@@ -63,42 +70,41 @@ fn refusals_are_4_and_other_codes_break_the_protocol() {
         greets!("255", 4, "refused", [0x20, 2, 0, 255]).says("CONNACK 255"),
         greets!("6", 6, "protocol", [0x20, 2, 0, 6]),
         greets!("127", 6, "protocol", [0x20, 2, 0, 127]),
-        Case::new("4, then closed with the rest unread", 4, "refused", |_, peer| {
+        Case::new("4, and closes with the rest unread", 4, "refused", |_, peer| {
             peer.expect_connect();
             peer.send(&[0x20, 2, 0, 4]);
         })
         .args(&["--early"]),
-    ]);
+    ]
 }
 
-#[test]
-fn what_is_no_connack_breaks_the_protocol() {
-    check(vec![
-        greets!("short", 6, "protocol", [0x20, 1, 0]),
-        greets!("long", 6, "protocol", [0x20, 3, 0, 0, 0]),
-        greets!("flags of the first byte", 6, "protocol", [0x21, 2, 0, 0]),
-        greets!("reserved flags", 6, "protocol", [0x20, 2, 2, 0]),
-        greets!("garbage", 6, "protocol", [0xff; 40]),
-        greets!("zeros", 6, "protocol", [0; 40]),
+pub fn no_connack() -> Vec<Case> {
+    vec![
+        greets!("a CONNACK of one byte", 6, "protocol", [0x20, 1, 0]),
+        greets!("a CONNACK of three bytes", 6, "protocol", [0x20, 3, 0, 0, 0]),
+        greets!("a CONNACK with flags in its first byte", 6, "protocol", [0x21, 2, 0, 0]),
+        greets!("a CONNACK with reserved flags", 6, "protocol", [0x20, 2, 2, 0]),
+        greets!("40 bytes FF", 6, "protocol", [0xff; 40]),
+        greets!("40 bytes 00", 6, "protocol", [0; 40]),
         greets!("PINGRESP", 6, "protocol", [0xd0, 0]),
         greets!("PUBLISH", 6, "protocol", [0x30, 4, 0, 1, b'a', b'b']),
-        greets!("HTTP", 6, "protocol", *b"HTTP/1.1 400 Bad Request\r\n\r\n").says("an HTTP server answers"),
-        greets!("TLS alert", 6, "protocol", [0x15, 3, 1, 0, 2, 2, 22]).says("mqtts://"),
-        greets!("session present on a clean one", 6, "protocol", [0x20, 2, 1, 0]),
+        greets!("an answer in HTTP", 6, "protocol", *b"HTTP/1.1 400 Bad Request\r\n\r\n")
+            .says("an HTTP server answers"),
+        greets!("a TLS alert", 6, "protocol", [0x15, 3, 1, 0, 2, 2, 22]).says("mqtts://"),
+        greets!("session present, though a clean one was asked for", 6, "protocol", [0x20, 2, 1, 0]),
         greets!("two CONNACKs", 6, "protocol", [0x20, 2, 0, 0, 0x20, 2, 0, 0]),
-        greets!("five bytes of length", 6, "protocol", [0x20, 0x82, 0x80, 0x80, 0x80, 0]),
-    ]);
+        greets!("a remaining length of five bytes", 6, "protocol", [0x20, 0x82, 0x80, 0x80, 0x80, 0]),
+    ]
 }
 
-#[test]
-fn connack_may_come_byte_by_byte() {
-    check(vec![Case::new("bytes", 0, "ok", |_, peer| {
+pub fn connack_byte_by_byte() -> Vec<Case> {
+    vec![Case::new("a CONNACK byte by byte", 0, "ok", |_, peer| {
         peer.expect_connect();
         for byte in ACCEPTED {
             peer.send(&[byte]);
         }
         peer.serve(|_| 0);
-    })]);
+    })]
 }
 
 /// Nothing is sent on trust: CONNACK comes only once all three packets have arrived.

@@ -2,9 +2,9 @@
 
 use std::{collections::BTreeMap, sync::mpsc};
 
-use super::{Case, accounted, all_accepted, check, reports};
+use super::{Case, accounted, all_accepted, reports};
 use crate::{
-    fake_broker::{ACCEPTED, FakeBroker, Packet, Peer, puback},
+    fake_broker::{ACCEPTED, FakeBroker, Packet, Peer, Publish, puback, response, suback},
     process::{gateway, run, run_with},
 };
 
@@ -36,7 +36,7 @@ fn a_connection_that_breaks_in_the_middle_loses_nothing() {
             let mut left = 30;
             while left > 0 {
                 match peer.receive() {
-                    Some(Packet::Subscribe { id, .. }) => peer.send(&crate::fake_broker::suback(id, &[1])),
+                    Some(Packet::Subscribe { id, .. }) => peer.send(&suback(id, &[1])),
                     Some(Packet::Publish(request)) => {
                         left -= 1;
                         if left > 10 {
@@ -49,7 +49,8 @@ fn a_connection_that_breaks_in_the_middle_loses_nothing() {
                 }
             }
         });
-        let ended = run_with(&mut gateway("report", &broker.url(), args), reports(100).as_bytes());
+        let args = [args, &["--timeout", "20s"]].concat();
+        let ended = run_with(&mut gateway("report", &broker.url(), &args), reports(100).as_bytes());
         all_accepted(&ended, 100);
         same_when_sent_again(&broker, 100);
         assert!(ended.stderr.contains("reconnecting"), "{name}: {}", ended.stderr);
@@ -77,38 +78,58 @@ fn without_reconnect_the_first_loss_is_final() {
     assert!(broker.received().iter().all(|(number, _)| *number == 0));
 }
 
-#[test]
-fn five_losses_without_progress_point_at_the_client_id() {
-    check(vec![
-        Case::new("after CONNACK", 3, "connection", |_, peer| peer.log_in())
+pub fn fruitless_connections() -> Vec<Case> {
+    vec![
+        Case::new("closes after every CONNACK", 3, "connection", |_, peer| peer.log_in())
             .says("another client using the client id \"gw1\"")
             .args(&["--timeout", "20s"]),
-        Case::new("after SUBACK", 3, "connection", |_, peer| {
+        Case::new("closes after every request", 3, "connection", |_, peer| {
             peer.set_out();
             peer.request();
         })
         .says("another client")
         .args(&["--timeout", "20s"]),
-        Case::new("after SUBACK, QoS 0", 3, "connection", |_, peer| {
+        Case::new("closes after every request, QoS 0", 3, "connection", |_, peer| {
             peer.set_out();
             peer.request();
         })
         .says("another client")
         .args(&["--timeout", "20s", "--qos", "0"]),
-        Case::new("within a PUBLISH", 3, "connection", |_, peer| {
+        Case::new("acknowledges the request and closes, every time", 3, "connection", |_, peer| {
+            peer.set_out();
+            let request = peer.request();
+            peer.send(&puback(request.id));
+        })
+        .says("another client")
+        .args(&["--timeout", "20s"]),
+        Case::new("closes within every answer", 3, "connection", |_, peer| {
             peer.set_out();
             peer.request();
             peer.send(&[0x30, 50, 0, 3, b'a']);
         })
         .says("another client")
         .args(&["--timeout", "20s"]),
-    ]);
+    ]
 }
 
+/// One acknowledgement is progress; the same one once more is none, or the broker would be dialled ten times a second.
 #[test]
-fn a_reconnect_is_refused_for_good_or_for_a_while() {
-    check(vec![
-        Case::new("CONNACK 5", 4, "refused", |number, peer| {
+fn repeated_acknowledgements_are_no_progress() {
+    let broker = FakeBroker::start(|_, peer| {
+        peer.set_out();
+        let request = peer.request();
+        peer.send(&puback(request.id));
+    });
+    let ended =
+        run(&mut gateway("report", &broker.url(), &["--cid", "m1", "water_flow=1", "--timeout", "20s"]));
+    assert_eq!(ended.code, Some(3), "{ended:#?}");
+    let connections = broker.received().iter().map(|(number, _)| number + 1).max();
+    assert_eq!(connections, Some(6), "{ended:#?}");
+}
+
+pub fn refused_reconnects() -> Vec<Case> {
+    vec![
+        Case::new("refuses the second connection with CONNACK 5", 4, "refused", |number, peer| {
             peer.expect_connect();
             if number > 0 {
                 return peer.send(&[0x20, 2, 0, 5]);
@@ -116,7 +137,7 @@ fn a_reconnect_is_refused_for_good_or_for_a_while() {
             peer.send(&ACCEPTED);
             peer.expect_subscribe();
         }),
-        Case::new("CONNACK 3", 0, "ok", |number, peer| {
+        Case::new("refuses the second connection with CONNACK 3", 0, "ok", |number, peer| {
             peer.expect_connect();
             if number == 1 {
                 return peer.send(&[0x20, 2, 0, 3]);
@@ -127,13 +148,12 @@ fn a_reconnect_is_refused_for_good_or_for_a_while() {
             }
         })
         .args(&["--timeout", "20s"]),
-    ]);
+    ]
 }
 
-#[test]
-fn silence_is_found_and_the_request_sent_again() {
-    check(vec![
-        Case::new("half-open", 0, "ok", |number, peer| {
+pub fn silences() -> Vec<Case> {
+    vec![
+        Case::new("is silent for ever after CONNACK", 0, "ok", |number, peer| {
             peer.log_in();
             if number > 0 {
                 return peer.serve(|_| 0);
@@ -142,7 +162,22 @@ fn silence_is_found_and_the_request_sent_again() {
         })
         .args(&["--timeout", "20s", "--keep-alive", "1s"])
         .says("silent"),
-        Case::new("half-closed", 0, "ok", |number, peer| {
+        Case::new("acknowledges, and never sends PINGRESP", 0, "ok", |number, peer| {
+            peer.log_in();
+            if number > 0 {
+                return peer.serve(|_| 0);
+            }
+            while let Some(packet) = peer.receive() {
+                match packet {
+                    Packet::Subscribe { id, .. } => peer.send(&suback(id, &[1])),
+                    Packet::Publish(request) => peer.send(&puback(request.id)),
+                    _ => {}
+                }
+            }
+        })
+        .args(&["--timeout", "20s", "--keep-alive", "1s"])
+        .says("silent"),
+        Case::new("ends its side after CONNACK, and reads on", 0, "ok", |number, peer| {
             peer.log_in();
             if number > 0 {
                 return peer.serve(|_| 0);
@@ -150,7 +185,49 @@ fn silence_is_found_and_the_request_sent_again() {
             peer.end();
             peer.hold();
         }),
-    ]);
+    ]
+}
+
+/// Answers four requests, then breaks off at the fifth.
+fn cut(number: usize, peer: &mut Peer, end: fn(&mut Peer, &Publish)) {
+    peer.log_in();
+    if number > 0 {
+        return peer.serve(|_| 0);
+    }
+    let id = peer.expect_subscribe();
+    peer.send(&suback(id, &[1]));
+    for _ in 0..4 {
+        let request = peer.request();
+        peer.answer(&request, 0);
+    }
+    let fifth = peer.request();
+    end(peer, &fifth);
+}
+
+pub fn cuts() -> Vec<Case> {
+    let broken = |name, broker| Case::new(name, 0, "ok", broker).input(20).says("reconnecting");
+    vec![
+        broken("closes before the fifth PUBACK", |number, peer| cut(number, peer, |_, _| {})),
+        broken("closes after the fifth PUBACK", |number, peer| {
+            cut(number, peer, |peer, fifth| peer.send(&puback(fifth.id)));
+        }),
+        broken("resets before the fifth PUBACK", |number, peer| cut(number, peer, |peer, _| peer.reset())),
+        broken("resets after the fifth PUBACK", |number, peer| {
+            cut(number, peer, |peer, fifth| {
+                peer.send(&puback(fifth.id));
+                peer.reset();
+            });
+        }),
+        broken("closes within the fifth answer", |number, peer| {
+            cut(number, peer, |peer, fifth| peer.send(&response(fifth, 0)[..20]));
+        }),
+        broken("closes after CONNACK, every other time", |number, peer| {
+            peer.log_in();
+            if number % 2 == 1 {
+                peer.serve(|_| 0);
+            }
+        }),
+    ]
 }
 
 /// The answer's clock runs on through the outage; what was never written is a matter of the connection.
@@ -224,7 +301,7 @@ fn a_session_that_the_broker_kept_is_resumed_with_dup() {
             return peer.serve(|_| 0);
         }
         let id = peer.expect_subscribe();
-        peer.send(&crate::fake_broker::suback(id, &[1]));
+        peer.send(&suback(id, &[1]));
         peer.request();
     });
     let args = ["--cid", "m1", "1=1", "--persistent"];

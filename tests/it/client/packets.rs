@@ -1,7 +1,7 @@
 //! Packets that no broker may send, and odd ones that it may.
 
-use super::{Case, check};
-use crate::fake_broker::{Peer, packet, publish, publish_with_id};
+use super::Case;
+use crate::fake_broker::{ACCEPTED, Peer, packet, puback, publish, publish_with_id, response, suback};
 
 const TOPIC: &str = "gateway_id/gw1/properties/report/response";
 
@@ -19,54 +19,90 @@ fn raw_topic(topic: &[u8]) -> Vec<u8> {
     packet(0x30, &[&length[..], topic, b"{}"].concat())
 }
 
-#[test]
-fn packets_that_no_server_sends_are_6() {
-    check(vec![
+pub fn broken_packets() -> Vec<Case> {
+    vec![
         Case::new("DISCONNECT", 6, "protocol", |_, peer| sent(peer, &[0xe0, 0])).says("DISCONNECT"),
         Case::new("CONNECT", 6, "protocol", |_, peer| {
             sent(peer, &packet(0x10, b"\0\x04MQTT\x04\x02\0\x3c\0\x01a"));
         }),
         Case::new("SUBSCRIBE", 6, "protocol", |_, peer| sent(peer, &packet(0x82, b"\0\x01\0\x01a\0"))),
         Case::new("PINGREQ", 6, "protocol", |_, peer| sent(peer, &[0xc0, 0])),
-        Case::new("type 0", 6, "protocol", |_, peer| sent(peer, &[0, 0])),
-        Case::new("type 15", 6, "protocol", |_, peer| sent(peer, &[0xf0, 0])),
-        Case::new("length of five bytes", 6, "protocol", |_, peer| {
+        Case::new("a packet of type 0", 6, "protocol", |_, peer| sent(peer, &[0, 0])),
+        Case::new("a packet of type 15", 6, "protocol", |_, peer| sent(peer, &[0xf0, 0])),
+        Case::new("a remaining length of five bytes", 6, "protocol", |_, peer| {
             sent(peer, &[0x30, 0x80, 0x80, 0x80, 0x80, 1]);
         }),
-        Case::new("over-long length", 6, "protocol", |_, peer| sent(peer, &[0xd0, 0x80, 0])),
-        Case::new("20 MB", 6, "protocol", |_, peer| sent(peer, &publish(0, TOPIC, &vec![b'x'; 20 << 20])))
-            .says("at most 1048576"),
-        Case::new("QoS 3", 6, "protocol", |_, peer| sent(peer, &publish_with_id(6, TOPIC, Some(1), b"{}"))),
-        Case::new("packet id 0", 6, "protocol", |_, peer| {
+        Case::new("a remaining length that is longer than needed", 6, "protocol", |_, peer| {
+            sent(peer, &[0xd0, 0x80, 0])
+        }),
+        Case::new("a message of 20 MB", 6, "protocol", |_, peer| {
+            sent(peer, &publish(0, TOPIC, &vec![b'x'; 20 << 20]))
+        })
+        .says("at most 1048576"),
+        Case::new("a message with QoS 3", 6, "protocol", |_, peer| {
+            sent(peer, &publish_with_id(6, TOPIC, Some(1), b"{}"))
+        }),
+        Case::new("a message with packet id 0", 6, "protocol", |_, peer| {
             sent(peer, &publish_with_id(2, TOPIC, Some(0), b"{}"));
         }),
-        Case::new("DUP with QoS 0", 6, "protocol", |_, peer| sent(peer, &publish(8, TOPIC, b"{}"))),
-        Case::new("topic that is not UTF-8", 6, "protocol", |_, peer| sent(peer, &raw_topic(b"a\xff"))),
-        Case::new("topic with a surrogate", 6, "protocol", |_, peer| {
+        Case::new("a message with DUP and QoS 0", 6, "protocol", |_, peer| {
+            sent(peer, &publish(8, TOPIC, b"{}"))
+        }),
+        Case::new("a topic that is not UTF-8", 6, "protocol", |_, peer| sent(peer, &raw_topic(b"a\xff"))),
+        Case::new("a topic with a surrogate", 6, "protocol", |_, peer| {
             sent(peer, &raw_topic(b"a\xed\xa0\x80"));
         }),
-        Case::new("topic with NUL", 6, "protocol", |_, peer| sent(peer, &raw_topic(b"a\0b"))),
-        Case::new("topic with a wildcard", 6, "protocol", |_, peer| sent(peer, &raw_topic(b"a/#"))),
-        Case::new("empty topic", 6, "protocol", |_, peer| sent(peer, &raw_topic(b""))),
-        Case::new("short PUBLISH", 6, "protocol", |_, peer| sent(peer, &packet(0x30, b"\0\x09a"))),
-    ]);
+        Case::new("a topic with NUL", 6, "protocol", |_, peer| sent(peer, &raw_topic(b"a\0b"))),
+        Case::new("a topic with a wildcard", 6, "protocol", |_, peer| sent(peer, &raw_topic(b"a/#"))),
+        Case::new("an empty topic", 6, "protocol", |_, peer| sent(peer, &raw_topic(b""))),
+        Case::new("3,000 bytes at random", 6, "protocol", |_, peer| {
+            let mut state = 0x5eed_u32;
+            let mut random = || {
+                state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+                state.to_be_bytes()[0]
+            };
+            sent(peer, &(0..3000).map(|_| random()).collect::<Vec<_>>());
+        }),
+        Case::new("a second CONNACK", 6, "protocol", |_, peer| sent(peer, &ACCEPTED)),
+        Case::new("a PUBLISH shorter than its topic", 6, "protocol", |_, peer| {
+            sent(peer, &packet(0x30, b"\0\x09a"))
+        }),
+    ]
 }
 
-#[test]
-fn odd_messages_do_no_harm() {
-    check(vec![
-        Case::new("300 KB", 0, "ok", |_, peer| sent(peer, &publish(0, TOPIC, &vec![b'x'; 300_000]))),
-        Case::new("foreign topic", 0, "ok", |_, peer| sent(peer, &publish(0, "a/b", b"{}"))).says("warning"),
-        Case::new("longest topic", 0, "ok", |_, peer| sent(peer, &raw_topic(&[b't'; 65_535]))),
-        Case::new("topic with ANSI", 0, "ok", |_, peer| sent(peer, &publish(0, "\x1b[2J\u{202e}", b"{}"))),
+pub fn odd_packets() -> Vec<Case> {
+    vec![
+        Case::new("a message of 300 KB", 0, "ok", |_, peer| {
+            sent(peer, &publish(0, TOPIC, &vec![b'x'; 300_000]))
+        }),
+        Case::new("a message on a foreign topic", 0, "ok", |_, peer| sent(peer, &publish(0, "a/b", b"{}")))
+            .says("warning"),
+        Case::new("a topic of 65,535 bytes", 0, "ok", |_, peer| sent(peer, &raw_topic(&[b't'; 65_535])))
+            .says("63575 bytes more"),
+        Case::new("a topic with escape sequences and bidi controls", 0, "ok", |_, peer| {
+            sent(peer, &publish(0, "\x1b[2J\u{202e}", b"{}"))
+        }),
         Case::new("a command", 0, "ok", |_, peer| {
             let command = br#"{"t":1,"request_id":"c","cid":"m1","param":{"id":"1","value":1}}"#;
             sent(peer, &publish(0, "gateway_id/gw1/commands", command));
         })
         .says("listen"),
-        Case::new("a flood", 0, "ok", |_, peer| sent(peer, &publish(0, "a/b", b"{}").repeat(10_000)))
-            .says("more warnings"),
-        Case::new("a flood before the SUBACK", 0, "ok", |_, peer| {
+        Case::new("10,000 messages that nobody asked for", 0, "ok", |_, peer| {
+            sent(peer, &publish(0, "a/b", b"{}").repeat(10_000))
+        })
+        .says("more warnings"),
+        Case::new("a message of QoS 2 that is never released", 0, "ok", |_, peer| {
+            sent(peer, &publish_with_id(4, TOPIC, Some(9), b"{}"));
+        }),
+        Case::new("its packets byte by byte", 0, "ok", |_, peer| {
+            peer.log_in();
+            let id = peer.expect_subscribe();
+            let request = peer.request();
+            let all = [suback(id, &[1]), puback(request.id), response(&request, 0)].concat();
+            all.chunks(1).for_each(|byte| peer.send(byte));
+            peer.hold();
+        }),
+        Case::new("50 MB before the SUBACK", 0, "ok", |_, peer| {
             peer.log_in();
             let id = peer.expect_subscribe();
             let request = peer.request();
@@ -75,9 +111,9 @@ fn odd_messages_do_no_harm() {
             for _ in 0..500 {
                 peer.send(&large);
             }
-            peer.send(&crate::fake_broker::suback(id, &[1]));
+            peer.send(&suback(id, &[1]));
             peer.hold();
         })
         .args(&["--timeout", "20s"]),
-    ]);
+    ]
 }

@@ -1,6 +1,6 @@
 //! SUBSCRIBE and its answer.
 
-use super::{Case, check};
+use super::Case;
 use crate::fake_broker::{Peer, response, suback};
 
 /// Answers the report, and the SUBSCRIBE with what `codes` makes of its id.
@@ -13,20 +13,25 @@ fn subscribed(peer: &mut Peer, answer: fn(u16) -> Vec<u8>) {
     peer.hold();
 }
 
-#[test]
-fn an_answer_counts_only_on_a_granted_subscription() {
-    check(vec![
-        Case::new("granted with less", 0, "ok", |_, peer| subscribed(peer, |id| suback(id, &[0]))),
-        Case::new("no SUBACK", 5, "timeout", |_, peer| subscribed(peer, |_| Vec::new())).says("SUBACK"),
-        Case::new("refused", 4, "refused", |_, peer| subscribed(peer, |id| suback(id, &[0x80])))
+pub fn subacks() -> Vec<Case> {
+    vec![
+        Case::new("a SUBACK with a lower QoS", 0, "ok", |_, peer| subscribed(peer, |id| suback(id, &[0]))),
+        Case::new("nothing", 5, "timeout", |_, peer| subscribed(peer, |_| Vec::new())).says("SUBACK"),
+        Case::new("SUBACK 0x80", 4, "refused", |_, peer| subscribed(peer, |id| suback(id, &[0x80])))
             .says("properties/report/response"),
-        Case::new("of another id", 5, "timeout", |_, peer| subscribed(peer, |id| suback(id + 7, &[1])))
-            .says("warning"),
-        Case::new("of id 0", 6, "protocol", |_, peer| subscribed(peer, |_| suback(0, &[1]))),
-        Case::new("without codes", 6, "protocol", |_, peer| subscribed(peer, |id| suback(id, &[]))),
-        Case::new("with two codes", 6, "protocol", |_, peer| subscribed(peer, |id| suback(id, &[1, 1]))),
-        Case::new("with a reserved code", 6, "protocol", |_, peer| subscribed(peer, |id| suback(id, &[3]))),
-        Case::new("after the answer", 0, "ok", |_, peer| {
+        Case::new("a SUBACK of another packet id", 5, "timeout", |_, peer| {
+            subscribed(peer, |id| suback(id + 7, &[1]))
+        })
+        .says("warning"),
+        Case::new("a SUBACK of packet id 0", 6, "protocol", |_, peer| subscribed(peer, |_| suback(0, &[1]))),
+        Case::new("a SUBACK without codes", 6, "protocol", |_, peer| subscribed(peer, |id| suback(id, &[]))),
+        Case::new("a SUBACK with too many codes", 6, "protocol", |_, peer| {
+            subscribed(peer, |id| suback(id, &[1, 1]))
+        }),
+        Case::new("a SUBACK with a reserved code", 6, "protocol", |_, peer| {
+            subscribed(peer, |id| suback(id, &[3]))
+        }),
+        Case::new("the answer, and SUBACK after it", 0, "ok", |_, peer| {
             peer.log_in();
             let id = peer.expect_subscribe();
             let request = peer.request();
@@ -34,20 +39,20 @@ fn an_answer_counts_only_on_a_granted_subscription() {
             peer.send(&suback(id, &[1]));
             peer.hold();
         }),
-        Case::new("twice", 0, "ok", |_, peer| {
+        Case::new("SUBACK twice", 0, "ok", |_, peer| {
             peer.log_in();
             let id = peer.expect_subscribe();
             let request = peer.request();
             peer.send(&[suback(id, &[1]), suback(id, &[1]), response(&request, 0)].concat());
             peer.hold();
         }),
-        Case::new("refused, then closed with the rest unread", 4, "refused", |_, peer| {
+        Case::new("SUBACK 0x80, then closes with the rest unread", 4, "refused", |_, peer| {
             peer.log_in();
             let id = peer.expect_subscribe();
             peer.request();
             peer.send(&suback(id, &[0x80]));
         }),
-    ]);
+    ]
 }
 
 #[test]
