@@ -1,6 +1,7 @@
 //! The one test binary.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod brokers;
 mod bulk;
 mod chaos;
 mod client;
@@ -12,7 +13,7 @@ mod generated;
 mod inspect;
 mod listen;
 mod model;
-mod mosquitto;
+
 mod peers;
 mod process;
 mod protocol_docs;

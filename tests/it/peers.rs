@@ -1,10 +1,11 @@
 //! Other people's MQTT clients as gateways at `tuyagw edge`: each does a gateway's whole job by a program of its own.
 //!
-//! A client that is not installed skips its test, which says so; with `CI` set, the one that `.ci/run` installs must be
+//! A client that is not installed skips its test, which says so; with `CI` set, those that `.ci/run` installs must be
 //! there. The others run wherever their library is found (DEVELOPERS.md says how).
 #![allow(clippy::print_stdout, reason = "a skipped test says so")]
 
 use std::{
+    collections::BTreeMap,
     path::{Path, PathBuf},
     process::{Command, Stdio},
 };
@@ -39,20 +40,33 @@ fn works_with_the_edge(command: &mut Command) {
     assert!(output.status.success() && said.contains("done"), "{said}\n{complained}");
 }
 
+/// Either major version of paho-mqtt, wherever it is: the system's Python has one, and that of a virtual environment the
+/// other.
 #[test]
 fn paho_of_python_is_a_gateway() {
-    // A Python from elsewhere may come first and lack what the system's has.
-    let python = ["python3", "/usr/bin/python3"]
-        .into_iter()
-        .find(|python| succeeds(Command::new(python).args(["-c", "import paho.mqtt.client"])));
-    match python {
-        Some(python) => {
-            works_with_the_edge(Command::new(python).args(["-W", "ignore"]).arg(program("gateway.py")));
+    let mut pythons = vec![PathBuf::from("python3"), PathBuf::from("/usr/bin/python3")];
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    pythons.extend(std::env::split_paths(&path).map(|folder| folder.join("python3")));
+    let mut versions = BTreeMap::new();
+    for python in pythons {
+        let asked =
+            Command::new(&python).args(["-c", "import paho.mqtt; print(paho.mqtt.__version__)"]).output();
+        if let Some(said) = asked.ok().and_then(|asked| String::from_utf8(asked.stdout).ok())
+            && let Some((major, _)) = said.split_once('.')
+        {
+            versions.entry(major.to_owned()).or_insert(python);
         }
-        None if std::env::var_os("CI").is_some() => {
-            panic!("CI is set, and paho-mqtt of Python is not installed")
+    }
+    for major in ["1", "2"] {
+        match versions.get(major) {
+            Some(python) => {
+                works_with_the_edge(Command::new(python).args(["-W", "ignore"]).arg(program("gateway.py")));
+            }
+            None if std::env::var_os("CI").is_some() => {
+                panic!("CI is set, and paho-mqtt {major} of Python is not installed")
+            }
+            None => skip(&format!("paho-mqtt {major} of Python")),
         }
-        None => skip("paho-mqtt of Python"),
     }
 }
 

@@ -4,7 +4,7 @@ use std::{fs, path::Path};
 
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, date_time_ymd};
 
-use super::server::{Edge, Mosquitto};
+use super::{edge::Edge, mosquitto::Mosquitto};
 use crate::process::{Ended, gateway, run};
 
 /// An authority and a server's certificate from it, as files of this name.
@@ -43,7 +43,7 @@ fn whom_to_trust_and_by_which_name() {
     }) else {
         return;
     };
-    let _edge = Edge::behind(&mosquitto);
+    let _edge = Edge::behind(mosquitto.port);
     let file = |name: &str| mosquitto.folder.path().join(name).to_str().unwrap().to_owned();
     let (trusted, untrusted, old) = (file("good.ca.pem"), file("other.ca.pem"), file("old.ca.pem"));
     let report = |scheme: &str, port: u16, args: &[&str]| -> Ended {

@@ -1,37 +1,73 @@
-//! The request subcommands through a real mosquitto, with an edge of a few lines that answers behind it.
+//! The subcommands through brokers that are not ours, with an edge of a few lines that answers behind them.
 //!
-//! Without mosquitto these tests say so and pass, except where `CI` is set.
+//! Without its broker a test says so and passes, except where `CI` is set.
+#![allow(clippy::print_stdout, reason = "a skipped test says so")]
 
-mod server;
+mod amqtt;
+mod edge;
+mod mosquitto;
 mod tls;
 
 use std::{
     collections::BTreeSet,
     io::{BufRead as _, BufReader, Write as _},
-    process::Stdio,
+    net::TcpStream,
+    process::{Child, Command, Stdio},
+    thread,
+    time::Duration,
 };
 
-use self::server::{Edge, Mosquitto};
+use self::{amqtt::Amqtt, edge::Edge, mosquitto::Mosquitto};
 use crate::process::{ended, gateway, reports, run, run_with, tuyagw};
+
+/// The first of these programs that starts with this option; without one the test is skipped.
+fn installed(name: &str, programs: &[&'static str], option: &str) -> Option<&'static str> {
+    let found = programs.iter().copied().find(|program| {
+        let mut command = Command::new(program);
+        command.arg(option).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok()
+    });
+    if found.is_none() {
+        assert!(std::env::var_os("CI").is_none(), "{name} is not installed");
+        println!("skipped: {name} is not installed");
+    }
+    found
+}
+
+/// Waits until a broker listens.
+fn await_port(child: &mut Child, port: u16) {
+    while TcpStream::connect(("127.0.0.1", port)).is_err() {
+        assert!(child.try_wait().expect("a state").is_none(), "the broker ended");
+        thread::sleep(Duration::from_millis(5));
+    }
+}
 
 #[test]
 fn every_subcommand_works_through_mosquitto() {
     let Some(mosquitto) = Mosquitto::open() else { return };
-    let _edge = Edge::behind(&mosquitto);
-    let url = mosquitto.url();
+    every_subcommand_works(mosquitto.port, &mosquitto.url());
+}
+
+#[test]
+fn every_subcommand_works_through_amqtt() {
+    let Some(amqtt) = Amqtt::open() else { return };
+    every_subcommand_works(amqtt.port, &amqtt.url());
+}
+
+fn every_subcommand_works(port: u16, url: &str) {
+    let edge = Edge::behind(port);
     for qos in ["0", "1", "2"] {
         let sync = ["--cid", "m1", "--product-id", "p1", "--timeout", "20s", "--qos", qos];
-        let ended = run(&mut gateway("sync", &url, &sync));
+        let ended = run(&mut gateway("sync", url, &sync));
         assert_eq!((ended.code, ended.line()["code"].as_i64()), (Some(0), Some(0)), "{ended:#?}");
         let status =
-            run(&mut gateway("status", &url, &["--online", "m1,m2", "--timeout", "20s", "--qos", qos]));
+            run(&mut gateway("status", url, &["--online", "m1,m2", "--timeout", "20s", "--qos", qos]));
         assert_eq!((status.code, status.lines.len()), (Some(0), 2), "{status:#?}");
     }
     let args = ["--cid", "m1", "water_flow=1", "--early", "--timeout", "20s"];
-    assert_eq!(run(&mut gateway("report", &url, &args)).code, Some(0));
+    assert_eq!(run(&mut gateway("report", url, &args)).code, Some(0));
 
     let ended = run_with(
-        &mut gateway("report", &url, &["-", "--window", "100", "--timeout", "20s"]),
+        &mut gateway("report", url, &["-", "--window", "100", "--timeout", "20s"]),
         reports(2000).as_bytes(),
     );
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
@@ -39,9 +75,29 @@ fn every_subcommand_works_through_mosquitto() {
     assert_eq!((cids.len(), ended.lines.len()), (2000, 2000));
 
     let mut command = tuyagw();
-    command.args(["command", "-b", &url, "-g", "gw1", "--cid", "m1", "valve_open_degree=50"]);
+    command.args(["command", "-b", url, "-g", "gw1", "--cid", "m1", "valve_open_degree=50"]);
     let ended = run(&mut command);
     assert_eq!((ended.code, ended.line()["code"].as_i64()), (Some(0), Some(0)), "{ended:#?}");
+
+    // Now `listen` answers in the edge's place.
+    drop(edge);
+    let mut listening = gateway("listen", url, &["--answer", "success", "--no-report-back", "--count", "1"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut said = BufReader::new(listening.stderr.take().unwrap());
+    said.read_line(&mut String::new()).unwrap();
+    let mut command = tuyagw();
+    command.args(["command", "-b", url, "-g", "gw1", "--cid", "m1", "valve_open_degree=50"]);
+    let commanded = run(&mut command);
+    assert_eq!((commanded.code, commanded.line()["code"].as_i64()), (Some(0), Some(0)), "{commanded:#?}");
+    let listened = crate::process::ended(listening);
+    assert_eq!(
+        (listened.code, listened.line()["kind"].as_str()),
+        (Some(0), Some("command")),
+        "{listened:#?}"
+    );
 }
 
 #[test]
@@ -61,7 +117,7 @@ fn mosquitto_refuses_a_wrong_login_and_takes_the_derived_one() {
 #[test]
 fn a_mosquitto_that_is_killed_and_comes_back_costs_no_line() {
     let Some(mut mosquitto) = Mosquitto::open() else { return };
-    let _edge = Edge::behind(&mosquitto);
+    let _edge = Edge::behind(mosquitto.port);
     let args = ["-", "--window", "50", "--timeout", "10s"];
     let mut child = gateway("report", &mosquitto.url(), &args)
         .stdin(Stdio::piped())
