@@ -74,12 +74,16 @@ pub fn main() -> ExitCode {
     let cli = match Cli::parse_quickly(&args).map_or_else(|| Cli::try_parse_from(&args), Ok) {
         Ok(cli) => cli,
         Err(error) => {
-            // A closed pipe while help is printed is the reader's choice, not an error.
-            let _ = error.print();
-            return match error.kind() {
-                ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => ExitCode::SUCCESS,
-                _ => ExitCode::from(Exit::USAGE.0),
+            let printed = match error.print() {
+                // A closed pipe while help is printed is the reader's choice, not an error.
+                Err(why) if why.kind() != std::io::ErrorKind::BrokenPipe => {
+                    Console::new(false).error(&format!("cannot write to stdout: {why}"));
+                    false
+                }
+                _ => true,
             };
+            let is_asked = matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion);
+            return if printed && is_asked { ExitCode::SUCCESS } else { ExitCode::from(Exit::USAGE.0) };
         }
     };
     let console = Console::new(cli.common.quiet);

@@ -466,6 +466,7 @@ impl Listen {
 
     /// Says farewell and gives the exit code.
     async fn finish(mut self, end: Result<(), End>) -> Exit {
+        let is_over = matches!(end, Err(End::Done(_)));
         let exit = match end {
             Ok(()) | Err(End::ReaderGone) => Exit::SUCCESS,
             Err(End::Done(exit)) => exit,
@@ -476,7 +477,7 @@ impl Listen {
             }
         };
         self.exchange.fail_all(Kind::Connection, "listening ended before the answer came");
-        if exit == Exit::TIMEOUT {
+        if is_over && exit == Exit::TIMEOUT {
             let wanted = self.count.unwrap_or_default();
             self.console.error(&format!("{} of {wanted} records came in time", self.records));
             self.console.hint("--for waits longer; see whether --topic, --kind and --cid let the rest in");

@@ -348,7 +348,10 @@ impl Client {
             }
             Err(why) => {
                 let failure = self.closed_by_peer(&format!("the connection broke: {why}"));
-                self.lost(failure)
+                self.lost(match tls::advice(&why) {
+                    Some(hint) => failure.hint(hint),
+                    None => failure,
+                })
             }
         }
     }

@@ -94,7 +94,7 @@ impl Case {
         };
         // Whatever fails says what to do next.
         let advised = self.code < 3 || ended.stderr.contains("hint: ") || self.input > 1;
-        let said = ended.stderr.contains(self.says);
+        let said = ended.stderr.contains(self.says) && ended.stderr.matches("error: ").count() <= 1;
         if (ended.code, result.as_str(), accounted, advised, said)
             == (Some(self.code), self.result, true, true, true)
         {

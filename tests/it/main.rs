@@ -5,6 +5,7 @@ mod brokers;
 mod bulk;
 mod chaos;
 mod client;
+mod clock;
 mod convert;
 mod corpus;
 mod edge;

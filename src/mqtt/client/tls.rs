@@ -7,7 +7,8 @@ use tokio_rustls::{
     TlsConnector,
     client::TlsStream,
     rustls::{
-        self, CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme,
+        self, AlertDescription, CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore,
+        SignatureScheme,
         client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
         crypto::ring,
         pki_types::{CertificateDer, ServerName, UnixTime, pem::PemObject as _},
@@ -116,18 +117,48 @@ fn refusal(address: &Address, name: &str, why: &io::Error) -> Failure {
                 failure(format!("the certificate is not valid yet ({error})"))
                     .hint("Check this machine's clock")
             }
+            CertificateError::NotValidForNameContext { presented, .. } if presented.is_empty() => {
+                failure("the certificate has no subjectAltName, so that it is for no host".into())
+                    .hint("Have it made anew with one; --tls-insecure accepts it without any verification")
+            }
             CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
                 failure(format!("the certificate is not for {name:?} ({error})"))
                     .hint("Give the certificate's own name with --tls-server-name NAME")
             }
+            // The library that finds these out has its error types to itself.
+            CertificateError::Other(other) if format!("{other:?}").contains("CaUsedAsEndEntity") => {
+                failure("the broker shows the certificate of an authority as its own".into()).hint(
+                    "Give the broker one with basicConstraints CA:FALSE, signed by that authority; --tls-insecure \
+                     accepts it without any verification",
+                )
+            }
+            CertificateError::Other(other) if format!("{other:?}").contains("UnsupportedCertVersion") => {
+                failure("the certificate is X.509 version 1".into()).hint(
+                    "Have one of version 3 made, with a subjectAltName; --tls-insecure accepts it without any \
+                     verification",
+                )
+            }
             _ => failure(format!("{error}")).hint(
-                "The certificate uses what is no longer secure, such as RSA-1024 or X.509 version 1; \
-                 --tls-insecure accepts it without any verification",
+                "The certificate uses what is no longer secure, such as RSA-1024; --tls-insecure accepts it without \
+                 any verification",
             ),
         },
         rustls::Error::InvalidMessage(_) => failure("what answers does not speak TLS".into())
             .hint("Does the port speak plain MQTT? Then write mqtt:// in --broker"),
-        _ => failure(format!("{error}")),
+        _ => match advice(why) {
+            Some(hint) => failure(format!("{error}")).hint(hint),
+            None => failure(format!("{error}")),
+        },
+    }
+}
+
+/// What to do about a peer that ended an encrypted connection by an alert.
+pub fn advice(why: &io::Error) -> Option<&'static str> {
+    match why.get_ref()?.downcast_ref()? {
+        rustls::Error::AlertReceived(AlertDescription::CertificateRequired) => Some(
+            "The broker wants a certificate from its clients; the protocol has one-way TLS, so turn that off there",
+        ),
+        _ => None,
     }
 }
 

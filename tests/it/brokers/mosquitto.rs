@@ -45,10 +45,10 @@ impl Mosquitto {
             .and_then(|listener| listener.local_addr())
             .expect("a port")
             .port();
-        let mut config =
-            format!("user root\npersistence false\nset_tcp_nodelay true\nlistener {port} 127.0.0.1\n");
+        // The listener that is waited for comes last.
+        let mut config = String::from("user root\npersistence false\nset_tcp_nodelay true\n");
         let lines = lines.replace("FOLDER", folder.path().to_str().expect("UTF-8"));
-        writeln!(config, "{lines}").expect("a string");
+        writeln!(config, "{lines}\nlistener {port} 127.0.0.1").expect("a string");
         fs::write(folder.path().join("mosquitto.conf"), config).expect("a file");
         let child = spawn(program, folder.path(), port);
         Some(Self { child, program, port, folder })

@@ -86,3 +86,51 @@ fn whom_to_trust_and_by_which_name() {
     let no_pem = run(&mut gateway("report", &url, &["--cid", "m1", "1=1", "--ca-file", &file("good.key")]));
     assert_eq!((no_pem.code, no_pem.lines.len()), (Some(2), 0), "{no_pem:#?}");
 }
+
+/// What boxes in the field carry, and what hurried people make: each is refused with its reason, and taken unverified.
+#[test]
+fn certificates_that_only_insecure_takes() {
+    let free = || std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let (weak, own, nameless, mutual) = (free(), free(), free(), free());
+    let lines = format!(
+        "allow_anonymous true\n\
+         listener {weak} 127.0.0.1\nciphers ALL:@SECLEVEL=0\ncertfile FOLDER/weak\nkeyfile FOLDER/weak\n\
+         listener {own} 127.0.0.1\ncertfile FOLDER/own.crt\nkeyfile FOLDER/own.key\n\
+         listener {nameless} 127.0.0.1\ncertfile FOLDER/none.crt\nkeyfile FOLDER/none.key\n\
+         listener {mutual} 127.0.0.1\ncertfile FOLDER/good.crt\nkeyfile FOLDER/good.key\n\
+         cafile FOLDER/good.ca.pem\nrequire_certificate true\n"
+    );
+    let Some(mosquitto) = Mosquitto::start(&lines, |folder| {
+        // A key of 1,024 bits, which the library that makes the others refuses to make.
+        fs::write(folder.join("weak"), include_str!("rsa-1024.pem")).unwrap();
+        let mut own = CertificateParams::new(["edge.test".to_owned()]).unwrap();
+        own.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let key = KeyPair::generate().unwrap();
+        fs::write(folder.join("own.crt"), own.self_signed(&key).unwrap().pem()).unwrap();
+        fs::write(folder.join("own.key"), key.serialize_pem()).unwrap();
+        certify(folder, "none", &[], false);
+        certify(folder, "good", &["edge.test"], false);
+    }) else {
+        return;
+    };
+    let _edge = Edge::behind(mosquitto.port);
+    let file = |name: &str| mosquitto.folder.path().join(name).to_str().unwrap().to_owned();
+    let report = |port: u16, args: &[&str]| -> Ended {
+        let args = [&["--cid", "m1", "1=1", "--timeout", "20s", "--connect-timeout", "20s"], args].concat();
+        run(&mut gateway("report", &format!("mqtts://127.0.0.1:{port}"), &args))
+    };
+    for (port, ca, says) in [
+        (weak, "weak", "RSA-1024"),
+        (own, "own.crt", "certificate of an authority as its own"),
+        (nameless, "none.ca.pem", "no subjectAltName"),
+    ] {
+        let ended = report(port, &["--ca-file", &file(ca), "--tls-server-name", "edge.test"]);
+        assert_eq!((ended.code, ended.line()["sent"].as_bool()), (Some(3), Some(false)), "{ended:#?}");
+        assert!(ended.stderr.contains(says) && ended.stderr.contains("--tls-insecure"), "{ended:#?}");
+        let insecure = report(port, &["--tls-insecure"]);
+        assert_eq!((insecure.code, insecure.line()["ok"].as_bool()), (Some(0), Some(true)), "{insecure:#?}");
+    }
+    let asked = report(mutual, &["--ca-file", &file("good.ca.pem"), "--tls-server-name", "edge.test"]);
+    assert_eq!(asked.code, Some(3), "{asked:#?}");
+    assert!(asked.stderr.contains("wants a certificate from its clients"), "{asked:#?}");
+}

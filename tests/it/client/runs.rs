@@ -11,7 +11,7 @@ use std::{
 use super::{accounted, reports};
 use crate::{
     fake_broker::{FakeBroker, Packet, Peer},
-    process::{ended, gateway, run_with, signal},
+    process::{ended, gateway, run_with, signal, tuyagw},
 };
 
 fn spawned(broker: &FakeBroker, args: &[&str]) -> Child {
@@ -226,7 +226,17 @@ fn a_full_disk_is_2_and_named() {
         let _ = child.stdin.take().unwrap().write_all(reports(count).as_bytes());
         let ended = ended(child);
         assert_eq!(ended.code, Some(2), "{ended:#?}");
-        assert!(ended.stderr.contains("stdout"), "{}", ended.stderr);
+        assert_eq!(ended.stderr.matches("cannot write to stdout").count(), 1, "{}", ended.stderr);
+    }
+}
+
+#[test]
+fn help_that_cannot_be_written_is_2() {
+    let Ok(full) = OpenOptions::new().write(true).open("/dev/full") else { return };
+    for option in ["--help", "--version"] {
+        let output = tuyagw().arg(option).stdout(full.try_clone().unwrap()).output().unwrap();
+        assert_eq!(output.status.code(), Some(2), "{option}");
+        assert!(String::from_utf8_lossy(&output.stderr).contains("cannot write to stdout"), "{option}");
     }
 }
 
