@@ -15,7 +15,10 @@ use std::{
 
 use fastrand::Rng;
 
-use crate::process::{Service, gateway, reports, run, run_with};
+use crate::{
+    process::{Service, gateway, reports, run, run_with},
+    site::syncs,
+};
 
 /// How a connection ends.
 #[derive(Clone, Copy, Debug)]
@@ -147,8 +150,7 @@ impl Link {
 
 fn edge() -> Service {
     let edge = Service::edge(&[]);
-    let devices: String =
-        (1..=1000).map(|n| format!("{{\"cid\":\"m{n}\",\"product_id\":\"p\"}}\n")).collect();
+    let devices = syncs(1000);
     let args = ["-", "--window", "500", "--timeout", "20s", "--connect-timeout", "20s"];
     let synced = run_with(&mut gateway("sync", &edge.url, &args), devices.as_bytes());
     assert_eq!(synced.code, Some(0), "{}", synced.stderr);
@@ -166,7 +168,7 @@ fn chosen(dice: &mut Rng, number: usize) -> [Way; 2] {
     }
     // The later ones pass, and of five that follow each other some last for more than a few answers.
     if number < 15 {
-        let least = if number % 3 == 0 { 20_000 } else { 0 };
+        let least = if number.is_multiple_of(3) { 20_000 } else { 0 };
         let end = *dice.choice(&[End::Close, End::Reset, End::Stall, End::HalfClose]).unwrap();
         ways[dice.usize(..2)].end = Some((dice.usize(least..40_000), end));
     }

@@ -31,7 +31,7 @@ pub fn pubacks() -> Vec<Case> {
         })
         .says("though the broker acknowledged"),
         Case::new("PUBACK twice", 0, "ok", |_, peer| {
-            acknowledged(peer, |id| [puback(id), puback(id)].concat())
+            acknowledged(peer, |id| [puback(id), puback(id)].concat());
         })
         .says("warning"),
         Case::new("PUBACK of an unused packet id", 0, "ok", |_, peer| acknowledged(peer, |_| puback(999)))
@@ -65,7 +65,8 @@ pub fn pubacks() -> Vec<Case> {
             peer.set_out();
             let requests: Vec<_> = (0..10).map(|_| peer.request()).collect();
             requests.iter().rev().for_each(|request| peer.send(&puback(request.id)));
-            requests.iter().for_each(|request| peer.send(&response(request, 0)));
+            let answers: Vec<_> = requests.iter().map(|request| response(request, 0)).collect();
+            peer.send(&answers.concat());
             peer.hold();
         })
         .input(10),

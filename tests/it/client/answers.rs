@@ -39,7 +39,7 @@ pub fn no_answers() -> Vec<Case> {
             preceded(peer, |id| format!("{{\"request_id\":\"{id}\",\"param\":{{").into_bytes());
         }),
         Case::new("bytes that are not UTF-8", 0, "ok", |_, peer| {
-            preceded(peer, |_| b"{\"request_id\":\"\xff\"}".to_vec())
+            preceded(peer, |_| b"{\"request_id\":\"\xff\"}".to_vec());
         }),
         Case::new("bytes 00", 0, "ok", |_, peer| preceded(peer, |_| b"\0\0\0".to_vec())),
         Case::new("JSON behind a byte order mark", 0, "ok", |_, peer| {
@@ -132,11 +132,11 @@ pub fn odd_answers() -> Vec<Case> {
             answered(peer, |request| response_with(request, &json!({"code": 0, "msg": ""})));
         }),
         Case::new("with code 2003", 1, "code 2003", |_, peer| {
-            answered(peer, |request| response(request, 2003))
+            answered(peer, |request| response(request, 2003));
         })
         .says("sync"),
         Case::new("with a code that nobody knows", 1, "code 2147", |_, peer| {
-            answered(peer, |request| response(request, 2147))
+            answered(peer, |request| response(request, 2147));
         }),
         Case::new("with code -1", 1, "code -1", |_, peer| answered(peer, |request| response(request, -1))),
         Case::new("with escape sequences, bidi controls and NUL in `msg`", 1, "code 500", |_, peer| {

@@ -38,7 +38,7 @@ pub fn refused() -> Vec<Case> {
         Case::listen("sends DISCONNECT", 6, "0 records", |_, peer| heard(peer, &[0xe0, 0]))
             .says("DISCONNECT"),
         Case::listen("sends a topic that is not UTF-8", 6, "0 records", |_, peer| {
-            heard(peer, b"\x30\x04\0\x02a\xff")
+            heard(peer, b"\x30\x04\0\x02a\xff");
         }),
         Case::listen("closes after every SUBACK", 3, "0 records", |_, peer| {
             peer.log_in();

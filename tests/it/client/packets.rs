@@ -33,20 +33,20 @@ pub fn broken_packets() -> Vec<Case> {
             sent(peer, &[0x30, 0x80, 0x80, 0x80, 0x80, 1]);
         }),
         Case::new("a remaining length that is longer than needed", 6, "protocol", |_, peer| {
-            sent(peer, &[0xd0, 0x80, 0])
+            sent(peer, &[0xd0, 0x80, 0]);
         }),
         Case::new("a message of 20 MB", 6, "protocol", |_, peer| {
-            sent(peer, &publish(0, TOPIC, &vec![b'x'; 20 << 20]))
+            sent(peer, &publish(0, TOPIC, &vec![b'x'; 20 << 20]));
         })
         .says("at most 1048576"),
         Case::new("a message with QoS 3", 6, "protocol", |_, peer| {
-            sent(peer, &publish_with_id(6, TOPIC, Some(1), b"{}"))
+            sent(peer, &publish_with_id(6, TOPIC, Some(1), b"{}"));
         }),
         Case::new("a message with packet id 0", 6, "protocol", |_, peer| {
             sent(peer, &publish_with_id(2, TOPIC, Some(0), b"{}"));
         }),
         Case::new("a message with DUP and QoS 0", 6, "protocol", |_, peer| {
-            sent(peer, &publish(8, TOPIC, b"{}"))
+            sent(peer, &publish(8, TOPIC, b"{}"));
         }),
         Case::new("a topic that is not UTF-8", 6, "protocol", |_, peer| sent(peer, &raw_topic(b"a\xff"))),
         Case::new("a topic with a surrogate", 6, "protocol", |_, peer| {
@@ -65,7 +65,7 @@ pub fn broken_packets() -> Vec<Case> {
         }),
         Case::new("a second CONNACK", 6, "protocol", |_, peer| sent(peer, &ACCEPTED)),
         Case::new("a PUBLISH shorter than its topic", 6, "protocol", |_, peer| {
-            sent(peer, &packet(0x30, b"\0\x09a"))
+            sent(peer, &packet(0x30, b"\0\x09a"));
         }),
     ]
 }
@@ -73,14 +73,14 @@ pub fn broken_packets() -> Vec<Case> {
 pub fn odd_packets() -> Vec<Case> {
     vec![
         Case::new("a message of 300 KB", 0, "ok", |_, peer| {
-            sent(peer, &publish(0, TOPIC, &vec![b'x'; 300_000]))
+            sent(peer, &publish(0, TOPIC, &vec![b'x'; 300_000]));
         }),
         Case::new("a message on a foreign topic", 0, "ok", |_, peer| sent(peer, &publish(0, "a/b", b"{}")))
             .says("warning"),
         Case::new("a topic of 65,535 bytes", 0, "ok", |_, peer| sent(peer, &raw_topic(&[b't'; 65_535])))
             .says("63575 bytes more"),
         Case::new("a topic with escape sequences and bidi controls", 0, "ok", |_, peer| {
-            sent(peer, &publish(0, "\x1b[2J\u{202e}", b"{}"))
+            sent(peer, &publish(0, "\x1b[2J\u{202e}", b"{}"));
         }),
         Case::new("a command", 0, "ok", |_, peer| {
             let command = br#"{"t":1,"request_id":"c","cid":"m1","param":{"id":"1","value":1}}"#;
@@ -88,7 +88,7 @@ pub fn odd_packets() -> Vec<Case> {
         })
         .says("listen"),
         Case::new("10,000 messages that nobody asked for", 0, "ok", |_, peer| {
-            sent(peer, &publish(0, "a/b", b"{}").repeat(10_000))
+            sent(peer, &publish(0, "a/b", b"{}").repeat(10_000));
         })
         .says("more warnings"),
         Case::new("a message of QoS 2 that is never released", 0, "ok", |_, peer| {

@@ -20,16 +20,16 @@ pub fn subacks() -> Vec<Case> {
         Case::new("SUBACK 0x80", 4, "refused", |_, peer| subscribed(peer, |id| suback(id, &[0x80])))
             .says("properties/report/response"),
         Case::new("a SUBACK of another packet id", 5, "timeout", |_, peer| {
-            subscribed(peer, |id| suback(id + 7, &[1]))
+            subscribed(peer, |id| suback(id + 7, &[1]));
         })
         .says("warning"),
         Case::new("a SUBACK of packet id 0", 6, "protocol", |_, peer| subscribed(peer, |_| suback(0, &[1]))),
         Case::new("a SUBACK without codes", 6, "protocol", |_, peer| subscribed(peer, |id| suback(id, &[]))),
         Case::new("a SUBACK with too many codes", 6, "protocol", |_, peer| {
-            subscribed(peer, |id| suback(id, &[1, 1]))
+            subscribed(peer, |id| suback(id, &[1, 1]));
         }),
         Case::new("a SUBACK with a reserved code", 6, "protocol", |_, peer| {
-            subscribed(peer, |id| suback(id, &[3]))
+            subscribed(peer, |id| suback(id, &[3]));
         }),
         Case::new("the answer, and SUBACK after it", 0, "ok", |_, peer| {
             peer.log_in();
