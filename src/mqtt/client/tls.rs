@@ -120,6 +120,13 @@ fn refusal(address: &Address, name: &str, why: &io::Error) -> Failure {
                 failure(format!("the certificate is not for {name:?} ({error})"))
                     .hint("Give the certificate's own name with --tls-server-name NAME")
             }
+            // What `openssl req -x509` makes unless it is told otherwise.
+            CertificateError::Other(why) if why.to_string() == "CaUsedAsEndEntity" => {
+                failure("the certificate is an authority's (CA:TRUE), and no server's".into()).hint(
+                    "Make the edge's with basicConstraints=CA:FALSE: openssl req -x509 -addext \
+                     basicConstraints=critical,CA:FALSE …; --tls-insecure accepts it without any verification",
+                )
+            }
             _ => failure(format!("{error}")).hint(
                 "The certificate uses what is no longer secure, such as RSA-1024 or X.509 version 1; \
                  --tls-insecure accepts it without any verification",
