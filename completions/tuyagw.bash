@@ -245,7 +245,7 @@ _tuyagw() {
             return 0
             ;;
         tuyagw__subcmd__edge)
-            opts="-q -h --listen --username --platform-username --model --devices --out --tls-cert --tls-key --max-skew --offline-after --command-timeout --fault --seed --max-connections --max-packet --max-in-flight --max-queue --connect-timeout --quiet --help"
+            opts="-q -h --listen --username --platform-username --model --devices --out --tls-cert --tls-key --max-skew --offline-after --command-timeout --fault --seed --max-connections --max-packet --max-in-flight --max-queue --max-queues --max-retained --max-subscriptions --session-expiry --connect-timeout --quiet --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -316,6 +316,22 @@ _tuyagw() {
                     return 0
                     ;;
                 --max-queue)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --max-queues)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --max-retained)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --max-subscriptions)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --session-expiry)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

@@ -156,6 +156,23 @@ struct LimitArgs {
     #[arg(long, value_name = "BYTES", default_value_t = Limits::default().max_queue)]
     max_queue: usize,
 
+    /// Bytes kept for all clients together, beyond 8 KiB for each: messages that wait, are unread or unacknowledged, and
+    /// subscriptions; the clients with most are disconnected when there are more
+    #[arg(long, value_name = "BYTES", default_value_t = Limits::default().max_queues)]
+    max_queues: usize,
+
+    /// Bytes of retained messages; there is no room for another when there are more
+    #[arg(long, value_name = "BYTES", default_value_t = Limits::default().max_retained)]
+    max_retained: usize,
+
+    /// Subscriptions of one client; more are refused
+    #[arg(long, value_name = "N", default_value_t = Limits::default().max_filters)]
+    max_subscriptions: usize,
+
+    /// How long the session of a client that wants one kept waits for its return
+    #[arg(long, value_name = "DURATION", value_parser = duration, default_value = "2h")]
+    session_expiry: Duration,
+
     /// How long a client may take until its CONNECT has come
     #[arg(long, value_name = "DURATION", value_parser = duration, default_value = "5s")]
     connect_timeout: Duration,
@@ -168,6 +185,10 @@ impl From<&LimitArgs> for Limits {
             max_packet: args.max_packet,
             in_flight: args.max_in_flight,
             max_queue: args.max_queue,
+            max_queues: args.max_queues,
+            max_retained: args.max_retained,
+            max_filters: args.max_subscriptions,
+            session_expiry: args.session_expiry,
             connect_timeout: args.connect_timeout,
             ..Self::default()
         }

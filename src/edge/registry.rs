@@ -25,8 +25,8 @@ pub struct Registry {
     bytes: usize,
 }
 
-/// What devices may occupy: some 500,000 with ids of usual length.
-const ROOM: usize = 64 * 1024 * 1024;
+/// What devices may occupy: some 250,000 with ids of usual length.
+const ROOM: usize = 32 * 1024 * 1024;
 
 /// What a device costs beside its cid, and a gateway beside its id.
 const OVERHEAD: usize = 96;

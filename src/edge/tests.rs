@@ -383,9 +383,9 @@ fn a_flood_of_devices_is_refused_before_memory_runs_out() {
         let sync = json!({"t": 1, "request_id": "s", "param": {"cid": cid, "product_id": "p"}});
         answer_code(&tell(edge, NOW, Channel::Sync, &sync.to_string()).1)
     };
-    for n in 0..67 {
+    for n in 0..33 {
         assert_eq!(flood(&mut edge, n), 0, "device {n}");
     }
-    assert_eq!(flood(&mut edge, 67), 500, "no more room");
+    assert_eq!(flood(&mut edge, 33), 500, "no more room");
     assert_eq!(flood(&mut edge, 3), 0, "a device that is known is synchronised all the same");
 }

@@ -58,7 +58,8 @@ pub struct Limits {
     pub in_flight: u16,
     /// Bytes that wait for one client beyond what is on its way.
     pub max_queue: usize,
-    /// Bytes that wait for all clients together.
+    /// Bytes that are kept for all clients together beyond a fair share for each: what waits, is unwritten,
+    /// unacknowledged or unreleased, and their subscriptions. Those with most are given up when there is more.
     pub max_queues: usize,
     /// Bytes that have come of unfinished packets, of all clients together.
     pub max_unfinished: usize,
@@ -80,7 +81,7 @@ impl Default for Limits {
             connect_timeout: Duration::from_secs(5),
             in_flight: 100,
             max_queue: 16 * 1024 * 1024,
-            max_queues: 64 * 1024 * 1024,
+            max_queues: 48 * 1024 * 1024,
             max_unfinished: 32 * 1024 * 1024,
             max_retained: 8 * 1024 * 1024,
             max_filters: 1000,
@@ -93,6 +94,11 @@ impl Default for Limits {
 impl Limits {
     fn session(&self) -> super::Limits {
         super::Limits { max_packet: self.max_packet, in_flight: self.in_flight }
+    }
+
+    /// Whether so much is kept for all clients together that each of them gets less room.
+    fn is_crowded(&self, total: usize) -> bool {
+        total > self.max_queues / 4
     }
 }
 

@@ -723,3 +723,32 @@ fn tls_is_spoken_with_a_certificate() {
     assert_eq!(output.status.code(), Some(2));
     assert!(String::from_utf8_lossy(&output.stderr).contains("key.pem"));
 }
+
+#[test]
+fn a_certificate_as_openssl_makes_it_is_explained() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut params = rcgen::CertificateParams::new(vec!["127.0.0.1".to_owned()]).unwrap();
+    params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    let pair = rcgen::KeyPair::generate().unwrap();
+    let (cert, key) = (folder.path().join("cert.pem"), folder.path().join("key.pem"));
+    fs::write(&cert, params.self_signed(&pair).unwrap().pem()).unwrap();
+    fs::write(&key, pair.serialize_pem()).unwrap();
+    let (cert, key) = (cert.to_str().unwrap(), key.to_str().unwrap());
+    let output = tuyagw(&[
+        "edge",
+        "--tls-cert",
+        cert,
+        "--tls-key",
+        key,
+        "--",
+        "tuyagw",
+        "sync",
+        "--cid",
+        "m1",
+        "--product-id",
+        "p1",
+    ]);
+    assert_eq!(output.status.code(), Some(3));
+    let told = String::from_utf8(output.stderr).unwrap();
+    assert!(told.contains("CA:TRUE") && told.contains("basicConstraints=critical,CA:FALSE"), "{told}");
+}

@@ -14,7 +14,7 @@ use std::{
     time::Duration,
 };
 
-use bytes::{Buf as _, BytesMut};
+use bytes::{Buf as _, BufMut as _, BytesMut};
 use tokio::{
     io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _},
     net::TcpStream,
@@ -22,10 +22,7 @@ use tokio::{
 };
 use tokio_rustls::server::TlsStream;
 
-use super::{
-    seat::Seat,
-    switchboard::{Place, Switchboard},
-};
+use super::switchboard::{Place, Switchboard};
 use crate::{
     mqtt::{End, Event, Session},
     protocol::ConnectCode,
@@ -33,6 +30,9 @@ use crate::{
 
 /// How much is read at once.
 const READ: usize = 64 * 1024;
+
+/// The same once much is kept for all clients together.
+const READ_IN_A_CROWD: usize = 8 * 1024;
 
 /// How often a turn reads before the other connections have theirs.
 const ROUNDS: usize = 4;
@@ -250,7 +250,7 @@ impl<S: Transport> Connection<S> {
     fn is_full(&mut self, board: &mut Switchboard) -> Result<bool, Ending> {
         match &self.stage {
             Stage::Greeting { .. } => Ok(false),
-            Stage::Seated(place) => board.seat(*place).map(Seat::is_full).ok_or(Ending::TakenOver),
+            Stage::Seated(place) => board.is_full(*place),
         }
     }
 
@@ -292,8 +292,10 @@ impl<S: Transport> Connection<S> {
             let spare = board.take_buffer();
             board.give_buffer(std::mem::replace(&mut buffer, spare));
         }
-        buffer.reserve(READ);
-        let read = pin!(self.stream.read_buf(&mut buffer)).poll(cx);
+        let (room, most) =
+            if board.is_crowded() { (READ_IN_A_CROWD, READ_IN_A_CROWD) } else { (READ, usize::MAX) };
+        buffer.reserve(room);
+        let read = pin!(self.stream.read_buf(&mut (&mut buffer).limit(most))).poll(cx);
         let session = self.stage.session(board)?;
         *session.inbox() = buffer;
         if session.outbox().capacity() == 0 {
@@ -305,19 +307,15 @@ impl<S: Transport> Connection<S> {
 
     /// Gives back what an idle connection does not need.
     fn rest(&mut self, board: &mut Switchboard, cx: &mut Context<'_>) -> Result<(), Ending> {
+        let is_crowded = board.is_crowded();
         let session = self.stage.session(board)?;
-        let mut empty = [const { None }; 2];
         let unfinished = session.inbox().len();
-        if unfinished == 0 {
-            empty[0] = Some(std::mem::take(session.inbox()));
-        } else if unfinished <= FAIR_SHARE {
-            // The first bytes of a packet must not keep a whole buffer.
-            let few = BytesMut::from(&session.inbox()[..]);
-            empty[0] = Some(std::mem::replace(session.inbox(), few));
-        }
-        if session.outbox().is_empty() {
-            empty[1] = Some(std::mem::take(session.outbox()));
-        }
+        // The first bytes of a packet must not keep a whole buffer.
+        let few = if is_crowded { READ_IN_A_CROWD } else { FAIR_SHARE };
+        let empty = [
+            (unfinished <= few).then(|| replace_by_copy(session.inbox())),
+            (is_crowded || session.outbox().is_empty()).then(|| replace_by_copy(session.outbox())),
+        ];
         if session.in_flight() + session.queued() + session.owed() == 0 {
             session.shrink();
         }
@@ -327,6 +325,7 @@ impl<S: Transport> Connection<S> {
         board.unfinished_bytes = board.unfinished_bytes + unfinished - self.unfinished;
         self.unfinished = unfinished;
         let Stage::Seated(place) = self.stage else { return Ok(()) };
+        board.weigh(place.id);
         if board.is_searching(place) {
             cx.waker().wake_by_ref();
         }
@@ -385,4 +384,10 @@ impl<S: Transport> Connection<S> {
         // Whether the peer listens is its own affair.
         let _ = tokio::time::timeout(LINGER, farewell).await;
     }
+}
+
+/// Puts what a buffer holds into one of just that size, and gives the buffer back.
+fn replace_by_copy(buffer: &mut BytesMut) -> BytesMut {
+    let copy = BytesMut::from(&buffer[..]);
+    std::mem::replace(buffer, copy)
 }

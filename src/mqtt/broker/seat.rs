@@ -13,6 +13,9 @@ use crate::{
 /// What waits for the client's acknowledgements must not stop the reading: they would never be heard.
 const FULL: usize = 256 * 1024;
 
+/// The same once much is kept for all clients together.
+const FULL_IN_A_CROWD: usize = 16 * 1024;
+
 /// With this much on its way to a client without its acknowledgement nothing more is sent.
 const MOST_IN_FLIGHT: usize = 256 * 1024;
 
@@ -22,10 +25,10 @@ const STEPS: usize = 1000;
 /// With this much waiting a client gets no more QoS 0.
 const NO_ROOM_FOR_QOS_0: usize = 1024 * 1024;
 
-/// A client with less than this waiting does not suffer for what waits for all others.
+/// A client for which less than this is kept does not suffer for what is kept for all others.
 const FAIR_SHARE: usize = 8 * 1024;
 
-/// What a queued message costs beside its bytes.
+/// What a message that is queued, or is not acknowledged or released, costs beside its bytes.
 const OVERHEAD: usize = 96;
 
 /// A client's place; it outlives the connection where the client asked for a persistent session.
@@ -44,6 +47,8 @@ pub(super) struct Seat {
     searches: VecDeque<Search>,
     /// Which connection of the client this is; an older one's task finds out by it.
     pub(super) epoch: u64,
+    /// The connection with which the session began.
+    pub(super) origin: u64,
     pub(super) is_connected: bool,
     /// Why the connection shall be closed.
     pub(super) leaving: Option<String>,
@@ -54,6 +59,8 @@ pub(super) struct Seat {
     pub(super) waker: Option<Waker>,
     waiting: VecDeque<Publish>,
     waiting_bytes: usize,
+    /// Its weight as the switchboard has counted it.
+    pub(super) weighed: usize,
     dropped: u64,
 }
 
@@ -90,6 +97,7 @@ impl Seat {
             filter_bytes: 0,
             searches: VecDeque::new(),
             epoch,
+            origin: epoch,
             is_connected: true,
             leaving: None,
             is_silent: false,
@@ -97,6 +105,7 @@ impl Seat {
             waker: None,
             waiting: VecDeque::new(),
             waiting_bytes: 0,
+            weighed: 0,
             dropped: 0,
         }
     }
@@ -109,26 +118,36 @@ impl Seat {
         self.searches = former.searches;
         self.waiting = former.waiting;
         self.waiting_bytes = former.waiting_bytes;
+        self.weighed = former.weighed;
+        self.origin = former.origin;
     }
 
-    /// Takes a message for the client; `total` counts what waits for all clients.
-    pub(super) fn offer(&mut self, publish: Publish, limits: &Limits, total: &mut usize) -> Offered {
-        if self.is_connected && self.waiting.is_empty() && self.has_room(limits) {
+    /// The bytes that are kept for the client beyond its fair share: what waits, is unwritten, unacknowledged or
+    /// unreleased, and its subscriptions.
+    pub(super) fn weight(&mut self) -> usize {
+        let messages = self.session.in_flight() + self.session.unreleased();
+        let session = self.session.in_flight_bytes() + self.session.outbox().len() + OVERHEAD * messages;
+        (self.waiting_bytes + self.filter_bytes + session).saturating_sub(FAIR_SHARE)
+    }
+
+    /// Takes a message for the client; `total` is the weight of all clients.
+    pub(super) fn offer(&mut self, publish: Publish, limits: &Limits, total: usize) -> Offered {
+        let size = publish.size() + OVERHEAD;
+        let is_crowded = total + size > limits.max_queues;
+        if self.is_connected && !is_crowded && self.waiting.is_empty() && self.has_room(limits, total) {
             // A message that fitted into one packet on its way in fits on its way out.
             let _ = self.session.publish(publish, 0);
             return Offered::Taken;
         }
-        let size = publish.size() + OVERHEAD;
         if publish.qos == QoS::AtMostOnce && (!self.is_connected || self.waiting_bytes > NO_ROOM_FOR_QOS_0) {
             return self.drop_one();
         }
         let is_too_much = self.waiting_bytes + size > limits.max_queue
-            || self.waiting_bytes + size > FAIR_SHARE && *total + size > limits.max_queues;
+            || self.waiting_bytes + size > FAIR_SHARE && is_crowded;
         if is_too_much {
             return if self.is_connected { Offered::TooSlow } else { self.drop_one() };
         }
         self.waiting_bytes += size;
-        *total += size;
         self.waiting.push_back(publish);
         Offered::Taken
     }
@@ -139,12 +158,11 @@ impl Seat {
     }
 
     /// Moves waiting messages into the session as far as there is room.
-    pub(super) fn refill(&mut self, limits: &Limits, total: &mut usize) {
-        while !self.waiting.is_empty() && self.has_room(limits) {
+    pub(super) fn refill(&mut self, limits: &Limits, total: usize) {
+        while !self.waiting.is_empty() && self.has_room(limits, total) {
             let Some(publish) = self.waiting.pop_front() else { break };
             let size = publish.size() + OVERHEAD;
             self.waiting_bytes -= size;
-            *total -= size;
             let _ = self.session.publish(publish, 0);
         }
         if self.waiting.is_empty() {
@@ -166,20 +184,20 @@ impl Seat {
     }
 
     /// Whether retained messages are to be searched for, and may be sent.
-    pub(super) fn is_searching(&mut self, limits: &Limits) -> bool {
-        !self.searches.is_empty() && self.waiting.is_empty() && self.has_room(limits)
+    pub(super) fn is_searching(&mut self, limits: &Limits, total: usize) -> bool {
+        !self.searches.is_empty() && self.waiting.is_empty() && self.has_room(limits, total)
     }
 
     /// Searches on through the retained messages, a bounded step at a time, and no faster than the client reads
     /// and acknowledges: neither a slow reader nor all the others must suffer for what was retained.
-    pub(super) fn search_on(&mut self, retained: &Retained, limits: &Limits) {
+    pub(super) fn search_on(&mut self, retained: &Retained, limits: &Limits, total: usize) {
         let mut steps = STEPS;
-        while steps > 0 && self.is_searching(limits) {
+        while steps > 0 && self.is_searching(limits, total) {
             let Some(mut search) = self.searches.pop_front() else { break };
             let last = search.last.take();
             let mut reached = None;
             for (topic, kept) in retained.search(&search.filter, last.as_deref()) {
-                if steps == 0 || !self.has_room(limits) {
+                if steps == 0 || !self.has_room(limits, total) {
                     search.last = reached.or(last.as_deref()).map(Into::into);
                     break;
                 }
@@ -205,20 +223,17 @@ impl Seat {
         }
     }
 
-    fn has_room(&mut self, limits: &Limits) -> bool {
+    fn has_room(&mut self, limits: &Limits, total: usize) -> bool {
         self.session.in_flight() < usize::from(limits.in_flight)
             && self.session.in_flight_bytes() < MOST_IN_FLIGHT
-            && !self.is_full()
+            && !self.is_full(limits, total)
     }
 
-    /// Whether so much is unwritten that the client must read before it may say more.
-    pub(super) fn is_full(&mut self) -> bool {
-        self.session.outbox().len() > FULL
-    }
-
-    /// How much waits, to be taken off the total when the seat is given up.
-    pub(super) fn waiting_bytes(&self) -> usize {
-        self.waiting_bytes
+    /// Whether so much is unwritten that the client must read before it may say more; `total` is the weight of all
+    /// clients.
+    pub(super) fn is_full(&mut self, limits: &Limits, total: usize) -> bool {
+        let most = if limits.is_crowded(total) { FULL_IN_A_CROWD } else { FULL };
+        self.session.outbox().len() > most
     }
 
     pub(super) fn wake(&self) {

@@ -51,8 +51,8 @@ pub(super) struct Switchboard {
     absent: BTreeSet<(Duration, SessionId)>,
     subscriptions: Subscriptions,
     retained: Retained,
-    /// Bytes that wait for all clients together.
-    waiting_bytes: usize,
+    /// The weight of all clients together (see [`Seat::weight`]).
+    kept_bytes: usize,
     /// Bytes that have come of packets that are not whole, on all connections.
     pub(super) unfinished_bytes: usize,
     /// What waits for the journal, in its order.
@@ -99,7 +99,7 @@ impl Switchboard {
             by_client: HashMap::new(),
             absent: BTreeSet::new(),
             subscriptions: Subscriptions::default(),
-            waiting_bytes: 0,
+            kept_bytes: 0,
             unfinished_bytes: 0,
             unkept: VecDeque::new(),
             last_line: Ticket::default(),
@@ -131,6 +131,7 @@ impl Switchboard {
     /// Sees to it that what the turn wrote leaves soon, together with what other turns write.
     pub(super) fn end_turn(&mut self) {
         self.current = None;
+        self.relieve();
         if !self.is_flush_due
             && let Some(flusher) = &self.flusher
         {
@@ -167,6 +168,11 @@ impl Switchboard {
             journal.flush();
         }
         self.witness.flush();
+    }
+
+    /// Whether so much is kept for all clients together that each of them gets less room.
+    pub(super) fn is_crowded(&self) -> bool {
+        self.limits.is_crowded(self.kept_bytes)
     }
 
     // Buffers.
@@ -256,7 +262,8 @@ impl Switchboard {
         self.count += 1;
         let epoch = self.count;
         if connect.client_id.is_empty() {
-            connect.client_id = format!("platform-{epoch}");
+            let mut names = (epoch..).map(|number| format!("platform-{number}"));
+            connect.client_id = names.find(|name| !self.by_client.contains_key(&**name)).unwrap_or_default();
         }
         let client_id: Rc<str> = connect.client_id.as_str().into();
         self.say_goodbye(&client_id);
@@ -379,6 +386,7 @@ impl Switchboard {
                 seat.session.shrink();
                 self.absent.insert((expires, place.id));
             }
+            self.weigh(place.id);
         }
         if let Some(will) = will {
             self.publish_will(will, &role);
@@ -405,7 +413,7 @@ impl Switchboard {
     fn remove(&mut self, id: SessionId) {
         let Some(seat) = self.seats.get_mut(id.0 as usize).and_then(Option::take) else { return };
         self.absent.remove(&(seat.expires, id));
-        self.waiting_bytes -= seat.waiting_bytes();
+        self.kept_bytes -= seat.weighed;
         for (filter, _) in &seat.filters {
             self.subscriptions.remove(filter, id);
         }
@@ -414,6 +422,47 @@ impl Switchboard {
             self.edge.leave(gateway);
         }
         self.vacant.push(id);
+    }
+
+    /// Counts anew what is kept for a client.
+    pub(super) fn weigh(&mut self, id: SessionId) {
+        if let Some(seat) = self.seats.get_mut(id.0 as usize).and_then(Option::as_deref_mut) {
+            let weight = seat.weight();
+            self.kept_bytes = self.kept_bytes - seat.weighed + weight;
+            seat.weighed = weight;
+        }
+    }
+
+    /// Gives up the heaviest clients where more is kept for all of them than the limit allows, and a quarter more,
+    /// so that it is not done for each message.
+    fn relieve(&mut self) {
+        if self.kept_bytes <= self.limits.max_queues {
+            return;
+        }
+        let enough = self.limits.max_queues / 4 * 3;
+        let seats = (0..).map(SessionId).zip(&self.seats);
+        let mut heaviest: Vec<(usize, SessionId)> =
+            seats.filter_map(|(id, seat)| Some((seat.as_ref()?.weighed, id))).collect();
+        heaviest.sort_unstable_by_key(|(weight, _)| std::cmp::Reverse(*weight));
+        for (_, id) in heaviest {
+            if self.kept_bytes <= enough {
+                return;
+            }
+            self.give_up(id);
+        }
+    }
+
+    /// Ends a client's connection and session for the sake of all others.
+    fn give_up(&mut self, id: SessionId) {
+        let why = "more is kept for all clients than --max-queues allows, and most for this one";
+        let Some(seat) = self.seat_by_id(id) else { return };
+        let (epoch, client_id) = (seat.epoch, Rc::clone(&seat.client_id));
+        if seat.is_connected {
+            self.depart(Place { id, epoch }, &Ending::Closed(why.into()));
+        } else {
+            self.warn(&format!("the session of client {client_id:?}, which is away, was ended: {why}"));
+        }
+        self.remove(id);
     }
 }
 

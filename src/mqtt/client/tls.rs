@@ -125,11 +125,12 @@ fn refusal(address: &Address, name: &str, why: &io::Error) -> Failure {
                 failure(format!("the certificate is not for {name:?} ({error})"))
                     .hint("Give the certificate's own name with --tls-server-name NAME")
             }
-            // The library that finds these out has its error types to itself.
+            // The library that finds these out has its error types to itself. `openssl req -x509` makes such a
+            // certificate unless it is told otherwise.
             CertificateError::Other(other) if format!("{other:?}").contains("CaUsedAsEndEntity") => {
-                failure("the broker shows the certificate of an authority as its own".into()).hint(
-                    "Give the broker one with basicConstraints CA:FALSE, signed by that authority; --tls-insecure \
-                     accepts it without any verification",
+                failure("the certificate is an authority's (CA:TRUE), and no server's".into()).hint(
+                    "Make the edge's with basicConstraints=CA:FALSE: openssl req -x509 -addext \
+                     basicConstraints=critical,CA:FALSE …; --tls-insecure accepts it without any verification",
                 )
             }
             CertificateError::Other(other) if format!("{other:?}").contains("UnsupportedCertVersion") => {

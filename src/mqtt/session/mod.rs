@@ -303,6 +303,12 @@ impl Session {
         self.delivery.queued()
     }
 
+    /// How many received messages of QoS 2 wait for the peer's PUBREL.
+    #[must_use]
+    pub fn unreleased(&self) -> usize {
+        self.reception.unreleased()
+    }
+
     /// How many acknowledgements this end owes on this transport.
     #[must_use]
     pub fn owed(&self) -> usize {

@@ -82,6 +82,10 @@ impl Reception {
         self.owed.len()
     }
 
+    pub fn unreleased(&self) -> usize {
+        self.held.len()
+    }
+
     pub fn publish(&mut self, message: Message, out: &mut BytesMut) -> Result<Option<Event>, Violation> {
         let Some(id) = message.id else { return Ok(Some(Event::Publish(message, None))) };
         let arrival = self.next();

@@ -250,6 +250,104 @@ fn a_fleet_of_absent_sessions_shares_one_budget() {
     }
 }
 
+/// Whether a client is still connected, whatever came before the answer to its ping.
+fn is_there(client: &mut Client) -> bool {
+    flood(client, &[0xc0, 0]) && std::iter::from_fn(|| client.read()).any(|packet| packet.kind() == 13)
+}
+
+/// Lets twenty clients take a tenth each of what all may have together, and sees that some of them have to go and
+/// nobody else: neither a client that takes little nor the session of one that is away.
+fn some_have_to_go(act: impl Fn(&mut Client, &str)) {
+    let edge = Edge::start(&["--max-queues", "1000000"]);
+    let mut away = Client::open(&edge.address);
+    assert_eq!(away.login("away", "acme", false), 0);
+    away.subscribe(&[("gateway/in/away", 1)]);
+    away.send(&[0xe0, 0]);
+    assert!(away.is_closed());
+    let mut small = edge.platform("small");
+    small.publish("gateway/in/away", "kept", 1, false);
+    small.expect(4);
+    let mut greedy: Vec<Client> = Vec::new();
+    for n in 0..20 {
+        let id = format!("greedy{n}");
+        let mut client = edge.gateway(&id);
+        act(&mut client, &id);
+        // What it said has been dealt with.
+        is_there(&mut client);
+        small.ping();
+        greedy.push(client);
+    }
+    let there = greedy.iter_mut().map(is_there).filter(|is_there| *is_there).count();
+    assert!((1..20).contains(&there), "{there} of 20");
+    let mut back = Client::open(&edge.address);
+    assert_eq!(back.login("away", "acme", false), 0);
+    assert_eq!(back.message().2, b"kept");
+}
+
+#[test]
+fn subscriptions_of_all_clients_share_one_budget() {
+    some_have_to_go(|client, id| {
+        let filter = format!("gateway_id/{id}/{}", "x".repeat(50_000));
+        assert!(flood(client, &subscribe(&[&filter])));
+    });
+}
+
+#[test]
+fn what_all_clients_do_not_acknowledge_shares_one_budget() {
+    some_have_to_go(|client, id| {
+        let own = format!("gateway/in/{id}");
+        client.subscribe(&[(&own, 1)]);
+        let message = packet(0x32, &[&text(&own), &[0, 1], &[b'x'; 1000]]);
+        assert!(flood(client, &message.repeat(100)));
+    });
+}
+
+#[test]
+fn what_all_clients_do_not_release_shares_one_budget() {
+    some_have_to_go(|client, id| {
+        let own = format!("gateway/out/{id}");
+        let message = |n: u16| packet(0x34, &[&text(&own), &n.to_be_bytes()]);
+        assert!(flood(client, &(1..=1000).flat_map(message).collect::<Vec<u8>>()));
+    });
+}
+
+#[test]
+fn what_waits_for_clients_that_are_away_shares_one_budget() {
+    let edge = Edge::start(&["--max-queues", "1000000"]);
+    let mut platform = edge.platform("console");
+    let ids: Vec<String> = (0..20).map(|n| format!("gw{n}")).collect();
+    for id in &ids {
+        let own = format!("gateway/in/{id}");
+        let mut gateway = Client::open(&edge.address);
+        assert_eq!(gateway.login(id, "acme", false), 0);
+        gateway.subscribe(&[(&own, 1)]);
+        gateway.send(&[0xe0, 0]);
+        assert!(gateway.is_closed());
+        platform.publish(&own, &"x".repeat(100_000), 1, false);
+        platform.expect(4);
+    }
+    let kept = ids.iter().filter(|id| {
+        let mut gateway = Client::open(&edge.address);
+        assert_eq!(gateway.login(id, "acme", false), 0);
+        gateway.send(&[0xc0, 0]);
+        gateway.read().is_some_and(|packet| packet.kind() == 3)
+    });
+    let kept = kept.count();
+    assert!((1..20).contains(&kept), "{kept} of 20");
+}
+
+#[test]
+fn a_client_without_an_id_gets_one_that_nobody_has() {
+    let edge = Edge::start(&[]);
+    let mut gateways: Vec<Client> = (20..40).map(|n| edge.gateway(&format!("platform-{n}"))).collect();
+    for _ in 0..5 {
+        let mut nameless = edge.platform("");
+        nameless.ping();
+        gateways.iter_mut().for_each(Client::ping);
+        gateways.push(nameless);
+    }
+}
+
 #[test]
 fn connections_of_one_client_that_follow_each_other_leave_nothing() {
     let edge = Edge::start(&[]);

@@ -204,7 +204,7 @@ impl Client {
         self.stream.write_all(bytes).unwrap();
     }
 
-    /// The next packet; `None` when the edge has closed the connection.
+    /// The next packet; `None` when the edge has closed the connection, be it within a packet.
     pub fn read(&mut self) -> Option<Packet> {
         let mut first = [0];
         match self.stream.read(&mut first) {
@@ -216,7 +216,7 @@ impl Client {
         let (mut length, mut shift) = (0, 0);
         loop {
             let mut byte = [0];
-            self.stream.read_exact(&mut byte).unwrap();
+            self.stream.read_exact(&mut byte).ok()?;
             length |= usize::from(byte[0] & 0x7f) << shift;
             shift += 7;
             if byte[0] & 0x80 == 0 {
@@ -224,7 +224,7 @@ impl Client {
             }
         }
         let mut body = vec![0; length];
-        self.stream.read_exact(&mut body).unwrap();
+        self.stream.read_exact(&mut body).ok()?;
         Some(Packet { first: first[0], body })
     }
 

@@ -202,9 +202,9 @@ impl Switchboard {
     pub(in crate::mqtt::broker) fn search_on(&mut self, place: Place) {
         if let Some(seat) = self.seats.get_mut(place.id.0 as usize).and_then(Option::as_deref_mut)
             && seat.epoch == place.epoch
-            && seat.is_searching(&self.limits)
+            && seat.is_searching(&self.limits, self.kept_bytes)
         {
-            seat.search_on(&self.retained, &self.limits);
+            seat.search_on(&self.retained, &self.limits, self.kept_bytes);
         }
     }
 
@@ -213,7 +213,7 @@ impl Switchboard {
         let Some(seat) = self.seats.get_mut(place.id.0 as usize).and_then(Option::as_deref_mut) else {
             return false;
         };
-        seat.epoch == place.epoch && seat.is_searching(&self.limits)
+        seat.epoch == place.epoch && seat.is_searching(&self.limits, self.kept_bytes)
     }
 
     // Messages.
@@ -267,9 +267,10 @@ impl Switchboard {
             }
             seat.wake();
         }
-        let outcome = seat.offer(publish, &self.limits, &mut self.waiting_bytes);
+        let outcome = seat.offer(publish, &self.limits, self.kept_bytes);
         let client_id = match outcome {
-            Offered::Taken | Offered::Dropped { first: false } => return,
+            Offered::Taken => return self.weigh(id),
+            Offered::Dropped { first: false } => return,
             Offered::Dropped { first: true } | Offered::TooSlow => Rc::clone(&seat.client_id),
         };
         if outcome == Offered::TooSlow {
@@ -286,11 +287,19 @@ impl Switchboard {
             return;
         };
         if seat.epoch == place.epoch {
-            seat.refill(&self.limits, &mut self.waiting_bytes);
+            seat.refill(&self.limits, self.kept_bytes);
             if seat.is_silent {
                 seat.session.outbox().clear();
             }
         }
+    }
+
+    /// Whether a client must read before it may say more.
+    pub(in crate::mqtt::broker) fn is_full(&mut self, place: Place) -> Result<bool, Ending> {
+        let total = self.kept_bytes;
+        let seat = self.seats.get_mut(place.id.0 as usize).and_then(Option::as_deref_mut);
+        let seat = seat.filter(|seat| seat.epoch == place.epoch).ok_or(Ending::TakenOver)?;
+        Ok(seat.is_full(&self.limits, total))
     }
 
     /// Why a connection is to be closed, if it is.

@@ -1,6 +1,6 @@
 //! What the platform does: answers, at once, later, or once the registry's file has its line; and its own commands.
 
-use std::{rc::Rc, sync::Arc, task::Waker, time::Duration};
+use std::{sync::Arc, task::Waker, time::Duration};
 
 use bytes::Bytes;
 
@@ -16,7 +16,7 @@ use crate::{
 /// Something that may happen only once the journal has its line on the disk.
 #[derive(Debug)]
 pub(super) enum Unkept {
-    Acknowledgement { id: SessionId, client_id: Rc<str>, receipt: Receipt },
+    Acknowledgement { id: SessionId, origin: u64, receipt: Receipt },
     Saying(Saying),
 }
 
@@ -69,8 +69,7 @@ impl Switchboard {
         if let Some(receipt) = receipt
             && let Some(seat) = self.seat(place)
         {
-            let client_id = Rc::clone(&seat.client_id);
-            let waits = Unkept::Acknowledgement { id: place.id, client_id, receipt };
+            let waits = Unkept::Acknowledgement { id: place.id, origin: seat.origin, receipt };
             self.unkept.push_back((last_line, waits));
         }
     }
@@ -80,8 +79,9 @@ impl Switchboard {
         while let Some((_, waits)) = self.unkept.pop_front_if(|(ticket, _)| *ticket <= done) {
             match waits {
                 Unkept::Saying(saying) => self.say(saying),
-                Unkept::Acknowledgement { id, client_id, receipt } => {
-                    if let Some(seat) = self.seat_by_id(id).filter(|seat| seat.client_id == client_id) {
+                Unkept::Acknowledgement { id, origin, receipt } => {
+                    // A session that began later counts anew, so the receipt would stand for another message.
+                    if let Some(seat) = self.seat_by_id(id).filter(|seat| seat.origin == origin) {
                         seat.session.acknowledge(receipt);
                         seat.wake();
                     }
