@@ -372,6 +372,8 @@ impl Results {
         }
         let journalled = journalled.map_or_else(|failure| tell(&failure), |()| Exit::SUCCESS);
         let written = match written {
+            // It may be what ended the run, which has been told.
+            Err(SinkError::Failed(failure)) if self.failure.as_ref() == Some(&failure) => failure.kind.exit(),
             Err(SinkError::Failed(failure)) => tell(&failure),
             Ok(()) | Err(SinkError::ReaderGone) => Exit::SUCCESS,
         };
