@@ -300,7 +300,7 @@ mod tests {
             (0..count).map(|n| (u16::try_from(n % connections).unwrap(), n.to_string())).collect();
         assert!(notes.heard == expected, "{} messages were heard", notes.heard.len());
         assert_eq!(notes.warnings, 1);
-        assert!(notes.pauses > 1 && notes.pauses < 100, "{} pauses", notes.pauses);
+        assert!(notes.pauses > 1, "{} pauses", notes.pauses);
     }
 
     #[test]
