@@ -2,7 +2,7 @@
 //! tells a witness what the bytes say.
 //!
 //! One thread forwards, with one task for each connection; another one listens to a copy of what passed, on the
-//! [`tape`], so that nothing but the copying stands between two messages. Nothing that goes wrong in decoding or
+//! tape, so that nothing but the copying stands between two messages. Nothing that goes wrong in decoding or
 //! recording touches the traffic.
 
 mod relay;
