@@ -8,7 +8,7 @@ mod rotation;
 
 use std::{
     fmt,
-    fs::{self, File, OpenOptions},
+    fs::{self, File, OpenOptions, TryLockError},
     io::{self, BufReader, Read as _, Seek as _, SeekFrom, Write},
     mem,
     path::{Path, PathBuf},
@@ -22,6 +22,9 @@ use serde::de::IgnoredAny;
 use tokio::sync::watch;
 
 use crate::failure::Failure;
+
+/// How long another program's repair of the file is waited for.
+const REPAIR: Duration = Duration::from_secs(1);
 
 /// Buffers that grew beyond this in a stall are given back once they are written.
 const KEPT: usize = 256 * 1024;
@@ -130,7 +133,7 @@ impl Sink {
         refuse_compression(&path)?;
         let (file, is_regular) = open(&path, durable)
             .map_err(|why| Failure::io(format!("cannot open {} for appending: {why}", path.display())))?;
-        let repaired = if is_regular { repair(&file, &path, durable)? } else { None };
+        let repaired = if is_regular { claim(&file, &path, durable)? } else { None };
         let length = file.metadata().map_or(0, |found| found.len());
         let rotation = rotation.filter(|_| is_regular).map(|when| (when, length, Instant::now()));
         Ok(Self::over(Target::File { file, path, durable: durable && is_regular, rotation }, repaired))
@@ -430,10 +433,11 @@ impl Target {
 
 /// Puts the file aside, which holds whole, synced lines only, and begins a new one.
 fn rotate(path: &Path, durable: bool) -> Result<File, SinkError> {
-    rotation::put_aside(path)
-        .and_then(|()| open(path, durable))
-        .map(|(file, _)| file)
-        .map_err(|why| SinkError::Failed(Failure::io(format!("cannot put {} aside: {why}", path.display()))))
+    let (file, _) = rotation::put_aside(path).and_then(|()| open(path, durable)).map_err(|why| {
+        SinkError::Failed(Failure::io(format!("cannot put {} aside: {why}", path.display())))
+    })?;
+    claim(&file, path, durable).map_err(SinkError::Failed)?;
+    Ok(file)
 }
 
 /// As `write_all`, but leaves what was not written, and is patient with a descriptor that somebody else made
@@ -480,6 +484,24 @@ fn open(path: &Path, durable: bool) -> io::Result<(File, bool)> {
         let _ = File::open(folder.unwrap_or(Path::new("."))).and_then(|folder| folder.sync_all());
     }
     Ok((file, true))
+}
+
+/// Repairs the file unless another program is writing to it, whose last line is not torn but on its way. The lock that
+/// stays on the file tells others so.
+fn claim(file: &File, path: &Path, durable: bool) -> Result<Option<String>, Failure> {
+    if cfg!(windows) {
+        // Locks forbid writing there.
+        return repair(file, path, durable);
+    }
+    // Where files cannot be locked, nobody can be asked.
+    let is_shared = matches!(file.try_lock(), Err(TryLockError::WouldBlock));
+    let repaired = if is_shared { None } else { repair(file, path, durable)? };
+    // Another program's repair takes a moment; who keeps a lock for longer does not repair.
+    let patience = Instant::now() + REPAIR;
+    while matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock)) && Instant::now() < patience {
+        thread::sleep(Duration::from_millis(1));
+    }
+    Ok(repaired)
 }
 
 /// Cuts off a last line that is not whole and says so; only adds the newline where nothing else is missing.
@@ -745,6 +767,29 @@ mod tests {
         let (_folder, path) = file(b"\x89PNG");
         assert!(Sink::append(&path, true).unwrap_err().message.contains("out.jsonl"));
         assert_eq!(fs::read(&path).unwrap(), b"\x89PNG");
+    }
+
+    #[test]
+    #[cfg(unix)]
+    fn a_last_line_that_another_program_writes_is_not_torn() {
+        let (_folder, path) = file(b"{\"a\":1}\n");
+        let mut other = Sink::append(&path, true).unwrap();
+        let half = b"{\"b\":";
+        OpenOptions::new().append(true).open(&path).unwrap().write_all(half).unwrap();
+        let mut sink = Sink::append(&path, true).unwrap();
+        assert_eq!((sink.repaired(), fs::read(&path).unwrap()), (None, [b"{\"a\":1}\n", &half[..]].concat()));
+        other.write(b"2}\n");
+        other.close_blocking().unwrap();
+        sink.write(b"{\"c\":3}\n");
+        sink.close_blocking().unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"{\"a\":1}\n{\"b\":2}\n{\"c\":3}\n");
+        // Who has locked it for another reason holds nobody up, and once nobody writes it can be repaired.
+        let foreign = File::open(&path).unwrap();
+        foreign.lock().unwrap();
+        OpenOptions::new().append(true).open(&path).unwrap().write_all(half).unwrap();
+        assert_eq!(Sink::append(&path, true).unwrap().repaired(), None);
+        drop(foreign);
+        assert!(Sink::append(&path, true).unwrap().repaired().is_some());
     }
 
     #[test]

@@ -3,11 +3,10 @@
 mod recorder;
 
 use std::{
-    cell::RefCell,
     fs,
     net::{SocketAddr, ToSocketAddrs as _},
     path::{Path, PathBuf},
-    rc::Rc,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -29,14 +28,11 @@ use crate::{
         broker,
         client::{Settings, Tls},
         packet::Connect,
-        tap::{Tap, Witness},
+        tap::Tap,
     },
     protocol::Topics,
     sink::{Progress, Sink, SinkError},
 };
-
-/// How long records may wait before they are handed over: long enough to be written together.
-const TICK: Duration = Duration::from_millis(10);
 
 /// How long the end may take where nobody takes the records.
 const FAREWELL: Duration = Duration::from_millis(1500);
@@ -161,16 +157,14 @@ async fn serve(args: Args, console: Console) -> Result<Exit, Failure> {
         write_file(path, b"")?;
     }
     let mut progress = Some(sink.watch());
-    let recorder = Rc::new(RefCell::new(Recorder::new(console, topics, sink)));
-    let witness: Rc<RefCell<dyn Witness>> = Rc::clone(&recorder) as _;
-    let tap = Tap::bind(address, tls, broker, witness)?;
+    let recorder = Arc::new(Mutex::new(Recorder::new(console, topics, sink)));
+    let tap = Tap::bind(address, tls, broker, Arc::clone(&recorder) as _)?;
     if tap.is_public() {
         console.warn(&format!("{} can be reached from other machines", tap.url()));
         console.hint("Whoever connects reaches the edge through it; listen on 127.0.0.1 unless gateways are elsewhere.");
     }
     announce(&tap, &recorder, args.out.is_some())?;
 
-    tokio::task::spawn_local(keep_flushed(Rc::clone(&recorder)));
     let end = async {
         let over = tokio::time::sleep(args.duration.unwrap_or(Duration::MAX));
         let mut over = std::pin::pin!(over);
@@ -180,21 +174,21 @@ async fn serve(args: Args, console: Console) -> Result<Exit, Failure> {
                 () = &mut over, if args.duration.is_some() => break Exit::SUCCESS,
                 Err(why) = advance(&mut progress) => {
                     progress = None;
-                    recorder.borrow_mut().fail(why);
+                    lock(&recorder).fail(why);
                 }
             }
         }
     };
     let exit = tap.serve(end).await;
     finish(&args, &recorder, console).await?;
-    let is_whole = recorder.borrow().is_whole();
+    let is_whole = lock(&recorder).is_whole();
     // The signals' codes promise that what was in hand was written.
     Ok(if is_whole { exit } else { Exit::USAGE })
 }
 
 /// Writes what is left, and says what there was.
-async fn finish(args: &Args, recorder: &RefCell<Recorder>, console: Console) -> Result<(), Failure> {
-    let sink = recorder.borrow_mut().close();
+async fn finish(args: &Args, recorder: &Mutex<Recorder>, console: Console) -> Result<(), Failure> {
+    let sink = lock(recorder).close();
     if let Some(sink) = sink {
         // A disk may take its time; a reader that takes nothing for so long takes nothing more.
         let limit = if args.out.is_some() { Duration::from_mins(1) } else { FAREWELL };
@@ -202,10 +196,10 @@ async fn finish(args: &Args, recorder: &RefCell<Recorder>, console: Console) -> 
         let nobody =
             || Err(SinkError::Failed(Failure::io("what was left to record could not be written in time")));
         if let Err(why) = closed.unwrap_or_else(|_| nobody()) {
-            recorder.borrow_mut().fail(why);
+            lock(recorder).fail(why);
         }
     }
-    let recorder = recorder.borrow();
+    let recorder = lock(recorder);
     let summary = recorder.summary();
     say(&summary, console);
     if recorder.missing_in_all() > 0 {
@@ -289,7 +283,7 @@ fn address(listen: &str) -> Result<SocketAddr, Failure> {
     found.next().ok_or_else(|| unusable("the host has no address".into()))
 }
 
-fn announce(tap: &Tap, recorder: &RefCell<Recorder>, has_file: bool) -> Result<(), Failure> {
+fn announce(tap: &Tap, recorder: &Mutex<Recorder>, has_file: bool) -> Result<(), Failure> {
     #[derive(Serialize)]
     struct Listening<'a> {
         event: &'static str,
@@ -299,18 +293,12 @@ fn announce(tap: &Tap, recorder: &RefCell<Recorder>, has_file: bool) -> Result<(
     if has_file {
         return print(&line).map_err(|why| Failure::io(format!("cannot write to stdout: {why}")));
     }
-    recorder.borrow_mut().event(&line);
+    lock(recorder).event(&line);
     Ok(())
 }
 
-/// Hands records over a moment after the first of them, so that one write takes many.
-async fn keep_flushed(recorder: Rc<RefCell<Recorder>>) {
-    let written = recorder.borrow().written();
-    loop {
-        written.notified().await;
-        tokio::time::sleep(TICK).await;
-        recorder.borrow_mut().flush();
-    }
+fn lock(recorder: &Mutex<Recorder>) -> MutexGuard<'_, Recorder> {
+    recorder.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 async fn advance(progress: &mut Option<Progress>) -> Result<(), SinkError> {

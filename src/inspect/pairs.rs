@@ -2,7 +2,7 @@
 
 use std::{
     collections::{HashMap, VecDeque, hash_map::Entry},
-    rc::Rc,
+    sync::Arc,
 };
 
 use super::{census::DeviceId, requested_by, spread::Spread};
@@ -38,7 +38,7 @@ pub(super) enum Met {
 pub(super) struct Open {
     pub(super) channel: Channel,
     pub(super) gateway: u32,
-    pub(super) request_id: Rc<str>,
+    pub(super) request_id: Arc<str>,
     pub(super) request: Request,
 }
 
@@ -56,7 +56,7 @@ pub(super) struct Tally {
     pub(super) spread: Spread,
 }
 
-type Key = (u8, u32, Rc<str>);
+type Key = (u8, u32, Arc<str>);
 
 /// The requests that are remembered.
 #[derive(Debug, Default)]
@@ -79,7 +79,7 @@ impl Pairs {
         request: Request,
     ) -> Option<Request> {
         let tally = &mut self.tallies[channel as usize];
-        let key = (channel as u8, gateway, Rc::from(request_id));
+        let key = (channel as u8, gateway, Arc::from(request_id));
         match self.known.entry(key) {
             Entry::Occupied(_) => {
                 tally.repeated += 1;
@@ -107,7 +107,7 @@ impl Pairs {
     pub(super) fn answer(&mut self, response: Channel, gateway: u32, request_id: &str, at: i64) -> Met {
         let Some(channel) = requested_by(response) else { return Met::Unasked };
         let tally = &mut self.tallies[channel as usize];
-        match self.known.get_mut(&(channel as u8, gateway, Rc::from(request_id))) {
+        match self.known.get_mut(&(channel as u8, gateway, Arc::from(request_id))) {
             None => {
                 tally.unasked += 1;
                 Met::Unasked

@@ -1,13 +1,23 @@
 //! The tap's socket shell: stands between clients and a broker, forwards every byte unchanged and at once, and
 //! tells a witness what the bytes say.
 //!
-//! One thread, one task for each connection. Nothing that goes wrong in decoding or recording touches the
-//! traffic.
+//! One thread forwards, with one task for each connection; another one listens to a copy of what passed, on the
+//! tape, so that nothing but the copying stands between two messages. Nothing that goes wrong in decoding or
+//! recording touches the traffic.
 
 mod relay;
+mod tape;
 mod transcript;
 
-use std::{cell::RefCell, fmt, io, net::SocketAddr, rc::Rc, time::Duration};
+use std::{
+    cell::{Cell, RefCell},
+    fmt, io,
+    net::SocketAddr,
+    rc::Rc,
+    sync::{Arc, Mutex},
+    thread::{self, JoinHandle},
+    time::Duration,
+};
 
 use tokio::{
     net::{TcpListener, TcpSocket, TcpStream},
@@ -15,8 +25,14 @@ use tokio::{
 };
 use tokio_rustls::TlsAcceptor;
 
-use self::relay::{Passed, Relay, Scratch};
-pub use self::transcript::{Client, Heard, Transcript};
+use self::{
+    relay::{Passed, Relay, Scratch},
+    tape::{Take, Tape},
+};
+pub use self::{
+    tape::Moment,
+    transcript::{Client, Heard, Transcript},
+};
 use super::client::{
     Settings,
     stream::{self, Socket},
@@ -26,12 +42,14 @@ use crate::failure::Failure;
 /// How many connections may wait to be accepted: a whole fleet that comes back at once.
 const BACKLOG: u32 = 4096;
 
-/// Who is told what is said on the tapped connections.
+/// Who is told what is said on the tapped connections, a moment later.
 pub trait Witness {
     /// A connection said something.
-    fn heard(&mut self, heard: Heard<'_>, peer: SocketAddr);
+    fn heard(&mut self, heard: Heard<'_>, peer: SocketAddr, at: Moment);
     /// Something is off; the traffic goes on.
     fn warn(&mut self, message: &str);
+    /// Nothing more is to be told at present.
+    fn paused(&mut self);
 }
 
 /// A tap that listens.
@@ -40,13 +58,16 @@ pub struct Tap {
     address: SocketAddr,
     tls: Option<TlsAcceptor>,
     shared: Rc<Shared>,
+    witnessing: JoinHandle<()>,
 }
 
 /// What all connections share.
 struct Shared {
     broker: Settings,
     scratch: RefCell<Scratch>,
-    witness: Rc<RefCell<dyn Witness>>,
+    tape: Arc<Tape>,
+    /// How many connections there have been: their numbers on the tape.
+    connections: Cell<u64>,
 }
 
 impl fmt::Debug for Tap {
@@ -60,17 +81,23 @@ impl Tap {
     /// connect time-out and the largest packet to decode are used.
     ///
     /// # Errors
-    /// An address that cannot be bound.
+    /// An address that cannot be bound, a thread that cannot be started.
     pub fn bind(
         address: SocketAddr,
         tls: Option<TlsAcceptor>,
         broker: Settings,
-        witness: Rc<RefCell<dyn Witness>>,
+        witness: Arc<Mutex<dyn Witness + Send>>,
     ) -> Result<Self, Failure> {
         let listener = listen(address).map_err(|why| cannot_bind(address, &why))?;
         let address = listener.local_addr().map_err(|why| cannot_bind(address, &why))?;
-        let shared = Shared { broker, scratch: RefCell::default(), witness };
-        Ok(Self { listener, address, tls, shared: Rc::new(shared) })
+        let tape = Arc::new(Tape::default());
+        let (heard, max_packet) = (Arc::clone(&tape), broker.max_packet);
+        let witnessing = thread::Builder::new()
+            .name("witness".into())
+            .spawn(move || heard.listen(max_packet, &witness))
+            .map_err(|why| Failure::io(format!("cannot start a thread to record with: {why}")))?;
+        let shared = Shared { broker, scratch: RefCell::default(), tape, connections: Cell::new(0) };
+        Ok(Self { listener, address, tls, shared: Rc::new(shared), witnessing })
     }
 
     /// The address that clients connect to, as a URL.
@@ -86,9 +113,9 @@ impl Tap {
         !self.address.ip().is_loopback()
     }
 
-    /// Serves clients until `end` resolves, then closes every connection; gives what `end` gave. To be run on a
-    /// [`tokio::task::LocalSet`].
-    pub async fn serve<T>(&self, end: impl Future<Output = T>) -> T {
+    /// Serves clients until `end` resolves, then closes every connection; gives what `end` gave once the witness has
+    /// been told everything. To be run on a [`tokio::task::LocalSet`].
+    pub async fn serve<T>(self, end: impl Future<Output = T>) -> T {
         let mut connections = JoinSet::new();
         let mut end = std::pin::pin!(end);
         let ended = loop {
@@ -109,13 +136,16 @@ impl Tap {
             }
         };
         connections.shutdown().await;
+        self.shared.tape.end();
+        // What is left takes a moment; that it could not be told to the end has then been seen by everybody.
+        let _ = self.witnessing.join();
         ended
     }
 }
 
 impl Shared {
     fn warn(&self, message: &str) {
-        self.witness.borrow_mut().warn(message);
+        self.tape.record(0, Take::Warning(message.to_owned()));
     }
 }
 
@@ -145,35 +175,37 @@ async fn connection(client: TcpStream, peer: SocketAddr, tls: Option<TlsAcceptor
                 .warn(&format!("{peer}: closed, because the broker is out of reach: {}{hint}", why.message));
         }
     };
-    let mut account =
-        Account { transcript: Transcript::new(shared.broker.max_packet), peer, shared: &shared };
+    let account = Account::open(&shared, peer);
     let lend = |turn: &mut dyn FnMut(&mut Scratch)| turn(&mut shared.scratch.borrow_mut());
     Relay::new(client, broker).run(lend, &mut |passed| account.note(&passed)).await;
 }
 
-/// What is heard of one connection; its end is told however the connection ends.
+/// What is taped of one connection; its end is, however the connection ends.
 struct Account<'s> {
-    transcript: Transcript,
-    peer: SocketAddr,
-    shared: &'s Shared,
+    number: u64,
+    tape: &'s Tape,
 }
 
-impl Account<'_> {
-    fn note(&mut self, passed: &Passed<'_>) {
-        match passed {
-            Passed::End(dir) => self.transcript.ended(*dir),
-            Passed::Bytes(dir, bytes) => {
-                let mut witness = self.shared.witness.borrow_mut();
-                self.transcript.hear(*dir, bytes, &mut |heard| witness.heard(heard, self.peer));
-            }
-        }
+impl<'s> Account<'s> {
+    fn open(shared: &'s Shared, peer: SocketAddr) -> Self {
+        let number = shared.connections.get() + 1;
+        shared.connections.set(number);
+        shared.tape.record(number, Take::Opened(peer));
+        Self { number, tape: &shared.tape }
+    }
+
+    fn note(&self, passed: &Passed<'_>) {
+        let take = match *passed {
+            Passed::End(dir) => Take::Ended(dir),
+            Passed::Bytes(dir, bytes) => Take::Passed(dir, bytes),
+        };
+        self.tape.record(self.number, take);
     }
 }
 
 impl Drop for Account<'_> {
     fn drop(&mut self) {
-        let mut witness = self.shared.witness.borrow_mut();
-        self.transcript.close(&mut |heard| witness.heard(heard, self.peer));
+        self.tape.record(self.number, Take::Closed);
     }
 }
 

@@ -25,6 +25,7 @@ fn corpus() -> Vec<Message> {
         r#"{"a":"\u0000\u001f\u2028\/\ud83d\ude00"}"#,
         "{\n  \"t\" : 1,\r\n\t\"request_id\" : \"r\"\n}\n",
         r#"{"a":1,"a":2,"":null}"#,
+        r#"{"t":1,"request_id":"a\/\u0062","request_id":"c"}"#,
         r#"  {"spaces":"around"}  "#,
         r#""text""#,
         "12345678901234567890.10",

@@ -303,6 +303,20 @@ fn an_answer_whose_command_never_comes_is_not_sent() {
 }
 
 #[test]
+fn answers_that_wait_for_their_commands_do_not_fill_the_memory() {
+    let answer = |n| format!(r#"{{"t":1,"cid":"m1","request_id":"c{n}","param":{{"msg":"m","code":0}}}}"#);
+    let recording: String =
+        (0..10_003).map(|n| message(0, "gw1", "commands/response", "up", &answer(n))).collect();
+    let edge = Edge::start(&[]);
+    let args = ["--timeout", "100ms", "--speed", "max", "-"];
+    let ended = run_with(&mut replay(&edge.broker, &args), recording.as_bytes());
+    assert_eq!((ended.code, ended.lines.len()), (Some(5), 10_003), "{}", ended.stderr);
+    let early = |line: &&Value| line["message"].as_str().unwrap().contains("while 10000 others waited");
+    assert!(ended.lines.iter().take_while(early).count() == 3 && !early(&&ended.lines[3]));
+    assert!(ended.stderr.contains("10003 answers of the recording waited"), "{}", ended.stderr);
+}
+
+#[test]
 fn filters_loops_and_dry_runs_agree() {
     let recording = conversation("gw1", 9) + &conversation("gw2", 9);
     let folder = tempfile::tempdir().unwrap();

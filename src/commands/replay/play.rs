@@ -45,6 +45,8 @@ use crate::{
 const WINDOW: usize = 1024;
 /// How many lines are kept at hand, so that connections are open before they are needed.
 const AHEAD: usize = 256;
+/// So many answers wait for their commands at most, so that memory does not grow with the recording.
+const HELD: usize = 10_000;
 
 /// Plays a script to its end.
 #[allow(clippy::too_many_arguments, reason = "they are the parts of one performance")]
@@ -82,7 +84,8 @@ pub async fn play(
         changed,
         verify: args.verify.then(|| Verify::new(timeout)),
         commands: Commands::default(),
-        held: Vec::new(),
+        held: VecDeque::new(),
+        given_up: 0,
         flaws,
         topics,
         timeout,
@@ -129,8 +132,9 @@ struct Play {
     changed: Rc<Notify>,
     verify: Option<Verify>,
     commands: Commands,
-    /// Answers to commands that have not come.
-    held: Vec<(Step, Request)>,
+    /// Answers to commands that have not come, and how many were given up.
+    held: VecDeque<(Step, Request)>,
+    given_up: u64,
     flaws: Flaws,
     topics: Topics,
     timeout: Duration,
@@ -362,7 +366,12 @@ impl Play {
             if step.channel == Some(Channel::CommandResponse) {
                 let cid = request.cid.clone().unwrap_or_default();
                 let Some(id) = self.commands.answer(gateway.as_str(), recorded_id, &cid) else {
-                    self.held.push((step, request));
+                    self.held.push_back((step, request));
+                    if self.held.len() > HELD
+                        && let Some((_, oldest)) = self.held.pop_front()
+                    {
+                        self.give_up(oldest, &format!("while {HELD} others waited"));
+                    }
                     return Ok(());
                 };
                 request.id = Some(id);
@@ -384,7 +393,8 @@ impl Play {
     ) -> Result<(), Failure> {
         let fresh = Fresh {
             t: (!self.keep_t).then(|| SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()),
-            request_id: request.id.as_deref(),
+            // An id that stays keeps its bytes, too: there are several ways to write it in JSON.
+            request_id: request.id.as_deref().filter(|id| splice.request_id() != Some(id)),
             cid: &|cid| self.cids.get(cid).map(String::as_str),
         };
         let payload = splice.apply(&step.payload, &fresh).into();

@@ -2,12 +2,10 @@
 
 use std::{
     net::SocketAddr,
-    rc::Rc,
     time::{Duration, Instant, SystemTime},
 };
 
 use serde::Serialize;
-use tokio::sync::Notify;
 
 use crate::{
     commands::{Console, json_line},
@@ -15,7 +13,7 @@ use crate::{
     inspect::{Inspection, Summary},
     mqtt::{
         packet::Message,
-        tap::{Heard, Witness},
+        tap::{Heard, Moment, Witness},
     },
     protocol::{Direction, Topics},
     record::{Connection, LEFT_OUT, Record},
@@ -41,7 +39,8 @@ pub(super) struct Recorder {
     /// Bytes that the sink has and its thread does not.
     batch: usize,
     line: Vec<u8>,
-    written: Rc<Notify>,
+    /// When the last thing that was heard passed, in microseconds since the start.
+    mono_us: u64,
     inspection: Inspection,
     /// Records that were left out since the last that was written, and in all.
     missing: u64,
@@ -61,7 +60,7 @@ impl Recorder {
             sink: Some(sink),
             batch: 0,
             line: Vec::new(),
-            written: Rc::default(),
+            mono_us: 0,
             inspection: Inspection::new(None),
             missing: 0,
             missing_in_all: 0,
@@ -77,13 +76,8 @@ impl Recorder {
         self.flush();
     }
 
-    /// Is notified when there is something to hand over.
-    pub(super) fn written(&self) -> Rc<Notify> {
-        Rc::clone(&self.written)
-    }
-
     /// Hands over what was written.
-    pub(super) fn flush(&mut self) {
+    fn flush(&mut self) {
         if let Some(sink) = &mut self.sink {
             sink.flush();
             self.batch = 0;
@@ -128,12 +122,8 @@ impl Recorder {
         self.inspection.summary()
     }
 
-    fn mono_us(&self) -> u64 {
-        u64::try_from(self.origin.elapsed().as_micros()).unwrap_or(u64::MAX)
-    }
-
-    fn message(&mut self, dir: Direction, message: &Message) {
-        let record = Record { dir: Some(dir), ..Record::of(message, unix_us(), self.mono_us()) };
+    fn message(&mut self, dir: Direction, message: &Message, unix_us: i64) {
+        let record = Record { dir: Some(dir), ..Record::of(message, unix_us, self.mono_us) };
         let record = record.classified(&self.topics);
         self.inspection.message(&record);
         if self.has_room() {
@@ -186,7 +176,7 @@ impl Recorder {
         if self.failure.is_none() {
             self.console.warn(&format!("{records} records were left out"));
         }
-        let mark = LeftOut { v: crate::record::VERSION, event: LEFT_OUT, mono_us: self.mono_us(), records };
+        let mark = LeftOut { v: crate::record::VERSION, event: LEFT_OUT, mono_us: self.mono_us, records };
         self.line.extend_from_slice(&json_line(&mark));
         self.write();
     }
@@ -199,8 +189,6 @@ impl Recorder {
         self.line.clear();
         if self.batch > BATCH {
             self.flush();
-        } else {
-            self.written.notify_one();
         }
     }
 
@@ -213,9 +201,12 @@ impl Recorder {
 }
 
 impl Witness for Recorder {
-    fn heard(&mut self, heard: Heard<'_>, peer: SocketAddr) {
+    fn heard(&mut self, heard: Heard<'_>, peer: SocketAddr, at: Moment) {
+        let since = at.monotonic.saturating_duration_since(self.origin);
+        self.mono_us = u64::try_from(since.as_micros()).unwrap_or(u64::MAX);
+        let unix_us = unix_us(at.wall);
         let (dir, client, connected, code) = match heard {
-            Heard::Message { dir, message } => return self.message(dir, message),
+            Heard::Message { dir, message } => return self.message(dir, message, unix_us),
             Heard::Lost { dir, why } => {
                 let side = match dir {
                     Direction::Up => "what the client says",
@@ -227,16 +218,20 @@ impl Witness for Recorder {
             Heard::Disconnected { dir, client } => (dir, client, false, None),
         };
         let record = Connection {
-            unix_us: unix_us(),
+            unix_us,
             dir,
             connected,
             gateway_id: None,
-            mono_us: self.mono_us(),
+            mono_us: self.mono_us,
             client_id: &client.id,
             username: client.username.as_deref(),
             code,
         };
         self.connection(&record);
+    }
+
+    fn paused(&mut self) {
+        self.flush();
     }
 
     fn warn(&mut self, message: &str) {
@@ -251,8 +246,8 @@ impl Witness for Recorder {
     }
 }
 
-/// The wall clock in microseconds since 1970.
-fn unix_us() -> i64 {
-    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+/// A time on the wall in microseconds since 1970.
+fn unix_us(wall: SystemTime) -> i64 {
+    let since = wall.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_micros()).unwrap_or(i64::MAX)
 }

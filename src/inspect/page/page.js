@@ -310,7 +310,7 @@
   const refused = refusals.reduce((sum, code) => sum + code.count, 0);
   const asked = summary.round_trips.reduce((sum, kind) => sum + kind.requests, 0);
   const answered = summary.round_trips.reduce((sum, kind) => sum + kind.answered, 0);
-  const slowest = Math.max(...summary.round_trips.map(kind => kind.p99_ms ?? 0));
+  const slowest = summary.round_trips.reduce((one, other) => (other.p99_ms ?? 0) > (one?.p99_ms ?? 0) ? other : one, null);
   const tile = (title, value, bad) => el("div", { class: bad ? "tile bad" : "tile" }, el("b", {}, value), title);
 
   document.title = `${data.title} – tuyagw`;
@@ -330,7 +330,7 @@
     tile(`of ${plural(asked, "request")} answered`, asked ? `${trimmed(Math.floor(answered / asked * 1e4) / 100, 4)} %` : "–"),
     tile("refused", count.format(refused), refused > 0),
     tile("without an answer", count.format(summary.unanswered_count), summary.unanswered_count > 0),
-    tile("99 % answered within", answered ? ms(slowest) : "–")));
+    tile(slowest ? `99 % of ${slowest.kind}s answered within` : "99 % answered within", slowest ? ms(slowest.p99_ms) : "–")));
   root.append(el("div", { class: "search" }, input, found, whole));
 
   if (data.timeline.t.length) {

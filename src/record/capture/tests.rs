@@ -272,9 +272,10 @@ fn a_capture_may_begin_and_end_in_the_middle() {
     let report = publish(REPORT, "a long enough payload");
     wire.send(true, &report[11..], "A").send(true, &report, "A").send(true, &report[..20], "A");
     let found = read(&raw(&wire.packets), &[]);
-    assert_eq!(found.len(), 2, "{found:?}");
-    assert!(found[0].starts_with("2 up"), "{found:?}");
-    assert!(found[1].contains("ends in the middle of a message"), "{found:?}");
+    assert_eq!(found.len(), 3, "{found:?}");
+    assert!(found[0].starts_with("1 !") && found[0].contains("begins in the middle"), "{found:?}");
+    assert!(found[1].starts_with("2 up"), "{found:?}");
+    assert!(found[2].contains("ends in the middle of a message"), "{found:?}");
     let whole = raw(&wire.packets);
     let torn = read(&whole[..whole.len() - 5], &[]);
     assert!(torn.iter().any(|line| line.contains("!is cut off")), "{torn:?}");
@@ -286,6 +287,12 @@ fn what_is_not_mqtt_is_said_once() {
     wire.open().send(true, b"\x16\x03\x01\0\x05hello", "A").send(true, b"\x16\x03\x01\0\x05hello", "A");
     let found = read(&raw(&wire.packets), &[]);
     assert!(found.len() == 1 && found[0].contains("speaks TLS"), "{found:?}");
+    for is_up in [true, false] {
+        let mut wire = Wire::new(21_883);
+        wire.send(is_up, b"\x17\x03\x03\0\x05hello", "A").send(!is_up, b"\x17\x03\x03\0\x05hello", "A");
+        let found = read(&raw(&wire.packets), &[]);
+        assert!(found.len() == 1 && found[0].contains("speaks TLS"), "{found:?}");
+    }
     let mut five = connect();
     five[8] = 5;
     let mut wire = Wire::new(1883);

@@ -53,6 +53,8 @@ struct Half {
     inbox: BytesMut,
     /// The inbox begins where a packet begins; otherwise one is looked for at each segment's beginning.
     is_in_step: bool,
+    /// It has been told that something is missing here.
+    is_told: bool,
     has_ended: bool,
 }
 
@@ -166,13 +168,14 @@ impl<'t> Traffic<'t> {
             Piece::Bytes(bytes) => bytes,
             Piece::Gap(length) => {
                 half.inbox.clear();
-                half.is_in_step = false;
+                (half.is_in_step, half.is_told) = (false, true);
                 let way = if is_up { "to" } else { "from" };
                 let what = format!("{name}: {length} bytes {way} the server were not captured");
                 return tell(place.packet, Harm::Lossy.because(what));
             }
         };
-        if half.inbox.is_empty() && is_up && bytes.starts_with(&[0x16, 3]) && link.client.is_none() {
+        let may_be_tls = half.inbox.is_empty() && link.client.is_none() && (is_up || !half.is_in_step);
+        if may_be_tls && is_tls(&bytes) {
             link.is_foreign = true;
             let what =
                 format!("{name}: speaks TLS, which cannot be read; capture behind it, or use `tuyagw tap`");
@@ -180,8 +183,7 @@ impl<'t> Traffic<'t> {
         }
         half.inbox.extend_from_slice(&bytes);
         if !half.is_in_step && announced(&half.inbox).is_none_or(|length| length > PLAUSIBLE) {
-            half.inbox.clear();
-            return ControlFlow::Continue(());
+            return half.pass_over(name, is_up, place, tell);
         }
         let to = if is_up { End::Server } else { End::Client };
         loop {
@@ -189,11 +191,10 @@ impl<'t> Traffic<'t> {
             let packet = match Packet::decode(&mut half.inbox, to, LARGEST) {
                 Ok(Some(packet)) => packet,
                 Ok(None) => return ControlFlow::Continue(()),
+                Err(_) if !half.is_in_step => return half.pass_over(name, is_up, place, tell),
                 Err(malformed) => {
                     half.inbox.clear();
-                    if !std::mem::take(&mut half.is_in_step) {
-                        return ControlFlow::Continue(());
-                    }
+                    (half.is_in_step, half.is_told) = (false, true);
                     let what = format!("{name}: is not MQTT 3.1.1: {malformed}");
                     return tell(place.packet, Harm::Unreadable.because(what));
                 }
@@ -291,6 +292,22 @@ impl<'t> Traffic<'t> {
     }
 }
 
+impl Half {
+    /// Drops what is the middle of a message whose beginning is not known, and says so once.
+    fn pass_over(&mut self, name: &str, is_up: bool, place: Place, tell: &mut Tell<'_>) -> ControlFlow<()> {
+        self.inbox.clear();
+        if std::mem::replace(&mut self.is_told, true) {
+            return ControlFlow::Continue(());
+        }
+        let way = if is_up { "to" } else { "from" };
+        let what = format!(
+            "{name}: the capture begins in the middle of what went {way} the server; it is read from the next packet \
+             that begins a segment"
+        );
+        tell(place.packet, Harm::Lossy.because(what))
+    }
+}
+
 impl Link {
     fn end(&mut self, is_up: bool, segment: &Segment<'_>) {
         let half = if is_up { &mut self.up } else { &mut self.down };
@@ -327,6 +344,11 @@ fn client(
         code,
     };
     tell(place.packet, Found::Connection(connection))
+}
+
+/// Whether a TCP payload is the beginning of a TLS record; no MQTT packet begins so, a CONNECT having no flags.
+fn is_tls(payload: &[u8]) -> bool {
+    matches!(payload, [0x14..=0x17, 3, 0..=4, ..])
 }
 
 /// Whether a TCP payload is the beginning of an MQTT connection.

@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    fs::File,
     io::{BufRead as _, BufReader, Read as _},
     path::Path,
     process::Stdio,
@@ -190,6 +191,11 @@ fn a_full_disk_is_2_and_named_and_acknowledges_nothing() {
     let mut sender = Sender::new(&site);
     if Path::new("/dev/full").exists() {
         sender.send(1);
+        let mut listener = site.gateway("listen", &LISTEN);
+        listener.stdout(File::options().write(true).open("/dev/full").unwrap());
+        let ended = ended(listener.stdin(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap());
+        assert_eq!(ended.code, Some(2), "{ended:#?}");
+        assert_eq!(ended.stderr.matches("cannot write to stdout").count(), 1, "{}", ended.stderr);
         let ended = Listener::start(&site, &[&LISTEN[..], &["--out", "/dev/full"]].concat()).ended();
         assert_eq!(ended.code, Some(2), "{ended:#?}");
         assert!(ended.stderr.contains("/dev/full"), "{}", ended.stderr);

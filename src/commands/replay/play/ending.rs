@@ -106,24 +106,31 @@ impl Play {
 
     /// Tells of commands and answers that did not come.
     fn missing(&mut self) {
-        let mut ledger = self.ledger.borrow_mut();
-        let held = std::mem::take(&mut self.held);
-        if !held.is_empty() {
-            let answers = counted(held.len() as u64, "answer");
+        let limit = format!("in {:?}", self.timeout);
+        for (_, request) in std::mem::take(&mut self.held) {
+            self.give_up(request, &limit);
+        }
+        if self.given_up > 0 {
+            let answers = counted(self.given_up, "answer");
             self.console.warn(&format!("{answers} of the recording waited for commands that nobody sent"));
             self.console.hint("--kind sync,report,status leaves the answers to commands out");
         }
-        for (_, request) in held {
-            if self.verify.is_some() {
-                let request = Request { channel: Some(Channel::Command), ..request };
-                ledger.differ(&Difference { request, kind: "missing", expected: None, code: None });
-            } else {
-                let message = format!("the command that it answers did not come in {:?}", self.timeout);
-                ledger.fail(&request, Kind::Timeout, &message);
-            }
-        }
+        let mut ledger = self.ledger.borrow_mut();
         for difference in self.verify.as_mut().map(Verify::finish).unwrap_or_default() {
             ledger.differ(&difference);
+        }
+    }
+
+    /// Tells of an answer whose command did not come.
+    pub(super) fn give_up(&mut self, request: Request, limit: &str) {
+        self.given_up += 1;
+        let mut ledger = self.ledger.borrow_mut();
+        if self.verify.is_some() {
+            let request = Request { channel: Some(Channel::Command), ..request };
+            ledger.differ(&Difference { request, kind: "missing", expected: None, code: None });
+        } else {
+            let message = format!("the command that it answers did not come {limit}");
+            ledger.fail(&request, Kind::Timeout, &message);
         }
     }
 }

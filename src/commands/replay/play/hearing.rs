@@ -74,7 +74,7 @@ impl Play {
                 at += 1;
                 continue;
             };
-            let (step, mut request) = self.held.remove(at);
+            let Some((step, mut request)) = self.held.remove(at) else { break };
             request.id = Some(id);
             let gateway = self.gateway(&step)?;
             let splice = Splice::of(&step.payload).unwrap_or_default();
