@@ -238,7 +238,7 @@ mod tests {
             assert!(self.last.is_none_or(|last| last <= at.monotonic));
             self.last = Some(at.monotonic);
             if let Heard::Message { message, .. } = heard {
-                self.heard.push((peer.port(), message.topic.clone()));
+                self.heard.push((peer.port(), message.topic.to_string()));
             }
         }
         fn warn(&mut self, _: &str) {
@@ -256,7 +256,7 @@ mod tests {
     fn message(topic: String, length: usize) -> BytesMut {
         let mut bytes = BytesMut::new();
         let payload = vec![b'x'; length].into();
-        let message = Message { topic, payload, qos: QoS::AtMostOnce, retain: false, dup: false, id: None };
+        let message = Message { topic: topic.into(), payload, qos: QoS::AtMostOnce, retain: false, dup: false, id: None };
         Packet::Publish(message).encode(&mut bytes).unwrap();
         bytes
     }
