@@ -3,7 +3,7 @@
 use super::{
     Console,
     connection::{Connection, GatewayArgs, NetworkArgs},
-    operations::{ModelArgs, Operation, Operations},
+    operations::{ModelArgs, Operation},
     requests::{self, RequestArgs},
 };
 use crate::failure::Exit;
@@ -42,6 +42,6 @@ pub struct Args {
 pub fn run(args: Args, console: Console) -> anyhow::Result<Exit> {
     let operations = args.model.operations()?;
     let connection = Connection::gateway(&args.network, &args.gateway)?;
-    let source = Operations::source(args.cid.as_deref(), &args.values, args.requests.format())?;
+    let source = operations.source(args.cid.as_deref(), &args.values, args.requests.format(), console)?;
     requests::run(operations, Operation::Report, source, connection, &args.requests, console)
 }
