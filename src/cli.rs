@@ -1,8 +1,13 @@
 //! The command line: the clap tree, dispatch, and the one place that turns an error into words and an exit code.
 
-use std::{ffi::OsString, process::ExitCode};
+use std::{
+    ffi::{OsStr, OsString},
+    process::ExitCode,
+};
 
-use clap::{Args as _, FromArgMatches as _, Parser, error::ErrorKind};
+use clap::{
+    Args as _, CommandFactory as _, FromArgMatches as _, Parser, builder::Resettable, error::ErrorKind,
+};
 
 use crate::{
     commands::{Command, Console},
@@ -42,6 +47,12 @@ pub struct Common {
 }
 
 impl Cli {
+    /// Parses a command line with the whole tree, which tells all that is known where something is wrong.
+    fn parse_wholly(args: &[OsString]) -> Result<Self, clap::Error> {
+        let root = Self::command().mut_subcommands(without_empty_variables);
+        Self::from_arg_matches(&root.try_get_matches_from(args)?)
+    }
+
     /// Parses a command line that is right.
     ///
     /// Only the subcommand's own part of the tree is built, since building all of it costs as much as a report.
@@ -49,9 +60,20 @@ impl Cli {
     fn parse_quickly(args: &[OsString]) -> Option<Self> {
         let is_name = |arg: &&OsString| !arg.to_string_lossy().starts_with('-');
         let name = args.iter().skip(1).find(is_name)?.to_str()?;
-        let root = Common::augment_args(clap::Command::new("tuyagw")).subcommand(Command::alone(name)?);
+        let subcommand = without_empty_variables(Command::alone(name)?);
+        let root = Common::augment_args(clap::Command::new("tuyagw")).subcommand(subcommand);
         Self::from_arg_matches(&root.try_get_matches_from(args).ok()?).ok()
     }
+}
+
+/// An environment variable that is empty says nothing: scripts and containers unset one that way.
+fn without_empty_variables(subcommand: clap::Command) -> clap::Command {
+    let is_empty = |name: &OsStr| std::env::var_os(name).is_some_and(|value| value.is_empty());
+    subcommand.mut_args(
+        |arg| {
+            if arg.get_env().is_some_and(is_empty) { arg.env(Resettable::Reset) } else { arg }
+        },
+    )
 }
 
 /// The exit-code table as help shows it.
@@ -71,7 +93,7 @@ pub fn exit_codes() -> String {
 #[must_use]
 pub fn main() -> ExitCode {
     let args: Vec<_> = std::env::args_os().collect();
-    let cli = match Cli::parse_quickly(&args).map_or_else(|| Cli::try_parse_from(&args), Ok) {
+    let cli = match Cli::parse_quickly(&args).map_or_else(|| Cli::parse_wholly(&args), Ok) {
         Ok(cli) => cli,
         Err(error) => {
             // A closed pipe while help is printed is the reader's choice, not an error.
@@ -95,8 +117,6 @@ pub fn main() -> ExitCode {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory as _;
-
     use super::*;
 
     #[test]
