@@ -10,6 +10,9 @@ use serde::Serialize;
 
 use crate::protocol::is_unsafe;
 
+/// How wide text for a terminal is made: what every terminal has.
+pub const WIDTH: usize = 80;
+
 /// Where people read: stderr, with `--quiet` and `NO_COLOR` respected.
 #[derive(Clone, Copy, Debug)]
 pub struct Console {
@@ -118,6 +121,22 @@ pub fn print(bytes: &[u8]) -> io::Result<()> {
         Err(gone) if gone.kind() == io::ErrorKind::BrokenPipe => Ok(()),
         other => other,
     }
+}
+
+/// A text in lines of at most `width` characters, broken at spaces.
+#[must_use]
+pub fn wrapped(text: &str, width: usize) -> Vec<String> {
+    let mut lines: Vec<String> = Vec::new();
+    for word in text.split(' ').filter(|word| !word.is_empty()) {
+        match lines.last_mut() {
+            Some(line) if line.chars().count() + 1 + word.chars().count() <= width => {
+                line.push(' ');
+                line.push_str(word);
+            }
+            _ => lines.push(word.to_owned()),
+        }
+    }
+    lines
 }
 
 #[cfg(test)]

@@ -30,7 +30,7 @@ mod status;
 mod sync;
 mod tap;
 
-pub use console::{Console, json_line, print, visible};
+pub use console::{Console, WIDTH, json_line, print, visible, wrapped};
 
 use std::time::{Duration, Instant};
 

@@ -8,7 +8,7 @@ use std::{
 };
 
 use crate::{
-    commands::{Console, json_line, print, visible},
+    commands::{Console, WIDTH, json_line, print, visible, wrapped},
     failure::{Exit, Failure},
     product::{DataPoint, Kind, ModelError, Product},
 };
@@ -99,9 +99,6 @@ fn unknown(name: &str, product: &Product) -> Failure {
     Failure::invalid(format!("the product has no data point `{name}`")).hint(hint)
 }
 
-/// How wide a table is made: what every terminal has.
-const WIDTH: usize = 80;
-
 /// The longest code that does not get a line of its own.
 const LONGEST_CODE: usize = 24;
 
@@ -173,21 +170,6 @@ fn values(point: &DataPoint) -> String {
         }
         Kind::Bitmap { labels, .. } => labels.join(", "),
     }
-}
-
-/// A text in lines of at most `width` characters, broken at spaces.
-fn wrapped(text: &str, width: usize) -> Vec<String> {
-    let mut lines: Vec<String> = Vec::new();
-    for word in text.split(' ').filter(|word| !word.is_empty()) {
-        match lines.last_mut() {
-            Some(line) if line.chars().count() + 1 + word.chars().count() <= width => {
-                line.push(' ');
-                line.push_str(word);
-            }
-            _ => lines.push(word.to_owned()),
-        }
-    }
-    lines
 }
 
 #[cfg(test)]

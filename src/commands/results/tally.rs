@@ -2,8 +2,9 @@
 
 use std::{
     collections::BTreeMap,
+    fs::File,
     io::{self, IsTerminal as _, Write as _},
-    path::PathBuf,
+    path::{Path, PathBuf},
     time::{Duration, Instant},
 };
 
@@ -16,7 +17,7 @@ use super::{
 };
 use crate::{
     commands::{Console, json_line},
-    failure::{Exit, Kind},
+    failure::{Exit, Failure, Kind},
     protocol::ResultCode,
 };
 
@@ -48,7 +49,7 @@ pub struct Tally {
     size: Option<u64>,
     taken: u64,
     /// Where the summary goes, beside stderr.
-    summary: Option<PathBuf>,
+    summary: Option<SummaryFile>,
     exit: Exit,
     /// The only failure of a single request, to be told in words.
     told: Option<(String, &'static str)>,
@@ -83,7 +84,7 @@ enum View {
 
 impl Tally {
     /// Nothing counted yet; `single` says that the request came from flags.
-    pub fn new(progress: Progress, summary: Option<PathBuf>, single: bool, console: Console) -> Self {
+    pub fn new(progress: Progress, summary: Option<SummaryFile>, single: bool, console: Console) -> Self {
         let crowded = io::stdout().is_terminal();
         let view = match progress {
             Progress::Json => View::Json(Instant::now()),
@@ -159,7 +160,8 @@ impl Tally {
     pub fn expect(&mut self, size: u64) {
         self.size = Some(size);
         if let View::Bar(bar) = &self.view {
-            bar.set_style(style("{bar:24} {msg}"));
+            // The bar takes what the words leave of the line.
+            bar.set_style(style("{wide_bar} {msg}"));
         }
     }
 
@@ -173,7 +175,7 @@ impl Tally {
         if matches!(self.view, View::Nothing) {
             return;
         }
-        let message = self.so_far(self.started.elapsed(), in_flight);
+        let message = self.so_far(self.started.elapsed());
         match &mut self.view {
             View::Nothing => {}
             View::Bar(bar) => {
@@ -198,16 +200,15 @@ impl Tally {
         }
     }
 
-    /// How far the run is, in words.
-    fn so_far(&self, elapsed: Duration, in_flight: usize) -> String {
+    /// How far the run is, in words that leave room for a bar in 80 columns.
+    fn so_far(&self, elapsed: Duration) -> String {
         let Counts { accepted, refused, .. } = self.counts;
         let done = self.counts.done();
         let rate = per_second(done, elapsed);
-        let mut text = format!("{done} done, {rate}/s, {accepted} accepted, {refused} refused");
+        let mut text = format!("{rate}/s, {accepted} accepted, {refused} refused");
         if done > accepted + refused {
             text.push_str(&format!(", {} failed", done - accepted - refused));
         }
-        text.push_str(&format!(", {in_flight} in flight"));
         if let Some(left) = self.size.and_then(|size| time_left(elapsed, self.taken, size)) {
             text.push_str(&format!(", {left} s left"));
         }
@@ -279,7 +280,7 @@ impl Tally {
     }
 
     fn write_summary(&mut self) {
-        let Some(path) = self.summary.take() else { return };
+        let Some(SummaryFile { path, mut file }) = self.summary.take() else { return };
         let duration = self.started.elapsed();
         let done = self.counts.done();
         let percentile = |percent| self.round_trips.percentile(percent).map(milliseconds);
@@ -296,7 +297,7 @@ impl Tally {
             duration_ms: milliseconds(duration),
             rate: per_second(done, duration),
         };
-        if let Err(why) = std::fs::write(&path, json_line(&summary)) {
+        if let Err(why) = file.write_all(&json_line(&summary)) {
             self.console.error(&format!("--summary: cannot write {}: {why}", path.display()));
             self.exit = self.exit.or(Exit::USAGE);
         }
@@ -316,6 +317,24 @@ impl Tally {
         let line = Line { event, done: self.counts.done(), counts: self.counts, in_flight, elapsed_ms };
         // Where stderr is gone nobody is left to tell.
         let _ = io::stderr().lock().write_all(&json_line(&line));
+    }
+}
+
+/// The file of `--summary`, opened before the run, so that a wrong name costs none of it.
+pub struct SummaryFile {
+    path: PathBuf,
+    file: File,
+}
+
+impl SummaryFile {
+    /// Opens the file, and empties it.
+    ///
+    /// # Errors
+    /// A file that cannot be written.
+    pub fn create(path: &Path) -> Result<Self, Failure> {
+        let file = File::create(path)
+            .map_err(|why| Failure::io(format!("--summary: cannot write {}: {why}", path.display())))?;
+        Ok(Self { path: path.to_owned(), file })
     }
 }
 
@@ -353,7 +372,7 @@ fn milliseconds(duration: Duration) -> f64 {
 impl View {
     fn bar() -> Self {
         let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
-        Self::Bar(bar.with_style(style("{spinner} {msg}")))
+        Self::Bar(bar.with_style(style("{spinner} {wide_msg}")))
     }
 }
 
@@ -386,12 +405,20 @@ fn in_words(result: &ResultLine<'_>) -> (String, &'static str) {
                 Some(cid) => format!("{} of {cid}", result.op),
                 None => subject,
             };
-            (format!("{subject}: {message}"), "")
+            let hint = match (result.kind, result.op) {
+                (Some(Kind::Timeout), "command") => {
+                    "See whether the gateway is connected and answers commands; --timeout waits longer."
+                }
+                (Some(Kind::Timeout), _) => Exit::TIMEOUT.advice(),
+                _ => "",
+            };
+            (format!("{subject}: {message}"), hint)
         }
         Some(code) => {
             let code = ResultCode(code);
             let (_, hint) = meaning(code);
-            (format!("{subject} was refused: {code} {}", result.msg.unwrap_or(code.name())), hint)
+            let msg = result.msg.filter(|msg| !msg.is_empty()).unwrap_or(code.name());
+            (format!("{subject} was refused: {code} {msg}"), hint)
         }
     }
 }
@@ -415,7 +442,7 @@ mod tests {
         tally.expect(1000);
         tally.took(500);
         tally.counts = Counts { accepted: 96, refused: 3, invalid: 1, ..Counts::default() };
-        let text = tally.so_far(Duration::from_secs(10), 20);
-        assert_eq!(text, "100 done, 10/s, 96 accepted, 3 refused, 1 failed, 20 in flight, 10 s left");
+        let text = tally.so_far(Duration::from_secs(10));
+        assert_eq!(text, "10/s, 96 accepted, 3 refused, 1 failed, 10 s left");
     }
 }
