@@ -142,7 +142,7 @@ fn kills_at_random_moments_lose_and_repeat_nothing() {
     let (input, journal) = (site.write("input.jsonl", syncs(LINES)), site.name("journal"));
     let args = [&input, "--journal", &journal, "--window", "300"];
     let mut held_before = Vec::new();
-    // Where the machine is busy, more rounds are needed until one comes as far as the journal.
+    // Where the machine is busy, more and longer rounds are needed until one comes as far as the journal.
     for round in 0..60 {
         held_before.push(held(&site.read("journal")));
         if round >= 15 && held_before.last().is_some_and(|held| !held.is_empty()) {
@@ -150,7 +150,7 @@ fn kills_at_random_moments_lose_and_repeat_nothing() {
         }
         let mut run = site.gateway("sync", &args);
         let mut run = run.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-        thread::sleep(dice.milliseconds(20, 300));
+        thread::sleep(dice.milliseconds(20, 300 << (round / 15)));
         run.kill().unwrap();
         run.wait().unwrap();
     }
