@@ -15,7 +15,7 @@ const EXAMPLES: &str = r#"EXAMPLES
   Close the valve of one meter and wait for the gateway's answer:
     tuyagw command --gateway-id gw001 --cid m1 switch_state=false
   Many, from a pipe:
-    echo '{"gateway_id":"gw001","cid":"m1","id":"18","value":50}' | tuyagw command -"#;
+    echo '{"gateway_id":"gw1","cid":"m1","id":"18","value":50}' | tuyagw command"#;
 
 /// Arguments of `command`.
 #[derive(Debug, clap::Args)]

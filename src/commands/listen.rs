@@ -51,7 +51,7 @@ const EXAMPLES: &str = "EXAMPLES
     tuyagw listen
   Accept every command that fits the model, and report the new value:
     tuyagw listen --answer success
-  Let a program decide; the command's JSON is on its stdin, its exit status is the answer:
+  Let a program decide, by its exit status; the command's JSON is on its stdin:
     tuyagw listen --exec ./valve.sh
   Answer and report over one connection:
     meter-readings | tuyagw listen --answer success --stdin

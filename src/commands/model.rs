@@ -20,15 +20,15 @@ The file may be a thing model or a specification of the cloud API, a device sche
 a TEdge product, the documentation's table as CSV or TSV, or what this command printed. Its kind is found out by \
 looking at it.
 
-On a terminal a table is printed, in a pipe or with --json one line of JSON: \
-{\"product_id\",\"name\",\"dps\":[{\"id\",\"code\",\"name\",\"type\",\"access\",\"min\",\"max\",\"scale\",\"step\",\
-\"unit\",\"range\",\"labels\",\"maxlen\"}]}. What does not apply, or is not known, is absent.
+On a terminal a table is printed, in a pipe or with --json one line of JSON: {\"product_id\",\"name\",\"dps\"}. \
+Each of dps has id, code, name, type, access, min, max, scale, step, unit, range, labels and maxlen; what does not \
+apply, or is not known, is absent.
 
 EXAMPLES
   tuyagw model                                    the smart water meter
   tuyagw model valve_state 18                     two of its data points
   tuyagw model --model thing-model.json           check and show another product
-  tuyagw model --model spec.json --dp-map switch=1,temp_current=10 --json >product.json
+  tuyagw model --model spec.json --dp-map switch=1,temp=10 --json >product.json
   tuyagw model --json | jq -r '.dps[] | select(.access == \"rw\") | .code'")]
 pub struct Args {
     /// Product model to show instead of the smart water meter

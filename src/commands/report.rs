@@ -9,7 +9,7 @@ use super::{
 use crate::failure::Exit;
 
 const EXAMPLES: &str = "EXAMPLES
-  One meter, two data points; a number with its unit is scaled as the model says:
+  One meter, two data points; a number with a unit is scaled as the model says:
     tuyagw report --cid m1 water_flow=12.345m3 valve_state=opened
   By data point id:
     tuyagw report --cid m1 1=12345
