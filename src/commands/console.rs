@@ -101,14 +101,15 @@ pub fn json_line(value: &impl Serialize) -> Vec<u8> {
     line
 }
 
-/// JSON with every unsafe character as an escape: those can stand inside strings alone, so that it stays the same.
+/// JSON on one line with every unsafe character as an escape, and the same value: raw line ends and tabs can stand
+/// between its parts alone, as in input that is echoed, and all others in strings alone.
 fn escaped(json: &str) -> String {
     let mut safe = String::with_capacity(json.len() + 16);
     for c in json.chars() {
-        if is_unsafe(c) {
-            safe.push_str(&format!("\\u{:04x}", u32::from(c)));
-        } else {
-            safe.push(c);
+        match c {
+            '\n' | '\r' | '\t' => safe.push(' '),
+            c if is_unsafe(c) => safe.push_str(&format!("\\u{:04x}", u32::from(c))),
+            c => safe.push(c),
         }
     }
     safe
@@ -149,5 +150,15 @@ mod tests {
         assert_eq!(visible("plain 网关"), "plain 网关");
         let line = json_line(&"\u{9b}31m\u{202e}\u{7f}\n");
         assert_eq!(String::from_utf8(line).unwrap(), "\"\\u009b31m\\u202e\\u007f\\n\"\n");
+    }
+
+    #[test]
+    fn json_over_several_lines_becomes_one_line_of_the_same() {
+        let given = "{\r\n\t\"a\": [1,\n\"b\\n\u{9b}\"]\n}";
+        let raw = serde_json::value::RawValue::from_string(given.to_owned()).unwrap();
+        let line = json_line(&raw);
+        assert!(line.ends_with(b"}\n") && line.iter().filter(|byte| **byte == b'\n').count() == 1);
+        let value: serde_json::Value = serde_json::from_slice(&line).unwrap();
+        assert_eq!(value, serde_json::from_str::<serde_json::Value>(given).unwrap());
     }
 }

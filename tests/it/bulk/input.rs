@@ -187,6 +187,9 @@ fn a_broken_value_in_a_stream_does_not_take_the_next_ones_along() {
     let ended = site.run_with("sync", &["-"], text);
     accounted(&ended, 3);
     assert_eq!(outcomes(&ended.lines), [(1, None, None), (5, Some("invalid"), None), (9, None, None)]);
+    // What is echoed over several lines is one line of JSON all the same.
+    let ended = site.run_with("sync", &["-"], "{\n\t\"cid\": \"d\"\r\n}\n");
+    assert_eq!(ended.line()["input"], json!({"cid": "d"}));
 }
 
 /// What is cut off is told, and not taken for all there was.
