@@ -1,6 +1,7 @@
 //! Counts what became of the requests: the progress bar, the summary line, and the exit code.
 
 use std::{
+    cmp::Reverse,
     collections::BTreeMap,
     fs::File,
     io::{self, IsTerminal as _, Write as _},
@@ -23,6 +24,8 @@ use crate::{
 
 /// How often progress is told.
 const INTERVAL: Duration = Duration::from_secs(1);
+/// For how many codes the summary says what to do.
+const ADVICE: usize = 3;
 
 /// When progress is shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -276,7 +279,20 @@ impl Tally {
             summary.push_str(&format!(" (round trip {median} ms, at most {longest} ms)"));
         }
         self.console.note(&summary);
+        self.advise();
         self.exit
+    }
+
+    /// Says what to do about the refusals that came most often; each result line says it, but those may go to a file.
+    fn advise(&self) {
+        let mut refusals: Vec<_> =
+            self.codes.iter().map(|(code, count)| (ResultCode(*code), *count)).collect();
+        refusals.retain(|(code, _)| !code.is_success());
+        refusals.sort_by_key(|(_, count)| Reverse(*count));
+        for (code, count) in refusals.into_iter().take(ADVICE) {
+            let (_, hint) = meaning(code);
+            self.console.note(&format!("{code} {} ({count}): {hint}", code.name()));
+        }
     }
 
     fn write_summary(&mut self) {
