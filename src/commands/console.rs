@@ -3,6 +3,7 @@
 
 use std::{
     borrow::Cow,
+    ffi::OsString,
     io::{self, IsTerminal as _, Write as _},
 };
 
@@ -24,8 +25,8 @@ impl Console {
     /// A console; `quiet` leaves only errors and warnings.
     #[must_use]
     pub fn new(quiet: bool) -> Self {
-        let no_colour = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-        Self { quiet, colour: !no_colour && io::stderr().is_terminal() }
+        let plain = is_plain(std::env::var_os("NO_COLOR"), std::env::var_os("TERM"));
+        Self { quiet, colour: !plain && io::stderr().is_terminal() }
     }
 
     /// Whether `--quiet` was given.
@@ -66,6 +67,11 @@ impl Console {
         // Where stderr is gone nobody is left to tell.
         let _ = io::stderr().lock().write_all(line.as_bytes());
     }
+}
+
+/// Whether the environment asks for no colours: `NO_COLOR` is set to something, or the terminal knows none.
+fn is_plain(no_color: Option<OsString>, term: Option<OsString>) -> bool {
+    no_color.is_some_and(|value| !value.is_empty()) || term.is_some_and(|term| term == "dumb")
 }
 
 /// The text with every unsafe character written as an escape.
@@ -150,6 +156,13 @@ mod tests {
         assert_eq!(visible("plain 网关"), "plain 网关");
         let line = json_line(&"\u{9b}31m\u{202e}\u{7f}\n");
         assert_eq!(String::from_utf8(line).unwrap(), "\"\\u009b31m\\u202e\\u007f\\n\"\n");
+    }
+
+    #[test]
+    fn colours_are_left_out_where_the_environment_says_so() {
+        let plain = |no_color: &str, term: &str| is_plain(Some(no_color.into()), Some(term.into()));
+        assert!(plain("1", "xterm") && plain("", "dumb"));
+        assert!(!plain("", "xterm") && !is_plain(None, None));
     }
 
     #[test]
