@@ -1,6 +1,6 @@
 //! One file a subcommand: its arguments, whose doc comments are its help, and its `run`.
 //!
-//! A new subcommand is its file, its `mod` line, and its entry in the list of [`subcommands!`].
+//! A new subcommand is its file, its `mod` line, and its entry in the list of `subcommands!`.
 
 mod command;
 mod completions;
