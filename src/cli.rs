@@ -68,12 +68,16 @@ impl Cli {
 
 /// An environment variable that is empty says nothing: scripts and containers unset one that way.
 fn without_empty_variables(subcommand: clap::Command) -> clap::Command {
-    let is_empty = |name: &OsStr| std::env::var_os(name).is_some_and(|value| value.is_empty());
-    subcommand.mut_args(
-        |arg| {
-            if arg.get_env().is_some_and(is_empty) { arg.env(Resettable::Reset) } else { arg }
-        },
-    )
+    let empty: Vec<_> =
+        std::env::vars_os().filter(|(_, value)| value.is_empty()).map(|(name, _)| name).collect();
+    if empty.is_empty() {
+        return subcommand;
+    }
+    let says_nothing = |name: &OsStr| empty.iter().any(|known| known == name);
+    subcommand.mut_args(|arg| {
+        let resets = arg.get_env().is_some_and(says_nothing);
+        if resets { arg.env(Resettable::Reset) } else { arg }
+    })
 }
 
 /// The exit-code table as help shows it.
