@@ -1,8 +1,13 @@
 //! The command line: the clap tree, dispatch, and the one place that turns an error into words and an exit code.
 
-use std::{ffi::OsString, process::ExitCode};
+use std::{
+    ffi::{OsStr, OsString},
+    process::ExitCode,
+};
 
-use clap::{Args as _, FromArgMatches as _, Parser, error::ErrorKind};
+use clap::{
+    Args as _, CommandFactory as _, FromArgMatches as _, Parser, builder::Resettable, error::ErrorKind,
+};
 
 use crate::{
     commands::{Command, Console},
@@ -42,6 +47,12 @@ pub struct Common {
 }
 
 impl Cli {
+    /// Parses a command line with the whole tree, which tells all that is known where something is wrong.
+    fn parse_wholly(args: &[OsString]) -> Result<Self, clap::Error> {
+        let root = Self::command().mut_subcommands(without_empty_variables);
+        Self::from_arg_matches(&root.try_get_matches_from(args)?)
+    }
+
     /// Parses a command line that is right.
     ///
     /// Only the subcommand's own part of the tree is built, since building all of it costs as much as a report.
@@ -49,9 +60,24 @@ impl Cli {
     fn parse_quickly(args: &[OsString]) -> Option<Self> {
         let is_name = |arg: &&OsString| !arg.to_string_lossy().starts_with('-');
         let name = args.iter().skip(1).find(is_name)?.to_str()?;
-        let root = Common::augment_args(clap::Command::new("tuyagw")).subcommand(Command::alone(name)?);
+        let subcommand = without_empty_variables(Command::alone(name)?);
+        let root = Common::augment_args(clap::Command::new("tuyagw")).subcommand(subcommand);
         Self::from_arg_matches(&root.try_get_matches_from(args).ok()?).ok()
     }
+}
+
+/// An environment variable that is empty says nothing: scripts and containers unset one that way.
+fn without_empty_variables(subcommand: clap::Command) -> clap::Command {
+    let empty: Vec<_> =
+        std::env::vars_os().filter(|(_, value)| value.is_empty()).map(|(name, _)| name).collect();
+    if empty.is_empty() {
+        return subcommand;
+    }
+    let says_nothing = |name: &OsStr| empty.iter().any(|known| known == name);
+    subcommand.mut_args(|arg| {
+        let resets = arg.get_env().is_some_and(says_nothing);
+        if resets { arg.env(Resettable::Reset) } else { arg }
+    })
 }
 
 /// The exit-code table as help shows it.
@@ -62,7 +88,7 @@ pub fn exit_codes() -> String {
         text.push_str(&format!("  {code:>3}  {meaning}\n"));
     }
     text.push_str(
-        "Of several, the first of 3, 4, 6, 5, 2, 1 wins; `tuyagw explain exit CODE` says what to do.",
+        "\nOf several, the first of 3, 4, 6, 5, 2, 1 wins; `tuyagw explain exit CODE` says what to do.",
     );
     text
 }
@@ -71,7 +97,7 @@ pub fn exit_codes() -> String {
 #[must_use]
 pub fn main() -> ExitCode {
     let args: Vec<_> = std::env::args_os().collect();
-    let cli = match Cli::parse_quickly(&args).map_or_else(|| Cli::try_parse_from(&args), Ok) {
+    let cli = match Cli::parse_quickly(&args).map_or_else(|| Cli::parse_wholly(&args), Ok) {
         Ok(cli) => cli,
         Err(error) => {
             let printed = match error.print() {
@@ -99,8 +125,6 @@ pub fn main() -> ExitCode {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory as _;
-
     use super::*;
 
     #[test]
@@ -117,8 +141,8 @@ mod tests {
             }
             let after = subcommand.get_after_help().map(ToString::to_string).unwrap_or_default();
             for line in after.lines().filter(|line| line.starts_with("  ")) {
-                // Where the width is not known, help is as wide as this.
-                assert!(line.chars().count() <= 100, "{name}: {line}");
+                // What every terminal has: a command that is broken in two can be copied no more.
+                assert!(line.chars().count() <= 80, "{name}: {line}");
             }
         }
     }

@@ -182,6 +182,12 @@ impl Exit {
         }
     }
 
+    /// What to do about it; nothing where nothing is wrong.
+    #[must_use]
+    pub fn advice(self) -> &'static str {
+        Self::TABLE.iter().find(|(exit, ..)| *exit == self).map_or("", |(_, _, advice)| advice)
+    }
+
     /// Of several causes, the first of 3, 4, 6, 5, 2, 1 wins; a signal beats all others.
     #[must_use]
     pub fn or(self, other: Self) -> Self {

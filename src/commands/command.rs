@@ -6,7 +6,7 @@ use uuid::Uuid;
 use super::{
     Console,
     connection::{Connection, NetworkArgs, PlatformArgs},
-    operations::{ModelArgs, Operation, Operations},
+    operations::{ModelArgs, Operation},
     requests::{self, RequestArgs},
 };
 use crate::failure::Exit;
@@ -15,7 +15,7 @@ const EXAMPLES: &str = r#"EXAMPLES
   Close the valve of one meter and wait for the gateway's answer:
     tuyagw command --gateway-id gw001 --cid m1 switch_state=false
   Many, from a pipe:
-    echo '{"gateway_id":"gw001","cid":"m1","id":"18","value":50}' | tuyagw command -"#;
+    echo '{"gateway_id":"gw1","cid":"m1","id":"18","value":50}' | tuyagw command"#;
 
 /// Arguments of `command`.
 #[derive(Debug, clap::Args)]
@@ -44,6 +44,6 @@ pub fn run(args: Args, console: Console) -> anyhow::Result<Exit> {
     let operations = args.model.operations()?;
     let random_id = format!("tuyagw-{}", Uuid::new_v4().simple());
     let connection = Connection::platform(&args.network, &args.platform, random_id)?;
-    let source = Operations::source(args.cid.as_deref(), &args.values, args.requests.format())?;
+    let source = operations.source(args.cid.as_deref(), &args.values, args.requests.format(), console)?;
     requests::run(operations, Operation::Command, source, connection, &args.requests, console)
 }

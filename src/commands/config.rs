@@ -10,7 +10,7 @@ use serde::{Deserialize, Deserializer, de::Error as _};
 
 use crate::{
     failure::Failure,
-    protocol::{Channel, Topics},
+    protocol::{Channel, GatewayId, Topics},
 };
 
 /// The file: `default-profile`, `[profile.NAME]` tables, and a `[topics]` table for all of them.
@@ -21,7 +21,7 @@ struct File {
     #[serde(default)]
     profile: BTreeMap<String, Profile>,
     #[serde(default)]
-    topics: BTreeMap<String, String>,
+    topics: BTreeMap<Channel, String>,
 }
 
 /// Where the topics come from, for subcommands that connect to nothing.
@@ -48,7 +48,9 @@ impl TopicsArgs {
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 #[allow(missing_docs, reason = "the keys are the options' names")]
 pub struct Profile {
+    #[serde(default, deserialize_with = "broker")]
     pub broker: Option<String>,
+    #[serde(default, deserialize_with = "gateway_id")]
     pub gateway_id: Option<String>,
     pub client_id: Option<String>,
     pub username: Option<String>,
@@ -71,7 +73,7 @@ pub struct Profile {
     pub platform_username: Option<String>,
     pub platform_password_file: Option<PathBuf>,
     #[serde(default)]
-    topics: BTreeMap<String, String>,
+    topics: BTreeMap<Channel, String>,
     /// The file, for what is found wrong with the profile later.
     #[serde(skip)]
     path: PathBuf,
@@ -116,8 +118,8 @@ impl Profile {
         for file in [&mut profile.password_file, &mut profile.ca_file, &mut profile.platform_password_file] {
             *file = file.take().map(|relative| folder.join(relative));
         }
-        for (key, template) in parsed.topics {
-            profile.topics.entry(key).or_insert(template);
+        for (channel, template) in parsed.topics {
+            profile.topics.entry(channel).or_insert(template);
         }
         Ok(profile)
     }
@@ -125,22 +127,31 @@ impl Profile {
     /// The topics with the profile's overrides.
     ///
     /// # Errors
-    /// A key that names no topic, or a template that is none.
+    /// A template that is none.
     pub fn topics(&self) -> Result<Topics, Failure> {
         let mut topics = Topics::default();
         let path = self.path.display();
-        for (key, template) in &self.topics {
-            let Some(channel) = Channel::ALL.into_iter().find(|channel| channel.key() == key) else {
-                let known = Channel::ALL.map(Channel::key).join(", ");
-                return Err(Failure::invalid(format!("{path}: topics: {key:?} is no topic of the protocol"))
-                    .hint(format!("The topics are: {known}")));
-            };
+        for (channel, template) in &self.topics {
             topics
-                .set(channel, template)
-                .map_err(|why| Failure::invalid(format!("{path}: topics: {key}: {why}")))?;
+                .set(*channel, template)
+                .map_err(|why| Failure::invalid(format!("{path}: topics: {}: {why}", channel.key())))?;
         }
         Ok(topics)
     }
+}
+
+fn broker<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+    let url = String::deserialize(deserializer)?;
+    match super::connection::parse_url(&url) {
+        Ok(_) => Ok(Some(url)),
+        Err(why) => Err(D::Error::custom(why.message.replacen("--broker", "broker", 1))),
+    }
+}
+
+fn gateway_id<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+    let id = String::deserialize(deserializer)?;
+    GatewayId::new(id.clone()).map_err(D::Error::custom)?;
+    Ok(Some(id))
 }
 
 fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
@@ -181,7 +192,9 @@ fn missing(name: Option<&str>, why: &str) -> Result<Profile, Failure> {
 fn unreadable(path: &Path, why: &toml::de::Error) -> Failure {
     let text = std::fs::read_to_string(path).unwrap_or_default();
     let line = why.span().map_or(1, |span| text[..span.start.min(text.len())].matches('\n').count() + 1);
-    let failure = Failure::invalid(format!("{}, line {line}: {}", path.display(), why.message()));
+    // Nothing but topics has variants.
+    let reason = why.message().replace("unknown variant", "unknown topic");
+    let failure = Failure::invalid(format!("{}, line {line}: {reason}", path.display()));
     if why.message().contains("unknown field `password`")
         || why.message().contains("unknown field `platform-password`")
     {

@@ -3,6 +3,7 @@
 
 use std::{
     borrow::Cow,
+    ffi::OsString,
     io::{self, IsTerminal as _, Write as _},
 };
 
@@ -12,6 +13,9 @@ use crate::{failure::Failure, protocol::is_unsafe};
 
 /// A line may be this long, in bytes: what a peer sends must not bury the rest.
 const LONGEST_LINE: usize = 2000;
+
+/// How wide text for a terminal is made: what every terminal has.
+pub const WIDTH: usize = 80;
 
 /// Where people read: stderr, with `--quiet` and `NO_COLOR` respected.
 #[derive(Clone, Copy, Debug)]
@@ -24,8 +28,8 @@ impl Console {
     /// A console; `quiet` leaves only errors and warnings.
     #[must_use]
     pub fn new(quiet: bool) -> Self {
-        let no_colour = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-        Self { quiet, colour: !no_colour && io::stderr().is_terminal() }
+        let plain = is_plain(std::env::var_os("NO_COLOR"), std::env::var_os("TERM"));
+        Self { quiet, colour: !plain && io::stderr().is_terminal() }
     }
 
     /// Whether `--quiet` was given.
@@ -86,6 +90,11 @@ fn shortened(text: &str) -> Cow<'_, str> {
     Cow::Owned(format!("{}… ({} bytes more)", &text[..end], text.len() - end))
 }
 
+/// Whether the environment asks for no colours: `NO_COLOR` is set to something, or the terminal knows none.
+fn is_plain(no_color: Option<OsString>, term: Option<OsString>) -> bool {
+    no_color.is_some_and(|value| !value.is_empty()) || term.is_some_and(|term| term == "dumb")
+}
+
 /// The text with every unsafe character written as an escape.
 #[must_use]
 pub fn visible(text: &str) -> Cow<'_, str> {
@@ -119,14 +128,15 @@ pub fn json_line(value: &impl Serialize) -> Vec<u8> {
     line
 }
 
-/// JSON with every unsafe character as an escape: those can stand inside strings alone, so that it stays the same.
+/// JSON on one line with every unsafe character as an escape, and the same value: raw line ends and tabs can stand
+/// between its parts alone, as in input that is echoed, and all others in strings alone.
 fn escaped(json: &str) -> String {
     let mut safe = String::with_capacity(json.len() + 16);
     for c in json.chars() {
-        if is_unsafe(c) {
-            safe.push_str(&format!("\\u{:04x}", u32::from(c)));
-        } else {
-            safe.push(c);
+        match c {
+            '\n' | '\r' | '\t' => safe.push(' '),
+            c if is_unsafe(c) => safe.push_str(&format!("\\u{:04x}", u32::from(c))),
+            c => safe.push(c),
         }
     }
     safe
@@ -139,6 +149,22 @@ pub fn print(bytes: &[u8]) -> io::Result<()> {
         Err(gone) if gone.kind() == io::ErrorKind::BrokenPipe => Ok(()),
         other => other,
     }
+}
+
+/// A text in lines of at most `width` characters, broken at spaces.
+#[must_use]
+pub fn wrapped(text: &str, width: usize) -> Vec<String> {
+    let mut lines: Vec<String> = Vec::new();
+    for word in text.split(' ').filter(|word| !word.is_empty()) {
+        match lines.last_mut() {
+            Some(line) if line.chars().count() + 1 + word.chars().count() <= width => {
+                line.push(' ');
+                line.push_str(word);
+            }
+            _ => lines.push(word.to_owned()),
+        }
+    }
+    lines
 }
 
 #[cfg(test)]
@@ -159,5 +185,22 @@ mod tests {
         assert_eq!(visible("plain 网关"), "plain 网关");
         let line = json_line(&"\u{9b}31m\u{202e}\u{7f}\n");
         assert_eq!(String::from_utf8(line).unwrap(), "\"\\u009b31m\\u202e\\u007f\\n\"\n");
+    }
+
+    #[test]
+    fn colours_are_left_out_where_the_environment_says_so() {
+        let plain = |no_color: &str, term: &str| is_plain(Some(no_color.into()), Some(term.into()));
+        assert!(plain("1", "xterm") && plain("", "dumb"));
+        assert!(!plain("", "xterm") && !is_plain(None, None));
+    }
+
+    #[test]
+    fn json_over_several_lines_becomes_one_line_of_the_same() {
+        let given = "{\r\n\t\"a\": [1,\n\"b\\n\u{9b}\"]\n}";
+        let raw = serde_json::value::RawValue::from_string(given.to_owned()).unwrap();
+        let line = json_line(&raw);
+        assert!(line.ends_with(b"}\n") && line.iter().filter(|byte| **byte == b'\n').count() == 1);
+        let value: serde_json::Value = serde_json::from_slice(&line).unwrap();
+        assert_eq!(value, serde_json::from_str::<serde_json::Value>(given).unwrap());
     }
 }

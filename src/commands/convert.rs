@@ -25,7 +25,7 @@ pcapng, and finds out by itself which. What a format has lost is told on stderr;
 exit code 2.
 
 EXAMPLES
-  tuyagw convert site.pcapng > site.jsonl         traffic that tcpdump captured, as a recording
+  tuyagw convert site.pcapng > site.jsonl         what tcpdump captured
   tcpdump -i any -U -w - port 21883 | tuyagw convert - > site.jsonl
   tuyagw convert --to csv site.jsonl > site.csv   for a spreadsheet
   tuyagw convert --payload-base64 mqtt_recorder.csv > old.jsonl";

@@ -70,11 +70,11 @@ TUYAGW_PLATFORM_USERNAME and, with TLS, TUYAGW_CA_FILE; other TUYAGW_* are remov
 binary's folder.
 
 EXAMPLES
-  tuyagw edge                                            on 127.0.0.1:21883
+  tuyagw edge                         on 127.0.0.1:21883
   tuyagw edge --listen 127.0.0.1:0 --devices fleet.jsonl --out traffic.jsonl
   tuyagw edge --fault drop-response@10% --fault delay=2s@0.5 --seed 7
-  echo '{\"cid\":\"m1\",\"code\":\"valve_state\",\"value\":\"closed\"}' | tuyagw edge --devices fleet.jsonl
-  tuyagw edge -- sh provision.sh                         any script, against a fresh edge")]
+  echo '{\"cid\":\"m1\",\"id\":\"4\",\"value\":true}' | tuyagw edge --devices fleet.jsonl
+  tuyagw edge -- sh provision.sh      any script, against a fresh edge")]
 pub struct Args {
     /// Address to listen on; port 0 picks a free one [default: 127.0.0.1:21883, with PROGRAM 127.0.0.1:0]
     #[arg(long, value_name = "HOST:PORT")]

@@ -6,7 +6,7 @@ use anyhow::Context as _;
 use serde::Serialize;
 
 use crate::{
-    commands::{Console, json_line, print},
+    commands::{Console, WIDTH, json_line, print, wrapped},
     failure::{Exit, Failure},
     protocol::{ConnectCode, Explained, ResultCode},
 };
@@ -131,9 +131,9 @@ fn tables() -> impl Iterator<Item = Entry> {
 fn text(entry: &Entry) -> String {
     let Entry { kind, code, name, meaning, hint } = entry;
     let hex = if *kind == "connack" && *code >= 0x80 { format!(" (0x{code:02X})") } else { String::new() };
-    let mut text = format!("{kind} {code}{hex}: {name}\n  {meaning}\n");
-    if !hint.is_empty() {
-        text.push_str(&format!("  {hint}\n"));
+    let mut text = format!("{kind} {code}{hex}: {name}\n");
+    for line in [meaning, hint].into_iter().flat_map(|sentence| wrapped(sentence, WIDTH - 2)) {
+        text.push_str(&format!("  {line}\n"));
     }
     text
 }

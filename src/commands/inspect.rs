@@ -35,7 +35,7 @@ EXAMPLES
   tuyagw inspect site.jsonl
   tuyagw inspect site.pcapng                       what tcpdump captured
   tuyagw inspect site.jsonl --html site.html
-  tuyagw inspect site.jsonl --json | jq -r '.codes[] | select(.code != 0) | .code, .devices[].cid'
+  tuyagw inspect site.jsonl --json | jq '.codes[] | select(.code != 0)'
   tuyagw listen --all --for 1h | tuyagw inspect -")]
 pub struct Args {
     /// Print JSON, on a terminal too

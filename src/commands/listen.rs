@@ -13,7 +13,7 @@ use std::{
 
 use serde::Deserialize;
 
-use execution::{Executions, Job, Policy};
+use execution::{Executed, Executions, Job, Policy};
 use filter::Filter;
 
 use super::{
@@ -34,7 +34,7 @@ use crate::{
         packet::{Message, QoS},
         session::Receipt,
     },
-    protocol::{Channel, Command, CommandAnswer, GatewayId, Property, Uplink, matches},
+    protocol::{Channel, Command, GatewayId, Property, Uplink, matches},
     record::Record,
     sink::{Rotation, Sink, SinkError, Ticket},
 };
@@ -51,7 +51,7 @@ const EXAMPLES: &str = "EXAMPLES
     tuyagw listen
   Accept every command that fits the model, and report the new value:
     tuyagw listen --answer success
-  Let a program decide; the command's JSON is on its stdin, its exit status is the answer:
+  Let a program decide, by its exit status; the command's JSON is on its stdin:
     tuyagw listen --exec ./valve.sh
   Answer and report over one connection:
     meter-readings | tuyagw listen --answer success --stdin
@@ -293,7 +293,7 @@ impl Listen {
                         self.happened(event, ending.is_some())?;
                     }
                 }
-                (job, answer) = self.executions.next() => self.executed(&job, answer)?,
+                executed = self.executions.next() => self.executed(executed)?,
                 batch = next_batch(&mut self.stdin), if hungry => match batch? {
                     None => self.stdin = None,
                     Some(batch) => self.waiting.extend(batch),
@@ -412,7 +412,10 @@ impl Listen {
     }
 
     /// Answers each delivery of an executed command, and reports the new values after a success.
-    fn executed(&mut self, job: &Job, answer: CommandAnswer) -> Result<(), Failure> {
+    fn executed(&mut self, Executed { job, answer, problem }: Executed) -> Result<(), Failure> {
+        if let Some(problem) = problem {
+            self.exchange.warn(&format!("command of {}: {problem}; answered {}", answer.cid, answer.code));
+        }
         let request_id = &job.envelope.request_id;
         if let Some(commands) = &mut self.commands {
             commands.executed(request_id, &answer);

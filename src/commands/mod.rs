@@ -1,6 +1,6 @@
 //! One file a subcommand: its arguments, whose doc comments are its help, and its `run`.
 //!
-//! A new subcommand is its file, its `mod` line, and its entry in the list of [`subcommands!`].
+//! A new subcommand is its file, its `mod` line, and its entry in the list of `subcommands!`.
 
 mod command;
 mod completions;
@@ -30,7 +30,7 @@ mod status;
 mod sync;
 mod tap;
 
-pub use console::{Console, json_line, print, visible};
+pub use console::{Console, WIDTH, json_line, print, visible, wrapped};
 
 use std::time::{Duration, Instant};
 

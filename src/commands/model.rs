@@ -8,7 +8,7 @@ use std::{
 };
 
 use crate::{
-    commands::{Console, json_line, print, visible},
+    commands::{Console, WIDTH, json_line, print, visible, wrapped},
     failure::{Exit, Failure},
     product::{DataPoint, Kind, ModelError, Product},
 };
@@ -20,15 +20,15 @@ The file may be a thing model or a specification of the cloud API, a device sche
 a TEdge product, the documentation's table as CSV or TSV, or what this command printed. Its kind is found out by \
 looking at it.
 
-On a terminal a table is printed, in a pipe or with --json one line of JSON: \
-{\"product_id\",\"name\",\"dps\":[{\"id\",\"code\",\"name\",\"type\",\"access\",\"min\",\"max\",\"scale\",\"step\",\
-\"unit\",\"range\",\"labels\",\"maxlen\"}]}. What does not apply, or is not known, is absent.
+On a terminal a table is printed, in a pipe or with --json one line of JSON: {\"product_id\",\"name\",\"dps\"}. \
+Each of dps has id, code, name, type, access, min, max, scale, step, unit, range, labels and maxlen; what does not \
+apply, or is not known, is absent.
 
 EXAMPLES
   tuyagw model                                    the smart water meter
   tuyagw model valve_state 18                     two of its data points
   tuyagw model --model thing-model.json           check and show another product
-  tuyagw model --model spec.json --dp-map switch=1,temp_current=10 --json >product.json
+  tuyagw model --model spec.json --dp-map switch=1,temp=10 --json >product.json
   tuyagw model --json | jq -r '.dps[] | select(.access == \"rw\") | .code'")]
 pub struct Args {
     /// Product model to show instead of the smart water meter
@@ -98,9 +98,6 @@ fn unknown(name: &str, product: &Product) -> Failure {
     };
     Failure::invalid(format!("the product has no data point `{name}`")).hint(hint)
 }
-
-/// How wide a table is made: what every terminal has.
-const WIDTH: usize = 80;
 
 /// The longest code that does not get a line of its own.
 const LONGEST_CODE: usize = 24;
@@ -173,21 +170,6 @@ fn values(point: &DataPoint) -> String {
         }
         Kind::Bitmap { labels, .. } => labels.join(", "),
     }
-}
-
-/// A text in lines of at most `width` characters, broken at spaces.
-fn wrapped(text: &str, width: usize) -> Vec<String> {
-    let mut lines: Vec<String> = Vec::new();
-    for word in text.split(' ').filter(|word| !word.is_empty()) {
-        match lines.last_mut() {
-            Some(line) if line.chars().count() + 1 + word.chars().count() <= width => {
-                line.push(' ');
-                line.push_str(word);
-            }
-            _ => lines.push(word.to_owned()),
-        }
-    }
-    lines
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::{
+    Console,
     input::{Content, Format, Input, Source},
     model,
 };
@@ -290,10 +291,14 @@ impl Operations {
     }
 
     fn read_object(&self, operation: Operation, object: &Object<'_>, json: &str) -> Items {
-        if object.get("ok").is_some()
-            && let Some(former) = object.get("input")
-        {
-            return self.read(operation, former.get());
+        if object.get("ok").is_some() {
+            return match object.get("input") {
+                Some(former) => self.read(operation, former.get()),
+                None => Items::One(Err(Invalid::new(
+                    "input",
+                    "a result line that was accepted has no input to send again",
+                ))),
+            };
         }
         if let Some(op) = object.get("op")
             && text_of(op.get()).as_deref() != Some(operation.name())
@@ -312,28 +317,39 @@ impl Operations {
 
     /// A whole message of the protocol: its `t` and `request_id` are kept.
     fn message(&self, operation: Operation, object: &Object<'_>) -> Result<Item, Invalid> {
-        object.only(&["t", "request_id", "cid", "gateway_id", "param", "op"])?;
+        object.only(match operation {
+            Operation::Command => &["t", "request_id", "cid", "gateway_id", "param", "op"],
+            Operation::Sync | Operation::Report | Operation::Status => &["t", "request_id", "param", "op"],
+        })?;
         let param = object.get("param").unwrap_or(RawValue::NULL);
+        let within = || match Object::parse(param.get()) {
+            Err(Invalid { field: None, message, .. }) => Err(Invalid::new("param", message)),
+            parsed => parsed,
+        };
         let t = match object.get("t") {
             None => None,
             Some(raw) => {
                 Some(raw.get().parse().map_err(|_| Invalid::new("t", "t must be an integer, a Unix time"))?)
             }
         };
-        let request_id = object.optional_text("request_id")?.map(Arc::from);
+        // An answer repeats it, and without one could not be told from others.
+        let request_id = object.get("request_id").map(|_| object.required_text("request_id")).transpose()?;
         let mut item = match operation {
-            Operation::Sync => self.sync(&Object::parse(param.get())?, param.get())?,
+            Operation::Sync => self.sync(&within()?, param.get())?,
             Operation::Status if param.get().starts_with('[') => statuses(param)?,
-            Operation::Status => status(&Object::parse(param.get())?)?,
-            Operation::Report | Operation::Command => {
-                let inner = Object::parse(param.get())?;
-                let outer = if operation == Operation::Command { object } else { &inner };
-                let cid = outer.required_text("cid")?;
-                self.value(operation, &cid, gateway_of(object)?, &inner)?
+            Operation::Status => status(&within()?)?,
+            Operation::Report => {
+                let inner = within()?;
+                let cid = inner.required_text("cid")?;
+                self.value(operation, &cid, None, &inner, &["cid", "id", "code", "value"])?
+            }
+            Operation::Command => {
+                let cid = object.required_text("cid")?;
+                self.value(operation, &cid, gateway_of(object)?, &within()?, &["id", "code", "value"])?
             }
         };
         item.t = t;
-        item.request_id = request_id;
+        item.request_id = request_id.map(Arc::from);
         Ok(item)
     }
 
@@ -360,22 +376,24 @@ impl Operations {
 
     /// The inputs of `report` and `command`: one data point, or several as `properties`.
     fn values(&self, operation: Operation, object: &Object<'_>) -> Items {
+        // A gateway reports for itself; the platform commands any.
+        let names_gateway = operation == Operation::Command;
         let head = || {
             let cid = object.required_text("cid")?;
-            let gateway = if operation == Operation::Command { gateway_of(object)? } else { None };
+            let gateway = if names_gateway { gateway_of(object)? } else { None };
             Ok((cid, gateway))
         };
         let (cid, gateway) = match head() {
             Ok(head) => head,
             Err(invalid) => return Items::One(Err(invalid)),
         };
+        let known: &[&str] =
+            &["gateway_id", "cid", "id", "code", "value", "op"][usize::from(!names_gateway)..];
         let Some(properties) = object.get("properties") else {
-            return Items::One(self.value(operation, &cid, gateway, object));
+            return Items::One(self.value(operation, &cid, gateway, object, known));
         };
-        let entries = match object
-            .only(&["cid", "gateway_id", "properties", "op"])
-            .and_then(|()| Object::parse(properties.get()))
-        {
+        let known: &[&str] = &["gateway_id", "cid", "properties", "op"][usize::from(!names_gateway)..];
+        let entries = match object.only(known).and_then(|()| Object::parse(properties.get())) {
             Ok(entries) if !entries.0.is_empty() => entries,
             Ok(_) => {
                 return Items::One(Err(Invalid::new("properties", "properties is empty").of(&cid, None)));
@@ -402,9 +420,10 @@ impl Operations {
         cid: &str,
         gateway: Option<GatewayId>,
         object: &Object<'_>,
+        known: &[&str],
     ) -> Result<Item, Invalid> {
         let invalid = |invalid: Invalid| invalid.of(cid, None);
-        object.only(&["cid", "gateway_id", "id", "code", "value", "op"]).map_err(invalid)?;
+        object.only(known).map_err(invalid)?;
         let name = match (object.get("id"), object.get("code")) {
             (Some(id), None) => match id.get().parse::<u32>() {
                 Ok(number) => number.to_string().into(),
@@ -442,20 +461,30 @@ impl Operations {
             let field = if name.bytes().all(|byte| byte.is_ascii_digit()) { "id" } else { "code" };
             let point = point.map_err(|misfit| at(field, &misfit))?;
             point.check(value, self.encoding).map_err(|misfit| at("value", &misfit))?
+        } else if self.encoding == ValueEncoding::String && !value.get().starts_with('"') {
+            quoted(value.get())
         } else {
             value.to_owned()
         };
         Ok(Self::item(operation, cid, gateway, id, value))
     }
 
-    /// Where the inputs of `report` and `command` come from: `CODE=VALUE` arguments, or a file, or stdin.
+    /// Where the inputs of `report` and `command` come from: `CODE=VALUE` arguments, or a file, or stdin. Of arguments
+    /// that fit, though they are probably not meant, the console is told.
     ///
     /// # Errors
     /// Values without a device, a device without values, both values and a file, or a file that cannot be read.
-    pub fn source(cid: Option<&str>, args: &[String], format: Option<Format>) -> Result<Source, Failure> {
+    pub fn source(
+        &self,
+        cid: Option<&str>,
+        args: &[String],
+        format: Option<Format>,
+        console: Console,
+    ) -> Result<Source, Failure> {
         let (values, files): (Vec<_>, Vec<_>) = args.iter().partition(|arg| arg.contains('='));
         match (cid, values.is_empty(), files.as_slice()) {
             (Some(cid), false, []) => {
+                values.iter().filter_map(|value| self.caution(value)).for_each(|why| console.warn(&why));
                 let inputs = values.into_iter().map(|value| input_from_text(cid, value));
                 Ok(Source::Flags(inputs.collect()))
             }
@@ -467,6 +496,13 @@ impl Operations {
             (Some(_), _, _) => Err(Failure::invalid("give --cid with CODE=VALUE, or a FILE, not both")
                 .hint("An argument with = in it is CODE=VALUE; give a file of such a name on stdin")),
         }
+    }
+
+    /// What a `CODE=VALUE` argument probably does not mean.
+    fn caution(&self, arg: &str) -> Option<String> {
+        let (name, text) = arg.split_once('=')?;
+        let point = self.product.find(name).filter(|_| self.check)?;
+        point.caution(&point.from_text(text).ok()?)
     }
 
     /// Fields given as text, as the JSON that a line would have; and why not, where a value has no meaning.

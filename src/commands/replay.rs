@@ -33,10 +33,10 @@ EXAMPLES
   tuyagw replay site.jsonl                          with its own timing
   tuyagw replay --speed 10 --max-gap 5s site.jsonl.zst
   tuyagw replay --rate 500/s --map-gateway gw1=test1 site.pcapng
-  tuyagw replay --verify site.jsonl                 a regression test: exit 1 where a code differs
+  tuyagw replay --verify site.jsonl                 exit 1 where a code differs
   tuyagw replay --dry-run --kind report --from 10m --to 20m site.jsonl
   tuyagw replay --direction down --listen 0.0.0.0:21883 --verify site.jsonl
-                                                    the edge's side: commands to a gateway";
+                                                    the edge's side";
 
 /// Arguments of `replay`.
 #[derive(Debug, clap::Args)]

@@ -3,13 +3,13 @@
 use super::{
     Console,
     connection::{Connection, GatewayArgs, NetworkArgs},
-    operations::{ModelArgs, Operation, Operations},
+    operations::{ModelArgs, Operation},
     requests::{self, RequestArgs},
 };
 use crate::failure::Exit;
 
 const EXAMPLES: &str = "EXAMPLES
-  One meter, two data points; a number with its unit is scaled as the model says:
+  One meter, two data points; a number with a unit is scaled as the model says:
     tuyagw report --cid m1 water_flow=12.345m3 valve_state=opened
   By data point id:
     tuyagw report --cid m1 1=12345
@@ -42,6 +42,6 @@ pub struct Args {
 pub fn run(args: Args, console: Console) -> anyhow::Result<Exit> {
     let operations = args.model.operations()?;
     let connection = Connection::gateway(&args.network, &args.gateway)?;
-    let source = Operations::source(args.cid.as_deref(), &args.values, args.requests.format())?;
+    let source = operations.source(args.cid.as_deref(), &args.values, args.requests.format(), console)?;
     requests::run(operations, Operation::Report, source, connection, &args.requests, console)
 }

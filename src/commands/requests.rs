@@ -17,7 +17,7 @@ use super::{
     journal::Journal,
     operations::{Asked, Item, Operation, Operations},
     pace::{Pace, rate},
-    results::{Manner, Origin, Outcome, Progress, Results},
+    results::{Manner, Origin, Outcome, Progress, Results, SummaryFile},
     signals::Signals,
 };
 use crate::{
@@ -203,8 +203,9 @@ impl Run {
         let subscriptions = filter.into_iter().map(|filter| (filter, connection.qos)).collect();
         let gateway_id = connection.gateway_id.as_ref().map(GatewayId::as_str);
         let journal = args.journal.as_deref().map(|path| Journal::open(path, operation, gateway_id, console));
-        let manner =
-            Manner { ordered: args.ordered, journal: journal.transpose()?, summary: args.summary.clone() };
+        let journal = journal.transpose()?;
+        let summary = args.summary.as_deref().map(SummaryFile::create).transpose()?;
+        let manner = Manner { ordered: args.ordered, journal, summary };
         let mut results = Results::new(args.progress, manner, single, console);
         if let Some(size) = source.size() {
             results.expect(size);

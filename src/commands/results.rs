@@ -6,14 +6,13 @@ mod tally;
 
 use std::{
     collections::BTreeMap,
-    path::PathBuf,
     sync::Arc,
     time::{Duration, Instant},
 };
 
 pub use line::ResultLine;
-pub use tally::Progress;
 use tally::Tally;
+pub use tally::{Progress, SummaryFile};
 
 use super::{
     Console,
@@ -151,7 +150,7 @@ pub struct Manner {
     /// What was accepted goes here too.
     pub journal: Option<Journal>,
     /// The summary goes here too.
-    pub summary: Option<PathBuf>,
+    pub summary: Option<SummaryFile>,
 }
 
 impl Results {

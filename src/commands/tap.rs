@@ -52,9 +52,10 @@ What is not MQTT 3.1.1 is forwarded and said on stderr. Where recording fails, o
 what is missing is counted, said, marked in the recording by a line with \"event\":\"left-out\", and makes exit code 2.
 
 EXAMPLES
-  tuyagw tap --listen 127.0.0.1:1883 --broker mqtt://10.0.0.7:21883 --out site.jsonl
-  tuyagw tap --listen 0.0.0.0:21883 --tls-cert my.pem --tls-key my.key --broker mqtts://edge
-  tuyagw tap --listen 127.0.0.1:0 --broker 10.0.0.7 | jq 'select(.kind == \"command\")'
+  tuyagw tap --listen 127.0.0.1:1883 --broker 10.0.0.7:21883 --out site.jsonl
+  tuyagw tap --listen 0.0.0.0:21883 --broker mqtts://edge \\
+    --tls-cert my.pem --tls-key my.key
+  tuyagw tap --listen 127.0.0.1:0 -b 10.0.0.7 | jq 'select(.kind == \"command\")'
   tuyagw tap --listen 127.0.0.1:1883 --broker 10.0.0.7 --for 1h --out hour.jsonl")]
 pub struct Args {
     /// Address to listen on; port 0 picks a free one

@@ -178,11 +178,12 @@ fn access(text: &str) -> Option<Access> {
     let words = text.to_ascii_lowercase();
     let means =
         |known: &[&str]| known.iter().any(|known| words == *known || words.contains(&format!("({known})")));
-    if means(&["rw", "wr", "read-write", "read and write", "send and report", "readwrite"]) {
+    if means(&["rw", "read-write", "read and write", "send and report", "readwrite"]) {
         Some(Access::ReadWrite)
     } else if means(&["ro", "r", "read-only", "read only", "report only", "readonly"]) {
         Some(Access::ReadOnly)
-    } else if means(&["wo", "w", "write-only", "write only", "send only", "writeonly"]) {
+    // The platform's word for send only is wr, that of the vendor's driver SDK wo.
+    } else if means(&["wo", "wr", "w", "write-only", "write only", "send only", "writeonly"]) {
         Some(Access::WriteOnly)
     } else {
         None

@@ -220,10 +220,12 @@ impl DataPoint {
         }
         let own = self.unit.as_deref().unwrap_or_default();
         if plain_unit(unit) != plain_unit(own) {
-            let expected = if own.is_empty() { "has no unit".to_owned() } else { format!("is in {own}") };
-            return Err(
-                self.misfit(ResultCode::PARAM_TYPE, &format!("it {expected}, not in {}", excerpt(unit)))
-            );
+            let wanted = if own.is_empty() {
+                "an integer without a unit".to_owned()
+            } else {
+                format!("a number in {own}, such as {}", self.shown(12345))
+            };
+            return Err(self.misfit(ResultCode::PARAM_TYPE, &format!("{} is not {wanted}", excerpt(text))));
         }
         let fraction = fraction.trim_end_matches('0');
         let missing = (scale as usize).checked_sub(fraction.len()).ok_or_else(|| {
@@ -335,10 +337,11 @@ fn decimal(number: i64, scale: u32) -> String {
     format!("{}{whole}.{fraction}", if number < 0 { "-" } else { "" })
 }
 
-/// The beginning of a value, for a message.
+/// The beginning of a value, for a message; nothing is shown as such.
 pub(super) fn excerpt(json: &str) -> Cow<'_, str> {
     match json.char_indices().nth(60) {
         Some((end, _)) => Cow::Owned(format!("{}…", &json[..end])),
+        None if json.is_empty() => Cow::Borrowed("\"\""),
         None => Cow::Borrowed(json),
     }
 }

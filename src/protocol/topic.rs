@@ -5,6 +5,8 @@
 
 use std::fmt;
 
+use serde::Deserialize;
+
 /// The placeholder that a topic template carries for the gateway id.
 const PLACEHOLDER: &str = "{gateway_id}";
 
@@ -28,8 +30,9 @@ impl Direction {
     }
 }
 
-/// One of the page's seven topics.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+/// One of the page's seven topics; deserialised, it is named by its [key](Channel::key).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Channel {
     /// `devices/sync`: the gateway adds or updates a device.
     Sync,

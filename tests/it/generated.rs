@@ -45,7 +45,11 @@ fn man_pages() {
 fn sections(page: &str) -> String {
     let page = page.replace("\n.SH EXTRA\nExit codes:\n", "\n.SH \"EXIT STATUS\"\n");
     let page = page.replace("\n.SH EXTRA\nEXAMPLES\n", "\n.SH EXAMPLES\n");
-    page.replace("\n.SH EXTRA\n", "\n.SH NOTES\n").replace("\nEXAMPLES\n", "\n.SH EXAMPLES\n")
+    let page = page.replace("\n.SH EXTRA\n", "\n.SH NOTES\n").replace("\nEXAMPLES\n", "\n.SH EXAMPLES\n");
+    // Lines of examples stay as they are.
+    let Some((before, examples)) = page.split_once("\n.SH EXAMPLES\n") else { return page };
+    let (examples, after) = examples.find("\n.SH ").map_or((examples, ""), |end| examples.split_at(end));
+    format!("{before}\n.SH EXAMPLES\n.nf\n{}\n.fi{after}", examples.trim_end())
 }
 
 #[test]

@@ -32,7 +32,10 @@ pub struct Framer {
 enum Mode {
     Undecided,
     Lines,
-    Stream { in_array: bool },
+    /// A stream of values; and on which line the array began that it is in.
+    Stream {
+        array: Option<u64>,
+    },
 }
 
 /// What one step of framing gave.
@@ -80,7 +83,7 @@ impl Framer {
             let step = match self.mode {
                 Mode::Undecided => self.decide(),
                 Mode::Lines => self.next_line(),
-                Mode::Stream { in_array } => self.next_value(in_array),
+                Mode::Stream { array } => self.next_value(array),
             };
             match step {
                 Step::Found(line, place, None) => match std::str::from_utf8(&self.buffer[place.clone()]) {
@@ -126,8 +129,8 @@ impl Framer {
             Some(length) if serde_json::from_slice::<&RawValue>(&self.rest()[..length]).is_ok() => {
                 Mode::Lines
             }
-            Some(_) => Mode::Stream { in_array: false },
-            None if self.rest().len() > READ => Mode::Stream { in_array: false },
+            Some(_) => Mode::Stream { array: None },
+            None if self.rest().len() > READ => Mode::Stream { array: None },
             None => return Step::NeedsMore,
         };
         Step::Again
@@ -160,7 +163,7 @@ impl Framer {
             Step::Again
         } else {
             let checked = serde_json::from_slice::<&RawValue>(line);
-            Step::Found(number, place, checked.err().map(|why| not_json(&why.to_string())))
+            Step::Found(number, place, checked.err().map(|why| syntax(&why, number, true)))
         };
         self.end_line(length);
         step
@@ -182,23 +185,28 @@ impl Framer {
         Step::Found(self.line, beginning, Some(invalid))
     }
 
-    fn next_value(&mut self, in_array: bool) -> Step {
-        self.skip_blank(if in_array { b"," } else { b"" });
-        match self.rest().first() {
-            None => return Step::NeedsMore,
-            Some(b'[') if !in_array => {
-                self.consume(1);
-                self.mode = Mode::Stream { in_array: true };
-                return Step::Again;
-            }
-            Some(b']') if in_array => {
-                self.consume(1);
-                self.mode = Mode::Stream { in_array: false };
-                return Step::Again;
-            }
-            Some(_) => {}
-        }
+    fn next_value(&mut self, array: Option<u64>) -> Step {
+        self.skip_blank(if array.is_some() { b"," } else { b"" });
         let number = self.line;
+        match (self.rest().first(), array) {
+            (None, Some(first)) if self.ended => {
+                self.mode = Mode::Stream { array: None };
+                let why = format!("the array that begins on line {first} has no end: is the input cut off?");
+                return Step::Found(number, self.start..self.start, Some(not_json(&why)));
+            }
+            (None, _) => return Step::NeedsMore,
+            (Some(b'['), None) => {
+                self.consume(1);
+                self.mode = Mode::Stream { array: Some(number) };
+                return Step::Again;
+            }
+            (Some(b']'), Some(_)) => {
+                self.consume(1);
+                self.mode = Mode::Stream { array: None };
+                return Step::Again;
+            }
+            (Some(_), _) => {}
+        }
         let mut values = serde_json::Deserializer::from_slice(self.rest()).into_iter::<&RawValue>();
         match values.next() {
             Some(Ok(value)) => {
@@ -240,12 +248,37 @@ impl Framer {
         if length.is_none() && !self.ended && rest.len() <= LONGEST {
             return Step::NeedsMore;
         }
+        if length.is_none() && self.ended {
+            // An array's end is among what is passed over.
+            self.mode = Mode::Stream { array: None };
+        }
+        let rest = self.rest();
         let length = length.unwrap_or(rest.len());
-        let counted = if why.line() > 1 { ", counted from the value's first line" } else { "" };
+        let mut invalid = syntax(why, number, false);
+        if is_header(rest) {
+            invalid.message.push_str("; CSV is read with --format csv");
+        }
         let place = self.start..self.start + length;
         self.consume(length);
-        Step::Found(number, place, Some(not_json(&format!("{why}{counted}"))))
+        Step::Found(number, place, Some(invalid))
     }
+}
+
+/// Whether a text begins like CSV, whose header names the devices' column.
+fn is_header(text: &[u8]) -> bool {
+    let line = text.split(|byte| *byte == b'\n').next().unwrap_or_default();
+    line.split(|byte| *byte == b',').any(|name| name.trim_ascii() == b"cid")
+}
+
+/// A syntax error with its place in the input; `whole` says that the text's first line is there from its beginning, so
+/// that its columns are the input's.
+fn syntax(why: &serde_json::Error, first: u64, whole: bool) -> Invalid {
+    let (line, column) = (why.line(), why.column());
+    let text = why.to_string();
+    let reason = text.strip_suffix(&format!(" at line {line} column {column}")).unwrap_or(&text);
+    let number = first + line.saturating_sub(1) as u64;
+    let column = if whole || line > 1 { format!(", column {column}") } else { String::new() };
+    not_json(&format!("{reason} at line {number}{column}"))
 }
 
 fn not_json(why: &str) -> Invalid {
@@ -280,7 +313,7 @@ mod tests {
 
     #[test]
     fn framing_does_not_depend_on_how_bytes_arrive() {
-        let cases: [(&str, &[(u64, &str)]); 10] = [
+        let cases: [(&str, &[(u64, &str)]); 13] = [
             ("{\"a\":1}\n\n{\"a\":2}\r\n", &[(1, "{\"a\":1}"), (3, "{\"a\":2}")]),
             ("{\"a\":1}\n{\"a\":\n{\"a\":3}", &[(1, "{\"a\":1}"), (2, "!"), (3, "{\"a\":3}")]),
             ("[{\"a\":1},{\"a\":2}]\n", &[(1, "{\"a\":1}"), (1, "{\"a\":2}")]),
@@ -290,6 +323,9 @@ mod tests {
             ("{\n \"a\":}\n{\"a\":2}\n", &[(1, "!"), (3, "{\"a\":2}")]),
             ("{\"a\":x, \"b\":1}\n \n{\"a\":2}\n", &[(1, "!"), (3, "{\"a\":2}")]),
             ("\u{feff}{\"a\":1}", &[(1, "{\"a\":1}")]),
+            ("[\n{\"a\":1},\n{\"a\":2}\n", &[(2, "{\"a\":1}"), (3, "{\"a\":2}"), (4, "!")]),
+            ("[{\"a\":1},", &[(1, "{\"a\":1}"), (1, "!")]),
+            ("[\n{\"a\":1},\n{\"a\":x}\n]\n", &[(2, "{\"a\":1}"), (3, "!")]),
             ("", &[]),
         ];
         for (text, expected) in cases {
@@ -298,6 +334,30 @@ mod tests {
                 assert_eq!(framed(text.as_bytes(), chunk), expected, "{text:?} in chunks of {chunk}");
             }
         }
+    }
+
+    #[test]
+    fn a_syntax_error_is_told_with_its_place_in_the_input() {
+        let why = |text: &str| {
+            let mut framer = Framer::default();
+            framer.push(text.as_bytes(), true);
+            while let Some(input) = framer.next() {
+                if let Content::Broken(_, why) = input.content {
+                    return Some(why.message);
+                }
+            }
+            None
+        };
+        let lines = why("{\"a\":1}\n\n {\"a\":x}\n").unwrap();
+        assert_eq!(lines, "not JSON: expected value at line 3, column 7");
+        let stream = why("{\n\"a\":1}\n{\n\"a\":\nx}\n").unwrap();
+        assert_eq!(stream, "not JSON: expected value at line 5, column 1");
+        // Where the value began in its line is not known any more.
+        assert_eq!(why("{\n\"a\":1} {x}\n").unwrap(), "not JSON: key must be a string at line 2");
+        let csv = why("cid,product_id\nm1,p1\n").unwrap();
+        assert_eq!(csv, "not JSON: expected value at line 1; CSV is read with --format csv");
+        let cut = why("[\n{\"a\":1},\n").unwrap();
+        assert_eq!(cut, "not JSON: the array that begins on line 1 has no end: is the input cut off?");
     }
 
     #[test]

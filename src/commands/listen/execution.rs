@@ -12,6 +12,7 @@ use bytes::Bytes;
 use clap::{Args as _, FromArgMatches as _};
 use rustix::process::{Pid, Signal, kill_process_group};
 use serde::Deserialize;
+use serde_json::Value;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     task::JoinSet,
@@ -20,7 +21,7 @@ use tokio::{
 use super::Args;
 use crate::protocol::{Command, CommandAnswer, Envelope, ResultCode};
 
-/// How much of a program's stdout is read.
+/// How much of a program's stdout is a reply; what follows is read and forgotten.
 const LONGEST_REPLY: u64 = 64 * 1024;
 /// How long the stdout of a program that has ended is read on.
 const LAST_WORDS: Duration = Duration::from_millis(250);
@@ -52,15 +53,26 @@ pub struct Job {
     pub payload: Bytes,
 }
 
+/// A command that has been executed.
+#[derive(Clone, Debug)]
+pub struct Executed {
+    /// The command.
+    pub job: Job,
+    /// Its answer.
+    pub answer: CommandAnswer,
+    /// Why the program failed, where it has not said itself what to answer.
+    pub problem: Option<String>,
+}
+
 /// The commands that are being executed or wait for their turn.
 pub struct Executions {
     policy: Option<Policy>,
-    running: JoinSet<(Job, CommandAnswer)>,
+    running: JoinSet<Executed>,
     /// What waits behind a running command of the same device; a device is here while one of its commands runs.
     behind: HashMap<String, VecDeque<Job>>,
     /// What waits because too much is running.
     crowded: VecDeque<Job>,
-    finished: VecDeque<(Job, CommandAnswer)>,
+    finished: VecDeque<Executed>,
 }
 
 impl Executions {
@@ -96,26 +108,27 @@ impl Executions {
             Some(Policy::Fixed(code, msg)) => {
                 let cid = job.envelope.body.cid.clone();
                 let answer = CommandAnswer { cid, code: ResultCode(*code), msg: msg.clone() };
-                self.finished.push_back((job, answer));
+                self.finished.push_back(Executed { job, answer, problem: None });
             }
             Some(Policy::Program { .. }) if self.running.len() >= CONCURRENT => self.crowded.push_back(job),
             Some(Policy::Program { command, limit }) => {
                 let (command, limit) = (command.clone(), *limit);
                 self.running.spawn(async move {
-                    let (code, msg) = match tokio::time::timeout(limit, program(&command, &job.payload)).await
-                    {
+                    let reply = match tokio::time::timeout(limit, program(&command, &job.payload)).await {
                         Ok(reply) => reply,
-                        Err(_) => failed(format!("the program did not end in {limit:?}")),
+                        Err(_) => Err(format!("the program did not end in {limit:?}")),
                     };
+                    let problem = reply.as_ref().err().cloned();
+                    let (code, msg) = reply.unwrap_or_else(|why| (ResultCode::SYSTEM_ERROR.0, why));
                     let cid = job.envelope.body.cid.clone();
-                    (job, CommandAnswer { cid, code: ResultCode(code), msg })
+                    Executed { job, answer: CommandAnswer { cid, code: ResultCode(code), msg }, problem }
                 });
             }
         }
     }
 
-    /// The next command that has been executed, with its answer. Cancel-safe.
-    pub async fn next(&mut self) -> (Job, CommandAnswer) {
+    /// The next command that has been executed. Cancel-safe.
+    pub async fn next(&mut self) -> Executed {
         let done = match self.finished.pop_front() {
             Some(done) => done,
             None => match self.running.join_next().await {
@@ -124,7 +137,7 @@ impl Executions {
                 Some(Err(_)) | None => std::future::pending().await,
             },
         };
-        let cid = &done.0.envelope.body.cid;
+        let cid = &done.job.envelope.body.cid;
         if let Some(next) = self.behind.get_mut(cid).and_then(VecDeque::pop_front) {
             self.start(next);
         } else {
@@ -137,9 +150,9 @@ impl Executions {
     }
 }
 
-/// Runs a program for one command; gives the code and the message to answer.
-async fn program(command: &[OsString], payload: &[u8]) -> (i64, String) {
-    let Some((name, args)) = command.split_first() else { return failed("no program is given".into()) };
+/// Runs a program for one command; gives the code and the message to answer, or why it failed.
+async fn program(command: &[OsString], payload: &[u8]) -> Result<(i64, String), String> {
+    let Some((name, args)) = command.split_first() else { return Err("no program is given".into()) };
     let shown = name.to_string_lossy();
     let mut process = tokio::process::Command::new(name);
     process.args(args).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::inherit()).process_group(0);
@@ -148,7 +161,7 @@ async fn program(command: &[OsString], payload: &[u8]) -> (i64, String) {
     }
     let mut child = match process.spawn() {
         Ok(child) => child,
-        Err(why) => return failed(format!("cannot run {shown}: {why}")),
+        Err(why) => return Err(format!("cannot run {shown}: {why}")),
     };
     let running = Running(child.id());
     let (stdin, stdout) = (child.stdin.take(), child.stdout.take());
@@ -160,8 +173,10 @@ async fn program(command: &[OsString], payload: &[u8]) -> (i64, String) {
     };
     let mut reply = Vec::new();
     let take = async {
-        if let Some(stdout) = stdout {
-            let _ = stdout.take(LONGEST_REPLY).read_to_end(&mut reply).await;
+        if let Some(mut stdout) = stdout {
+            let _ = (&mut stdout).take(LONGEST_REPLY).read_to_end(&mut reply).await;
+            // Whoever says more is heard to the end, so that saying much is no failure.
+            let _ = tokio::io::copy(&mut stdout, &mut tokio::io::sink()).await;
         }
     };
     let talk = async { tokio::join!(give, take) };
@@ -181,10 +196,20 @@ async fn program(command: &[OsString], payload: &[u8]) -> (i64, String) {
             }
         }
     };
-    match status {
-        Ok(status) if status.success() => said(&reply).unwrap_or((0, "success".into())),
-        Ok(status) => said(&reply).unwrap_or_else(|| failed(format!("{shown} ended with {status}"))),
-        Err(why) => failed(format!("cannot wait for {shown}: {why}")),
+    let by_status = match status {
+        Ok(status) if status.success() => Ok((0, "success".into())),
+        Ok(status) => Err(format!("{shown} ended with {status}")),
+        Err(why) => return Err(format!("cannot wait for {shown}: {why}")),
+    };
+    let Some(Reply { code, msg }) = said(&reply) else { return by_status };
+    let msg = msg.as_ref().and_then(Value::as_str).map(str::to_owned);
+    match (code, msg) {
+        (None, None) => by_status,
+        (None, Some(msg)) => Ok((by_status.map_or(ResultCode::SYSTEM_ERROR.0, |(code, _)| code), msg)),
+        (Some(code), msg) => match code.as_i64() {
+            Some(code) => Ok((code, msg.unwrap_or_else(|| ResultCode(code).name().to_owned()))),
+            None => Err(format!("{shown} gave the code {code}, which is no integer")),
+        },
     }
 }
 
@@ -208,20 +233,16 @@ impl Drop for Running {
     }
 }
 
-fn failed(message: String) -> (i64, String) {
-    (ResultCode::SYSTEM_ERROR.0, message)
+/// What a program says of its result: an object with code, msg, or both.
+#[derive(Debug, Deserialize, PartialEq)]
+struct Reply {
+    code: Option<Value>,
+    msg: Option<Value>,
 }
 
-/// What a program says of its result: an object with code, msg, or both.
-fn said(reply: &[u8]) -> Option<(i64, String)> {
-    #[derive(Deserialize)]
-    struct Reply {
-        code: Option<i64>,
-        msg: Option<String>,
-    }
-    let reply: Reply = serde_json::from_slice(reply).ok()?;
-    let code = reply.code?;
-    Some((code, reply.msg.unwrap_or_else(|| ResultCode(code).name().to_owned())))
+/// The reply in what a program has printed; anything but an object is none.
+fn said(printed: &[u8]) -> Option<Reply> {
+    serde_json::from_slice(printed).ok().filter(|_| printed.trim_ascii_start().starts_with(b"{"))
 }
 
 /// Parses `success` or `CODE[:MSG]`.
@@ -269,8 +290,12 @@ mod tests {
 
     #[test]
     fn a_program_may_say_its_result_in_json() {
-        assert_eq!(said(br#"{"code":2001}"#), Some((2001, "device is offline".into())));
-        assert_eq!(said(br#"{"code":0,"msg":"done"}"#), Some((0, "done".into())));
-        assert_eq!(said(b"done\n"), None);
+        let reply = |code, msg| Some(Reply { code, msg });
+        assert_eq!(said(br#"{"code":2001}"#), reply(Some(2001.into()), None));
+        assert_eq!(said(b" {\"msg\":\"done\"}\n"), reply(None, Some("done".into())));
+        assert_eq!(said(br#"{"valve":"open"}"#), reply(None, None));
+        for printed in [&b"done\n"[..], b"[1,2]", b"5", b"", b"{\"code\":"] {
+            assert_eq!(said(printed), None);
+        }
     }
 }

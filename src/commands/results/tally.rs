@@ -1,9 +1,11 @@
 //! Counts what became of the requests: the progress bar, the summary line, and the exit code.
 
 use std::{
+    cmp::Reverse,
     collections::BTreeMap,
+    fs::File,
     io::{self, IsTerminal as _, Write as _},
-    path::PathBuf,
+    path::{Path, PathBuf},
     time::{Duration, Instant},
 };
 
@@ -16,12 +18,14 @@ use super::{
 };
 use crate::{
     commands::{Console, json_line},
-    failure::{Exit, Kind},
+    failure::{Exit, Failure, Kind},
     protocol::ResultCode,
 };
 
 /// How often progress is told.
 const INTERVAL: Duration = Duration::from_secs(1);
+/// For how many codes the summary says what to do.
+const ADVICE: usize = 3;
 
 /// When progress is shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -48,7 +52,7 @@ pub struct Tally {
     size: Option<u64>,
     taken: u64,
     /// Where the summary goes, beside stderr.
-    summary: Option<PathBuf>,
+    summary: Option<SummaryFile>,
     exit: Exit,
     /// The only failure of a single request, to be told in words.
     told: Option<(String, Option<&'static str>)>,
@@ -83,7 +87,7 @@ enum View {
 
 impl Tally {
     /// Nothing counted yet; `single` says that the request came from flags.
-    pub fn new(progress: Progress, summary: Option<PathBuf>, single: bool, console: Console) -> Self {
+    pub fn new(progress: Progress, summary: Option<SummaryFile>, single: bool, console: Console) -> Self {
         let crowded = io::stdout().is_terminal();
         let view = match progress {
             Progress::Json => View::Json(Instant::now()),
@@ -159,7 +163,8 @@ impl Tally {
     pub fn expect(&mut self, size: u64) {
         self.size = Some(size);
         if let View::Bar(bar) = &self.view {
-            bar.set_style(style("{bar:24} {msg}"));
+            // The bar takes what the words leave of the line.
+            bar.set_style(style("{wide_bar} {msg}"));
         }
     }
 
@@ -173,7 +178,7 @@ impl Tally {
         if matches!(self.view, View::Nothing) {
             return;
         }
-        let message = self.so_far(self.started.elapsed(), in_flight);
+        let message = self.so_far(self.started.elapsed());
         match &mut self.view {
             View::Nothing => {}
             View::Bar(bar) => {
@@ -198,16 +203,15 @@ impl Tally {
         }
     }
 
-    /// How far the run is, in words.
-    fn so_far(&self, elapsed: Duration, in_flight: usize) -> String {
+    /// How far the run is, in words that leave room for a bar in 80 columns.
+    fn so_far(&self, elapsed: Duration) -> String {
         let Counts { accepted, refused, .. } = self.counts;
         let done = self.counts.done();
         let rate = per_second(done, elapsed);
-        let mut text = format!("{done} done, {rate}/s, {accepted} accepted, {refused} refused");
+        let mut text = format!("{rate}/s, {accepted} accepted, {refused} refused");
         if done > accepted + refused {
             text.push_str(&format!(", {} failed", done - accepted - refused));
         }
-        text.push_str(&format!(", {in_flight} in flight"));
         if let Some(left) = self.size.and_then(|size| time_left(elapsed, self.taken, size)) {
             text.push_str(&format!(", {left} s left"));
         }
@@ -274,11 +278,24 @@ impl Tally {
             summary.push_str(&format!(" (round trip {median} ms, at most {longest} ms)"));
         }
         self.console.note(&summary);
+        self.advise();
         self.exit
     }
 
+    /// Says what to do about the refusals that came most often; each result line says it, but those may go to a file.
+    fn advise(&self) {
+        let mut refusals: Vec<_> =
+            self.codes.iter().map(|(code, count)| (ResultCode(*code), *count)).collect();
+        refusals.retain(|(code, _)| !code.is_success());
+        refusals.sort_by_key(|(_, count)| Reverse(*count));
+        for (code, count) in refusals.into_iter().take(ADVICE) {
+            let (_, hint) = meaning(code);
+            self.console.note(&format!("{code} {} ({count}): {hint}", code.name()));
+        }
+    }
+
     fn write_summary(&mut self) {
-        let Some(path) = self.summary.take() else { return };
+        let Some(SummaryFile { path, mut file }) = self.summary.take() else { return };
         let duration = self.started.elapsed();
         let done = self.counts.done();
         let percentile = |percent| self.round_trips.percentile(percent).map(milliseconds);
@@ -295,7 +312,7 @@ impl Tally {
             duration_ms: milliseconds(duration),
             rate: per_second(done, duration),
         };
-        if let Err(why) = std::fs::write(&path, json_line(&summary)) {
+        if let Err(why) = file.write_all(&json_line(&summary)) {
             self.console.error(&format!("--summary: cannot write {}: {why}", path.display()));
             self.exit = self.exit.or(Exit::USAGE);
         }
@@ -315,6 +332,24 @@ impl Tally {
         let line = Line { event, done: self.counts.done(), counts: self.counts, in_flight, elapsed_ms };
         // Where stderr is gone nobody is left to tell.
         let _ = io::stderr().lock().write_all(&json_line(&line));
+    }
+}
+
+/// The file of `--summary`, opened before the run, so that a wrong name costs none of it.
+pub struct SummaryFile {
+    path: PathBuf,
+    file: File,
+}
+
+impl SummaryFile {
+    /// Opens the file, and empties it.
+    ///
+    /// # Errors
+    /// A file that cannot be written.
+    pub fn create(path: &Path) -> Result<Self, Failure> {
+        let file = File::create(path)
+            .map_err(|why| Failure::io(format!("--summary: cannot write {}: {why}", path.display())))?;
+        Ok(Self { path: path.to_owned(), file })
     }
 }
 
@@ -352,7 +387,7 @@ fn milliseconds(duration: Duration) -> f64 {
 impl View {
     fn bar() -> Self {
         let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
-        Self::Bar(bar.with_style(style("{spinner} {msg}")))
+        Self::Bar(bar.with_style(style("{spinner} {wide_msg}")))
     }
 }
 
@@ -385,14 +420,21 @@ fn in_words(result: &ResultLine<'_>) -> (String, Option<&'static str>) {
                 Some(cid) => format!("{} of {cid}", result.op),
                 None => subject,
             };
-            // Without a failure of the whole run, it was a signal that cut the connection.
-            let kind = result.kind.filter(|kind| *kind != Kind::Connection);
-            (format!("{subject}: {message}"), kind.and_then(Kind::next_step))
+            let hint = match (result.kind, result.op) {
+                (Some(Kind::Timeout), "command") => {
+                    Some("See whether the gateway is connected and answers commands; --timeout waits longer.")
+                }
+                // Without a failure of the whole run, it was a signal that cut the connection.
+                (Some(Kind::Connection) | None, _) => None,
+                (Some(kind), _) => kind.next_step(),
+            };
+            (format!("{subject}: {message}"), hint)
         }
         Some(code) => {
             let code = ResultCode(code);
             let (_, hint) = meaning(code);
-            (format!("{subject} was refused: {code} {}", result.msg.unwrap_or(code.name())), Some(hint))
+            let msg = result.msg.filter(|msg| !msg.is_empty()).unwrap_or(code.name());
+            (format!("{subject} was refused: {code} {msg}"), Some(hint))
         }
     }
 }
@@ -416,7 +458,7 @@ mod tests {
         tally.expect(1000);
         tally.took(500);
         tally.counts = Counts { accepted: 96, refused: 3, invalid: 1, ..Counts::default() };
-        let text = tally.so_far(Duration::from_secs(10), 20);
-        assert_eq!(text, "100 done, 10/s, 96 accepted, 3 refused, 1 failed, 20 in flight, 10 s left");
+        let text = tally.so_far(Duration::from_secs(10));
+        assert_eq!(text, "10/s, 96 accepted, 3 refused, 1 failed, 10 s left");
     }
 }

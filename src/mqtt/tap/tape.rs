@@ -256,7 +256,14 @@ mod tests {
     fn message(topic: String, length: usize) -> BytesMut {
         let mut bytes = BytesMut::new();
         let payload = vec![b'x'; length].into();
-        let message = Message { topic: topic.into(), payload, qos: QoS::AtMostOnce, retain: false, dup: false, id: None };
+        let message = Message {
+            topic: topic.into(),
+            payload,
+            qos: QoS::AtMostOnce,
+            retain: false,
+            dup: false,
+            id: None,
+        };
         Packet::Publish(message).encode(&mut bytes).unwrap();
         bytes
     }

@@ -34,7 +34,7 @@ fn thing_model() {
             r#"{"id":"2","code":"month_water_data","name":"Water by month","type":"raw","access":"rw","maxlen":128}"#,
             r#"{"id":"4","code":"report_period_set","name":"Reporting interval","type":"enum","access":"rw","range":["1h","2h","6h","12h","24h"]}"#,
             r#"{"id":"5","code":"warning","name":"Warnings","type":"bitmap","access":"ro","labels":["leak","reverse_flow","battery_low","empty_pipe"],"maxlen":4}"#,
-            r#"{"id":"13","code":"clear_fault","name":"Clear faults","type":"bool","access":"rw"}"#,
+            r#"{"id":"13","code":"clear_fault","name":"Clear faults","type":"bool","access":"wo"}"#,
             r#"{"id":"16","code":"meter_id","name":"Meter number","type":"string","access":"ro","maxlen":20}"#,
             r#"{"id":"22","code":"water_temp","name":"Water temperature","type":"value","access":"ro","min":-2000,"max":12000,"scale":2,"step":1,"unit":"℃"}"#,
         ],

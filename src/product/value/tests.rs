@@ -322,7 +322,7 @@ fn a_refusal_names_the_data_point_the_value_and_what_fits() {
     let misfit = check(meter.find("1").unwrap(), &json(&long)).unwrap_err();
     assert!(misfit.message.len() < 300, "{misfit}");
     let misfit = meter.find("1").unwrap().from_text("12l").unwrap_err();
-    assert_eq!(misfit.message, "DP 1 water_flow: it is in m³, not in l");
+    assert_eq!(misfit.message, "DP 1 water_flow: 12l is not a number in m³, such as 12.345 m³");
 }
 
 #[test]

@@ -187,6 +187,60 @@ fn a_broken_value_in_a_stream_does_not_take_the_next_ones_along() {
     let ended = site.run_with("sync", &["-"], text);
     accounted(&ended, 3);
     assert_eq!(outcomes(&ended.lines), [(1, None, None), (5, Some("invalid"), None), (9, None, None)]);
+    // What is echoed over several lines is one line of JSON all the same.
+    let ended = site.run_with("sync", &["-"], "{\n\t\"cid\": \"d\"\r\n}\n");
+    assert_eq!(ended.line()["input"], json!({"cid": "d"}));
+}
+
+/// What is cut off is told, and not taken for all there was.
+#[test]
+fn input_that_is_cut_off_is_told() {
+    let mut site = Site::start(&[]);
+    let ended = site.run_with("sync", &["-"], "[\n{\"cid\":\"a\",\"product_id\":\"p\"},\n");
+    accounted(&ended, 2);
+    assert_eq!(ended.code, Some(2), "{ended:#?}");
+    assert_eq!(outcomes(&ended.lines), [(2, None, None), (3, Some("invalid"), None)]);
+    let ended =
+        site.run_with("sync", &["--format", "csv"], "cid,product_id,device_name\na,p,x\nb,p,\"y\nc,p,z\n");
+    accounted(&ended, 2);
+    assert_eq!(ended.code, Some(2), "{ended:#?}");
+    assert_eq!(outcomes(&ended.lines), [(2, None, None), (3, Some("invalid"), None)]);
+    assert_eq!(site.records_of("sync").len(), 2);
+}
+
+#[test]
+fn a_header_without_cid_is_refused_before_anything_is_sent() {
+    let site = Site::start(&[]);
+    let ended = site.run_with("sync", &["--format", "csv"], "cid;product_id\na;p\n");
+    assert_eq!((ended.code, ended.lines.len()), (Some(2), 0), "{ended:#?}");
+    assert!(ended.stderr.contains("separated by commas"), "{}", ended.stderr);
+}
+
+/// A field that the message does not have is not passed over, since it says that something else was meant.
+#[test]
+fn fields_that_lead_elsewhere_are_refused() {
+    let mut site = Site::start(&[]);
+    site.sync(1);
+    for (subcommand, input, field) in [
+        ("report", r#"{"gateway_id":"gw7","cid":"m1","id":"1","value":1}"#, "gateway_id"),
+        ("report", r#"{"gateway_id":"gw7","cid":"m1","properties":{"1":1}}"#, "properties"),
+        ("report", r#"{"gateway_id":"gw7","param":{"cid":"m1","id":"1","value":1}}"#, "gateway_id"),
+        ("report", r#"{"cid":"m2","param":{"cid":"m1","id":"1","value":1}}"#, "cid"),
+        ("report", r#"{"param":{"gateway_id":"gw7","cid":"m1","id":"1","value":1}}"#, "gateway_id"),
+        ("report", r#"{"request_id":"","param":{"cid":"m1","id":"1","value":1}}"#, "request_id"),
+        ("report", r#"{"request_id":"a","param":null}"#, "param"),
+        ("report", r#"{"op":"report","cid":"m1","id":"1","ok":true,"code":0}"#, "input"),
+        ("sync", r#"{"cid":"m1","param":{"cid":"m1","product_id":"p"}}"#, "cid"),
+        ("status", r#"{"gateway_id":"gw7","param":[{"cid":"m1","status":true}]}"#, "gateway_id"),
+    ] {
+        let ended = site.run_with(subcommand, &["-"], input);
+        assert_eq!(ended.code, Some(2), "{input}: {ended:#?}");
+        assert_eq!(outcomes(&ended.lines), [(1, Some("invalid"), Some(field))], "{input}");
+    }
+    let input = r#"{"cid":"m1","param":{"cid":"m2","id":"4","value":true}}"#;
+    let ended = run_with(&mut site.command(&["-"]), input.as_bytes());
+    assert_eq!(outcomes(&ended.lines), [(1, Some("invalid"), Some("cid"))]);
+    assert_eq!(site.records_of("report").len(), 0);
 }
 
 #[test]

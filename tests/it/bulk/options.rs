@@ -149,8 +149,9 @@ fn a_summary_adds_up() {
     let duration = summary["duration_ms"].as_f64().unwrap();
     assert!(duration >= 2000.0 && summary["rate"].as_f64().unwrap() <= 201.0 / 2.0, "{summary}");
 
-    let ended = site.run_with("sync", &["-", "--summary", "/nonexistent/summary"], "");
-    assert_eq!(ended.code, Some(2), "{ended:#?}");
+    // A wrong name is found before anything is sent.
+    let ended = site.run_with("sync", &["-", "--summary", "/nonexistent/summary"], syncs(1));
+    assert_eq!((ended.code, ended.lines.len()), (Some(2), 0), "{ended:#?}");
     assert!(ended.stderr.contains("/nonexistent/summary"), "{}", ended.stderr);
 }
 

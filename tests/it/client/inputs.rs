@@ -157,6 +157,8 @@ fn values_are_sent_in_the_encoding_and_the_unit_that_was_asked_for() {
         report(&["nonsense=7", "--no-check"])["param"],
         json!({"cid": "m1", "id": "nonsense", "value": 7})
     );
+    let args = ["nonsense=[7]", "--no-check", "--value-encoding", "string"];
+    assert_eq!(report(&args)["param"]["value"], json!("[7]"));
     let seconds = report(&["water_flow=7"])["t"].as_i64().unwrap();
     let milliseconds = report(&["water_flow=7", "--t-unit", "ms"])["t"].as_i64().unwrap();
     assert!((0..60).contains(&(milliseconds / 1000 - seconds)), "{seconds} {milliseconds}");

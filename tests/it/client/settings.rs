@@ -160,7 +160,9 @@ fn a_bad_configuration_is_2_with_file_and_line() {
         ("[profile.p]\nfrobnicate = 1\n", "frobnicate"),
         ("[profile.p\n", "line 1"),
         ("[profile.q]\n", "no profile \"p\""),
-        ("[profile.p]\n[topics]\nrepotr = \"x\"\n", "repotr"),
+        ("[profile.p]\n[topics]\nrepotr = \"x\"\n", "line 3: unknown topic `repotr`"),
+        ("[profile.p]\n\nbroker = \"ftp://x\"\n", "line 3: broker: \"ftp\""),
+        ("[profile.p]\ngateway-id = \"a/b\"\n", "line 2: a gateway id"),
         ("[profile.p]\n[topics]\nreport = \"a/#\"\n", "report"),
         ("[profile.p]\npassword-file = \"none\"\n", "none"),
     ] {
@@ -176,6 +178,36 @@ fn a_bad_configuration_is_2_with_file_and_line() {
             assert!(ended.stderr.contains("config.toml"), "{text}: {}", ended.stderr);
         }
     }
+}
+
+/// Scripts and containers say "nothing" that way.
+#[test]
+fn an_empty_environment_variable_is_none() {
+    let broker = FakeBroker::kind();
+    let ended = report(&["-b", &broker.url(), "-g", "gw1"], |command| {
+        for name in [
+            "BROKER",
+            "GATEWAY_ID",
+            "CLIENT_ID",
+            "USERNAME",
+            "PASSWORD",
+            "PASSWORD_FILE",
+            "CA_FILE",
+            "TIMEOUT",
+            "TLS_SERVER_NAME",
+            "PROFILE",
+            "CONFIG",
+        ] {
+            command.env(format!("TUYAGW_{name}"), "");
+        }
+    });
+    assert_eq!(ended.code, Some(0), "{ended:#?}");
+    let login = login(&broker);
+    assert_eq!((login.client_id.as_str(), login.username), ("gw1", None));
+    let ended = report(&["-g", "gw1"], |command| {
+        command.env("TUYAGW_BROKER", "");
+    });
+    assert!(ended.code == Some(2) && ended.stderr.contains("no broker is given"), "{ended:#?}");
 }
 
 #[test]

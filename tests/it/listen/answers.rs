@@ -93,6 +93,10 @@ fn a_program_answers_in_every_way_it_can() {
              *:5}*) echo '{"code":1101}' ;;
              *:6}*) echo $$ > sleeper; exec sleep 600 ;;
              *:7}*) sleep 600 & echo $! > background ;;
+             *:8}*) echo '{"msg":"half open"}' ;;
+             *:9}*) echo '{"msg":"stuck"}'; exit 1 ;;
+             *:10}*) echo '{"code":"2001"}' ;;
+             *:11}*) head -c 3000000 /dev/zero | tr '\0' x; [ $? = 0 ] ;;
            esac
         "#,
     );
@@ -111,9 +115,17 @@ fn a_program_answers_in_every_way_it_can() {
     until("the end of the sleeper", || !std::path::Path::new(&format!("/proc/{}", sleeper.trim())).exists());
     assert_eq!(ask(7).0, 0, "a program that has ended has answered, whoever holds its stdout");
     crate::process::signal(site.read("background").trim().parse().unwrap(), "KILL");
-    listener.end("TERM");
+    assert_eq!(ask(8), (0, "half open".into()));
+    assert_eq!(ask(9), (500, "stuck".into()));
+    let (odd, msg) = ask(10);
+    assert!(odd == 500 && msg.contains("no integer"), "{odd} {msg}");
+    assert_eq!(ask(11), (0, "success".into()), "much output is no failure");
+    let ended = listener.end("TERM");
+    let warnings: Vec<_> =
+        ended.stderr.lines().filter(|line| line.starts_with("warning: command of m1")).collect();
+    assert_eq!(warnings.len(), 3, "{warnings:#?}");
     let reports = site.records_of("report").len();
-    assert_eq!((json_lines(&site.read("commands.jsonl")).len(), reports), (7, 3));
+    assert_eq!((json_lines(&site.read("commands.jsonl")).len(), reports), (11, 5));
 }
 
 #[test]
