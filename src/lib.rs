@@ -5,6 +5,7 @@ pub mod commands;
 pub mod edge;
 pub mod failure;
 pub mod gateway;
+pub mod hash;
 pub mod inspect;
 pub mod json;
 pub mod mqtt;

@@ -129,11 +129,27 @@ impl Sink {
         durable: bool,
         rotation: Option<Rotation>,
     ) -> Result<Self, Failure> {
-        let path = path.into();
+        Self::append_to(path.into(), durable, rotation, false)
+    }
+
+    /// As [`Sink::append`], durable, for a file that no other program may write to meanwhile.
+    ///
+    /// # Errors
+    /// As [`Sink::append`], and a file that another program writes to.
+    pub fn append_alone(path: impl Into<PathBuf>) -> Result<Self, Failure> {
+        Self::append_to(path.into(), true, None, true)
+    }
+
+    fn append_to(
+        path: PathBuf,
+        durable: bool,
+        rotation: Option<Rotation>,
+        alone: bool,
+    ) -> Result<Self, Failure> {
         refuse_compression(&path)?;
         let (file, is_regular) = open(&path, durable)
             .map_err(|why| Failure::io(format!("cannot open {} for appending: {why}", path.display())))?;
-        let repaired = if is_regular { claim(&file, &path, durable)? } else { None };
+        let repaired = if is_regular { claim(&file, &path, durable, alone)? } else { None };
         let length = file.metadata().map_or(0, |found| found.len());
         let rotation = rotation.filter(|_| is_regular).map(|when| (when, length, Instant::now()));
         Ok(Self::over(Target::File { file, path, durable: durable && is_regular, rotation }, repaired))
@@ -436,7 +452,7 @@ fn rotate(path: &Path, durable: bool) -> Result<File, SinkError> {
     let (file, _) = rotation::put_aside(path).and_then(|()| open(path, durable)).map_err(|why| {
         SinkError::Failed(Failure::io(format!("cannot put {} aside: {why}", path.display())))
     })?;
-    claim(&file, path, durable).map_err(SinkError::Failed)?;
+    claim(&file, path, durable, false).map_err(SinkError::Failed)?;
     Ok(file)
 }
 
@@ -487,15 +503,23 @@ fn open(path: &Path, durable: bool) -> io::Result<(File, bool)> {
 }
 
 /// Repairs the file unless another program is writing to it, whose last line is not torn but on its way. The lock that
-/// stays on the file tells others so.
-fn claim(file: &File, path: &Path, durable: bool) -> Result<Option<String>, Failure> {
+/// stays on the file tells others so; with `alone` it keeps them off.
+fn claim(file: &File, path: &Path, durable: bool, alone: bool) -> Result<Option<String>, Failure> {
     if cfg!(windows) {
         // Locks forbid writing there.
         return repair(file, path, durable);
     }
     // Where files cannot be locked, nobody can be asked.
     let is_shared = matches!(file.try_lock(), Err(TryLockError::WouldBlock));
+    if is_shared && alone {
+        return Err(Failure::io(format!("{} is in use by another program", path.display())).hint(
+            "Two programs would not know what the other one writes: end that one, or name another file.",
+        ));
+    }
     let repaired = if is_shared { None } else { repair(file, path, durable)? };
+    if alone {
+        return Ok(repaired);
+    }
     // Another program's repair takes a moment; who keeps a lock for longer does not repair.
     let patience = Instant::now() + REPAIR;
     while matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock)) && Instant::now() < patience {

@@ -213,9 +213,9 @@ async fn serve(args: Args, console: Console) -> Result<Exit, Failure> {
     let mut signals = Signals::new()?;
     let product = model::load(args.model.as_deref())?;
     let known = args.devices.as_deref().map(|path| open_registry(path, console)).transpose()?;
-    let (registry, journal, _lock) = match known {
-        Some(OpenRegistry { registry, journal, lock }) => (registry, Some(journal), Some(lock)),
-        None => (Registry::default(), None, None),
+    let (registry, journal) = match known {
+        Some(OpenRegistry { registry, journal }) => (registry, Some(journal)),
+        None => (Registry::default(), None),
     };
     let stdout = (!has_program).then(Sink::stdout);
     let out = args.out.as_ref().map(|path| Sink::append(path, false)).transpose()?;
@@ -361,8 +361,6 @@ fn announce(broker: &Broker, ledger: &RefCell<Ledger>) {
 struct OpenRegistry {
     registry: Registry,
     journal: Sink,
-    /// Held as long as the edge runs: two edges would not know each other's devices.
-    lock: fs::File,
 }
 
 /// Opens the registry's file, which is created for its owner only, and reads it.
@@ -375,14 +373,8 @@ fn open_registry(path: &Path, console: Console) -> Result<OpenRegistry, Failure>
     if !file.metadata().map_err(unreadable)?.is_file() {
         return Err(Failure::io(format!("cannot use {}: it is not a regular file", path.display())));
     }
-    match file.try_lock() {
-        Err(fs::TryLockError::WouldBlock) => {
-            return Err(Failure::io(format!("{} is in use by another edge", path.display())));
-        }
-        // A file system without locks is no reason not to run.
-        Ok(()) | Err(fs::TryLockError::Error(_)) => {}
-    }
-    let journal = Sink::append(path, true)?;
+    // Two edges would not know each other's devices.
+    let journal = Sink::append_alone(path)?;
     if let Some(repaired) = journal.repaired() {
         console.warn(repaired);
     }
@@ -401,7 +393,7 @@ fn open_registry(path: &Path, console: Console) -> Result<OpenRegistry, Failure>
         };
         console.note(&format!("{devices} known from {}", path.display()));
     }
-    Ok(OpenRegistry { registry, journal, lock: file })
+    Ok(OpenRegistry { registry, journal })
 }
 
 /// Waits until the reader of stdout has gone, which an idle edge would not notice by writing.

@@ -2,8 +2,7 @@
 //! its result lines.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
-    hash::{BuildHasherDefault, Hasher},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     sync::Arc,
     time::Duration,
 };
@@ -21,6 +20,7 @@ use super::{
 use crate::{
     failure::{Failure, Kind},
     gateway::{Heard, Requests},
+    hash::OwnKeys,
     mqtt::{
         client::{Client, Event},
         packet::{Message, Publish, QoS},
@@ -42,26 +42,6 @@ const WARNINGS: usize = 10;
 const FIRST_REST: Duration = Duration::from_millis(500);
 const LONGEST_REST: Duration = Duration::from_secs(30);
 
-/// Tokens are counted, so that they spread well by themselves.
-#[derive(Default)]
-struct TokenHasher(u64);
-
-impl Hasher for TokenHasher {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        for byte in bytes {
-            self.write_u64((*byte).into());
-        }
-    }
-
-    fn write_u64(&mut self, token: u64) {
-        self.0 = (self.0 ^ token).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    }
-}
-
 /// One connection with its open requests.
 pub struct Exchange {
     /// The connection.
@@ -80,7 +60,7 @@ pub struct Exchange {
     requests: Requests,
     /// Until when a message that nobody answers must be acknowledged, in the order of first writing.
     acknowledgements: VecDeque<(Duration, u64)>,
-    open: HashMap<u64, Open, BuildHasherDefault<TokenHasher>>,
+    open: OwnKeys<u64, Open>,
     /// How often a request is tried again.
     retries: u32,
     /// What rests before it is tried again, by its time.
@@ -176,7 +156,7 @@ impl Exchange {
             requests: Requests::new(settings.timeout),
             client: Client::new(settings, subscriptions),
             acknowledgements: VecDeque::new(),
-            open: HashMap::default(),
+            open: OwnKeys::default(),
             retries: 0,
             resting: BTreeSet::new(),
             next_token: 0,

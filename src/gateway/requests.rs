@@ -1,12 +1,15 @@
 //! Pairs answers with requests: by `request_id` and response topic, in any order, each once.
 
 use std::{
-    collections::{HashMap, VecDeque, hash_map::Entry},
+    collections::{VecDeque, hash_map::Entry},
     sync::Arc,
     time::Duration,
 };
 
-use crate::protocol::{Answer, Envelope, FieldError};
+use crate::{
+    hash::OwnKeys,
+    protocol::{Answer, Envelope, FieldError},
+};
 
 /// What an arrived message was to the open requests.
 #[derive(Debug, PartialEq, Eq)]
@@ -42,7 +45,7 @@ pub struct Overdue {
 #[derive(Debug)]
 pub struct Requests {
     timeout: Duration,
-    open: HashMap<Arc<str>, Open>,
+    open: OwnKeys<Arc<str>, Open>,
     /// When each open request falls due, in the order of first writing, which is the order of the deadlines.
     deadlines: VecDeque<(Duration, u64, Arc<str>)>,
 }
@@ -58,7 +61,7 @@ impl Requests {
     /// No open request yet; each answer may take `timeout`.
     #[must_use]
     pub fn new(timeout: Duration) -> Self {
-        Self { timeout, open: HashMap::new(), deadlines: VecDeque::new() }
+        Self { timeout, open: OwnKeys::default(), deadlines: VecDeque::new() }
     }
 
     /// How many requests wait for their answers.

@@ -6,7 +6,10 @@
 
 use std::{borrow::Cow, fmt};
 
-use serde::{Deserialize, Deserializer};
+use serde::{
+    Deserialize, Deserializer,
+    de::{self, IgnoredAny, MapAccess, Visitor},
+};
 use serde_json::value::RawValue;
 
 use super::{Channel, ResultCode};
@@ -281,6 +284,97 @@ impl<'a> Field<'a> {
     }
 }
 
+/// A report or an answer as nearly all of them are, read in one pass: objects, whose known fields are texts and
+/// integers and stand once. What is not of this shape is [`WireMessage`]'s to understand, or to say what is wrong.
+#[derive(Default)]
+struct Usual<'a> {
+    t: Option<i64>,
+    cid: Option<Cow<'a, str>>,
+    request_id: Option<Cow<'a, str>>,
+    param: Option<UsualParam<'a>>,
+}
+
+#[derive(Default)]
+struct UsualParam<'a> {
+    cid: Option<Cow<'a, str>>,
+    id: Option<Cow<'a, str>>,
+    value: Option<&'a RawValue>,
+    code: Option<i64>,
+    msg: Option<Cow<'a, str>>,
+}
+
+#[derive(Deserialize)]
+struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
+
+/// Reads objects alone, as the protocol has them: serde would read a struct from an array too, by position.
+macro_rules! read_object {
+    ($type:ident { $($field:ident: $read:expr),+ $(,)? }) => {
+        impl<'de: 'a, 'a> Deserialize<'de> for $type<'a> {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                struct Entries;
+                impl<'de> Visitor<'de> for Entries {
+                    type Value = $type<'de>;
+                    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                        f.write_str("an object")
+                    }
+                    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<$type<'de>, A::Error> {
+                        let mut found = $type::default();
+                        while let Some(key) = map.next_key::<&str>()? {
+                            match key {
+                                $(stringify!($field) => {
+                                    if found.$field.is_some() {
+                                        return Err(de::Error::duplicate_field(stringify!($field)));
+                                    }
+                                    found.$field = Some(map.next_value().map($read)?);
+                                })+
+                                _ => drop(map.next_value::<IgnoredAny>()?),
+                            }
+                        }
+                        Ok(found)
+                    }
+                }
+                deserializer.deserialize_map(Entries)
+            }
+        }
+    };
+}
+
+read_object!(Usual { t: |t| t, cid: |Text(cid)| cid, request_id: |Text(id)| id, param: |param| param });
+read_object!(UsualParam {
+    cid: |Text(cid)| cid,
+    id: |Text(id)| id,
+    value: |value| value,
+    code: |code| code,
+    msg: |Text(msg)| msg,
+});
+
+impl<'a> Usual<'a> {
+    fn read(payload: &'a [u8]) -> Option<Self> {
+        serde_json::from_slice(payload).ok()
+    }
+
+    fn report(self) -> Option<Envelope<Uplink>> {
+        let (t, request_id, param) = (self.t?, not_empty(self.request_id)?, self.param?);
+        let value = param.value.filter(|value| value.get() != "null")?.to_owned();
+        let property = Property { cid: not_empty(param.cid)?, id: not_empty(param.id)?, value };
+        Some(Envelope { t, request_id, body: Uplink::Report(property) })
+    }
+
+    fn answer(self) -> Option<Envelope<Answer>> {
+        let (request_id, param) = (not_empty(self.request_id)?, self.param?);
+        let body = Answer {
+            code: ResultCode(param.code?),
+            cid: param.cid.or(self.cid).map(Cow::into_owned),
+            msg: param.msg.map(Cow::into_owned).unwrap_or_default(),
+        };
+        Some(Envelope { t: self.t.unwrap_or_default(), request_id, body })
+    }
+}
+
+fn not_empty(text: Option<Cow<'_, str>>) -> Option<String> {
+    text.filter(|text| !text.is_empty()).map(Cow::into_owned)
+}
+
 #[derive(Default, Deserialize)]
 struct WireMessage<'a> {
     #[serde(borrow, default)]
@@ -390,6 +484,12 @@ impl Envelope<Uplink> {
     /// # Panics
     /// Never, given an uplink channel; downlink channels are the gateway's to decode.
     pub fn decode(channel: Channel, payload: &[u8]) -> Result<Self, Refused> {
+        if channel == Channel::Report
+            && let Some(usual) = Usual::read(payload)
+            && let Some(report) = usual.report()
+        {
+            return Ok(report);
+        }
         WireMessage::decode(payload, |wire| {
             wire.required_t()?;
             match channel {
@@ -534,6 +634,9 @@ impl Envelope<Answer> {
     /// # Errors
     /// A missing `request_id` or a `param.code` that is no integer is named.
     pub fn decode(payload: &[u8]) -> Result<Self, Refused> {
+        if let Some(answer) = Usual::read(payload).and_then(Usual::answer) {
+            return Ok(answer);
+        }
         WireMessage::decode(payload, |wire| {
             let mut answer = answer(&wire.param()?)?;
             if answer.cid.is_none() {
@@ -713,12 +816,12 @@ struct Points(Vec<(String, DataPointValue)>);
 impl<'de> Deserialize<'de> for Points {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct Entries;
-        impl<'de> serde::de::Visitor<'de> for Entries {
+        impl<'de> Visitor<'de> for Entries {
             type Value = Points;
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("an object")
             }
-            fn visit_map<A: serde::de::MapAccess<'de>>(self, mut map: A) -> Result<Points, A::Error> {
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Points, A::Error> {
                 let mut entries = Vec::new();
                 while let Some(entry) = map.next_entry()? {
                     entries.push(entry);
@@ -765,6 +868,76 @@ mod tests {
             assert_eq!(refused.cid.as_deref(), Some("m1"));
         }
         assert_eq!(refused(Channel::Report, "[1,").request_id, None);
+    }
+
+    #[test]
+    fn the_short_way_reads_what_the_careful_one_reads() {
+        let careful_report = |payload: &[u8]| {
+            WireMessage::decode(payload, |wire| {
+                wire.required_t()?;
+                property(&wire.param()?).map(Uplink::Report)
+            })
+        };
+        let careful_answer = |payload: &[u8]| {
+            WireMessage::decode(payload, |wire| {
+                let answer = answer(&wire.param()?)?;
+                Ok(Answer { cid: answer.cid.or_else(|| wire.cid.text("cid").ok()), ..answer })
+            })
+        };
+        let values = [
+            "1",
+            "-0",
+            "1.0",
+            "1e3",
+            "null",
+            "true",
+            "\"\"",
+            "\"a\"",
+            "\"\\u0061\\n\"",
+            "[]",
+            "[1]",
+            "{}",
+            "12345678901234567890",
+        ];
+        let (mut reports, mut answers) = (0, 0);
+        for t in values {
+            for text in values {
+                for value in values {
+                    for payload in [
+                        format!(
+                            r#"{{"t":{t},"request_id":{text},"param":{{"cid":"m1","id":"1","value":{value},"code":{t}}}}}"#
+                        ),
+                        format!(
+                            r#"{{"t":1,"cid":{value},"request_id":"r","param":{{"cid":{text},"id":{t},"value":1,"code":0}}}}"#
+                        ),
+                        format!(
+                            r#"{{"t":1,"request_id":"r","x":{t},"param":{{"code":{text},"msg":{value}}}}}"#
+                        ),
+                        format!(
+                            r#"{{"t":{t},"t":1,"request_id":"r","param":{{"id":"1","id":{value},"cid":"m1","value":1,"code":0}}}}"#
+                        ),
+                        format!(r#"[{t},"m1",{text},{{"code":{value}}}]"#),
+                    ] {
+                        let payload = payload.as_bytes();
+                        if let Some(report) = Usual::read(payload).and_then(Usual::report) {
+                            reports += 1;
+                            assert_eq!(
+                                format!("{report:?}"),
+                                format!("{:?}", careful_report(payload).unwrap())
+                            );
+                        }
+                        if let Some(answer) = Usual::read(payload).and_then(Usual::answer) {
+                            answers += 1;
+                            assert_eq!(
+                                format!("{answer:?}"),
+                                format!("{:?}", careful_answer(payload).unwrap())
+                            );
+                        }
+                    }
+                }
+            }
+        }
+        assert!(reports > 30 && answers > 80, "{reports} reports and {answers} answers");
     }
 
     #[test]

@@ -6,6 +6,8 @@ use std::{borrow::Cow, fmt, ops::Range, time::Duration};
 use serde::{Deserialize, Deserializer, de};
 use serde_json::value::RawValue;
 
+use crate::json::{push_text, text_of};
+
 /// Where the parts of a message stand that can be replaced.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Splice {
@@ -46,7 +48,7 @@ impl Splice {
             start..start + value.len()
         };
         let mut splice = Self::default();
-        let text = |value: &str| serde_json::from_str::<String>(value).ok();
+        let text = |value: &str| text_of(value).map(Cow::into_owned);
         for (name, value) in &message.0 {
             let value = value.get();
             match &**name {
@@ -120,7 +122,9 @@ impl Splice {
 }
 
 fn quoted(text: &str) -> String {
-    serde_json::Value::from(text).to_string()
+    let mut quoted = Vec::with_capacity(text.len() + 2);
+    push_text(&mut quoted, text);
+    String::from_utf8(quoted).unwrap_or_default()
 }
 
 /// How a `t` is written.

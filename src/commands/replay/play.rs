@@ -38,7 +38,7 @@ use crate::{
         packet::{Publish, QoS},
     },
     protocol::{Channel, GatewayId, Topics, check_topic_name},
-    record::{Fresh, Pace, Schedule, Splice},
+    record::{Fresh, Pace, Schedule},
 };
 
 /// How many messages may be handed over and not yet done with.
@@ -339,7 +339,7 @@ impl Play {
     fn send(&mut self, step: Step, due: Option<Instant>) -> Result<(), Failure> {
         let index = self.index;
         self.index += 1;
-        let splice = Splice::of(&step.payload).unwrap_or_default();
+        let splice = &step.splice;
         let cid = splice.cid().map(|cid| self.cids.get(cid).map_or(cid, String::as_str).to_owned());
         let mut request = Request {
             index,
@@ -379,18 +379,18 @@ impl Play {
                 request.id = Some(self.fresh_id(gateway.as_str(), recorded_id));
             }
         }
-        self.dispatch(step, &splice, request, &gateway, due)
+        self.dispatch(step, request, &gateway, due)
     }
 
     /// Sends a message whose request id is settled.
     fn dispatch(
         &mut self,
         step: Step,
-        splice: &Splice,
         request: Request,
         gateway: &GatewayId,
         due: Option<Instant>,
     ) -> Result<(), Failure> {
+        let splice = &step.splice;
         let fresh = Fresh {
             t: (!self.keep_t).then(|| SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()),
             // An id that stays keeps its bytes, too: there are several ways to write it in JSON.

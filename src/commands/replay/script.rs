@@ -38,6 +38,8 @@ pub struct Step {
     pub gateway_id: Option<String>,
     /// Whether it is to be sent; otherwise it came from the other end, and is only to be known.
     pub is_ours: bool,
+    /// Where the payload of one that is to be sent has what can be fresh.
+    pub splice: Splice,
 }
 
 /// What the thread tells.
@@ -256,6 +258,7 @@ fn step(number: u64, offset: Duration, record: Record<'_>, is_ours: bool) -> Ste
         number,
         offset,
         topic: record.topic.into_owned(),
+        splice: if is_ours { Splice::of(&record.payload).unwrap_or_default() } else { Splice::default() },
         payload: record.payload.into_owned().into(),
         qos: record.qos,
         retain: record.retain,

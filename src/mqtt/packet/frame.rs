@@ -249,6 +249,11 @@ impl<'b> Fields<'b> {
     /// A UTF-8 string without NUL (section 1.5.3); surrogates are not UTF-8.
     pub fn text(&mut self, field: &str) -> Result<&'b str, Malformed> {
         let bytes = self.binary(field)?;
+        self.checked(bytes, field)
+    }
+
+    /// The bytes of a field as such a string.
+    pub fn checked(&self, bytes: &'b [u8], field: &str) -> Result<&'b str, Malformed> {
         let Ok(text) = std::str::from_utf8(bytes) else {
             return Err(malformed!("{} with a {field} that is not UTF-8", self.kind.name()));
         };

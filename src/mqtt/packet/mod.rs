@@ -216,6 +216,19 @@ impl Packet {
     /// A packet that breaks MQTT 3.1.1, that `to` must not be sent, or that is larger than `max_packet`, as soon
     /// as the bytes show it. The inbox is then of no further use.
     pub fn decode(inbox: &mut BytesMut, to: End, max_packet: usize) -> Result<Option<Self>, Malformed> {
+        Self::decode_sharing(inbox, to, max_packet, &mut None)
+    }
+
+    /// As [`Packet::decode`]; a PUBLISH to the `topic` of the last one that `to` received shares it.
+    ///
+    /// # Errors
+    /// As [`Packet::decode`].
+    pub fn decode_sharing(
+        inbox: &mut BytesMut,
+        to: End,
+        max_packet: usize,
+        topic: &mut Option<Arc<str>>,
+    ) -> Result<Option<Self>, Malformed> {
         let Some(header) = frame::header(inbox, to, max_packet)? else { return Ok(None) };
         if inbox.len() < header.end {
             return Ok(None);
@@ -223,7 +236,7 @@ impl Packet {
         let body = &inbox[header.start..header.end];
         let packet = match header.kind {
             Kind::Publish => {
-                return publish::decode(inbox, header, to).map(|message| Some(Self::Publish(message)));
+                return publish::decode(inbox, header, to, topic).map(|message| Some(Self::Publish(message)));
             }
             Kind::PubAck => Self::PubAck(Fields { kind: header.kind, rest: body }.packet_id()?),
             Kind::Connect => connect::decode(body)?,

@@ -1,6 +1,8 @@
 //! PUBLISH (MQTT 3.1.1, section 3.3), read and written by hand: nearly all of the traffic is PUBLISH, and
 //! rumqttc's reader accepts topics that the standard refuses.
 
+use std::sync::Arc;
+
 use bytes::{Buf as _, BufMut as _, Bytes, BytesMut};
 
 use super::{
@@ -63,12 +65,23 @@ impl Publish {
     }
 }
 
-/// Takes a whole PUBLISH, received by `to`, off the inbox.
-pub(super) fn decode(inbox: &mut BytesMut, header: Header, to: End) -> Result<Message, Malformed> {
+/// Takes a whole PUBLISH, received by `to`, off the inbox. Most come on the topic of the one before, which `known` is.
+pub(super) fn decode(
+    inbox: &mut BytesMut,
+    header: Header,
+    to: End,
+    known: &mut Option<Arc<str>>,
+) -> Result<Message, Malformed> {
     let mut fields = Fields { kind: header.kind, rest: &inbox[header.start..header.end] };
-    let topic = fields.text("topic")?;
-    check_name(topic, to)?;
-    let topic = topic.into();
+    let name = fields.binary("topic")?;
+    let topic = match known {
+        Some(known) if known.as_bytes() == name => Arc::clone(known),
+        _ => {
+            let topic = fields.checked(name, "topic")?;
+            check_name(topic, to)?;
+            Arc::clone(known.insert(topic.into()))
+        }
+    };
     let qos = match header.flags & 0b0110 {
         0 => QoS::AtMostOnce,
         0b0010 => QoS::AtLeastOnce,

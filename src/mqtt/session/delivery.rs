@@ -1,40 +1,20 @@
 //! What this end has sent and the peer has not acknowledged (MQTT 3.1.1, sections 2.3.1, 4.3 and 4.4).
 
-use std::{
-    collections::{HashMap, VecDeque},
-    hash::{BuildHasherDefault, Hasher},
-};
+use std::collections::VecDeque;
 
 use bytes::BytesMut;
 
 use super::{Event, Violation, ignored, violation};
-use crate::mqtt::packet::{Packet, Publish, QoS, SubscribeCode, TooLarge};
+use crate::{
+    hash::OwnKeys,
+    mqtt::packet::{Packet, Publish, QoS, SubscribeCode, TooLarge},
+};
 
 /// Publishes leave this many packet ids to SUBSCRIBE and UNSUBSCRIBE.
 const MOST_IN_FLIGHT: u16 = 65_000;
 
-/// Spreads packet ids, which are this end's own choice, without the cost of a keyed hash.
-#[derive(Default)]
-pub(super) struct IdHasher(u64);
-
-impl Hasher for IdHasher {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        for byte in bytes {
-            self.write_u16(u16::from(*byte));
-        }
-    }
-
-    fn write_u16(&mut self, id: u16) {
-        self.0 = (self.0 ^ u64::from(id)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    }
-}
-
-/// A map by packet id; without entries it owns no memory.
-pub(super) type ById<V> = HashMap<u16, V, BuildHasherDefault<IdHasher>>;
+/// A map by packet id.
+pub(super) type ById<V> = OwnKeys<u16, V>;
 
 /// What a packet id in use waits for.
 #[derive(Debug)]

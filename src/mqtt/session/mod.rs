@@ -15,7 +15,7 @@ mod schedules;
 #[cfg(test)]
 mod tests;
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use bytes::BytesMut;
 
@@ -75,6 +75,8 @@ pub struct Session {
     delivery: Delivery,
     reception: Reception,
     keep_alive: KeepAlive,
+    /// The topic of the last message that came.
+    topic: Option<Arc<str>>,
     /// How many bytes of an unfinished packet have been seen.
     unfinished: usize,
     max_packet: usize,
@@ -96,6 +98,7 @@ impl Session {
             delivery: Delivery::new(limits.in_flight),
             reception: Reception::default(),
             keep_alive: KeepAlive::default(),
+            topic: None,
             unfinished: 0,
             max_packet: limits.max_packet,
             end,
@@ -177,6 +180,7 @@ impl Session {
                 *buffer = BytesMut::new();
             }
         }
+        self.topic = None;
         self.delivery.shrink();
         self.reception.shrink();
     }
@@ -371,7 +375,9 @@ impl Session {
             if self.phase == Phase::Greeting {
                 self.check_greeting()?;
             }
-            let Some(packet) = Packet::decode(&mut self.inbox, self.end, self.max_packet)? else {
+            let Some(packet) =
+                Packet::decode_sharing(&mut self.inbox, self.end, self.max_packet, &mut self.topic)?
+            else {
                 if self.end == End::Client && self.inbox.len() != self.unfinished {
                     self.keep_alive.heard();
                 }

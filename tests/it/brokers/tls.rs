@@ -121,7 +121,7 @@ fn certificates_that_only_insecure_takes() {
     };
     for (port, ca, says) in [
         (weak, "weak", "RSA-1024"),
-        (own, "own.crt", "certificate of an authority as its own"),
+        (own, "own.crt", "the certificate is an authority's (CA:TRUE)"),
         (nameless, "none.ca.pem", "no subjectAltName"),
     ] {
         let ended = report(port, &["--ca-file", &file(ca), "--tls-server-name", "edge.test"]);

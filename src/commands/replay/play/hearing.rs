@@ -1,6 +1,6 @@
 //! What the other end says: in the recording, and now.
 
-use super::{Key, Play, Splice, Stage, Step};
+use super::{Key, Play, Stage, Step};
 use crate::{
     failure::Failure,
     protocol::{Answer, Channel, Envelope},
@@ -77,8 +77,7 @@ impl Play {
             let Some((step, mut request)) = self.held.remove(at) else { break };
             request.id = Some(id);
             let gateway = self.gateway(&step)?;
-            let splice = Splice::of(&step.payload).unwrap_or_default();
-            self.dispatch(step, &splice, request, &gateway, None)?;
+            self.dispatch(step, request, &gateway, None)?;
         }
         Ok(())
     }

@@ -1,0 +1,65 @@
+//! Spreads keys that this end, or whoever gives it its input, has chosen: without the cost of a keyed hash, which
+//! keeps peers from choosing keys that collide.
+#![deny(clippy::disallowed_methods, clippy::disallowed_types)]
+
+use std::{
+    collections::HashMap,
+    hash::{BuildHasherDefault, Hasher},
+};
+
+/// A map by keys that no peer can add; without entries it owns no memory.
+pub type OwnKeys<K, V> = HashMap<K, V, BuildHasherDefault<OwnHasher>>;
+
+/// The hasher of [`OwnKeys`].
+#[derive(Clone, Copy, Debug, Default)]
+pub struct OwnHasher(u64);
+
+impl Hasher for OwnHasher {
+    fn finish(&self) -> u64 {
+        // The product's upper bits are the mixed ones, and a map looks at the lower ones first.
+        self.0.rotate_left(26)
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        let (words, rest) = bytes.as_chunks::<8>();
+        for word in words {
+            self.write_u64(u64::from_le_bytes(*word));
+        }
+        for byte in rest {
+            self.write_u8(*byte);
+        }
+    }
+
+    fn write_u8(&mut self, number: u8) {
+        self.write_u64(number.into());
+    }
+
+    fn write_u16(&mut self, number: u16) {
+        self.write_u64(number.into());
+    }
+
+    fn write_u64(&mut self, number: u64) {
+        self.0 = (self.0.rotate_left(5) ^ number).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{collections::HashSet, hash::Hash as _};
+
+    use super::*;
+
+    #[test]
+    fn counted_and_similar_keys_spread() {
+        let hash = |key: &str| {
+            let mut hasher = OwnHasher::default();
+            key.hash(&mut hasher);
+            hasher.finish()
+        };
+        let hashes: HashSet<_> =
+            (0..10_000).map(|n| hash(&format!("{n:08x}-0000-4000-8000-{n:012x}"))).collect();
+        assert_eq!(hashes.len(), 10_000);
+        let places: HashSet<_> = hashes.iter().map(|hash| hash % 16_384).collect();
+        assert!(places.len() > 6_000, "{}", places.len());
+    }
+}
