@@ -79,7 +79,7 @@ impl Default for Limits {
             max_connections: 20_000,
             max_packet: 1024 * 1024,
             connect_timeout: Duration::from_secs(5),
-            in_flight: 100,
+            in_flight: 1000,
             max_queue: 16 * 1024 * 1024,
             max_queues: 48 * 1024 * 1024,
             max_unfinished: 32 * 1024 * 1024,
