@@ -140,6 +140,7 @@ fn records(options: &Options, table: &mut Table) {
         gateway_id: Some(Cow::from("gw1")),
         mono_us: Some(123_456),
         payload: Cow::from(wire::report("m1", PAYLOAD).into_bytes()),
+        is_json: false,
         unknown: Vec::new(),
     };
     let mut line = Vec::new();

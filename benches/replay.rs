@@ -145,6 +145,7 @@ fn recording(folder: &Path, count: usize) -> std::path::PathBuf {
             gateway_id: Some(Cow::from("gw1")),
             mono_us: Some(us),
             payload: Cow::from(payload.as_bytes()),
+            is_json: false,
             unknown: Vec::new(),
         };
         record.write(&mut lines);

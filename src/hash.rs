@@ -1,5 +1,5 @@
 //! Spreads keys that this end, or whoever gives it its input, has chosen: without the cost of a keyed hash, which
-//! keeps peers from choosing keys that collide.
+//! keeps peers from choosing keys that collide; packet ids, of which there are few, may be a peer's. Pure.
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
 use std::{

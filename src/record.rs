@@ -69,6 +69,8 @@ pub struct Record<'a> {
     pub mono_us: Option<u64>,
     /// The payload, exactly as it travelled.
     pub payload: Cow<'a, [u8]>,
+    /// Whether the payload is known to be one JSON value, or no text at all; otherwise writing finds it out.
+    pub is_json: bool,
     /// Fields that this version does not know, in their order, as JSON text.
     pub unknown: Vec<(Cow<'a, str>, &'a RawValue)>,
 }
@@ -89,6 +91,7 @@ impl<'a> Record<'a> {
             gateway_id: None,
             mono_us: Some(mono_us),
             payload: message.payload.as_ref().into(),
+            is_json: false,
             unknown: Vec::new(),
         }
     }
@@ -152,7 +155,7 @@ impl<'a> Record<'a> {
             line.push(b':');
             push_json(line, value.get());
         }
-        if stands_as_json(&self.payload) {
+        if stands_as_json(&self.payload, self.is_json) {
             line.extend_from_slice(b",\"payload\":");
             line.extend_from_slice(&self.payload);
             line.extend_from_slice(b"}\n");
@@ -213,6 +216,7 @@ impl<'a> Record<'a> {
             gateway_id: fields.text(Name::GatewayId)?,
             mono_us: fields.number(Name::MonoUs)?,
             payload: fields.payload()?,
+            is_json: false,
             unknown: fields.unknown,
         };
         Ok(Some(record.classified(topics)))
@@ -311,14 +315,14 @@ fn classify<'t>(topics: &Topics, topic: &'t str, payload: &[u8]) -> Option<(Opti
 
 /// Whether a payload can stand in the line as it is: one JSON value with nothing around it, not too deep, and
 /// without characters that a terminal would obey.
-fn stands_as_json(payload: &[u8]) -> bool {
+fn stands_as_json(payload: &[u8], is_json: bool) -> bool {
     let Ok(text) = str::from_utf8(payload) else { return false };
     let is_visible = if text.is_ascii() { !has_control(payload) } else { !text.contains(is_unsafe) };
     // Spaces around the value would be lost on every reader of JSON.
     is_visible
         && !matches!(payload, [b' ', ..] | [.., b' '])
         && !is_too_deep(payload)
-        && serde_json::from_str::<de::IgnoredAny>(text).is_ok()
+        && (is_json || serde_json::from_str::<de::IgnoredAny>(text).is_ok())
 }
 
 fn has_control(ascii: &[u8]) -> bool {
@@ -567,6 +571,7 @@ mod tests {
             gateway_id: None,
             mono_us: Some(123_456),
             payload: payload.into(),
+            is_json: false,
             unknown: Vec::new(),
         }
         .classified(&Topics::default())

@@ -30,10 +30,11 @@ impl RequestIds {
             // The first id is often the only one.
             let drawn = if self.random.is_empty() { 1 } else { DRAWN };
             self.random.resize(drawn * LENGTH, 0);
-            self.used = 0;
+            self.used = self.random.len();
             if getrandom::fill(&mut self.random).is_err() {
                 return text(Uuid::new_v4());
             }
+            self.used = 0;
             return self.fresh();
         };
         self.used += LENGTH;

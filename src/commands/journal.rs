@@ -68,7 +68,7 @@ impl Journal {
         // What is no journal is not touched.
         look_at(path, &header)?;
         // Opening repairs a last line that a crash tore, so that reading finds whole lines only.
-        let mut out = Sink::append(path, true)?;
+        let mut out = Sink::append_alone(path)?;
         if let Some(repaired) = out.repaired() {
             console.warn(repaired);
         }

@@ -284,22 +284,27 @@ impl Operations {
 
     /// The messages that one input value asks for, in its order.
     fn read(&self, operation: Operation, json: &str) -> Items {
-        match Object::parse(json) {
-            Ok(object) => self.read_object(operation, &object, json),
-            Err(invalid) => Items::One(Err(invalid)),
-        }
+        let read = |json| {
+            let object = Object::parse(json)?;
+            if object.get("ok").is_none() {
+                return Ok(self.read_object(operation, &object, json));
+            }
+            let Some(former) = object.get("input") else {
+                return Err(Invalid::new(
+                    "input",
+                    "a result line that was accepted has no input to send again",
+                ));
+            };
+            let object = Object::parse(former.get())?;
+            if object.get("ok").is_some() {
+                return Err(Invalid::new("input", "the input of a result line must not be another one"));
+            }
+            Ok(self.read_object(operation, &object, former.get()))
+        };
+        read(json).unwrap_or_else(|invalid| Items::One(Err(invalid)))
     }
 
     fn read_object(&self, operation: Operation, object: &Object<'_>, json: &str) -> Items {
-        if object.get("ok").is_some() {
-            return match object.get("input") {
-                Some(former) => self.read(operation, former.get()),
-                None => Items::One(Err(Invalid::new(
-                    "input",
-                    "a result line that was accepted has no input to send again",
-                ))),
-            };
-        }
         if let Some(op) = object.get("op")
             && text_of(op.get()).as_deref() != Some(operation.name())
         {
@@ -581,11 +586,14 @@ pub fn status_item(statuses: Vec<DeviceStatus>) -> Item {
 /// `properties` the one in question, of a former run's result line its own input; `None` where that is all of it.
 #[must_use]
 pub fn echo(input: &str, entry: Option<usize>) -> Option<String> {
-    let object = Object::parse(input).ok()?;
-    if object.get("ok").is_some()
-        && let Some(former) = object.get("input")
-    {
-        return Some(echo(former.get(), entry).unwrap_or_else(|| former.get().to_owned()));
+    let mut object = Object::parse(input).ok()?;
+    let former = object.get("input").filter(|_| object.get("ok").is_some());
+    if let Some(former) = former {
+        let whole = || former.get().to_owned();
+        match Object::parse(former.get()) {
+            Ok(inner) if entry.is_some() => object = inner,
+            Ok(_) | Err(_) => return Some(whole()),
+        }
     }
     let entries = Object::parse(object.get("properties")?.get()).ok()?;
     let (name, value) = entries.0.get(entry?)?;

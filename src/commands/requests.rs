@@ -303,8 +303,13 @@ impl Run {
             && !self.exchange.results.is_behind()
             && let Some((origin, item)) = self.next_item()
         {
-            if self.exchange.results.are_done(&origin, &item)? {
-                continue;
+            match self.exchange.results.are_done(&origin, &item) {
+                Ok(true) => continue,
+                Ok(false) => {}
+                Err(changed) => {
+                    self.fail(origin, item, &changed);
+                    return Err(changed);
+                }
             }
             if self.pace.as_mut().is_some_and(|pace| !pace.may_send(now)) {
                 self.next = Some((origin, item));
@@ -380,17 +385,23 @@ impl Run {
         exit.or(self.exchange.results.finish().await)
     }
 
+    /// Tells of a message that is not sent why not.
+    fn fail(&mut self, origin: Origin, item: Item, failure: &Failure) {
+        let outcome = Outcome::Failed { kind: failure.kind, message: &failure.message, sent: Some(false) };
+        for source in origin.sources(item).as_slice() {
+            self.exchange.results.tell(source, None, 1, outcome);
+        }
+    }
+
     /// Reports the inputs that were never sent: all of a file, and of a pipe what is there to be read.
     async fn fail_rest(&mut self, failure: &Failure) {
         let mut patience = PATIENCE;
-        let outcome = Outcome::Failed { kind: failure.kind, message: &failure.message, sent: Some(false) };
         loop {
             while let Some((origin, item)) = self.next_item() {
-                // A changed input has been told by its own line.
-                if !self.exchange.results.are_done(&origin, &item).unwrap_or(true) {
-                    for source in origin.sources(item).as_slice() {
-                        self.exchange.results.tell(source, None, 1, outcome);
-                    }
+                match self.exchange.results.are_done(&origin, &item) {
+                    Ok(true) => {}
+                    Ok(false) => self.fail(origin, item, failure),
+                    Err(changed) => self.fail(origin, item, &changed),
                 }
             }
             self.exchange.results.flush(0);

@@ -2,8 +2,10 @@
 
 use std::{
     collections::{HashSet, VecDeque},
-    hash::{DefaultHasher, Hash, Hasher as _},
+    hash::{BuildHasherDefault, DefaultHasher, Hash, Hasher as _},
 };
+
+use crate::hash::OwnHasher;
 
 /// How many accepted requests are remembered.
 const CAPACITY: usize = 10_000;
@@ -15,7 +17,7 @@ const CAPACITY: usize = 10_000;
 /// may rightly end better, for instance after the missing sync.
 #[derive(Debug, Default)]
 pub(super) struct Memory {
-    known: HashSet<u64>,
+    known: HashSet<u64, BuildHasherDefault<OwnHasher>>,
     order: VecDeque<u64>,
 }
 

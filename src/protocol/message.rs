@@ -8,7 +8,7 @@ use std::{borrow::Cow, fmt};
 
 use serde::{
     Deserialize, Deserializer,
-    de::{self, IgnoredAny, MapAccess, Visitor},
+    de::{self, MapAccess, Visitor},
 };
 use serde_json::value::RawValue;
 
@@ -327,7 +327,8 @@ macro_rules! read_object {
                                     }
                                     found.$field = Some(map.next_value().map($read)?);
                                 })+
-                                _ => drop(map.next_value::<IgnoredAny>()?),
+                                // What it holds, and whether it is text at all, is looked at with care.
+                                other => return Err(de::Error::unknown_field(other, &[])),
                             }
                         }
                         Ok(found)
@@ -917,6 +918,9 @@ mod tests {
                             r#"{{"t":{t},"t":1,"request_id":"r","param":{{"id":"1","id":{value},"cid":"m1","value":1,"code":0}}}}"#
                         ),
                         format!(r#"[{t},"m1",{text},{{"code":{value}}}]"#),
+                        format!(
+                            r#"{{"t":1,"request_id":"r","param":{{"code":{t},"status":1,"status":{value}}}}}"#
+                        ),
                     ] {
                         let payload = payload.as_bytes();
                         if let Some(report) = Usual::read(payload).and_then(Usual::report) {
@@ -937,7 +941,9 @@ mod tests {
                 }
             }
         }
-        assert!(reports > 30 && answers > 80, "{reports} reports and {answers} answers");
+        let no_text = b"{\"t\":1,\"request_id\":\"r\",\"param\":{\"code\":0,\"x\":\"\xff\"}}";
+        assert!(Envelope::<Answer>::decode(no_text).is_err() && careful_answer(no_text).is_err());
+        assert!(reports > 30 && answers > 50, "{reports} reports and {answers} answers");
     }
 
     #[test]

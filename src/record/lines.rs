@@ -220,6 +220,7 @@ impl<'t> Lines<'t> {
             gateway_id: None,
             mono_us: Some(self.clock.mono_us(unix_us)),
             payload: Cow::Owned(payload),
+            is_json: false,
             unknown: Vec::new(),
         };
         if record.qos > 2 {

@@ -121,6 +121,7 @@ impl<'t> Table<'t> {
             gateway_id: None,
             mono_us: Some(self.mono_us),
             payload,
+            is_json: false,
             unknown: Vec::new(),
         };
         Ok(record.classified(self.topics))

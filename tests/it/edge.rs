@@ -452,7 +452,7 @@ fn a_registry_belongs_to_one_edge() {
     let file = folder.path().join("fleet.jsonl");
     let path = file.to_str().unwrap();
     let _first = Edge::start(&["--devices", path]);
-    for (path, reason) in [(path, "another edge"), ("/dev/null", "regular file")] {
+    for (path, reason) in [(path, "another program"), ("/dev/null", "regular file")] {
         let output = tuyagw(&["edge", "--listen", "127.0.0.1:0", "--devices", path]);
         assert_eq!(output.status.code(), Some(2));
         let stderr = String::from_utf8_lossy(&output.stderr);

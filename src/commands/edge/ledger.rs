@@ -9,7 +9,7 @@ use std::{
 };
 
 use crate::{
-    commands::{Console, results::ResultLine},
+    commands::{Console, operations::echo, results::ResultLine},
     edge::{Outcome, Verdict},
     failure::Kind,
     mqtt::broker::Witness,
@@ -33,6 +33,8 @@ pub(super) struct Noted {
     pub(super) line: Option<u64>,
     pub(super) cid: Option<String>,
     pub(super) id: Option<String>,
+    /// Which of the `properties` of its input it is.
+    pub(super) entry: Option<usize>,
     pub(super) request_id: Arc<str>,
     pub(super) input: Arc<str>,
 }
@@ -98,6 +100,7 @@ impl Ledger {
     }
 
     fn result(&mut self, index: u64, asked: &Noted, gateway_id: Option<&str>, result: ResultLine<'_>) {
+        let part = if result.ok { None } else { echo(&asked.input, asked.entry) };
         let line = ResultLine {
             index,
             line: asked.line,
@@ -106,7 +109,7 @@ impl Ledger {
             cid: asked.cid.as_deref(),
             id: asked.id.as_deref(),
             request_id: (!asked.request_id.is_empty()).then_some(&*asked.request_id),
-            input: (!result.ok).then_some(&*asked.input),
+            input: (!result.ok).then(|| part.as_deref().unwrap_or(&asked.input)),
             ..result
         };
         if let Some(stdout) = &mut self.stdout {

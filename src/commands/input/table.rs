@@ -36,10 +36,11 @@ pub fn read<T>(reader: impl Read, sender: &Sender<T>, mut take: impl FnMut(Input
         while rows.read_byte_record(&mut row)? {
             let end = rows.position().byte();
             let fault = quotes.borrow_mut().fault_before(end);
+            // Asked in any case, so that the places of lines that have passed are forgotten.
+            let last = quotes.borrow_mut().line_of(end.saturating_sub(1));
             let input = if let Some((line, message)) = fault {
                 broken(line, &row, None, message)
             } else {
-                let last = quotes.borrow_mut().line_of(end.saturating_sub(1));
                 let within = row.as_slice().iter().filter(|byte| **byte == b'\n').count();
                 input(last - within as u64, &header, &row)
             };

@@ -15,6 +15,9 @@ use super::{
 /// a whole buffer alive for them and make the inbox allocate anew.
 const SHARED_FROM: usize = 32 * 1024;
 
+/// Longer topics are not remembered: no real one is, and each connection remembers one.
+const SHORT: usize = 256;
+
 impl Publish {
     /// The size of the whole packet in bytes.
     #[must_use]
@@ -79,7 +82,11 @@ pub(super) fn decode(
         _ => {
             let topic = fields.checked(name, "topic")?;
             check_name(topic, to)?;
-            Arc::clone(known.insert(topic.into()))
+            let topic: Arc<str> = topic.into();
+            if topic.len() <= SHORT {
+                *known = Some(Arc::clone(&topic));
+            }
+            topic
         }
     };
     let qos = match header.flags & 0b0110 {

@@ -244,6 +244,18 @@ fn fields_that_lead_elsewhere_are_refused() {
 }
 
 #[test]
+fn a_result_line_within_others_is_refused() {
+    let site = Site::start(&[]);
+    let nested = |depth| [r#"{"ok":false,"input":"#.repeat(depth), "{}".into(), "}".repeat(depth)].concat();
+    let ended = site.run_with("report", &["-"], nested(50));
+    accounted(&ended, 1);
+    assert_eq!((ended.code, &ended.lines[0]["field"]), (Some(2), &Value::from("input")), "{}", ended.stderr);
+    let deep = site.write("deep.jsonl", nested(50_000));
+    let mut run = site.gateway("report", &[&deep]);
+    assert_eq!(run.stdout(Stdio::null()).stderr(Stdio::null()).status().unwrap().code(), Some(2));
+}
+
+#[test]
 fn a_failed_data_point_is_echoed_by_itself() {
     let mut site = Site::start(&[]);
     site.sync(1);

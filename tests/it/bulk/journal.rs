@@ -77,6 +77,41 @@ fn changed_input_is_refused() {
     assert_eq!(site.records_of("sync").len(), 10);
 }
 
+/// Feeding the line in again sends what it speaks of and nothing else, and each device of a message has its line.
+#[test]
+fn changed_input_is_told_line_by_line() {
+    let site = Site::start(&[]);
+    site.sync(2);
+    let journal = site.name("reports");
+    let input = r#"{"cid":"m1","properties":{"water_flow":1,"valve_state":"opened"}}"#;
+    all_accepted(&site.run_with("report", &["-", "--journal", &journal], input), 2);
+    let ended = site.run_with("report", &["-", "--journal", &journal], input.replace("m1", "m2"));
+    let found: Vec<_> =
+        ended.lines.iter().map(|line| (&line["cid"], &line["id"], &line["input"]["code"])).collect();
+    let (m2, json) = (json!("m2"), |text: &str| json!(text));
+    assert_eq!(found, [(&m2, &json("1"), &json("water_flow")), (&m2, &json("9"), &json("valve_state"))]);
+
+    let journal = site.name("statuses");
+    let message =
+        r#"{"t":1,"request_id":"r1","param":[{"cid":"m1","status":true},{"cid":"m2","status":true}]}"#;
+    all_accepted(&site.run_with("status", &["-", "--journal", &journal], message), 2);
+    let changed = message.replace(r#""m1","status":true"#, r#""m1","status":false"#);
+    let ended = site.run_with("status", &["-", "--ordered", "--journal", &journal], changed);
+    let found: Vec<_> = ended.lines.iter().map(|line| (&line["index"], &line["cid"])).collect();
+    assert_eq!(found, [(&json!(0), &json!("m1")), (&json!(1), &json!("m2"))], "{ended:#?}");
+}
+
+#[test]
+fn a_journal_is_one_run_s_at_a_time() {
+    let site = Site::start(&[]);
+    let journal = site.write("journal", "");
+    let held = OpenOptions::new().append(true).open(&journal).unwrap();
+    held.lock().unwrap();
+    let ended = site.run_with("sync", &["-", "--journal", &journal], syncs(1));
+    assert_eq!((ended.code, ended.lines.len()), (Some(2), 0), "{ended:#?}");
+    assert!(ended.stderr.contains("in use by another program"), "{}", ended.stderr);
+}
+
 #[test]
 fn another_file_is_refused_and_not_touched() {
     let site = Site::start(&[]);

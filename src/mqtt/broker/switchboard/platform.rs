@@ -146,6 +146,8 @@ impl Switchboard {
             gateway_id: parsed.map(|(_, id)| id.into()),
             mono_us: Some(Self::micros(self.now.mono)),
             payload: (&payload[..]).into(),
+            // It was written a moment ago; a fault's garbage is no text.
+            is_json: true,
             unknown: Vec::new(),
         };
         self.witness.message(&record);
