@@ -417,3 +417,24 @@ fn random_and_mutated_bytes_neither_panic_nor_grow() {
         }
     }
 }
+
+#[test]
+fn a_topic_is_shared_with_the_message_before_and_no_other() {
+    let long = "l".repeat(300);
+    let topics = ["gw/1", "gw/1", "gw/2", "gw/1", "gw/10", &long, &long, "gw/10"];
+    let mut inbox = BytesMut::new();
+    for topic in topics {
+        Publish { topic: topic.into(), ..Publish::default() }.encode(0, false, &mut inbox);
+    }
+    let mut known = None;
+    let mut shared = Vec::new();
+    for topic in topics {
+        let before: Option<Arc<str>> = known.clone();
+        let packet = Packet::decode_sharing(&mut inbox, End::Server, 1000, &mut known).unwrap();
+        let Some(Packet::Publish(message)) = packet else { panic!("{packet:?}") };
+        assert_eq!(&*message.topic, topic);
+        shared.push(before.is_some_and(|before| Arc::ptr_eq(&before, &message.topic)));
+    }
+    // A long one is not remembered, and does not push off what is.
+    assert_eq!(shared, [false, true, false, false, false, false, false, true]);
+}
