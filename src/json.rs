@@ -4,7 +4,11 @@
 //! Pure: texts and numbers in, bytes out.
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
+mod plain;
+
 use std::{borrow::Cow, io::Write as _};
+
+pub use plain::each_member;
 
 use crate::protocol::is_unsafe;
 

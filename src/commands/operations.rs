@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     failure::Failure,
-    json::text_of,
+    json::{each_member, text_of},
     product::{Misfit, Product, ValueEncoding},
     protocol::{Channel, Command, DataPointValue, Device, DeviceStatus, GatewayId, Property, Uplink},
 };
@@ -295,18 +295,18 @@ impl Operations {
                     "a result line that was accepted has no input to send again",
                 ));
             };
-            let object = Object::parse(former.get())?;
+            let object = Object::parse(former)?;
             if object.get("ok").is_some() {
                 return Err(Invalid::new("input", "the input of a result line must not be another one"));
             }
-            Ok(self.read_object(operation, &object, former.get()))
+            Ok(self.read_object(operation, &object, former))
         };
         read(json).unwrap_or_else(|invalid| Items::One(Err(invalid)))
     }
 
     fn read_object(&self, operation: Operation, object: &Object<'_>, json: &str) -> Items {
         if let Some(op) = object.get("op")
-            && text_of(op.get()).as_deref() != Some(operation.name())
+            && text_of(op).as_deref() != Some(operation.name())
         {
             return Items::One(Err(Invalid::new("op", format!("op must be {:?} here", operation.name()))));
         }
@@ -326,22 +326,22 @@ impl Operations {
             Operation::Command => &["t", "request_id", "cid", "gateway_id", "param", "op"],
             Operation::Sync | Operation::Report | Operation::Status => &["t", "request_id", "param", "op"],
         })?;
-        let param = object.get("param").unwrap_or(RawValue::NULL);
-        let within = || match Object::parse(param.get()) {
+        let param = object.get("param").unwrap_or("null");
+        let within = || match Object::parse(param) {
             Err(Invalid { field: None, message, .. }) => Err(Invalid::new("param", message)),
             parsed => parsed,
         };
         let t = match object.get("t") {
             None => None,
             Some(raw) => {
-                Some(raw.get().parse().map_err(|_| Invalid::new("t", "t must be an integer, a Unix time"))?)
+                Some(raw.parse().map_err(|_| Invalid::new("t", "t must be an integer, a Unix time"))?)
             }
         };
         // An answer repeats it, and without one could not be told from others.
         let request_id = object.get("request_id").map(|_| object.required_text("request_id")).transpose()?;
         let mut item = match operation {
-            Operation::Sync => self.sync(&within()?, param.get())?,
-            Operation::Status if param.get().starts_with('[') => statuses(param)?,
+            Operation::Sync => self.sync(&within()?, param)?,
+            Operation::Status if param.starts_with('[') => statuses(param)?,
             Operation::Status => status(&within()?)?,
             Operation::Report => {
                 let inner = within()?;
@@ -398,7 +398,7 @@ impl Operations {
             return Items::One(self.value(operation, &cid, gateway, object, known));
         };
         let known: &[&str] = &["gateway_id", "cid", "properties", "op"][usize::from(!names_gateway)..];
-        let entries = match object.only(known).and_then(|()| Object::parse(properties.get())) {
+        let entries = match object.only(known).and_then(|()| Object::parse(properties)) {
             Ok(entries) if !entries.0.is_empty() => entries,
             Ok(_) => {
                 return Items::One(Err(Invalid::new("properties", "properties is empty").of(&cid, None)));
@@ -430,7 +430,7 @@ impl Operations {
         let invalid = |invalid: Invalid| invalid.of(cid, None);
         object.only(known).map_err(invalid)?;
         let name = match (object.get("id"), object.get("code")) {
-            (Some(id), None) => match id.get().parse::<u32>() {
+            (Some(id), None) => match id.parse::<u32>() {
                 Ok(number) => number.to_string().into(),
                 Err(_) => object.required_text("id").map_err(invalid)?,
             },
@@ -453,7 +453,7 @@ impl Operations {
         cid: &str,
         gateway: Option<GatewayId>,
         name: &str,
-        value: &RawValue,
+        value: &str,
     ) -> Result<Item, Invalid> {
         let id = self.product.find(name).map_or_else(|| name.to_owned(), |point| point.id.to_string());
         let value = if self.check {
@@ -466,10 +466,11 @@ impl Operations {
             let field = if name.bytes().all(|byte| byte.is_ascii_digit()) { "id" } else { "code" };
             let point = point.map_err(|misfit| at(field, &misfit))?;
             point.check(value, self.encoding).map_err(|misfit| at("value", &misfit))?
-        } else if self.encoding == ValueEncoding::String && !value.get().starts_with('"') {
-            quoted(value.get())
         } else {
-            value.to_owned()
+            let is_wrapped = self.encoding == ValueEncoding::String && !value.starts_with('"');
+            let json = if is_wrapped { quoted(value) } else { value.to_owned() };
+            RawValue::from_string(json)
+                .map_err(|why| Invalid::new("value", why.to_string()).of(cid, Some(&id)))?
         };
         Ok(Self::item(operation, cid, gateway, id, value))
     }
@@ -523,7 +524,7 @@ impl Operations {
         let mut value_of = |text: &str| {
             let point = name.and_then(|name| self.product.find(name));
             match point.filter(|_| self.check).map(|point| (point, point.from_text(text))) {
-                Some((_, Ok(value))) => value,
+                Some((_, Ok(value))) => value.get().to_owned(),
                 Some((point, Err(misfit))) => {
                     let cid = field("cid").unwrap_or_default();
                     invalid =
@@ -531,15 +532,13 @@ impl Operations {
                     quoted(text)
                 }
                 // Without a check the text is JSON where it can be, and a string otherwise.
-                None => RawValue::from_string(text.to_owned()).unwrap_or_else(|_| quoted(text)),
+                None => json_or_quoted(text),
             }
         };
         let json = fields.iter().map(|(key, text)| {
             let value = match key.as_str() {
                 "value" => value_of(text),
-                "status" if operation == Some(Operation::Status) => {
-                    RawValue::from_string(text.clone()).unwrap_or_else(|_| quoted(text))
-                }
+                "status" if operation == Some(Operation::Status) => json_or_quoted(text),
                 _ => quoted(text),
             };
             (key.clone(), value)
@@ -568,7 +567,7 @@ impl Operations {
 /// The operation that an input names in its own `op`: a sync, a report or a status.
 fn operation_of(json: &str) -> Result<Operation, Invalid> {
     let object = Object::parse(json)?;
-    let Some(op) = object.get("op").and_then(|op| text_of(op.get())) else {
+    let Some(op) = object.get("op").and_then(text_of) else {
         return Err(Invalid::new("op", "op is missing: sync, report or status"));
     };
     let uplinks = [Operation::Sync, Operation::Report, Operation::Status];
@@ -589,13 +588,12 @@ pub fn echo(input: &str, entry: Option<usize>) -> Option<String> {
     let mut object = Object::parse(input).ok()?;
     let former = object.get("input").filter(|_| object.get("ok").is_some());
     if let Some(former) = former {
-        let whole = || former.get().to_owned();
-        match Object::parse(former.get()) {
+        match Object::parse(former) {
             Ok(inner) if entry.is_some() => object = inner,
-            Ok(_) | Err(_) => return Some(whole()),
+            Ok(_) | Err(_) => return Some(former.to_owned()),
         }
     }
-    let entries = Object::parse(object.get("properties")?.get()).ok()?;
+    let entries = Object::parse(object.get("properties")?).ok()?;
     let (name, value) = entries.0.get(entry?)?;
     let key = if name.bytes().all(|byte| byte.is_ascii_digit()) { "id" } else { "code" };
     let head = ["op", "gateway_id", "cid"];
@@ -608,8 +606,8 @@ fn status(object: &Object<'_>) -> Result<Item, Invalid> {
     Ok(status_item(vec![device_status(object)?]))
 }
 
-fn statuses(param: &RawValue) -> Result<Item, Invalid> {
-    let elements: Vec<&RawValue> = serde_json::from_str(param.get())
+fn statuses(param: &str) -> Result<Item, Invalid> {
+    let elements: Vec<&RawValue> = serde_json::from_str(param)
         .map_err(|_| Invalid::new("param", "param must be an array of objects"))?;
     if elements.is_empty() {
         return Err(Invalid::new("param", "param is empty"));
@@ -624,7 +622,7 @@ fn statuses(param: &RawValue) -> Result<Item, Invalid> {
 fn device_status(object: &Object<'_>) -> Result<DeviceStatus, Invalid> {
     let cid = object.required_text("cid")?;
     object.only(&["cid", "status", "op"]).map_err(|invalid| invalid.of(&cid, None))?;
-    match object.get("status").map(RawValue::get) {
+    match object.get("status") {
         Some("true") => Ok(DeviceStatus { cid: cid.into_owned(), status: true }),
         Some("false") => Ok(DeviceStatus { cid: cid.into_owned(), status: false }),
         Some(_) => Err(Invalid::new("status", "status must be true or false").of(&cid, None)),
@@ -648,20 +646,29 @@ fn input_from_text(cid: &str, arg: &str) -> Input<'static> {
     Input { line: None, content: Content::Fields(fields.into()) }
 }
 
-fn quoted(text: &str) -> Box<RawValue> {
-    serde_json::value::to_raw_value(text).unwrap_or_else(|_| RawValue::NULL.to_owned())
+/// A text that is JSON as it is, any other as a JSON string.
+fn json_or_quoted(text: &str) -> String {
+    match serde_json::from_str::<&RawValue>(text) {
+        Ok(json) => json.get().to_owned(),
+        Err(_) => quoted(text),
+    }
 }
 
-/// A JSON object of these entries, in their order.
-fn json_of(entries: impl Iterator<Item = (String, Box<RawValue>)>) -> String {
+/// A text as a JSON string.
+fn quoted(text: &str) -> String {
+    serde_json::Value::from(text).to_string()
+}
+
+/// A JSON object of these entries, in their order; the values are JSON text.
+fn json_of(entries: impl Iterator<Item = (String, String)>) -> String {
     let mut json = String::from("{");
     for (key, value) in entries {
         if json.len() > 1 {
             json.push(',');
         }
-        json.push_str(quoted(&key).get());
+        json.push_str(&quoted(&key));
         json.push(':');
-        json.push_str(value.get());
+        json.push_str(&value);
     }
     json.push('}');
     json
@@ -674,15 +681,19 @@ enum Items {
 }
 
 /// A JSON object's entries, borrowed and in order.
-struct Object<'a>(Vec<(Cow<'a, str>, &'a RawValue)>);
+struct Object<'a>(Vec<(Cow<'a, str>, &'a str)>);
 
 impl<'a> Object<'a> {
     fn parse(json: &'a str) -> Result<Self, Invalid> {
         if !json.starts_with('{') {
             return Err(Invalid { message: "the value must be a JSON object".into(), ..Invalid::default() });
         }
-        let object: Self = serde_json::from_str(json)
-            .map_err(|why| Invalid { message: why.to_string(), ..Invalid::default() })?;
+        let mut members = Vec::with_capacity(4);
+        let object = match each_member(json, |name, value| members.push((Cow::Borrowed(name), value))) {
+            Some(()) => Self(members),
+            None => serde_json::from_str(json)
+                .map_err(|why| Invalid { message: why.to_string(), ..Invalid::default() })?,
+        };
         for (n, (name, _)) in object.0.iter().enumerate() {
             if object.0[..n].iter().any(|(other, _)| other == name) {
                 return Err(Invalid::new(name, format!("{name} stands twice")));
@@ -691,7 +702,7 @@ impl<'a> Object<'a> {
         Ok(object)
     }
 
-    fn get(&self, name: &str) -> Option<&'a RawValue> {
+    fn get(&self, name: &str) -> Option<&'a str> {
         self.0.iter().find(|(key, _)| key == name).map(|(_, value)| *value)
     }
 
@@ -705,7 +716,7 @@ impl<'a> Object<'a> {
 
     fn optional_text(&self, name: &str) -> Result<Option<Cow<'a, str>>, Invalid> {
         let Some(raw) = self.get(name) else { return Ok(None) };
-        match text_of(raw.get()) {
+        match text_of(raw) {
             Some(text) => Ok(Some(text)),
             None => Err(Invalid::new(name, format!("{name} must be a string"))),
         }
@@ -737,7 +748,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for Object<'a> {
             fn visit_map<A: serde::de::MapAccess<'de>>(self, mut map: A) -> Result<Object<'de>, A::Error> {
                 let mut entries = Vec::new();
                 while let Some(Name(name)) = map.next_key()? {
-                    entries.push((name, map.next_value()?));
+                    entries.push((name, map.next_value::<&RawValue>()?.get()));
                 }
                 Ok(Object(entries))
             }

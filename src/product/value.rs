@@ -52,11 +52,12 @@ impl DataPoint {
     /// An integer is digits with or without a minus sign: `1.0` and `1e3` are of the wrong type (1103), since
     /// the edge keeps an int64. A bitmap may also be an array of its labels. Where the encoding is
     /// [`ValueEncoding::String`], the value may be given as such a string already.
-    pub fn check(&self, value: &RawValue, encoding: ValueEncoding) -> Result<Box<RawValue>, Misfit> {
-        let fit = self.fit(value, encoding == ValueEncoding::String)?;
+    pub fn check(&self, json: &str, encoding: ValueEncoding) -> Result<Box<RawValue>, Misfit> {
+        let fit = self.fit(json, encoding == ValueEncoding::String)?;
         Ok(match (encoding, fit) {
-            (_, Fit::Text) => value.to_owned(),
-            (ValueEncoding::Native, fit) => native(&fit, value),
+            (_, Fit::Text) => RawValue::from_string(json.to_owned()).map_err(|_| self.type_misfit(json))?,
+            (ValueEncoding::Native, Fit::Integer(number)) => integer(number),
+            (ValueEncoding::Native, Fit::Bool(on)) => boolean(on),
             (ValueEncoding::String, Fit::Bool(on)) => string(if on { "true" } else { "false" }),
             (ValueEncoding::String, Fit::Integer(number)) => string(&number.to_string()),
         })
@@ -66,8 +67,11 @@ impl DataPoint {
     ///
     /// A bool may also be `1`, `0`, `"1"`, `"0"`, `"true"` or `"false"`, an integer also `"10"`.
     pub fn accept(&self, value: &RawValue) -> Result<Box<RawValue>, Misfit> {
-        let fit = self.fit(value, true)?;
-        Ok(native(&fit, value))
+        Ok(match self.fit(value.get(), true)? {
+            Fit::Bool(on) => boolean(on),
+            Fit::Integer(number) => integer(number),
+            Fit::Text => value.to_owned(),
+        })
     }
 
     /// Reads a value from a command line, as JSON that is still to be checked.
@@ -96,7 +100,7 @@ impl DataPoint {
         if self.unit.as_deref() != Some("%") {
             return None;
         }
-        let Ok(Fit::Integer(number)) = self.fit(value, true) else { return None };
+        let Ok(Fit::Integer(number)) = self.fit(value.get(), true) else { return None };
         let whole = 10_i64.checked_pow(scale).and_then(|one| one.checked_mul(100))?;
         (number < 0 || number > whole).then(|| {
             format!("{} is a percentage, and {} lies outside 0 to 100 %", self.label(), self.shown(number))
@@ -121,8 +125,7 @@ impl DataPoint {
         text
     }
 
-    fn fit(&self, value: &RawValue, tolerant: bool) -> Result<Fit, Misfit> {
-        let json = value.get();
+    fn fit(&self, json: &str, tolerant: bool) -> Result<Fit, Misfit> {
         if json == "null" {
             return Err(self.misfit(ResultCode::PARAM_NULL, "the value is null"));
         }
@@ -268,14 +271,8 @@ impl DataPoint {
     }
 }
 
-/// A fitting value in native form; the text that came is kept where it is native already.
-fn native(fit: &Fit, value: &RawValue) -> Box<RawValue> {
-    match fit {
-        Fit::Bool(true) => RawValue::TRUE.to_owned(),
-        Fit::Bool(false) => RawValue::FALSE.to_owned(),
-        Fit::Integer(number) if *number == 0 || value.get().starts_with(['"', '[']) => integer(*number),
-        Fit::Integer(_) | Fit::Text => value.to_owned(),
-    }
+fn boolean(on: bool) -> Box<RawValue> {
+    if on { RawValue::TRUE.to_owned() } else { RawValue::FALSE.to_owned() }
 }
 
 fn integer(number: i64) -> Box<RawValue> {

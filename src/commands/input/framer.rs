@@ -5,7 +5,7 @@ use std::ops::Range;
 use serde_json::value::RawValue;
 
 use super::{Input, READ};
-use crate::commands::operations::Invalid;
+use crate::{commands::operations::Invalid, json::each_member};
 
 /// The longest value that is taken; what is longer cannot be a message of this protocol.
 const LONGEST: usize = 4 << 20;
@@ -162,7 +162,8 @@ impl Framer {
         let step = if begins.is_none() {
             Step::Again
         } else {
-            let checked = serde_json::from_slice::<&RawValue>(line);
+            let checked =
+                if is_plain(line) { Ok(()) } else { serde_json::from_slice::<&RawValue>(line).map(drop) };
             Step::Found(number, place, checked.err().map(|why| syntax(&why, number, true)))
         };
         self.end_line(length);
@@ -262,6 +263,11 @@ impl Framer {
         self.consume(length);
         Step::Found(number, place, Some(invalid))
     }
+}
+
+/// Whether a line is an object as nearly all are, so that a first look suffices.
+fn is_plain(line: &[u8]) -> bool {
+    std::str::from_utf8(line).is_ok_and(|json| each_member(json, |_, _| {}).is_some())
 }
 
 /// Whether a text begins like CSV, whose header names the devices' column.

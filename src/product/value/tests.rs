@@ -35,11 +35,11 @@ fn all(
 }
 
 fn check(point: &DataPoint, value: &RawValue) -> Result<Box<RawValue>, Misfit> {
-    point.check(value, ValueEncoding::Native)
+    point.check(value.get(), ValueEncoding::Native)
 }
 
 fn check_string(point: &DataPoint, value: &RawValue) -> Result<Box<RawValue>, Misfit> {
-    point.check(value, ValueEncoding::String)
+    point.check(value.get(), ValueEncoding::String)
 }
 
 #[test]

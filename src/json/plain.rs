@@ -1,0 +1,281 @@
+//! Plain objects, read in one pass without a tree: nearly all that travels is one. What is not plain is serde's to read,
+//! or to say what is wrong with it.
+
+/// How deep values may be nested in a plain object.
+const DEEPEST: usize = 16;
+
+/// Gives `take` each member of an object in its order: the key, and the JSON text of the value, without spaces around
+/// either.
+///
+/// `None`, whatever `take` was given, where the text is no JSON object or not a plain one: with an escape in a text, or
+/// nested deeper than 16 levels.
+pub fn each_member<'a>(json: &'a str, mut take: impl FnMut(&'a str, &'a str)) -> Option<()> {
+    let mut scanner = Scanner { json, at: 0 };
+    scanner.skip_blank();
+    scanner.object(DEEPEST, &mut take)?;
+    scanner.skip_blank();
+    (scanner.at == json.len()).then_some(())
+}
+
+/// A place in a JSON text.
+struct Scanner<'a> {
+    json: &'a str,
+    at: usize,
+}
+
+impl<'a> Scanner<'a> {
+    fn peek(&self) -> Option<u8> {
+        self.json.as_bytes().get(self.at).copied()
+    }
+
+    fn skip_blank(&mut self) {
+        while let Some(b' ' | b'\t' | b'\r' | b'\n') = self.peek() {
+            self.at += 1;
+        }
+    }
+
+    /// Passes over this byte, where it is the next one.
+    fn eat(&mut self, byte: u8) -> Option<()> {
+        (self.peek()? == byte).then(|| self.at += 1)
+    }
+
+    fn object(&mut self, depth: usize, take: &mut impl FnMut(&'a str, &'a str)) -> Option<()> {
+        self.eat(b'{')?;
+        self.skip_blank();
+        if self.eat(b'}').is_some() {
+            return Some(());
+        }
+        loop {
+            self.skip_blank();
+            let start = self.at + 1;
+            self.text()?;
+            let key = &self.json[start..self.at - 1];
+            self.skip_blank();
+            self.eat(b':')?;
+            self.skip_blank();
+            let start = self.at;
+            self.value(depth - 1)?;
+            take(key, &self.json[start..self.at]);
+            self.skip_blank();
+            match self.peek()? {
+                b',' => self.at += 1,
+                b'}' => {
+                    self.at += 1;
+                    return Some(());
+                }
+                _ => return None,
+            }
+        }
+    }
+
+    fn array(&mut self, depth: usize) -> Option<()> {
+        self.eat(b'[')?;
+        self.skip_blank();
+        if self.eat(b']').is_some() {
+            return Some(());
+        }
+        loop {
+            self.skip_blank();
+            self.value(depth - 1)?;
+            self.skip_blank();
+            match self.peek()? {
+                b',' => self.at += 1,
+                b']' => {
+                    self.at += 1;
+                    return Some(());
+                }
+                _ => return None,
+            }
+        }
+    }
+
+    fn value(&mut self, depth: usize) -> Option<()> {
+        match self.peek()? {
+            b'"' => self.text(),
+            b'-' | b'0'..=b'9' => self.number(),
+            b't' => self.word("true"),
+            b'f' => self.word("false"),
+            b'n' => self.word("null"),
+            b'{' if depth > 0 => self.object(depth, &mut |_, _| {}),
+            b'[' if depth > 0 => self.array(depth),
+            _ => None,
+        }
+    }
+
+    fn word(&mut self, word: &str) -> Option<()> {
+        self.json[self.at..].starts_with(word).then(|| self.at += word.len())
+    }
+
+    /// A text without escapes, with its quotes.
+    fn text(&mut self) -> Option<()> {
+        self.eat(b'"')?;
+        let rest = &self.json.as_bytes()[self.at..];
+        let length = rest.iter().position(|byte| matches!(byte, b'"' | b'\\' | ..b' '))?;
+        self.at += length;
+        self.eat(b'"')
+    }
+
+    fn number(&mut self) -> Option<()> {
+        let _ = self.eat(b'-');
+        if self.eat(b'0').is_none() {
+            self.digits()?;
+        }
+        if self.eat(b'.').is_some() {
+            self.digits()?;
+        }
+        if let Some(b'e' | b'E') = self.peek() {
+            self.at += 1;
+            if let Some(b'+' | b'-') = self.peek() {
+                self.at += 1;
+            }
+            self.digits()?;
+        }
+        Some(())
+    }
+
+    /// One digit or more.
+    fn digits(&mut self) -> Option<()> {
+        let rest = &self.json.as_bytes()[self.at..];
+        let length = rest.iter().position(|byte| !byte.is_ascii_digit()).unwrap_or(rest.len());
+        self.at += length;
+        (length > 0).then_some(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::borrow::Cow;
+
+    use serde::Deserialize;
+    use serde_json::value::RawValue;
+
+    use super::*;
+
+    /// What serde makes of the same text.
+    struct Members<'a>(Vec<(Cow<'a, str>, &'a str)>);
+
+    #[derive(Deserialize)]
+    struct Key<'a>(#[serde(borrow)] Cow<'a, str>);
+
+    impl<'de: 'a, 'a> Deserialize<'de> for Members<'a> {
+        fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+            struct Entries;
+            impl<'de> serde::de::Visitor<'de> for Entries {
+                type Value = Members<'de>;
+                fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                    f.write_str("an object")
+                }
+                fn visit_map<A: serde::de::MapAccess<'de>>(
+                    self,
+                    mut map: A,
+                ) -> Result<Members<'de>, A::Error> {
+                    let mut members = Vec::new();
+                    while let Some(Key(key)) = map.next_key()? {
+                        members.push((key, map.next_value::<&RawValue>()?.get()));
+                    }
+                    Ok(Members(members))
+                }
+            }
+            deserializer.deserialize_map(Entries)
+        }
+    }
+
+    /// The members as both see them; `None` where the object is not plain.
+    fn both(json: &str) -> Option<Vec<(&str, &str)>> {
+        let mut found = Vec::new();
+        each_member(json, |key, value| found.push((key, value)))?;
+        let Members(expected) = serde_json::from_str(json).unwrap_or_else(|why| panic!("{json}: {why}"));
+        let expected: Vec<_> = expected.iter().map(|(key, value)| (key.as_ref(), *value)).collect();
+        assert_eq!(found, expected, "{json}");
+        Some(found)
+    }
+
+    #[test]
+    fn a_plain_object_is_read_as_serde_reads_it() {
+        let json = " { \"cid\" : \"mé\u{9b}\" ,\r\n\"a\":-1.5e+10,\"a\":[ 1 ,{\"b\":[]}, null],\t\"\":{ } } ";
+        let expected =
+            [("cid", "\"mé\u{9b}\""), ("a", "-1.5e+10"), ("a", "[ 1 ,{\"b\":[]}, null]"), ("", "{ }")];
+        assert_eq!(both(json).unwrap(), expected);
+        assert_eq!(both("{}").unwrap(), []);
+        for json in [
+            "",
+            "[]",
+            "1",
+            "{",
+            "}",
+            "{,}",
+            "{\"a\"}",
+            "{\"a\":}",
+            "{\"a\":1,}",
+            "{\"a\":1 2}",
+            "{\"a\":1}}",
+            "{a:1}",
+            "{\"a\":01}",
+            "{\"a\":1.}",
+            "{\"a\":.5}",
+            "{\"a\":-}",
+            "{\"a\":1e}",
+            "{\"a\":+1}",
+            "{\"a\":tru}",
+            "{\"a\":\"\t\"}",
+            "{\"a\":[1,]}",
+            "{\"a\":[,1]}",
+            "{\"a\":\"\\n\"}",
+            "{\"\\u0061\":1}",
+            "{\"a\":NaN}",
+            "{\"a\":1}x",
+            "{\"a\" 1}",
+        ] {
+            assert_eq!(both(json), None, "{json}");
+        }
+        let nested = |depth| format!("{{\"a\":{}{}}}", "[".repeat(depth), "]".repeat(depth));
+        assert!(both(&nested(DEEPEST - 1)).is_some());
+        assert_eq!(both(&nested(DEEPEST)), None);
+    }
+
+    #[test]
+    fn no_text_is_read_otherwise_than_serde_reads_it() {
+        let pieces = [
+            "{",
+            "}",
+            "[",
+            "]",
+            ":",
+            ",",
+            "\"",
+            "\\",
+            "\"a\"",
+            "\"b\":",
+            "{\"c\":",
+            "1",
+            "0",
+            "-",
+            ".",
+            "e",
+            "E+",
+            "12.5",
+            "true",
+            "false",
+            "null",
+            " ",
+            "\n",
+            "\u{1}",
+            "é",
+            "\"é\\\"\"",
+            "\\u0041",
+            "tru",
+            "}}",
+        ];
+        let mut random = fastrand::Rng::with_seed(7);
+        let mut plain = 0;
+        for _ in 0..200_000 {
+            let mut json = String::from("{");
+            for _ in 0..random.usize(1..12) {
+                json.push_str(pieces[random.usize(..pieces.len())]);
+            }
+            json.push('}');
+            plain += usize::from(both(&json).is_some());
+        }
+        assert!(plain > 100, "only {plain} plain objects among them");
+    }
+}
