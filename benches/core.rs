@@ -98,7 +98,7 @@ fn messages(options: &Options, table: &mut Table) {
     let value: &RawValue = serde_json::from_str("12345").unwrap();
     let fit = || {
         let point = product.find(black_box("water_flow")).unwrap();
-        point.check(black_box(value), ValueEncoding::Native).unwrap()
+        point.check(black_box(value.get()), ValueEncoding::Native).unwrap()
     };
     let figures = Figures::of(
         options,

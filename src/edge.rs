@@ -20,6 +20,8 @@ pub use fault::{Fault, Faults, InvalidFault, Misbehaviour};
 pub use pending::{Ask, Outcome, Verdict};
 pub use registry::{NotARegistry, Registry};
 
+use smol_str::SmolStr;
+
 use crate::{
     product::Product,
     protocol::{
@@ -232,7 +234,16 @@ impl Edge {
             Uplink::Sync(device) => {
                 let result = self.sync(now, gateway, &request_id, &device, on_time, acts);
                 let kept = result.is_ok();
-                self.answer(t, gateway, Downlink::SyncResponse, request_id, device.cid, result, kept, acts);
+                self.answer(
+                    t,
+                    gateway,
+                    Downlink::SyncResponse,
+                    request_id,
+                    device.cid.into(),
+                    result,
+                    kept,
+                    acts,
+                );
                 if kept { Fate::RouteKept } else { Fate::Route }
             }
             Uplink::Status(statuses) => {
@@ -363,7 +374,16 @@ impl Edge {
         let result = self.throw_code().and(Err(Refusal::new(refused.error.problem.code(), why)));
         let t = answer_time(0, now);
         let request_id = refused.request_id.unwrap_or_default();
-        self.answer(t, gateway, respond, request_id, refused.cid.unwrap_or_default(), result, false, acts);
+        self.answer(
+            t,
+            gateway,
+            respond,
+            request_id,
+            refused.cid.unwrap_or_default().into(),
+            result,
+            false,
+            acts,
+        );
     }
 
     #[allow(clippy::too_many_arguments, reason = "they are the parts of one answer")]
@@ -373,7 +393,7 @@ impl Edge {
         gateway: &GatewayId,
         respond: fn(Answer) -> Downlink,
         request_id: String,
-        cid: String,
+        cid: SmolStr,
         result: Result<(), Refusal>,
         once_kept: bool,
         acts: &mut Vec<Act>,

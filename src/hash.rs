@@ -3,12 +3,15 @@
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     hash::{BuildHasherDefault, Hasher},
 };
 
 /// A map by keys that no peer can add; without entries it owns no memory.
 pub type OwnKeys<K, V> = HashMap<K, V, BuildHasherDefault<OwnHasher>>;
+
+/// A set of such keys.
+pub type OwnSet<K> = HashSet<K, BuildHasherDefault<OwnHasher>>;
 
 /// The hasher of [`OwnKeys`].
 #[derive(Clone, Copy, Debug, Default)]
@@ -45,7 +48,7 @@ impl Hasher for OwnHasher {
 
 #[cfg(test)]
 mod tests {
-    use std::{collections::HashSet, hash::Hash as _};
+    use std::hash::Hash as _;
 
     use super::*;
 

@@ -149,7 +149,7 @@ impl Inspection {
                     if let Some(charts) = &mut self.charts {
                         charts.value(device, &property.id, &property.value, at);
                     }
-                    (request_id, property.cid, None)
+                    (request_id, property.cid.into(), None)
                 }
                 Uplink::CommandResponse(answer) => (request_id, answer.cid, Some(answer.code)),
                 Uplink::Status(statuses) => {
@@ -175,7 +175,7 @@ impl Inspection {
         let (request_id, cid, answer) = match Envelope::<Downlink>::decode(channel, &record.payload) {
             Ok(Envelope { request_id, body, .. }) => match body {
                 Downlink::SyncResponse(answer) | Downlink::ReportResponse(answer) => {
-                    (request_id, answer.cid.unwrap_or_default(), Some(answer.code))
+                    (request_id, answer.cid.unwrap_or_default().into(), Some(answer.code))
                 }
                 Downlink::Command(command) => (request_id, command.cid, None),
             },

@@ -5,10 +5,12 @@
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
 mod plain;
+mod value;
 
 use std::{borrow::Cow, io::Write as _};
 
 pub use plain::each_member;
+pub use value::Json;
 
 use crate::protocol::is_unsafe;
 

@@ -65,6 +65,8 @@ pub struct Sink {
     batch: Vec<u8>,
     given: Ticket,
     handed: Ticket,
+    /// How far the thread had come when it was last looked at.
+    seen: Ticket,
     queue: Arc<Queue>,
     state: watch::Receiver<State>,
     /// What the thread will own once it runs.
@@ -161,6 +163,7 @@ impl Sink {
             batch: Vec::new(),
             given: Ticket::default(),
             handed: Ticket::default(),
+            seen: Ticket::default(),
             queue: Arc::default(),
             state,
             idle: Some((target, sender)),
@@ -246,6 +249,15 @@ impl Sink {
     #[must_use]
     pub fn backlog(&self) -> usize {
         usize::try_from(self.handed.0 - self.done().0).unwrap_or(usize::MAX)
+    }
+
+    /// Whether more than this many bytes were handed over and are not yet written; looks at the thread only where they
+    /// may be.
+    pub fn is_behind(&mut self, limit: u64) -> bool {
+        if self.handed.0 - self.seen.0 > limit {
+            self.seen = self.done();
+        }
+        self.handed.0 - self.seen.0 > limit
     }
 
     /// Writes what is left, and waits for it.
@@ -655,10 +667,12 @@ mod tests {
                 sink.flush();
             }
             assert_eq!((sink.done(), sink.backlog()), (Ticket::default(), 8));
+            assert!(sink.is_behind(7) && !sink.is_behind(8));
             go.send(()).unwrap();
             assert_eq!(sink.progress().await, Ok(first));
             assert_eq!(writes.recv().unwrap(), b"2\n3\n4\n");
             assert_eq!(sink.backlog(), 6);
+            assert!(sink.is_behind(5) && !sink.is_behind(6));
             go.send(()).unwrap();
             assert!(sink.progress().await.unwrap() > first);
             assert_eq!(sink.backlog(), 0);

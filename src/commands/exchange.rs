@@ -87,6 +87,15 @@ pub struct Exchange {
     warnings: usize,
 }
 
+/// A moment on both clocks: the client's, and the wall's in the unit of `t`.
+#[derive(Clone, Copy, Debug)]
+pub struct Moment {
+    /// The time since the client was made.
+    pub since: Duration,
+    /// The time stamp of messages.
+    pub t: i64,
+}
+
 /// A message that waits for its answer, or for its acknowledgement.
 #[derive(Debug)]
 struct Open {
@@ -195,12 +204,26 @@ impl Exchange {
         self.open.len() + self.waiting
     }
 
+    /// This moment.
+    #[must_use]
+    pub fn moment(&self) -> Moment {
+        Moment { since: self.client.now(), t: self.t_unit.now() }
+    }
+
+    /// As [`Exchange::send_at`], at this moment.
+    ///
+    /// # Errors
+    /// What ends the run.
+    pub fn send(&mut self, item: Item, origin: Option<Origin>) -> Result<(), Failure> {
+        self.send_at(self.moment(), item, origin)
+    }
+
     /// Sends one item, or packs it where several fit into one message (see [`Exchange::send_statuses`]); one without an
     /// origin is a message of our own, which ends as no result line.
     ///
     /// # Errors
     /// What ends the run.
-    pub fn send(&mut self, item: Item, origin: Option<Origin>) -> Result<(), Failure> {
+    pub fn send_at(&mut self, now: Moment, item: Item, origin: Option<Origin>) -> Result<(), Failure> {
         if let Item { body: Body::Uplink(Uplink::Status(statuses)), request_id: None, t: None, .. } = &item
             && let [status] = statuses.as_slice()
             && let Some(origin) = origin
@@ -215,7 +238,7 @@ impl Exchange {
             self.statuses.push((status.clone(), origin.source_of(status.clone())));
             return Ok(());
         }
-        self.ask(item, origin)
+        self.ask(now, item, origin)
     }
 
     /// Sends the status lines that have gathered, as one array.
@@ -228,11 +251,11 @@ impl Exchange {
         }
         self.statuses_length = 0;
         let (statuses, sources) = std::mem::take(&mut self.statuses).into_iter().unzip();
-        self.message(status_item(statuses), |_| Sources::Several(sources))
+        self.message(self.moment(), status_item(statuses), |_| Sources::Several(sources))
     }
 
     /// Opens a request, or has it wait for another one with the same id.
-    fn ask(&mut self, item: Item, origin: Option<Origin>) -> Result<(), Failure> {
+    fn ask(&mut self, now: Moment, item: Item, origin: Option<Origin>) -> Result<(), Failure> {
         if self.waits
             && item.operation.channel().response().is_some()
             && let Some(id) = item.request_id.as_ref().filter(|id| self.is_in_use(id))
@@ -241,14 +264,19 @@ impl Exchange {
             self.behind.entry(Arc::clone(id)).or_default().push_back((item, origin));
             return Ok(());
         }
-        self.message(item, |item| match origin {
+        self.message(now, item, |item| match origin {
             Some(origin) => origin.sources(item),
             None => Sources::Several(Vec::new()),
         })
     }
 
     /// Opens a request and publishes it, now or once the connection is there.
-    fn message(&mut self, mut item: Item, sources: impl FnOnce(Item) -> Sources) -> Result<(), Failure> {
+    fn message(
+        &mut self,
+        now: Moment,
+        mut item: Item,
+        sources: impl FnOnce(Item) -> Sources,
+    ) -> Result<(), Failure> {
         let operation = item.operation;
         let Some((topic, response_topic)) = self.address(operation, item.gateway_id.as_ref()) else {
             let message = "gateway_id is missing, and no --gateway-id is given".to_owned();
@@ -258,7 +286,7 @@ impl Exchange {
         };
         let answered = self.waits && operation.channel().response().is_some();
         let request_id = item.request_id.take().unwrap_or_else(|| self.ids.fresh());
-        let t = item.t.unwrap_or_else(|| self.t_unit.now());
+        let t = item.t.unwrap_or(now.t);
         let payload = match &item.body {
             Body::Uplink(uplink) => uplink.encode(t, &request_id),
             Body::Command(command) => command.encode(t, &request_id),
@@ -283,7 +311,7 @@ impl Exchange {
             self.requests.ask(&request_id, &response_topic, self.next_token);
         }
         let response_topic = answered.then_some(response_topic);
-        self.open(Open::new(topic, payload.into(), request_id, sources, response_topic))
+        self.open(now.since, Open::new(topic, payload.into(), request_id, sources, response_topic))
     }
 
     /// Answers a command; sent again until the broker has acknowledged it.
@@ -297,15 +325,16 @@ impl Exchange {
         answer: CommandAnswer,
     ) -> Result<(), Failure> {
         let topic = self.topics.topic(Channel::CommandResponse, gateway).into();
-        let payload = Uplink::CommandResponse(answer).encode(self.t_unit.now(), &request_id).into();
-        self.open(Open::new(topic, payload, request_id, Sources::Several(Vec::new()), None))
+        let now = self.moment();
+        let payload = Uplink::CommandResponse(answer).encode(now.t, &request_id).into();
+        self.open(now.since, Open::new(topic, payload, request_id, Sources::Several(Vec::new()), None))
     }
 
-    fn open(&mut self, open: Open) -> Result<(), Failure> {
+    fn open(&mut self, now: Duration, open: Open) -> Result<(), Failure> {
         let token = self.next_token;
         self.next_token += 1;
         self.open.insert(token, open);
-        if self.client.down_since().is_none() { self.publish(token) } else { Ok(()) }
+        if self.client.down_since().is_none() { self.publish(now, token) } else { Ok(()) }
     }
 
     /// Whether a request id is an open request's, or that of one which rests before it is tried again.
@@ -334,7 +363,7 @@ impl Exchange {
             let rest = self.behind.remove(&request_id).filter(|rest| !rest.is_empty());
             if let Some((item, origin)) = next {
                 self.waiting -= 1;
-                self.ask(item, origin)?;
+                self.ask(self.moment(), item, origin)?;
             }
             if let Some(rest) = rest {
                 self.behind.insert(Arc::clone(&request_id), rest);
@@ -368,8 +397,7 @@ impl Exchange {
         Some((topic, response))
     }
 
-    fn publish(&mut self, token: u64) -> Result<(), Failure> {
-        let now = self.client.now();
+    fn publish(&mut self, now: Duration, token: u64) -> Result<(), Failure> {
         let Some(open) = self.open.get_mut(&token) else { return Ok(()) };
         open.delivered = false;
         if open.response_topic.is_some() {
@@ -387,7 +415,7 @@ impl Exchange {
         self.client.publish(publish, token).map_err(|why| Failure::invalid(why.to_string()))
     }
 
-    /// Takes an event of the connection; gives the message back that is no answer to a request.
+    /// Takes an event of the connection.
     ///
     /// # Errors
     /// What ends the run.
@@ -403,8 +431,9 @@ impl Exchange {
                     self.open.iter().filter(|(_, open)| again(open)).map(|(token, _)| *token).collect();
                 tokens.sort_unstable();
                 self.results.resent(self.open.values().filter(|open| open.written.is_some()).count());
+                let now = self.client.now();
                 for token in tokens {
-                    self.publish(token)?;
+                    self.publish(now, token)?;
                 }
             }
             Event::Subscribed => {
@@ -581,7 +610,7 @@ impl Exchange {
         if let Some(response_topic) = &open.response_topic {
             self.requests.ask(&open.request_id, response_topic, token);
         }
-        if self.client.down_since().is_none() { self.publish(token) } else { Ok(()) }
+        if self.client.down_since().is_none() { self.publish(self.client.now(), token) } else { Ok(()) }
     }
 
     /// Ends every open request as failed.

@@ -42,7 +42,7 @@ use crate::{
 /// How many uplinks of stdin may be in flight.
 const WINDOW: usize = 20;
 /// Nothing more is read while more than this waits to be written.
-const BACKLOG: usize = 8 << 20;
+const BACKLOG: u64 = 8 << 20;
 /// How long a signal leaves for what is in hand. What is not done then is not acknowledged, and comes again.
 const GRACE: Duration = Duration::from_millis(1500);
 
@@ -276,7 +276,8 @@ impl Listen {
             {
                 return Err(End::Done(exit));
             }
-            self.exchange.client.hold(self.is_behind());
+            let is_behind = self.is_behind();
+            self.exchange.client.hold(is_behind);
             let hungry = ending.is_none() && self.waiting.is_empty() && self.exchange.in_flight() < WINDOW;
             let deadline = self.exchange.deadline();
             tokio::select! {
@@ -364,8 +365,8 @@ impl Listen {
     }
 
     /// Whether the records are so far behind that no more should be read.
-    fn is_behind(&self) -> bool {
-        let file_is_behind = self.out.as_ref().is_some_and(|out| out.backlog() > BACKLOG);
+    fn is_behind(&mut self) -> bool {
+        let file_is_behind = self.out.as_mut().is_some_and(|out| out.is_behind(BACKLOG));
         file_is_behind || self.exchange.results.is_behind()
     }
 
@@ -432,7 +433,7 @@ impl Listen {
         }
         let Command { cid, points } = &job.envelope.body;
         for (id, value) in points {
-            let property = Property { cid: cid.clone(), id: id.clone(), value: value.clone() };
+            let property = Property { cid: cid.into(), id: id.into(), value: value.clone() };
             let item = Item::new(Operation::Report, Body::Uplink(Uplink::Report(property)));
             self.exchange.send(item, None)?;
         }

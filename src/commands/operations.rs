@@ -8,6 +8,7 @@ use std::{
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
+use smol_str::{SmolStr, ToSmolStr as _};
 
 use super::{
     Console,
@@ -16,7 +17,7 @@ use super::{
 };
 use crate::{
     failure::Failure,
-    json::{each_member, text_of},
+    json::{Json, each_member, text_of},
     product::{Misfit, Product, ValueEncoding},
     protocol::{Channel, Command, DataPointValue, Device, DeviceStatus, GatewayId, Property, Uplink},
 };
@@ -156,15 +157,17 @@ impl Item {
     pub fn into_subject(self) -> Subject {
         let (cid, id) = match self.body {
             Body::Uplink(uplink) => match uplink {
-                Uplink::Sync(device) => (device.cid, None),
+                Uplink::Sync(device) => (device.cid.into(), None),
                 Uplink::Report(Property { cid, id, .. }) => (cid, Some(id)),
                 Uplink::Status(statuses) => {
                     return statuses.into_iter().next().map(Subject::from).unwrap_or_default();
                 }
-                Uplink::CommandResponse(answer) => (answer.cid, None),
-                Uplink::AsGiven { cid, .. } => (cid, None),
+                Uplink::CommandResponse(answer) => (answer.cid.into(), None),
+                Uplink::AsGiven { cid, .. } => (cid.into(), None),
             },
-            Body::Command(Command { cid, points }) => (cid, points.into_iter().next().map(|(id, _)| id)),
+            Body::Command(Command { cid, points }) => {
+                (cid.into(), points.into_iter().next().map(|(id, _)| id.into()))
+            }
         };
         Subject { cid, id, status: None, entry: self.entry }
     }
@@ -174,9 +177,9 @@ impl Item {
 #[derive(Clone, Debug, Default)]
 pub struct Subject {
     /// The device.
-    pub cid: String,
+    pub cid: SmolStr,
     /// The data point's id, for reports and commands.
-    pub id: Option<String>,
+    pub id: Option<SmolStr>,
     /// The status, for status reports.
     pub status: Option<bool>,
     /// Which of the `properties` of its input it is, for reports and commands.
@@ -185,7 +188,7 @@ pub struct Subject {
 
 impl From<DeviceStatus> for Subject {
     fn from(DeviceStatus { cid, status }: DeviceStatus) -> Self {
-        Self { cid, status: Some(status), ..Self::default() }
+        Self { cid: cid.into(), status: Some(status), ..Self::default() }
     }
 }
 
@@ -455,7 +458,7 @@ impl Operations {
         name: &str,
         value: &str,
     ) -> Result<Item, Invalid> {
-        let id = self.product.find(name).map_or_else(|| name.to_owned(), |point| point.id.to_string());
+        let id = self.product.find(name).map_or_else(|| name.into(), |point| point.id.to_smolstr());
         let value = if self.check {
             let point = match operation {
                 Operation::Command => self.product.commanded(name),
@@ -469,8 +472,7 @@ impl Operations {
         } else {
             let is_wrapped = self.encoding == ValueEncoding::String && !value.starts_with('"');
             let json = if is_wrapped { quoted(value) } else { value.to_owned() };
-            RawValue::from_string(json)
-                .map_err(|why| Invalid::new("value", why.to_string()).of(cid, Some(&id)))?
+            Json::parse(&json).map_err(|why| Invalid::new("value", why.to_string()).of(cid, Some(&id)))?
         };
         Ok(Self::item(operation, cid, gateway, id, value))
     }
@@ -551,14 +553,13 @@ impl Operations {
         operation: Operation,
         cid: &str,
         gateway_id: Option<GatewayId>,
-        id: String,
+        id: SmolStr,
         value: DataPointValue,
     ) -> Item {
-        let cid = cid.to_owned();
         let body = if operation == Operation::Command {
-            Body::Command(Command { cid, points: vec![(id, value)] })
+            Body::Command(Command { cid: cid.to_owned(), points: vec![(id.into(), value)] })
         } else {
-            Body::Uplink(Uplink::Report(Property { cid, id, value }))
+            Body::Uplink(Uplink::Report(Property { cid: cid.into(), id, value }))
         };
         Item { gateway_id, ..Item::new(operation, body) }
     }

@@ -11,6 +11,7 @@ use std::{
 };
 
 pub use line::ResultLine;
+use smol_str::SmolStr;
 use tally::Tally;
 pub use tally::{Progress, SummaryFile};
 
@@ -28,7 +29,7 @@ use crate::{
 /// With `--ordered`, no more input is taken while this many lines wait for an earlier one.
 const OUT_OF_ORDER: usize = 16 * 1024;
 /// No more input is taken while more than this waits for the reader of stdout.
-const BACKLOG: usize = 1 << 20;
+const BACKLOG: u64 = 1 << 20;
 
 /// Where a message comes from: its input, and the place of its first result line among all.
 #[derive(Clone, Debug)]
@@ -224,8 +225,8 @@ impl Results {
     /// Writes that an input, or a part of one, was not sent because it is wrong.
     pub fn invalid(&mut self, origin: Origin, invalid: &Invalid) {
         let subject = Subject {
-            cid: invalid.cid.clone().unwrap_or_default(),
-            id: invalid.id.clone(),
+            cid: invalid.cid.as_deref().unwrap_or_default().into(),
+            id: invalid.id.as_deref().map(SmolStr::from),
             status: None,
             entry: invalid.entry,
         };
@@ -297,9 +298,9 @@ impl Results {
 
     /// Whether the output is so far behind that no more should be asked.
     #[must_use]
-    pub fn is_behind(&self) -> bool {
+    pub fn is_behind(&mut self) -> bool {
         let crowded = self.ordered.as_ref().is_some_and(|(_, waiting)| waiting.len() >= OUT_OF_ORDER);
-        !self.muted && (crowded || self.out.backlog() > BACKLOG)
+        !self.muted && (crowded || self.out.is_behind(BACKLOG))
     }
 
     /// Hands what was written to the writing thread, and shows how far the run is.

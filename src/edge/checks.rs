@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use serde_json::value::RawValue;
+use crate::json::Json;
 
 use crate::{
     product::{DataPoint, Product},
@@ -56,7 +56,7 @@ fn find_point<'p>(product: &'p Product, id: &str) -> Result<&'p DataPoint, Refus
 
 /// Checks one reported data point: it exists and can be reported (2002), and its value fits (1102, 1103, 1101,
 /// 2002).
-pub(super) fn check_report(product: &Product, id: &str, value: &RawValue) -> Result<(), Refusal> {
+pub(super) fn check_report(product: &Product, id: &str, value: &Json) -> Result<(), Refusal> {
     let point = find_point(product, id)?;
     if !point.readable() {
         let why = format!("data point {id} ({}) is write-only", point.code);
@@ -99,7 +99,7 @@ mod tests {
     fn every_refusal_of_a_value_has_its_code() {
         let meter = Product::smart_water_meter();
         let code = |id: &str, value: &str| {
-            let value = RawValue::from_string(value.into()).unwrap();
+            let value = Json::parse(value).unwrap();
             check_report(&meter, id, &value).err().map_or(0, |refusal| refusal.code.0)
         };
         for (id, value, expected) in [

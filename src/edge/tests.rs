@@ -297,7 +297,7 @@ fn a_platform_user_s_command_is_answered_here_where_nobody_could() {
 }
 
 fn ask(token: u64, gateway_id: Option<&str>, cid: &str) -> Ask {
-    let value = serde_json::value::RawValue::from_string("true".into()).unwrap();
+    let value = crate::json::Json::parse("true").unwrap();
     Ask {
         token,
         gateway_id: gateway_id.map(|id| GatewayId::new(id).unwrap()),

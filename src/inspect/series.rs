@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use serde_json::value::RawValue;
+use crate::json::Json;
 
 use super::census::DeviceId;
 use crate::product::{DataPoint, Kind, Product};
@@ -68,7 +68,7 @@ impl Charts {
     }
 
     /// Takes a value that a device reported.
-    pub(super) fn value(&mut self, device: DeviceId, id: &str, value: &RawValue, at: i64) {
+    pub(super) fn value(&mut self, device: DeviceId, id: &str, value: &Json, at: i64) {
         let key = (device, Box::from(id));
         let is_full = self.series.len() >= SERIES || (self.points >= BUDGET && self.limit == LIMITS.1);
         if is_full && !self.series.contains_key(&key) {
@@ -94,7 +94,7 @@ impl Charts {
 }
 
 impl Series {
-    fn take(&mut self, point: Option<&DataPoint>, value: &RawValue, at: i64) {
+    fn take(&mut self, point: Option<&DataPoint>, value: &Json, at: i64) {
         self.count += 1;
         self.last = value.get().chars().take(SHOWN).collect();
         let number = match point {
@@ -112,7 +112,7 @@ impl Series {
         }
     }
 
-    fn number(&mut self, kind: &Kind, native: &RawValue) -> Option<f64> {
+    fn number(&mut self, kind: &Kind, native: &Json) -> Option<f64> {
         match kind {
             Kind::Value { scale, .. } => {
                 let scale = i32::try_from(*scale).unwrap_or_default();
@@ -139,7 +139,7 @@ impl Series {
     }
 
     /// A data point that the product does not have: what its values look like decides.
-    fn guess(&mut self, value: &RawValue) -> Option<f64> {
+    fn guess(&mut self, value: &Json) -> Option<f64> {
         match value.get() {
             "true" | "false" => self.number(&Kind::Bool, value),
             text if text.starts_with('"') => self.word(serde_json::from_str(text).ok()?),
@@ -202,8 +202,8 @@ impl Point {
 mod tests {
     use super::*;
 
-    fn value(text: &str) -> Box<RawValue> {
-        RawValue::from_string(text.to_owned()).unwrap()
+    fn value(text: &str) -> Json {
+        Json::parse(text).unwrap()
     }
 
     #[test]

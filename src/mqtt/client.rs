@@ -9,7 +9,7 @@ pub(super) mod stream;
 mod tls;
 
 use std::{
-    collections::{HashSet, VecDeque},
+    collections::VecDeque,
     future::Future,
     pin::Pin,
     time::{Duration, Instant},
@@ -26,6 +26,7 @@ use super::{
 };
 use crate::{
     failure::{Failure, Kind},
+    hash::OwnSet,
     protocol::ConnectCode,
 };
 
@@ -114,7 +115,7 @@ pub struct Client {
     /// When the connection was lost, or the client was made; `None` while it is open.
     down_since: Option<Duration>,
     /// Tokens of publishes with QoS 0, of which nobody acknowledges anything.
-    unacknowledged: HashSet<u64>,
+    unacknowledged: OwnSet<u64>,
     /// Those of them that are in the outbox, and count as delivered once it is empty.
     unwritten: Vec<u64>,
     /// Since when the socket takes nothing of what is to be written.
@@ -163,7 +164,7 @@ impl Client {
             events: unverified.into_iter().collect(),
             awaits: Awaits::default(),
             down_since: Some(Duration::ZERO),
-            unacknowledged: HashSet::new(),
+            unacknowledged: OwnSet::default(),
             unwritten: Vec::new(),
             stuck: None,
             early: false,

@@ -4,10 +4,11 @@
 
 use std::{borrow::Cow, fmt};
 
-use serde_json::value::{RawValue, to_raw_value};
-
 use super::{DataPoint, Kind};
-use crate::{json::text_of, protocol::ResultCode};
+use crate::{
+    json::{Json, text_of},
+    protocol::ResultCode,
+};
 
 /// How values are written on the wire.
 ///
@@ -52,25 +53,25 @@ impl DataPoint {
     /// An integer is digits with or without a minus sign: `1.0` and `1e3` are of the wrong type (1103), since
     /// the edge keeps an int64. A bitmap may also be an array of its labels. Where the encoding is
     /// [`ValueEncoding::String`], the value may be given as such a string already.
-    pub fn check(&self, json: &str, encoding: ValueEncoding) -> Result<Box<RawValue>, Misfit> {
+    pub fn check(&self, json: &str, encoding: ValueEncoding) -> Result<Json, Misfit> {
         let fit = self.fit(json, encoding == ValueEncoding::String)?;
         Ok(match (encoding, fit) {
-            (_, Fit::Text) => RawValue::from_string(json.to_owned()).map_err(|_| self.type_misfit(json))?,
-            (ValueEncoding::Native, Fit::Integer(number)) => integer(number),
-            (ValueEncoding::Native, Fit::Bool(on)) => boolean(on),
-            (ValueEncoding::String, Fit::Bool(on)) => string(if on { "true" } else { "false" }),
-            (ValueEncoding::String, Fit::Integer(number)) => string(&number.to_string()),
+            (_, Fit::Text) => Json::parse(json).map_err(|_| self.type_misfit(json))?,
+            (ValueEncoding::Native, Fit::Integer(number)) => Json::integer(number),
+            (ValueEncoding::Native, Fit::Bool(on)) => Json::flag(on),
+            (ValueEncoding::String, Fit::Bool(on)) => Json::string(if on { "true" } else { "false" }),
+            (ValueEncoding::String, Fit::Integer(number)) => Json::string(&number.to_string()),
         })
     }
 
     /// Understands a value that arrived, in any encoding that edges are known to use, and gives its native form.
     ///
     /// A bool may also be `1`, `0`, `"1"`, `"0"`, `"true"` or `"false"`, an integer also `"10"`.
-    pub fn accept(&self, value: &RawValue) -> Result<Box<RawValue>, Misfit> {
+    pub fn accept(&self, value: &Json) -> Result<Json, Misfit> {
         Ok(match self.fit(value.get(), true)? {
-            Fit::Bool(on) => boolean(on),
-            Fit::Integer(number) => integer(number),
-            Fit::Text => value.to_owned(),
+            Fit::Bool(on) => Json::flag(on),
+            Fit::Integer(number) => Json::integer(number),
+            Fit::Text => value.clone(),
         })
     }
 
@@ -79,23 +80,23 @@ impl DataPoint {
     /// The text of a string, enum or raw data point is the value itself. Others are JSON; a value may also be a
     /// number with its unit, such as `12.345m3`, which the scale turns into the integer 12345. A remainder, and
     /// a unit other than the data point's, is refused.
-    pub fn from_text(&self, text: &str) -> Result<Box<RawValue>, Misfit> {
+    pub fn from_text(&self, text: &str) -> Result<Json, Misfit> {
         if matches!(self.kind, Kind::String { .. } | Kind::Enum { .. } | Kind::Raw { .. }) {
-            return Ok(string(text));
+            return Ok(Json::string(text));
         }
         let text = text.trim();
-        if let Ok(json) = RawValue::from_string(text.to_owned()) {
+        if let Ok(json) = Json::parse(text) {
             return Ok(json);
         }
         if let Kind::Value { scale, .. } = self.kind {
-            return self.scaled(text, scale).map(integer);
+            return self.scaled(text, scale).map(Json::integer);
         }
         Err(self.type_misfit(text))
     }
 
     /// What is probably not meant, though the model allows it: a percentage beyond 0 to 100.
     #[must_use]
-    pub fn caution(&self, value: &RawValue) -> Option<String> {
+    pub fn caution(&self, value: &Json) -> Option<String> {
         let Kind::Value { scale, .. } = self.kind else { return None };
         if self.unit.as_deref() != Some("%") {
             return None;
@@ -269,18 +270,6 @@ impl DataPoint {
         };
         self.misfit(ResultCode::PARAM_RANGE, &format!("{} lies outside {min} to {max}", excerpt(json)))
     }
-}
-
-fn boolean(on: bool) -> Box<RawValue> {
-    if on { RawValue::TRUE.to_owned() } else { RawValue::FALSE.to_owned() }
-}
-
-fn integer(number: i64) -> Box<RawValue> {
-    to_raw_value(&number).unwrap_or_else(|why| unreachable!("an integer is JSON: {why}"))
-}
-
-fn string(text: &str) -> Box<RawValue> {
-    to_raw_value(text).unwrap_or_else(|why| unreachable!("a text is JSON: {why}"))
 }
 
 /// The integer with every known bit set; 30 bits where the model does not say, as in the vendor's driver SDK.

@@ -1,7 +1,7 @@
 //! Every message of the page, decoded and encoded, in types that keep the direction: a gateway cannot encode a
 //! downlink. An error names the field at fault.
 //!
-//! Values of data points stay JSON text ([`RawValue`]), so that `1.10` and `12345678901234567890` travel
+//! Values of data points stay JSON text ([`Json`]), so that `1.10` and `12345678901234567890` travel
 //! unchanged; what they mean is the product's business.
 
 use std::{borrow::Cow, fmt};
@@ -11,12 +11,13 @@ use serde::{
     de::{self, MapAccess, Visitor},
 };
 use serde_json::value::RawValue;
+use smol_str::SmolStr;
 
 use super::{Channel, ResultCode};
-use crate::json::{ObjectWriter, key, text_of};
+use crate::json::{Json, ObjectWriter, key, text_of};
 
 /// The JSON text of a data point's value, exactly as it travels.
-pub type DataPointValue = Box<RawValue>;
+pub type DataPointValue = Json;
 
 /// What every message has around its body (page, each "Uplink parameters" and "Downlink parameters").
 #[derive(Clone, Debug)]
@@ -83,9 +84,9 @@ pub struct Device {
 #[derive(Clone, Debug)]
 pub struct Property {
     /// The device.
-    pub cid: String,
+    pub cid: SmolStr,
     /// The data point's id, a decimal number as text.
-    pub id: String,
+    pub id: SmolStr,
     /// Its value, as JSON text.
     pub value: DataPointValue,
 }
@@ -113,11 +114,11 @@ impl DeviceStatus {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Answer {
     /// The device; an answer that names none is still an answer.
-    pub cid: Option<String>,
+    pub cid: Option<SmolStr>,
     /// The result: 0 is success.
     pub code: ResultCode,
     /// The edge's message, which may say more than the code.
-    pub msg: String,
+    pub msg: SmolStr,
 }
 
 /// A command to one device. The page sends one data point; several are understood too.
@@ -356,7 +357,7 @@ impl<'a> Usual<'a> {
 
     fn report(self) -> Option<Envelope<Uplink>> {
         let (t, request_id, param) = (self.t?, not_empty(self.request_id)?, self.param?);
-        let value = param.value.filter(|value| value.get() != "null")?.to_owned();
+        let value = Json::from(param.value.filter(|value| value.get() != "null")?);
         let property = Property { cid: not_empty(param.cid)?, id: not_empty(param.id)?, value };
         Some(Envelope { t, request_id, body: Uplink::Report(property) })
     }
@@ -365,15 +366,15 @@ impl<'a> Usual<'a> {
         let (request_id, param) = (not_empty(self.request_id)?, self.param?);
         let body = Answer {
             code: ResultCode(param.code?),
-            cid: param.cid.or(self.cid).map(Cow::into_owned),
-            msg: param.msg.map(Cow::into_owned).unwrap_or_default(),
+            cid: param.cid.or(self.cid).map(SmolStr::from),
+            msg: param.msg.map(SmolStr::from).unwrap_or_default(),
         };
         Some(Envelope { t: self.t.unwrap_or_default(), request_id, body })
     }
 }
 
-fn not_empty(text: Option<Cow<'_, str>>) -> Option<String> {
-    text.filter(|text| !text.is_empty()).map(Cow::into_owned)
+fn not_empty<'a, T: From<Cow<'a, str>>>(text: Option<Cow<'a, str>>) -> Option<T> {
+    text.filter(|text| !text.is_empty()).map(T::from)
 }
 
 #[derive(Default, Deserialize)]
@@ -641,7 +642,7 @@ impl Envelope<Answer> {
         WireMessage::decode(payload, |wire| {
             let mut answer = answer(&wire.param()?)?;
             if answer.cid.is_none() {
-                answer.cid = wire.cid.text("cid").ok();
+                answer.cid = wire.cid.text("cid").ok().map(SmolStr::from);
             }
             Ok(answer)
         })
@@ -753,9 +754,9 @@ impl Device {
 
 fn property(param: &WireParam<'_>) -> Result<Property, FieldError> {
     Ok(Property {
-        cid: param.cid.text_not_empty("param.cid")?,
-        id: param.id.id("param.id")?,
-        value: param.value.present("param.value")?.to_owned(),
+        cid: param.cid.text_not_empty("param.cid")?.into(),
+        id: param.id.id("param.id")?.into(),
+        value: param.value.present("param.value")?.into(),
     })
 }
 
@@ -779,8 +780,8 @@ fn statuses(param: Field<'_>) -> Result<Vec<DeviceStatus>, FieldError> {
 fn answer(param: &WireParam<'_>) -> Result<Answer, FieldError> {
     Ok(Answer {
         code: ResultCode(param.code.integer("param.code")?),
-        cid: param.cid.text("param.cid").ok(),
-        msg: param.msg.text("param.msg").unwrap_or_default(),
+        cid: param.cid.text("param.cid").ok().map(SmolStr::from),
+        msg: param.msg.text("param.msg").unwrap_or_default().into(),
     })
 }
 
@@ -789,7 +790,7 @@ fn answer(param: &WireParam<'_>) -> Result<Answer, FieldError> {
 fn points(param: Field<'_>) -> Result<Vec<(String, DataPointValue)>, FieldError> {
     let one = |place: &str, wire: &WireParam<'_>| -> Result<(String, DataPointValue), FieldError> {
         let id = wire.id.id(&format!("{place}.id"))?;
-        Ok((id, wire.value.present(&format!("{place}.value"))?.to_owned()))
+        Ok((id, wire.value.present(&format!("{place}.value"))?.into()))
     };
     let found: Vec<(String, DataPointValue)> = if param.present("param")?.get().starts_with('[') {
         let elements: Vec<Field<'_>> = param.parse("param", "an array of objects")?;
@@ -824,8 +825,8 @@ impl<'de> Deserialize<'de> for Points {
             }
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Points, A::Error> {
                 let mut entries = Vec::new();
-                while let Some(entry) = map.next_entry()? {
-                    entries.push(entry);
+                while let Some((id, value)) = map.next_entry::<String, &RawValue>()? {
+                    entries.push((id, value.into()));
                 }
                 Ok(Points(entries))
             }
@@ -882,7 +883,10 @@ mod tests {
         let careful_answer = |payload: &[u8]| {
             WireMessage::decode(payload, |wire| {
                 let answer = answer(&wire.param()?)?;
-                Ok(Answer { cid: answer.cid.or_else(|| wire.cid.text("cid").ok()), ..answer })
+                Ok(Answer {
+                    cid: answer.cid.or_else(|| wire.cid.text("cid").ok().map(SmolStr::from)),
+                    ..answer
+                })
             })
         };
         let values = [

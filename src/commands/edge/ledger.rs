@@ -195,7 +195,7 @@ impl Witness for Shared {
         let (answer, message);
         let result = match outcome.verdict {
             Verdict::Answered { code, msg } => {
-                answer = Answer { cid: None, code, msg };
+                answer = Answer { cid: None, code, msg: msg.into() };
                 ResultLine::answered(&answer, outcome.round_trip)
             }
             Verdict::TimedOut(limit) => {

@@ -3,8 +3,8 @@
 use super::*;
 use crate::product::Product;
 
-fn json(text: &str) -> Box<RawValue> {
-    RawValue::from_string(text.to_owned()).expect(text)
+fn json(text: &str) -> Json {
+    Json::parse(text).expect(text)
 }
 
 fn everything() -> Product {
@@ -12,7 +12,7 @@ fn everything() -> Product {
 }
 
 /// What a check gives: the JSON text, or the code of the refusal.
-fn outcome(result: Result<Box<RawValue>, Misfit>) -> Result<String, i64> {
+fn outcome(result: Result<Json, Misfit>) -> Result<String, i64> {
     result.map(|value| value.get().to_owned()).map_err(|misfit| misfit.code.0)
 }
 
@@ -20,7 +20,7 @@ fn outcome(result: Result<Box<RawValue>, Misfit>) -> Result<String, i64> {
 fn all(
     product: &Product,
     point: &str,
-    fit: impl Fn(&DataPoint, &RawValue) -> Result<Box<RawValue>, Misfit>,
+    fit: impl Fn(&DataPoint, &Json) -> Result<Json, Misfit>,
     lines: &[(&str, Result<&str, i64>)],
 ) {
     let point = product.find(point).expect(point);
@@ -34,11 +34,11 @@ fn all(
     }
 }
 
-fn check(point: &DataPoint, value: &RawValue) -> Result<Box<RawValue>, Misfit> {
+fn check(point: &DataPoint, value: &Json) -> Result<Json, Misfit> {
     point.check(value.get(), ValueEncoding::Native)
 }
 
-fn check_string(point: &DataPoint, value: &RawValue) -> Result<Box<RawValue>, Misfit> {
+fn check_string(point: &DataPoint, value: &Json) -> Result<Json, Misfit> {
     point.check(value.get(), ValueEncoding::String)
 }
 
