@@ -10,8 +10,14 @@ use std::{
 /// A map by keys that no peer can add; without entries it owns no memory.
 pub type OwnKeys<K, V> = HashMap<K, V, BuildHasherDefault<OwnHasher>>;
 
-/// A set of such keys.
-pub type OwnSet<K> = HashSet<K, BuildHasherDefault<OwnHasher>>;
+/// A map by numbers that were counted up, such as packet ids: what belongs to neighbours lies side by side.
+pub type Counted<K, V> = HashMap<K, V, BuildHasherDefault<CountHasher>>;
+
+/// A set of such numbers.
+pub type CountedSet<K> = HashSet<K, BuildHasherDefault<CountHasher>>;
+
+/// An odd number without a pattern: the golden ratio's fraction.
+const MIX: u64 = 0x9e37_79b9_7f4a_7c15;
 
 /// The hasher of [`OwnKeys`].
 #[derive(Clone, Copy, Debug, Default)]
@@ -42,13 +48,38 @@ impl Hasher for OwnHasher {
     }
 
     fn write_u64(&mut self, number: u64) {
-        self.0 = (self.0.rotate_left(5) ^ number).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        self.0 = (self.0.rotate_left(5) ^ number).wrapping_mul(MIX);
+    }
+}
+
+/// The hasher of [`Counted`], for one number below 2^57.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct CountHasher(u64);
+
+impl Hasher for CountHasher {
+    fn finish(&self) -> u64 {
+        // A map finds the place by the lower bits, and tells those of one place apart by the seven upper ones.
+        self.0 ^ (self.0.wrapping_mul(MIX) & !(u64::MAX >> 7))
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        let mut whole = OwnHasher(self.0);
+        whole.write(bytes);
+        self.0 = whole.finish();
+    }
+
+    fn write_u16(&mut self, number: u16) {
+        self.write_u64(number.into());
+    }
+
+    fn write_u64(&mut self, number: u64) {
+        self.0 = number;
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::hash::Hash as _;
+    use std::hash::{BuildHasher as _, Hash as _};
 
     use super::*;
 
@@ -64,5 +95,17 @@ mod tests {
         assert_eq!(hashes.len(), 10_000);
         let places: HashSet<_> = hashes.iter().map(|hash| hash % 16_384).collect();
         assert!(places.len() > 6_000, "{}", places.len());
+    }
+
+    #[test]
+    fn counted_numbers_keep_their_places_and_are_told_apart() {
+        let hasher = BuildHasherDefault::<CountHasher>::default();
+        let hashes: Vec<_> = (1000_u64..1128).map(|n| hasher.hash_one(n)).collect();
+        for (n, hash) in (1000..).zip(&hashes) {
+            assert_eq!(hash % (1 << 50), n);
+        }
+        let marks: HashSet<_> = hashes.iter().map(|hash| hash >> 57).collect();
+        assert!(marks.len() > 64, "{}", marks.len());
+        assert_eq!(hasher.hash_one(7_u16), hasher.hash_one(7_u64));
     }
 }

@@ -20,7 +20,7 @@ use super::{
 use crate::{
     failure::{Failure, Kind},
     gateway::{Heard, Requests},
-    hash::OwnKeys,
+    hash::Counted,
     mqtt::{
         client::{Client, Event},
         packet::{Message, Publish, QoS},
@@ -60,7 +60,7 @@ pub struct Exchange {
     requests: Requests,
     /// Until when a message that nobody answers must be acknowledged, in the order of first writing.
     acknowledgements: VecDeque<(Duration, u64)>,
-    open: OwnKeys<u64, Open>,
+    open: Counted<u64, Open>,
     /// How often a request is tried again.
     retries: u32,
     /// What rests before it is tried again, by its time.
@@ -165,7 +165,7 @@ impl Exchange {
             requests: Requests::new(settings.timeout),
             client: Client::new(settings, subscriptions),
             acknowledgements: VecDeque::new(),
-            open: OwnKeys::default(),
+            open: Counted::default(),
             retries: 0,
             resting: BTreeSet::new(),
             next_token: 0,

@@ -26,7 +26,7 @@ use super::{
 };
 use crate::{
     failure::{Failure, Kind},
-    hash::OwnSet,
+    hash::CountedSet,
     protocol::ConnectCode,
 };
 
@@ -115,7 +115,7 @@ pub struct Client {
     /// When the connection was lost, or the client was made; `None` while it is open.
     down_since: Option<Duration>,
     /// Tokens of publishes with QoS 0, of which nobody acknowledges anything.
-    unacknowledged: OwnSet<u64>,
+    unacknowledged: CountedSet<u64>,
     /// Those of them that are in the outbox, and count as delivered once it is empty.
     unwritten: Vec<u64>,
     /// Since when the socket takes nothing of what is to be written.
@@ -164,7 +164,7 @@ impl Client {
             events: unverified.into_iter().collect(),
             awaits: Awaits::default(),
             down_since: Some(Duration::ZERO),
-            unacknowledged: OwnSet::default(),
+            unacknowledged: CountedSet::default(),
             unwritten: Vec::new(),
             stuck: None,
             early: false,
