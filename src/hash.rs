@@ -100,11 +100,11 @@ mod tests {
     #[test]
     fn counted_numbers_keep_their_places_and_are_told_apart() {
         let hasher = BuildHasherDefault::<CountHasher>::default();
-        let hashes: Vec<_> = (1000_u64..1128).map(|n| hasher.hash_one(n)).collect();
-        for (n, hash) in (1000..).zip(&hashes) {
+        let spread: Vec<_> = (1000_u64..1128).map(|n| hasher.hash_one(n)).collect();
+        for (n, hash) in (1000..).zip(&spread) {
             assert_eq!(hash % (1 << 50), n);
         }
-        let marks: HashSet<_> = hashes.iter().map(|hash| hash >> 57).collect();
+        let marks: HashSet<_> = spread.iter().map(|hash| hash >> 57).collect();
         assert!(marks.len() > 64, "{}", marks.len());
         assert_eq!(hasher.hash_one(7_u16), hasher.hash_one(7_u64));
     }

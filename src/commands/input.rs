@@ -23,8 +23,8 @@ use framer::Framer;
 use super::operations::Invalid;
 use crate::{failure::Failure, json::push_text};
 
-/// How much is read at once.
-const READ: usize = 64 * 1024;
+/// How much is read at once: a batch that fits into a core's cache.
+const READ: usize = 32 * 1024;
 /// How many batches may wait for the consumer.
 const BATCHES: usize = 4;
 

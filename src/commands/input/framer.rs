@@ -4,11 +4,14 @@ use std::ops::Range;
 
 use serde_json::value::RawValue;
 
-use super::{Input, READ};
+use super::Input;
 use crate::{commands::operations::Invalid, json::each_member};
 
 /// The longest value that is taken; what is longer cannot be a message of this protocol.
 const LONGEST: usize = 4 << 20;
+
+/// Input that holds no line's end within so many bytes is no JSON Lines.
+const FIRST_LINE: usize = 64 * 1024;
 
 /// Cuts bytes into JSON values.
 ///
@@ -130,7 +133,7 @@ impl Framer {
                 Mode::Lines
             }
             Some(_) => Mode::Stream { array: None },
-            None if self.rest().len() > READ => Mode::Stream { array: None },
+            None if self.rest().len() > FIRST_LINE => Mode::Stream { array: None },
             None => return Step::NeedsMore,
         };
         Step::Again
@@ -371,7 +374,7 @@ mod tests {
         let mut text = b"{\"a\":1}\n{\"a\":\"".to_vec();
         text.resize(3 * LONGEST, b'x');
         text.extend_from_slice(b"\"}\n{\"a\":3}\n");
-        let found = framed(&text, READ);
+        let found = framed(&text, FIRST_LINE);
         let expected = [(1, "{\"a\":1}"), (2, "!"), (3, "{\"a\":3}")];
         assert_eq!(found, expected.map(|(line, text)| (line, text.to_owned())));
     }
