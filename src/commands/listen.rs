@@ -190,6 +190,8 @@ struct Listen {
     /// Which deliveries wait for the answer to a request.
     deliveries: HashMap<String, Vec<u64>>,
     records: u64,
+    /// When the messages of now were read, by the client's clock and by the wall's.
+    heard: (Duration, i64),
     count: Option<u64>,
     ends: Option<Instant>,
     stdin: Option<Stream<Asked>>,
@@ -241,6 +243,7 @@ impl Listen {
             first: 0,
             deliveries: HashMap::new(),
             records: 0,
+            heard: (Duration::MAX, 0),
             count: args.count,
             ends: args.period.map(|period| Instant::now() + period),
             stdin,
@@ -348,14 +351,16 @@ impl Listen {
     }
 
     fn record(&mut self, message: &Message) -> Ticket {
-        let mono_us = u64::try_from(self.exchange.client.now().as_micros()).unwrap_or(u64::MAX);
-        let record = Record::of(message, unix_us(), mono_us);
-        let mut line = Vec::with_capacity(256 + message.payload.len());
-        record.classified(self.exchange.topics()).write(&mut line);
+        let heard = self.exchange.client.heard_at();
+        if self.heard.0 != heard {
+            self.heard = (heard, unix_us());
+        }
+        let mono_us = u64::try_from(heard.as_micros()).unwrap_or(u64::MAX);
+        let record = Record::of(message, self.heard.1, mono_us).classified(self.exchange.topics());
         self.records += 1;
         match &mut self.out {
-            Some(out) => out.write(&line),
-            None => self.exchange.results.write(&line),
+            Some(out) => out.write_with(|line| record.write(line)),
+            None => self.exchange.results.write_with(|line| record.write(line)),
         }
     }
 

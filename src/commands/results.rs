@@ -274,8 +274,8 @@ impl Results {
     }
 
     /// Writes a line of another kind among the results; it has been written once [`Results::done`] says so.
-    pub fn write(&mut self, line: &[u8]) -> Ticket {
-        if self.muted { self.out.done() } else { self.out.write(line) }
+    pub fn write_with(&mut self, write: impl FnOnce(&mut Vec<u8>)) -> Ticket {
+        if self.muted { self.out.done() } else { self.out.write_with(write) }
     }
 
     /// Up to here all has been written.
