@@ -53,16 +53,22 @@ impl Cli {
         Self::from_arg_matches(&root.try_get_matches_from(args)?)
     }
 
-    /// Parses a command line that is right.
+    /// Parses a command line that is right, or one that asks for the version and nothing else.
     ///
     /// Only the subcommand's own part of the tree is built, since building all of it costs as much as a report.
     /// `None` says that the whole tree is wanted: for help, and for an error told by all that is known.
-    fn parse_quickly(args: &[OsString]) -> Option<Self> {
+    fn parse_quickly(args: &[OsString]) -> Option<Result<Self, clap::Error>> {
+        if let [_, only] = args
+            && (only == "--version" || only == "-V")
+        {
+            let root = clap::Command::new("tuyagw").version(env!("CARGO_PKG_VERSION"));
+            return root.try_get_matches_from(args).err().map(Err);
+        }
         let is_name = |arg: &&OsString| !arg.to_string_lossy().starts_with('-');
         let name = args.iter().skip(1).find(is_name)?.to_str()?;
         let subcommand = without_empty_variables(Command::alone(name)?);
         let root = Common::augment_args(clap::Command::new("tuyagw")).subcommand(subcommand);
-        Self::from_arg_matches(&root.try_get_matches_from(args).ok()?).ok()
+        Self::from_arg_matches(&root.try_get_matches_from(args).ok()?).ok().map(Ok)
     }
 }
 
@@ -97,7 +103,7 @@ pub fn exit_codes() -> String {
 #[must_use]
 pub fn main() -> ExitCode {
     let args: Vec<_> = std::env::args_os().collect();
-    let cli = match Cli::parse_quickly(&args).map_or_else(|| Cli::parse_wholly(&args), Ok) {
+    let cli = match Cli::parse_quickly(&args).unwrap_or_else(|| Cli::parse_wholly(&args)) {
         Ok(cli) => cli,
         Err(error) => {
             let printed = match error.print() {
@@ -148,13 +154,23 @@ mod tests {
     }
 
     #[test]
+    fn the_version_is_told_alike_by_the_whole_tree_and_without_it() {
+        for asked in ["--version", "-V"] {
+            let args = ["tuyagw", asked].map(OsString::from);
+            let quick = Cli::parse_quickly(&args).expect("a quick answer").unwrap_err();
+            let whole = Cli::parse_wholly(&args).unwrap_err();
+            assert_eq!((quick.kind(), quick.to_string()), (ErrorKind::DisplayVersion, whole.to_string()));
+        }
+    }
+
+    #[test]
     fn every_subcommand_is_parsed_quickly() {
         for subcommand in Cli::command().get_subcommands() {
             let name = subcommand.get_name();
             assert!(Command::alone(name).is_some(), "{name}");
         }
         let args = ["tuyagw", "-q", "explain", "2003", "--json"].map(OsString::from);
-        let cli = Cli::parse_quickly(&args).expect("a command line that is right");
+        let cli = Cli::parse_quickly(&args).expect("a command line that is right").unwrap();
         assert!(cli.common.quiet && matches!(cli.command, Command::Explain(_)));
         for wrong in
             [&["tuyagw"][..], &["tuyagw", "--help"], &["tuyagw", "explain", "--help"], &["tuyagw", "what"]]
