@@ -15,6 +15,7 @@
 
 mod bulk;
 mod core;
+mod distance;
 mod edge;
 mod generator;
 mod listen;

@@ -87,8 +87,13 @@ pub fn tuyagw(subcommand: &str) -> Command {
 
 /// tuyagw as the gateway gw1 of a broker on this machine.
 pub fn gateway(subcommand: &str, port: u16) -> Command {
+    gateway_of(&format!("127.0.0.1:{port}"), subcommand)
+}
+
+/// tuyagw as the gateway gw1 of a broker, as `--broker` names it.
+pub fn gateway_of(broker: &str, subcommand: &str) -> Command {
     let mut command = tuyagw(subcommand);
-    command.args(["-q", "-b", &format!("127.0.0.1:{port}"), "-g", "gw1", "-u", crate::wire::USERNAME]);
+    command.args(["-q", "-b", broker, "-g", "gw1", "-u", crate::wire::USERNAME]);
     command
 }
 
