@@ -1,8 +1,6 @@
 //! `command`: the platform's side. Sends commands to devices through an edge or any broker, and waits for the
 //! gateway's answer to each.
 
-use uuid::Uuid;
-
 use super::{
     Console,
     connection::{Connection, NetworkArgs, PlatformArgs},
@@ -42,7 +40,7 @@ pub struct Args {
 /// Runs `command`.
 pub fn run(args: Args, console: Console) -> anyhow::Result<Exit> {
     let operations = args.model.operations()?;
-    let random_id = format!("tuyagw-{}", Uuid::new_v4().simple());
+    let random_id = format!("tuyagw-{}", super::ids::random().simple());
     let connection = Connection::platform(&args.network, &args.platform, random_id)?;
     let source = operations.source(args.cid.as_deref(), &args.values, args.requests.format(), console)?;
     requests::run(operations, Operation::Command, source, connection, &args.requests, console)

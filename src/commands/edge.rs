@@ -19,7 +19,6 @@ use rustix::event::{PollFd, PollFlags, poll};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde::Serialize;
 use tokio::task::LocalSet;
-use uuid::Uuid;
 
 use self::{
     ledger::{Ledger, Noted, Shared},
@@ -492,7 +491,7 @@ impl Commands {
                     ledger.borrow_mut().invalid(index, &command, invalid.field.as_deref(), &invalid.message);
                 }
                 Ok(Item { gateway_id, t, request_id, entry, body: Body::Command(command), .. }) => {
-                    let request_id = request_id.unwrap_or_else(|| Uuid::new_v4().to_string().into());
+                    let request_id = request_id.unwrap_or_else(|| super::ids::random().to_string().into());
                     let noted = Noted {
                         line,
                         cid: Some(command.cid.clone()),

@@ -1,49 +1,46 @@
 //! Fresh request ids: random UUIDs, as the page recommends, lower-case with hyphens.
 
-use std::sync::Arc;
+use std::{
+    hash::{BuildHasher as _, RandomState},
+    sync::Arc,
+};
 
 use uuid::{Builder, Uuid};
 
-/// How many ids' randomness is drawn at once; the system call costs more than the rest of an id.
-const DRAWN: usize = 256;
-const LENGTH: usize = 16;
-
 /// A source of request ids.
+///
+/// They come of a keyed hash, whose keys the system draws once: a system call for each id would cost as much as the rest
+/// of it, and where a program finds no randomness, in a jail without devices, the standard library still does.
 #[derive(Debug)]
 pub struct RequestIds {
-    random: Vec<u8>,
-    used: usize,
+    keys: RandomState,
+    counted: u64,
 }
 
 impl RequestIds {
-    /// A source that has drawn nothing yet.
+    /// A source of its own.
     #[must_use]
     pub fn new() -> Self {
-        Self { random: Vec::new(), used: 0 }
+        Self { keys: RandomState::new(), counted: 0 }
     }
 
     /// A request id that nobody else has.
     pub fn fresh(&mut self) -> Arc<str> {
-        let Some(bytes) =
-            self.random.get(self.used..self.used + LENGTH).and_then(|bytes| bytes.try_into().ok())
-        else {
-            // The first id is often the only one.
-            let drawn = if self.random.is_empty() { 1 } else { DRAWN };
-            self.random.resize(drawn * LENGTH, 0);
-            self.used = self.random.len();
-            if getrandom::fill(&mut self.random).is_err() {
-                return text(Uuid::new_v4());
-            }
-            self.used = 0;
-            return self.fresh();
-        };
-        self.used += LENGTH;
-        text(Builder::from_random_bytes(bytes).into_uuid())
+        (&*self.next().hyphenated().encode_lower(&mut Uuid::encode_buffer())).into()
+    }
+
+    fn next(&mut self) -> Uuid {
+        self.counted += 1;
+        let half = |which: u8| u128::from(self.keys.hash_one((which, self.counted)));
+        let bits = half(0) << 64 | half(1);
+        Builder::from_random_bytes(bits.to_be_bytes()).into_uuid()
     }
 }
 
-fn text(id: Uuid) -> Arc<str> {
-    (&*id.hyphenated().encode_lower(&mut Uuid::encode_buffer())).into()
+/// A random UUID.
+#[must_use]
+pub fn random() -> Uuid {
+    RequestIds::new().next()
 }
 
 #[cfg(test)]
@@ -54,12 +51,20 @@ mod tests {
 
     #[test]
     fn ids_are_random_uuids_and_differ() {
-        let mut ids = RequestIds::new();
-        let found: HashSet<_> = (0..3 * DRAWN).map(|_| ids.fresh()).collect();
-        assert_eq!(found.len(), 3 * DRAWN);
-        for id in found {
-            assert_eq!(Uuid::parse_str(&id).unwrap().get_version_num(), 4);
-            assert_eq!(*id, *id.to_lowercase());
+        let (mut ids, mut others) = (RequestIds::new(), RequestIds::new());
+        let found: HashSet<_> = (0..1000).flat_map(|_| [ids.fresh(), others.fresh()]).collect();
+        assert_eq!(found.len(), 2000);
+        let mut ones = [0; 128];
+        for id in &found {
+            let uuid = Uuid::parse_str(id).unwrap();
+            assert_eq!((uuid.get_version_num(), uuid.get_variant()), (4, uuid::Variant::RFC4122));
+            assert_eq!(**id, *id.to_lowercase());
+            for (bit, ones) in ones.iter_mut().enumerate() {
+                *ones += usize::from(uuid.as_u128() >> bit & 1 == 1);
+            }
         }
+        // Six bits are the version's and the variant's; of the others each is set in about half of the ids.
+        let even = ones.iter().filter(|ones| (800..1200).contains(*ones)).count();
+        assert_eq!(even, 122);
     }
 }
