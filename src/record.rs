@@ -69,7 +69,8 @@ pub struct Record<'a> {
     pub mono_us: Option<u64>,
     /// The payload, exactly as it travelled.
     pub payload: Cow<'a, [u8]>,
-    /// Whether the payload is known to be one JSON value, or no text at all; otherwise writing finds it out.
+    /// Whether the payload is known to be one JSON value that is not nested deeply, or no text at all; otherwise writing
+    /// finds it out.
     pub is_json: bool,
     /// Fields that this version does not know, in their order, as JSON text.
     pub unknown: Vec<(Cow<'a, str>, &'a RawValue)>,
@@ -316,17 +317,12 @@ fn classify<'t>(topics: &Topics, topic: &'t str, payload: &[u8]) -> Option<(Opti
 /// Whether a payload can stand in the line as it is: one JSON value with nothing around it, not too deep, and
 /// without characters that a terminal would obey.
 fn stands_as_json(payload: &[u8], is_json: bool) -> bool {
-    let Ok(text) = str::from_utf8(payload) else { return false };
-    let is_visible = if text.is_ascii() { !has_control(payload) } else { !text.contains(is_unsafe) };
+    let is_visible_ascii = !any_byte(payload, |byte| !(b' '..=b'~').contains(&byte));
+    let is_visible = is_visible_ascii || str::from_utf8(payload).is_ok_and(|text| !text.contains(is_unsafe));
     // Spaces around the value would be lost on every reader of JSON.
     is_visible
         && !matches!(payload, [b' ', ..] | [.., b' '])
-        && !is_too_deep(payload)
-        && (is_json || serde_json::from_str::<de::IgnoredAny>(text).is_ok())
-}
-
-fn has_control(ascii: &[u8]) -> bool {
-    any_byte(ascii, |byte| byte < 0x20 || byte == 0x7f)
+        && (is_json || !is_too_deep(payload) && serde_json::from_slice::<de::IgnoredAny>(payload).is_ok())
 }
 
 fn is_too_deep(json: &[u8]) -> bool {

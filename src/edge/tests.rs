@@ -38,7 +38,7 @@ fn gw1() -> GatewayId {
 fn tell(edge: &mut Edge, now: Moment, channel: Channel, payload: &str) -> (Fate, Vec<Act>) {
     let mut acts = Vec::new();
     let topic = Topics::default().topic(channel, &gw1());
-    let fate = edge.hear(now, &Role::Gateway(gw1()), &topic, payload.as_bytes(), &mut acts);
+    let Heard { fate, .. } = edge.hear(now, &Role::Gateway(gw1()), &topic, payload.as_bytes(), &mut acts);
     (fate, acts)
 }
 
@@ -47,7 +47,7 @@ fn said(acts: &[Act]) -> Vec<(String, Value)> {
     let mut said = Vec::new();
     for act in acts {
         if let Act::Say { topic, payload, .. } = act {
-            said.push((topic.clone(), serde_json::from_slice(payload).unwrap_or(Value::Null)));
+            said.push((topic.to_string(), serde_json::from_slice(payload).unwrap_or(Value::Null)));
         }
     }
     said
@@ -192,7 +192,7 @@ fn a_gateway_publishes_nowhere_else() {
     let mut edge = edge();
     let mut acts = Vec::new();
     let role = Role::Gateway(gw1());
-    let mut hear = |topic: &str, acts: &mut Vec<Act>| edge.hear(NOW, &role, topic, b"{}", acts);
+    let mut hear = |topic: &str, acts: &mut Vec<Act>| edge.hear(NOW, &role, topic, b"{}", acts).fate;
     assert_eq!(hear("gateway/in/gw1", &mut acts), Fate::Route);
     assert_eq!(acts, []);
     for topic in ["gateway_id/gw1/commands", "gateway_id/gw2/devices/sync", "gateway/out/gw2", "x"] {
@@ -264,7 +264,8 @@ fn a_platform_user_s_command_is_answered_here_where_nobody_could() {
         |cid: &str| format!(r#"{{"t":1,"cid":"{cid}","request_id":"c","param":{{"id":"4","value":true}}}}"#);
     let send = |edge: &mut Edge, now, payload: &str| {
         let mut acts = Vec::new();
-        let fate = edge.hear(now, &Role::Platform, "gateway_id/gw1/commands", payload.as_bytes(), &mut acts);
+        let Heard { fate, .. } =
+            edge.hear(now, &Role::Platform, "gateway_id/gw1/commands", payload.as_bytes(), &mut acts);
         let answer = said(&acts).pop();
         (
             fate,

@@ -21,6 +21,10 @@ use crate::{
 /// With this much unwritten, clients wait for the reader of the records.
 const CONGESTED: usize = 8 * 1024 * 1024;
 
+/// With this much written in one turn of many connections the rest is not waited for: it would leave the processor's
+/// caches before its thread comes to it.
+const BATCH: usize = 64 * 1024;
+
 /// After this long without any progress nobody reads stdout; clients are served and records are left out.
 const PATIENCE: Duration = Duration::from_secs(1);
 
@@ -50,7 +54,6 @@ pub(super) struct Ledger {
     out: Option<Sink>,
     /// Whether records go to stdout.
     is_recording: bool,
-    line: Vec<u8>,
     asked: HashMap<u64, Noted>,
     progressed: Instant,
     left_out: u64,
@@ -66,7 +69,6 @@ impl Ledger {
             is_recording: stdout.is_some() && out.is_none(),
             stdout,
             out,
-            line: Vec::new(),
             asked: HashMap::new(),
             progressed: now,
             left_out: 0,
@@ -127,19 +129,24 @@ impl Ledger {
         sink.as_ref().map_or(0, Sink::backlog)
     }
 
-    fn write_record(&mut self) {
-        if self.backlog() > CONGESTED && !self.is_congested() {
+    /// Where records go.
+    fn records(&mut self) -> Option<&mut Sink> {
+        if self.is_recording { self.stdout.as_mut() } else { self.out.as_mut() }
+    }
+
+    fn record(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
+        let is_behind = self.records().is_some_and(|sink| sink.is_behind(CONGESTED as u64));
+        if is_behind && !self.is_congested() {
             self.left_out += 1;
             if self.left_out == 1 {
                 self.say("nobody reads stdout: records are left out until somebody does");
             }
-        } else {
-            let sink = if self.is_recording { &mut self.stdout } else { &mut self.out };
-            if let Some(sink) = sink {
-                sink.write(&self.line);
+        } else if let Some(sink) = self.records() {
+            sink.write_with(write);
+            if sink.batched() > BATCH {
+                sink.flush();
             }
         }
-        self.line.clear();
     }
 
     fn is_congested(&self) -> bool {
@@ -174,19 +181,11 @@ pub(super) struct Shared(pub(super) Rc<RefCell<Ledger>>);
 
 impl Witness for Shared {
     fn message(&mut self, record: &Record<'_>) {
-        let ledger = &mut *self.0.borrow_mut();
-        if ledger.is_recording || ledger.out.is_some() {
-            record.write(&mut ledger.line);
-            ledger.write_record();
-        }
+        self.0.borrow_mut().record(|line| record.write(line));
     }
 
     fn connection(&mut self, record: &Connection<'_>) {
-        let ledger = &mut *self.0.borrow_mut();
-        if ledger.is_recording || ledger.out.is_some() {
-            record.write(&mut ledger.line);
-            ledger.write_record();
-        }
+        self.0.borrow_mut().record(|line| record.write(line));
     }
 
     fn settled(&mut self, outcome: Outcome) {

@@ -1,14 +1,12 @@
 //! Who subscribes to what: exact filters by one look-up, filters with wildcards by a tree of levels.
 
-use std::collections::HashMap;
-
 use super::SessionId;
-use crate::mqtt::QoS;
+use crate::{hash::PeerKeys, mqtt::QoS};
 
 /// Every subscription of every session.
 #[derive(Debug, Default)]
 pub(super) struct Subscriptions {
-    exact: HashMap<Box<str>, Vec<(SessionId, QoS)>>,
+    exact: PeerKeys<Box<str>, Vec<(SessionId, QoS)>>,
     wild: Level,
 }
 
@@ -28,7 +26,7 @@ pub(super) fn cost(filter: &str) -> usize {
 /// One level of the tree of filters with wildcards.
 #[derive(Debug, Default)]
 struct Level {
-    named: HashMap<Box<str>, Level>,
+    named: PeerKeys<Box<str>, Level>,
     /// `+`
     any: Option<Box<Level>>,
     /// `#`

@@ -3,7 +3,7 @@
 //! to understand, or to say what is wrong with it.
 
 use super::{Answer, Envelope, Property, ResultCode, Uplink};
-use crate::json::each_member;
+use crate::json::{Json, each_member};
 
 /// A report that lies in its payload.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
