@@ -9,7 +9,7 @@ mod value;
 
 use std::{borrow::Cow, io::Write as _};
 
-pub use plain::each_member;
+pub use plain::{Plain, each_member};
 pub use value::Json;
 
 use crate::protocol::is_unsafe;
@@ -179,9 +179,18 @@ pub fn text_of(json: &str) -> Option<Cow<'_, str>> {
     }
 }
 
-/// Looks at every byte, which the compiler turns into a few wide instructions; stopping early takes longer.
+/// Looks at every byte, which the compiler turns into a few wide instructions; stopping early takes longer. So does
+/// looking at single bytes: the last wide look overlaps the one before.
 pub fn any_byte(bytes: &[u8], is_it: impl Fn(u8) -> bool) -> bool {
-    bytes.iter().fold(0, |found, byte| found | u8::from(is_it(*byte))) != 0
+    let look = |some: &[u8]| some.iter().fold(0, |found, byte| found | u8::from(is_it(*byte)));
+    let found = if let Some(last) = bytes.last_chunk::<16>() {
+        bytes.as_chunks::<16>().0.iter().fold(look(last), |found, chunk| found | look(chunk))
+    } else if let (Some(first), Some(last)) = (bytes.first_chunk::<8>(), bytes.last_chunk::<8>()) {
+        look(first) | look(last)
+    } else {
+        look(bytes)
+    };
+    found != 0
 }
 
 #[cfg(test)]
@@ -214,5 +223,18 @@ mod tests {
         let mut out = Vec::new();
         push_json(&mut out, "{\n\t\"a\": \"\u{85}\"}");
         assert_eq!(out, b"{  \"a\": \"\\u0085\"}");
+    }
+
+    #[test]
+    fn no_byte_is_overlooked() {
+        for length in 0..70 {
+            let mut bytes = vec![b'a'; length];
+            assert!(!any_byte(&bytes, |byte| byte == b'b'), "{length}");
+            for at in 0..length {
+                bytes[at] = b'b';
+                assert!(any_byte(&bytes, |byte| byte == b'b'), "{at} of {length}");
+                bytes[at] = b'a';
+            }
+        }
     }
 }

@@ -10,20 +10,101 @@ const DEEPEST: usize = 16;
 /// `None`, whatever `take` was given, where the text is no JSON object or not a plain one: with an escape in a text, or
 /// nested deeper than 16 levels.
 pub fn each_member<'a>(json: &'a str, mut take: impl FnMut(&'a str, &'a str)) -> Option<()> {
-    let mut scanner = Scanner { json, at: 0 };
-    scanner.skip_blank();
-    scanner.object(DEEPEST, &mut take)?;
-    scanner.skip_blank();
-    (scanner.at == json.len()).then_some(())
+    Plain::read(json, |key, value| {
+        take(key, value.json()?);
+        Some(())
+    })
 }
 
-/// A place in a JSON text.
-struct Scanner<'a> {
+/// A value of a plain object, to be read by one of its methods. Each gives `None` where there is no such value, and the
+/// object is none to read then.
+pub struct Plain<'a> {
     json: &'a str,
     at: usize,
+    /// How many levels may follow.
+    room: usize,
 }
 
-impl<'a> Scanner<'a> {
+impl<'a> Plain<'a> {
+    /// Has `member` read each member of an object in its order, given its key.
+    ///
+    /// `None` as [`each_member`] says, and where `member` gave it.
+    pub fn read(json: &'a str, member: impl FnMut(&'a str, &mut Self) -> Option<()>) -> Option<()> {
+        let mut plain = Self { json, at: 0, room: DEEPEST };
+        plain.skip_blank();
+        plain.object(member)?;
+        plain.skip_blank();
+        (plain.at == json.len()).then_some(())
+    }
+
+    /// An object, each member of which `member` reads.
+    pub fn object(&mut self, mut member: impl FnMut(&'a str, &mut Self) -> Option<()>) -> Option<()> {
+        self.list(b'{', b'}', |plain| {
+            let key = plain.text()?;
+            plain.skip_blank();
+            plain.eat(b':')?;
+            plain.skip_blank();
+            member(key, plain)
+        })
+    }
+
+    /// What a text holds.
+    pub fn text(&mut self) -> Option<&'a str> {
+        self.eat(b'"')?;
+        let start = self.at;
+        let length = length_of_text(&self.json.as_bytes()[start..])?;
+        self.at += length;
+        self.eat(b'"')?;
+        self.json.get(start..start + length)
+    }
+
+    /// A whole number, as far as 64 bits go.
+    pub fn integer(&mut self) -> Option<i64> {
+        let start = self.at;
+        self.number()?;
+        self.json.get(start..self.at)?.parse().ok()
+    }
+
+    /// The JSON text of any value.
+    pub fn json(&mut self) -> Option<&'a str> {
+        let start = self.at;
+        self.skip()?;
+        self.json.get(start..self.at)
+    }
+
+    fn skip(&mut self) -> Option<()> {
+        match self.peek()? {
+            b'"' => self.text().map(drop),
+            b'-' | b'0'..=b'9' => self.number(),
+            b't' => self.word("true"),
+            b'f' => self.word("false"),
+            b'n' => self.word("null"),
+            b'{' => self.object(|_, value| value.skip()),
+            b'[' => self.list(b'[', b']', Self::skip),
+            _ => None,
+        }
+    }
+
+    /// What stands between brackets, separated by commas.
+    fn list(&mut self, first: u8, last: u8, mut element: impl FnMut(&mut Self) -> Option<()>) -> Option<()> {
+        self.eat(first)?;
+        self.room = self.room.checked_sub(1)?;
+        self.skip_blank();
+        if self.eat(last).is_none() {
+            loop {
+                element(self)?;
+                self.skip_blank();
+                if self.eat(b',').is_none() {
+                    break;
+                }
+                self.skip_blank();
+            }
+            self.eat(last)?;
+        }
+        self.room += 1;
+        Some(())
+    }
+
     fn peek(&self) -> Option<u8> {
         self.json.as_bytes().get(self.at).copied()
     }
@@ -39,78 +120,8 @@ impl<'a> Scanner<'a> {
         (self.peek()? == byte).then(|| self.at += 1)
     }
 
-    fn object(&mut self, depth: usize, take: &mut impl FnMut(&'a str, &'a str)) -> Option<()> {
-        self.eat(b'{')?;
-        self.skip_blank();
-        if self.eat(b'}').is_some() {
-            return Some(());
-        }
-        loop {
-            self.skip_blank();
-            let start = self.at + 1;
-            self.text()?;
-            let key = &self.json[start..self.at - 1];
-            self.skip_blank();
-            self.eat(b':')?;
-            self.skip_blank();
-            let start = self.at;
-            self.value(depth - 1)?;
-            take(key, &self.json[start..self.at]);
-            self.skip_blank();
-            match self.peek()? {
-                b',' => self.at += 1,
-                b'}' => {
-                    self.at += 1;
-                    return Some(());
-                }
-                _ => return None,
-            }
-        }
-    }
-
-    fn array(&mut self, depth: usize) -> Option<()> {
-        self.eat(b'[')?;
-        self.skip_blank();
-        if self.eat(b']').is_some() {
-            return Some(());
-        }
-        loop {
-            self.skip_blank();
-            self.value(depth - 1)?;
-            self.skip_blank();
-            match self.peek()? {
-                b',' => self.at += 1,
-                b']' => {
-                    self.at += 1;
-                    return Some(());
-                }
-                _ => return None,
-            }
-        }
-    }
-
-    fn value(&mut self, depth: usize) -> Option<()> {
-        match self.peek()? {
-            b'"' => self.text(),
-            b'-' | b'0'..=b'9' => self.number(),
-            b't' => self.word("true"),
-            b'f' => self.word("false"),
-            b'n' => self.word("null"),
-            b'{' if depth > 0 => self.object(depth, &mut |_, _| {}),
-            b'[' if depth > 0 => self.array(depth),
-            _ => None,
-        }
-    }
-
     fn word(&mut self, word: &str) -> Option<()> {
-        self.json[self.at..].starts_with(word).then(|| self.at += word.len())
-    }
-
-    /// A text without escapes, with its quotes.
-    fn text(&mut self) -> Option<()> {
-        self.eat(b'"')?;
-        self.at += length_of_text(&self.json.as_bytes()[self.at..])?;
-        self.eat(b'"')
+        self.json.as_bytes()[self.at..].starts_with(word.as_bytes()).then(|| self.at += word.len())
     }
 
     fn number(&mut self) -> Option<()> {
@@ -133,10 +144,11 @@ impl<'a> Scanner<'a> {
 
     /// One digit or more.
     fn digits(&mut self) -> Option<()> {
-        let rest = &self.json.as_bytes()[self.at..];
-        let length = rest.iter().position(|byte| !byte.is_ascii_digit()).unwrap_or(rest.len());
-        self.at += length;
-        (length > 0).then_some(())
+        let start = self.at;
+        while self.peek().is_some_and(|byte| byte.is_ascii_digit()) {
+            self.at += 1;
+        }
+        (self.at > start).then_some(())
     }
 }
 

@@ -3,7 +3,7 @@
 //! to understand, or to say what is wrong with it.
 
 use super::{Answer, Envelope, Property, ResultCode, Uplink};
-use crate::json::{Json, each_member};
+use crate::json::{Json, Plain};
 
 /// A report that lies in its payload.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,7 +27,7 @@ impl<'a> BorrowedReport<'a> {
     #[must_use]
     pub fn read(payload: &'a [u8]) -> Option<Self> {
         let message = Message::read(payload)?;
-        let param = Param::read(message.param?)?;
+        let param = message.param?;
         Some(Self {
             t: message.t?,
             request_id: not_empty(message.request_id)?,
@@ -47,7 +47,7 @@ impl<'a> BorrowedReport<'a> {
 /// Reads an answer of the usual shape.
 pub(super) fn answer(payload: &[u8]) -> Option<Envelope<Answer>> {
     let message = Message::read(payload)?;
-    let param = Param::read(message.param?)?;
+    let param = message.param?;
     let body = Answer {
         code: ResultCode(param.code?),
         cid: param.cid.or(message.cid).map(Into::into),
@@ -62,7 +62,7 @@ struct Message<'a> {
     t: Option<i64>,
     cid: Option<&'a str>,
     request_id: Option<&'a str>,
-    param: Option<&'a str>,
+    param: Option<Param<'a>>,
 }
 
 #[derive(Default)]
@@ -76,53 +76,36 @@ struct Param<'a> {
 
 impl<'a> Message<'a> {
     fn read(payload: &'a [u8]) -> Option<Self> {
-        let mut found = Self::default();
-        let mut is_usual = true;
-        each_member(str::from_utf8(payload).ok()?, |key, value| {
-            is_usual &= match key {
-                "t" => once(&mut found.t, integer(value)),
-                "cid" => once(&mut found.cid, text(value)),
-                "request_id" => once(&mut found.request_id, text(value)),
-                "param" => once(&mut found.param, Some(value)),
-                _ => false,
-            };
+        let mut message = Self::default();
+        Plain::read(str::from_utf8(payload).ok()?, |key, value| match key {
+            "t" => once(&mut message.t, value.integer()?),
+            "cid" => once(&mut message.cid, value.text()?),
+            "request_id" => once(&mut message.request_id, value.text()?),
+            "param" => once(&mut message.param, Param::read(value)?),
+            _ => None,
         })?;
-        is_usual.then_some(found)
+        Some(message)
     }
 }
 
 impl<'a> Param<'a> {
-    fn read(param: &'a str) -> Option<Self> {
-        let mut found = Self::default();
-        let mut is_usual = true;
-        each_member(param, |key, value| {
-            is_usual &= match key {
-                "cid" => once(&mut found.cid, text(value)),
-                "id" => once(&mut found.id, text(value)),
-                "value" => once(&mut found.value, Some(value)),
-                "code" => once(&mut found.code, integer(value)),
-                "msg" => once(&mut found.msg, text(value)),
-                _ => false,
-            };
+    fn read(value: &mut Plain<'a>) -> Option<Self> {
+        let mut param = Self::default();
+        value.object(|key, value| match key {
+            "cid" => once(&mut param.cid, value.text()?),
+            "id" => once(&mut param.id, value.text()?),
+            "value" => once(&mut param.value, value.json()?),
+            "code" => once(&mut param.code, value.integer()?),
+            "msg" => once(&mut param.msg, value.text()?),
+            _ => None,
         })?;
-        is_usual.then_some(found)
+        Some(param)
     }
 }
 
-/// Sets a field; `false` where it is set already, or has not the type that it should have.
-fn once<T>(field: &mut Option<T>, value: Option<T>) -> bool {
-    let is_first = field.is_none();
-    *field = value;
-    is_first && field.is_some()
-}
-
-/// What a text of a plain object holds: it has no escapes.
-fn text(json: &str) -> Option<&str> {
-    json.strip_prefix('"')?.strip_suffix('"')
-}
-
-fn integer(json: &str) -> Option<i64> {
-    json.parse().ok()
+/// Sets a field, unless it is set already.
+fn once<T>(field: &mut Option<T>, value: T) -> Option<()> {
+    field.replace(value).is_none().then_some(())
 }
 
 fn not_empty(text: Option<&str>) -> Option<&str> {
