@@ -123,8 +123,13 @@ impl<'a> Record<'a> {
 
     /// Appends the record as one line, ended by a newline and free of control characters.
     pub fn write(&self, line: &mut Vec<u8>) {
+        self.write_stamped(line, &mut Stamp::default());
+    }
+
+    /// As [`Record::write`], for one record after another; `stamp` goes from each to the next.
+    pub fn write_stamped(&self, line: &mut Vec<u8>, stamp: &mut Stamp) {
         line.reserve(self.payload.len() + self.topic.len() + 256);
-        begin(line, self.unix_us);
+        line.extend_from_slice(stamp.at(self.unix_us));
         line.extend_from_slice(b",\"topic\":");
         push_text(line, &self.topic);
         let mut flags = *b",\"qos\":0,\"retain\":0";
@@ -227,6 +232,29 @@ impl<'a> Record<'a> {
     }
 }
 
+/// How a record begins: with the version and its time, which most often is that of the record before.
+#[derive(Clone, Copy, Debug)]
+pub struct Stamp {
+    unix_us: i64,
+    text: [u8; 42],
+}
+
+impl Default for Stamp {
+    fn default() -> Self {
+        Self { unix_us: 0, text: *b"{\"v\":1,\"tst\":\"1970-01-01T00:00:00.000000Z\"" }
+    }
+}
+
+impl Stamp {
+    fn at(&mut self, unix_us: i64) -> &[u8; 42] {
+        if self.unix_us != unix_us {
+            self.unix_us = unix_us;
+            self.text[14..41].copy_from_slice(&moment_text(unix_us));
+        }
+        &self.text
+    }
+}
+
 /// A client that came or went, as `tap` and `edge` record it; readers of messages pass over these lines.
 #[derive(Clone, Debug)]
 pub struct Connection<'a> {
@@ -251,7 +279,7 @@ pub struct Connection<'a> {
 impl Connection<'_> {
     /// Appends the record as one line, ended by a newline and free of control characters.
     pub fn write(&self, line: &mut Vec<u8>) {
-        begin(line, self.unix_us);
+        line.extend_from_slice(Stamp::default().at(self.unix_us));
         push_field(line, b",\"dir\":", self.dir.name());
         push_field(line, b",\"kind\":", if self.connected { "connect" } else { "disconnect" });
         if let Some(id) = self.gateway_id {
@@ -396,12 +424,6 @@ fn push_marks(line: &mut Vec<u8>, channel: Option<Channel>, dir: Option<Directio
         push_field(line, b",\"dir\":", dir.name());
     }
     push_field(line, b",\"kind\":", channel.map_or("other", Channel::kind));
-}
-
-fn begin(line: &mut Vec<u8>, unix_us: i64) {
-    let mut text = *b"{\"v\":1,\"tst\":\"0000-00-00T00:00:00.000000Z\"";
-    text[14..41].copy_from_slice(&moment_text(unix_us));
-    line.extend_from_slice(&text);
 }
 
 /// RFC 3339, UTC, microseconds. By hand, because a general formatter takes longer than the rest of the line.
@@ -615,10 +637,18 @@ mod tests {
         );
         for channel in Channel::ALL {
             for dir in [Direction::Up, Direction::Down] {
-                let marked = Record { channel: Some(channel), dir: Some(dir), ..record("gateway_id/gw1/x", b"") };
+                let marked =
+                    Record { channel: Some(channel), dir: Some(dir), ..record("gateway_id/gw1/x", b"") };
                 let marks = format!(",\"dir\":\"{}\",\"kind\":\"{}\",", dir.name(), channel.kind());
                 assert!(written(&marked).contains(&marks), "{channel:?} {dir:?}");
             }
+        }
+        let (mut line, mut stamp) = (Vec::new(), Stamp::default());
+        for unix_us in [0, 1_795_332_120_123_456, 1_795_332_120_123_456, 0] {
+            let stamped = Record { unix_us, ..record("a/b", b"") };
+            line.clear();
+            stamped.write_stamped(&mut line, &mut stamp);
+            assert_eq!(str::from_utf8(&line).unwrap(), written(&stamped));
         }
         let plain = Record { qos: 0, mid: None, dup: true, retain: true, unix_us: 0, ..record("a/b", b"") };
         assert_eq!(

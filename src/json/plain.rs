@@ -105,10 +105,12 @@ impl<'a> Plain<'a> {
         Some(())
     }
 
+    #[inline]
     fn peek(&self) -> Option<u8> {
         self.json.as_bytes().get(self.at).copied()
     }
 
+    #[inline]
     fn skip_blank(&mut self) {
         while let Some(b' ' | b'\t' | b'\r' | b'\n') = self.peek() {
             self.at += 1;
@@ -116,6 +118,7 @@ impl<'a> Plain<'a> {
     }
 
     /// Passes over this byte, where it is the next one.
+    #[inline]
     fn eat(&mut self, byte: u8) -> Option<()> {
         (self.peek()? == byte).then(|| self.at += 1)
     }

@@ -14,7 +14,7 @@ use crate::{
     failure::Kind,
     mqtt::broker::Witness,
     protocol::{Answer, GatewayId},
-    record::{Connection, Record},
+    record::{Connection, Record, Stamp},
     sink::Sink,
 };
 
@@ -58,6 +58,7 @@ pub(super) struct Ledger {
     progressed: Instant,
     left_out: u64,
     warnings: (Instant, u32),
+    stamp: Stamp,
 }
 
 impl Ledger {
@@ -73,6 +74,7 @@ impl Ledger {
             progressed: now,
             left_out: 0,
             warnings: (now, 0),
+            stamp: Stamp::default(),
         }
     }
 
@@ -129,22 +131,20 @@ impl Ledger {
         sink.as_ref().map_or(0, Sink::backlog)
     }
 
-    /// Where records go.
-    fn records(&mut self) -> Option<&mut Sink> {
-        if self.is_recording { self.stdout.as_mut() } else { self.out.as_mut() }
-    }
-
-    fn record(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
-        let is_behind = self.records().is_some_and(|sink| sink.is_behind(CONGESTED as u64));
-        if is_behind && !self.is_congested() {
+    fn record(&mut self, write: impl FnOnce(&mut Vec<u8>, &mut Stamp)) {
+        let sink = if self.is_recording { &mut self.stdout } else { &mut self.out };
+        let Some(sink) = sink else { return };
+        let is_left_out =
+            sink.is_behind(CONGESTED as u64) && self.is_recording && self.progressed.elapsed() >= PATIENCE;
+        if is_left_out {
             self.left_out += 1;
             if self.left_out == 1 {
                 self.say("nobody reads stdout: records are left out until somebody does");
             }
-        } else if let Some(sink) = self.records() {
-            sink.write_with(write);
+        } else {
+            sink.write_with(|line| write(line, &mut self.stamp));
             if sink.batched() > BATCH {
-                sink.flush();
+                hand_over(sink, &mut self.progressed);
             }
         }
     }
@@ -176,16 +176,24 @@ impl Ledger {
     }
 }
 
+/// Hands what was written to its thread. What comes after a pause begins a new measure of the reader's patience.
+fn hand_over(sink: &mut Sink, progressed: &mut Instant) {
+    if sink.backlog() == 0 {
+        *progressed = Instant::now();
+    }
+    sink.flush();
+}
+
 /// The ledger as the broker's witness.
 pub(super) struct Shared(pub(super) Rc<RefCell<Ledger>>);
 
 impl Witness for Shared {
     fn message(&mut self, record: &Record<'_>) {
-        self.0.borrow_mut().record(|line| record.write(line));
+        self.0.borrow_mut().record(|line, stamp| record.write_stamped(line, stamp));
     }
 
     fn connection(&mut self, record: &Connection<'_>) {
-        self.0.borrow_mut().record(|line| record.write(line));
+        self.0.borrow_mut().record(|line, _| record.write(line));
     }
 
     fn settled(&mut self, outcome: Outcome) {
@@ -229,11 +237,7 @@ impl Witness for Shared {
     fn flush(&mut self) {
         let ledger = &mut *self.0.borrow_mut();
         for sink in [&mut ledger.stdout, &mut ledger.out].into_iter().flatten() {
-            if sink.backlog() == 0 {
-                // Whatever comes after a pause begins a new measure of the reader's patience.
-                ledger.progressed = Instant::now();
-            }
-            sink.flush();
+            hand_over(sink, &mut ledger.progressed);
         }
     }
 
