@@ -21,8 +21,7 @@ use crate::{
 /// With this much unwritten, clients wait for the reader of the records.
 const CONGESTED: usize = 8 * 1024 * 1024;
 
-/// With this much written in one turn of many connections the rest is not waited for: it would leave the processor's
-/// caches before its thread comes to it.
+/// With this much written the rest is not waited for: it would leave the processor's caches before its thread comes to it.
 const BATCH: usize = 64 * 1024;
 
 /// After this long without any progress nobody reads stdout; clients are served and records are left out.
