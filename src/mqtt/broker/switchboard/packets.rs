@@ -248,7 +248,7 @@ impl Switchboard {
     /// Passes a message on to whoever subscribes.
     pub(in crate::mqtt::broker) fn route(&mut self, topic: Arc<str>, payload: Bytes, qos: QoS) {
         let mut found = std::mem::take(&mut self.found);
-        self.subscriptions.find(&topic, &mut found);
+        self.subscriptions.find_again(&topic, &mut found);
         if let Some(((last, granted), others)) = found.split_last() {
             for (id, granted) in others {
                 let (topic, payload) = (Arc::clone(&topic), payload.clone());
