@@ -158,6 +158,44 @@ fn what_cannot_be_read_is_answered_as_far_as_it_can_be() {
 }
 
 #[test]
+fn a_report_is_answered_alike_whichever_way_it_was_read() {
+    let skewed = |settings: &mut Settings| settings.max_skew = Some(Duration::from_secs(60));
+    let (mut short, mut careful) = (edge_with(&[], skewed), edge_with(&[], skewed));
+    for edge in [&mut short, &mut careful] {
+        assert_eq!((sync(edge, "m1"), sync(edge, "é")), (0, 0));
+    }
+    let times = ["1700000000", "1700000000000", "1", "-5"];
+    let cids = ["m1", "é", "m2", "[2J", " "];
+    let ids = ["1", "4", "9", "01", "water_flow", "99999999999"];
+    let values =
+        ["1", "12345", "1.5", "-1", "true", "\"opened\"", "\"12\"", "[1]", "{}", "1e999", "\"\u{7f}\""];
+    let mut hear = |payload: &str, extra: &str| {
+        let topic = "gateway_id/gw1/properties/report";
+        let (mut acts, mut careful_acts) = (Vec::new(), Vec::new());
+        let role = Role::Gateway(gw1());
+        let heard = short.hear(NOW, &role, topic, payload.as_bytes(), &mut acts);
+        assert!(heard.is_json, "{payload}");
+        // A field that the page does not know is passed over by the careful reading alone.
+        let with_more = payload.replacen('{', extra, 1);
+        let careful = careful.hear(NOW, &role, topic, with_more.as_bytes(), &mut careful_acts);
+        assert!(!careful.is_json, "{with_more}");
+        assert_eq!((heard.fate, acts), (careful.fate, careful_acts), "{payload}");
+    };
+    for t in times {
+        for cid in cids {
+            for id in ids {
+                for value in values {
+                    let payload = format!(
+                        r#"{{"t":{t},"request_id":"r{id}","param":{{"cid":"{cid}","id":"{id}","value":{value}}}}}"#
+                    );
+                    hear(&payload, "{\"x\":{},");
+                }
+            }
+        }
+    }
+}
+
+#[test]
 fn a_repeated_request_is_answered_alike_and_done_once() {
     let mut edge = edge_with(&[], |settings| settings.max_skew = Some(Duration::from_mins(1)));
     let first = r#"{"t":1700000000,"request_id":"r","param":{"cid":"m1","product_id":"p"}}"#;
