@@ -13,24 +13,24 @@ mod registry;
 #[cfg(test)]
 mod tests;
 
-use std::{collections::HashSet, time::Duration};
+use std::{borrow::Cow, collections::HashSet, sync::Arc, time::Duration};
+
+use bytes::Bytes;
 
 pub use access::{Access, Login, Role, Turned};
 pub use fault::{Fault, Faults, InvalidFault, Misbehaviour};
 pub use pending::{Ask, Outcome, Verdict};
 pub use registry::{NotARegistry, Registry};
 
-use smol_str::SmolStr;
-
 use crate::{
     product::Product,
     protocol::{
-        Answer, Channel, CommandAnswer, Device, DeviceStatus, Downlink, Envelope, GatewayId, Property,
-        Refused, ResultCode, Topics, Uplink,
+        BorrowedReport, Channel, CommandAnswer, Device, DeviceStatus, Downlink, Envelope, GatewayId, Refused,
+        ResultCode, Topics, Uplink, write_answer,
     },
 };
 use checks::{Refusal, check_report, check_time, is_milliseconds};
-use memory::{Memory, fingerprint};
+use memory::Memory;
 use pending::Pending;
 
 /// When something happens, on both clocks.
@@ -67,9 +67,11 @@ pub enum Act {
     /// Publish a message of the platform's, to whoever subscribes.
     Say {
         /// Where to.
-        topic: String,
-        /// The message.
-        payload: Vec<u8>,
+        topic: Arc<str>,
+        /// The topic's channel.
+        channel: Channel,
+        /// The message: one JSON value on one line, or a fault's garbage, which is no text.
+        payload: Bytes,
         /// How much later.
         after: Duration,
         /// Not before every line of [`Act::Keep`] so far is on the disk.
@@ -100,11 +102,26 @@ pub enum Fate {
     Silence,
 }
 
+/// What the edge makes of a client's PUBLISH.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Heard {
+    /// What becomes of it.
+    pub fate: Fate,
+    /// The topic's channel, where it has one.
+    pub channel: Option<Channel>,
+    /// Whether the payload was read, and is one JSON value that is not nested deeply.
+    pub is_json: bool,
+}
+
 /// The platform.
 #[derive(Debug)]
 pub struct Edge {
     settings: Settings,
     topics: Topics,
+    /// The topic of the last answer: most answers go where the one before went.
+    answered: Arc<str>,
+    /// Where answers are written.
+    scratch: Vec<u8>,
     registry: Registry,
     /// The gateways that have a session, connected or waiting for their return.
     present: HashSet<GatewayId>,
@@ -119,6 +136,8 @@ impl Edge {
         Self {
             settings,
             topics: Topics::default(),
+            answered: Arc::default(),
+            scratch: Vec::new(),
             registry,
             present: HashSet::new(),
             memory: Memory::default(),
@@ -176,20 +195,26 @@ impl Edge {
         topic: &str,
         payload: &[u8],
         acts: &mut Vec<Act>,
-    ) -> Fate {
+    ) -> Heard {
+        let heard = |fate, channel| Heard { fate, channel, is_json: false };
         match role {
             Role::Gateway(gateway) => match access::uplink(&self.topics, gateway, topic) {
                 Some(channel) => self.hear_uplink(now, gateway, channel, payload, acts),
-                None if role.may_publish(&self.topics, topic) => Fate::Route,
+                None if role.may_publish(&self.topics, topic) => heard(Fate::Route, None),
                 None => {
                     acts.push(Act::Warn(format!(
                         "{gateway} may not publish to {topic:?}: the message was dropped; a gateway publishes to \
                          its four uplink topics and to gateway/in/{gateway} and gateway/out/{gateway}"
                     )));
-                    Fate::Forbid
+                    heard(Fate::Forbid, None)
                 }
             },
-            Role::Platform => self.hear_platform(now, topic, payload, acts),
+            Role::Platform => match self.topics.parse(topic) {
+                Some((Channel::Command, id)) => {
+                    heard(self.hear_command(now, id, payload, acts), Some(Channel::Command))
+                }
+                found => heard(Fate::Route, found.map(|(channel, _)| channel)),
+            },
         }
     }
 
@@ -200,80 +225,102 @@ impl Edge {
         channel: Channel,
         payload: &[u8],
         acts: &mut Vec<Act>,
-    ) -> Fate {
+    ) -> Heard {
         let answered = channel.response().is_some();
+        let mut heard = Heard { fate: Fate::Route, channel: Some(channel), is_json: false };
         if answered && let Some(fate) = self.throw_fate() {
-            return fate;
-        }
-        let message = match Envelope::<Uplink>::decode(channel, payload) {
-            Ok(message) => message,
-            Err(refused) => {
-                self.refuse_shape(now, gateway, channel, refused, acts);
-                return Fate::Route;
+            heard.fate = fate;
+        } else if channel == Channel::Report
+            && let Some(report) = BorrowedReport::read(payload)
+        {
+            heard.is_json = true;
+            self.hear_report(now, gateway, &report, acts);
+        } else {
+            match Envelope::<Uplink>::decode(channel, payload) {
+                Ok(message) => heard.fate = self.hear_message(now, gateway, message, acts),
+                Err(refused) => self.refuse_shape(now, gateway, channel, refused, acts),
             }
-        };
+        }
+        heard
+    }
+
+    fn hear_message(
+        &mut self,
+        now: Moment,
+        gateway: &GatewayId,
+        message: Envelope<Uplink>,
+        acts: &mut Vec<Act>,
+    ) -> Fate {
         let Envelope { t, request_id, body } = message;
-        let on_time = check_time(t, now.unix, self.settings.max_skew);
-        let t = answer_time(t, now);
         match body {
             Uplink::Report(property) => {
-                let result = self.report(gateway, &request_id, &property, on_time);
-                let kept = false;
-                self.answer(
-                    t,
-                    gateway,
-                    Downlink::ReportResponse,
-                    request_id,
-                    property.cid,
-                    result,
-                    kept,
-                    acts,
-                );
-                Fate::Route
+                let (cid, id, value) = (&property.cid, &property.id, property.value.get());
+                let report = BorrowedReport { t, request_id: &request_id, cid, id, value };
+                self.hear_report(now, gateway, &report, acts);
             }
             Uplink::Sync(device) => {
+                let on_time = self.check_time(t, now);
                 let result = self.sync(now, gateway, &request_id, &device, on_time, acts);
-                let kept = result.is_ok();
-                self.answer(
-                    t,
-                    gateway,
-                    Downlink::SyncResponse,
-                    request_id,
-                    device.cid.into(),
-                    result,
-                    kept,
-                    acts,
-                );
-                if kept { Fate::RouteKept } else { Fate::Route }
-            }
-            Uplink::Status(statuses) => {
-                if let Err(refusal) = on_time {
-                    acts.push(Act::Warn(format!("{gateway}: status ignored: {}", refusal.why)));
-                    return Fate::Route;
+                let once_kept = result.is_ok();
+                let t = answer_time(t, now);
+                let respond = Respond { channel: Channel::SyncResponse, gateway, once_kept };
+                self.answer(respond, t, &request_id, &device.cid, result, acts);
+                if once_kept {
+                    return Fate::RouteKept;
                 }
-                let mut set = |status: &DeviceStatus| {
-                    self.registry.set_status(gateway, &status.cid, status.status, now.mono)
-                };
-                let mut unknown = statuses.iter().filter(|status| !set(status));
-                if let Some(first) = unknown.next()
-                    && let more = unknown.count()
-                    && !self.settings.accepts_all
-                {
-                    let others = if more == 0 { String::new() } else { format!(" and {more} more") };
-                    acts.push(Act::Warn(format!(
-                        "{gateway}: status of {:?}{others} ignored: never synchronised",
-                        first.cid
-                    )));
-                }
-                Fate::Route
             }
+            Uplink::Status(statuses) => self.hear_status(now, gateway, t, &statuses, acts),
             Uplink::CommandResponse(answer) => {
                 let verdict = Verdict::Answered { code: answer.code, msg: answer.msg };
                 self.settle(now.mono, gateway, &request_id, verdict, acts);
-                Fate::Route
             }
-            Uplink::AsGiven { .. } => Fate::Route,
+            Uplink::AsGiven { .. } => {}
         }
+        Fate::Route
+    }
+
+    fn hear_report(
+        &mut self,
+        now: Moment,
+        gateway: &GatewayId,
+        report: &BorrowedReport<'_>,
+        acts: &mut Vec<Act>,
+    ) {
+        let result = self.report(gateway, report, self.check_time(report.t, now));
+        let t = answer_time(report.t, now);
+        let respond = Respond { channel: Channel::ReportResponse, gateway, once_kept: false };
+        self.answer(respond, t, report.request_id, report.cid, result, acts);
+    }
+
+    fn hear_status(
+        &mut self,
+        now: Moment,
+        gateway: &GatewayId,
+        t: i64,
+        statuses: &[DeviceStatus],
+        acts: &mut Vec<Act>,
+    ) {
+        if let Err(refusal) = self.check_time(t, now) {
+            acts.push(Act::Warn(format!("{gateway}: status ignored: {}", refusal.why)));
+            return;
+        }
+        let mut set =
+            |status: &DeviceStatus| self.registry.set_status(gateway, &status.cid, status.status, now.mono);
+        let mut unknown = statuses.iter().filter(|status| !set(status));
+        if let Some(first) = unknown.next()
+            && let more = unknown.count()
+            && !self.settings.accepts_all
+        {
+            let others = if more == 0 { String::new() } else { format!(" and {more} more") };
+            acts.push(Act::Warn(format!(
+                "{gateway}: status of {:?}{others} ignored: never synchronised",
+                first.cid
+            )));
+        }
+    }
+
+    fn check_time(&self, t: i64, now: Moment) -> Result<(), Refusal> {
+        check_time(t, now.unix, self.settings.max_skew)
     }
 
     /// The faults that act on the request itself.
@@ -296,13 +343,12 @@ impl Edge {
     fn report(
         &mut self,
         gateway: &GatewayId,
-        request_id: &str,
-        property: &Property,
+        report: &BorrowedReport<'_>,
         on_time: Result<(), Refusal>,
     ) -> Result<(), Refusal> {
         self.throw_code()?;
-        let Property { cid, id, value } = property;
-        let print = fingerprint((gateway, Channel::Report, request_id, cid, id, value.get()));
+        let BorrowedReport { request_id, cid, id, value, .. } = *report;
+        let print = self.memory.fingerprint((gateway, Channel::Report, request_id, cid, id, value));
         if self.memory.holds(print) {
             return Ok(());
         }
@@ -328,7 +374,7 @@ impl Edge {
         acts: &mut Vec<Act>,
     ) -> Result<(), Refusal> {
         self.throw_code()?;
-        let print = fingerprint((gateway, Channel::Sync, request_id, format!("{device:?}")));
+        let print = self.memory.fingerprint((gateway, Channel::Sync, request_id, format!("{device:?}")));
         if self.memory.holds(print) {
             return Ok(());
         }
@@ -352,8 +398,8 @@ impl Edge {
     ) {
         let why = refused.to_string();
         let respond = match channel {
-            Channel::Sync => Downlink::SyncResponse,
-            Channel::Report => Downlink::ReportResponse,
+            Channel::Sync => Channel::SyncResponse,
+            Channel::Report => Channel::ReportResponse,
             Channel::CommandResponse => {
                 let named = refused.request_id.filter(|id| self.pending.contains(gateway, id));
                 match named {
@@ -373,31 +419,21 @@ impl Edge {
         };
         let result = self.throw_code().and(Err(Refusal::new(refused.error.problem.code(), why)));
         let t = answer_time(0, now);
-        let request_id = refused.request_id.unwrap_or_default();
-        self.answer(
-            t,
-            gateway,
-            respond,
-            request_id,
-            refused.cid.unwrap_or_default().into(),
-            result,
-            false,
-            acts,
-        );
+        let respond = Respond { channel: respond, gateway, once_kept: false };
+        let (request_id, cid) = (refused.request_id.unwrap_or_default(), refused.cid.unwrap_or_default());
+        self.answer(respond, t, &request_id, &cid, result, acts);
     }
 
-    #[allow(clippy::too_many_arguments, reason = "they are the parts of one answer")]
     fn answer(
         &mut self,
+        respond: Respond<'_>,
         t: i64,
-        gateway: &GatewayId,
-        respond: fn(Answer) -> Downlink,
-        request_id: String,
-        cid: SmolStr,
+        request_id: &str,
+        cid: &str,
         result: Result<(), Refusal>,
-        once_kept: bool,
         acts: &mut Vec<Act>,
     ) {
+        let Respond { channel, gateway, once_kept } = respond;
         let code = match result {
             Ok(()) => ResultCode::SUCCESS,
             Err(Refusal { code, why }) => {
@@ -409,31 +445,38 @@ impl Edge {
         if faults.happens(Misbehaviour::DropResponse) {
             return;
         }
-        let request_id = if faults.happens(Misbehaviour::WrongId) { faults.foreign_id() } else { request_id };
+        let request_id: Cow<'_, str> = if faults.happens(Misbehaviour::WrongId) {
+            faults.foreign_id().into()
+        } else {
+            request_id.into()
+        };
         let cid = (!cid.is_empty()).then_some(cid);
         let msg = if code == ResultCode::UPLINK_ERROR { "tedge error: fault" } else { code.name() };
-        let body = respond(Answer { cid, code, msg: msg.into() });
-        let message = Envelope { t, request_id, body };
-        let topic = self.topics.topic(message.channel(), gateway);
         let payload = if faults.happens(Misbehaviour::Garbage) {
-            b"\x00\xff{garbage\x1b[31m".to_vec()
+            Bytes::from_static(b"\x00\xff{garbage\x1b[31m")
         } else {
-            message.encode()
+            self.scratch.clear();
+            write_answer(&mut self.scratch, t, &request_id, cid, code, msg);
+            Bytes::copy_from_slice(&self.scratch)
         };
         let after = faults.throw(|fault| match fault {
             Misbehaviour::Delay(delay) => Some(delay),
             _ => None,
         });
-        let act = Act::Say { topic, payload, after: after.unwrap_or_default(), once_kept };
-        if faults.happens(Misbehaviour::Duplicate) {
+        let is_duplicate = faults.happens(Misbehaviour::Duplicate);
+        if self.topics.id_in(channel, &self.answered) != Some(gateway.as_str()) {
+            self.answered = self.topics.topic(channel, gateway).into();
+        }
+        let topic = Arc::clone(&self.answered);
+        let act = Act::Say { topic, channel, payload, after: after.unwrap_or_default(), once_kept };
+        if is_duplicate {
             acts.push(act.clone());
         }
         acts.push(act);
     }
 
     /// A platform user's PUBLISH: a command to a device that cannot be reached is answered here.
-    fn hear_platform(&mut self, now: Moment, topic: &str, payload: &[u8], acts: &mut Vec<Act>) -> Fate {
-        let Some((Channel::Command, id)) = self.topics.parse(topic) else { return Fate::Route };
+    fn hear_command(&mut self, now: Moment, id: &str, payload: &[u8], acts: &mut Vec<Act>) -> Fate {
         let Ok(gateway) = GatewayId::new(id) else { return Fate::Route };
         let message = match Envelope::<Downlink>::decode(Channel::Command, payload) {
             Ok(message) => message,
@@ -449,8 +492,9 @@ impl Edge {
         let body = Uplink::CommandResponse(answer);
         let message = Envelope { t: answer_time(message.t, now), request_id: message.request_id, body };
         acts.push(Act::Say {
-            topic: self.topics.topic(Channel::CommandResponse, &gateway),
-            payload: message.encode(),
+            topic: self.topics.topic(Channel::CommandResponse, &gateway).into(),
+            channel: Channel::CommandResponse,
+            payload: message.encode().into(),
             after: Duration::ZERO,
             once_kept: false,
         });
@@ -485,12 +529,13 @@ impl Edge {
             return settle(Some(gateway), Verdict::Unsent(why));
         }
         let t = t.unwrap_or_else(|| answer_time(0, now));
-        let topic = self.topics.topic(Channel::Command, &gateway);
+        let topic = self.topics.topic(Channel::Command, &gateway).into();
         let message = Envelope { t, request_id, body: Downlink::Command(command) };
-        let payload = message.encode();
+        let payload = message.encode().into();
         let limit = self.settings.command_timeout;
         self.pending.insert((gateway, message.request_id), token, now.mono, limit);
-        acts.push(Act::Say { topic, payload, after: Duration::ZERO, once_kept: false });
+        let channel = Channel::Command;
+        acts.push(Act::Say { topic, channel, payload, after: Duration::ZERO, once_kept: false });
     }
 
     fn choose_gateway(&self, cid: &str) -> Result<GatewayId, String> {
@@ -542,6 +587,15 @@ impl Edge {
             }));
         }
     }
+}
+
+/// Where an answer goes, and when.
+#[derive(Clone, Copy, Debug)]
+struct Respond<'a> {
+    channel: Channel,
+    gateway: &'a GatewayId,
+    /// Not before every line of [`Act::Keep`] so far is on the disk.
+    once_kept: bool,
 }
 
 /// An answer's time stamp, in the unit of the request's.

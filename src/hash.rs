@@ -1,11 +1,17 @@
-//! Spreads keys that this end, or whoever gives it its input, has chosen: without the cost of a keyed hash, which
-//! keeps peers from choosing keys that collide; packet ids, of which there are few, may be a peer's. Pure.
+//! Spreads keys at less cost than the standard library's SipHash, which takes longer than reading the key's message.
+//!
+//! Keys that this end, or whoever gives it its input, has chosen need no secret; packet ids, of which there are few, may
+//! be a peer's ([`OwnKeys`], [`Counted`]). Peers could choose theirs so that they collide, so those are spread by a secret
+//! ([`PeerKeys`]). Pure, but for the secrets.
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
 use std::{
     collections::{HashMap, HashSet},
-    hash::{BuildHasherDefault, Hasher},
+    hash::{BuildHasher, BuildHasherDefault, Hasher, RandomState},
+    sync::OnceLock,
 };
+
+use foldhash::{SharedSeed, fast::FoldHasher};
 
 /// A map by keys that no peer can add; without entries it owns no memory.
 pub type OwnKeys<K, V> = HashMap<K, V, BuildHasherDefault<OwnHasher>>;
@@ -18,6 +24,40 @@ pub type CountedSet<K> = HashSet<K, BuildHasherDefault<CountHasher>>;
 
 /// An odd number without a pattern: the golden ratio's fraction.
 const MIX: u64 = 0x9e37_79b9_7f4a_7c15;
+
+/// A map by keys that peers choose.
+///
+/// foldhash gives colliding keys away to whoever knows its seeds or sees hashes: the seeds are the operating system's
+/// random numbers, new in each process and for each map, and no hash leaves the process, nor does the order of a map.
+pub type PeerKeys<K, V> = HashMap<K, V, Keyed>;
+
+/// Makes the hashers of a [`PeerKeys`].
+#[derive(Clone, Copy, Debug)]
+pub struct Keyed(u64);
+
+impl Default for Keyed {
+    fn default() -> Self {
+        Self(random(1))
+    }
+}
+
+impl BuildHasher for Keyed {
+    type Hasher = FoldHasher<'static>;
+
+    fn build_hasher(&self) -> Self::Hasher {
+        static SHARED: OnceLock<SharedSeed> = OnceLock::new();
+        FoldHasher::with_seed(self.0, SHARED.get_or_init(|| SharedSeed::from_u64(random(2))))
+    }
+}
+
+/// A random number, from the keys that the standard library gets from the operating system.
+#[allow(
+    clippy::disallowed_methods,
+    reason = "a secret that shows nowhere; the standard library's maps have theirs alike"
+)]
+fn random(which: u64) -> u64 {
+    RandomState::new().hash_one(which)
+}
 
 /// The hasher of [`OwnKeys`].
 #[derive(Clone, Copy, Debug, Default)]
@@ -82,6 +122,13 @@ mod tests {
     use std::hash::{BuildHasher as _, Hash as _};
 
     use super::*;
+
+    #[test]
+    fn each_map_has_its_own_secret() {
+        let (one, another) = (Keyed::default(), Keyed::default());
+        assert_eq!(one.hash_one("gw1"), one.hash_one("gw1"));
+        assert_ne!(one.hash_one("gw1"), another.hash_one("gw1"));
+    }
 
     #[test]
     fn counted_and_similar_keys_spread() {

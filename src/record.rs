@@ -18,7 +18,7 @@ pub use schedule::{Pace, Schedule, Timeline};
 pub use splice::{Fresh, Splice};
 pub use table::Table;
 
-use std::{borrow::Cow, fmt, str::FromStr};
+use std::{borrow::Cow, fmt, str::FromStr, sync::LazyLock};
 
 use base64::{
     Engine as _,
@@ -69,7 +69,8 @@ pub struct Record<'a> {
     pub mono_us: Option<u64>,
     /// The payload, exactly as it travelled.
     pub payload: Cow<'a, [u8]>,
-    /// Whether the payload is known to be one JSON value, or no text at all; otherwise writing finds it out.
+    /// Whether the payload is known to be one JSON value that is not nested deeply, or no text at all; otherwise writing
+    /// finds it out.
     pub is_json: bool,
     /// Fields that this version does not know, in their order, as JSON text.
     pub unknown: Vec<(Cow<'a, str>, &'a RawValue)>,
@@ -122,13 +123,19 @@ impl<'a> Record<'a> {
 
     /// Appends the record as one line, ended by a newline and free of control characters.
     pub fn write(&self, line: &mut Vec<u8>) {
+        self.write_stamped(line, &mut Stamp::default());
+    }
+
+    /// As [`Record::write`], for one record after another; `stamp` goes from each to the next.
+    pub fn write_stamped(&self, line: &mut Vec<u8>, stamp: &mut Stamp) {
         line.reserve(self.payload.len() + self.topic.len() + 256);
-        begin(line, self.unix_us);
+        line.extend_from_slice(stamp.at(self.unix_us));
         line.extend_from_slice(b",\"topic\":");
         push_text(line, &self.topic);
-        line.extend_from_slice(b",\"qos\":");
-        push_number(line, self.qos.into());
-        line.extend_from_slice(if self.retain { b",\"retain\":1" } else { b",\"retain\":0" });
+        let mut flags = *b",\"qos\":0,\"retain\":0";
+        flags[7] += self.qos;
+        flags[18] += u8::from(self.retain);
+        line.extend_from_slice(&flags);
         if self.dup {
             line.extend_from_slice(b",\"dup\":1");
         }
@@ -138,10 +145,12 @@ impl<'a> Record<'a> {
             line.extend_from_slice(b",\"mid\":");
             push_number(line, mid.into());
         }
-        if let Some(dir) = self.dir {
-            push_field(line, b",\"dir\":", dir.name());
+        match self.channel {
+            Some(channel) if self.dir == Some(channel.direction()) => {
+                line.extend_from_slice(&MARKS[channel as usize]);
+            }
+            channel => push_marks(line, channel, self.dir),
         }
-        push_field(line, b",\"kind\":", self.channel.map_or("other", Channel::kind));
         if let Some(id) = &self.gateway_id {
             push_field(line, b",\"gateway_id\":", id);
         }
@@ -223,6 +232,29 @@ impl<'a> Record<'a> {
     }
 }
 
+/// How a record begins: with the version and its time, which most often is that of the record before.
+#[derive(Clone, Copy, Debug)]
+pub struct Stamp {
+    unix_us: i64,
+    text: [u8; 42],
+}
+
+impl Default for Stamp {
+    fn default() -> Self {
+        Self { unix_us: 0, text: *b"{\"v\":1,\"tst\":\"1970-01-01T00:00:00.000000Z\"" }
+    }
+}
+
+impl Stamp {
+    fn at(&mut self, unix_us: i64) -> &[u8; 42] {
+        if self.unix_us != unix_us {
+            self.unix_us = unix_us;
+            self.text[14..41].copy_from_slice(&moment_text(unix_us));
+        }
+        &self.text
+    }
+}
+
 /// A client that came or went, as `tap` and `edge` record it; readers of messages pass over these lines.
 #[derive(Clone, Debug)]
 pub struct Connection<'a> {
@@ -247,7 +279,7 @@ pub struct Connection<'a> {
 impl Connection<'_> {
     /// Appends the record as one line, ended by a newline and free of control characters.
     pub fn write(&self, line: &mut Vec<u8>) {
-        begin(line, self.unix_us);
+        line.extend_from_slice(Stamp::default().at(self.unix_us));
         push_field(line, b",\"dir\":", self.dir.name());
         push_field(line, b",\"kind\":", if self.connected { "connect" } else { "disconnect" });
         if let Some(id) = self.gateway_id {
@@ -316,17 +348,12 @@ fn classify<'t>(topics: &Topics, topic: &'t str, payload: &[u8]) -> Option<(Opti
 /// Whether a payload can stand in the line as it is: one JSON value with nothing around it, not too deep, and
 /// without characters that a terminal would obey.
 fn stands_as_json(payload: &[u8], is_json: bool) -> bool {
-    let Ok(text) = str::from_utf8(payload) else { return false };
-    let is_visible = if text.is_ascii() { !has_control(payload) } else { !text.contains(is_unsafe) };
+    let is_visible_ascii = !any_byte(payload, |byte| !(b' '..=b'~').contains(&byte));
+    let is_visible = is_visible_ascii || str::from_utf8(payload).is_ok_and(|text| !text.contains(is_unsafe));
     // Spaces around the value would be lost on every reader of JSON.
     is_visible
         && !matches!(payload, [b' ', ..] | [.., b' '])
-        && !is_too_deep(payload)
-        && (is_json || serde_json::from_str::<de::IgnoredAny>(text).is_ok())
-}
-
-fn has_control(ascii: &[u8]) -> bool {
-    any_byte(ascii, |byte| byte < 0x20 || byte == 0x7f)
+        && (is_json || !is_too_deep(payload) && serde_json::from_slice::<de::IgnoredAny>(payload).is_ok())
 }
 
 fn is_too_deep(json: &[u8]) -> bool {
@@ -374,9 +401,7 @@ fn unix_us(raw: &str) -> Option<i64> {
 /// A time as records show it: RFC 3339, UTC, microseconds.
 #[must_use]
 pub fn moment(unix_us: i64) -> String {
-    let mut text = Vec::with_capacity(27);
-    push_moment(&mut text, unix_us);
-    String::from_utf8(text).unwrap_or_default()
+    String::from_utf8_lossy(&moment_text(unix_us)).into_owned()
 }
 
 /// A payload as `payload_b64` shows it.
@@ -385,14 +410,24 @@ pub fn base64(payload: &[u8]) -> String {
     BASE64.encode(payload)
 }
 
-fn begin(line: &mut Vec<u8>, unix_us: i64) {
-    line.extend_from_slice(b"{\"v\":1,\"tst\":\"");
-    push_moment(line, unix_us);
-    line.push(b'"');
+/// The fields of nearly all records that say which way a message travelled and what it is, by channel.
+static MARKS: LazyLock<[Vec<u8>; 7]> = LazyLock::new(|| {
+    Channel::ALL.map(|channel| {
+        let mut marks = Vec::new();
+        push_marks(&mut marks, Some(channel), Some(channel.direction()));
+        marks
+    })
+});
+
+fn push_marks(line: &mut Vec<u8>, channel: Option<Channel>, dir: Option<Direction>) {
+    if let Some(dir) = dir {
+        push_field(line, b",\"dir\":", dir.name());
+    }
+    push_field(line, b",\"kind\":", channel.map_or("other", Channel::kind));
 }
 
 /// RFC 3339, UTC, microseconds. By hand, because a general formatter takes longer than the rest of the line.
-fn push_moment(line: &mut Vec<u8>, unix_us: i64) {
+fn moment_text(unix_us: i64) -> [u8; 27] {
     const DAY: i64 = 86_400_000_000;
     // A clock beyond the years 0 to 9999 is a broken clock; the line stays readable.
     let unix_us = unix_us.clamp(-62_167_219_200_000_000, 253_402_300_799_999_999);
@@ -406,20 +441,24 @@ fn push_moment(line: &mut Vec<u8>, unix_us: i64) {
     let day = day - (153 * month + 2) / 5 + 1;
     let (year, month) = (era * 400 + year + month / 10, (month + 2) % 12 + 1);
     let mut text = *b"0000-00-00T00:00:00.000000Z";
+    let seconds = us / 1_000_000;
     put_digits(&mut text[..4], year);
     put_digits(&mut text[5..7], month);
     put_digits(&mut text[8..10], day);
-    put_digits(&mut text[11..13], us / 3_600_000_000);
-    put_digits(&mut text[14..16], us / 60_000_000 % 60);
-    put_digits(&mut text[17..19], us / 1_000_000 % 60);
+    put_digits(&mut text[11..13], seconds / 3_600);
+    put_digits(&mut text[14..16], seconds / 60 % 60);
+    put_digits(&mut text[17..19], seconds % 60);
     put_digits(&mut text[20..26], us % 1_000_000);
-    line.extend_from_slice(&text);
+    text
 }
 
-fn put_digits(text: &mut [u8], mut number: i64) {
-    for digit in text.iter_mut().rev() {
-        *digit = b'0' + u8::try_from(number % 10).unwrap_or(0);
-        number /= 10;
+/// Writes a number with leading zeros, two digits at a time.
+fn put_digits(text: &mut [u8], number: i64) {
+    let mut number = u32::try_from(number).unwrap_or_default();
+    for pair in text.as_rchunks_mut::<2>().1.iter_mut().rev() {
+        let low = u8::try_from(number % 100).unwrap_or_default();
+        number /= 100;
+        *pair = [b'0' + low / 10, b'0' + low % 10];
     }
 }
 
@@ -596,6 +635,21 @@ mod tests {
              \"retain\":0,\"payloadlen\":7,\"mid\":7,\"dir\":\"down\",\"kind\":\"command\",\"gateway_id\":\"gw1\",\
              \"mono_us\":123456,\"payload\":{\"t\":1}}\n"
         );
+        for channel in Channel::ALL {
+            for dir in [Direction::Up, Direction::Down] {
+                let marked =
+                    Record { channel: Some(channel), dir: Some(dir), ..record("gateway_id/gw1/x", b"") };
+                let marks = format!(",\"dir\":\"{}\",\"kind\":\"{}\",", dir.name(), channel.kind());
+                assert!(written(&marked).contains(&marks), "{channel:?} {dir:?}");
+            }
+        }
+        let (mut line, mut stamp) = (Vec::new(), Stamp::default());
+        for unix_us in [0, 1_795_332_120_123_456, 1_795_332_120_123_456, 0] {
+            let stamped = Record { unix_us, ..record("a/b", b"") };
+            line.clear();
+            stamped.write_stamped(&mut line, &mut stamp);
+            assert_eq!(str::from_utf8(&line).unwrap(), written(&stamped));
+        }
         let plain = Record { qos: 0, mid: None, dup: true, retain: true, unix_us: 0, ..record("a/b", b"") };
         assert_eq!(
             written(&plain),
@@ -610,17 +664,13 @@ mod tests {
         // Every 97th day and an odd time of it, over all years that the format can show.
         for n in (-719_528..2_932_896_i64).step_by(97) {
             let unix_us = n * day + n.rem_euclid(day / 1_000_003) * 1_000_003;
-            let mut text = Vec::new();
-            push_moment(&mut text, unix_us);
             let expected = format!("{:.6}", Timestamp::from_microsecond(unix_us).unwrap());
-            assert_eq!(str::from_utf8(&text).unwrap(), expected, "{unix_us}");
+            assert_eq!(moment(unix_us), expected, "{unix_us}");
         }
         for (unix_us, expected) in
             [(i64::MAX, "9999-12-31T23:59:59.999999Z"), (i64::MIN, "0000-01-01T00:00:00.000000Z")]
         {
-            let mut text = Vec::new();
-            push_moment(&mut text, unix_us);
-            assert_eq!(str::from_utf8(&text).unwrap(), expected);
+            assert_eq!(moment(unix_us), expected);
         }
         for number in [0, 9, 10, 65_535, u64::MAX] {
             let mut text = Vec::new();

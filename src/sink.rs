@@ -194,6 +194,12 @@ impl Sink {
         self.given
     }
 
+    /// How many bytes the current batch has.
+    #[must_use]
+    pub fn batched(&self) -> usize {
+        self.batch.len()
+    }
+
     /// Hands the batch to the thread and does not wait. Once per turn of an event loop is the right measure.
     pub fn flush(&mut self) {
         if self.batch.is_empty() {
@@ -208,14 +214,18 @@ impl Sink {
             return;
         }
         let mut queued = self.queue.lock();
-        if queued.bytes.is_empty() {
+        let is_first = queued.bytes.is_empty();
+        if is_first {
             mem::swap(&mut queued.bytes, &mut self.batch);
         } else {
             queued.bytes.extend_from_slice(&self.batch);
             self.batch.clear();
         }
         drop(queued);
-        self.queue.changed.notify_one();
+        if is_first {
+            // Otherwise the thread is awake, or was woken by the first.
+            self.queue.changed.notify_one();
+        }
         give_back(&mut self.batch);
     }
 

@@ -1,6 +1,9 @@
 //! Who may come in, and which topics they may use: the page's login rule and its topic table as law.
 
-use crate::protocol::{Channel, ConnectCode, Direction, GatewayId, Topics, derive_password};
+use crate::protocol::{Channel, ConnectCode, GatewayId, Topics, derive_password};
+
+/// The channels on which gateways speak, the most frequent first.
+const UPLINKS: [Channel; 4] = [Channel::Report, Channel::Status, Channel::CommandResponse, Channel::Sync];
 
 /// The topics of the page's sample programs, which publish and subscribe to either.
 const SAMPLES: [&str; 2] = ["gateway/in/", "gateway/out/"];
@@ -111,9 +114,8 @@ impl Role {
 
 /// The uplink channel that a topic is for a gateway, and for no other.
 pub(super) fn uplink(topics: &Topics, id: &GatewayId, topic: &str) -> Option<Channel> {
-    topics.parse(topic).and_then(|(channel, of)| {
-        (of == id.as_str() && channel.direction() == Direction::Up).then_some(channel)
-    })
+    let is_it = |channel: &Channel| topics.id_in(*channel, topic) == Some(id.as_str());
+    UPLINKS.into_iter().find(is_it)
 }
 
 fn is_sample(id: &GatewayId, topic: &str) -> bool {

@@ -3,8 +3,6 @@
 
 use std::time::Duration;
 
-use crate::json::Json;
-
 use crate::{
     product::{DataPoint, Product},
     protocol::ResultCode,
@@ -56,16 +54,13 @@ fn find_point<'p>(product: &'p Product, id: &str) -> Result<&'p DataPoint, Refus
 
 /// Checks one reported data point: it exists and can be reported (2002), and its value fits (1102, 1103, 1101,
 /// 2002).
-pub(super) fn check_report(product: &Product, id: &str, value: &Json) -> Result<(), Refusal> {
+pub(super) fn check_report(product: &Product, id: &str, value: &str) -> Result<(), Refusal> {
     let point = find_point(product, id)?;
     if !point.readable() {
         let why = format!("data point {id} ({}) is write-only", point.code);
         return Err(Refusal::new(ResultCode::NOT_SUPPORTED, why));
     }
-    match point.accept(value) {
-        Ok(_) => Ok(()),
-        Err(misfit) => Err(Refusal::new(misfit.code, misfit.message)),
-    }
+    point.understand(value).map_err(|misfit| Refusal::new(misfit.code, misfit.message))
 }
 
 #[cfg(test)]
@@ -98,10 +93,8 @@ mod tests {
     #[test]
     fn every_refusal_of_a_value_has_its_code() {
         let meter = Product::smart_water_meter();
-        let code = |id: &str, value: &str| {
-            let value = Json::parse(value).unwrap();
-            check_report(&meter, id, &value).err().map_or(0, |refusal| refusal.code.0)
-        };
+        let code =
+            |id: &str, value: &str| check_report(&meter, id, value).err().map_or(0, |refusal| refusal.code.0);
         for (id, value, expected) in [
             ("1", "0", 0),
             ("1", "999999999", 0),

@@ -2,10 +2,10 @@
 
 use std::{
     collections::{HashSet, VecDeque},
-    hash::{BuildHasherDefault, DefaultHasher, Hash, Hasher as _},
+    hash::{BuildHasher as _, BuildHasherDefault, Hash},
 };
 
-use crate::hash::OwnHasher;
+use crate::hash::{Keyed, OwnHasher};
 
 /// How many accepted requests are remembered.
 const CAPACITY: usize = 10_000;
@@ -19,9 +19,15 @@ const CAPACITY: usize = 10_000;
 pub(super) struct Memory {
     known: HashSet<u64, BuildHasherDefault<OwnHasher>>,
     order: VecDeque<u64>,
+    prints: Keyed,
 }
 
 impl Memory {
+    /// The fingerprint of a request's parts, in this memory and no other.
+    pub(super) fn fingerprint(&self, parts: impl Hash) -> u64 {
+        self.prints.hash_one(parts)
+    }
+
     /// Whether this request was accepted before.
     pub(super) fn holds(&self, fingerprint: u64) -> bool {
         self.known.contains(&fingerprint)
@@ -39,13 +45,6 @@ impl Memory {
             self.known.remove(&oldest);
         }
     }
-}
-
-/// The fingerprint of a request's parts.
-pub(super) fn fingerprint(parts: impl Hash) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    parts.hash(&mut hasher);
-    hasher.finish()
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 //! The file is a log: every line is one whole device, and a later line for the same device wins.
 
 use std::{
-    collections::{HashMap, hash_map::Entry},
+    collections::hash_map::Entry,
     fmt,
     hash::{DefaultHasher, Hash as _, Hasher as _},
     time::Duration,
@@ -13,6 +13,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::{
+    hash::PeerKeys,
     json::{ObjectWriter, key},
     protocol::{Device, GatewayId},
 };
@@ -20,7 +21,7 @@ use crate::{
 /// The known devices.
 #[derive(Debug, Default)]
 pub struct Registry {
-    fleets: HashMap<GatewayId, HashMap<Box<str>, Known>>,
+    fleets: PeerKeys<GatewayId, PeerKeys<Box<str>, Known>>,
     /// About what they occupy.
     bytes: usize,
 }
@@ -100,7 +101,7 @@ impl Registry {
         let known = Known { online: true, seen: now, content: hash(&line) };
         if !self.fleets.contains_key(gateway) {
             self.bytes += OVERHEAD + gateway.as_str().len();
-            self.fleets.insert(gateway.clone(), HashMap::new());
+            self.fleets.insert(gateway.clone(), PeerKeys::default());
         }
         let fleet = self.fleets.get_mut(gateway)?;
         match fleet.entry(device.cid.as_str().into()) {
@@ -158,7 +159,7 @@ impl Registry {
     /// How many devices are known.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.fleets.values().map(HashMap::len).sum()
+        self.fleets.values().map(PeerKeys::len).sum()
     }
 
     /// Whether no device is known.

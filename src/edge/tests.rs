@@ -38,7 +38,7 @@ fn gw1() -> GatewayId {
 fn tell(edge: &mut Edge, now: Moment, channel: Channel, payload: &str) -> (Fate, Vec<Act>) {
     let mut acts = Vec::new();
     let topic = Topics::default().topic(channel, &gw1());
-    let fate = edge.hear(now, &Role::Gateway(gw1()), &topic, payload.as_bytes(), &mut acts);
+    let Heard { fate, .. } = edge.hear(now, &Role::Gateway(gw1()), &topic, payload.as_bytes(), &mut acts);
     (fate, acts)
 }
 
@@ -47,7 +47,7 @@ fn said(acts: &[Act]) -> Vec<(String, Value)> {
     let mut said = Vec::new();
     for act in acts {
         if let Act::Say { topic, payload, .. } = act {
-            said.push((topic.clone(), serde_json::from_slice(payload).unwrap_or(Value::Null)));
+            said.push((topic.to_string(), serde_json::from_slice(payload).unwrap_or(Value::Null)));
         }
     }
     said
@@ -158,6 +158,44 @@ fn what_cannot_be_read_is_answered_as_far_as_it_can_be() {
 }
 
 #[test]
+fn a_report_is_answered_alike_whichever_way_it_was_read() {
+    let skewed = |settings: &mut Settings| settings.max_skew = Some(Duration::from_mins(1));
+    let (mut short, mut careful) = (edge_with(&[], skewed), edge_with(&[], skewed));
+    for edge in [&mut short, &mut careful] {
+        assert_eq!((sync(edge, "m1"), sync(edge, "é")), (0, 0));
+    }
+    let times = ["1700000000", "1700000000000", "1", "-5"];
+    let cids = ["m1", "é", "m2", "[2J", " "];
+    let ids = ["1", "4", "9", "01", "water_flow", "99999999999"];
+    let values =
+        ["1", "12345", "1.5", "-1", "true", "\"opened\"", "\"12\"", "[1]", "{}", "1e999", "\"\u{7f}\""];
+    let mut hear = |payload: &str, extra: &str| {
+        let topic = "gateway_id/gw1/properties/report";
+        let (mut acts, mut careful_acts) = (Vec::new(), Vec::new());
+        let role = Role::Gateway(gw1());
+        let heard = short.hear(NOW, &role, topic, payload.as_bytes(), &mut acts);
+        assert!(heard.is_json, "{payload}");
+        // A field that the page does not know is passed over by the careful reading alone.
+        let with_more = payload.replacen('{', extra, 1);
+        let careful = careful.hear(NOW, &role, topic, with_more.as_bytes(), &mut careful_acts);
+        assert!(!careful.is_json, "{with_more}");
+        assert_eq!((heard.fate, acts), (careful.fate, careful_acts), "{payload}");
+    };
+    for t in times {
+        for cid in cids {
+            for id in ids {
+                for value in values {
+                    let payload = format!(
+                        r#"{{"t":{t},"request_id":"r{id}","param":{{"cid":"{cid}","id":"{id}","value":{value}}}}}"#
+                    );
+                    hear(&payload, "{\"x\":{},");
+                }
+            }
+        }
+    }
+}
+
+#[test]
 fn a_repeated_request_is_answered_alike_and_done_once() {
     let mut edge = edge_with(&[], |settings| settings.max_skew = Some(Duration::from_mins(1)));
     let first = r#"{"t":1700000000,"request_id":"r","param":{"cid":"m1","product_id":"p"}}"#;
@@ -192,7 +230,7 @@ fn a_gateway_publishes_nowhere_else() {
     let mut edge = edge();
     let mut acts = Vec::new();
     let role = Role::Gateway(gw1());
-    let mut hear = |topic: &str, acts: &mut Vec<Act>| edge.hear(NOW, &role, topic, b"{}", acts);
+    let mut hear = |topic: &str, acts: &mut Vec<Act>| edge.hear(NOW, &role, topic, b"{}", acts).fate;
     assert_eq!(hear("gateway/in/gw1", &mut acts), Fate::Route);
     assert_eq!(acts, []);
     for topic in ["gateway_id/gw1/commands", "gateway_id/gw2/devices/sync", "gateway/out/gw2", "x"] {
@@ -264,7 +302,8 @@ fn a_platform_user_s_command_is_answered_here_where_nobody_could() {
         |cid: &str| format!(r#"{{"t":1,"cid":"{cid}","request_id":"c","param":{{"id":"4","value":true}}}}"#);
     let send = |edge: &mut Edge, now, payload: &str| {
         let mut acts = Vec::new();
-        let fate = edge.hear(now, &Role::Platform, "gateway_id/gw1/commands", payload.as_bytes(), &mut acts);
+        let Heard { fate, .. } =
+            edge.hear(now, &Role::Platform, "gateway_id/gw1/commands", payload.as_bytes(), &mut acts);
         let answer = said(&acts).pop();
         (
             fate,

@@ -75,6 +75,11 @@ impl DataPoint {
         })
     }
 
+    /// Says why [`DataPoint::accept`] does not understand a value, given as JSON text, where it does not.
+    pub fn understand(&self, json: &str) -> Result<(), Misfit> {
+        self.fit(json, true).map(drop)
+    }
+
     /// Reads a value from a command line, as JSON that is still to be checked.
     ///
     /// The text of a string, enum or raw data point is the value itself. Others are JSON; a value may also be a

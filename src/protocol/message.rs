@@ -4,15 +4,18 @@
 //! Values of data points stay JSON text ([`Json`]), so that `1.10` and `12345678901234567890` travel
 //! unchanged; what they mean is the product's business.
 
+mod usual;
+
 use std::{borrow::Cow, fmt};
 
 use serde::{
     Deserialize, Deserializer,
-    de::{self, MapAccess, Visitor},
+    de::{MapAccess, Visitor},
 };
 use serde_json::value::RawValue;
 use smol_str::SmolStr;
 
+pub use self::usual::BorrowedReport;
 use super::{Channel, ResultCode};
 use crate::json::{Json, ObjectWriter, key, text_of};
 
@@ -285,98 +288,6 @@ impl<'a> Field<'a> {
     }
 }
 
-/// A report or an answer as nearly all of them are, read in one pass: objects, whose known fields are texts and
-/// integers and stand once. What is not of this shape is [`WireMessage`]'s to understand, or to say what is wrong.
-#[derive(Default)]
-struct Usual<'a> {
-    t: Option<i64>,
-    cid: Option<Cow<'a, str>>,
-    request_id: Option<Cow<'a, str>>,
-    param: Option<UsualParam<'a>>,
-}
-
-#[derive(Default)]
-struct UsualParam<'a> {
-    cid: Option<Cow<'a, str>>,
-    id: Option<Cow<'a, str>>,
-    value: Option<&'a RawValue>,
-    code: Option<i64>,
-    msg: Option<Cow<'a, str>>,
-}
-
-#[derive(Deserialize)]
-struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
-
-/// Reads objects alone, as the protocol has them: serde would read a struct from an array too, by position.
-macro_rules! read_object {
-    ($type:ident { $($field:ident: $read:expr),+ $(,)? }) => {
-        impl<'de: 'a, 'a> Deserialize<'de> for $type<'a> {
-            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-                struct Entries;
-                impl<'de> Visitor<'de> for Entries {
-                    type Value = $type<'de>;
-                    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                        f.write_str("an object")
-                    }
-                    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<$type<'de>, A::Error> {
-                        let mut found = $type::default();
-                        while let Some(key) = map.next_key::<&str>()? {
-                            match key {
-                                $(stringify!($field) => {
-                                    if found.$field.is_some() {
-                                        return Err(de::Error::duplicate_field(stringify!($field)));
-                                    }
-                                    found.$field = Some(map.next_value().map($read)?);
-                                })+
-                                // What it holds, and whether it is text at all, is looked at with care.
-                                other => return Err(de::Error::unknown_field(other, &[])),
-                            }
-                        }
-                        Ok(found)
-                    }
-                }
-                deserializer.deserialize_map(Entries)
-            }
-        }
-    };
-}
-
-read_object!(Usual { t: |t| t, cid: |Text(cid)| cid, request_id: |Text(id)| id, param: |param| param });
-read_object!(UsualParam {
-    cid: |Text(cid)| cid,
-    id: |Text(id)| id,
-    value: |value| value,
-    code: |code| code,
-    msg: |Text(msg)| msg,
-});
-
-impl<'a> Usual<'a> {
-    fn read(payload: &'a [u8]) -> Option<Self> {
-        serde_json::from_slice(payload).ok()
-    }
-
-    fn report(self) -> Option<Envelope<Uplink>> {
-        let (t, request_id, param) = (self.t?, not_empty(self.request_id)?, self.param?);
-        let value = Json::from(param.value.filter(|value| value.get() != "null")?);
-        let property = Property { cid: not_empty(param.cid)?, id: not_empty(param.id)?, value };
-        Some(Envelope { t, request_id, body: Uplink::Report(property) })
-    }
-
-    fn answer(self) -> Option<Envelope<Answer>> {
-        let (request_id, param) = (not_empty(self.request_id)?, self.param?);
-        let body = Answer {
-            code: ResultCode(param.code?),
-            cid: param.cid.or(self.cid).map(SmolStr::from),
-            msg: param.msg.map(SmolStr::from).unwrap_or_default(),
-        };
-        Some(Envelope { t: self.t.unwrap_or_default(), request_id, body })
-    }
-}
-
-fn not_empty<'a, T: From<Cow<'a, str>>>(text: Option<Cow<'a, str>>) -> Option<T> {
-    text.filter(|text| !text.is_empty()).map(T::from)
-}
-
 #[derive(Default, Deserialize)]
 struct WireMessage<'a> {
     #[serde(borrow, default)]
@@ -487,8 +398,7 @@ impl Envelope<Uplink> {
     /// Never, given an uplink channel; downlink channels are the gateway's to decode.
     pub fn decode(channel: Channel, payload: &[u8]) -> Result<Self, Refused> {
         if channel == Channel::Report
-            && let Some(usual) = Usual::read(payload)
-            && let Some(report) = usual.report()
+            && let Some(report) = BorrowedReport::read(payload).and_then(BorrowedReport::to_owned)
         {
             return Ok(report);
         }
@@ -606,7 +516,9 @@ impl Downlink {
         match self {
             Downlink::SyncResponse(Answer { cid, code, msg })
             | Downlink::ReportResponse(Answer { cid, code, msg }) => {
-                encode(t, request_id, None, |out| push_answer(out, cid.as_deref(), msg, *code))
+                let mut out = Vec::with_capacity(192);
+                write_answer(&mut out, t, request_id, cid.as_deref(), *code, msg);
+                out
             }
             Downlink::Command(command) => command.encode(t, request_id),
         }
@@ -636,7 +548,7 @@ impl Envelope<Answer> {
     /// # Errors
     /// A missing `request_id` or a `param.code` that is no integer is named.
     pub fn decode(payload: &[u8]) -> Result<Self, Refused> {
-        if let Some(answer) = Usual::read(payload).and_then(Usual::answer) {
+        if let Some(answer) = usual::answer(payload) {
             return Ok(answer);
         }
         WireMessage::decode(payload, |wire| {
@@ -651,13 +563,35 @@ impl Envelope<Answer> {
 
 fn encode(t: i64, request_id: &str, cid: Option<&str>, push_param: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(192);
-    let mut message = ObjectWriter::new(&mut bytes);
+    write(&mut bytes, t, request_id, cid, push_param);
+    bytes
+}
+
+fn write(
+    out: &mut Vec<u8>,
+    t: i64,
+    request_id: &str,
+    cid: Option<&str>,
+    push_param: impl FnOnce(&mut Vec<u8>),
+) {
+    let mut message = ObjectWriter::new(out);
     message.integer(key!(t), t);
     message.optional_text(key!(cid), cid);
     message.text(key!(request_id), request_id);
     message.value(key!(param), push_param);
     message.end();
-    bytes
+}
+
+/// Appends an answer to a sync or a report: the whole message, from its parts.
+pub fn write_answer(
+    out: &mut Vec<u8>,
+    t: i64,
+    request_id: &str,
+    cid: Option<&str>,
+    code: ResultCode,
+    msg: &str,
+) {
+    write(out, t, request_id, None, |out| push_answer(out, cid, msg, code));
 }
 
 fn push_answer(out: &mut Vec<u8>, cid: Option<&str>, msg: &str, code: ResultCode) {
@@ -905,6 +839,16 @@ mod tests {
             "12345678901234567890",
         ];
         let (mut reports, mut answers) = (0, 0);
+        let mut compare = |payload: &[u8]| {
+            if let Some(report) = BorrowedReport::read(payload).and_then(BorrowedReport::to_owned) {
+                reports += 1;
+                assert_eq!(format!("{report:?}"), format!("{:?}", careful_report(payload).unwrap()));
+            }
+            if let Some(answer) = usual::answer(payload) {
+                answers += 1;
+                assert_eq!(format!("{answer:?}"), format!("{:?}", careful_answer(payload).unwrap()));
+            }
+        };
         for t in values {
             for text in values {
                 for value in values {
@@ -926,28 +870,30 @@ mod tests {
                             r#"{{"t":1,"request_id":"r","param":{{"code":{t},"status":1,"status":{value}}}}}"#
                         ),
                     ] {
-                        let payload = payload.as_bytes();
-                        if let Some(report) = Usual::read(payload).and_then(Usual::report) {
-                            reports += 1;
-                            assert_eq!(
-                                format!("{report:?}"),
-                                format!("{:?}", careful_report(payload).unwrap())
-                            );
-                        }
-                        if let Some(answer) = Usual::read(payload).and_then(Usual::answer) {
-                            answers += 1;
-                            assert_eq!(
-                                format!("{answer:?}"),
-                                format!("{:?}", careful_answer(payload).unwrap())
-                            );
-                        }
+                        compare(payload.as_bytes());
                     }
                 }
             }
         }
+        let mut random = fastrand::Rng::with_seed(7);
+        for _ in 0..100_000 {
+            let mut payload =
+                br#"{"t":1,"cid":"m1","request_id":"r","param":{"cid":"m1","id":"1","value":12.5,"code":0,"msg":"ok"}}"#
+                    .to_vec();
+            for _ in 0..random.usize(..4) {
+                let (at, other) = (random.usize(..payload.len()), random.usize(..payload.len()));
+                match random.u8(..4) {
+                    0 => payload[at] = random.u8(..),
+                    1 => payload.swap(at, other),
+                    2 => drop(payload.drain(at.min(other)..at.max(other).min(at.min(other) + 12))),
+                    _ => payload.extend_from_within(at.min(other)..at.max(other)),
+                }
+            }
+            compare(&payload);
+        }
         let no_text = b"{\"t\":1,\"request_id\":\"r\",\"param\":{\"code\":0,\"x\":\"\xff\"}}";
         assert!(Envelope::<Answer>::decode(no_text).is_err() && careful_answer(no_text).is_err());
-        assert!(reports > 30 && answers > 50, "{reports} reports and {answers} answers");
+        assert!(reports > 10_000 && answers > 10_000, "{reports} reports and {answers} answers");
     }
 
     #[test]

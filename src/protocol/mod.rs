@@ -11,8 +11,8 @@ mod topic;
 
 pub use login::{Secret, derive_password};
 pub use message::{
-    Answer, Command, CommandAnswer, DataPointValue, Device, DeviceStatus, Downlink, Envelope, FieldError,
-    Problem, Property, Refused, Uplink, speaks_of,
+    Answer, BorrowedReport, Command, CommandAnswer, DataPointValue, Device, DeviceStatus, Downlink, Envelope,
+    FieldError, Problem, Property, Refused, Uplink, speaks_of, write_answer,
 };
 pub use return_code::{ConnectCode, Explained, ResultCode};
 pub use text::is_unsafe;

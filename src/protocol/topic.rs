@@ -226,15 +226,19 @@ impl Topics {
 
     /// Every channel that a topic can stand for, with the gateway id in it.
     pub fn channels<'t>(&self, topic: &'t str) -> impl Iterator<Item = (Channel, &'t str)> {
-        Channel::ALL.into_iter().filter_map(move |channel| {
-            let (before, after) = &self.templates[channel as usize];
-            // Most channels are told apart by it, sooner than by comparing texts.
-            if after.as_bytes().last().is_some_and(|last| topic.as_bytes().last() != Some(last)) {
-                return None;
-            }
-            let id = topic.strip_suffix(after.as_str())?.strip_prefix(before.as_str())?;
-            (!id.is_empty() && !id.contains('/')).then_some((channel, id))
-        })
+        Channel::ALL.into_iter().filter_map(move |channel| Some((channel, self.id_in(channel, topic)?)))
+    }
+
+    /// The gateway id in a topic of this channel; `None` for any other topic.
+    #[must_use]
+    pub fn id_in<'t>(&self, channel: Channel, topic: &'t str) -> Option<&'t str> {
+        let (before, after) = &self.templates[channel as usize];
+        // Most channels are told apart by it, sooner than by comparing texts.
+        if after.as_bytes().last().is_some_and(|last| topic.as_bytes().last() != Some(last)) {
+            return None;
+        }
+        let id = topic.strip_suffix(after.as_str())?.strip_prefix(before.as_str())?;
+        (!id.is_empty() && !id.contains('/')).then_some(id)
     }
 
     fn filled(&self, channel: Channel, level: &str) -> String {

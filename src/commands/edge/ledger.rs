@@ -14,12 +14,15 @@ use crate::{
     failure::Kind,
     mqtt::broker::Witness,
     protocol::{Answer, GatewayId},
-    record::{Connection, Record},
+    record::{Connection, Record, Stamp},
     sink::Sink,
 };
 
 /// With this much unwritten, clients wait for the reader of the records.
 const CONGESTED: usize = 8 * 1024 * 1024;
+
+/// With this much written the rest is not waited for: it would leave the processor's caches before its thread comes to it.
+const BATCH: usize = 64 * 1024;
 
 /// After this long without any progress nobody reads stdout; clients are served and records are left out.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -50,11 +53,11 @@ pub(super) struct Ledger {
     out: Option<Sink>,
     /// Whether records go to stdout.
     is_recording: bool,
-    line: Vec<u8>,
     asked: HashMap<u64, Noted>,
     progressed: Instant,
     left_out: u64,
     warnings: (Instant, u32),
+    stamp: Stamp,
 }
 
 impl Ledger {
@@ -66,11 +69,11 @@ impl Ledger {
             is_recording: stdout.is_some() && out.is_none(),
             stdout,
             out,
-            line: Vec::new(),
             asked: HashMap::new(),
             progressed: now,
             left_out: 0,
             warnings: (now, 0),
+            stamp: Stamp::default(),
         }
     }
 
@@ -127,19 +130,22 @@ impl Ledger {
         sink.as_ref().map_or(0, Sink::backlog)
     }
 
-    fn write_record(&mut self) {
-        if self.backlog() > CONGESTED && !self.is_congested() {
+    fn record(&mut self, write: impl FnOnce(&mut Vec<u8>, &mut Stamp)) {
+        let sink = if self.is_recording { &mut self.stdout } else { &mut self.out };
+        let Some(sink) = sink else { return };
+        let is_left_out =
+            sink.is_behind(CONGESTED as u64) && self.is_recording && self.progressed.elapsed() >= PATIENCE;
+        if is_left_out {
             self.left_out += 1;
             if self.left_out == 1 {
                 self.say("nobody reads stdout: records are left out until somebody does");
             }
         } else {
-            let sink = if self.is_recording { &mut self.stdout } else { &mut self.out };
-            if let Some(sink) = sink {
-                sink.write(&self.line);
+            sink.write_with(|line| write(line, &mut self.stamp));
+            if sink.batched() > BATCH {
+                hand_over(sink, &mut self.progressed);
             }
         }
-        self.line.clear();
     }
 
     fn is_congested(&self) -> bool {
@@ -169,24 +175,24 @@ impl Ledger {
     }
 }
 
+/// Hands what was written to its thread. What comes after a pause begins a new measure of the reader's patience.
+fn hand_over(sink: &mut Sink, progressed: &mut Instant) {
+    if sink.backlog() == 0 {
+        *progressed = Instant::now();
+    }
+    sink.flush();
+}
+
 /// The ledger as the broker's witness.
 pub(super) struct Shared(pub(super) Rc<RefCell<Ledger>>);
 
 impl Witness for Shared {
     fn message(&mut self, record: &Record<'_>) {
-        let ledger = &mut *self.0.borrow_mut();
-        if ledger.is_recording || ledger.out.is_some() {
-            record.write(&mut ledger.line);
-            ledger.write_record();
-        }
+        self.0.borrow_mut().record(|line, stamp| record.write_stamped(line, stamp));
     }
 
     fn connection(&mut self, record: &Connection<'_>) {
-        let ledger = &mut *self.0.borrow_mut();
-        if ledger.is_recording || ledger.out.is_some() {
-            record.write(&mut ledger.line);
-            ledger.write_record();
-        }
+        self.0.borrow_mut().record(|line, _| record.write(line));
     }
 
     fn settled(&mut self, outcome: Outcome) {
@@ -230,11 +236,7 @@ impl Witness for Shared {
     fn flush(&mut self) {
         let ledger = &mut *self.0.borrow_mut();
         for sink in [&mut ledger.stdout, &mut ledger.out].into_iter().flatten() {
-            if sink.backlog() == 0 {
-                // Whatever comes after a pause begins a new measure of the reader's patience.
-                ledger.progressed = Instant::now();
-            }
-            sink.flush();
+            hand_over(sink, &mut ledger.progressed);
         }
     }
 

@@ -1,16 +1,28 @@
 //! Who subscribes to what: exact filters by one look-up, filters with wildcards by a tree of levels.
 
-use std::collections::HashMap;
+use std::sync::Arc;
 
 use super::SessionId;
-use crate::mqtt::QoS;
+use crate::{hash::PeerKeys, mqtt::QoS};
 
 /// Every subscription of every session.
 #[derive(Debug, Default)]
 pub(super) struct Subscriptions {
-    exact: HashMap<Box<str>, Vec<(SessionId, QoS)>>,
+    exact: PeerKeys<Box<str>, Vec<(SessionId, QoS)>>,
     wild: Level,
+    /// Who gets the messages of the last two topics: a client's requests and their answers come many at a time.
+    recent: [Option<Found>; 2],
 }
+
+/// A topic and who gets its messages, as long as no subscription changes.
+#[derive(Debug)]
+struct Found {
+    topic: Arc<str>,
+    subscribers: Vec<(SessionId, QoS)>,
+}
+
+/// More subscribers than that take longer to serve than to find.
+const FEW: usize = 16;
 
 /// More levels than anybody's topics have; the tree is walked down by recursion.
 pub(super) const MAX_LEVELS: usize = 100;
@@ -28,7 +40,7 @@ pub(super) fn cost(filter: &str) -> usize {
 /// One level of the tree of filters with wildcards.
 #[derive(Debug, Default)]
 struct Level {
-    named: HashMap<Box<str>, Level>,
+    named: PeerKeys<Box<str>, Level>,
     /// `+`
     any: Option<Box<Level>>,
     /// `#`
@@ -39,6 +51,7 @@ struct Level {
 impl Subscriptions {
     /// Subscribes, or replaces the subscription that has the same filter (MQTT 3.1.1, section 3.8.4).
     pub(super) fn insert(&mut self, filter: &str, session: SessionId, qos: QoS) {
+        self.recent = [None, None];
         if has_wildcard(filter) {
             let mut level = &mut self.wild;
             for name in filter.split('/') {
@@ -58,6 +71,7 @@ impl Subscriptions {
 
     /// Takes a subscription away, if it is there.
     pub(super) fn remove(&mut self, filter: &str, session: SessionId) {
+        self.recent = [None, None];
         if has_wildcard(filter) {
             self.wild.remove(filter.split('/'), session);
         } else if let Some(subscribers) = self.exact.get_mut(filter) {
@@ -65,6 +79,23 @@ impl Subscriptions {
             if subscribers.is_empty() {
                 self.exact.remove(filter);
             }
+        }
+    }
+
+    /// As [`Subscriptions::find`], for a topic that is the same one again and again.
+    pub(super) fn find_again(&mut self, topic: &Arc<str>, found: &mut Vec<(SessionId, QoS)>) {
+        let mut recent = self.recent.iter().flatten();
+        if let Some(known) = recent.find(|known| Arc::ptr_eq(&known.topic, topic)) {
+            found.clone_from(&known.subscribers);
+            return;
+        }
+        self.find(topic, found);
+        if found.len() <= FEW {
+            self.recent.swap(0, 1);
+            let former = self.recent[0].take();
+            let mut subscribers = former.map(|known| known.subscribers).unwrap_or_default();
+            subscribers.clone_from(found);
+            self.recent[0] = Some(Found { topic: Arc::clone(topic), subscribers });
         }
     }
 
@@ -197,12 +228,27 @@ mod tests {
             all.insert(&filter, SessionId(n), QoS::AtLeastOnce);
             filters.push((SessionId(n), filter));
         }
-        for _ in 0..500 {
+        let mut again = Vec::new();
+        let mut topics: Vec<Arc<str>> = Vec::new();
+        for n in 0..1000 {
             let levels: Vec<&str> = (0..dice.usize(1..5)).map(|_| names[dice.usize(..5)]).collect();
-            let topic = levels.join("/");
-            let found: Vec<SessionId> = find(&all, &topic).into_iter().map(|(id, _)| id).collect();
-            let expected: Vec<SessionId> =
-                filters.iter().filter(|(_, filter)| matches(filter, &topic)).map(|(id, _)| *id).collect();
+            if topics.is_empty() || dice.u8(..4) == 0 {
+                topics.push(levels.join("/").into());
+            }
+            let topic = &topics[topics.len() - 1 - dice.usize(..topics.len().min(3))];
+            if n % 5 == 0 {
+                let (id, filter) = filters.swap_remove(dice.usize(..filters.len()));
+                all.remove(&filter, id);
+            } else if n % 5 == 2 && !topic.is_empty() {
+                all.insert(topic, SessionId(1000 + n), QoS::AtLeastOnce);
+                filters.push((SessionId(1000 + n), topic.to_string()));
+            }
+            let found: Vec<SessionId> = find(&all, topic).into_iter().map(|(id, _)| id).collect();
+            all.find_again(topic, &mut again);
+            assert_eq!(again, find(&all, topic), "{topic:?}, seed {seed}");
+            let mut expected: Vec<SessionId> =
+                filters.iter().filter(|(_, filter)| matches(filter, topic)).map(|(id, _)| *id).collect();
+            expected.sort_unstable();
             assert_eq!(found, expected, "{topic:?}, seed {seed}");
         }
         for (id, filter) in &filters {

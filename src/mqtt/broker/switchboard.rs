@@ -397,11 +397,11 @@ impl Switchboard {
         let Will { topic, payload, qos, retain } = will;
         let message = Message { topic: topic.into(), payload, qos, retain, dup: false, id: None };
         let mut acts = std::mem::take(&mut self.acts);
-        let fate = self.edge.hear(self.now, role, &message.topic, &message.payload, &mut acts);
+        let heard = self.edge.hear(self.now, role, &message.topic, &message.payload, &mut acts);
         self.acts = acts;
-        match fate {
+        match heard.fate {
             Fate::Route | Fate::RouteKept => {
-                self.record(&message, role);
+                self.record(&message, role, heard);
                 self.act();
                 self.pass_on(message);
             }

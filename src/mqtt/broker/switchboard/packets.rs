@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use super::{Place, Switchboard};
 use crate::{
-    edge::{Fate, Role},
+    edge::{Fate, Heard, Role},
     mqtt::{
         Event, Message, Publish, QoS, Receipt, SubscribeCode,
         broker::{
@@ -53,11 +53,12 @@ impl Switchboard {
         let Some(seat) = self.seat(place) else { return Err(Ending::TakenOver) };
         let role = Rc::clone(&seat.role);
         let mut acts = std::mem::take(&mut self.acts);
-        let fate = self.edge.hear(self.now, &role, &message.topic, &message.payload, &mut acts);
+        let heard = self.edge.hear(self.now, &role, &message.topic, &message.payload, &mut acts);
         self.acts = acts;
+        let fate = heard.fate;
         match fate {
             Fate::Route | Fate::RouteKept => {
-                self.record(&message, &role);
+                self.record(&message, &role, heard);
                 // Whoever listens to both hears the request before its answer, as through any broker.
                 self.pass_on(message);
                 self.act();
@@ -68,7 +69,7 @@ impl Switchboard {
                 }
             }
             Fate::Drop => {
-                self.record(&message, &role);
+                self.record(&message, &role, heard);
                 self.acknowledge(place, receipt);
                 self.act();
             }
@@ -77,11 +78,11 @@ impl Switchboard {
                 self.act();
             }
             Fate::Cut => {
-                self.record(&message, &role);
+                self.record(&message, &role, heard);
                 return Err(Ending::Closed("a fault, as --fault disconnect asked for".into()));
             }
             Fate::Silence => {
-                self.record(&message, &role);
+                self.record(&message, &role, heard);
                 if let Some(seat) = self.seat(place) {
                     seat.is_silent = true;
                 }
@@ -90,17 +91,20 @@ impl Switchboard {
         Ok(())
     }
 
-    pub(super) fn record(&mut self, message: &Message, role: &Role) {
-        let parsed = self.edge.topics().parse(&message.topic);
+    pub(super) fn record(&mut self, message: &Message, role: &Role, heard: Heard) {
+        let channel = heard.channel;
         let (gateway_id, sent) = match role {
             Role::Gateway(id) => (Some(id.as_str()), Direction::Up),
-            Role::Platform => (parsed.map(|(_, id)| id), Direction::Down),
+            Role::Platform => (
+                channel.and_then(|channel| self.edge.topics().id_in(channel, &message.topic)),
+                Direction::Down,
+            ),
         };
-        let channel = parsed.map(|(channel, _)| channel);
         let record = Record {
             dir: Some(channel.map_or(sent, Channel::direction)),
             channel,
             gateway_id: gateway_id.map(Into::into),
+            is_json: heard.is_json,
             ..Record::of(message, self.unix_us(), Self::micros(self.now.mono))
         };
         self.witness.message(&record);
@@ -244,7 +248,7 @@ impl Switchboard {
     /// Passes a message on to whoever subscribes.
     pub(in crate::mqtt::broker) fn route(&mut self, topic: Arc<str>, payload: Bytes, qos: QoS) {
         let mut found = std::mem::take(&mut self.found);
-        self.subscriptions.find(&topic, &mut found);
+        self.subscriptions.find_again(&topic, &mut found);
         if let Some(((last, granted), others)) = found.split_last() {
             for (id, granted) in others {
                 let (topic, payload) = (Arc::clone(&topic), payload.clone());

@@ -8,7 +8,7 @@ use super::{Place, Switchboard};
 use crate::{
     edge::{Act, Ask},
     mqtt::{QoS, Receipt, broker::SessionId},
-    protocol::Direction,
+    protocol::Channel,
     record::Record,
     sink::Ticket,
 };
@@ -24,7 +24,8 @@ pub(super) enum Unkept {
 #[derive(Debug)]
 pub(super) struct Saying {
     topic: Arc<str>,
-    payload: Vec<u8>,
+    channel: Channel,
+    payload: Bytes,
     once_kept: bool,
 }
 
@@ -105,8 +106,8 @@ impl Switchboard {
         let mut acts = std::mem::take(&mut self.acts);
         for act in acts.drain(..) {
             match act {
-                Act::Say { topic, payload, after, once_kept } => {
-                    let saying = Saying { topic: topic.into(), payload, once_kept };
+                Act::Say { topic, channel, payload, after, once_kept } => {
+                    let saying = Saying { topic, channel, payload, once_kept };
                     if after.is_zero() {
                         self.say(saying);
                     } else {
@@ -131,9 +132,7 @@ impl Switchboard {
             self.unkept.push_back((self.last_line, Unkept::Saying(saying)));
             return;
         }
-        let Saying { topic, payload, .. } = saying;
-        let payload = Bytes::from(payload);
-        let parsed = self.edge.topics().parse(&topic);
+        let Saying { topic, channel, payload, .. } = saying;
         let record = Record {
             unix_us: self.unix_us(),
             topic: (&*topic).into(),
@@ -141,12 +140,12 @@ impl Switchboard {
             retain: false,
             dup: false,
             mid: None,
-            dir: Some(parsed.map_or(Direction::Down, |(channel, _)| channel.direction())),
-            channel: parsed.map(|(channel, _)| channel),
-            gateway_id: parsed.map(|(_, id)| id.into()),
+            dir: Some(channel.direction()),
+            channel: Some(channel),
+            gateway_id: self.edge.topics().id_in(channel, &topic).map(Into::into),
             mono_us: Some(Self::micros(self.now.mono)),
             payload: (&payload[..]).into(),
-            // It was written a moment ago; a fault's garbage is no text.
+            // As [`Act::Say`] says.
             is_json: true,
             unknown: Vec::new(),
         };
