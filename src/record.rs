@@ -30,7 +30,7 @@ use serde::{Deserialize, Deserializer, de};
 use serde_json::value::RawValue;
 
 use crate::{
-    json::{any_byte, push_json, push_number, push_text},
+    json::{any_byte, each_member, push_json, push_number, push_text},
     mqtt::Message,
     protocol::{Channel, ConnectCode, Direction, Downlink, Envelope, Topics, Uplink, is_unsafe},
 };
@@ -353,7 +353,13 @@ fn stands_as_json(payload: &[u8], is_json: bool) -> bool {
     // Spaces around the value would be lost on every reader of JSON.
     is_visible
         && !matches!(payload, [b' ', ..] | [.., b' '])
-        && (is_json || !is_too_deep(payload) && serde_json::from_slice::<de::IgnoredAny>(payload).is_ok())
+        && (is_json
+            || is_plain(payload)
+            || !is_too_deep(payload) && serde_json::from_slice::<de::IgnoredAny>(payload).is_ok())
+}
+
+fn is_plain(payload: &[u8]) -> bool {
+    str::from_utf8(payload).is_ok_and(|json| each_member(json, |_, _| {}).is_some())
 }
 
 fn is_too_deep(json: &[u8]) -> bool {

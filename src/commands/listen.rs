@@ -35,7 +35,7 @@ use crate::{
         session::Receipt,
     },
     protocol::{Channel, Command, GatewayId, Property, Uplink, matches},
-    record::Record,
+    record::{Record, Stamp},
     sink::{Rotation, Sink, SinkError, Ticket},
 };
 
@@ -192,6 +192,7 @@ struct Listen {
     records: u64,
     /// When the messages of now were read, by the client's clock and by the wall's.
     heard: (Duration, i64),
+    stamp: Stamp,
     count: Option<u64>,
     ends: Option<Instant>,
     stdin: Option<Stream<Asked>>,
@@ -244,6 +245,7 @@ impl Listen {
             deliveries: HashMap::new(),
             records: 0,
             heard: (Duration::MAX, 0),
+            stamp: Stamp::default(),
             count: args.count,
             ends: args.period.map(|period| Instant::now() + period),
             stdin,
@@ -359,8 +361,8 @@ impl Listen {
         let record = Record::of(message, self.heard.1, mono_us).classified(self.exchange.topics());
         self.records += 1;
         match &mut self.out {
-            Some(out) => out.write_with(|line| record.write(line)),
-            None => self.exchange.results.write_with(|line| record.write(line)),
+            Some(out) => out.write_with(|line| record.write_stamped(line, &mut self.stamp)),
+            None => self.exchange.results.write_with(|line| record.write_stamped(line, &mut self.stamp)),
         }
     }
 
