@@ -12,6 +12,8 @@ use std::{borrow::Cow, io::Write as _};
 pub use plain::{Plain, each_member};
 pub use value::Json;
 
+use smol_str::SmolStr;
+
 use crate::protocol::is_unsafe;
 
 /// A key of an object as it is written: `key!(cid)` is `"cid":`.
@@ -116,15 +118,33 @@ impl<'o> ObjectWriter<'o> {
 }
 
 /// Appends a natural number.
-pub fn push_number(out: &mut Vec<u8>, mut number: u64) {
+pub fn push_number(out: &mut Vec<u8>, number: u64) {
     let mut digits = [b'0'; 20];
-    let mut at = digits.len();
+    let at = put_digits(&mut digits, number);
+    out.extend_from_slice(&digits[at..]);
+}
+
+/// An integer as text.
+#[must_use]
+pub fn decimal(number: i64) -> SmolStr {
+    let mut digits = [b'0'; 20];
+    let mut at = put_digits(&mut digits, number.unsigned_abs());
+    if number < 0 {
+        at -= 1;
+        digits[at] = b'-';
+    }
+    str::from_utf8(&digits[at..]).unwrap_or_default().into()
+}
+
+/// Writes a number to the end of zeros, and gives where it begins.
+fn put_digits(zeros: &mut [u8; 20], mut number: u64) -> usize {
+    let mut at = zeros.len();
     loop {
         at -= 1;
-        digits[at] += u8::try_from(number % 10).unwrap_or(0);
+        zeros[at] += u8::try_from(number % 10).unwrap_or(0);
         number /= 10;
         if number == 0 {
-            return out.extend_from_slice(&digits[at..]);
+            return at;
         }
     }
 }
@@ -222,6 +242,13 @@ mod tests {
         );
         let value: serde_json::Value = serde_json::from_str(&text).unwrap();
         assert_eq!(value["text"], "\"a\\b\"\n\u{9b}\u{202e}é");
+    }
+
+    #[test]
+    fn integers_are_written_in_full() {
+        for number in [0, 7, -1, 10, 12_345, i64::MAX, i64::MIN] {
+            assert_eq!(decimal(number), number.to_string());
+        }
     }
 
     #[test]

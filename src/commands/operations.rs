@@ -8,7 +8,7 @@ use std::{
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
-use smol_str::{SmolStr, ToSmolStr as _};
+use smol_str::SmolStr;
 
 use super::{
     Console,
@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     failure::Failure,
-    json::{Json, each_member, text_of},
+    json::{Json, decimal, each_member, text_of},
     product::{Misfit, Product, ValueEncoding},
     protocol::{Channel, Command, DataPointValue, Device, DeviceStatus, GatewayId, Property, Uplink},
 };
@@ -458,7 +458,7 @@ impl Operations {
         name: &str,
         value: &str,
     ) -> Result<Item, Invalid> {
-        let id = self.product.find(name).map_or_else(|| name.into(), |point| point.id.to_smolstr());
+        let id = self.product.find(name).map_or_else(|| name.into(), |point| decimal(point.id.into()));
         let value = if self.check {
             let point = match operation {
                 Operation::Command => self.product.commanded(name),

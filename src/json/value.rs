@@ -5,6 +5,8 @@ use std::fmt;
 use serde_json::value::RawValue;
 use smol_str::{SmolStr, ToSmolStr as _};
 
+use super::decimal;
+
 /// The text of one JSON value, exactly as it came or is to travel, without spaces around it. A short one, which nearly
 /// all values of data points are, takes no memory beside itself.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -28,7 +30,7 @@ impl Json {
     /// An integer.
     #[must_use]
     pub fn integer(number: i64) -> Self {
-        Self(number.to_smolstr())
+        Self(decimal(number))
     }
 
     /// A string that holds this text.
