@@ -213,10 +213,19 @@ pub fn any_byte(bytes: &[u8], is_it: impl Fn(u8) -> bool) -> bool {
     }
 }
 
-#[allow(clippy::inline_always, reason = "as for the only caller")]
+#[allow(clippy::inline_always, reason = "as for any_byte")]
 #[inline(always)]
 fn any_of<const N: usize>(bytes: &[u8; N], is_it: &impl Fn(u8) -> bool) -> bool {
     bytes.iter().fold(false, |found, byte| found | is_it(*byte))
+}
+
+/// Where a byte first stands. Looks at 32 at once.
+#[must_use]
+pub fn first(byte: u8, bytes: &[u8]) -> Option<usize> {
+    let is_it = |other| other == byte;
+    let chunks = bytes.as_chunks::<32>().0;
+    let before = 32 * chunks.iter().position(|chunk| any_of(chunk, &is_it)).unwrap_or(chunks.len());
+    bytes[before..].iter().position(|other| is_it(*other)).map(|at| before + at)
 }
 
 #[cfg(test)]
@@ -267,6 +276,22 @@ mod tests {
                 bytes[at] = b'b';
                 assert!(any_byte(&bytes, |byte| byte == b'b'), "{at} of {length}");
                 bytes[at] = b'a';
+            }
+        }
+    }
+
+    #[test]
+    fn a_byte_is_found_at_every_place_among_all_others() {
+        for byte in 0..=u8::MAX {
+            for length in (0..20).chain(60..70) {
+                for at in 0..length {
+                    let mut text: Vec<_> = (0..length).map(|n| byte ^ (1 << (n % 8))).collect();
+                    text[at] = byte;
+                    assert_eq!(first(byte, &text[..at]), None);
+                    assert_eq!(first(byte, &text), Some(at));
+                    text[length - 1] = byte;
+                    assert_eq!(first(byte, &text), Some(at));
+                }
             }
         }
     }

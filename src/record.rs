@@ -10,6 +10,7 @@ mod lines;
 mod schedule;
 mod splice;
 mod table;
+mod usual;
 
 pub use capture::Capture;
 pub use found::{Flaw, Form, Found, Harm, Tell};
@@ -188,6 +189,14 @@ impl<'a> Record<'a> {
         if line.is_empty() {
             return Ok(None);
         }
+        if let Some(record) = Self::usual(line) {
+            return Ok(Some(record.classified(topics)));
+        }
+        Ok(Self::careful(line)?.map(|record| record.classified(topics)))
+    }
+
+    /// Reads a line that is not blank, however it is written.
+    fn careful(line: &'a [u8]) -> Result<Option<Self>, RecordError> {
         if line[0] != b'{' {
             return Err(RecordError::new("", "is not a JSON object"));
         }
@@ -210,7 +219,7 @@ impl<'a> Record<'a> {
             Some("down") => Some(Direction::Down),
             Some(_) => return Err(RecordError::new("dir", "must be up or down")),
         };
-        let record = Self {
+        Ok(Some(Self {
             unix_us: fields.moment()?,
             topic,
             qos: match fields.number(Name::Qos)?.unwrap_or_default() {
@@ -227,8 +236,7 @@ impl<'a> Record<'a> {
             payload: fields.payload()?,
             is_json: false,
             unknown: fields.unknown,
-        };
-        Ok(Some(record.classified(topics)))
+        }))
     }
 }
 

@@ -10,6 +10,7 @@ use std::{
 use super::Console;
 use crate::{
     failure::{Exit, Failure},
+    json::first,
     protocol::Topics,
     record::{Capture, Flaw, Form, Found, Harm, Lines, Table, Tell},
 };
@@ -142,17 +143,41 @@ fn peek(mut reader: Box<dyn Read + Send>, length: usize) -> io::Result<(Vec<u8>,
 fn lines(reader: impl Read, topics: &Topics, tell: &mut Tell<'_>) -> io::Result<()> {
     let mut reader = BufReader::with_capacity(READ, reader);
     let mut lines = Lines::new(topics);
-    let mut line = Vec::new();
+    // A line whose end is not there yet; the others are read where they lie.
+    let mut begun = Vec::new();
     loop {
-        line.clear();
-        let length = reader.by_ref().take(LONGEST).read_until(b'\n', &mut line)?;
-        if length as u64 == LONGEST {
+        let buffer = match reader.fill_buf() {
+            Err(why) if why.kind() == io::ErrorKind::Interrupted => continue,
+            read => read?,
+        };
+        let (mut rest, length) = (buffer, buffer.len());
+        while let Some(end) = first(b'\n', rest) {
+            let line;
+            (line, rest) = rest.split_at(end + 1);
+            let flow = if begun.is_empty() {
+                lines.read(line, true, tell)
+            } else {
+                begun.extend_from_slice(line);
+                let flow = lines.read(&begun, true, tell);
+                begun.clear();
+                flow
+            };
+            if flow.is_break() {
+                return Ok(());
+            }
+        }
+        begun.extend_from_slice(rest);
+        reader.consume(length);
+        if begun.len() as u64 >= LONGEST {
             return Err(io::Error::other("a line is longer than 512 MiB"));
         }
-        if length == 0 || lines.read(&line, line.ends_with(b"\n"), tell).is_break() {
+        if length == 0 {
+            if !begun.is_empty() {
+                let _ends_anyway = lines.read(&begun, false, tell);
+            }
             return Ok(());
         }
-        if !reader.buffer().contains(&b'\n') && tell(lines.number(), Found::Idle).is_break() {
+        if tell(lines.number(), Found::Idle).is_break() {
             return Ok(());
         }
     }
@@ -198,5 +223,63 @@ impl Flaws {
             }
         }
         if self.counts.contains_key(&Harm::Unreadable) { Exit::USAGE } else { Exit::SUCCESS }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::ops::ControlFlow;
+
+    use super::*;
+
+    /// Gives so many bytes at a time, at most.
+    struct Trickle<'a>(&'a [u8], usize);
+
+    impl Read for Trickle<'_> {
+        fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+            let length = self.1.min(buffer.len());
+            self.0.read(&mut buffer[..length])
+        }
+    }
+
+    #[test]
+    fn lines_are_the_same_however_their_bytes_come() {
+        let line =
+            |n: usize, payload: &str| format!("{{\"tst\":{n},\"topic\":\"a\",\"payload\":{payload}}}\r\n");
+        let long = format!("\"{}\"", "x".repeat(3 * READ));
+        let text =
+            [&line(1, "1"), "\n", &line(3, &long), "nonsense\n", &line(5, "{}"), "{\"tst\":6,\"to"].concat();
+        let read = |step: usize| {
+            let mut found = Vec::new();
+            let mut tell = |number, what: Found<'_>| {
+                match what {
+                    Found::Message(record) => found.push((number, record.payload.len(), record.unix_us)),
+                    Found::Flaw(flaw) => found.push((number, 0, i64::from(flaw.harm == Harm::Torn))),
+                    _ => {}
+                }
+                ControlFlow::Continue(())
+            };
+            lines(Trickle(text.as_bytes(), step), &Topics::default(), &mut tell).unwrap();
+            found
+        };
+        let second = 1_000_000;
+        let expected =
+            [(1, 1, second), (3, long.len(), 3 * second), (4, 0, 0), (5, 2, 5 * second), (6, 0, 1)];
+        for step in [1, 2, 7, 1000, READ, usize::MAX] {
+            assert_eq!(read(step), expected, "{step}");
+        }
+    }
+
+    #[test]
+    fn what_is_there_is_told_before_more_is_waited_for() {
+        let text = b"{\"tst\":1,\"topic\":\"a\",\"payload\":1}\n{\"tst\":2,\"topic\":\"a\",\"payload\":2}\n{\"tst\":3";
+        let mut told = Vec::new();
+        let mut tell = |number, what: Found<'_>| {
+            told.push(if let Found::Idle = what { 0 } else { number });
+            // The third line would have to come first.
+            if let Found::Idle = what { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        };
+        lines(&text[..], &Topics::default(), &mut tell).unwrap();
+        assert_eq!(told, [1, 2, 0]);
     }
 }

@@ -30,11 +30,23 @@ impl<'a> Plain<'a> {
     ///
     /// `None` as [`each_member`] says, and where `member` gave it.
     pub fn read(json: &'a str, member: impl FnMut(&'a str, &mut Self) -> Option<()>) -> Option<()> {
-        let mut plain = Self { json, at: 0, room: DEEPEST };
+        let mut plain = Self::begin(json);
         plain.skip_blank();
         plain.object(member)?;
         plain.skip_blank();
-        (plain.at == json.len()).then_some(())
+        plain.end()
+    }
+
+    /// The beginning of a text.
+    #[must_use]
+    pub fn begin(json: &'a str) -> Self {
+        Self { json, at: 0, room: DEEPEST }
+    }
+
+    /// Whether this was all of the text.
+    #[must_use]
+    pub fn end(&self) -> Option<()> {
+        (self.at == self.json.len()).then_some(())
     }
 
     /// An object, each member of which `member` reads.
@@ -46,6 +58,11 @@ impl<'a> Plain<'a> {
             plain.skip_blank();
             member(key, plain)
         })
+    }
+
+    /// An array, each element of which `element` reads.
+    pub fn array(&mut self, element: impl FnMut(&mut Self) -> Option<()>) -> Option<()> {
+        self.list(b'[', b']', element)
     }
 
     /// What a text holds.
@@ -105,8 +122,10 @@ impl<'a> Plain<'a> {
         Some(())
     }
 
+    /// The byte that a value begins with.
     #[inline]
-    fn peek(&self) -> Option<u8> {
+    #[must_use]
+    pub fn peek(&self) -> Option<u8> {
         self.json.as_bytes().get(self.at).copied()
     }
 
@@ -123,7 +142,15 @@ impl<'a> Plain<'a> {
         (self.peek()? == byte).then(|| self.at += 1)
     }
 
-    fn word(&mut self, word: &str) -> Option<()> {
+    /// Whether exactly this piece of the text comes next, which is passed over then.
+    #[inline]
+    pub fn has(&mut self, piece: &str) -> bool {
+        self.word(piece).is_some()
+    }
+
+    /// Exactly this piece of the text.
+    #[inline]
+    pub fn word(&mut self, word: &str) -> Option<()> {
         self.json.as_bytes()[self.at..].starts_with(word.as_bytes()).then(|| self.at += word.len())
     }
 

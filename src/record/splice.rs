@@ -6,14 +6,18 @@ use std::{borrow::Cow, fmt, ops::Range, time::Duration};
 use serde::{Deserialize, Deserializer, de};
 use serde_json::value::RawValue;
 
-use crate::json::{push_text, text_of};
+use crate::json::{Plain, push_number, push_text, text_of};
 
-/// Where the parts of a message stand that can be replaced.
+/// Where the parts of a message stand that can be replaced, in their order.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Splice {
-    t: Vec<Range<usize>>,
-    request_ids: Vec<(Range<usize>, String)>,
-    cids: Vec<(Range<usize>, String)>,
+pub struct Splice(Vec<(Part, Range<usize>)>);
+
+/// A part that can be replaced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Part {
+    Time(Unit),
+    RequestId,
+    Cid,
 }
 
 /// What is put in.
@@ -42,19 +46,57 @@ impl Splice {
     /// `param`. A `t` that is neither a whole number nor a string of one is not taken for one.
     #[must_use]
     pub fn of(payload: &[u8]) -> Option<Self> {
+        Self::usual(payload).or_else(|| Self::careful(payload))
+    }
+
+    /// Looks a message through that needs no care.
+    fn usual(payload: &[u8]) -> Option<Self> {
+        let mut splice = Self(Vec::with_capacity(3));
+        Plain::read(str::from_utf8(payload).ok()?, |name, value| {
+            match (name, value.peek()?) {
+                ("param", b'{') => return splice.object(payload, value),
+                ("param", b'[') => {
+                    return value.array(|value| match value.peek()? {
+                        b'{' => splice.object(payload, value),
+                        _ => value.json().map(drop),
+                    });
+                }
+                _ => {}
+            }
+            let value = value.json()?;
+            let part = match name {
+                "t" => unit_of(value).map(Part::Time),
+                "request_id" => is_text(value).then_some(Part::RequestId),
+                "cid" => is_text(value).then_some(Part::Cid),
+                _ => None,
+            };
+            splice.0.extend(part.map(|part| (part, place(payload, value))));
+            Some(())
+        })?;
+        Some(splice)
+    }
+
+    /// Takes note of the cids of an object that is, or is in, a `param`.
+    fn object<'p>(&mut self, payload: &'p [u8], object: &mut Plain<'p>) -> Option<()> {
+        object.object(|name, value| {
+            let value = value.json()?;
+            if name == "cid" && is_text(value) {
+                self.0.push((Part::Cid, place(payload, value)));
+            }
+            Some(())
+        })
+    }
+
+    /// Looks any message through.
+    fn careful(payload: &[u8]) -> Option<Self> {
         let message = Object::read(str::from_utf8(payload).ok()?)?;
-        let place = |value: &str| {
-            let start = value.as_ptr() as usize - payload.as_ptr() as usize;
-            start..start + value.len()
-        };
         let mut splice = Self::default();
-        let text = |value: &str| text_of(value).map(Cow::into_owned);
         for (name, value) in &message.0 {
             let value = value.get();
             match &**name {
-                "t" if unit_of(value).is_some() => splice.t.push(place(value)),
-                "request_id" => splice.request_ids.extend(text(value).map(|id| (place(value), id))),
-                "cid" => splice.cids.extend(text(value).map(|cid| (place(value), cid))),
+                "t" => splice.0.extend(unit_of(value).map(|unit| (Part::Time(unit), place(payload, value)))),
+                "request_id" if is_text(value) => splice.0.push((Part::RequestId, place(payload, value))),
+                "cid" if is_text(value) => splice.0.push((Part::Cid, place(payload, value))),
                 "param" => {
                     let objects = match Object::read(value) {
                         Some(object) => vec![object],
@@ -63,8 +105,8 @@ impl Splice {
                             .unwrap_or_default(),
                     };
                     for (name, value) in objects.iter().flat_map(|object| &object.0) {
-                        if name == "cid" {
-                            splice.cids.extend(text(value.get()).map(|cid| (place(value.get()), cid)));
+                        if name == "cid" && is_text(value.get()) {
+                            splice.0.push((Part::Cid, place(payload, value.get())));
                         }
                     }
                 }
@@ -74,70 +116,89 @@ impl Splice {
         Some(splice)
     }
 
-    /// The message's request id.
-    #[must_use]
-    pub fn request_id(&self) -> Option<&str> {
-        self.request_ids.first().map(|(_, id)| id.as_str())
+    /// The texts of a part's places in the message that was looked through.
+    fn texts<'p>(&self, part: Part, payload: &'p [u8]) -> impl Iterator<Item = Cow<'p, str>> {
+        let places = self.0.iter().filter(move |(kind, _)| *kind == part);
+        places.filter_map(move |(_, place)| text_of(str::from_utf8(&payload[place.clone()]).ok()?))
     }
 
-    /// The first device that the message names.
+    /// The request id of the message that was looked through.
     #[must_use]
-    pub fn cid(&self) -> Option<&str> {
-        self.cids.first().map(|(_, cid)| cid.as_str())
+    pub fn request_id<'p>(&self, payload: &'p [u8]) -> Option<Cow<'p, str>> {
+        self.texts(Part::RequestId, payload).next()
     }
 
-    /// Whether the message names a device.
+    /// The first device that the message names which was looked through.
     #[must_use]
-    pub fn speaks_of(&self, cid: &str) -> bool {
-        self.cids.iter().any(|(_, named)| named == cid)
+    pub fn cid<'p>(&self, payload: &'p [u8]) -> Option<Cow<'p, str>> {
+        self.texts(Part::Cid, payload).next()
     }
 
-    /// The message with what is fresh; `payload` is the one that was looked through.
+    /// Whether the message that was looked through names a device.
     #[must_use]
-    pub fn apply(&self, payload: &[u8], fresh: &Fresh<'_>) -> Vec<u8> {
-        let mut edits: Vec<(Range<usize>, String)> = Vec::new();
-        if let Some(now) = fresh.t {
-            edits.extend(self.t.iter().filter_map(|place| {
-                let unit = unit_of(str::from_utf8(&payload[place.clone()]).ok()?)?;
-                Some((place.clone(), unit.write(now)))
-            }));
-        }
-        if let Some(id) = fresh.request_id {
-            edits.extend(self.request_ids.iter().map(|(place, _)| (place.clone(), quoted(id))));
-        }
-        edits.extend(
-            self.cids.iter().filter_map(|(place, cid)| Some((place.clone(), quoted((fresh.cid)(cid)?)))),
-        );
-        edits.sort_unstable_by_key(|(place, _)| place.start);
-        let mut spliced = Vec::with_capacity(payload.len() + 64);
+    pub fn speaks_of(&self, payload: &[u8], cid: &str) -> bool {
+        self.texts(Part::Cid, payload).any(|named| named == cid)
+    }
+
+    /// Appends the message that was looked through with what is fresh.
+    pub fn apply(&self, payload: &[u8], fresh: &Fresh<'_>, out: &mut Vec<u8>) {
+        out.reserve(payload.len() + 64);
         let mut done = 0;
-        for (place, text) in edits {
-            spliced.extend_from_slice(&payload[done..place.start]);
-            spliced.extend_from_slice(text.as_bytes());
+        for (part, place) in &self.0 {
+            let recorded = &payload[place.clone()];
+            out.extend_from_slice(&payload[done..place.start]);
             done = place.end;
+            let text = match part {
+                Part::Time(unit) => {
+                    match fresh.t {
+                        Some(now) => unit.write(now, out),
+                        None => out.extend_from_slice(recorded),
+                    }
+                    continue;
+                }
+                Part::RequestId => fresh.request_id,
+                Part::Cid => {
+                    let cid = str::from_utf8(recorded).ok().and_then(text_of);
+                    cid.and_then(|cid| (fresh.cid)(&cid))
+                }
+            };
+            match text {
+                Some(text) => push_text(out, text),
+                None => out.extend_from_slice(recorded),
+            }
         }
-        spliced.extend_from_slice(&payload[done..]);
-        spliced
+        out.extend_from_slice(&payload[done..]);
     }
 }
 
-fn quoted(text: &str) -> String {
-    let mut quoted = Vec::with_capacity(text.len() + 2);
-    push_text(&mut quoted, text);
-    String::from_utf8(quoted).unwrap_or_default()
+/// Where a part of a message stands in it.
+fn place(message: &[u8], part: &str) -> Range<usize> {
+    let start = part.as_ptr() as usize - message.as_ptr() as usize;
+    start..start + part.len()
+}
+
+fn is_text(json: &str) -> bool {
+    text_of(json).is_some()
 }
 
 /// How a `t` is written.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Unit {
     is_quoted: bool,
     is_milliseconds: bool,
 }
 
 impl Unit {
-    fn write(self, now: Duration) -> String {
-        let number = if self.is_milliseconds { now.as_millis() } else { u128::from(now.as_secs()) };
-        if self.is_quoted { format!("\"{number}\"") } else { number.to_string() }
+    fn write(self, now: Duration, out: &mut Vec<u8>) {
+        let number = if self.is_milliseconds {
+            u64::try_from(now.as_millis()).unwrap_or(u64::MAX)
+        } else {
+            now.as_secs()
+        };
+        let quote = if self.is_quoted { "\"" } else { "" };
+        out.extend_from_slice(quote.as_bytes());
+        push_number(out, number);
+        out.extend_from_slice(quote.as_bytes());
     }
 }
 
@@ -189,7 +250,9 @@ mod tests {
         let cid = |cid: &str| (cid == "m\"1").then_some("n\\1");
         let fresh = Fresh { t: Some(NOW), request_id: Some("new"), cid: &cid };
         let splice = Splice::of(payload.as_bytes()).expect(payload);
-        String::from_utf8(splice.apply(payload.as_bytes(), &fresh)).unwrap()
+        let mut out = Vec::new();
+        splice.apply(payload.as_bytes(), &fresh, &mut out);
+        String::from_utf8(out).unwrap()
     }
 
     #[test]
@@ -239,7 +302,69 @@ mod tests {
     fn nothing_fresh_changes_nothing() {
         let payload = br#"{"t":1,"request_id":"r","cid":"c"}"#;
         let splice = Splice::of(payload).unwrap();
-        assert_eq!((splice.request_id(), splice.cid()), (Some("r"), Some("c")));
-        assert_eq!(splice.apply(payload, &Fresh { t: None, request_id: None, cid: &|_| None }), payload);
+        let named = (splice.request_id(payload), splice.cid(payload));
+        assert_eq!(named, (Some("r".into()), Some("c".into())));
+        let mut out = Vec::new();
+        splice.apply(payload, &Fresh { t: None, request_id: None, cid: &|_| None }, &mut out);
+        assert_eq!(out, payload);
+    }
+
+    #[test]
+    fn the_short_way_finds_what_the_careful_one_finds() {
+        let names = ["t", "request_id", "cid", "param", "x", "", "\\u0074", "\\ud800", "c\\u0069d", "é"];
+        let values = [
+            "1",
+            "-0",
+            "01",
+            "1.5",
+            "1e3",
+            "1700000000000",
+            "null",
+            "nul",
+            "true",
+            "\"\"",
+            "\"r\"",
+            "\"12\"",
+            "\"+5\"",
+            "\"a\\u0022\"",
+            "\"\\ud800\"",
+            "\"é\"",
+            "\"a",
+            "[]",
+            "{}",
+            "[1,]",
+            "[\"cid\"]",
+            "{\"cid\":\"m\"}",
+            "[{\"cid\":\"m\",\"cid\":\"n\"},7,[{\"cid\":1}],{\"cid\":{\"cid\":\"m\"}}]",
+            "{\"t\":1,\"request_id\":\"r\"}",
+            "{ \"a\" : [ { \"cid\" : \"m\" } ] , \"cid\" : \"n\" }",
+            "{\"cid\"}",
+            "\t1",
+        ];
+        let mut random = fastrand::Rng::with_seed(7);
+        let mut usual = 0;
+        for n in 0..60_000 {
+            let mut payload = String::from("{");
+            for member in 0..random.u8(0..6) {
+                let space =
+                    ["", "", "", " ", "  ", "\n"].map(|space| (random.u8(..), space)).into_iter().max();
+                let space = space.map_or("", |(_, space)| space);
+                let comma = if member == 0 { "" } else { "," };
+                let (name, value) =
+                    (names[random.usize(..names.len())], values[random.usize(..values.len())]);
+                payload.push_str(&format!("{comma}{space}\"{name}\"{space}:{space}{value}{space}"));
+            }
+            payload.push_str(["}", "}", "}", "} ", "}}", ""][random.usize(..6)]);
+            let mut payload = payload.into_bytes();
+            if n % 3 == 0 {
+                let at = random.usize(..payload.len());
+                payload[at] = [b'"', b'}', b',', 0xff, b'\\', b'0', random.u8(..)][random.usize(..7)];
+            }
+            if let Some(splice) = Splice::usual(&payload) {
+                usual += 1;
+                assert_eq!(Splice::careful(&payload), Some(splice), "{}", payload.escape_ascii());
+            }
+        }
+        assert!(usual > 2_000, "{usual}");
     }
 }

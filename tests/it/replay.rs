@@ -1,6 +1,7 @@
 //! `replay` as a process, against the embedded edge: what it sends, byte by byte, and how it ends.
 
 use std::{
+    collections::{BTreeMap, BTreeSet},
     fs,
     io::{BufRead as _, BufReader, Write as _},
     process::{Child, Command, Stdio},
@@ -10,7 +11,10 @@ use std::{
 use serde_json::Value;
 use tempfile::TempDir;
 
-use super::process::{Ended, ended, run, run_with, signal, tuyagw};
+use super::{
+    fake_broker::{FakeBroker, Publish, puback, suback},
+    process::{Ended, ended, run, run_with, signal, tuyagw},
+};
 
 /// An edge that records to a file; killed when dropped.
 struct Edge {
@@ -225,6 +229,51 @@ fn answers_are_verified() {
         assert_eq!((&line["difference"], &line["expected"]), (&"missing".into(), &0.into()));
         assert!(line.get("code").is_none() && line["ok"] == false && line["kind"] != "command");
     }
+}
+
+#[test]
+fn a_lost_connection_loses_no_message() {
+    const COUNT: u64 = 300;
+    let broker = FakeBroker::start(|number, peer| {
+        peer.log_in();
+        if number > 0 {
+            return peer.serve(|_| 0);
+        }
+        let id = peer.expect_subscribe();
+        peer.send(&suback(id, &[1; 3]));
+        for n in 0..40 {
+            let report = peer.request();
+            if n % 2 == 0 {
+                peer.send(&puback(report.id));
+            }
+        }
+    });
+    let report = |n| {
+        let payload = format!(r#"{{"t":1,"request_id":"r{n}","param":{{"cid":"m1","id":"1","value":{n}}}}}"#);
+        message(n, "gw1", "properties/report", "up", &payload)
+    };
+    let recording: String = (0..COUNT).map(report).collect();
+    let ended = run_with(&mut replay(&broker.url(), &["--speed", "max", "-"]), recording.as_bytes());
+    assert_eq!((ended.code, ended.lines.len()), (Some(0), 0), "{ended:?}");
+    assert!(ended.stderr.contains(&format!("{COUNT} sent, {COUNT} acknowledged")), "{ended:?}");
+    let of_connection = |number| -> Vec<(u64, String)> {
+        let publishes = broker.publishes().into_iter().filter(|(connection, _)| *connection == number);
+        let named =
+            |publish: &Publish| (publish.json()["param"]["value"].as_u64().unwrap(), publish.request_id());
+        publishes.map(|(_, publish)| named(&publish)).collect()
+    };
+    let (first, second) = (of_connection(0), of_connection(1));
+    assert!(second.is_sorted_by_key(|(value, _)| *value), "{second:?}");
+    // A message keeps its id when it is sent again.
+    let all: BTreeMap<_, _> = first.iter().chain(&second).cloned().collect();
+    assert!(all.keys().copied().eq(0..COUNT), "{all:?}");
+    let ids: BTreeSet<_> = first.iter().chain(&second).map(|(_, id)| id).collect();
+    assert_eq!(ids.len() as u64, COUNT);
+    // What was not acknowledged came again.
+    assert!(
+        (0..40).filter(|n| n % 2 == 1).all(|n| second.iter().any(|(value, _)| *value == n)),
+        "{second:?}"
+    );
 }
 
 #[test]

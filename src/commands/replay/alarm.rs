@@ -10,7 +10,7 @@ pub use coarse::Alarm;
 
 #[cfg(target_os = "linux")]
 mod precise {
-    use std::{io, os::fd::OwnedFd};
+    use std::{io, os::fd::OwnedFd, time::Duration};
 
     use rustix::time::{
         Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, timerfd_create,
@@ -22,7 +22,11 @@ mod precise {
     use crate::failure::Failure;
 
     /// A timer of the system's, which wakes the event loop as a socket does.
-    pub struct Alarm(AsyncFd<OwnedFd>);
+    pub struct Alarm {
+        timer: AsyncFd<OwnedFd>,
+        /// For when it is set, as far as it has not gone off.
+        set: Option<Instant>,
+    }
 
     impl Alarm {
         /// A timer; to be made within the event loop.
@@ -35,7 +39,7 @@ mod precise {
             timerfd_create(TimerfdClockId::Monotonic, flags)
                 .map_err(io::Error::from)
                 .and_then(|timer| AsyncFd::with_interest(timer, Interest::READABLE))
-                .map(Self)
+                .map(|timer| Self { timer, set: None })
                 .map_err(|why| Failure::io(format!("cannot set a timer up: {why}")))
         }
 
@@ -46,20 +50,29 @@ mod precise {
                 if left.is_zero() {
                     return;
                 }
-                let it_value = Timespec {
-                    tv_sec: i64::try_from(left.as_secs()).unwrap_or(i64::MAX),
-                    tv_nsec: left.subsec_nanos().into(),
-                };
-                let it_interval = Timespec { tv_sec: 0, tv_nsec: 0 };
-                let once = Itimerspec { it_interval, it_value };
-                if timerfd_settime(&self.0, TimerfdTimerFlags::empty(), &once).is_err() {
+                // It stays set where this was cancelled and is called again.
+                if self.set != Some(moment) && !self.set(left) {
                     // It cannot be refused for these arguments; the event loop's timer serves all the same.
                     return tokio::time::sleep_until(moment.into()).await;
                 }
-                // That it fired is all that its bytes say, and the loop looks at the clock.
-                let read = |timer: &OwnedFd| rustix::io::read(timer, &mut [0; 8]).map_err(io::Error::from);
-                let _fired = self.0.async_io(Interest::READABLE, read).await;
+                self.set = Some(moment);
+                // Each time that it goes off is a wake-up of its own, whether or not its bytes are read; and that it
+                // went off is all that they say.
+                if let Ok(mut gone_off) = self.timer.readable().await {
+                    gone_off.clear_ready();
+                }
+                self.set = None;
             }
+        }
+
+        fn set(&self, left: Duration) -> bool {
+            let it_value = Timespec {
+                tv_sec: i64::try_from(left.as_secs()).unwrap_or(i64::MAX),
+                tv_nsec: left.subsec_nanos().into(),
+            };
+            let it_interval = Timespec { tv_sec: 0, tv_nsec: 0 };
+            let once = Itimerspec { it_interval, it_value };
+            timerfd_settime(&self.timer, TimerfdTimerFlags::empty(), &once).is_ok()
         }
     }
 }

@@ -33,6 +33,8 @@ pub struct Ledger {
     exit: Exit,
     /// Messages that were handed over and are not done with.
     pub in_flight: usize,
+    /// At how many of them a change is told; of each would wake the player for nothing.
+    pub tells_at: Option<usize>,
     /// What came from the other end and has not been looked at.
     pub arrived: VecDeque<Arrival>,
     /// The gateways whose connections have been open.
@@ -109,6 +111,7 @@ impl Ledger {
             console,
             exit: Exit::SUCCESS,
             in_flight: 0,
+            tells_at: None,
             arrived: VecDeque::new(),
             ready: HashSet::new(),
             failure: None,
@@ -152,7 +155,9 @@ impl Ledger {
     /// A message that was handed over is done with.
     pub fn done(&mut self) {
         self.in_flight -= 1;
-        self.changed();
+        if self.tells_at == Some(self.in_flight) {
+            self.changed();
+        }
     }
 
     /// A message was not sent, or not acknowledged.

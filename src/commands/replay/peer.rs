@@ -1,7 +1,8 @@
 //! One gateway's connection: sends what it is given, once each, and keeps account of the acknowledgements.
 
 use std::{
-    collections::BTreeMap,
+    collections::VecDeque,
+    pin::pin,
     time::{Duration, Instant},
 };
 
@@ -12,8 +13,8 @@ use super::{
     verify::Request,
 };
 use crate::{
-    commands::sleep_until,
     failure::{Failure, Kind},
+    hash::OwnKeys,
     mqtt::{
         client::{Client, Event, Settings},
         packet::{Publish, QoS},
@@ -24,9 +25,20 @@ use crate::{
 /// A message to send.
 pub struct Order {
     pub publish: Publish,
-    pub request: Request,
+    /// Its place among the messages sent, from 0.
+    pub index: u64,
+    /// Its line in the recording.
+    pub line: u64,
+    pub channel: Option<Channel>,
     /// When it is due; `None` where it is never late.
     pub due: Option<Instant>,
+}
+
+impl Order {
+    /// The message as a result line names it.
+    pub fn request(&self, gateway: &GatewayId) -> Request {
+        Request::of(self.index, self.line, self.channel, gateway.as_str(), &self.publish.payload)
+    }
 }
 
 /// The connection.
@@ -37,7 +49,7 @@ pub struct Peer {
     client: Client,
     orders: UnboundedReceiver<Order>,
     ledger: Shared,
-    open: BTreeMap<u64, Open>,
+    open: OpenOrders,
     next_token: u64,
 }
 
@@ -46,6 +58,48 @@ struct Open {
     order: Order,
     /// When it was first written.
     written: Option<Duration>,
+}
+
+/// The messages without their acknowledgements, by token and in their order.
+#[derive(Default)]
+struct OpenOrders {
+    by_token: OwnKeys<u64, Open>,
+    /// Tokens, among them some of messages that are open no more.
+    order: VecDeque<u64>,
+}
+
+impl OpenOrders {
+    fn insert(&mut self, token: u64, open: Open) {
+        // One that stays open for long would keep the tokens of all that follow it.
+        if self.order.len() > 2 * self.by_token.len() + 1024 {
+            self.order.retain(|token| self.by_token.contains_key(token));
+        }
+        self.by_token.insert(token, open);
+        self.order.push_back(token);
+    }
+
+    fn remove(&mut self, token: u64) -> Option<Open> {
+        let open = self.by_token.remove(&token);
+        while self.order.front().is_some_and(|token| !self.by_token.contains_key(token)) {
+            self.order.pop_front();
+        }
+        open
+    }
+
+    fn oldest(&self) -> Option<(u64, &Open)> {
+        let token = self.order.front()?;
+        Some((*token, self.by_token.get(token)?))
+    }
+
+    fn is_empty(&self) -> bool {
+        self.by_token.is_empty()
+    }
+
+    /// All that are open, in their order.
+    fn take(&mut self) -> impl Iterator<Item = Open> {
+        let Self { mut by_token, order } = std::mem::take(self);
+        order.into_iter().filter_map(move |token| by_token.remove(&token))
+    }
 }
 
 impl Peer {
@@ -68,7 +122,7 @@ impl Peer {
             topics,
             orders,
             ledger,
-            open: BTreeMap::new(),
+            open: OpenOrders::default(),
             next_token: 0,
         }
     }
@@ -80,8 +134,8 @@ impl Peer {
             let mut ledger = self.ledger.borrow_mut();
             self.orders.close();
             let waiting = std::iter::from_fn(|| self.orders.try_recv().ok());
-            for order in std::mem::take(&mut self.open).into_values().map(|open| open.order).chain(waiting) {
-                ledger.fail(&order.request, failure.kind, &failure.message);
+            for order in self.open.take().map(|open| open.order).chain(waiting) {
+                ledger.fail(&order.request(&self.gateway), failure.kind, &failure.message);
                 ledger.done();
             }
             ledger.failure.get_or_insert(failure);
@@ -92,8 +146,17 @@ impl Peer {
 
     async fn drive(&mut self) -> Result<(), Failure> {
         let mut is_over = false;
+        // It stays set when its message is acknowledged, and the next one's deadline comes later: to set it for each of
+        // them, and to wake the event loop for that, takes longer than to send a message.
+        let mut reminder = pin!(tokio::time::sleep(Duration::ZERO));
+        let mut set = None;
         while !(is_over && self.open.is_empty()) {
-            let due = self.deadline().map(|due| self.client.instant(due));
+            if let Some(due) = self.deadline()
+                && set.is_none_or(|set| due < set)
+            {
+                reminder.as_mut().reset(self.client.instant(due).into());
+                set = Some(due);
+            }
             tokio::select! {
                 biased;
                 order = self.orders.recv(), if !is_over => match order {
@@ -111,7 +174,12 @@ impl Peer {
                         self.happened(event)?;
                     }
                 }
-                () = sleep_until(due) => self.expire()?,
+                () = &mut reminder, if set.is_some() => {
+                    set = None;
+                    if self.deadline().is_some_and(|due| due <= self.client.now()) {
+                        self.expire()?;
+                    }
+                }
             }
         }
         Ok(())
@@ -120,15 +188,18 @@ impl Peer {
     fn take(&mut self, order: Order) -> Result<(), Failure> {
         let token = self.next_token;
         self.next_token += 1;
-        self.open.insert(token, Open { order, written: None });
-        if self.client.down_since().is_none() { self.publish(token) } else { Ok(()) }
+        let mut open = Open { order, written: None };
+        let published = match self.client.down_since() {
+            None => self.publish(&mut open, token),
+            Some(_) => Ok(()),
+        };
+        self.open.insert(token, open);
+        published
     }
 
-    fn publish(&mut self, token: u64) -> Result<(), Failure> {
-        let now = self.client.now();
-        let Some(open) = self.open.get_mut(&token) else { return Ok(()) };
+    fn publish(&mut self, open: &mut Open, token: u64) -> Result<(), Failure> {
         if open.written.is_none() {
-            open.written = Some(now);
+            open.written = Some(self.client.now());
             self.ledger.borrow_mut().leaves(open.order.due);
         }
         self.client
@@ -140,11 +211,16 @@ impl Peer {
         match event {
             Event::Ready { resumed } => {
                 // What the broker's session still holds is sent again by the session itself.
-                let again = |open: &Open| !resumed || open.written.is_none();
-                let tokens: Vec<_> =
-                    self.open.iter().filter(|(_, open)| again(open)).map(|(token, _)| *token).collect();
-                for token in tokens {
-                    self.publish(token)?;
+                for at in 0..self.open.order.len() {
+                    let token = self.open.order[at];
+                    let Some(mut open) = self.open.by_token.remove(&token) else { continue };
+                    let published = if !resumed || open.written.is_none() {
+                        self.publish(&mut open, token)
+                    } else {
+                        Ok(())
+                    };
+                    self.open.by_token.insert(token, open);
+                    published?;
                 }
             }
             Event::Subscribed => {
@@ -153,7 +229,7 @@ impl Peer {
                 ledger.changed();
             }
             Event::Delivered { token } => {
-                if let Some(open) = self.open.remove(&token) {
+                if let Some(open) = self.open.remove(token) {
                     let is_acknowledged = open.order.publish.qos != QoS::AtMostOnce;
                     if is_acknowledged {
                         self.client.progress();
@@ -187,7 +263,7 @@ impl Peer {
 
     /// When the first acknowledgement, or the connection's return, is overdue.
     fn deadline(&self) -> Option<Duration> {
-        let oldest = self.open.values().next()?;
+        let (_, oldest) = self.open.oldest()?;
         match (oldest.written, self.client.down_since()) {
             (_, Some(lost)) if self.client.was_up() => Some(lost + self.timeout),
             (Some(written), None) => Some(written + self.timeout),
@@ -205,14 +281,44 @@ impl Peer {
             return Err(Failure::new(Kind::Connection, message).hint("--timeout waits longer"));
         }
         let mut ledger = self.ledger.borrow_mut();
-        while let Some(oldest) = self.open.first_entry()
-            && oldest.get().written.is_some_and(|written| written + self.timeout <= now)
+        while let Some((token, oldest)) = self.open.oldest()
+            && oldest.written.is_some_and(|written| written + self.timeout <= now)
         {
-            let Open { order, .. } = oldest.remove();
+            let Some(Open { order, .. }) = self.open.remove(token) else { break };
             let message = format!("no acknowledgement in {:?}", self.timeout);
-            ledger.fail(&order.request, Kind::Timeout, &message);
+            ledger.fail(&order.request(&self.gateway), Kind::Timeout, &message);
             ledger.done();
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn open(index: u64) -> Open {
+        let order = Order { publish: Publish::default(), index, line: index + 1, channel: None, due: None };
+        Open { order, written: None }
+    }
+
+    #[test]
+    fn one_that_stays_open_does_not_keep_those_after_it() {
+        let mut orders = OpenOrders::default();
+        orders.insert(0, open(0));
+        for token in 1..10_000 {
+            orders.insert(token, open(token));
+            assert_eq!(orders.oldest().map(|(token, _)| token), Some(0));
+            assert!(orders.remove(token).is_some());
+            assert!(orders.remove(token).is_none());
+            assert!(orders.order.len() < 1100, "{}", orders.order.len());
+        }
+        for token in [10_000, 10_001, 10_002] {
+            orders.insert(token, open(token));
+        }
+        assert!(orders.remove(0).is_some() && orders.remove(10_001).is_some());
+        assert_eq!(orders.oldest().map(|(token, _)| token), Some(10_000));
+        assert_eq!(orders.take().map(|open| open.order.index).collect::<Vec<_>>(), [10_000, 10_002]);
+        assert!(orders.is_empty() && orders.oldest().is_none());
     }
 }

@@ -5,15 +5,18 @@ mod hearing;
 
 use std::{
     collections::{HashMap, HashSet, VecDeque},
+    hash::{BuildHasher as _, RandomState},
     rc::Rc,
+    sync::Arc,
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
-use md5::{Digest as _, Md5};
+use bytes::{Bytes, BytesMut};
 use tokio::{
     sync::{Notify, mpsc},
     task::{JoinHandle, spawn_local},
 };
+use uuid::Uuid;
 
 use super::{
     Args,
@@ -22,7 +25,7 @@ use super::{
     edge,
     ledger::{Ledger, Shared},
     peer::{Order, Peer},
-    script::{Line, Script, Step},
+    script::{Address, Line, Script, Step},
     verify::{Difference, Key, Request, Verify},
 };
 use crate::{
@@ -33,20 +36,24 @@ use crate::{
         signals::Signals,
     },
     failure::{Exit, Failure, Kind},
+    hash::OwnKeys,
     mqtt::{
         broker::Broker,
         packet::{Publish, QoS},
     },
-    protocol::{Channel, GatewayId, Topics, check_topic_name},
+    protocol::{Channel, GatewayId, Topics},
     record::{Fresh, Pace, Schedule},
 };
 
 /// How many messages may be handed over and not yet done with.
-const WINDOW: usize = 1024;
+const WINDOW: u16 = 1024;
 /// How many lines are kept at hand, so that connections are open before they are needed.
 const AHEAD: usize = 256;
 /// So many answers wait for their commands at most, so that memory does not grow with the recording.
 const HELD: usize = 10_000;
+/// How many bytes of payloads lie in one piece of memory, which is freed with the last of them: a message that is
+/// never acknowledged may keep one.
+const PAYLOADS: usize = 16 << 10;
 
 /// Plays a script to its end.
 #[allow(clippy::too_many_arguments, reason = "they are the parts of one performance")]
@@ -65,7 +72,7 @@ pub async fn play(
     let stage = match &args.listen {
         None => {
             let fleet = Connection::fleet(&args.network, &args.login)?;
-            Stage::Up { fleet: Box::new(fleet), peers: HashMap::new(), tasks: Vec::new() }
+            Stage::Up { fleet: Box::new(fleet), peers: OwnKeys::default(), tasks: Vec::new() }
         }
         Some(address) => Stage::Down(edge::listen(address, &ledger)?),
     };
@@ -89,19 +96,24 @@ pub async fn play(
         flaws,
         topics,
         timeout,
-        default_gateway,
-        gateways: args.map_gateway.iter().cloned().collect(),
+        cast: Cast {
+            default: default_gateway.map(Rc::new),
+            renamed: args.map_gateway.iter().cloned().collect(),
+            known: OwnKeys::default(),
+        },
         cids: args.map_cid.iter().cloned().collect(),
         qos: args.network.asked_qos(),
         keep_t: args.keep_t,
         keep_ids: args.keep_ids,
-        seed: fastrand::u64(..),
+        keys: RandomState::new(),
         time: 0,
         past: Duration::ZERO,
         offset: Duration::ZERO,
         index: 0,
         alarm: Alarm::new()?,
         signals: Signals::new()?,
+        spliced: Vec::new(),
+        payloads: BytesMut::with_capacity(PAYLOADS),
         console,
     };
     let began = Instant::now();
@@ -115,7 +127,7 @@ pub async fn play(
 /// Where messages go.
 enum Stage {
     /// To an edge, each gateway over a connection of its own.
-    Up { fleet: Box<Fleet>, peers: HashMap<String, mpsc::UnboundedSender<Order>>, tasks: Vec<JoinHandle<()>> },
+    Up { fleet: Box<Fleet>, peers: OwnKeys<String, mpsc::UnboundedSender<Order>>, tasks: Vec<JoinHandle<()>> },
     /// To the gateways that connect to us.
     Down(Rc<Broker>),
 }
@@ -138,13 +150,12 @@ struct Play {
     flaws: Flaws,
     topics: Topics,
     timeout: Duration,
-    default_gateway: Option<GatewayId>,
-    gateways: HashMap<String, String>,
+    cast: Cast,
     cids: HashMap<String, String>,
     qos: Option<QoS>,
     keep_t: bool,
     keep_ids: bool,
-    seed: u64,
+    keys: RandomState,
     /// Which time of `--loop` it is.
     time: u64,
     /// The recorded time of the times before.
@@ -154,7 +165,38 @@ struct Play {
     index: u64,
     alarm: Alarm,
     signals: Signals,
+    /// The last payload that was made, and the end of the memory that payloads lie in one behind the other.
+    spliced: Vec<u8>,
+    payloads: BytesMut,
     console: Console,
+}
+
+/// Which gateway plays a recorded one.
+struct Cast {
+    /// Who plays messages whose topic names none.
+    default: Option<Rc<GatewayId>>,
+    renamed: HashMap<String, String>,
+    known: OwnKeys<String, Rc<GatewayId>>,
+}
+
+impl Cast {
+    /// The gateway that a message is played for.
+    fn part(&mut self, address: &Address) -> Result<Rc<GatewayId>, Failure> {
+        let Some(recorded) = &address.gateway_id else {
+            return self
+                .default
+                .clone()
+                .ok_or_else(|| Failure::invalid("the topic names no gateway, and no --gateway-id is given"));
+        };
+        if let Some(known) = self.known.get(recorded) {
+            return Ok(Rc::clone(known));
+        }
+        let id = self.renamed.get(recorded).unwrap_or(recorded);
+        let id = GatewayId::new(id.as_str()).map_err(|why| Failure::invalid(why.to_string()))?;
+        let id = Rc::new(id);
+        self.known.insert(recorded.clone(), Rc::clone(&id));
+        Ok(id)
+    }
 }
 
 impl Play {
@@ -189,9 +231,10 @@ impl Play {
                     self.offset = self.offset.max(self.past.saturating_add(step.offset));
                     if !step.is_ours {
                         self.witness(&step);
-                    } else if let Some(signal) = self.cue(*step).await? {
+                    } else if let Some(signal) = self.cue(step).await? {
                         return Ok(Some(signal));
                     }
+                    self.settle();
                 }
             }
         }
@@ -200,12 +243,16 @@ impl Play {
     /// Takes lines to hand, and opens the connections that they need.
     fn prepare(&mut self, lines: Vec<Line>) -> Result<(), Failure> {
         if let Stage::Up { .. } = self.stage {
+            let mut last = None;
             for line in &lines {
                 if let Line::Step(step) = line
                     && step.is_ours
-                    && let Ok(gateway) = self.gateway(step)
+                    && !last.is_some_and(|last| Arc::ptr_eq(last, &step.address))
                 {
-                    self.open(&gateway)?;
+                    if let Ok(gateway) = self.cast.part(&step.address) {
+                        self.open(&gateway)?;
+                    }
+                    last = Some(&step.address);
                 }
             }
         }
@@ -219,7 +266,11 @@ impl Play {
             return Ok(());
         }
         let (sender, orders) = mpsc::unbounded_channel();
-        let (settings, topics, qos) = (fleet.settings(gateway)?, self.topics.clone(), fleet.one.qos);
+        let (mut settings, topics, qos) = (fleet.settings(gateway)?, self.topics.clone(), fleet.one.qos);
+        if !self.is_timed {
+            // As fast as it goes, all that may be under way at once is.
+            settings.in_flight = WINDOW;
+        }
         let peer = Peer::new(gateway.clone(), settings, topics, qos, orders, Rc::clone(&self.ledger));
         tasks.push(spawn_local(peer.run()));
         peers.insert(gateway.as_str().to_owned(), sender);
@@ -258,41 +309,42 @@ impl Play {
         } else {
             None
         };
-        while self.ledger.borrow().in_flight >= WINDOW {
+        while self.ledger.borrow().in_flight >= usize::from(WINDOW) {
+            self.ledger.borrow_mut().tells_at = Some(usize::from(WINDOW) - 1);
             tokio::select! {
                 signal = self.signals.next() => return Ok(Some(signal)),
                 () = self.changed.notified() => self.look()?,
             }
         }
-        self.send(step, due)?;
+        self.send(&step, due)?;
         Ok(None)
     }
 
     /// Whether the first message can leave: all connections that are known to be needed are open.
-    fn is_ready(&self, first: &Step) -> bool {
+    fn is_ready(&mut self, first: &Step) -> bool {
         match &self.stage {
             Stage::Up { peers, .. } => {
                 let ledger = self.ledger.borrow();
                 peers.keys().all(|gateway| ledger.ready.contains(gateway))
             }
-            Stage::Down(broker) => match self.gateway(first) {
-                Ok(gateway) => broker.has_subscriber(&self.topic(first, &gateway)),
+            Stage::Down(broker) => match self.cast.part(&first.address) {
+                Ok(gateway) => broker.has_subscriber(&topic(&self.topics, &first.address, &gateway)),
                 Err(_) => true,
             },
         }
     }
 
     /// Says once for which gateway the first command waits, and for each other one that comes how it could be it.
-    fn tell_wait(&self, first: &Step, told: &mut Option<HashSet<String>>) {
-        let (Stage::Down(_), Ok(gateway)) = (&self.stage, self.gateway(first)) else { return };
+    fn tell_wait(&mut self, first: &Step, told: &mut Option<HashSet<String>>) {
+        let (Stage::Down(_), Ok(gateway)) = (&self.stage, self.cast.part(&first.address)) else { return };
         let told = told.get_or_insert_with(|| {
-            let topic = self.topic(first, &gateway);
+            let topic = topic(&self.topics, &first.address, &gateway);
             self.console.note(&format!("waiting for gateway {gateway} to subscribe to {topic}"));
             HashSet::from([gateway.as_str().to_owned()])
         });
         for other in &self.ledger.borrow().ready {
             if told.insert(other.clone()) {
-                let recorded = first.gateway_id.as_deref().unwrap_or_default();
+                let recorded = first.address.gateway_id.as_deref().unwrap_or_default();
                 self.console
                     .warn(&format!("gateway {other} has connected, and the recording is of {gateway}"));
                 self.console.hint(&format!("--map-gateway {recorded}={other} plays it to that one"));
@@ -300,137 +352,139 @@ impl Play {
         }
     }
 
-    /// The gateway that a message is played for.
-    fn gateway(&self, step: &Step) -> Result<GatewayId, Failure> {
-        let Some(recorded) = &step.gateway_id else {
-            return self
-                .default_gateway
-                .clone()
-                .ok_or_else(|| Failure::invalid("the topic names no gateway, and no --gateway-id is given"));
-        };
-        let id = self.gateways.get(recorded).unwrap_or(recorded);
-        GatewayId::new(id.as_str()).map_err(|why| Failure::invalid(why.to_string()))
-    }
-
-    fn topic(&self, step: &Step, gateway: &GatewayId) -> String {
-        match step.channel {
-            Some(channel) if step.gateway_id.as_deref() != Some(gateway.as_str()) => {
-                self.topics.topic(channel, gateway)
-            }
-            _ => step.topic.clone(),
-        }
-    }
-
     /// The id that a recorded one is played with: always the same for the same, so that repetitions stay such and
-    /// answers find their requests, and no table has to be kept.
-    fn fresh_id(&self, gateway: &str, recorded: &str) -> String {
+    /// answers find their requests, and no table has to be kept. `None` where ids are kept.
+    fn fresh_id(&self, gateway: &str, recorded: &str) -> Option<Uuid> {
         if self.keep_ids {
-            return recorded.to_owned();
+            return None;
         }
-        let mut hash = Md5::new();
-        hash.update(self.seed.to_le_bytes());
-        hash.update(self.time.to_le_bytes());
-        hash.update(gateway);
-        hash.update([0]);
-        hash.update(recorded);
-        uuid::Builder::from_random_bytes(hash.finalize().into()).into_uuid().hyphenated().to_string()
+        let half = |which: u8| u128::from(self.keys.hash_one((which, self.time, gateway, recorded)));
+        let bits = half(0) << 64 | half(1);
+        Some(uuid::Builder::from_random_bytes(bits.to_be_bytes()).into_uuid())
     }
 
-    fn send(&mut self, step: Step, due: Option<Instant>) -> Result<(), Failure> {
+    fn send(&mut self, step: &Step, due: Option<Instant>) -> Result<(), Failure> {
         let index = self.index;
         self.index += 1;
-        let splice = &step.splice;
-        let cid = splice.cid().map(|cid| self.cids.get(cid).map_or(cid, String::as_str).to_owned());
-        let mut request = Request {
-            index,
-            line: step.number,
-            channel: step.channel,
-            gateway_id: step.gateway_id.clone().unwrap_or_default(),
-            cid,
-            id: splice.request_id().map(ToOwned::to_owned),
-        };
-        let gateway = self.gateway(&step).and_then(|gateway| {
-            check_topic_name(&step.topic).map_err(|why| Failure::invalid(why.to_string()))?;
-            Ok(gateway)
+        let address = &step.address;
+        let gateway = self.cast.part(address).and_then(|gateway| match &address.flaw {
+            None => Ok(gateway),
+            Some(flaw) => Err(Failure::invalid(flaw.to_string())),
         });
         let gateway = match gateway {
             Ok(gateway) => gateway,
             Err(why) => {
+                let request = self.request(step, index, address.gateway_id.as_deref().unwrap_or_default());
                 self.ledger.borrow_mut().fail(&request, why.kind, &why.message);
                 return Ok(());
             }
         };
-        gateway.as_str().clone_into(&mut request.gateway_id);
-        let recorded_id = request.id.clone();
-        if let Some(recorded_id) = &recorded_id {
-            if step.channel == Some(Channel::CommandResponse) {
-                let cid = request.cid.clone().unwrap_or_default();
-                let Some(id) = self.commands.answer(gateway.as_str(), recorded_id, &cid) else {
-                    self.held.push_back((step, request));
-                    if self.held.len() > HELD
-                        && let Some((_, oldest)) = self.held.pop_front()
-                    {
-                        self.give_up(oldest, &format!("while {HELD} others waited"));
-                    }
-                    return Ok(());
-                };
-                request.id = Some(id);
-            } else {
-                request.id = Some(self.fresh_id(gateway.as_str(), recorded_id));
-            }
+        let Some(recorded) = step.splice.request_id(&step.payload) else {
+            return self.dispatch(step, index, None, &gateway, due);
+        };
+        if address.channel != Some(Channel::CommandResponse) {
+            let id = self.fresh_id(gateway.as_str(), &recorded);
+            let mut text = Uuid::encode_buffer();
+            let id = id.map(|id| &*id.hyphenated().encode_lower(&mut text));
+            return self.dispatch(step, index, id, &gateway, due);
         }
-        self.dispatch(step, request, &gateway, due)
+        let request = self.request(step, index, gateway.as_str());
+        let cid = request.cid.as_deref().unwrap_or_default();
+        if let Some(id) = self.commands.answer(gateway.as_str(), &recorded, cid) {
+            // An id that stays keeps its bytes, too: there are several ways to write it in JSON.
+            return self.dispatch(step, index, Some(&*id).filter(|id| *id != recorded), &gateway, due);
+        }
+        // It may be held for long, and shall not hold its neighbours' memory.
+        let payload = Bytes::copy_from_slice(&step.payload);
+        let (address, splice) = (Arc::clone(&step.address), step.splice.clone());
+        self.held.push_back((Step { address, payload, splice, ..*step }, request));
+        if self.held.len() > HELD
+            && let Some((_, oldest)) = self.held.pop_front()
+        {
+            self.give_up(oldest, &format!("while {HELD} others waited"));
+        }
+        Ok(())
     }
 
-    /// Sends a message whose request id is settled.
+    /// A recorded message as a result line names it before it is sent.
+    fn request(&self, step: &Step, index: u64, gateway_id: &str) -> Request {
+        let mut request = Request::of(index, step.number, step.address.channel, gateway_id, &step.payload);
+        if let Some(cid) = request.cid.as_mut()
+            && let Some(new) = self.cids.get(cid)
+        {
+            new.clone_into(cid);
+        }
+        request
+    }
+
+    /// Sends a message whose request id is settled: a new one, or its own.
     fn dispatch(
         &mut self,
-        step: Step,
-        request: Request,
+        step: &Step,
+        index: u64,
+        request_id: Option<&str>,
         gateway: &GatewayId,
         due: Option<Instant>,
     ) -> Result<(), Failure> {
-        let splice = &step.splice;
         let fresh = Fresh {
             t: (!self.keep_t).then(|| SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()),
-            // An id that stays keeps its bytes, too: there are several ways to write it in JSON.
-            request_id: request.id.as_deref().filter(|id| splice.request_id() != Some(id)),
+            request_id,
             cid: &|cid| self.cids.get(cid).map(String::as_str),
         };
-        let payload = splice.apply(&step.payload, &fresh).into();
+        self.spliced.clear();
+        step.splice.apply(&step.payload, &fresh, &mut self.spliced);
+        self.payloads.extend_from_slice(&self.spliced);
+        let payload = self.payloads.split().freeze();
+        let (line, channel) = (step.number, step.address.channel);
         let qos = self.qos.or(QoS::from_number(step.qos)).unwrap_or_default();
-        let topic = self.topic(&step, gateway);
+        let topic = topic(&self.topics, &step.address, gateway);
         let asks = match self.stage {
-            Stage::Up { .. } => matches!(step.channel, Some(Channel::Sync | Channel::Report)),
-            Stage::Down(_) => step.channel == Some(Channel::Command),
+            Stage::Up { .. } => matches!(channel, Some(Channel::Sync | Channel::Report)),
+            Stage::Down(_) => channel == Some(Channel::Command),
         };
-        if let (true, Some(verify), Some(id)) = (asks, &mut self.verify, &request.id) {
-            let now = self.start.map_or(Duration::ZERO, |start| start.elapsed());
-            verify.ask((gateway.as_str().to_owned(), id.clone()), request.clone(), self.offset, now);
+        if let (true, Some(verify)) = (asks, &mut self.verify) {
+            let request = Request::of(index, line, channel, gateway.as_str(), &payload);
+            if let Some(id) = request.id.clone() {
+                let now = self.start.map_or(Duration::ZERO, |start| start.elapsed());
+                verify.ask((gateway.as_str().to_owned(), id), request, self.offset, now);
+            }
         }
         self.open(gateway)?;
         match &self.stage {
             Stage::Up { peers, .. } => {
-                let publish = Publish { topic: topic.into(), payload, qos, retain: step.retain };
+                let publish = Publish { topic, payload, qos, retain: step.retain };
                 let mut ledger = self.ledger.borrow_mut();
                 let Some(peer) = peers.get(gateway.as_str()) else { return Ok(()) };
                 ledger.in_flight += 1;
-                if let Err(mpsc::error::SendError(order)) = peer.send(Order { publish, request, due }) {
+                if let Err(mpsc::error::SendError(order)) =
+                    peer.send(Order { publish, index, line, channel, due })
+                {
                     // Its failure ends the run as soon as it is looked at.
-                    ledger.fail(&order.request, Kind::Connection, "the connection is closed");
+                    ledger.fail(&order.request(gateway), Kind::Connection, "the connection is closed");
                     ledger.done();
                 }
             }
             Stage::Down(broker) => {
                 if broker.has_subscriber(&topic) {
                     self.ledger.borrow_mut().leaves(due);
-                    broker.say(topic, payload, qos);
+                    broker.say(topic.as_ref().to_owned(), payload, qos);
                 } else {
                     let message = format!("no gateway subscribes to {topic}: is it connected?");
+                    let request = Request::of(index, line, channel, gateway.as_str(), &payload);
                     self.ledger.borrow_mut().fail(&request, Kind::Timeout, &message);
                 }
             }
         }
         Ok(())
+    }
+}
+
+/// The topic on which a gateway plays a recorded message.
+fn topic(topics: &Topics, address: &Address, gateway: &GatewayId) -> Arc<str> {
+    match address.channel {
+        Some(channel) if address.gateway_id.as_deref() != Some(gateway.as_str()) => {
+            topics.topic(channel, gateway).into()
+        }
+        _ => Arc::clone(&address.topic),
     }
 }

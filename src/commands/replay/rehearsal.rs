@@ -71,8 +71,8 @@ impl Plan {
         self.first_line.get_or_insert(step.number);
         self.last_line = Some(step.number);
         self.qos[usize::from(qos.map_or(step.qos, |qos| qos as u8)).min(2)] += 1;
-        let gateway = step.gateway_id.clone().unwrap_or_default();
+        let gateway = step.address.gateway_id.clone().unwrap_or_default();
         let kinds = self.gateways.entry(gateway).or_default();
-        *kinds.entry(step.channel.map_or("other", Channel::kind)).or_default() += 1;
+        *kinds.entry(step.address.channel.map_or("other", Channel::kind)).or_default() += 1;
     }
 }

@@ -1,9 +1,9 @@
 //! The recording as a script: a thread reads it, tells what is to be sent from what is only to be known, and hands
 //! both over in batches, so that memory stays constant and a pipe is played as it comes.
 
-use std::{mem, ops::ControlFlow, str::FromStr, thread, time::Duration};
+use std::{borrow::Cow, mem, ops::ControlFlow, str::FromStr, sync::Arc, thread, time::Duration};
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use tokio::sync::mpsc;
 
 use crate::{
@@ -12,7 +12,8 @@ use crate::{
         recording::{Recording, RecordingArgs},
     },
     failure::Failure,
-    protocol::{Channel, Direction, Topics, check_filter, matches},
+    hash::OwnKeys,
+    protocol::{Channel, Direction, InvalidTopic, Topics, check_filter, check_topic_name, matches},
     record::{Flaw, Found, Record, Splice, Timeline},
 };
 
@@ -22,6 +23,10 @@ const BATCH: usize = 256;
 const BATCH_BYTES: usize = 1 << 20;
 /// How many batches may wait.
 const BATCHES: usize = 4;
+/// How many bytes of payloads lie in one piece of memory.
+const PAYLOADS: usize = 32 << 10;
+/// How many topics are remembered at once.
+const ADDRESSES: usize = 4096;
 
 /// One message of the recording.
 #[derive(Debug)]
@@ -30,23 +35,31 @@ pub struct Step {
     pub number: u64,
     /// The recorded time since the recording began.
     pub offset: Duration,
-    pub topic: String,
+    pub address: Arc<Address>,
     pub payload: Bytes,
     pub qos: u8,
     pub retain: bool,
-    pub channel: Option<Channel>,
-    pub gateway_id: Option<String>,
     /// Whether it is to be sent; otherwise it came from the other end, and is only to be known.
     pub is_ours: bool,
     /// Where the payload of one that is to be sent has what can be fresh.
     pub splice: Splice,
 }
 
+/// Where messages went in the recording; those that went to the same place share it.
+#[derive(Debug)]
+pub struct Address {
+    pub topic: Arc<str>,
+    /// Why nothing can be sent there.
+    pub flaw: Option<InvalidTopic>,
+    pub channel: Option<Channel>,
+    pub gateway_id: Option<String>,
+}
+
 /// What the thread tells.
 #[derive(Debug)]
 pub enum Line {
     /// A message.
-    Step(Box<Step>),
+    Step(Step),
     /// Something is wrong with the recording.
     Flaw(u64, Flaw),
     /// The recording begins anew.
@@ -133,8 +146,9 @@ impl Selection {
             && (self.topics.is_empty() || self.topics.iter().any(|filter| matches(filter, &record.topic)))
             && (self.kinds.is_empty() || self.kinds.iter().any(|wanted| wanted == kind))
             && (self.cids.is_empty()
-                || Splice::of(&record.payload)
-                    .is_some_and(|message| self.cids.iter().any(|cid| message.speaks_of(cid))));
+                || Splice::of(&record.payload).is_some_and(|message| {
+                    self.cids.iter().any(|cid| message.speaks_of(&record.payload, cid))
+                }));
         wanted.then_some(true)
     }
 
@@ -220,7 +234,7 @@ fn read(
 ) -> Result<ControlFlow<()>, Failure> {
     let mut batch = if is_again { vec![Line::Again] } else { Vec::new() };
     let (mut bytes, mut is_wanted) = (0, true);
-    let mut timeline = Timeline::default();
+    let (mut timeline, mut parts) = (Timeline::default(), Parts::new());
     recording.read(topics, &mut |number, found| {
         let mut is_idle = false;
         match found {
@@ -234,7 +248,7 @@ fn read(
                 }
                 if let Some(is_ours) = selection.part(&record, offset) {
                     bytes += record.payload.len();
-                    batch.push(Line::Step(Box::new(step(number, offset, record, is_ours))));
+                    batch.push(Line::Step(parts.step(number, offset, record, is_ours)));
                 }
             }
             Found::Flaw(flaw) => batch.push(Line::Flaw(number, flaw)),
@@ -253,18 +267,56 @@ fn read(
     Ok(if is_wanted { ControlFlow::Continue(()) } else { ControlFlow::Break(()) })
 }
 
-fn step(number: u64, offset: Duration, record: Record<'_>, is_ours: bool) -> Step {
-    Step {
-        number,
-        offset,
-        topic: record.topic.into_owned(),
-        splice: if is_ours { Splice::of(&record.payload).unwrap_or_default() } else { Splice::default() },
-        payload: record.payload.into_owned().into(),
-        qos: record.qos,
-        retain: record.retain,
-        channel: record.channel,
-        gateway_id: record.gateway_id.map(std::borrow::Cow::into_owned),
-        is_ours,
+/// What steps are made of, so that few of them own memory by themselves.
+struct Parts {
+    /// The end of a piece of memory that payloads lie in one behind the other; it is freed with the last of them.
+    payloads: BytesMut,
+    addresses: OwnKeys<Arc<str>, Arc<Address>>,
+}
+
+impl Parts {
+    fn new() -> Self {
+        Self { payloads: BytesMut::with_capacity(PAYLOADS), addresses: OwnKeys::default() }
+    }
+
+    fn step(&mut self, number: u64, offset: Duration, record: Record<'_>, is_ours: bool) -> Step {
+        Step {
+            number,
+            offset,
+            address: self.address(&record),
+            splice: if is_ours { Splice::of(&record.payload).unwrap_or_default() } else { Splice::default() },
+            payload: match record.payload {
+                Cow::Owned(payload) => payload.into(),
+                Cow::Borrowed(payload) => {
+                    self.payloads.extend_from_slice(payload);
+                    self.payloads.split().freeze()
+                }
+            },
+            qos: record.qos,
+            retain: record.retain,
+            is_ours,
+        }
+    }
+
+    fn address(&mut self, record: &Record<'_>) -> Arc<Address> {
+        // The topic alone does not tell what a record says itself.
+        if let Some(known) = self.addresses.get(&*record.topic)
+            && known.channel == record.channel
+            && known.gateway_id.as_deref() == record.gateway_id.as_deref()
+        {
+            return Arc::clone(known);
+        }
+        if self.addresses.len() >= ADDRESSES {
+            self.addresses.clear();
+        }
+        let address = Arc::new(Address {
+            topic: record.topic.as_ref().into(),
+            flaw: check_topic_name(&record.topic).err(),
+            channel: record.channel,
+            gateway_id: record.gateway_id.as_deref().map(ToOwned::to_owned),
+        });
+        self.addresses.insert(Arc::clone(&address.topic), Arc::clone(&address));
+        address
     }
 }
 

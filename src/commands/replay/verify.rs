@@ -1,11 +1,12 @@
 //! Holds the answers that come to those that were recorded: pure, times and ids are arguments.
 
 use std::{
+    borrow::Cow,
     collections::{HashMap, VecDeque},
     time::Duration,
 };
 
-use crate::protocol::Channel;
+use crate::{protocol::Channel, record::Splice};
 
 /// How a request's answers differ from the recorded ones.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,6 +36,22 @@ pub struct Request {
     pub cid: Option<String>,
     /// The id that it was sent with.
     pub id: Option<String>,
+}
+
+impl Request {
+    /// The request that a message is; the device and the id are its own.
+    #[must_use]
+    pub fn of(index: u64, line: u64, channel: Option<Channel>, gateway_id: &str, payload: &[u8]) -> Self {
+        let splice = Splice::of(payload).unwrap_or_default();
+        Self {
+            index,
+            line,
+            channel,
+            gateway_id: gateway_id.to_owned(),
+            cid: splice.cid(payload).map(Cow::into_owned),
+            id: splice.request_id(payload).map(Cow::into_owned),
+        }
+    }
 }
 
 /// A gateway and a request id, as they travel now.

@@ -13,6 +13,7 @@ impl Play {
     /// Waits for what is open: acknowledgements, commands that are to be answered, with `--verify` answers.
     pub(super) async fn drain(&mut self) -> Result<Option<Exit>, Failure> {
         let ended = Instant::now();
+        self.ledger.borrow_mut().tells_at = Some(0);
         loop {
             self.look()?;
             let answers = match (&self.verify, self.start) {
@@ -95,6 +96,7 @@ impl Play {
 
     /// Waits for acknowledgements alone; `false` where another signal or a failure ended that.
     async fn acknowledgements(&mut self) -> bool {
+        self.ledger.borrow_mut().tells_at = Some(0);
         while self.ledger.borrow().in_flight > 0 {
             tokio::select! {
                 _again = self.signals.next() => return false,

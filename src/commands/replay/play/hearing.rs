@@ -9,15 +9,20 @@ use crate::{
 impl Play {
     /// Takes note of what the other end said in the recording.
     pub(super) fn witness(&mut self, step: &Step) {
-        let Ok(gateway) = self.gateway(step) else { return };
-        match (step.channel, &self.stage) {
+        let Ok(gateway) = self.cast.part(&step.address) else { return };
+        match (step.address.channel, &self.stage) {
             (Some(Channel::Command), Stage::Up { .. }) => {
                 let cids = &self.cids;
                 self.commands.record(gateway.as_str(), &step.payload, |cid| cids.get(cid).cloned());
             }
-            (Some(Channel::SyncResponse | Channel::ReportResponse | Channel::CommandResponse), _) => {
+            (Some(Channel::SyncResponse | Channel::ReportResponse | Channel::CommandResponse), _)
+                if self.verify.is_some() =>
+            {
                 let Ok(answer) = Envelope::<Answer>::decode(&step.payload) else { return };
-                let id = self.fresh_id(gateway.as_str(), &answer.request_id);
+                let id = match self.fresh_id(gateway.as_str(), &answer.request_id) {
+                    Some(id) => id.to_string(),
+                    None => answer.request_id,
+                };
                 if let Some(verify) = &mut self.verify {
                     verify.expect(&(gateway.as_str().to_owned(), id), answer.body.code.0);
                 }
@@ -49,14 +54,19 @@ impl Play {
                 _ => {}
             }
         }
+        self.settle();
+        match self.ledger.borrow_mut().failure.take() {
+            Some(failure) => Err(failure),
+            None => Ok(()),
+        }
+    }
+
+    /// Tells of the differences that are settled by now.
+    pub(super) fn settle(&mut self) {
         if let (Some(verify), Some(start)) = (&mut self.verify, self.start) {
             for difference in verify.settle(self.offset, start.elapsed()) {
                 self.ledger.borrow_mut().differ(&difference);
             }
-        }
-        match self.ledger.borrow_mut().failure.take() {
-            Some(failure) => Err(failure),
-            None => Ok(()),
         }
     }
 
@@ -74,10 +84,10 @@ impl Play {
                 at += 1;
                 continue;
             };
-            let Some((step, mut request)) = self.held.remove(at) else { break };
-            request.id = Some(id);
-            let gateway = self.gateway(&step)?;
-            self.dispatch(step, request, &gateway, None)?;
+            let Some((step, request)) = self.held.remove(at) else { break };
+            let gateway = self.cast.part(&step.address)?;
+            let is_fresh = request.id.as_ref() != Some(&id);
+            self.dispatch(&step, request.index, is_fresh.then_some(&id), &gateway, None)?;
         }
         Ok(())
     }
