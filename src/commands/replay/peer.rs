@@ -39,6 +39,8 @@ pub struct Peer {
     ledger: Shared,
     open: BTreeMap<u64, Open>,
     next_token: u64,
+    /// Whether the broker has taken the subscriptions once, for which the first message waits.
+    was_ready: bool,
 }
 
 /// A message without its acknowledgement.
@@ -70,6 +72,7 @@ impl Peer {
             ledger,
             open: BTreeMap::new(),
             next_token: 0,
+            was_ready: false,
         }
     }
 
@@ -148,6 +151,7 @@ impl Peer {
                 }
             }
             Event::Subscribed => {
+                self.was_ready = true;
                 let mut ledger = self.ledger.borrow_mut();
                 ledger.ready.insert(self.gateway.as_str().to_owned());
                 ledger.changed();
@@ -187,10 +191,12 @@ impl Peer {
 
     /// When the first acknowledgement, or the connection's return, is overdue.
     fn deadline(&self) -> Option<Duration> {
-        let oldest = self.open.values().next()?;
-        match (oldest.written, self.client.down_since()) {
-            (_, Some(lost)) if self.client.was_up() => Some(lost + self.timeout),
-            (Some(written), None) => Some(written + self.timeout),
+        let oldest = self.open.values().next();
+        match (oldest, self.client.down_since()) {
+            (_, Some(lost)) if self.client.was_up() => {
+                (oldest.is_some() || !self.was_ready).then_some(lost + self.timeout)
+            }
+            (Some(oldest), None) => oldest.written.map(|written| written + self.timeout),
             _ => None,
         }
     }
