@@ -312,6 +312,7 @@ Register-ArgumentCompleter -Native -CommandName 'tuyagw' -ScriptBlock {
             [CompletionResult]::new('--keep-t', '--keep-t', [CompletionResultType]::ParameterName, 'Keep the recorded time stamps')
             [CompletionResult]::new('--keep-ids', '--keep-ids', [CompletionResultType]::ParameterName, 'Keep the recorded request ids')
             [CompletionResult]::new('--verify', '--verify', [CompletionResultType]::ParameterName, 'Compare each answer''s code with the recorded one')
+            [CompletionResult]::new('--no-reconnect', '--no-reconnect', [CompletionResultType]::ParameterName, 'Give a lost connection up at once')
             [CompletionResult]::new('--dry-run', '--dry-run', [CompletionResultType]::ParameterName, 'Say what would be sent, and how long it takes')
             [CompletionResult]::new('--payload-base64', '--payload-base64', [CompletionResultType]::ParameterName, 'Payloads of a CSV recording are base64 (mqtt_recorder''s --encode_b64)')
             [CompletionResult]::new('--tls-insecure', '--tls-insecure', [CompletionResultType]::ParameterName, 'Verify nothing of the broker''s certificate; reaches RSA-1024 boxes too')

@@ -589,7 +589,7 @@ _tuyagw() {
             return 0
             ;;
         tuyagw__subcmd__replay)
-            opts="-g -u -b -q -h --speed --rate --loop --max-gap --from --to --kind --cid --topic --map-gateway --map-cid --keep-t --keep-ids --direction --listen --verify --dry-run --payload-base64 --mqtt-port --gateway-id --client-id --username --password-file --broker --ca-file --tls-server-name --tls-insecure --qos --keep-alive --connect-timeout --timeout --max-packet --persistent --early --profile --config --quiet --help"
+            opts="-g -u -b -q -h --speed --rate --loop --max-gap --from --to --kind --cid --topic --map-gateway --map-cid --keep-t --keep-ids --direction --listen --verify --no-reconnect --dry-run --payload-base64 --mqtt-port --gateway-id --client-id --username --password-file --broker --ca-file --tls-server-name --tls-insecure --qos --keep-alive --connect-timeout --timeout --max-packet --persistent --early --profile --config --quiet --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0

@@ -302,6 +302,7 @@ set edit:completion:arg-completer[tuyagw] = {|@words|
             cand --keep-t 'Keep the recorded time stamps'
             cand --keep-ids 'Keep the recorded request ids'
             cand --verify 'Compare each answer''s code with the recorded one'
+            cand --no-reconnect 'Give a lost connection up at once'
             cand --dry-run 'Say what would be sent, and how long it takes'
             cand --payload-base64 'Payloads of a CSV recording are base64 (mqtt_recorder''s --encode_b64)'
             cand --tls-insecure 'Verify nothing of the broker''s certificate; reaches RSA-1024 boxes too'

@@ -284,6 +284,7 @@ complete -c tuyagw -n "__fish_tuyagw_using_subcommand replay" -l config -d 'The 
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand replay" -l keep-t -d 'Keep the recorded time stamps'
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand replay" -l keep-ids -d 'Keep the recorded request ids'
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand replay" -l verify -d 'Compare each answer\'s code with the recorded one'
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand replay" -l no-reconnect -d 'Give a lost connection up at once'
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand replay" -l dry-run -d 'Say what would be sent, and how long it takes'
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand replay" -l payload-base64 -d 'Payloads of a CSV recording are base64 (mqtt_recorder\'s --encode_b64)'
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand replay" -l tls-insecure -d 'Verify nothing of the broker\'s certificate; reaches RSA-1024 boxes too'

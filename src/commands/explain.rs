@@ -8,7 +8,7 @@ use serde::Serialize;
 use crate::{
     commands::{Console, WIDTH, json_line, print, wrapped},
     failure::{Exit, Failure},
-    protocol::{ConnectCode, Explained, ResultCode},
+    protocol::{ConnectCode, Explained, ResultCode, SUBSCRIPTION_REFUSED},
 };
 
 /// Arguments of `explain`.
@@ -21,7 +21,7 @@ EXAMPLES
   tuyagw explain connack         the whole table
   tuyagw explain --json          all tables, one JSON line a code")]
 pub struct Args {
-    /// A code, or the table to look in: result, connack or exit
+    /// A code, or the table to look in: result, connack, suback or exit
     #[arg(value_name = "CODE|TABLE")]
     first: Option<String>,
 
@@ -69,7 +69,7 @@ fn look_up(first: Option<&str>, second: Option<&str>) -> Result<Vec<Entry>, Fail
         (Some(kind), _, code) => (Some(kind), code),
         (None, code, None) => (None, code),
         (None, Some(word), Some(_)) => {
-            let message = format!("{word:?} is no table: there are result, connack and exit");
+            let message = format!("{word:?} is no table: there are result, connack, suback and exit");
             return Err(Failure::invalid(message).hint(all));
         }
         (None, None, Some(_)) => (None, second),
@@ -77,7 +77,8 @@ fn look_up(first: Option<&str>, second: Option<&str>) -> Result<Vec<Entry>, Fail
     let code = match code {
         None => None,
         Some(word) => Some(number(word).ok_or_else(|| {
-            Failure::invalid(format!("{word:?} is neither a number nor result, connack or exit")).hint(all)
+            Failure::invalid(format!("{word:?} is neither a number nor result, connack, suback or exit"))
+                .hint(all)
         })?),
     };
     let found: Vec<Entry> = tables()
@@ -99,7 +100,7 @@ fn look_up(first: Option<&str>, second: Option<&str>) -> Result<Vec<Entry>, Fail
 }
 
 fn kind_of(word: &str) -> Option<&'static str> {
-    ["result", "connack", "exit"].into_iter().find(|kind| kind.eq_ignore_ascii_case(word))
+    ["result", "connack", "suback", "exit"].into_iter().find(|kind| kind.eq_ignore_ascii_case(word))
 }
 
 fn number(word: &str) -> Option<i64> {
@@ -125,12 +126,19 @@ fn tables() -> impl Iterator<Item = Entry> {
         hint,
     };
     let codes = ResultCode::TABLE.iter().map(entry("result"));
-    codes.chain(ConnectCode::TABLE.iter().map(entry("connack"))).chain(Exit::TABLE.iter().map(exit))
+    codes
+        .chain(ConnectCode::TABLE.iter().map(entry("connack")))
+        .chain([SUBSCRIPTION_REFUSED].iter().map(entry("suback")))
+        .chain(Exit::TABLE.iter().map(exit))
 }
 
 fn text(entry: &Entry) -> String {
     let Entry { kind, code, name, meaning, hint } = entry;
-    let hex = if *kind == "connack" && *code >= 0x80 { format!(" (0x{code:02X})") } else { String::new() };
+    let hex = if matches!(*kind, "connack" | "suback") && *code >= 0x80 {
+        format!(" (0x{code:02X})")
+    } else {
+        String::new()
+    };
     let mut text = format!("{kind} {code}{hex}: {name}\n");
     for line in [meaning, hint].into_iter().flat_map(|sentence| wrapped(sentence, WIDTH - 2)) {
         text.push_str(&format!("  {line}\n"));
@@ -151,6 +159,7 @@ mod tests {
         assert_eq!(found(Some("0"), None), [("result", 0), ("connack", 0), ("exit", 0)]);
         assert_eq!(found(Some("3"), None), [("connack", 3), ("exit", 3)]);
         assert_eq!(found(Some("0x87"), None), [("connack", 135)]);
+        assert_eq!(found(Some("0x80"), None), [("connack", 128), ("suback", 128)]);
         assert_eq!(found(Some("2003"), None), [("result", 2003)]);
     }
 
@@ -159,7 +168,7 @@ mod tests {
         assert_eq!(found(Some("connack"), Some("0x87")), [("connack", 135)]);
         assert_eq!(found(Some("result"), Some("0")), [("result", 0)]);
         assert_eq!(found(Some("exit"), None).len(), Exit::TABLE.len());
-        let all = ResultCode::TABLE.len() + ConnectCode::TABLE.len() + Exit::TABLE.len();
+        let all = ResultCode::TABLE.len() + ConnectCode::TABLE.len() + 1 + Exit::TABLE.len();
         assert_eq!(found(None, None).len(), all);
     }
 
@@ -171,7 +180,8 @@ mod tests {
             ("exit", Some("2003")),
             ("0x", None),
             ("0x-1", None),
-            ("suback", Some("128")),
+            ("suback", Some("1")),
+            ("unsuback", Some("128")),
             ("word", None),
         ] {
             assert!(look_up(Some(first), second).is_err(), "{first} {second:?}");

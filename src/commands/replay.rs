@@ -106,6 +106,10 @@ pub struct Args {
     #[arg(long)]
     verify: bool,
 
+    /// Give a lost connection up at once
+    #[arg(long, conflicts_with = "listen")]
+    no_reconnect: bool,
+
     /// Say what would be sent, and how long it takes
     #[arg(long)]
     dry_run: bool,

@@ -27,7 +27,7 @@ use super::{
 use crate::{
     failure::{Failure, Kind},
     hash::CountedSet,
-    protocol::ConnectCode,
+    protocol::{ConnectCode, SUBSCRIPTION_REFUSED},
 };
 
 /// Where a broker listens.
@@ -480,10 +480,7 @@ impl Client {
                 Kind::Refused,
                 format!("the broker refused the subscription to {filter} (SUBACK 0x80)"),
             )
-            .hint(
-                "A gateway may subscribe to its own topics only, a platform user to all: check --gateway-id, the \
-                 topics of the profile, and for `command` --platform-username",
-            )),
+            .hint(SUBSCRIPTION_REFUSED.hint)),
         }
     }
 

@@ -257,6 +257,15 @@ impl ConnectCode {
     }
 }
 
+/// The one refusal that a SUBACK has.
+pub const SUBSCRIPTION_REFUSED: Explained = Explained {
+    code: 0x80,
+    name: "failure",
+    meaning: "The broker refused a subscription.",
+    hint: "A gateway may subscribe to its own topics only, a platform user to all: check --gateway-id, the topics of the \
+           profile, and for `command` --platform-username.",
+};
+
 impl fmt::Display for ConnectCode {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)

@@ -3,7 +3,8 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
-    io::{BufRead as _, BufReader, Write as _},
+    io::{BufRead as _, BufReader, Read as _, Write as _},
+    net::TcpListener,
     process::{Child, Command, Stdio},
     time::{Duration, Instant},
 };
@@ -12,7 +13,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use super::{
-    fake_broker::{FakeBroker, Publish, puback, suback},
+    fake_broker::{ACCEPTED, FakeBroker, Publish, puback, suback},
     process::{Ended, ended, run, run_with, signal, tuyagw},
 };
 
@@ -463,4 +464,45 @@ fn a_broker_that_forgets_to_acknowledge_is_told_for_each_message() {
     for (index, line) in (0..).zip(&ended.lines) {
         assert_eq!((line["index"].as_u64(), &line["error"]), (Some(index), &"timeout".into()), "{line}");
     }
+}
+
+#[test]
+fn without_reconnect_the_first_loss_is_final() {
+    for (args, code, connections) in
+        [(&["--speed", "max", "-"][..], 0, 2), (&["--speed", "max", "--no-reconnect", "-"], 3, 1)]
+    {
+        let broker = FakeBroker::start(|number, peer| {
+            peer.log_in();
+            if number > 0 {
+                return peer.serve(|_| 0);
+            }
+            let id = peer.expect_subscribe();
+            peer.send(&suback(id, &[1, 1, 1]));
+            peer.request();
+        });
+        let ended = run_with(&mut replay(&broker.url(), args), conversation("gw1", 4).as_bytes());
+        assert_eq!(ended.code, Some(code), "{ended:?}");
+        let last = broker.received().last().map(|(number, _)| number + 1);
+        assert_eq!(last, Some(connections), "{ended:?}");
+    }
+}
+
+#[test]
+fn a_broker_that_goes_before_the_first_message_is_3() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let broker = listener.local_addr().unwrap().to_string();
+    let accepted = std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        let mut head = [0; 2];
+        stream.read_exact(&mut head).unwrap();
+        stream.read_exact(&mut vec![0; head[1].into()]).unwrap();
+        stream.write_all(&ACCEPTED).unwrap();
+        // SUBSCRIBE begins, so CONNACK has come; nobody listens there from now on.
+        stream.read_exact(&mut [0]).unwrap();
+    });
+    let args = ["--speed", "max", "--timeout", "300ms", "-"];
+    let ended = run_with(&mut replay(&broker, &args), conversation("gw1", 4).as_bytes());
+    accepted.join().unwrap();
+    assert_eq!(ended.code, Some(3), "{ended:?}");
+    assert!(ended.stderr.contains("did not come back in 300ms"), "{ended:?}");
 }

@@ -22,10 +22,12 @@ pub struct Framer {
     buffer: Vec<u8>,
     start: usize,
     line: u64,
+    /// How many spaces and tabs stand directly before `start`, where all is a stream.
+    indent: usize,
     ended: bool,
     mode: Mode,
-    /// A line that is too long was refused, and its end has not come yet.
-    passes_over: bool,
+    /// What is too long was refused, and its end has not come yet; how far it was indented.
+    passes_over: Option<usize>,
     /// Elements of an array that stood on one line, and the one that was given last.
     elements: std::vec::IntoIter<Box<RawValue>>,
     element: Option<Box<RawValue>>,
@@ -55,9 +57,10 @@ impl Default for Framer {
             buffer: Vec::new(),
             start: 0,
             line: 1,
+            indent: 0,
             ended: false,
             mode: Mode::Undecided,
-            passes_over: false,
+            passes_over: None,
             elements: Vec::new().into_iter(),
             element: None,
         }
@@ -84,6 +87,7 @@ impl Framer {
                 return Some(Input::json(self.line - 1, self.element.insert(element).get()));
             }
             let step = match self.mode {
+                _ if self.passes_over.is_some() => self.pass_over(),
                 Mode::Undecided => self.decide(),
                 Mode::Lines => self.next_line(),
                 Mode::Stream { array } => self.next_value(array),
@@ -111,6 +115,8 @@ impl Framer {
     fn consume(&mut self, length: usize) {
         let passed = &self.buffer[self.start..self.start + length];
         self.line += passed.iter().filter(|byte| **byte == b'\n').count() as u64;
+        let spaces = passed.iter().rev().take_while(|byte| matches!(byte, b' ' | b'\t')).count();
+        self.indent = if spaces == length { self.indent + spaces } else { spaces };
         self.start += length;
     }
 
@@ -141,16 +147,8 @@ impl Framer {
 
     fn next_line(&mut self) -> Step {
         let Some(length) = self.line_length() else {
-            if self.passes_over {
-                self.start = self.buffer.len();
-                return Step::NeedsMore;
-            }
-            return if self.rest().len() > LONGEST { self.skip_long_line() } else { Step::NeedsMore };
+            return if self.rest().len() > LONGEST { self.refuse_long("line", 0) } else { Step::NeedsMore };
         };
-        if std::mem::take(&mut self.passes_over) {
-            self.end_line(length);
-            return Step::Again;
-        }
         let number = self.line;
         let place = self.start..self.start + length;
         let line = &self.buffer[place.clone()];
@@ -180,13 +178,41 @@ impl Framer {
         self.line += 1;
     }
 
-    /// A line beyond all measure is refused once and passed over as it comes.
-    fn skip_long_line(&mut self) -> Step {
-        let invalid = not_json(&format!("the line is longer than {LONGEST} bytes"));
-        let beginning = self.start..self.start + 80;
-        self.start = self.buffer.len();
-        self.passes_over = true;
-        Step::Found(self.line, beginning, Some(invalid))
+    /// What is beyond all measure is refused once and passed over as it comes.
+    fn refuse_long(&mut self, what: &str, indent: usize) -> Step {
+        let invalid = not_json(&format!("the {what} is longer than {LONGEST} bytes"));
+        let (number, beginning) = (self.line, self.start..self.start + 80);
+        self.consume(self.rest().len());
+        self.passes_over = Some(indent);
+        Step::Found(number, beginning, Some(invalid))
+    }
+
+    /// Goes on to the next line; in a stream to the next that begins a value no deeper than the one that is passed over.
+    fn pass_over(&mut self) -> Step {
+        while let Some(end) = self.rest().iter().position(|byte| *byte == b'\n') {
+            let next = &self.rest()[end + 1..];
+            let spaces = next.iter().take_while(|byte| matches!(byte, b' ' | b'\t')).count();
+            let begins = match next.get(spaces) {
+                _ if self.mode == Mode::Lines => true,
+                // Whether it begins a value is not to be seen yet: the line's end waits for it.
+                None if !self.ended => {
+                    self.consume(end);
+                    return Step::NeedsMore;
+                }
+                first => matches!(first, Some(b'{' | b'[')) && self.passes_over >= Some(spaces),
+            };
+            self.consume(end + 1);
+            if begins {
+                self.passes_over = None;
+                return Step::Again;
+            }
+        }
+        self.consume(self.rest().len());
+        if self.ended && self.mode != Mode::Lines {
+            // An array's end is among what was passed over.
+            self.mode = Mode::Stream { array: None };
+        }
+        Step::NeedsMore
     }
 
     fn next_value(&mut self, array: Option<u64>) -> Step {
@@ -233,8 +259,7 @@ impl Framer {
     /// has come nothing is said, so that what is said does not depend on how the bytes arrive.
     fn resynchronise(&mut self, number: u64, why: &serde_json::Error) -> Step {
         let rest = self.rest();
-        let before = &self.buffer[..self.start];
-        let indent = before.iter().rev().take_while(|byte| matches!(byte, b' ' | b'\t')).count();
+        let indent = self.indent;
         let mut length = None;
         let mut offset = 0;
         let mut line = 1;
@@ -249,10 +274,10 @@ impl Framer {
                 break;
             }
         }
-        if length.is_none() && !self.ended && rest.len() <= LONGEST {
-            return Step::NeedsMore;
+        if length.is_none() && !self.ended {
+            return if rest.len() > LONGEST { self.refuse_long("value", indent) } else { Step::NeedsMore };
         }
-        if length.is_none() && self.ended {
+        if length.is_none() {
             // An array's end is among what is passed over.
             self.mode = Mode::Stream { array: None };
         }
@@ -322,7 +347,7 @@ mod tests {
 
     #[test]
     fn framing_does_not_depend_on_how_bytes_arrive() {
-        let cases: [(&str, &[(u64, &str)]); 13] = [
+        let cases: [(&str, &[(u64, &str)]); 14] = [
             ("{\"a\":1}\n\n{\"a\":2}\r\n", &[(1, "{\"a\":1}"), (3, "{\"a\":2}")]),
             ("{\"a\":1}\n{\"a\":\n{\"a\":3}", &[(1, "{\"a\":1}"), (2, "!"), (3, "{\"a\":3}")]),
             ("[{\"a\":1},{\"a\":2}]\n", &[(1, "{\"a\":1}"), (1, "{\"a\":2}")]),
@@ -335,6 +360,7 @@ mod tests {
             ("[\n{\"a\":1},\n{\"a\":2}\n", &[(2, "{\"a\":1}"), (3, "{\"a\":2}"), (4, "!")]),
             ("[{\"a\":1},", &[(1, "{\"a\":1}"), (1, "!")]),
             ("[\n{\"a\":1},\n{\"a\":x}\n]\n", &[(2, "{\"a\":1}"), (3, "!")]),
+            ("[\n  {\"a\":x},\n  {\"a\":2}\n]\n", &[(2, "!"), (3, "{\"a\":2}")]),
             ("", &[]),
         ];
         for (text, expected) in cases {
@@ -377,6 +403,29 @@ mod tests {
         let found = framed(&text, FIRST_LINE);
         let expected = [(1, "{\"a\":1}"), (2, "!"), (3, "{\"a\":3}")];
         assert_eq!(found, expected.map(|(line, text)| (line, text.to_owned())));
+    }
+
+    #[test]
+    fn a_first_line_and_a_value_beyond_all_measure_are_refused_once() {
+        let long = "x".repeat(3 * LONGEST / 2);
+        for (text, expected) in [
+            (format!("{{\"a\":\"{long}\"}}\n{{\"a\":2}}\n"), &[(1, "!"), (2, "{\"a\":2}")][..]),
+            (format!("{{\"a\":\"{long}\"}}\n \n\n"), &[(1, "!")]),
+            (format!("{long}\n{{\"a\":2}}"), &[(1, "!"), (2, "{\"a\":2}")]),
+            // What is indented further is a part of it.
+            (
+                format!("[\n {{\"a\":\"{long}\",\n  \"b\":\n  {{}}}},\n {{\"a\":2}}\n]{{\"a\":3}}"),
+                &[(2, "!"), (5, "{\"a\":2}"), (6, "{\"a\":3}")],
+            ),
+            (format!("[\n{{\"a\":\"{long}\"}}\n]\n"), &[(2, "!")]),
+        ] {
+            let expected: Vec<_> = expected.iter().map(|(line, text)| (*line, (*text).to_owned())).collect();
+            // The last ones end near the end of the long line.
+            let end = long.len() + text.find(&long).unwrap() + 2;
+            for chunk in [1_000_003, end.div_ceil(5), (end + 1).div_ceil(5)] {
+                assert_eq!(framed(text.as_bytes(), chunk), expected, "{} in {chunk}", &text[..20]);
+            }
+        }
     }
 
     #[test]

@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     failure::{Failure, Kind},
-    hash::OwnKeys,
+    hash::Counted,
     mqtt::{
         client::{Client, Event, Settings},
         packet::{Publish, QoS},
@@ -51,6 +51,8 @@ pub struct Peer {
     ledger: Shared,
     open: OpenOrders,
     next_token: u64,
+    /// Whether the broker has taken the subscriptions once, for which the first message waits.
+    was_ready: bool,
 }
 
 /// A message without its acknowledgement.
@@ -63,7 +65,7 @@ struct Open {
 /// The messages without their acknowledgements, by token and in their order.
 #[derive(Default)]
 struct OpenOrders {
-    by_token: OwnKeys<u64, Open>,
+    by_token: Counted<u64, Open>,
     /// Tokens, among them some of messages that are open no more.
     order: VecDeque<u64>,
 }
@@ -124,6 +126,7 @@ impl Peer {
             ledger,
             open: OpenOrders::default(),
             next_token: 0,
+            was_ready: false,
         }
     }
 
@@ -224,6 +227,7 @@ impl Peer {
                 }
             }
             Event::Subscribed => {
+                self.was_ready = true;
                 let mut ledger = self.ledger.borrow_mut();
                 ledger.ready.insert(self.gateway.as_str().to_owned());
                 ledger.changed();
@@ -263,10 +267,12 @@ impl Peer {
 
     /// When the first acknowledgement, or the connection's return, is overdue.
     fn deadline(&self) -> Option<Duration> {
-        let (_, oldest) = self.open.oldest()?;
-        match (oldest.written, self.client.down_since()) {
-            (_, Some(lost)) if self.client.was_up() => Some(lost + self.timeout),
-            (Some(written), None) => Some(written + self.timeout),
+        let oldest = self.open.oldest().map(|(_, open)| open);
+        match (oldest, self.client.down_since()) {
+            (_, Some(lost)) if self.client.was_up() => {
+                (oldest.is_some() || !self.was_ready).then_some(lost + self.timeout)
+            }
+            (Some(oldest), None) => oldest.written.map(|written| written + self.timeout),
             _ => None,
         }
     }

@@ -71,7 +71,8 @@ pub async fn play(
     let ledger = Ledger::new(console, Rc::clone(&changed));
     let stage = match &args.listen {
         None => {
-            let fleet = Connection::fleet(&args.network, &args.login)?;
+            let mut fleet = Connection::fleet(&args.network, &args.login)?;
+            fleet.one.settings.reconnect = !args.no_reconnect;
             Stage::Up { fleet: Box::new(fleet), peers: OwnKeys::default(), tasks: Vec::new() }
         }
         Some(address) => Stage::Down(edge::listen(address, &ledger)?),
