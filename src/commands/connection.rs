@@ -28,6 +28,7 @@ pub const MAX_PACKET: std::ops::RangeInclusive<i64> = 1024..=268_435_455;
 #[command(next_help_heading = "Connection")]
 pub struct NetworkArgs {
     /// The broker: mqtt://HOST[:21883], mqtts://HOST[:21883], or a bare HOST[:PORT]
+    #[allow(rustdoc::broken_intra_doc_links, reason = "the help shows it as it stands")]
     #[arg(short, long, env = "TUYAGW_BROKER", value_name = "URL")]
     broker: Option<String>,
 

@@ -90,6 +90,7 @@ pub struct Args {
 #[command(next_help_heading = "Connection")]
 struct BrokerArgs {
     /// The edge behind: mqtt://HOST[:21883], mqtts://HOST[:21883], or a bare HOST[:PORT]
+    #[allow(rustdoc::broken_intra_doc_links, reason = "the help shows it as it stands")]
     #[arg(short, long, env = "TUYAGW_BROKER", value_name = "URL")]
     broker: Option<String>,
 
