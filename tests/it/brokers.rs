@@ -3,9 +3,9 @@
 //! Without its broker a test says so and passes, except where `CI` is set.
 #![allow(clippy::print_stdout, reason = "a skipped test says so")]
 
-mod amqtt;
 mod edge;
 mod mosquitto;
+mod others;
 mod tls;
 
 use std::{
@@ -17,20 +17,23 @@ use std::{
     time::Duration,
 };
 
-use self::{amqtt::Amqtt, edge::Edge, mosquitto::Mosquitto};
+use self::{edge::Edge, mosquitto::Mosquitto, others::Other};
 use crate::process::{ended, gateway, reports, run, run_with, tuyagw};
 
-/// The first of these programs that starts with this option; without one the test is skipped.
-fn installed(name: &str, programs: &[&'static str], option: &str) -> Option<&'static str> {
-    let found = programs.iter().copied().find(|program| {
-        let mut command = Command::new(program);
-        command.arg(option).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok()
-    });
-    if found.is_none() {
-        assert!(std::env::var_os("CI").is_none(), "{name} is not installed");
-        println!("skipped: {name} is not installed");
+/// Whether this command runs and succeeds; where it does not, the test is skipped.
+fn present(name: &str, command: &mut Command) -> Option<()> {
+    let tried = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status();
+    let found = tried.is_ok_and(|status| status.success());
+    if !found {
+        missing(name);
     }
-    found
+    found.then_some(())
+}
+
+/// Says that a test is skipped, for want of this; with `CI` set it is a failure.
+pub fn missing(name: &str) {
+    assert!(std::env::var_os("CI").is_none(), "CI is set, and {name} is not installed");
+    println!("skipped: {name} is not installed");
 }
 
 /// Waits until a broker listens.
@@ -49,8 +52,14 @@ fn every_subcommand_works_through_mosquitto() {
 
 #[test]
 fn every_subcommand_works_through_amqtt() {
-    let Some(amqtt) = Amqtt::open() else { return };
+    let Some(amqtt) = Other::amqtt() else { return };
     every_subcommand_works(amqtt.port, &amqtt.url());
+}
+
+#[test]
+fn every_subcommand_works_through_aedes() {
+    let Some(aedes) = Other::aedes() else { return };
+    every_subcommand_works(aedes.port, &aedes.url());
 }
 
 fn every_subcommand_works(port: u16, url: &str) {

@@ -74,7 +74,16 @@ impl Drop for Mosquitto {
 }
 
 fn installed() -> Option<&'static str> {
-    super::installed("mosquitto", &["mosquitto", "/usr/sbin/mosquitto"], "-h")
+    let starts = |program: &&str| {
+        let mut command = Command::new(program);
+        // It ends with 3 for its help.
+        command.arg("-h").stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok()
+    };
+    let found = ["mosquitto", "/usr/sbin/mosquitto"].into_iter().find(starts);
+    if found.is_none() {
+        super::missing("mosquitto");
+    }
+    found
 }
 
 fn spawn(program: &str, folder: &Path, port: u16) -> Child {
