@@ -14,7 +14,7 @@ mod generated;
 mod inspect;
 mod listen;
 mod model;
-
+mod namespaces;
 mod peers;
 mod process;
 mod protocol_docs;
