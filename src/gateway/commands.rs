@@ -180,6 +180,27 @@ mod tests {
     }
 
     #[test]
+    fn without_a_check_commands_pass_as_they_came() {
+        let mut commands = Commands::new(Product::smart_water_meter(), false, None);
+        let order = commands.hear(&command("r", r#"{"id":"99","value":"ajar"}"#));
+        let Order::Execute(Envelope { body, .. }) = order else { panic!("{order:?}") };
+        assert_eq!(body.points, [("99".to_owned(), DataPointValue::parse("\"ajar\"").unwrap())]);
+    }
+
+    #[test]
+    fn what_is_remembered_has_an_end() {
+        let mut commands = commands(None);
+        let payload = |n: usize| command(&format!("r{n}"), r#"{"id":"4","value":true}"#);
+        for n in 0..=REMEMBERED {
+            assert!(matches!(commands.hear(&payload(n)), Order::Execute(_)));
+        }
+        assert_eq!((commands.results.len(), commands.order.len()), (REMEMBERED, REMEMBERED));
+        assert!(matches!(commands.hear(&payload(1)), Order::Repeated(_)));
+        // The oldest is forgotten.
+        assert!(matches!(commands.hear(&payload(0)), Order::Execute(_)));
+    }
+
+    #[test]
     fn what_names_no_request_cannot_be_answered() {
         let mut commands = commands(None);
         assert!(matches!(commands.hear(b"{}"), Order::Ignore(_)));

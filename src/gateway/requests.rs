@@ -246,9 +246,26 @@ mod tests {
         assert_eq!(requests.deadline(), Some(seconds(10)));
         assert_eq!(requests.overdue(seconds(9)), None);
         assert_eq!(requests.overdue(seconds(10)), Some(Overdue { token: 0 }));
+        assert!(!requests.is_open("a"));
         assert_eq!(requests.overdue(seconds(10)), None);
         requests.close("b");
         assert_eq!(requests.deadline(), None);
+    }
+
+    #[test]
+    fn one_request_that_waits_makes_no_others_stay() {
+        let mut requests = asked(&["waits"]);
+        for token in 1..1000 {
+            let id = format!("r{token}").as_str().into();
+            assert!(requests.ask(&id, &TOPIC.into(), token));
+            requests.written(&id, seconds(1));
+            assert!(matches!(
+                requests.hear(TOPIC, &answer(&id, "0"), false, seconds(1)),
+                Heard::Answer { .. }
+            ));
+        }
+        assert!(requests.deadlines.len() < 100, "{}", requests.deadlines.len());
+        assert_eq!(requests.overdue(seconds(10)), Some(Overdue { token: 0 }));
     }
 
     #[test]
