@@ -1,11 +1,10 @@
 //! Fresh request ids: random UUIDs, as the page recommends, lower-case with hyphens.
 
-use std::{
-    hash::{BuildHasher as _, RandomState},
-    sync::Arc,
-};
+use std::{hash::BuildHasher as _, sync::Arc};
 
 use uuid::{Builder, Uuid};
+
+use crate::hash::Keyed;
 
 /// A source of request ids.
 ///
@@ -13,7 +12,7 @@ use uuid::{Builder, Uuid};
 /// of it, and where a program finds no randomness, in a jail without devices, the standard library still does.
 #[derive(Debug)]
 pub struct RequestIds {
-    keys: RandomState,
+    keys: Keyed,
     counted: u64,
 }
 
@@ -21,7 +20,7 @@ impl RequestIds {
     /// A source of its own.
     #[must_use]
     pub fn new() -> Self {
-        Self { keys: RandomState::new(), counted: 0 }
+        Self { keys: Keyed::default(), counted: 0 }
     }
 
     /// A request id that nobody else has.

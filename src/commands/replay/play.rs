@@ -5,7 +5,7 @@ mod hearing;
 
 use std::{
     collections::{HashMap, HashSet, VecDeque},
-    hash::{BuildHasher as _, RandomState},
+    hash::BuildHasher as _,
     rc::Rc,
     sync::Arc,
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
@@ -36,7 +36,7 @@ use crate::{
         signals::Signals,
     },
     failure::{Exit, Failure, Kind},
-    hash::OwnKeys,
+    hash::{Keyed, OwnKeys},
     mqtt::{
         broker::Broker,
         packet::{Publish, QoS},
@@ -106,7 +106,7 @@ pub async fn play(
         qos: args.network.asked_qos(),
         keep_t: args.keep_t,
         keep_ids: args.keep_ids,
-        keys: RandomState::new(),
+        keys: Keyed::default(),
         time: 0,
         past: Duration::ZERO,
         offset: Duration::ZERO,
@@ -156,7 +156,7 @@ struct Play {
     qos: Option<QoS>,
     keep_t: bool,
     keep_ids: bool,
-    keys: RandomState,
+    keys: Keyed,
     /// Which time of `--loop` it is.
     time: u64,
     /// The recorded time of the times before.
