@@ -219,6 +219,8 @@ fn the_next_generation_is_read_too() {
     block(0x0a0d_0d0a, b"\x1a\x2b\x3c\x4d\0\x01\0\0\xff\xff\xff\xff\xff\xff\xff\xff");
     // Nanoseconds (if_tsresol 9).
     block(1, b"\0\x65\0\0\0\0\xff\xff\0\x09\0\x01\x09\0\0\0\0\0\0\0");
+    // Nothing that is known, and larger than what is held at once to begin with.
+    block(0x7777_7777, &vec![7; 5 * BUFFER]);
     for (time, packet) in whole_connection(21_883).packets {
         let (time, length) = (time * 1000, (packet.len() as u32).to_be_bytes());
         let body = [&[0; 4], &time.to_be_bytes()[..], &length, &length, &packet].concat();
