@@ -697,6 +697,8 @@ mod tests {
     fn every_payload_comes_back_byte_by_byte() {
         let nested = |depth: usize| "[".repeat(depth) + &"]".repeat(depth);
         let (deep, too_deep, brackets) = (nested(100), nested(101), format!("[{}1]", "[],".repeat(300)));
+        // As deep, with brackets beside.
+        let (as_deep, deeper) = (format!("[[],{}]", nested(99)), format!("[[],{}]", nested(100)));
         let in_string = format!("[\"{}\\\"\"]", "[".repeat(300));
         let every_byte: Vec<u8> = (0..=255).collect();
         let corpus: &[(&[u8], bool)] = &[
@@ -735,6 +737,8 @@ mod tests {
             ("\u{feff}1".as_bytes(), false),
             (deep.as_bytes(), true),
             (too_deep.as_bytes(), false),
+            (as_deep.as_bytes(), true),
+            (deeper.as_bytes(), false),
             (brackets.as_bytes(), true),
             (in_string.as_bytes(), true),
         ];

@@ -496,8 +496,14 @@ impl Exchange {
                 let message = format!("the answer breaks the protocol: {error}");
                 self.fail(token, Kind::Protocol, &message, None);
             }
-            Heard::Ignored(why) => self.warn(&why),
+            // Every platform that commands the gateway hears the answers to all of them.
+            Heard::Stranger(_) if self.is_shared(&message.topic) => {}
+            Heard::Stranger(why) | Heard::Ignored(why) => self.warn(&why),
         }
+    }
+
+    fn is_shared(&self, topic: &str) -> bool {
+        self.topics.id_in(Channel::CommandResponse, topic).is_some()
     }
 
     fn delivered(&mut self, token: u64) {

@@ -121,5 +121,8 @@ mod tests {
         ] {
             assert_eq!(code(id, value), expected, "{id} = {value}");
         }
+        let model = br#"[{"id":1,"code":"reset","type":"bool","access":"wo"}]"#;
+        let refused = check_report(&Product::read(model).unwrap(), "1", "true").unwrap_err();
+        assert_eq!(refused.code, ResultCode::NOT_SUPPORTED);
     }
 }

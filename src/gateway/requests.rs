@@ -30,6 +30,8 @@ pub enum Heard {
         /// What is wrong with the message.
         error: FieldError,
     },
+    /// An answer to none of the open requests: it comes late, again, or is another client's; in words.
+    Stranger(String),
     /// Not an answer that counts; why, in words.
     Ignored(String),
 }
@@ -130,7 +132,7 @@ impl Requests {
             },
         };
         let Some(open) = self.open.get(request_id) else {
-            return Heard::Ignored(format!("on {topic}, request_id {request_id:?} is of no open request"));
+            return Heard::Stranger(format!("on {topic}, request_id {request_id:?} is of no open request"));
         };
         if *open.response_topic != *topic {
             return Heard::Ignored(format!(
@@ -206,7 +208,7 @@ mod tests {
         let heard = requests.hear(TOPIC, &answer("b", "2003"), false, seconds(3));
         let Heard::Answer { token: 1, answer: found, round_trip } = heard else { panic!("{heard:?}") };
         assert_eq!((found.code, round_trip), (ResultCode::DEVICE_UNKNOWN, Some(seconds(2))));
-        assert!(matches!(requests.hear(TOPIC, &answer("b", "0"), false, seconds(3)), Heard::Ignored(_)));
+        assert!(matches!(requests.hear(TOPIC, &answer("b", "0"), false, seconds(3)), Heard::Stranger(_)));
         assert!(matches!(
             requests.hear(TOPIC, &answer("a", "0"), false, seconds(3)),
             Heard::Answer { token: 0, .. }
@@ -217,7 +219,7 @@ mod tests {
     #[test]
     fn what_does_not_count_leaves_the_request_open() {
         let mut requests = asked(&["a"]);
-        let ignored = |heard| matches!(heard, Heard::Ignored(_));
+        let ignored = |heard| matches!(heard, Heard::Ignored(_) | Heard::Stranger(_));
         assert!(ignored(requests.hear(
             "gateway_id/gw1/devices/sync/response",
             &answer("a", "0"),

@@ -804,6 +804,37 @@ mod tests {
             assert_eq!(refused.cid.as_deref(), Some("m1"));
         }
         assert_eq!(refused(Channel::Report, "[1,").request_id, None);
+        let empty = r#"{"t":1,"request_id":"r","cid":"m1","param":[]}"#;
+        let command = Envelope::<Downlink>::decode(Channel::Command, empty.as_bytes()).unwrap_err();
+        for refused in [refused(Channel::Status, empty), command] {
+            assert_eq!((refused.error.field.as_str(), refused.error.problem.code().0), ("param", 1100));
+        }
+    }
+
+    #[test]
+    fn what_is_written_is_read_back() {
+        let status = |cid: &str, status| DeviceStatus { cid: cid.into(), status };
+        for statuses in [vec![status("m1", true)], vec![status("m1", true), status("m\"2", false)]] {
+            let body = Uplink::Status(statuses.clone());
+            let bytes = Envelope { t: 5, request_id: "r".to_owned(), body }.encode();
+            let back = Envelope::<Uplink>::decode(Channel::Status, &bytes).unwrap();
+            let Uplink::Status(found) = back.body else { panic!("{back:?}") };
+            assert_eq!((back.t, back.request_id.as_str(), found), (5, "r", statuses));
+        }
+        let point = |id: &str, value: &str| (id.to_owned(), DataPointValue::parse(value).unwrap());
+        for points in [vec![point("1", "1.10")], vec![point("1", "1"), point("9", "\"opened\"")]] {
+            let bytes = Command { cid: "m1".into(), points: points.clone() }.encode(5, "r");
+            let back = Envelope::<Downlink>::decode(Channel::Command, &bytes).unwrap();
+            let Downlink::Command(found) = back.body else { panic!("{back:?}") };
+            assert_eq!((back.t, back.request_id.as_str(), found.cid.as_str()), (5, "r", "m1"));
+            assert_eq!(found.points, points);
+        }
+        for cid in [Some("m1".into()), None] {
+            let answer = Answer { cid, code: ResultCode(2003), msg: "device not exist".into() };
+            let bytes = Downlink::ReportResponse(answer.clone()).encode(5, "r");
+            let back = Envelope::<Answer>::decode(&bytes).unwrap();
+            assert_eq!((back.t, back.request_id.as_str(), back.body), (5, "r", answer));
+        }
     }
 
     #[test]

@@ -359,6 +359,19 @@ mod tests {
         for bad in ["", "a#", "#/a", "a/b+", "a+/b", "a\0b"] {
             assert!(check_filter(bad).is_err(), "{bad:?}");
         }
+        for bad in ["", "a/#", "+/a", "a\0b", "a\u{1b}[2J"] {
+            assert!(check_topic_name(bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn what_a_packet_has_room_for_is_long_enough() {
+        let (fits, too_long) = ("x".repeat(65_535), "x".repeat(65_536));
+        assert!(
+            check_topic_name(&fits).is_ok() && check_filter(&fits).is_ok() && GatewayId::new(&fits).is_ok()
+        );
+        assert!(check_topic_name(&too_long).is_err() && check_filter(&too_long).is_err());
+        assert!(GatewayId::new(&too_long).is_err());
     }
 
     #[test]
@@ -382,6 +395,7 @@ mod tests {
         let found: Vec<_> = topics.channels("gateway/in/gw1").map(|(channel, _)| channel).collect();
         assert_eq!(found, [Channel::SyncResponse, Channel::Command, Channel::ReportResponse]);
         assert!(topics.set(Channel::Sync, "gateway/out").is_err());
+        assert!(topics.set(Channel::Sync, "gateway/+/{gateway_id}").is_err());
         assert!(topics.set(Channel::Sync, "gateway/x{gateway_id}").is_err());
     }
 

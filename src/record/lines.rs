@@ -332,6 +332,7 @@ mod tests {
             (4, r#""null""#, "null"),
             (3, r#""\u0001\n\u007f""#, r"\x01\n\x7f"),
             (4, r#""\ud83d\ude00""#, r"\xf0\x9f\x98\x80"),
+            (2, r#""\u0001\u0002""#, r"\x01\x02"),
             (4, r#""ab""#, r#"\"ab\""#),
             (3, "1.1", "1.1"),
         ] {
@@ -367,7 +368,7 @@ mod tests {
         for (line, expected) in [
             (r#"{"time":1700000000.25,"qos":1,"retain":false,"topic":"a","msg_b64":"+/8="}"#, r"\xfb\xff"),
             (r#"{"time":1700000000.25,"qos":1,"retain":false,"topic":"a","msg_b64":"-_8"}"#, r"\xfb\xff"),
-            (r#"{"time":1700000000,"qos":0,"retain":true,"topic":"a","msg":"x\ny"}"#, r"x\ny"),
+            (r#"{"time":1700000000,"qos":2,"retain":true,"topic":"a","msg":"x\ny"}"#, r"x\ny"),
             (r#"{"tst":"2026-11-22T07:22:00Z","qos":0,"retain":1,"topic":"a","msg_b64":""}"#, ""),
         ] {
             assert_eq!(one(format!("{line}\n").as_bytes()), expected, "{line}");

@@ -172,6 +172,15 @@ impl Running {
         until(what, || json_lines(&self.stdout()).iter().any(&wanted));
     }
 
+    /// How many segments its end has had to send again.
+    fn segments_sent_again(&self) -> u64 {
+        let counters = fs::read_to_string(format!("/proc/{}/net/snmp", self.child.id())).unwrap();
+        let mut rows = counters.lines().filter_map(|line| line.strip_prefix("Tcp: "));
+        let (names, values) = (rows.next().unwrap(), rows.next().unwrap());
+        let mut counts = names.split(' ').zip(values.split(' '));
+        counts.find(|(name, _)| *name == "RetransSegs").unwrap().1.parse().unwrap()
+    }
+
     fn write(&mut self, input: &str) {
         // A program that reads no further is no failure of the test.
         let _ = self.child.stdin.as_mut().unwrap().write_all(input.as_bytes());
@@ -242,6 +251,41 @@ fn without_reconnect_a_silence_is_final() {
     let ended = listen.ended();
     assert_eq!((ended.code, ended.lines.len()), (Some(3), 0), "{}", ended.stderr);
     assert!(ended.stderr.contains("has been silent for 1.5 times the keep-alive"), "{}", ended.stderr);
+}
+
+/// What TCP mends by itself is no loss.
+#[test]
+fn a_cut_shorter_than_the_keep_alive_costs_no_connection() {
+    let Some(cable) = Cable::lay() else { return };
+    let edge = cable.edge(ALL, &[]);
+    let mut report = cable.begun(&["--keep-alive", "60s"]);
+    let before = report.segments_sent_again();
+    cable.down(End::Edge);
+    report.write_the_rest();
+    until("a segment that is sent again", || report.segments_sent_again() > before);
+    cable.up(End::Edge);
+    let ended = report.ended();
+    all_accepted(&ended, ALL);
+    assert!(!ended.stderr.contains("reconnecting"), "{}", ended.stderr);
+    keeps_its_ids(&edge);
+}
+
+#[test]
+fn a_time_out_shorter_than_the_keep_alive_ends_a_run_in_the_dark() {
+    let Some(cable) = Cable::lay() else { return };
+    let _edge = cable.edge(ALL, &[]);
+    let mut report = cable.begun(&["--keep-alive", "60s", "--timeout", "1s"]);
+    cable.down(End::Edge);
+    report.write_the_rest();
+    let ended = report.ended();
+    accounted(&ended, ALL);
+    // How much the socket takes that the cable does not is the kernel's.
+    assert!(matches!(ended.code, Some(3 | 5)), "{:?} {}", ended.code, ended.stderr);
+    let errors = ["timeout", "connection"];
+    let other = ended.lines.iter().find(|line| {
+        line["ok"] != true && !line["error"].as_str().is_some_and(|error| errors.contains(&error))
+    });
+    assert_eq!(other, None);
 }
 
 #[test]

@@ -24,6 +24,34 @@ const PURE: [&str; 9] = [
 /// What carries the lint for a whole module, and for all below it.
 const PURITY: &str = "#![deny(clippy::disallowed_methods, clippy::disallowed_types)]";
 
+/// `.cargo/static` links what is released, and nothing that was asked for otherwise; `echo` stands for the compiler.
+#[cfg(unix)]
+#[test]
+fn the_released_program_alone_is_linked_statically() {
+    let flags_of = |args: &str| {
+        let mut command = Command::new(root().join(".cargo/static"));
+        let output = command.arg("echo").args(args.split(' ')).output().unwrap();
+        let said = String::from_utf8(output.stdout).unwrap();
+        said.trim_end().strip_prefix(args).unwrap_or_else(|| panic!("{args}: {said}")).to_owned()
+    };
+    let released = "--crate-name tuyagw --crate-type bin -C lto=fat";
+    let can_be = cfg!(all(target_arch = "x86_64", target_os = "linux"))
+        && Command::new("cc").arg("-print-file-name=libc.a").output().is_ok_and(|found| {
+            let name = String::from_utf8_lossy(&found.stdout).trim_end().to_owned();
+            Path::new(&name).exists()
+        });
+    let expected = if can_be { " -C target-feature=+crt-static" } else { "" };
+    assert_eq!(flags_of(released), expected);
+    for other in [
+        format!("{released} --target x86_64-unknown-linux-gnu"),
+        released.replace(" -C lto=fat", ""),
+        released.replace("--crate-type bin", "--crate-type lib"),
+        released.replace("--crate-type bin", "--crate-type proc-macro"),
+    ] {
+        assert_eq!(flags_of(&other), "", "{other}");
+    }
+}
+
 #[test]
 fn pure_modules_carry_the_lint_and_look_at_no_shell() {
     let upward = [

@@ -104,6 +104,22 @@ mod tests {
     }
 
     #[test]
+    fn progress_counts_for_its_own_connection_and_all_before() {
+        let mut backoff = Backoff::default();
+        assert!(!backoff.was_up());
+        for n in 0..12_u64 {
+            backoff.up(Duration::from_secs(n));
+            assert!(backoff.was_up());
+            if n == 3 || n == 7 {
+                backoff.progress();
+            }
+            assert!(backoff.lost(Duration::from_secs(n), 0.5).is_some(), "{n}");
+        }
+        backoff.up(Duration::from_secs(12));
+        assert_eq!(backoff.lost(Duration::from_secs(12), 0.5), None);
+    }
+
+    #[test]
     fn a_connection_that_lasted_was_of_use() {
         let mut backoff = Backoff::default();
         for n in 0..10 {

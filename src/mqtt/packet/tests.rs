@@ -373,6 +373,9 @@ fn what_is_too_large_is_refused_and_leaves_nothing_behind() {
     let huge =
         Publish { topic: "a".into(), payload: vec![0; MAX_REMAINING - 2].into(), ..Publish::default() };
     assert!(huge.fits().unwrap_err().0.contains("no room"));
+    let largest = Publish { payload: vec![0; MAX_REMAINING - 3].into(), ..huge };
+    assert!(largest.fits().is_ok());
+    assert!(Publish { topic: "x".repeat(65_535).into(), ..Publish::default() }.fits().is_ok());
     assert!(out.is_empty());
 }
 

@@ -310,14 +310,47 @@ fn acknowledgements_of_the_wrong_type_are_violations() {
             let event = heard(&mut session, &ack(1));
             if right == wrong {
                 assert!(event.is_ok(), "{event:?}");
+                if right != 1 {
+                    ignores(heard(&mut session, &ack(1)), "not in use");
+                }
             } else if (right, wrong) == (2, 1) {
                 ignores(event, "came again");
+                assert_eq!(said(&mut session).last(), Some(&Packet::PubRel(1)));
             } else {
                 violates(event, &format!("which awaits {name}"));
                 assert_eq!(session.next(at(0)), Ok(None), "nothing is read after a violation");
             }
         }
     }
+}
+
+#[test]
+fn what_waits_for_its_acknowledgement_is_weighed() {
+    let mut session = client(LIMITS, true, 0);
+    let qualities = [QoS::AtLeastOnce, QoS::ExactlyOnce, QoS::AtLeastOnce];
+    for (token, qos) in (0..).zip(qualities) {
+        session.publish(message(qos, "abc"), token).unwrap();
+    }
+    assert_eq!(session.in_flight_bytes(), 3 * "tabc".len());
+    heard(&mut session, &Packet::PubAck(1)).unwrap();
+    assert_eq!(session.in_flight_bytes(), 2 * "tabc".len());
+    heard(&mut session, &Packet::PubRec(2)).unwrap();
+    assert_eq!(session.in_flight_bytes(), "tabc".len(), "it will not be sent again");
+    session.forget();
+    assert_eq!(session.in_flight_bytes(), 0);
+}
+
+#[test]
+fn without_a_free_packet_id_requests_are_refused_and_publishes_wait() {
+    let mut session = client(LIMITS, true, 0);
+    for id in 1..=u16::MAX {
+        assert_eq!(session.unsubscribe(&["a"]), Ok(id));
+        session.outbox().clear();
+    }
+    assert!(session.subscribe(&[("a", QoS::AtMostOnce)]).is_err());
+    session.publish(message(QoS::AtLeastOnce, ""), 7).unwrap();
+    assert_eq!(said(&mut session), []);
+    assert_eq!((session.in_flight(), session.queued()), (0, 1));
 }
 
 #[test]
@@ -525,6 +558,10 @@ fn section_3_1_2_10_a_client_pings_when_idle_and_finds_silence() {
     hear(&mut session, &Packet::PingResp);
     assert_eq!(session.next(at(24)), Ok(None));
     session.tick(at(24)).unwrap();
+    ignores(heard(&mut session, &Packet::PingResp), "without a PINGREQ");
+
+    session.ping();
+    open(&mut session, true, 10, false);
     ignores(heard(&mut session, &Packet::PingResp), "without a PINGREQ");
 }
 

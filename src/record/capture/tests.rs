@@ -204,8 +204,8 @@ fn shifted(lines: &[&str], by: u64) -> Vec<String> {
         .collect()
 }
 
-#[test]
-fn the_next_generation_is_read_too() {
+/// A capture in the newer form, of one link type, with `before` in front of each IP packet.
+fn pcapng(link: u8, packets: &[(u64, Vec<u8>)], before: &[u8]) -> Vec<u8> {
     let mut file = Vec::new();
     let mut block = |kind: u32, body: &[u8]| {
         let padded = body.len().next_multiple_of(4);
@@ -218,13 +218,26 @@ fn the_next_generation_is_read_too() {
     };
     block(0x0a0d_0d0a, b"\x1a\x2b\x3c\x4d\0\x01\0\0\xff\xff\xff\xff\xff\xff\xff\xff");
     // Nanoseconds (if_tsresol 9).
-    block(1, b"\0\x65\0\0\0\0\xff\xff\0\x09\0\x01\x09\0\0\0\0\0\0\0");
-    for (time, packet) in whole_connection(21_883).packets {
-        let (time, length) = (time * 1000, (packet.len() as u32).to_be_bytes());
-        let body = [&[0; 4], &time.to_be_bytes()[..], &length, &length, &packet].concat();
+    block(1, &[&[0, link], &b"\0\0\0\0\xff\xff\0\x09\0\x01\x09\0\0\0\0\0\0\0"[..]].concat());
+    // Nothing that is known, and larger than what is held at once to begin with.
+    block(0x7777_7777, &vec![7; 5 * BUFFER]);
+    for (time, packet) in packets {
+        let (time, length) = (time * 1000, ((before.len() + packet.len()) as u32).to_be_bytes());
+        let body = [&[0; 4], &time.to_be_bytes()[..], &length, &length, before, packet].concat();
         block(6, &body);
     }
-    assert_eq!(read(&file, &[]), shifted(&WHOLE, 3));
+    file
+}
+
+#[test]
+fn the_next_generation_is_read_too() {
+    let packets = whole_connection(21_883).packets;
+    assert_eq!(read(&pcapng(101, &packets, b""), &[]), shifted(&WHOLE, 3));
+    // One capture behind another, with an interface of its own.
+    let both = [pcapng(0, &[], b""), pcapng(101, &packets, b"")].concat();
+    assert_eq!(read(&both, &[]), shifted(&WHOLE, 3));
+    let both = [pcapng(101, &[], b""), pcapng(0, &packets, b"\0\0\0\x02")].concat();
+    assert_eq!(read(&both, &[]), shifted(&WHOLE, 3));
 }
 
 #[test]

@@ -1,13 +1,16 @@
 //! Commands and what answers them.
 
-use std::process::Stdio;
+use std::{
+    io::{BufRead as _, BufReader, Write as _},
+    process::Stdio,
+};
 
 use serde_json::{Value, json};
 
 use super::Listener;
 use crate::{
     edge::wire::Client,
-    process::{Ended, run},
+    process::{Ended, ended, run},
     site::{Site, json_lines, until},
 };
 
@@ -38,6 +41,30 @@ fn command(site: &Site, args: &[&str]) -> Ended {
 fn code(ended: &Ended) -> (i64, String) {
     let line = ended.line();
     (line["code"].as_i64().unwrap_or(-1), line["msg"].as_str().unwrap_or_default().to_owned())
+}
+
+#[test]
+fn who_commands_a_gateway_is_not_disturbed_by_others_who_do() {
+    let site = Site::start(&[]);
+    site.sync(1);
+    let _listener = Listener::start(&site, &["--answer", "success", "--no-report-back"]);
+    let mut first = site.command(&["-"]);
+    let mut first =
+        first.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut stdin = first.stdin.take().unwrap();
+    let mut stdout = BufReader::new(first.stdout.take().unwrap());
+    for value in 1..=2 {
+        writeln!(stdin, "{{\"cid\":\"m1\",\"id\":\"18\",\"value\":{value}}}").unwrap();
+        let mut line = String::new();
+        stdout.read_line(&mut line).unwrap();
+        assert!(line.contains("\"code\":0"), "{line}");
+        // While it stays: its next answer comes behind these.
+        assert_eq!(code(&command(&site, &["--cid", "m1", "valve_open_degree=5"])).0, 0);
+    }
+    drop(stdin);
+    let ended = ended(first);
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    assert!(!ended.stderr.contains("warning"), "{}", ended.stderr);
 }
 
 #[test]
