@@ -228,6 +228,24 @@ mod tests {
     }
 
     #[test]
+    fn every_gateway_and_device_takes_its_room_once() {
+        let mut registry = Registry::default();
+        let now = Duration::ZERO;
+        for (id, cid, expected) in [
+            ("gw1", "m1", 2 * OVERHEAD + 5),
+            ("gw1", "m22", 3 * OVERHEAD + 8),
+            ("gw1", "m1", 3 * OVERHEAD + 8),
+        ] {
+            registry.sync(&gateway(id), &device(cid, "p"), now);
+            assert_eq!(registry.bytes, expected, "{id} {cid}");
+        }
+        registry.bytes = ROOM - 2 * OVERHEAD - 5;
+        assert!(registry.has_room(&gateway("gw2"), "m1"));
+        assert!(!registry.has_room(&gateway("gw2"), "m22"));
+        assert!(registry.has_room(&gateway("gw1"), "m22"), "it is there already");
+    }
+
+    #[test]
     fn online_ends_with_a_status_or_with_time() {
         let mut registry = Registry::default();
         let (gw1, second) = (gateway("gw1"), Duration::from_secs(1));

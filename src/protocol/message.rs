@@ -804,6 +804,8 @@ mod tests {
             assert_eq!(refused.cid.as_deref(), Some("m1"));
         }
         assert_eq!(refused(Channel::Report, "[1,").request_id, None);
+        let twice = r#"{"t":1,"t":1,"request_id":"r","param":{"cid":"m1","id":"1","value":1}}"#;
+        assert!(refused(Channel::Report, twice).to_string().contains("no field stands twice"));
         let empty = r#"{"t":1,"request_id":"r","cid":"m1","param":[]}"#;
         let command = Envelope::<Downlink>::decode(Channel::Command, empty.as_bytes()).unwrap_err();
         for refused in [refused(Channel::Status, empty), command] {
@@ -834,6 +836,24 @@ mod tests {
             let bytes = Downlink::ReportResponse(answer.clone()).encode(5, "r");
             let back = Envelope::<Answer>::decode(&bytes).unwrap();
             assert_eq!((back.t, back.request_id.as_str(), back.body), (5, "r", answer));
+        }
+    }
+
+    /// In an answer to a command it stands beside `param`; what is unusual is read with care.
+    #[test]
+    fn the_device_of_an_answer_is_found_within_or_beside_param() {
+        for (beside, within, expected) in [
+            ("", "", None),
+            (r#""cid":"m1","#, "", Some("m1")),
+            ("", r#""cid":"m2","#, Some("m2")),
+            (r#""cid":"m1","#, r#""cid":"m2","#, Some("m2")),
+        ] {
+            for more in ["", r#""more":{"a":[1e5]},"#] {
+                let text =
+                    format!(r#"{{"t":1,{beside}{more}"request_id":"r","param":{{{within}"code":0}}}}"#);
+                let answer = Envelope::<Answer>::decode(text.as_bytes()).unwrap();
+                assert_eq!(answer.body.cid.as_deref(), expected, "{text}");
+            }
         }
     }
 

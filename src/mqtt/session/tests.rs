@@ -315,7 +315,8 @@ fn acknowledgements_of_the_wrong_type_are_violations() {
                 }
             } else if (right, wrong) == (2, 1) {
                 ignores(event, "came again");
-                assert_eq!(said(&mut session).last(), Some(&Packet::PubRel(1)));
+                let releases = said(&mut session).into_iter().filter(|said| *said == Packet::PubRel(1));
+                assert_eq!(releases.count(), 2);
             } else {
                 violates(event, &format!("which awaits {name}"));
                 assert_eq!(session.next(at(0)), Ok(None), "nothing is read after a violation");

@@ -159,6 +159,14 @@ fn tedge_product() {
 }
 
 #[test]
+fn properties_without_a_service_around_them() {
+    holds(
+        br#"{"properties":[{"abilityId":4,"accessMode":"rw","code":"a","typeSpec":{"type":"bool"}}]}"#,
+        &[r#"{"id":"4","code":"a","type":"bool","access":"rw"}"#],
+    );
+}
+
+#[test]
 fn a_list_of_one_product_is_that_product() {
     let listed = [b"[".as_slice(), model!("tedge-product.json"), b"]"].concat();
     assert_eq!(Product::read(&listed), Product::read(model!("tedge-product.json")));
@@ -274,6 +282,9 @@ fn wrong_models_are_refused_with_their_place() {
         (r#"{"1":100,"2":true}"#, "1", "a number is no description"),
         (r#"[{"mapping":{}},{"mapping":{}}]"#, "", "2 devices or products"),
         ("a,b\n1,2\n", "line 1", "neither JSON nor a table"),
+        ("DP ID,Identifier\n1,a\n", "line 1", "neither JSON nor a table"),
+        ("DP ID,Data type\n1,bool\n", "line 1", "neither JSON nor a table"),
+        (r#"[{"dps":[{"id":1,"code":"a","type":"bool","access":"rx"}]}]"#, "[0].dps[0].access", "no access"),
         ("Identifier,Data type\na,bool,x\n", "", "no DP id for a"),
         ("DP ID,Identifier,Data type\n1,a,bool\n2,b,valu\n", "line 3, column 3", "`valu`"),
         ("DP ID,Identifier,Data type\n0,a,bool\n", "line 2, column 1", "`0`"),
@@ -300,6 +311,15 @@ fn spreadsheets_table_variants() {
     holds(
         quoted.as_bytes(),
         &[r#"{"id":"7","code":"t","type":"value","access":"rw","min":0,"max":9,"scale":0,"step":1}"#],
+    );
+    // The parts of a description in any order.
+    let turned =
+        quoted.replace("Value range: 0~9; Unit: /", "Unit: kWh. Step: 2. Scale: 1. Value range: 0~8");
+    holds(
+        turned.as_bytes(),
+        &[
+            r#"{"id":"7","code":"t","type":"value","access":"rw","min":0,"max":8,"scale":1,"step":2,"unit":"kWh"}"#,
+        ],
     );
 }
 
