@@ -47,7 +47,7 @@ fn code(ended: &Ended) -> (i64, String) {
 fn who_commands_a_gateway_is_not_disturbed_by_others_who_do() {
     let site = Site::start(&[]);
     site.sync(1);
-    let _listener = Listener::start(&site, &["--answer", "success", "--no-report-back"]);
+    let listener = Listener::start(&site, &["--answer", "success", "--no-report-back"]);
     let mut first = site.command(&["-"]);
     let mut first =
         first.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
@@ -65,6 +65,7 @@ fn who_commands_a_gateway_is_not_disturbed_by_others_who_do() {
     let ended = ended(first);
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
     assert!(!ended.stderr.contains("warning"), "{}", ended.stderr);
+    listener.end("TERM");
 }
 
 #[test]
