@@ -9,7 +9,7 @@ mod value;
 
 use std::{borrow::Cow, io::Write as _};
 
-pub use plain::{Plain, each_member};
+pub use plain::{Plain, each_member, is_plain};
 pub use value::Json;
 
 use smol_str::SmolStr;

@@ -31,7 +31,7 @@ use serde::{Deserialize, Deserializer, de};
 use serde_json::value::RawValue;
 
 use crate::{
-    json::{any_byte, each_member, push_json, push_number, push_text},
+    json::{any_byte, is_plain, push_json, push_number, push_text},
     mqtt::Message,
     protocol::{Channel, ConnectCode, Direction, Downlink, Envelope, Topics, Uplink, is_unsafe},
 };
@@ -364,10 +364,6 @@ fn stands_as_json(payload: &[u8], is_json: bool) -> bool {
         && (is_json
             || is_plain(payload)
             || !is_too_deep(payload) && serde_json::from_slice::<de::IgnoredAny>(payload).is_ok())
-}
-
-fn is_plain(payload: &[u8]) -> bool {
-    str::from_utf8(payload).is_ok_and(|json| each_member(json, |_, _| {}).is_some())
 }
 
 fn is_too_deep(json: &[u8]) -> bool {

@@ -16,6 +16,12 @@ pub fn each_member<'a>(json: &'a str, mut take: impl FnMut(&'a str, &'a str)) ->
     })
 }
 
+/// Whether bytes are a plain object and nothing else.
+#[must_use]
+pub fn is_plain(bytes: &[u8]) -> bool {
+    str::from_utf8(bytes).is_ok_and(|json| each_member(json, |_, _| {}).is_some())
+}
+
 /// A value of a plain object, to be read by one of its methods. Each gives `None` where there is no such value, and the
 /// object is none to read then.
 pub struct Plain<'a> {
@@ -290,6 +296,9 @@ mod tests {
         let nested = |depth| format!("{{\"a\":{}{}}}", "[".repeat(depth), "]".repeat(depth));
         assert!(both(&nested(DEEPEST - 1)).is_some());
         assert_eq!(both(&nested(DEEPEST)), None);
+        // Side by side there may be any number.
+        let beside = format!("{{\"a\":[{}{{}}]}}", "[[]],".repeat(3 * DEEPEST));
+        assert!(both(&beside).is_some());
     }
 
     #[test]

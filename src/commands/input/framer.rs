@@ -5,7 +5,7 @@ use std::ops::Range;
 use serde_json::value::RawValue;
 
 use super::Input;
-use crate::{commands::operations::Invalid, json::each_member};
+use crate::{commands::operations::Invalid, json::is_plain};
 
 /// The longest value that is taken; what is longer cannot be a message of this protocol.
 const LONGEST: usize = 4 << 20;
@@ -291,11 +291,6 @@ impl Framer {
         self.consume(length);
         Step::Found(number, place, Some(invalid))
     }
-}
-
-/// Whether a line is an object as nearly all are, so that a first look suffices.
-fn is_plain(line: &[u8]) -> bool {
-    std::str::from_utf8(line).is_ok_and(|json| each_member(json, |_, _| {}).is_some())
 }
 
 /// Whether a text begins like CSV, whose header names the devices' column.
