@@ -11,5 +11,6 @@ pub mod json;
 pub mod mqtt;
 pub mod product;
 pub mod protocol;
+pub mod rate;
 pub mod record;
 pub mod sink;

@@ -18,7 +18,6 @@ mod journal;
 mod listen;
 mod model;
 mod operations;
-mod pace;
 mod password;
 mod recording;
 mod replay;

@@ -15,7 +15,6 @@ use super::{
     input::{Format, Source, Stream},
     journal::Journal,
     operations::{Asked, Item, Operation, Operations},
-    pace::{Pace, rate},
     results::{Manner, Origin, Outcome, Progress, Results, SummaryFile},
     signals::Signals,
 };
@@ -23,6 +22,7 @@ use crate::{
     failure::{Exit, Failure, Kind},
     mqtt::client::{Event, Settings},
     protocol::GatewayId,
+    rate::Rate,
 };
 
 /// How long a silent pipe is waited for when the rest of the input can only be reported: at once, and all in all.
@@ -42,8 +42,8 @@ pub struct RequestArgs {
     window: u16,
 
     /// Send at most so many messages a second: 50/s, or 30/m
-    #[arg(long, value_name = "N/s", value_parser = rate)]
-    rate: Option<f64>,
+    #[arg(long, value_name = "N/s")]
+    rate: Option<Rate>,
 
     /// Try a request again so many times after a system error (500) or a time-out, with its request id
     #[arg(long, value_name = "N", default_value_t = 0)]
@@ -174,7 +174,6 @@ struct Run {
     next: Option<(Origin, Item)>,
     exchange: Exchange,
     window: usize,
-    pace: Option<Pace>,
     /// A queued command came: nothing more is acknowledged, so that all comes again.
     withholds: bool,
     /// The exit code of the first signal, and until when what is in flight may take.
@@ -218,9 +217,8 @@ impl Run {
             input,
             waiting: Vec::new().into_iter(),
             next: None,
-            exchange: exchange.retrying(args.retries),
+            exchange: exchange.paced(args.retries, args.rate),
             window: usize::from(args.window),
-            pace: args.rate.map(Pace::new),
             withholds: false,
             signalled: None,
             console,
@@ -254,9 +252,8 @@ impl Run {
             let hungry = ended.is_none() && self.signalled.is_none() && self.is_fed() && room;
             let grace = self.signalled.map(|(_, until)| until);
             let paced = room && !self.is_fed() && self.signalled.is_none();
-            let beat = self.pace.as_ref().filter(|_| paced);
-            let beat = beat.map(|pace| self.exchange.client.instant(pace.next()));
-            let deadline = self.exchange.deadline().into_iter().chain(grace).chain(beat).min();
+            let turn = if paced { self.exchange.next_turn() } else { None };
+            let deadline = self.exchange.deadline().into_iter().chain(grace).chain(turn).min();
             let show = self.exchange.results.next_show();
             tokio::select! {
                 signal = signals.next() => {
@@ -297,7 +294,7 @@ impl Run {
         }
     }
 
-    /// Takes inputs into the window, at the pace that was asked for; what is not sent is not held up by it.
+    /// Takes inputs into the window, at the rate that was asked for; what is not sent is not held up by it.
     fn feed(&mut self) -> Result<(), Failure> {
         let mut now = self.exchange.moment();
         let mut sent = 0;
@@ -313,7 +310,7 @@ impl Run {
                     return Err(changed);
                 }
             }
-            if self.pace.as_mut().is_some_and(|pace| !pace.may_send(now.since)) {
+            if !self.exchange.has_turn(now) {
                 self.next = Some((origin, item));
                 break;
             }
