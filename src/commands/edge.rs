@@ -484,19 +484,19 @@ impl Commands {
                         line,
                         cid: invalid.cid.clone(),
                         id: invalid.id.clone(),
-                        entry: invalid.entry,
+                        part: invalid.part.clone(),
                         request_id: "".into(),
                         input: text,
                     };
                     ledger.borrow_mut().invalid(index, &command, invalid.field.as_deref(), &invalid.message);
                 }
-                Ok(Item { gateway_id, t, request_id, entry, body: Body::Command(command), .. }) => {
+                Ok(Item { gateway_id, t, request_id, part, body: Body::Command(command), .. }) => {
                     let request_id = request_id.unwrap_or_else(|| super::ids::random().to_string().into());
                     let noted = Noted {
                         line,
                         cid: Some(command.cid.clone()),
                         id: command.points.first().map(|(id, _)| id.clone()),
-                        entry,
+                        part,
                         request_id: Arc::clone(&request_id),
                         input: text,
                     };

@@ -20,9 +20,7 @@ use crate::{
         client::{Client, Event},
         packet::{Message, Publish, QoS},
     },
-    protocol::{
-        Channel, CommandAnswer, DeviceStatus, Downlink, Envelope, GatewayId, Topics, Uplink, with_t,
-    },
+    protocol::{Channel, CommandAnswer, DeviceStatus, Downlink, Envelope, GatewayId, Topics, Uplink, with_t},
     rate::Rate,
 };
 
@@ -371,8 +369,13 @@ impl Exchange {
 
     fn pair(&mut self, message: &Message) {
         let now = self.client.heard_at();
-        match self.pending.handle_message(&message.topic, &message.payload, message.retain, now, fastrand::f64)
-        {
+        match self.pending.handle_message(
+            &message.topic,
+            &message.payload,
+            message.retain,
+            now,
+            fastrand::f64,
+        ) {
             Match::Answered { request, answer, round_trip } => {
                 self.client.progress();
                 if let (Some(cid), [source]) = (&answer.cid, request.context.sources.as_slice())

@@ -8,6 +8,7 @@ use std::{
     borrow::Cow,
     fs::{File, Metadata},
     io::{self, IsTerminal as _, Read},
+    os::fd::AsFd as _,
     path::Path,
     sync::{
         Arc,
@@ -104,7 +105,14 @@ pub struct Reader {
     bytes: Box<dyn Read + Send>,
     name: String,
     size: Option<u64>,
+    is_stdin: bool,
     format: Format,
+}
+
+/// Whether stdin was redirected from a file.
+fn stdin_is_file() -> bool {
+    let stdin = io::stdin().as_fd().try_clone_to_owned();
+    stdin.and_then(|stdin| File::from(stdin).metadata()).is_ok_and(|stdin| stdin.is_file())
 }
 
 impl Source {
@@ -132,7 +140,8 @@ impl Source {
         let named_csv =
             path.and_then(Path::extension).is_some_and(|extension| extension.eq_ignore_ascii_case("csv"));
         let format = format.unwrap_or(if named_csv { Format::Csv } else { Format::Json });
-        Ok(Self::Reader(Reader { bytes: reader, name, size, format }))
+        let is_stdin = path.is_none_or(|path| path == Path::new("-"));
+        Ok(Self::Reader(Reader { bytes: reader, name, size, is_stdin, format }))
     }
 
     /// How many bytes there are to be read, where that is known.
@@ -141,6 +150,15 @@ impl Source {
         match self {
             Self::Flags(_) => None,
             Self::Reader(reader) => reader.size,
+        }
+    }
+
+    /// Whether all of it is there to be read: of a file, unlike of a pipe.
+    #[must_use]
+    pub fn is_file(&self) -> bool {
+        match self {
+            Self::Flags(_) => true,
+            Self::Reader(reader) => reader.size.is_some() || (reader.is_stdin && stdin_is_file()),
         }
     }
 

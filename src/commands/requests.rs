@@ -12,11 +12,11 @@ use super::{
     Console,
     connection::Connection,
     exchange::Exchange,
+    grace::Grace,
     input::{Format, Source, Stream},
     journal::Journal,
     operations::{Asked, Item, Operation, Operations},
     results::{Manner, Origin, Outcome, Progress, Results, SummaryFile},
-    signals::Signals,
 };
 use crate::{
     failure::{Exit, Failure, Kind},
@@ -28,6 +28,8 @@ use crate::{
 /// How long a silent pipe is waited for when the rest of the input can only be reported: at once, and all in all.
 const SILENCE: Duration = Duration::from_millis(200);
 const PATIENCE: Duration = Duration::from_secs(2);
+/// How many inputs of a pipe are only reported: a writer that never ends would fill the disk.
+const MOST_REPORTED: u64 = 100_000;
 /// How many messages take their time from one look at the clocks, which costs as much as a tenth of a message.
 const CLOCK: u32 = 32;
 /// How long what is in flight may take after a signal, and then the writing of results.
@@ -136,18 +138,11 @@ pub fn run(
     console: Console,
 ) -> anyhow::Result<Exit> {
     super::block_on(async {
-        let mut signals = Signals::new()?;
+        let mut grace = Grace::new(GRACE)?;
         let mut run = Run::new(operations, operation, source, connection, args, console)?;
-        let end = run.drive(&mut signals).await;
-        let signalled = run.signalled.map(|(exit, _)| exit);
-        let exit = tokio::select! {
-            biased;
-            exit = run.finish(end) => exit,
-            // Nobody reads the results, or the input never ends.
-            exit = signals.next() => exit,
-            () = super::sleep_until(signalled.map(|_| Instant::now() + GRACE)) => Exit::INTERRUPTED,
-        };
-        Ok(signalled.unwrap_or(exit))
+        let end = run.drive(&mut grace).await;
+        let exit = run.finish(end, &mut grace).await;
+        Ok(grace.signal().unwrap_or(exit))
     })
 }
 
@@ -176,8 +171,8 @@ struct Run {
     window: usize,
     /// A queued command came: nothing more is acknowledged, so that all comes again.
     withholds: bool,
-    /// The exit code of the first signal, and until when what is in flight may take.
-    signalled: Option<(Exit, Instant)>,
+    /// Whether all of the input is there to be read, however much it is.
+    is_file: bool,
     console: Console,
 }
 
@@ -192,6 +187,7 @@ impl Run {
     ) -> Result<Self, Failure> {
         args.apply(&mut connection.settings);
         let single = matches!(source, Source::Flags(_));
+        let is_file = source.is_file();
         let response = operation.channel().response().filter(|_| !args.no_wait);
         let filter = response.map(|response| match &connection.gateway_id {
             Some(gateway) if single || operation != Operation::Command => {
@@ -220,25 +216,24 @@ impl Run {
             exchange: exchange.paced(args.retries, args.rate),
             window: usize::from(args.window),
             withholds: false,
-            signalled: None,
+            is_file,
             console,
         })
     }
 
-    async fn drive(&mut self, signals: &mut Signals) -> Result<(), End> {
+    async fn drive(&mut self, grace: &mut Grace) -> Result<(), End> {
         // Whether the input has ended, and how.
         let mut ended = None;
         // Nothing is dialled before there is something to send.
         let mut started = false;
         loop {
-            if self.signalled.is_none() {
+            let is_ending = grace.signal().is_some();
+            if !is_ending {
                 self.feed()?;
             }
             let in_flight = self.exchange.in_flight();
             started |= in_flight > 0;
-            if let Some((_, until)) = self.signalled
-                && (until <= Instant::now() || !self.exchange.has_written())
-            {
+            if is_ending && !self.exchange.has_written() {
                 return Err(End::Signal);
             }
             if in_flight == 0
@@ -249,19 +244,17 @@ impl Run {
             }
             self.exchange.results.flush(in_flight);
             let room = in_flight < self.window && !self.exchange.results.is_behind();
-            let hungry = ended.is_none() && self.signalled.is_none() && self.is_fed() && room;
-            let grace = self.signalled.map(|(_, until)| until);
-            let paced = room && !self.is_fed() && self.signalled.is_none();
+            let hungry = ended.is_none() && !is_ending && self.is_fed() && room;
+            let paced = room && !self.is_fed() && !is_ending;
             let turn = if paced { self.exchange.next_turn() } else { None };
-            let deadline = self.exchange.deadline().into_iter().chain(grace).chain(turn).min();
+            let deadline = self.exchange.deadline().into_iter().chain(turn).min();
             let show = self.exchange.results.next_show();
             tokio::select! {
-                signal = signals.next() => {
-                    if self.signalled.is_some() {
+                is_over = grace.is_over() => {
+                    if is_over {
                         return Err(End::Signal);
                     }
                     self.console.note("finishing what is in flight; the same signal again ends at once");
-                    self.signalled = Some((signal, Instant::now() + GRACE));
                 }
                 event = self.exchange.client.next(), if started => {
                     self.happened(event?)?;
@@ -366,8 +359,9 @@ impl Run {
         }
     }
 
-    /// Accounts for what is left, says farewell, and gives the exit code.
-    async fn finish(mut self, end: Result<(), End>) -> Exit {
+    /// Accounts for what is left, says farewell, and gives the exit code. A signal, or a second one, cuts it short.
+    async fn finish(mut self, end: Result<(), End>, grace: &mut Grace) -> Exit {
+        grace.renew();
         let exit = match end {
             Ok(()) => Exit::SUCCESS,
             Err(End::Signal) => {
@@ -376,15 +370,25 @@ impl Run {
             }
             Err(End::Failure(failure)) => {
                 self.exchange.fail_all(failure.kind, &failure.message);
-                if failure.kind != Kind::Io && self.signalled.is_none() {
-                    self.fail_rest(&failure).await;
+                if self.exchange.results.can_print() && grace.signal().is_none() {
+                    tokio::select! {
+                        () = self.fail_rest(&failure) => {}
+                        // What is not read yet is of no interest any more.
+                        _ = grace.is_over() => {}
+                    }
                 }
                 self.exchange.results.fail(&failure);
                 failure.kind.exit()
             }
         };
         self.exchange.close().await;
-        exit.or(self.exchange.results.finish().await)
+        let console = self.console;
+        let cut = async {
+            while !grace.is_over().await {
+                console.note("writing what is in hand; the same signal again ends at once");
+            }
+        };
+        exit.or(self.exchange.results.finish(cut).await)
     }
 
     /// Tells of a message that is not sent why not.
@@ -395,11 +399,13 @@ impl Run {
         }
     }
 
-    /// Reports the inputs that were never sent: all of a file, and of a pipe what is there to be read.
+    /// Reports the inputs that were never sent: all of a file, and of a pipe what is there to be read, but not for ever.
     async fn fail_rest(&mut self, failure: &Failure) {
         let mut patience = PATIENCE;
+        let mut told = 0;
         loop {
             while let Some((origin, item)) = self.next_item() {
+                told += 1;
                 match self.exchange.results.are_done(&origin, &item) {
                     Ok(true) => {}
                     Ok(false) => self.fail(origin, item, failure),
@@ -414,6 +420,12 @@ impl Run {
             }
             if !self.is_fed() {
                 continue;
+            }
+            if told >= MOST_REPORTED && !self.is_file {
+                self.console.warn(&format!(
+                    "{told} inputs are reported as not sent; more keep coming, and the rest is not read"
+                ));
+                return;
             }
             let (asked, silent) = (Instant::now(), self.input.is_silent());
             match tokio::time::timeout(patience.min(SILENCE), self.input.next()).await {

@@ -82,7 +82,7 @@ pub fn run(args: Args, console: Console) -> anyhow::Result<Exit> {
             let every =
                 Every::new(connection, operations, source, &requests, every, offline_on_exit, console)
                     .await?;
-            Ok(every.run().await)
+            Ok(every.run().await?)
         });
     }
     requests::run(operations, Operation::Status, source, connection, &args.requests, console)

@@ -349,7 +349,9 @@ impl<C> PendingRequests<C> {
         let response_topic = pending.response_topic.as_deref().unwrap_or_default();
         if response_topic != topic {
             let request_id = excerpt(request_id);
-            return Match::Ignored(format!("request_id {request_id} came on {topic}, not on {response_topic}"));
+            return Match::Ignored(format!(
+                "request_id {request_id} came on {topic}, not on {response_topic}"
+            ));
         }
         if retained {
             return Match::Ignored(format!("a retained message on {topic} is no answer"));
@@ -535,11 +537,13 @@ mod tests {
 
     /// Sends all that may leave; gives it, each with its attempt.
     fn send(requests: &mut PendingRequests<&'static str>, now: u64) -> Vec<(&'static str, u32)> {
-        std::iter::from_fn(|| requests.next_to_send(ms(now)).map(|sent| (*sent.context, sent.attempt))).collect()
+        std::iter::from_fn(|| requests.next_to_send(ms(now)).map(|sent| (*sent.context, sent.attempt)))
+            .collect()
     }
 
     fn payload(id: &str, code: &str) -> Vec<u8> {
-        format!(r#"{{"t":1,"request_id":"{id}","param":{{"cid":"m1","msg":"m","code":{code}}}}}"#).into_bytes()
+        format!(r#"{{"t":1,"request_id":"{id}","param":{{"cid":"m1","msg":"m","code":{code}}}}}"#)
+            .into_bytes()
     }
 
     /// Hears an answer; retries come after the shortest rest.
