@@ -682,7 +682,14 @@ mod tests {
     fn gated() -> (Sink, mpsc::Receiver<Vec<u8>>, mpsc::Sender<()>) {
         let (written, writes) = mpsc::channel();
         let (go, gate) = mpsc::channel();
-        (Sink::over(Target::Stream(Box::new(Gate { written, go: gate })), None), writes, go)
+        (
+            Sink::over(
+                Target::Stream { stream: Box::new(Gate { written, go: gate }), written: Written::default() },
+                None,
+            ),
+            writes,
+            go,
+        )
     }
 
     #[test]
@@ -755,7 +762,8 @@ mod tests {
     fn a_reader_that_went_away_ends_the_writing() {
         block_on(async {
             let (reader, writer) = io::pipe().unwrap();
-            let mut sink = Sink::over(Target::Stream(Box::new(writer)), None);
+            let mut sink =
+                Sink::over(Target::Stream { stream: Box::new(writer), written: Written::default() }, None);
             drop(reader);
             sink.write(b"1\n");
             sink.flush();

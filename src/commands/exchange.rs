@@ -24,7 +24,7 @@ use crate::{
     rate::Rate,
 };
 
-/// A status report is at most this long, so that every broker takes it.
+/// A status report is at most this long, so that every broker takes it. What is longer may be why a connection is lost.
 const LONGEST_STATUS: usize = 64 * 1024;
 /// What an envelope, a topic and the packet's header add to a status array, at most.
 const AROUND_STATUS: usize = 512;
@@ -348,6 +348,17 @@ impl Exchange {
                 self.early_length = 0;
                 let retry_in = retry_in.as_secs_f64();
                 self.console.warn(&format!("{reason}; reconnecting in {retry_in:.1} s"));
+                let is_long = |asking: &Asking| asking.payload.len() > LONGEST_STATUS;
+                if let Some(request) = self.pending.lost(is_long) {
+                    let message = format!(
+                        "the broker closed the connection each time that it got this message of {} bytes: it may be \
+                         longer than the broker takes",
+                        request.context.payload.len()
+                    );
+                    let outcome =
+                        Outcome::Failed { kind: Kind::Connection, message: &message, sent: Some(true) };
+                    self.tell(&request, outcome);
+                }
             }
             Event::Warning(what) => self.warn(&what),
         }

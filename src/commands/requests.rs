@@ -43,7 +43,7 @@ pub struct RequestArgs {
     #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u16).range(1..=65000))]
     window: u16,
 
-    /// Send at most so many messages a second: 50/s, or 30/m
+    /// Send at most so many messages a second: 50/s, or 30/m; retries and what is sent again count too
     #[arg(long, value_name = "N/s")]
     rate: Option<Rate>,
 

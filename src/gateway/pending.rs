@@ -20,6 +20,8 @@ use crate::{
 /// How long a request rests before it is tried again, at first and at most; the rests in between double.
 const FIRST_REST: Duration = Duration::from_millis(500);
 const LONGEST_REST: Duration = Duration::from_secs(30);
+/// How many connections a message may cost before it is given up.
+const MOST_LOSSES: u32 = 3;
 /// How much of a text that a peer chose a warning repeats.
 const LONGEST_EXCERPT: usize = 100;
 
@@ -69,6 +71,8 @@ struct Pending<C> {
     /// Whether the broker has acknowledged it since it was last sent, and whether it ever has.
     is_acknowledged: bool,
     was_acknowledged: bool,
+    /// How many connections were lost after it was sent and before it was acknowledged.
+    losses: u32,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -235,6 +239,7 @@ impl<C> PendingRequests<C> {
             is_held: false,
             is_acknowledged: false,
             was_acknowledged: false,
+            losses: 0,
         };
         self.open.insert(token, pending);
         if is_queued {
@@ -299,6 +304,24 @@ impl<C> PendingRequests<C> {
             self.queue.pop_front();
         }
         None
+    }
+
+    /// Takes note of a lost connection. Ends the first request of those that look as if the broker closed the connection
+    /// because of them: `is_suspect` says so of each, and several connections in turn have not survived it.
+    pub fn lost(&mut self, is_suspect: impl Fn(&C) -> bool) -> Option<Finished<C>> {
+        let mut first: Option<u64> = None;
+        for (token, pending) in &mut self.open {
+            if pending.state == State::Waiting && pending.is_held {
+                pending.losses += 1;
+                if pending.losses >= MOST_LOSSES
+                    && first.is_none_or(|first| first > *token)
+                    && is_suspect(&pending.context)
+                {
+                    first = Some(*token);
+                }
+            }
+        }
+        self.finish(first?)
     }
 
     /// Queues again, after a reconnect, what the MQTT session does not send again by itself: each request without its
@@ -679,6 +702,24 @@ mod tests {
         assert!(!requests.handle_acknowledgement(1, ms(11)).unwrap().is_first);
         assert_eq!(requests.reconnected(false), 3);
         assert_eq!(send(&mut requests, 20), [("a", 1), ("b", 1), ("c", 1)]);
+    }
+
+    #[test]
+    fn what_costs_connection_after_connection_is_given_up_alone() {
+        let mut requests = requests(&["small", "first", "second"], 0);
+        assert_eq!(send(&mut requests, 0).len(), 3);
+        for _ in 0..2 {
+            assert!(requests.lost(|id| *id != "small").is_none());
+            assert_eq!(requests.reconnected(false), 3);
+            assert_eq!(send(&mut requests, 1).len(), 3);
+        }
+        let given_up = requests.lost(|id| *id != "small").map(|request| request.context);
+        assert_eq!(given_up, Some("first"));
+        assert_eq!(requests.reconnected(false), 2);
+        assert_eq!(send(&mut requests, 2).len(), 2);
+        // What the broker has taken has no part in a loss.
+        assert!(requests.handle_acknowledgement(2, ms(3)).is_some());
+        assert!(requests.lost(|id| *id != "small").is_none());
     }
 
     #[test]

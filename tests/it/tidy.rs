@@ -9,13 +9,14 @@ use std::{
 use super::generated::root;
 
 /// The pure modules: no clock, file, socket, environment or random number.
-const PURE: [&str; 9] = [
+const PURE: [&str; 10] = [
     "edge.rs",
     "gateway/mod.rs",
     "hash.rs",
     "json.rs",
     "product.rs",
     "protocol/mod.rs",
+    "rate.rs",
     "record.rs",
     "mqtt/packet/mod.rs",
     "mqtt/session/mod.rs",

@@ -21,7 +21,7 @@ use uuid::Uuid;
 use super::{
     Args,
     alarm::Alarm,
-    commands::Commands,
+    commands::{Commands, REMEMBERED},
     edge,
     ledger::{Ledger, Shared},
     peer::{Order, Peer},
@@ -49,8 +49,6 @@ use crate::{
 const WINDOW: u16 = 1024;
 /// How many lines are kept at hand, so that connections are open before they are needed.
 const AHEAD: usize = 256;
-/// So many answers wait for their commands at most, so that memory does not grow with the recording.
-const HELD: usize = 10_000;
 /// How many bytes of payloads lie in one piece of memory, which is freed with the last of them: a message that is
 /// never acknowledged may keep one.
 const PAYLOADS: usize = 16 << 10;
@@ -69,6 +67,9 @@ pub async fn play(
 ) -> Result<Exit, Failure> {
     let changed = Rc::new(Notify::new());
     let ledger = Ledger::new(console, Rc::clone(&changed));
+    if let Pace::Rate(rate) = pace {
+        ledger.borrow_mut().limit(rate);
+    }
     let stage = match &args.listen {
         None => {
             let mut fleet = Connection::fleet(&args.network, &args.login)?;
@@ -92,7 +93,6 @@ pub async fn play(
         changed,
         verify: args.verify.then(|| Verify::new(timeout)),
         commands: Commands::default(),
-        held: VecDeque::new(),
         given_up: 0,
         flaws,
         topics,
@@ -144,9 +144,9 @@ struct Play {
     ledger: Shared,
     changed: Rc<Notify>,
     verify: Option<Verify>,
-    commands: Commands,
-    /// Answers to commands that have not come, and how many were given up.
-    held: VecDeque<(Step, Request)>,
+    /// Commands, and the answers to those that have not come.
+    commands: Commands<(Step, Request)>,
+    /// How many of these answers were given up.
     given_up: u64,
     flaws: Flaws,
     topics: Topics,
@@ -398,11 +398,9 @@ impl Play {
         // It may be held for long, and shall not hold its neighbours' memory.
         let payload = Bytes::copy_from_slice(&step.payload);
         let (address, splice) = (Arc::clone(&step.address), step.splice.clone());
-        self.held.push_back((Step { address, payload, splice, ..*step }, request));
-        if self.held.len() > HELD
-            && let Some((_, oldest)) = self.held.pop_front()
-        {
-            self.give_up(oldest, &format!("while {HELD} others waited"));
+        let held = (Step { address, payload, splice, ..*step }, request.clone());
+        if let Some((_, oldest)) = self.commands.hold(gateway.as_str(), &recorded, cid, held) {
+            self.give_up(oldest, &format!("while {REMEMBERED} others waited"));
         }
         Ok(())
     }
@@ -458,7 +456,7 @@ impl Play {
                 let Some(peer) = peers.get(gateway.as_str()) else { return Ok(()) };
                 ledger.in_flight += 1;
                 if let Err(mpsc::error::SendError(order)) =
-                    peer.send(Order { publish, index, line, channel, due })
+                    peer.send(Order { publish, index, line, channel, due, keeps_t: self.keep_t })
                 {
                     // Its failure ends the run as soon as it is looked at.
                     ledger.fail(&order.request(gateway), Kind::Connection, "the connection is closed");

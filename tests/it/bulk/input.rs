@@ -318,3 +318,20 @@ fn requests_of_one_id_go_one_after_the_other() {
         .collect();
     assert_eq!(kinds, ["\"sync\"", "\"sync.response\""].repeat(4));
 }
+
+/// One line of 96 KB took minutes once, in which nothing else was heard.
+#[test]
+fn thousands_of_bad_data_points_in_one_line_are_each_told_once() {
+    let site = Site::start(&[]);
+    site.sync(1);
+    let bad: Vec<_> = (0..6000).map(|n| format!(r#""bad_{n:06}":1"#)).collect();
+    let input = format!(r#"{{"cid":"m1","properties":{{"1":5,{}}}}}"#, bad.join(","));
+    let ended = site.run_with("report", &["-"], input);
+    accounted(&ended, 6001);
+    assert_eq!(ended.code, Some(2));
+    for line in ended.lines.iter().filter(|line| line["ok"] == false) {
+        let name = line["input"]["code"].as_str().unwrap();
+        assert_eq!(line["input"], serde_json::json!({"cid": "m1", "code": name, "value": 1}));
+        assert_eq!(line["field"], format!("properties.{name}"));
+    }
+}
