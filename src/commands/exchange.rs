@@ -8,7 +8,7 @@ use bytes::Bytes;
 use super::{
     Console,
     connection::Connection,
-    ids::RequestIds,
+    ids::request_id,
     operations::{Body, Invalid, Item, Operation, status_item},
     requests::TimeUnit,
     results::{Origin, Outcome, Results, Source, Sources},
@@ -48,7 +48,6 @@ pub struct Exchange {
     /// Whether answers are waited for, rather than the broker's acknowledgement alone.
     waits: bool,
     pending: PendingRequests<Asking>,
-    ids: RequestIds,
     /// Status lines that one array can carry, and its length so far.
     statuses: Vec<(DeviceStatus, Source)>,
     statuses_length: usize,
@@ -107,7 +106,6 @@ impl Exchange {
             waits,
             pending: PendingRequests::new(settings.timeout),
             client: Client::new(settings, subscriptions),
-            ids: RequestIds::new(),
             statuses: Vec::new(),
             statuses_length: 0,
             addressed: None,
@@ -221,7 +219,7 @@ impl Exchange {
             return Ok(());
         };
         let answered = self.waits && operation.channel().response().is_some();
-        let request_id = item.request_id.take().unwrap_or_else(|| self.ids.fresh());
+        let request_id = item.request_id.take().unwrap_or_else(request_id);
         let (t, is_given) = item.t.map_or((now.t, false), |t| (t, true));
         let payload = match &item.body {
             Body::Uplink(uplink) => uplink.encode(t, &request_id),

@@ -12,7 +12,7 @@ mod edge;
 mod exchange;
 mod explain;
 mod grace;
-mod ids;
+pub mod ids;
 mod input;
 mod inspect;
 mod journal;
