@@ -165,7 +165,7 @@ struct Run {
     input: Stream<Asked>,
     /// What was asked for and has no place in the window yet.
     waiting: std::vec::IntoIter<Asked>,
-    /// What comes before that: its place among the results is taken, and its turn has not come.
+    /// What comes before that: its place among the results is taken, no former run has done it, and its turn has not come.
     next: Option<(Origin, Item)>,
     exchange: Exchange,
     window: usize,
@@ -293,16 +293,8 @@ impl Run {
         let mut sent = 0;
         while self.exchange.in_flight() < self.window
             && !self.exchange.results.is_behind()
-            && let Some((origin, item)) = self.next_item()
+            && let Some((origin, item)) = self.next_item()?
         {
-            match self.exchange.results.are_done(&origin, &item) {
-                Ok(true) => continue,
-                Ok(false) => {}
-                Err(changed) => {
-                    self.fail(origin, item, &changed);
-                    return Err(changed);
-                }
-            }
             if !self.exchange.has_turn(now) {
                 self.next = Some((origin, item));
                 break;
@@ -321,18 +313,26 @@ impl Run {
         self.waiting.as_slice().is_empty() && self.next.is_none()
     }
 
-    /// The next message; what is wrong on the way to it is told.
-    fn next_item(&mut self) -> Option<(Origin, Item)> {
+    /// The next message that no former run has done; what is wrong on the way to it is told.
+    fn next_item(&mut self) -> Result<Option<(Origin, Item)>, Failure> {
         if let Some(next) = self.next.take() {
-            return Some(next);
+            return Ok(Some(next));
         }
-        let results = &mut self.exchange.results;
-        loop {
-            match results.take(self.waiting.next()?) {
-                (origin, Ok(item)) => return Some((origin, item)),
+        while let Some(asked) = self.waiting.next() {
+            let results = &mut self.exchange.results;
+            match results.take(asked) {
+                (origin, Ok(item)) => match results.are_done(&origin, &item) {
+                    Ok(true) => {}
+                    Ok(false) => return Ok(Some((origin, item))),
+                    Err(changed) => {
+                        self.fail(origin, item, &changed);
+                        return Err(changed);
+                    }
+                },
                 (origin, Err(invalid)) => results.invalid(origin, &invalid),
             }
         }
+        Ok(None)
     }
 
     fn happened(&mut self, event: Event) -> Result<(), Failure> {
@@ -404,13 +404,14 @@ impl Run {
         let mut patience = PATIENCE;
         let mut told = 0;
         loop {
-            while let Some((origin, item)) = self.next_item() {
-                told += 1;
-                match self.exchange.results.are_done(&origin, &item) {
-                    Ok(true) => {}
-                    Ok(false) => self.fail(origin, item, failure),
-                    Err(changed) => self.fail(origin, item, &changed),
+            loop {
+                match self.next_item() {
+                    Ok(Some((origin, item))) => self.fail(origin, item, failure),
+                    Ok(None) => break,
+                    // It has been told.
+                    Err(_changed) => {}
                 }
+                told += 1;
             }
             self.exchange.results.flush(0);
             while self.exchange.results.is_behind() {

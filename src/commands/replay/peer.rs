@@ -357,6 +357,20 @@ mod tests {
     }
 
     #[test]
+    fn a_message_that_was_delayed_takes_the_time_of_now_and_keeps_all_else() {
+        let payload = |t: &str| format!("{{\"request_id\":\"r\", \"t\":{t},\"param\":{{\"cid\":\"m1\"}}}}");
+        let mut publish = Publish { payload: payload("1700000000").into(), ..Publish::default() };
+        stamp(&mut publish);
+        let text = str::from_utf8(&publish.payload).unwrap();
+        let t = text.split("\"t\":").nth(1).and_then(|rest| rest.split(',').next()).unwrap();
+        assert!(t.parse::<u64>().unwrap() > 1_700_000_000, "{text}");
+        assert_eq!(text, payload(t));
+        publish.payload = "no JSON".into();
+        stamp(&mut publish);
+        assert_eq!(publish.payload, "no JSON");
+    }
+
+    #[test]
     fn one_that_stays_open_does_not_keep_those_after_it() {
         let mut orders = OpenOrders::default();
         orders.insert(0, open(0));

@@ -114,3 +114,22 @@ fn faults_of_every_kind_leave_no_line_without_a_result() {
     let lost = site.records_of("connect").len();
     assert!(lost > 1, "the seed cuts connections");
 }
+
+/// Stdout can still be written, so every input has its result, those that were never read too.
+#[cfg(unix)]
+#[test]
+fn a_journal_that_cannot_be_written_leaves_no_line_without_a_result() {
+    const LINES: usize = 5000;
+    let site = Site::start(&[]);
+    let (input, journal) = (site.write("input.jsonl", syncs(LINES)), site.name("journal"));
+    let run = site.gateway("sync", &[&input, "--journal", &journal]);
+    // The limit is in units of 512 bytes: a few hundred entries.
+    let mut limited = std::process::Command::new("sh");
+    limited.args(["-c", "ulimit -f 16; exec \"$@\"", "sh"]).arg(run.get_program()).args(run.get_args());
+    limited.env("TUYAGW_CONFIG", "/dev/null");
+    let ended = crate::process::run(&mut limited);
+    accounted(&ended, LINES);
+    assert_eq!(ended.code, Some(2), "{}", ended.stderr);
+    assert_eq!(ended.stderr.matches("error: ").count(), 1, "{}", ended.stderr);
+    assert!(ended.lines.iter().any(|line| line["error"] == "io" && line["sent"] == false));
+}

@@ -13,7 +13,7 @@ use std::{
 
 use super::{accounted, reports};
 use crate::{
-    fake_broker::{FakeBroker, Publish, puback, response},
+    fake_broker::{FakeBroker, Packet, Publish, puback, response, suback},
     process::{ended, gateway, run, run_with, signal},
 };
 
@@ -115,6 +115,50 @@ fn what_waits_for_the_connection_takes_its_t_when_it_leaves() {
     let sent = broker.publishes();
     let (_, last) = sent.last().expect("a report");
     assert!(u64::try_from(t(last)).expect("positive") >= back.load(Ordering::SeqCst), "{sent:?}");
+}
+
+/// As above, of a recording's message that is due during an outage.
+#[test]
+fn what_is_replayed_after_an_outage_takes_its_t_when_it_leaves() {
+    let back = Arc::new(AtomicU64::new(u64::MAX));
+    let is_back = Arc::clone(&back);
+    let broker = FakeBroker::start(move |number, peer| {
+        match number {
+            1 | 2 => return peer.expect_connect(),
+            0 => {}
+            _ => is_back.store(now_ms(), Ordering::SeqCst),
+        }
+        peer.log_in();
+        while let Some(packet) = peer.receive() {
+            match packet {
+                Packet::Subscribe { id, filters } => peer.send(&suback(id, &vec![1; filters.len()])),
+                Packet::Publish(publish) => {
+                    peer.send(&puback(publish.id));
+                    if number == 0 {
+                        return;
+                    }
+                }
+                _ => {}
+            }
+        }
+    });
+    let record = |mono_us: u32| {
+        let payload = format!(
+            r#"{{"t":1700000000000,"request_id":"r{mono_us}","param":{{"cid":"m1","id":"1","value":1}}}}"#
+        );
+        let length = payload.len();
+        format!(
+            r#"{{"v":1,"tst":"2026-11-22T07:22:00.000000Z","topic":"gateway_id/gw1/properties/report","qos":1,"retain":0,"payloadlen":{length},"dir":"up","kind":"report","gateway_id":"gw1","mono_us":{mono_us},"payload":{payload}}}"#
+        ) + "\n"
+    };
+    let recording = [record(0), record(50_000)].concat();
+    let args = ["-", "--timeout", "20s"];
+    let ended = run_with(&mut gateway("replay", &broker.url(), &args), recording.as_bytes());
+    assert_eq!(ended.code, Some(0), "{ended:#?}");
+    let sent = broker.publishes();
+    let (_, last) = sent.last().expect("a report");
+    assert!(u64::try_from(t(last)).expect("positive") >= back.load(Ordering::SeqCst), "{sent:?}");
+    assert!(last.request_id() != sent[0].1.request_id());
 }
 
 #[test]
