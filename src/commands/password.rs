@@ -10,7 +10,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::{
-    commands::{Console, json_line},
+    commands::{Console, json_line, stdin::stdin},
     failure::{Exit, Failure},
     protocol::{GatewayId, Secret, derive_password},
 };
@@ -58,7 +58,7 @@ pub fn run(args: Args, console: Console) -> anyhow::Result<Exit> {
                 .map_err(|why| Failure::io(format!("cannot read {}: {why}", path.display())))?;
             write_many(file, stdout, bare, console)
         }
-        Some(_) => write_many(io::stdin().lock(), stdout, bare, console),
+        Some(_) => write_many(stdin(), stdout, bare, console),
         None => match login(args.gateway_id, args.client_id, args.username)? {
             Some(login) => write_one(stdout, &login, bare).map(|()| Exit::SUCCESS),
             None if io::stdin().is_terminal() => {
@@ -66,7 +66,7 @@ pub fn run(args: Args, console: Console) -> anyhow::Result<Exit> {
                     .hint("Give --gateway-id and --username, or logins as JSON Lines on stdin.")
                     .into());
             }
-            None => write_many(io::stdin().lock(), stdout, bare, console),
+            None => write_many(stdin(), stdout, bare, console),
         },
     };
     match written {
