@@ -133,8 +133,9 @@ fn table(product: &Product) -> String {
     }
     let scaled = |point: &&DataPoint| matches!(point.kind, Kind::Value { scale: 1.., .. });
     if let Some(point) = points.iter().find(scaled) {
-        let shown = point.shown(12345);
-        text.push_str(&format!("\nA value is sent as an integer: {} of 12345 is {}.\n", point.code, shown));
+        let (number, code) = (point.sample(), &point.code);
+        let shown = point.shown(number);
+        text.push_str(&format!("\nA value is sent as an integer: {code} of {number} is {shown}.\n"));
     }
     text
 }
