@@ -253,8 +253,39 @@ impl<T> Stream<T> {
     }
 }
 
+/// The text of a small file; `whose` is what messages begin with.
+///
+/// # Errors
+/// A file that cannot be read, or is not text in UTF-8.
+pub fn text_of(path: &Path, whose: &str) -> Result<String, Failure> {
+    let name = format!("{whose}{}", path.display());
+    let file = File::open(path)
+        .map_err(|why| Failure::io(format!("{whose}cannot read {}: {why}", path.display())))?;
+    let mut text = String::new();
+    unwrapped(file, &name)?
+        .read_to_string(&mut text)
+        .map_err(|why| Failure::io(format!("{whose}cannot read {}: {why}", path.display())))?;
+    Ok(text)
+}
+
+/// Refuses a file that is not text, by its first bytes.
+///
+/// # Errors
+/// A file that cannot be read, or is in another wrapping.
+pub fn see_that_it_is_text(path: &Path) -> Result<(), Failure> {
+    let name = path.display().to_string();
+    let file = File::open(path).map_err(|why| Failure::io(format!("cannot read {name}: {why}")))?;
+    unwrapped(file, &name).map(drop)
+}
+
 /// The same bytes, if they are text; of anything else the failure says what it is.
-fn unwrapped(mut reader: impl Read + Send + 'static, name: &str) -> Result<Box<dyn Read + Send>, Failure> {
+///
+/// # Errors
+/// A read that failed, or another wrapping.
+pub fn unwrapped(
+    mut reader: impl Read + Send + 'static,
+    name: &str,
+) -> Result<Box<dyn Read + Send>, Failure> {
     let mut beginning = Vec::new();
     let mut chunk = vec![0; READ];
     let mut ended = false;
