@@ -164,7 +164,7 @@ fn a_file_may_have_any_name() {
     let path = site.path("").join(OsStr::from_bytes(b"caf\xe9.jsonl"));
     fs::write(&path, "{\"cid\":\"m1\",\"id\":\"1\",\"value\":5}\n").unwrap();
     all_accepted(&run(site.gateway("report", &[]).arg(&path)), 1);
-    let ended = run(site.command(&["--timeout", "250ms"]).arg(&path));
+    let ended = run(site.command(&[]).arg(&path));
     assert_eq!((ended.lines.len(), ended.code), (1, Some(2)), "a reading is no command: {ended:#?}");
     assert_eq!(ended.line()["line"], 1);
     assert_eq!(site.records_of("report").len(), 1);
