@@ -176,6 +176,15 @@ impl Wrapping {
         Failure::invalid(format!("{name} is {what}; it must be plain text in UTF-8")).hint(way_out)
     }
 
+    /// The failure of a reader of recordings, which unpacks gzip and zstd.
+    #[must_use]
+    pub fn refusal_of_recording(self, name: &str) -> Failure {
+        let (what, way_out) = self.words();
+        let message =
+            format!("{name} is {what}; a recording is read as it is, or compressed with gzip or zstd");
+        Failure::invalid(message).hint(way_out)
+    }
+
     /// What it is, and what to do about it.
     fn words(self) -> (&'static str, &'static str) {
         let save = "Save it as \"CSV UTF-8\" and give that file.";

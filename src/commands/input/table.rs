@@ -171,11 +171,14 @@ impl Beginning {
             }
             let line = String::from_utf8_lossy(&rest[..length]);
             if named.is_none()
-                && let Some(delimiter) = separator(&line)
+                && let Some(separator) = separator(&line)
             {
-                named = Some(delimiter);
+                named = Some(separator);
             } else if length == rest.len() || !line.trim_matches(is_blank).is_empty() {
-                let delimiter = named.flatten().unwrap_or_else(|| delimiter_of(&line));
+                let delimiter = match named {
+                    Some(Named::Delimiter(delimiter)) => delimiter,
+                    Some(Named::Nothing) | None => delimiter_of(&line),
+                };
                 return Some((delimiter, lines, start));
             }
             let end = if rest[length..].starts_with(b"\r\n") { 2 } else { 1 };
@@ -185,8 +188,16 @@ impl Beginning {
     }
 }
 
+/// What a line `sep=;` names.
+#[derive(Clone, Copy)]
+enum Named {
+    Delimiter(u8),
+    /// An editor has taken the tab off the line's end, or there was none.
+    Nothing,
+}
+
 /// What a line `sep=;` names, if it is one; spreadsheets may have put it into quotes, or other columns behind it.
-fn separator(line: &str) -> Option<Option<u8>> {
+fn separator(line: &str) -> Option<Named> {
     let text = line.trim_matches(|c| c != '\t' && is_blank(c));
     let text = text.strip_prefix('"').unwrap_or(text);
     let (word, rest) = text.split_at_checked(4)?;
@@ -195,11 +206,10 @@ fn separator(line: &str) -> Option<Option<u8>> {
     }
     let rest = rest.strip_prefix("\\t").map_or_else(|| rest.to_owned(), |rest| format!("\t{rest}"));
     let mut rest = rest.bytes();
-    // An editor may have taken a tab off the line's end.
-    let Some(delimiter) = rest.next().filter(|byte| *byte != b'"') else { return Some(None) };
+    let Some(delimiter) = rest.next().filter(|byte| *byte != b'"') else { return Some(Named::Nothing) };
     let may_separate = delimiter == b'\t' || delimiter.is_ascii_punctuation();
     let is_alone = rest.all(|byte| byte == b'"' || byte == delimiter || DELIMITERS.contains(&byte));
-    (may_separate && is_alone).then_some(Some(delimiter))
+    (may_separate && is_alone).then_some(Named::Delimiter(delimiter))
 }
 
 /// What separates the columns of a header: what makes one of them `cid`, or else what it has most of.
@@ -212,9 +222,9 @@ fn delimiter_of(header: &str) -> u8 {
         };
         header.split(at).map(|name| name.trim_matches(|c| c == '"' || is_blank(c))).collect()
     };
-    let names = DELIMITERS.map(|delimiter| (delimiter, split(delimiter)));
-    let named = names.iter().find(|(_, names)| names.iter().any(|name| name.eq_ignore_ascii_case("cid")));
-    let most = names.iter().rev().max_by_key(|(_, names)| names.len());
+    let splits = DELIMITERS.map(|delimiter| (delimiter, split(delimiter)));
+    let named = splits.iter().find(|(_, names)| names.iter().any(|name| name.eq_ignore_ascii_case("cid")));
+    let most = splits.iter().rev().max_by_key(|(_, names)| names.len());
     named.or(most).map_or(b',', |(delimiter, _)| *delimiter)
 }
 

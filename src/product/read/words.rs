@@ -173,11 +173,10 @@ impl Property {
                     self.take_unit_behind(&said[length..]);
                     Ok(Some(length))
                 }
-                Some(_) => Ok(None),
                 None if is_strict && kind == "value" => {
                     Err(format!("`{shown}` is no range such as 0 to 100"))
                 }
-                None => Ok(None),
+                Some(_) | None => Ok(None),
             },
             Label::Length => {
                 let length = span(said).map(|(_, max, length)| (max, length)).or_else(|| number(said));
@@ -417,10 +416,7 @@ fn symbol(unit: &str) -> &str {
 /// What follows `include` or `are`, which begin a list without a colon.
 fn after_include(list: &str) -> Option<&str> {
     let lower = list.to_ascii_lowercase();
-    let word = ["include", "includes", "including"]
-        .into_iter()
-        .filter(|word| lower.starts_with(word))
-        .next_back()?;
+    let word = ["include", "includes", "including"].into_iter().rfind(|word| lower.starts_with(word))?;
     let rest = &list[word.len()..];
     rest.starts_with(|c: char| c.is_whitespace() || c == ':').then(|| rest.trim_start_matches([' ', ':']))
 }

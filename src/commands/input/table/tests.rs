@@ -221,7 +221,7 @@ fn generated_tables_come_out_as_they_were_meant() {
         let mut names = vec!["cid", "product_id", "note"];
         let (mut text, mut line, mut expected, mut repeated) = (String::new(), 1, Vec::new(), 0);
         if random.bool() {
-            text.push_str("\u{feff}");
+            text.push('\u{feff}');
         }
         if random.bool() {
             text.push_str(&format!("sep={delimiter}{end}"));
