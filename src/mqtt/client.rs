@@ -5,6 +5,7 @@
 //! that was published since the last.
 
 mod backoff;
+mod connect;
 pub(super) mod stream;
 mod tls;
 

@@ -2,7 +2,6 @@
 
 use std::{io, path::Path, sync::Arc};
 
-use tokio::net::TcpStream;
 use tokio_rustls::{
     TlsConnector,
     client::TlsStream,
@@ -15,7 +14,7 @@ use tokio_rustls::{
     },
 };
 
-use super::Address;
+use super::{Address, stream::Metered};
 use crate::failure::{Failure, Kind};
 
 /// What to insist on in a broker's certificate.
@@ -48,11 +47,7 @@ impl Tls {
 }
 
 /// Does the TLS handshake on a connected socket.
-pub async fn encrypt(
-    tls: &Tls,
-    address: &Address,
-    stream: TcpStream,
-) -> Result<TlsStream<TcpStream>, Failure> {
+pub async fn encrypt(tls: &Tls, address: &Address, stream: Metered) -> Result<TlsStream<Metered>, Failure> {
     let connector = TlsConnector::from(Arc::clone(&tls.config));
     connector
         .connect(tls.server_name.clone(), stream)
