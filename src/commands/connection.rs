@@ -325,6 +325,7 @@ impl Connection {
                 max_packet,
                 in_flight: 100,
                 reconnect: true,
+                gives_up: true,
                 early: (network.early || profile.early.unwrap_or(false)) && !persistent,
             },
             gateway_id,

@@ -204,6 +204,7 @@ impl Listen {
     fn new(args: &Args, console: Console) -> Result<Self, Failure> {
         let mut connection = Connection::gateway(&args.network, &args.gateway)?;
         connection.settings.reconnect = !args.no_reconnect;
+        connection.settings.gives_up = false;
         let gateway_id =
             connection.gateway_id.clone().ok_or_else(|| Failure::invalid("no gateway id is given"))?;
         let operations = args.model.operations()?;
@@ -321,6 +322,10 @@ impl Listen {
     fn happened(&mut self, event: Event, ending: bool) -> Result<(), Failure> {
         match event {
             Event::Message(message, receipt) => {
+                // What a broker sends after every SUBSCRIBE, or again, is none.
+                if !message.retain && !message.dup {
+                    self.exchange.client.progress();
+                }
                 let wanted = self.filter.wants(&message, self.exchange.topics());
                 let full = ending || self.count.is_some_and(|count| self.records >= count);
                 // What will not be recorded is not acknowledged either, though it may be an answer to us.

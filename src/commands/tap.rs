@@ -272,6 +272,7 @@ fn reach(args: &BrokerArgs, console: Console) -> Result<(Settings, Topics), Fail
         max_packet: args.max_packet.or(profile.max_packet).unwrap_or(1 << 20) as usize,
         in_flight: 0,
         reconnect: false,
+        gives_up: true,
         early: false,
     };
     Ok((settings, profile.topics()?))

@@ -18,7 +18,7 @@ use std::{
 
 pub use tls::Tls;
 
-use backoff::Backoff;
+use backoff::{Backoff, Pause};
 use stream::{Activity, Stream};
 
 use super::{
@@ -69,6 +69,8 @@ pub struct Settings {
     pub in_flight: u16,
     /// Whether a lost connection is opened again.
     pub reconnect: bool,
+    /// Whether five connections in a row that are lost without progress are the end of it.
+    pub gives_up: bool,
     /// Whether SUBSCRIBE and PUBLISH may leave with CONNECT (MQTT 3.1.1, section 3.1.4).
     pub early: bool,
 }
@@ -127,6 +129,8 @@ pub struct Client {
     has_read: bool,
     held: bool,
     closing: bool,
+    /// Whether every subscription has been granted once.
+    was_subscribed: bool,
     /// Something was published that no acknowledgement shows to have arrived.
     lingers: bool,
 }
@@ -172,6 +176,7 @@ impl Client {
             has_read: false,
             held: false,
             closing: false,
+            was_subscribed: false,
             lingers: false,
             settings,
         }
@@ -373,10 +378,13 @@ impl Client {
             return self.lost(failure);
         }
         if self.awaits.connack.is_none() && self.awaits.suback.is_some_and(|(_, due)| due <= now) {
-            return Err(Failure::new(
+            let failure = Failure::new(
                 Kind::Timeout,
                 format!("{} sent no SUBACK in {:?}", self.settings.address, self.settings.timeout),
-            ));
+            );
+            // A broker that has granted the subscriptions before is waited for, where nothing else ends the run.
+            let goes_on = self.was_subscribed && !self.settings.gives_up;
+            return if goes_on { self.lost(failure) } else { Err(failure) };
         }
         if self.held {
             // What the broker sent meanwhile waits unread: it is not the broker that is silent.
@@ -476,7 +484,10 @@ impl Client {
         }
         self.awaits.suback = None;
         match codes.iter().zip(&self.subscriptions).find(|(code, _)| **code == SubscribeCode::Refused) {
-            None => Ok(Some(Event::Subscribed)),
+            None => {
+                self.was_subscribed = true;
+                Ok(Some(Event::Subscribed))
+            }
             Some((_, (filter, _))) => Err(Failure::new(
                 Kind::Refused,
                 format!("the broker refused the subscription to {filter} (SUBACK 0x80)"),
@@ -498,18 +509,21 @@ impl Client {
         if !self.backoff.was_up() || !self.settings.reconnect {
             return Err(failure);
         }
-        let Some(retry_in) = self.backoff.lost(now, fastrand::f64()) else {
-            return Err(Failure::new(
-                Kind::Connection,
-                format!("the connection was lost five times within seconds: {}", failure.message),
-            )
-            .hint(format!(
+        let Pause { wait, fruitless } = self.backoff.lost(now, fastrand::f64());
+        let mut reason = failure.message;
+        if let Some(fruitless) = fruitless {
+            let rival = format!(
                 "is another client using the client id {:?}? A broker lets the newer one push the older one off",
                 self.settings.connect.client_id
-            )));
-        };
-        self.link = Link::Waiting(now + retry_in);
-        self.events.push_back(Event::Lost { reason: failure.message, retry_in });
+            );
+            if self.settings.gives_up {
+                let message = format!("the connection was lost {fruitless}: {reason}");
+                return Err(Failure::new(Kind::Connection, message).hint(rival));
+            }
+            reason = format!("{reason}; lost {fruitless}: {rival}");
+        }
+        self.link = Link::Waiting(now + wait);
+        self.events.push_back(Event::Lost { reason, retry_in: wait });
         Ok(())
     }
 

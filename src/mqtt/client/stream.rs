@@ -345,7 +345,8 @@ mod tests {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         for is_encrypted in [false, true] {
             let limit = Duration::from_secs(20);
-            let read = runtime.block_on(async { tokio::time::timeout(limit, slow_reader(is_encrypted)).await });
+            let read =
+                runtime.block_on(async { tokio::time::timeout(limit, slow_reader(is_encrypted)).await });
             read.expect("everything arrives");
         }
     }

@@ -1,7 +1,15 @@
 //! What `listen` makes of what it hears; the connection is the same as the other subcommands'.
 
+use std::{
+    io::{BufRead as _, BufReader, Read as _},
+    process::Stdio,
+};
+
 use super::Case;
-use crate::fake_broker::{Peer, publish, publish_with_id, suback};
+use crate::{
+    fake_broker::{FakeBroker, Peer, publish, publish_with_id, suback},
+    process::{Ended, ended, gateway, signal},
+};
 
 const TOPIC: &str = "gateway_id/gw1/commands";
 const GOOD: &str = r#"{"t":1,"cid":"m1","request_id":"c1","param":{"id":"4","value":true}}"#;
@@ -40,12 +48,6 @@ pub fn refused() -> Vec<Case> {
         Case::listen("sends a topic that is not UTF-8", 6, "0 records", |_, peer| {
             heard(peer, b"\x30\x04\0\x02a\xff");
         }),
-        Case::listen("closes after every SUBACK", 3, "0 records", |_, peer| {
-            peer.log_in();
-            let id = peer.expect_subscribe();
-            peer.send(&suback(id, &[1, 1, 1]));
-        })
-        .says("another client"),
         Case::listen("sends nothing while `--for` lasts", 5, "0 records", |_, peer| heard(peer, &[]))
             .args(&["--count", "1", "--for", "500ms"]),
     ]
@@ -91,4 +93,77 @@ pub fn commands() -> Vec<Case> {
         })
         .args(&["--answer", "success", "--count", "1000", "--for", "20s"]),
     ]
+}
+
+/// Starts a subcommand that lasts, waits until it has said this, and ends it by SIGTERM; gives how it ended.
+fn run_until(subcommand: &str, broker: &FakeBroker, args: &[&str], said: impl Fn(&str) -> bool) -> Ended {
+    let mut command = gateway(subcommand, &broker.url(), args);
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut stderr = BufReader::new(child.stderr.take().unwrap());
+    let mut text = String::new();
+    while !said(&text) {
+        assert!(stderr.read_line(&mut text).unwrap() > 0, "it ended: {text}");
+    }
+    signal(child.id(), "TERM");
+    let mut end = ended(child);
+    stderr.read_to_string(&mut text).unwrap();
+    end.stderr = text;
+    end
+}
+
+/// A recorder has nothing better to do than to wait for the end of a rivalry or of an edge that restarts over and over.
+#[test]
+fn what_lasts_warns_and_goes_on_where_its_connections_are_cut_without_progress() {
+    let status = &["--every", "1s", "--online", "m1"][..];
+    for (subcommand, args) in [("listen", &[][..]), ("status", status)] {
+        let broker = FakeBroker::start(|_, peer| peer.log_in());
+        let ended = run_until(subcommand, &broker, args, |said| said.contains("reconnecting in 30.0 s"));
+        assert_eq!(ended.code, Some(143), "{}", ended.stderr);
+        let lost: Vec<_> = ended.stderr.lines().filter(|line| line.contains("reconnecting in")).collect();
+        assert_eq!(lost.len(), 5, "{}", ended.stderr);
+        for said in
+            ["lost 5 times in a row without progress, within ", "another client using the client id \"gw1\""]
+        {
+            assert!(lost[4].contains(said) && !lost[3].contains(said), "{}", ended.stderr);
+        }
+    }
+}
+
+/// Nine visits of a command, each of which ends the connection: what arrives is what a listener is there for.
+#[test]
+fn a_message_that_arrives_is_progress_for_a_listener() {
+    let broker = FakeBroker::start(|number, peer| {
+        peer.log_in();
+        let id = peer.expect_subscribe();
+        peer.send(&suback(id, &[1, 1, 1]));
+        if number > 8 {
+            return peer.hold();
+        }
+        peer.send(&publish_with_id(2, TOPIC, Some(9), GOOD.as_bytes()));
+        peer.receive();
+    });
+    let ended = run_until("listen", &broker, &[], |said| said.matches("reconnecting in 0.1 s").count() == 9);
+    assert_eq!((ended.code, ended.lines.len()), (Some(143), 9), "{}", ended.stderr);
+    assert!(!ended.stderr.contains("in a row"), "{}", ended.stderr);
+}
+
+/// The first subscription must be granted in time; a broker that has granted it once may be slow at another time.
+#[test]
+fn a_listener_without_a_second_suback_goes_on() {
+    let broker = FakeBroker::start(|number, peer| {
+        peer.log_in();
+        let id = peer.expect_subscribe();
+        match number {
+            0 => peer.send(&suback(id, &[1, 1, 1])),
+            1 => peer.hold(),
+            _ => {
+                peer.send(&suback(id, &[1, 1, 1]));
+                peer.hold();
+            }
+        }
+    });
+    let ended =
+        run_until("listen", &broker, &["--timeout", "200ms"], |said| said.matches("listening").count() == 2);
+    assert_eq!(ended.code, Some(143), "{}", ended.stderr);
+    assert!(ended.stderr.contains("sent no SUBACK in 200ms; reconnecting"), "{}", ended.stderr);
 }
