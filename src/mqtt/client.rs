@@ -6,6 +6,7 @@
 
 mod backoff;
 mod connect;
+mod greeting;
 pub(super) mod stream;
 mod tls;
 
@@ -19,6 +20,7 @@ use std::{
 pub use tls::Tls;
 
 use backoff::{Backoff, Pause};
+use greeting::Greeting;
 use stream::{Activity, Stream};
 
 use super::{
@@ -260,7 +262,11 @@ impl Client {
                 return Ok(None);
             }
             let now = self.heard_at;
-            let stranger = self.awaits.connack.and_then(|_| stranger(self.session.inbox()));
+            if self.awaits.connack.is_some()
+                && let Some(greeting) = Greeting::of(self.session.inbox())
+            {
+                return Err(self.greeted(&greeting));
+            }
             match self.session.next(now) {
                 Ok(Some(event)) => {
                     if let Some(event) = self.take(event, now)? {
@@ -268,7 +274,7 @@ impl Client {
                     }
                 }
                 Ok(None) => return Ok(None),
-                Err(violation) => return Err(self.violated(&violation.to_string(), stranger)),
+                Err(violation) => return Err(self.violated(&violation.to_string())),
             }
         }
     }
@@ -448,7 +454,7 @@ impl Client {
             | session::Event::Subscribe { .. }
             | session::Event::Unsubscribe { .. }
             | session::Event::Disconnect => {
-                return Err(self.violated("a packet that only clients send", None));
+                return Err(self.violated("a packet that only clients send"));
             }
         })
     }
@@ -537,16 +543,20 @@ impl Client {
         }
     }
 
-    fn violated(&self, what: &str, stranger: Option<&str>) -> Failure {
+    fn violated(&self, what: &str) -> Failure {
         let address = &self.settings.address;
         let failure = Failure::new(Kind::Protocol, format!("{address} broke the MQTT protocol: {what}"));
-        match stranger {
-            Some(hint) => failure.hint(hint),
-            None if self.awaits.connack.is_some() => {
-                failure.hint("Check that the address is an MQTT broker's; the edge's port is 21883")
-            }
-            None => failure,
+        if self.awaits.connack.is_some() {
+            failure.hint("Check that the address is an MQTT broker's; the edge's port is 21883")
+        } else {
+            failure
         }
+    }
+
+    fn greeted(&self, greeting: &Greeting) -> Failure {
+        let address = &self.settings.address;
+        Failure::new(Kind::Protocol, format!("{address} does not speak MQTT: {}", greeting.what))
+            .hint(greeting.hint)
     }
 
     fn scheme_hint(&self) -> &'static str {
@@ -555,17 +565,6 @@ impl Client {
         } else {
             "Is it a TLS port? Then write mqtts:// in --broker"
         }
-    }
-}
-
-/// What to do about a server that greets in another protocol.
-fn stranger(greeting: &[u8]) -> Option<&'static str> {
-    if greeting.starts_with(b"HTTP") {
-        Some("an HTTP server answers there: the edge's MQTT port is 21883")
-    } else if greeting.starts_with(&[0x15, 3]) {
-        Some("a TLS alert came back: the port wants TLS, so write mqtts:// in --broker")
-    } else {
-        None
     }
 }
 
