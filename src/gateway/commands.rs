@@ -78,6 +78,11 @@ impl Commands {
         }
     }
 
+    /// Forgets a command that is not executed after all: its next delivery is as good as a first one.
+    pub fn forget(&mut self, request_id: &str) {
+        self.results.remove(request_id);
+    }
+
     /// The command with its values in their native form.
     fn checked(&self, command: &Command) -> Result<Command, (ResultCode, String)> {
         if self.devices.as_ref().is_some_and(|known| !known.contains(&command.cid)) {

@@ -2,13 +2,16 @@
 
 use std::{
     io::{BufRead as _, BufReader, Read as _},
-    process::Stdio,
+    process::{Command, Stdio},
+    sync::mpsc,
 };
+
+use serde_json::{Value, json};
 
 use super::Case;
 use crate::{
-    fake_broker::{FakeBroker, Peer, publish, publish_with_id, suback},
-    process::{Ended, ended, gateway, signal},
+    fake_broker::{FakeBroker, Packet, Peer, puback, publish, publish_with_id, suback},
+    process::{Ended, ended, gateway, run, signal, tuyagw},
 };
 
 const TOPIC: &str = "gateway_id/gw1/commands";
@@ -50,6 +53,19 @@ pub fn refused() -> Vec<Case> {
         }),
         Case::listen("sends nothing while `--for` lasts", 5, "0 records", |_, peer| heard(peer, &[]))
             .args(&["--count", "1", "--for", "500ms"]),
+        Case::listen("never answers the report of a new value", 0, "1 record", |_, peer| {
+            peer.log_in();
+            let id = peer.expect_subscribe();
+            peer.send(&suback(id, &[1, 1, 1]));
+            peer.send(&publish_with_id(2, TOPIC, Some(9), GOOD.as_bytes()));
+            while let Some(packet) = peer.receive() {
+                if let Packet::Publish(publish) = packet {
+                    peer.send(&puback(publish.id));
+                }
+            }
+        })
+        .args(&["--answer", "success", "--for", "300ms", "--timeout", "1h"])
+        .says("listening ended before the answer came"),
     ]
 }
 
@@ -166,4 +182,79 @@ fn a_listener_without_a_second_suback_goes_on() {
         run_until("listen", &broker, &["--timeout", "200ms"], |said| said.matches("listening").count() == 2);
     assert_eq!(ended.code, Some(143), "{}", ended.stderr);
     assert!(ended.stderr.contains("sent no SUBACK in 200ms; reconnecting"), "{}", ended.stderr);
+}
+
+/// A platform waits seconds for an answer, not the hour that a thousand commands before it would take.
+#[test]
+fn commands_beyond_a_thousand_that_wait_are_answered_busy() {
+    let (answered, answers) = mpsc::channel::<Value>();
+    let broker = FakeBroker::start(move |_, peer| {
+        peer.log_in();
+        let id = peer.expect_subscribe();
+        peer.send(&suback(id, &[1, 1, 1]));
+        for n in 0..1101 {
+            let request_id = format!("r{n}");
+            let command =
+                json!({"t": 1, "cid": "m1", "request_id": request_id, "param": {"id": "4", "value": true}});
+            peer.send(&publish(0, TOPIC, command.to_string().as_bytes()));
+        }
+        while let Some(packet) = peer.receive() {
+            if let Packet::Publish(answer) = packet {
+                peer.send(&puback(answer.id));
+                let _ = answered.send(answer.json());
+            }
+        }
+    });
+    let args = ["--exec-timeout", "1h", "--exec", "sleep", "3600"];
+    let mut command = gateway("listen", &broker.url(), &args[..2]);
+    let mut child = command.args(&args[2..]).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    let refused: Vec<_> = answers.iter().take(100).collect();
+    for (n, answer) in refused.iter().enumerate() {
+        assert_eq!(
+            (&answer["request_id"], &answer["param"]["code"]),
+            (&json!(format!("r{}", n + 1001)), &json!(500))
+        );
+        assert!(answer["param"]["msg"].as_str().unwrap().starts_with("busy"), "{answer}");
+    }
+    signal(child.id(), "TERM");
+    assert_eq!(child.wait().unwrap().code(), Some(143));
+}
+
+#[test]
+fn a_program_that_cannot_be_run_is_2_before_anything_is_dialled() {
+    for (program, says) in [("./nofile", "No such file"), ("/", "is a folder"), ("/etc/hostname", "chmod +x")]
+    {
+        let ended =
+            run(tuyagw().args(["listen", "-b", "127.0.0.1:1", "-g", "gw1", "-u", "u", "--exec", program]));
+        assert_eq!((ended.code, ended.lines.len()), (Some(2), 0), "{ended:#?}");
+        assert!(
+            ended.stderr.contains(&format!("error: --exec: ")) && ended.stderr.contains(says),
+            "{ended:#?}"
+        );
+    }
+}
+
+/// A shell's script starts in the background what Ctrl-C is not meant for.
+#[test]
+fn a_sigint_that_was_ignored_at_the_start_ends_nothing() {
+    let (wanted, is_wanted) = mpsc::channel::<()>();
+    let broker = FakeBroker::start(move |_, peer| {
+        peer.log_in();
+        let id = peer.expect_subscribe();
+        peer.send(&suback(id, &[1, 1, 1]));
+        let _ = is_wanted.recv();
+        peer.send(&publish(0, TOPIC, GOOD.as_bytes()));
+        peer.hold();
+    });
+    let listen = gateway("listen", &broker.url(), &["--count", "1"]);
+    let mut command = Command::new("sh");
+    command.args(["-c", "trap '' INT; exec \"$0\" \"$@\""]).arg(listen.get_program()).args(listen.get_args());
+    command.env("TUYAGW_CONFIG", "/dev/null").stdin(Stdio::null());
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut stderr = BufReader::new(child.stderr.take().unwrap());
+    stderr.read_line(&mut String::new()).unwrap();
+    signal(child.id(), "INT");
+    wanted.send(()).unwrap();
+    let ended = ended(child);
+    assert_eq!((ended.code, ended.lines.len()), (Some(0), 1), "{ended:#?}");
 }

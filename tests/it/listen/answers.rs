@@ -1,8 +1,10 @@
 //! Commands and what answers them.
 
 use std::{
+    fs,
     io::{BufRead as _, BufReader, Write as _},
-    process::Stdio,
+    process::{Command, Stdio},
+    thread,
 };
 
 use serde_json::{Value, json};
@@ -296,4 +298,40 @@ fn a_command_that_a_kill_interrupted_comes_again() {
     assert_eq!(site.read("log"), "run\nrun\n");
     assert_eq!(listener.wait(1, |line| line["kind"] == "command")[0]["dup"], 1, "{:?}", listener.lines());
     listener.end("TERM");
+}
+
+/// `listen --stdin < FIFO`, as a service has it: each job writes when it has something to say.
+#[test]
+fn every_writer_of_a_named_pipe_is_read() {
+    let mut site = Site::start(&[]);
+    site.sync(1);
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("uplinks");
+    assert!(Command::new("mkfifo").arg(&path).status().unwrap().success());
+    let report = |value: u64| {
+        let path = path.clone();
+        thread::spawn(move || {
+            let line = json!({"op": "report", "cid": "m1", "id": "1", "value": value});
+            fs::OpenOptions::new()
+                .write(true)
+                .open(path)
+                .unwrap()
+                .write_all(line.to_string().as_bytes())
+                .unwrap();
+        })
+    };
+    let first = report(1);
+    let stdin = fs::File::open(&path).unwrap();
+    let listener = Listener::start_with(&site, &[], &["--stdin", "--kind", "command"], stdin.into());
+    first.join().unwrap();
+    for value in 1..=4 {
+        if value > 1 {
+            report(value).join().unwrap();
+        }
+        listener.wait(1, |line| line["ok"] == true && line["index"] == value - 1);
+    }
+    assert_eq!(listener.end("TERM").code, Some(143));
+    let reported = site.records().into_iter().filter(|record| record["kind"] == "report");
+    let values: Vec<_> = reported.map(|record| record["payload"]["param"]["value"].clone()).collect();
+    assert_eq!(values, [1, 2, 3, 4]);
 }
