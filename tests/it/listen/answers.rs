@@ -159,12 +159,15 @@ fn a_program_answers_in_every_way_it_can() {
 }
 
 #[test]
-fn a_program_that_does_not_exist_is_500() {
+fn a_program_that_has_gone_is_500() {
     let site = Site::start(&[]);
     site.sync(1);
-    let listener = Listener::start(&site, &["--exec", "./no-such-program"]);
+    let script = site.write("gone.sh", "#!/bin/sh\n");
+    assert!(Command::new("chmod").args(["+x", &script]).status().unwrap().success());
+    let listener = Listener::start(&site, &["--exec", &script]);
+    fs::remove_file(&script).unwrap();
     let (failed, msg) = code(&command(&site, &["--cid", "m1", "switch_state=true"]));
-    assert!(failed == 500 && msg.contains("no-such-program"), "{failed} {msg}");
+    assert!(failed == 500 && msg.contains("gone.sh"), "{failed} {msg}");
     assert_eq!(listener.end("TERM").code, Some(143));
 }
 
