@@ -109,7 +109,7 @@ mod tests {
         let writer = |text: &'static str| {
             let path = path.clone();
             thread::spawn(move || {
-                OpenOptions::new().write(true).open(path).unwrap().write_all(text.as_bytes()).unwrap()
+                OpenOptions::new().write(true).open(path).unwrap().write_all(text.as_bytes()).unwrap();
             })
         };
         let first = writer("one\n");

@@ -407,7 +407,7 @@ mod tests {
 
     fn executions() -> Executions {
         let command = vec!["true".into()];
-        Executions::new(Some(Policy::Program { command, limit: Duration::from_secs(60) }))
+        Executions::new(Some(Policy::Program { command, limit: Duration::from_mins(1) }))
     }
 
     /// Ten commands of each of 32 devices, and only then one of another device: it is the next in the line.
