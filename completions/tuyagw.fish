@@ -308,12 +308,12 @@ complete -c tuyagw -n "__fish_tuyagw_using_subcommand tap" -l summary -d 'Write 
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand tap" -l for -d 'End after this long' -r
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand tap" -s b -l broker -d 'The edge behind: mqtt://HOST[:21883], mqtts://HOST[:21883], or a bare HOST[:PORT]' -r
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand tap" -l ca-file -d 'Trust the certificate authorities in this PEM file [default: the system\'s roots]' -r -F
-complete -c tuyagw -n "__fish_tuyagw_using_subcommand tap" -l tls-server-name -d 'The name that the edge\'s certificate must carry [default: the host of the URL]' -r
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand tap" -l tls-server-name -d 'The name that the broker\'s certificate must carry [default: the host of the URL]' -r
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand tap" -l connect-timeout -d 'Time for name, TCP and TLS together, for each connection [default: 5s]' -r
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand tap" -l max-packet -d 'Largest MQTT packet to decode, in bytes; larger ones are forwarded only [default: 1048576]' -r
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand tap" -l profile -d 'The profile of the configuration file to use [default: the file\'s default-profile]' -r
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand tap" -l config -d 'The configuration file [default: $XDG_CONFIG_HOME/tuyagw/config.toml]' -r -F
-complete -c tuyagw -n "__fish_tuyagw_using_subcommand tap" -l tls-insecure -d 'Verify nothing of the edge\'s certificate; reaches RSA-1024 boxes too'
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand tap" -l tls-insecure -d 'Verify nothing of the broker\'s certificate; reaches RSA-1024 boxes too'
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand tap" -s q -l quiet -d 'Print only errors and warnings on stderr'
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand tap" -s h -l help -d 'Print help'
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand inspect" -l html -d 'Write a page with charts to this file' -r -F

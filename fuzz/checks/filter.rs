@@ -5,10 +5,9 @@ use tuyagw::protocol::{check_filter, matches};
 /// Section 4.7, word by word.
 fn by_the_book(filter: &[&str], topic: &[&str]) -> bool {
     match (filter.first(), topic.first()) {
-        (Some(&"#"), _) => true,
+        (Some(&"#"), _) | (None, None) => true,
         (Some(&"+"), Some(_)) => by_the_book(&filter[1..], &topic[1..]),
         (Some(wanted), Some(name)) => wanted == name && by_the_book(&filter[1..], &topic[1..]),
-        (None, None) => true,
         (Some(_), None) | (None, Some(_)) => false,
     }
 }

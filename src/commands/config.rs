@@ -2,7 +2,10 @@
 
 use std::{
     collections::BTreeMap,
+    fs,
+    io::Read as _,
     path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
@@ -92,14 +95,14 @@ impl Profile {
         let Some(path) = file.or(default.as_deref()) else {
             return missing(name, "there is no configuration file");
         };
-        let text = match std::fs::read_to_string(path) {
+        let text = match read(path) {
             Ok(text) => text,
             Err(why) if why.kind() == std::io::ErrorKind::NotFound && file.is_none() => {
                 return missing(name, &format!("{} does not exist", path.display()));
             }
             Err(why) => return Err(Failure::io(format!("cannot read {}: {why}", path.display()))),
         };
-        let parsed: File = toml::from_str(&text).map_err(|why| unreadable(path, &why))?;
+        let parsed: File = toml::from_str(&text).map_err(|why| unreadable(path, &text, &why))?;
         let Some(name) = name.or(parsed.default_profile.as_deref()) else {
             return Ok(Self { topics: parsed.topics, path: path.to_owned(), ..Self::default() });
         };
@@ -124,6 +127,12 @@ impl Profile {
         Ok(profile)
     }
 
+    /// The file's path, as messages name it.
+    #[must_use]
+    pub fn file(&self) -> String {
+        self.path.display().to_string()
+    }
+
     /// The topics with the profile's overrides.
     ///
     /// # Errors
@@ -138,6 +147,24 @@ impl Profile {
         }
         Ok(topics)
     }
+}
+
+/// Reads the file, which a subcommand may ask for more than once, though a pipe gives its bytes to the first reader.
+fn read(path: &Path) -> std::io::Result<Arc<str>> {
+    static PIPES: Mutex<BTreeMap<PathBuf, Arc<str>>> = Mutex::new(BTreeMap::new());
+    let mut pipes = PIPES.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(text) = pipes.get(path) {
+        return Ok(Arc::clone(text));
+    }
+    let mut file = fs::File::open(path)?;
+    let is_pipe = !file.metadata()?.is_file();
+    let mut text = String::new();
+    file.read_to_string(&mut text)?;
+    let text: Arc<str> = text.into();
+    if is_pipe {
+        pipes.insert(path.to_owned(), Arc::clone(&text));
+    }
+    Ok(text)
 }
 
 fn broker<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
@@ -189,9 +216,9 @@ fn missing(name: Option<&str>, why: &str) -> Result<Profile, Failure> {
 }
 
 /// toml's own message shows the offending line, which may hold a password: only its place and reason are told.
-fn unreadable(path: &Path, why: &toml::de::Error) -> Failure {
-    let text = std::fs::read_to_string(path).unwrap_or_default();
-    let line = why.span().map_or(1, |span| text[..span.start.min(text.len())].matches('\n').count() + 1);
+fn unreadable(path: &Path, text: &str, why: &toml::de::Error) -> Failure {
+    let before = why.span().and_then(|span| text.as_bytes().get(..span.start)).unwrap_or_default();
+    let line = before.iter().filter(|byte| **byte == b'\n').count() + 1;
     // Nothing but topics has variants.
     let reason = why.message().replace("unknown variant", "unknown topic");
     let failure = Failure::invalid(format!("{}, line {line}: {reason}", path.display()));

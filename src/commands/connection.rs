@@ -1,17 +1,22 @@
 //! The connection options that every connecting subcommand shares: flag, then environment, then profile, then
 //! default.
 
+mod origin;
+mod tls_args;
 mod url;
 
+pub use origin::Origin;
+pub use tls_args::TlsArgs;
 pub use url::parse_url;
 
 use std::{path::PathBuf, time::Duration};
 
+use self::origin::pick;
 use super::config::Profile;
 use crate::{
     failure::Failure,
     mqtt::{
-        client::{Settings, Tls},
+        client::Settings,
         packet::{Connect, Password, QoS},
     },
     protocol::{GatewayId, Secret, Topics, derive_password},
@@ -32,17 +37,8 @@ pub struct NetworkArgs {
     #[arg(short, long, env = "TUYAGW_BROKER", value_name = "URL")]
     broker: Option<String>,
 
-    /// Trust the certificate authorities in this PEM file [default: the system's roots]
-    #[arg(long, env = "TUYAGW_CA_FILE", value_name = "PEM")]
-    ca_file: Option<PathBuf>,
-
-    /// The name that the broker's certificate must carry [default: the host of the URL]
-    #[arg(long, env = "TUYAGW_TLS_SERVER_NAME", value_name = "NAME")]
-    tls_server_name: Option<String>,
-
-    /// Verify nothing of the broker's certificate; reaches RSA-1024 boxes too
-    #[arg(long)]
-    tls_insecure: bool,
+    #[command(flatten)]
+    tls: TlsArgs,
 
     /// MQTT quality of service of what is published and subscribed [default: 1]
     #[arg(long, value_name = "0|1|2", value_parser = clap::value_parser!(u8).range(0..=2))]
@@ -203,18 +199,12 @@ impl Connection {
     /// A gateway's connection.
     pub fn gateway(network: &NetworkArgs, login: &GatewayArgs) -> Result<Self, Failure> {
         let profile = Profile::load(network.config.as_deref(), network.profile.as_deref())?;
-        let id = login.gateway_id.clone().or_else(|| profile.gateway_id.clone()).ok_or_else(|| {
+        let gateway_id = gateway_id(login.gateway_id.as_ref(), &profile)?.ok_or_else(|| {
             Failure::invalid("no gateway id is given")
                 .hint("Use --gateway-id ID, TUYAGW_GATEWAY_ID or a profile")
         })?;
-        let gateway_id =
-            GatewayId::new(id).map_err(|why| Failure::invalid(format!("--gateway-id: {why}")))?;
-        let client_id = login
-            .client_id
-            .clone()
-            .or_else(|| profile.client_id.clone())
-            .unwrap_or_else(|| gateway_id.as_str().to_owned());
-        let username = login.username.clone().or_else(|| profile.username.clone());
+        let client_id = login.client_id(&profile)?.unwrap_or_else(|| gateway_id.as_str().to_owned());
+        let username = login.username(&profile)?;
         let password = password(&Sources {
             file: login.password_file.clone(),
             variable: "TUYAGW_PASSWORD",
@@ -228,11 +218,7 @@ impl Connection {
     /// The connections of gateways that are known later; the login's gateway id may be missing.
     pub fn fleet(network: &NetworkArgs, login: &GatewayArgs) -> Result<Fleet, Failure> {
         let profile = Profile::load(network.config.as_deref(), network.profile.as_deref())?;
-        let id = login.gateway_id.clone().or_else(|| profile.gateway_id.clone());
-        let gateway_id = id
-            .map(GatewayId::new)
-            .transpose()
-            .map_err(|why| Failure::invalid(format!("--gateway-id: {why}")))?;
+        let gateway_id = gateway_id(login.gateway_id.as_ref(), &profile)?;
         let password = password(&Sources {
             file: login.password_file.clone(),
             variable: "TUYAGW_PASSWORD",
@@ -242,8 +228,8 @@ impl Connection {
         let nobody = Login { username: None, password: None };
         Ok(Fleet {
             one: Self::resolve(network, &profile, String::new(), nobody, gateway_id)?,
-            client_id: login.client_id.clone().or_else(|| profile.client_id.clone()),
-            username: login.username.clone().or_else(|| profile.username.clone()),
+            client_id: login.client_id(&profile)?,
+            username: login.username(&profile)?,
             password,
         })
     }
@@ -255,17 +241,17 @@ impl Connection {
         random_id: String,
     ) -> Result<Self, Failure> {
         let profile = Profile::load(network.config.as_deref(), network.profile.as_deref())?;
-        let gateway_id = platform.gateway_id.clone().or_else(|| profile.gateway_id.clone());
-        let gateway_id = gateway_id
-            .map(GatewayId::new)
-            .transpose()
-            .map_err(|why| Failure::invalid(format!("--gateway-id: {why}")))?;
-        let client_id = platform.client_id.clone().unwrap_or(random_id);
-        let username = platform
-            .platform_username
-            .clone()
-            .or_else(|| profile.platform_username.clone())
-            .unwrap_or_else(|| "platform".to_owned());
+        let gateway_id = gateway_id(platform.gateway_id.as_ref(), &profile)?;
+        let flag = platform.client_id.clone().map(|id| (id, Origin::Flag("--client-id")));
+        let client_id = checked(flag)?.unwrap_or(random_id);
+        let username = checked(pick(
+            "--platform-username",
+            "TUYAGW_PLATFORM_USERNAME",
+            platform.platform_username.as_ref(),
+            profile.platform_username.as_ref(),
+            &profile,
+        ))?
+        .unwrap_or_else(|| "platform".to_owned());
         let password = password(&Sources {
             file: platform.platform_password_file.clone(),
             variable: "TUYAGW_PLATFORM_PASSWORD",
@@ -288,14 +274,7 @@ impl Connection {
                 .hint("Use --broker URL, TUYAGW_BROKER or a profile; `tuyagw edge` is one")
         })?;
         let (address, tls) = parse_url(url)?;
-        let tls = if tls {
-            let ca_file = network.ca_file.as_deref().or(profile.ca_file.as_deref());
-            let server_name = network.tls_server_name.as_ref().or(profile.tls_server_name.as_ref());
-            let insecure = network.tls_insecure || profile.tls_insecure.unwrap_or(false);
-            Some(Tls::new(server_name.unwrap_or(&address.host), ca_file, insecure)?)
-        } else {
-            None
-        };
+        let tls = network.tls.tls(profile, &address, tls)?;
         let setting = |given: Option<Duration>, profile: Option<Duration>, default| {
             given.or(profile).unwrap_or(Duration::from_secs(default))
         };
@@ -325,6 +304,7 @@ impl Connection {
                 max_packet,
                 in_flight: 100,
                 reconnect: true,
+                gives_up: true,
                 early: (network.early || profile.early.unwrap_or(false)) && !persistent,
             },
             gateway_id,
@@ -332,6 +312,34 @@ impl Connection {
             qos,
         })
     }
+}
+
+impl GatewayArgs {
+    fn client_id(&self, profile: &Profile) -> Result<Option<String>, Failure> {
+        let in_profile = profile.client_id.as_ref();
+        checked(pick("--client-id", "TUYAGW_CLIENT_ID", self.client_id.as_ref(), in_profile, profile))
+    }
+
+    fn username(&self, profile: &Profile) -> Result<Option<String>, Failure> {
+        let in_profile = profile.username.as_ref();
+        checked(pick("--username", "TUYAGW_USERNAME", self.username.as_ref(), in_profile, profile))
+    }
+}
+
+fn gateway_id(given: Option<&String>, profile: &Profile) -> Result<Option<GatewayId>, Failure> {
+    let id = pick("--gateway-id", "TUYAGW_GATEWAY_ID", given, profile.gateway_id.as_ref(), profile);
+    let Some((id, origin)) = id else { return Ok(None) };
+    let gateway_id =
+        GatewayId::new(id.clone()).map_err(|why| Failure::invalid(format!("{origin}: {why}")))?;
+    checked(Some((id, origin)))?;
+    Ok(Some(gateway_id))
+}
+
+/// A name of the login, if there is nothing in it that cannot be seen.
+fn checked(name: Option<(String, Origin)>) -> Result<Option<String>, Failure> {
+    let Some((text, origin)) = name else { return Ok(None) };
+    origin.check_name(&text)?;
+    Ok(Some(text))
 }
 
 /// Where a password may come from, first to last.
@@ -344,21 +352,38 @@ struct Sources<'a> {
 
 fn password(sources: &Sources<'_>) -> Result<Option<Secret>, Failure> {
     let from_file = |path: &PathBuf, option: &str| {
+        let place = path.display();
         let text = std::fs::read_to_string(path)
-            .map_err(|why| Failure::io(format!("{option}: cannot read {}: {why}", path.display())))?;
-        Ok(Some(Secret::new(text.trim_end_matches(['\r', '\n']))))
+            .map_err(|why| Failure::io(format!("{option}: cannot read {place}: {why}")))?;
+        // What editors of Windows put before and after it is no part of the password.
+        let text = text.trim_start_matches('\u{feff}').trim_end_matches(['\r', '\n']);
+        if text.is_empty() {
+            return Err(Failure::invalid(format!("{option}: {place} holds no password")));
+        }
+        secret(text, &format!("{option}: {place}")).map(Some)
     };
     if let Some(path) = &sources.file {
         return from_file(path, sources.option);
     }
     match std::env::var(sources.variable) {
-        Ok(password) if !password.is_empty() => return Ok(Some(Secret::new(password))),
+        Ok(password) if !password.is_empty() => return secret(&password, sources.variable).map(Some),
         Err(std::env::VarError::NotUnicode(_)) => {
             return Err(Failure::invalid(format!("{} is not valid UTF-8", sources.variable)));
         }
         _ => {}
     }
     sources.profile_file.as_ref().map_or(Ok(None), |path| from_file(path, "profile, password-file"))
+}
+
+/// A password, if no control character is in it; of a wrong one nothing else is told.
+fn secret(text: &str, place: &str) -> Result<Secret, Failure> {
+    match text.chars().find(|c| c.is_control()) {
+        None => Ok(Secret::new(text)),
+        Some(control) => Err(Failure::invalid(format!(
+            "{place}: the password must not contain the control character {control:?}"
+        ))
+        .hint("Write the password alone, on one line")),
+    }
 }
 
 fn login_of(client_id: &str, username: Option<String>, password: Option<Secret>) -> Result<Login, Failure> {

@@ -156,6 +156,12 @@ impl Source {
         Ok(Self::Reader(Reader { bytes: reader, name, size, is_stdin, format }))
     }
 
+    /// What a reader gives; `name` is its name in messages.
+    #[must_use]
+    pub fn reader(bytes: Box<dyn Read + Send>, name: &str, format: Format) -> Self {
+        Self::Reader(Reader { bytes, name: name.to_owned(), size: None, is_stdin: false, format })
+    }
+
     /// How many bytes there are to be read, where that is known.
     #[must_use]
     pub fn size(&self) -> Option<u64> {

@@ -20,7 +20,8 @@ use super::{
     Console,
     connection::{Connection, GatewayArgs, NetworkArgs, duration},
     exchange::Exchange,
-    input::{Source, Stream, identifier, text_of},
+    fifo,
+    input::{Stream, identifier, text_of},
     operations::{Asked, Body, Item, ModelArgs, Operation},
     requests::TimeUnit,
     results::{Manner, Progress, Results},
@@ -34,7 +35,9 @@ use crate::{
         packet::{Message, QoS},
         session::Receipt,
     },
-    protocol::{Channel, Command, GatewayId, Property, Uplink, is_blank, matches},
+    protocol::{
+        Channel, Command, CommandAnswer, Envelope, GatewayId, Property, ResultCode, Uplink, is_blank, matches,
+    },
     record::{Record, Stamp},
     sink::{Rotation, Sink, SinkError, Ticket},
 };
@@ -43,7 +46,7 @@ use crate::{
 const WINDOW: usize = 20;
 /// Nothing more is read while more than this waits to be written.
 const BACKLOG: u64 = 8 << 20;
-/// How long a signal leaves for what is in hand. What is not done then is not acknowledged, and comes again.
+/// How long a signal, or the end of `--for`, leaves for what is in hand. What is not done then is not acknowledged, and comes again.
 const GRACE: Duration = Duration::from_millis(1500);
 
 const EXAMPLES: &str = "EXAMPLES
@@ -93,6 +96,8 @@ pub struct Args {
     count: Option<u64>,
 
     /// End after this time; with --count, fewer than N records are a time-out
+    ///
+    /// What is in hand then has 1.5 s to end.
     #[arg(long = "for", value_name = "D", value_parser = duration)]
     period: Option<Duration>,
 
@@ -125,6 +130,8 @@ pub struct Args {
     no_report_back: bool,
 
     /// Send uplinks from stdin: lines as of sync, report and status, with their "op"
+    ///
+    /// The end of stdin ends nothing. A named pipe is read on after each of its writers.
     #[arg(long)]
     stdin: bool,
 
@@ -204,6 +211,7 @@ impl Listen {
     fn new(args: &Args, console: Console) -> Result<Self, Failure> {
         let mut connection = Connection::gateway(&args.network, &args.gateway)?;
         connection.settings.reconnect = !args.no_reconnect;
+        connection.settings.gives_up = false;
         let gateway_id =
             connection.gateway_id.clone().ok_or_else(|| Failure::invalid("no gateway id is given"))?;
         let operations = args.model.operations()?;
@@ -212,6 +220,9 @@ impl Listen {
             (None, []) => None,
             (None, exec) => Some(Policy::Program { command: exec.to_vec(), limit: args.exec_timeout }),
         };
+        if let Some(program) = args.exec.first() {
+            execution::check_program(program)?;
+        }
         let answering = policy.is_some();
         let report_back = answering && !args.no_report_back;
         let devices = args.devices.as_deref().map(read_devices).transpose()?;
@@ -227,8 +238,7 @@ impl Listen {
         let commands =
             answering.then(|| Commands::new(operations.product.clone(), operations.check, devices));
         let stdin = if args.stdin {
-            let source = Source::open(Some(Path::new("-")), None)?;
-            Some(source.start(move |input, asked| operations.take_uplink(input, asked))?)
+            Some(fifo::stdin(console)?.start(move |input, asked| operations.take_uplink(input, asked))?)
         } else {
             None
         };
@@ -298,6 +308,9 @@ impl Listen {
                     while let Some(event) = self.exchange.client.ready()? {
                         self.happened(event, ending.is_some())?;
                     }
+                    while let Some(executed) = self.executions.ready() {
+                        self.executed(executed)?;
+                    }
                 }
                 executed = self.executions.next() => self.executed(executed)?,
                 batch = next_batch(&mut self.stdin), if hungry => match batch? {
@@ -308,9 +321,10 @@ impl Listen {
                 recorded = progress(&mut self.out) => recorded?,
                 () = super::sleep_until(deadline) => {}
                 () = super::sleep_until(grace) => return Err(End::Done(ending.unwrap_or(Exit::SUCCESS))),
-                () = super::sleep_until(self.ends), if ending.is_none() => {
+                () = super::sleep_until(self.ends), if grace.is_none() => {
                     let enough = self.count.is_none_or(|count| self.records >= count);
-                    ending = Some(if enough { Exit::SUCCESS } else { Exit::TIMEOUT });
+                    ending = ending.or(Some(if enough { Exit::SUCCESS } else { Exit::TIMEOUT }));
+                    grace = Some(Instant::now() + GRACE);
                 }
             }
             self.exchange.expire("")?;
@@ -321,6 +335,10 @@ impl Listen {
     fn happened(&mut self, event: Event, ending: bool) -> Result<(), Failure> {
         match event {
             Event::Message(message, receipt) => {
+                // What a broker sends after every SUBSCRIBE, or again, is none.
+                if !message.retain && !message.dup {
+                    self.exchange.client.progress();
+                }
                 let wanted = self.filter.wants(&message, self.exchange.topics());
                 let full = ending || self.count.is_some_and(|count| self.records >= count);
                 // What will not be recorded is not acknowledged either, though it may be an answer to us.
@@ -392,6 +410,10 @@ impl Listen {
             return Ok(());
         }
         match commands.hear(&message.payload) {
+            Order::Execute(key, envelope) if self.executions.is_full() => {
+                commands.forget(key);
+                self.is_busy(&envelope)
+            }
             Order::Execute(key, envelope) => {
                 self.awaits(key, number);
                 self.executions.push(Job { key, envelope, payload: message.payload.clone() });
@@ -409,6 +431,16 @@ impl Listen {
                 Ok(())
             }
         }
+    }
+
+    /// Refuses a command where so many wait that its platform would have given up before its turn.
+    fn is_busy(&mut self, envelope: &Envelope<Command>) -> Result<(), Failure> {
+        let Command { cid, .. } = &envelope.body;
+        let msg = "busy: too many commands wait to be executed".to_owned();
+        let code = ResultCode::SYSTEM_ERROR;
+        self.exchange.warn(&format!("command of {cid}: {msg}; answered {code}"));
+        let answer = CommandAnswer { cid: cid.clone(), code, msg };
+        self.exchange.respond(&self.gateway_id, envelope.request_id.as_str().into(), answer)
     }
 
     fn awaits(&mut self, key: CommandKey, number: u64) {

@@ -11,6 +11,7 @@ mod convert;
 mod edge;
 mod exchange;
 mod explain;
+mod fifo;
 mod grace;
 pub mod ids;
 mod input;

@@ -10,9 +10,9 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::{
-    commands::{Console, input::unwrapped, json_line, stdin::stdin},
+    commands::{Console, connection::Origin, input::unwrapped, json_line, stdin::stdin},
     failure::{Exit, Failure},
-    protocol::{GatewayId, Secret, derive_password},
+    protocol::{GatewayId, Secret, check_login_name, derive_password},
 };
 
 /// Arguments of `password`.
@@ -101,6 +101,16 @@ fn login(
     client_id: Option<String>,
     username: Option<String>,
 ) -> Result<Option<Login>, Failure> {
+    let names = [
+        ("--gateway-id", "TUYAGW_GATEWAY_ID", &gateway_id),
+        ("--client-id", "TUYAGW_CLIENT_ID", &client_id),
+        ("--username", "TUYAGW_USERNAME", &username),
+    ];
+    for (option, variable, text) in names {
+        if let Some(text) = text {
+            Origin::of(option, variable, text.as_ref()).check_name(text)?;
+        }
+    }
     let gateway_id = gateway_id
         .map(GatewayId::new)
         .transpose()
@@ -198,7 +208,10 @@ fn read(line: &[u8]) -> Result<Login, (Option<&'static str>, String)> {
         Some(Value::String(text)) if text.is_empty() => {
             Err((Some(name), format!("{name} must not be empty")))
         }
-        Some(Value::String(text)) => Ok(Some(text.clone())),
+        Some(Value::String(text)) => match check_login_name(text) {
+            Ok(()) => Ok(Some(text.clone())),
+            Err(why) => Err((Some(name), format!("{name}: {why}"))),
+        },
         Some(_) => Err((Some(name), format!("{name} must be a string"))),
     };
     let gateway_id = text("gateway_id")?
@@ -246,6 +259,26 @@ mod tests {
             found,
             [(3, Some("username")), (4, None), (5, Some("client_id")), (6, Some("gateway_id")), (7, None)]
         );
+    }
+
+    #[test]
+    fn what_cannot_be_seen_in_a_login_is_refused_by_its_field() {
+        for (line, field) in [
+            (r#"{"client_id":"gw\r","username":"acme"}"#, "client_id"),
+            (r#"{"client_id":"gw","username":"acme\r"}"#, "username"),
+            (r#"{"gateway_id":" gw","username":"acme"}"#, "gateway_id"),
+            (r#"{"client_id":"gw","username":"acme "}"#, "username"),
+        ] {
+            let (out, exit) = many(line, false);
+            let found: Value = serde_json::from_str(&out).unwrap();
+            assert_eq!((found["field"].as_str(), exit), (Some(field), Exit::USAGE), "{line}");
+        }
+        // The line's own end may be that of Windows.
+        let (out, exit) = many("{\"client_id\":\"gw001\",\"username\":\"acme\"}\r\n", true);
+        assert_eq!((out.as_str(), exit), ("53c9ff16b29370c9741eefcf052955cb\n", Exit::SUCCESS));
+        let text = |text: &str| Some(text.to_owned());
+        let failure = login(text("gw"), None, text("acme\r")).unwrap_err();
+        assert!(failure.message.contains("--username") && failure.message.contains(r"'\r'"), "{failure}");
     }
 
     #[test]

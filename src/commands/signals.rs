@@ -1,5 +1,5 @@
-//! SIGINT, SIGTERM and SIGHUP, as the exit codes that they stand for. A SIGHUP that is ignored, as under `nohup`,
-//! stays so.
+//! SIGINT, SIGTERM and SIGHUP, as the exit codes that they stand for. A SIGHUP that is ignored, as under `nohup`, stays
+//! so, and so does a SIGINT, as in the background of a shell's script, where Ctrl-C is meant for others.
 
 use std::{fs::File, io::Read as _};
 
@@ -9,7 +9,7 @@ use crate::failure::{Exit, Failure};
 
 /// The signals that end a run in good order.
 pub struct Signals {
-    interrupt: Signal,
+    interrupt: Option<Signal>,
     terminate: Signal,
     hangup: Option<Signal>,
     /// Taken over, so that a file beyond the system's limit is a failed write and not a sudden end.
@@ -24,42 +24,54 @@ impl Signals {
     pub fn new() -> Result<Self, Failure> {
         let listen =
             |kind| signal(kind).map_err(|why| Failure::io(format!("cannot listen for signals: {why}")));
+        let ignored = ignored();
+        // Where the system does not say, SIGINT is taken over, which a person at a terminal needs, and SIGHUP is not.
+        let ignores_interrupt = ignored.is_some_and(|mask| ignores(mask, SignalKind::interrupt()));
+        let ignores_hangup = ignored.is_none_or(|mask| ignores(mask, SignalKind::hangup()));
         Ok(Self {
-            interrupt: listen(SignalKind::interrupt())?,
+            interrupt: if ignores_interrupt { None } else { Some(listen(SignalKind::interrupt())?) },
             terminate: listen(SignalKind::terminate())?,
-            hangup: if leaves_hangup_alone() { None } else { Some(listen(SignalKind::hangup())?) },
+            hangup: if ignores_hangup { None } else { Some(listen(SignalKind::hangup())?) },
             _too_large: listen(SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw()))?,
         })
     }
 
     /// The exit code of the next signal. Cancel-safe.
     pub async fn next(&mut self) -> Exit {
-        let hangup = async {
-            match &mut self.hangup {
-                Some(hangup) => hangup.recv().await,
-                None => std::future::pending().await,
-            }
-        };
         tokio::select! {
-            _ = self.interrupt.recv() => Exit::INTERRUPTED,
+            () = received(&mut self.interrupt) => Exit::INTERRUPTED,
             _ = self.terminate.recv() => Exit::TERMINATED,
-            _ = hangup => Exit::TERMINATED,
+            () = received(&mut self.hangup) => Exit::TERMINATED,
         }
     }
 }
 
-/// Whether SIGHUP was ignored when this program was started. Where that cannot be known it is not taken over.
-fn leaves_hangup_alone() -> bool {
+/// Waits for a signal that was taken over; for ever where it was not. Cancel-safe.
+async fn received(signal: &mut Option<Signal>) {
+    match signal {
+        Some(signal) => {
+            signal.recv().await;
+        }
+        None => std::future::pending().await,
+    }
+}
+
+/// The signals that were ignored when this program was started, a bit each; `None` where that cannot be known.
+fn ignored() -> Option<u64> {
     // In one read: the file says that it is empty, so that `read_to_string` would begin with small ones.
     let mut status = [0; 4096];
     let length = File::open("/proc/self/status").and_then(|mut file| file.read(&mut status)).unwrap_or(0);
-    ignores_hangup(&String::from_utf8_lossy(&status[..length])).unwrap_or(true)
+    mask(&String::from_utf8_lossy(&status[..length]))
 }
 
-/// Whether a process whose `/proc/PID/status` this is ignores signal 1; `None` where it does not say.
-fn ignores_hangup(status: &str) -> Option<bool> {
+/// The mask of ignored signals in a process's `/proc/PID/status`.
+fn mask(status: &str) -> Option<u64> {
     let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"))?;
-    Some(u64::from_str_radix(mask.trim(), 16).ok()? & 1 == 1)
+    u64::from_str_radix(mask.trim(), 16).ok()
+}
+
+fn ignores(mask: u64, signal: SignalKind) -> bool {
+    mask >> (signal.as_raw_value() - 1) & 1 == 1
 }
 
 #[cfg(test)]
@@ -68,8 +80,12 @@ mod tests {
 
     #[test]
     fn the_system_says_what_is_ignored() {
-        assert_eq!(ignores_hangup("SigBlk:\t0000000000000000\nSigIgn:\t0000000000001001\n"), Some(true));
-        assert_eq!(ignores_hangup("SigIgn:\t0000000000001000\n"), Some(false));
-        assert_eq!(ignores_hangup(""), None);
+        let ignored = |status: &str| {
+            let mask = mask(status)?;
+            Some((ignores(mask, SignalKind::hangup()), ignores(mask, SignalKind::interrupt())))
+        };
+        assert_eq!(ignored("SigBlk:\t0000000000000000\nSigIgn:\t0000000000001001\n"), Some((true, false)));
+        assert_eq!(ignored("SigIgn:\t0000000000001006\n"), Some((false, true)));
+        assert_eq!(ignored(""), None);
     }
 }

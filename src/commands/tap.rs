@@ -18,7 +18,7 @@ use crate::{
     commands::{
         Console,
         config::Profile,
-        connection::{MAX_PACKET, duration, parse_url},
+        connection::{MAX_PACKET, TlsArgs, duration, parse_url},
         json_line, print,
         signals::Signals,
     },
@@ -94,17 +94,8 @@ struct BrokerArgs {
     #[arg(short, long, env = "TUYAGW_BROKER", value_name = "URL")]
     broker: Option<String>,
 
-    /// Trust the certificate authorities in this PEM file [default: the system's roots]
-    #[arg(long, env = "TUYAGW_CA_FILE", value_name = "PEM")]
-    ca_file: Option<PathBuf>,
-
-    /// The name that the edge's certificate must carry [default: the host of the URL]
-    #[arg(long, env = "TUYAGW_TLS_SERVER_NAME", value_name = "NAME")]
-    tls_server_name: Option<String>,
-
-    /// Verify nothing of the edge's certificate; reaches RSA-1024 boxes too
-    #[arg(long)]
-    tls_insecure: bool,
+    #[command(flatten)]
+    tls: TlsArgs,
 
     /// Time for name, TCP and TLS together, for each connection [default: 5s]
     #[arg(long, value_name = "D", value_parser = duration)]
@@ -252,17 +243,10 @@ fn reach(args: &BrokerArgs, console: Console) -> Result<(Settings, Topics), Fail
         Failure::invalid("no broker is given").hint("Use --broker URL, TUYAGW_BROKER or a profile")
     })?;
     let (address, tls) = parse_url(url)?;
-    let tls = if tls {
-        let ca_file = args.ca_file.as_deref().or(profile.ca_file.as_deref());
-        let name = args.tls_server_name.as_ref().or(profile.tls_server_name.as_ref());
-        let insecure = args.tls_insecure || profile.tls_insecure.unwrap_or(false);
-        if insecure {
-            console.warn("--tls-insecure: nothing of the broker's certificate is verified");
-        }
-        Some(Tls::new(name.unwrap_or(&address.host), ca_file, insecure)?)
-    } else {
-        None
-    };
+    let tls = args.tls.tls(&profile, &address, tls)?;
+    if tls.as_ref().is_some_and(Tls::is_insecure) {
+        console.warn("--tls-insecure: nothing of the broker's certificate is verified");
+    }
     let settings = Settings {
         address,
         tls,
@@ -272,6 +256,7 @@ fn reach(args: &BrokerArgs, console: Console) -> Result<(Settings, Topics), Fail
         max_packet: args.max_packet.or(profile.max_packet).unwrap_or(1 << 20) as usize,
         in_flight: 0,
         reconnect: false,
+        gives_up: true,
         early: false,
     };
     Ok((settings, profile.topics()?))

@@ -20,7 +20,9 @@ const REMEMBERED_BYTES: usize = 16 << 20;
 pub struct CommandKey([u8; 16]);
 
 impl CommandKey {
-    fn of(request_id: &str, command: &Command) -> Self {
+    /// The key of a command.
+    #[must_use]
+    pub fn of(request_id: &str, command: &Command) -> Self {
         let mut digest = Md5::new();
         let mut add = |text: &str| {
             digest.update((text.len() as u64).to_be_bytes());
@@ -115,6 +117,11 @@ impl Commands {
         if self.executing.remove(&key) {
             self.remember(key, answer.code, &answer.msg);
         }
+    }
+
+    /// Forgets a command that is not executed after all: its next delivery counts as the first one.
+    pub fn forget(&mut self, key: CommandKey) {
+        self.executing.remove(&key);
     }
 
     /// The command with its values in their native form.

@@ -5,6 +5,8 @@
 //! that was published since the last.
 
 mod backoff;
+mod connect;
+mod greeting;
 pub(super) mod stream;
 mod tls;
 
@@ -17,7 +19,8 @@ use std::{
 
 pub use tls::Tls;
 
-use backoff::Backoff;
+use backoff::{Backoff, Pause};
+use greeting::Greeting;
 use stream::{Activity, Stream};
 
 use super::{
@@ -68,6 +71,8 @@ pub struct Settings {
     pub in_flight: u16,
     /// Whether a lost connection is opened again.
     pub reconnect: bool,
+    /// Whether five connections in a row that are lost without progress are the end of it.
+    pub gives_up: bool,
     /// Whether SUBSCRIBE and PUBLISH may leave with CONNECT (MQTT 3.1.1, section 3.1.4).
     pub early: bool,
 }
@@ -126,6 +131,8 @@ pub struct Client {
     has_read: bool,
     held: bool,
     closing: bool,
+    /// Whether every subscription has been granted once.
+    was_subscribed: bool,
     /// Something was published that no acknowledgement shows to have arrived.
     lingers: bool,
 }
@@ -171,6 +178,7 @@ impl Client {
             has_read: false,
             held: false,
             closing: false,
+            was_subscribed: false,
             lingers: false,
             settings,
         }
@@ -254,7 +262,11 @@ impl Client {
                 return Ok(None);
             }
             let now = self.heard_at;
-            let stranger = self.awaits.connack.and_then(|_| stranger(self.session.inbox()));
+            if self.awaits.connack.is_some()
+                && let Some(greeting) = Greeting::of(self.session.inbox())
+            {
+                return Err(self.greeted(&greeting));
+            }
             match self.session.next(now) {
                 Ok(Some(event)) => {
                     if let Some(event) = self.take(event, now)? {
@@ -262,7 +274,7 @@ impl Client {
                     }
                 }
                 Ok(None) => return Ok(None),
-                Err(violation) => return Err(self.violated(&violation.to_string(), stranger)),
+                Err(violation) => return Err(self.violated(&violation.to_string())),
             }
         }
     }
@@ -372,10 +384,13 @@ impl Client {
             return self.lost(failure);
         }
         if self.awaits.connack.is_none() && self.awaits.suback.is_some_and(|(_, due)| due <= now) {
-            return Err(Failure::new(
+            let failure = Failure::new(
                 Kind::Timeout,
                 format!("{} sent no SUBACK in {:?}", self.settings.address, self.settings.timeout),
-            ));
+            );
+            // A broker that has granted the subscriptions before is waited for, where nothing else ends the run.
+            let goes_on = self.was_subscribed && !self.settings.gives_up;
+            return if goes_on { self.lost(failure) } else { Err(failure) };
         }
         if self.held {
             // What the broker sent meanwhile waits unread: it is not the broker that is silent.
@@ -439,7 +454,7 @@ impl Client {
             | session::Event::Subscribe { .. }
             | session::Event::Unsubscribe { .. }
             | session::Event::Disconnect => {
-                return Err(self.violated("a packet that only clients send", None));
+                return Err(self.violated("a packet that only clients send"));
             }
         })
     }
@@ -475,7 +490,10 @@ impl Client {
         }
         self.awaits.suback = None;
         match codes.iter().zip(&self.subscriptions).find(|(code, _)| **code == SubscribeCode::Refused) {
-            None => Ok(Some(Event::Subscribed)),
+            None => {
+                self.was_subscribed = true;
+                Ok(Some(Event::Subscribed))
+            }
             Some((_, (filter, _))) => Err(Failure::new(
                 Kind::Refused,
                 format!("the broker refused the subscription to {filter} (SUBACK 0x80)"),
@@ -497,18 +515,21 @@ impl Client {
         if !self.backoff.was_up() || !self.settings.reconnect {
             return Err(failure);
         }
-        let Some(retry_in) = self.backoff.lost(now, fastrand::f64()) else {
-            return Err(Failure::new(
-                Kind::Connection,
-                format!("the connection was lost five times within seconds: {}", failure.message),
-            )
-            .hint(format!(
+        let Pause { wait, fruitless } = self.backoff.lost(now, fastrand::f64());
+        let mut reason = failure.message;
+        if let Some(fruitless) = fruitless {
+            let rival = format!(
                 "is another client using the client id {:?}? A broker lets the newer one push the older one off",
                 self.settings.connect.client_id
-            )));
-        };
-        self.link = Link::Waiting(now + retry_in);
-        self.events.push_back(Event::Lost { reason: failure.message, retry_in });
+            );
+            if self.settings.gives_up {
+                let message = format!("the connection was lost {fruitless}: {reason}");
+                return Err(Failure::new(Kind::Connection, message).hint(rival));
+            }
+            reason = format!("{reason}; lost {fruitless}: {rival}");
+        }
+        self.link = Link::Waiting(now + wait);
+        self.events.push_back(Event::Lost { reason, retry_in: wait });
         Ok(())
     }
 
@@ -522,16 +543,20 @@ impl Client {
         }
     }
 
-    fn violated(&self, what: &str, stranger: Option<&str>) -> Failure {
+    fn violated(&self, what: &str) -> Failure {
         let address = &self.settings.address;
         let failure = Failure::new(Kind::Protocol, format!("{address} broke the MQTT protocol: {what}"));
-        match stranger {
-            Some(hint) => failure.hint(hint),
-            None if self.awaits.connack.is_some() => {
-                failure.hint("Check that the address is an MQTT broker's; the edge's port is 21883")
-            }
-            None => failure,
+        if self.awaits.connack.is_some() {
+            failure.hint("Check that the address is an MQTT broker's; the edge's port is 21883")
+        } else {
+            failure
         }
+    }
+
+    fn greeted(&self, greeting: &Greeting) -> Failure {
+        let address = &self.settings.address;
+        Failure::new(Kind::Protocol, format!("{address} does not speak MQTT: {}", greeting.what))
+            .hint(greeting.hint)
     }
 
     fn scheme_hint(&self) -> &'static str {
@@ -540,17 +565,6 @@ impl Client {
         } else {
             "Is it a TLS port? Then write mqtts:// in --broker"
         }
-    }
-}
-
-/// What to do about a server that greets in another protocol.
-fn stranger(greeting: &[u8]) -> Option<&'static str> {
-    if greeting.starts_with(b"HTTP") {
-        Some("an HTTP server answers there: the edge's MQTT port is 21883")
-    } else if greeting.starts_with(&[0x15, 3]) {
-        Some("a TLS alert came back: the port wants TLS, so write mqtts:// in --broker")
-    } else {
-        None
     }
 }
 

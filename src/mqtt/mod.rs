@@ -6,6 +6,7 @@
 pub mod broker;
 pub mod client;
 pub mod packet;
+mod pem;
 pub mod session;
 pub mod tap;
 

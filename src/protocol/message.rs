@@ -373,12 +373,12 @@ impl<'a> WireMessage<'a> {
     }
 }
 
-/// Whether a message of any kind speaks of a device.
+/// Whether a message of any kind speaks of one of these devices.
 #[must_use]
-pub fn speaks_of(payload: &[u8], cid: &str) -> bool {
+pub fn speaks_of(payload: &[u8], cids: &[String]) -> bool {
     let Ok(wire) = WireMessage::read(payload) else { return false };
-    wire.named_cid().is_some_and(|named| named == cid)
-        || statuses(wire.param).is_ok_and(|statuses| statuses.iter().any(|status| status.cid == cid))
+    wire.named_cid().is_some_and(|named| cids.contains(&named))
+        || statuses(wire.param).is_ok_and(|statuses| statuses.iter().any(|status| cids.contains(&status.cid)))
 }
 
 fn not_a_message(payload: &[u8], why: &serde_json::Error) -> Problem {

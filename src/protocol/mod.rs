@@ -9,7 +9,7 @@ mod return_code;
 mod text;
 mod topic;
 
-pub use login::{Secret, derive_password};
+pub use login::{Secret, check_login_name, derive_password};
 pub use message::{
     Answer, BorrowedReport, Command, CommandAnswer, DataPointValue, Device, DeviceStatus, Downlink, Envelope,
     FieldError, Problem, Property, Refused, Uplink, speaks_of, with_t, write_answer,

@@ -472,3 +472,27 @@ impl Cable {
         })
     }
 }
+
+/// RFC 8305: of a name's addresses the first one that answers is used.
+#[test]
+fn an_address_that_leads_nowhere_keeps_no_gateway_from_the_other_one() {
+    let Some(cable) = Cable::lay() else { return };
+    let _edge = cable.edge(1, &[]);
+    let folder = tempfile::tempdir().unwrap();
+    let hosts = folder.path().join("hosts");
+    // The resolver prefers the one that is nearer to our own address, which nobody has.
+    fs::write(&hosts, "10.9.0.3 edge-two\n10.9.0.1 edge-two\n").unwrap();
+    let with_hosts = |subcommand: &str, broker: &str| {
+        let report = gateway(subcommand, broker, &["--cid", "m1", "water_flow=1"]);
+        let mut command = Command::new("unshare");
+        command.args(["-m", "sh", "-c", "mount --bind \"$0\" /etc/hosts && exec \"$@\""]).arg(&hosts);
+        command.arg(report.get_program()).args(report.get_args()).env("TUYAGW_CONFIG", "/dev/null");
+        cable.start(End::Gateway, &command).ended()
+    };
+    all_accepted(&with_hosts("report", "edge-two:21883"), 1);
+    let refused = with_hosts("report", "edge-two:1");
+    assert_eq!(refused.code, Some(3), "{refused:#?}");
+    for address in ["10.9.0.3:1", "10.9.0.1:1"] {
+        assert!(refused.stderr.contains(address), "{}", refused.stderr);
+    }
+}

@@ -18,9 +18,22 @@ const HANGS: Duration = Duration::from_mins(1);
 /// No socket of a test waits for longer.
 pub const LIMIT: Duration = Duration::from_secs(20);
 
+/// The program. Where the tests are run with SIGINT ignored, as in the background of a script, it is not.
+fn program() -> Command {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:")).unwrap_or_default();
+    let ignored = u64::from_str_radix(mask.trim(), 16).unwrap_or_default();
+    if ignored >> 1 & 1 == 0 {
+        return Command::new(cargo_bin!("tuyagw"));
+    }
+    let mut command = Command::new("env");
+    command.arg("--default-signal=INT").arg(cargo_bin!("tuyagw"));
+    command
+}
+
 /// A command without any setting from outside.
 pub fn tuyagw() -> Command {
-    let mut command = Command::new(cargo_bin!("tuyagw"));
+    let mut command = program();
     for (name, _) in std::env::vars_os() {
         if name.to_string_lossy().starts_with("TUYAGW_") {
             command.env_remove(name);

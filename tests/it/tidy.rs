@@ -186,7 +186,8 @@ fn tracked_texts() -> Vec<(String, String)> {
 /// `cargo test` takes a minute because only slow tests are ignored; `.ci/run` runs them, too.
 #[test]
 fn ignored_tests_are_slow_and_say_why() {
-    for (name, text) in tracked_texts().into_iter().filter(|(name, _)| name.ends_with(".rs")) {
+    let is_rust = |name: &str| Path::new(name).extension().is_some_and(|extension| extension == "rs");
+    for (name, text) in tracked_texts().into_iter().filter(|(name, _)| is_rust(name)) {
         for (number, line) in (1..).zip(text.lines()) {
             let attribute = line.trim_start();
             let reason = attribute.strip_prefix("#[ignore = \"slow: ").map_or(0, str::len);

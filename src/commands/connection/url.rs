@@ -9,10 +9,13 @@ pub fn parse_url(url: &str) -> Result<(Address, bool), Failure> {
             .hint("Write mqtt://HOST:PORT, mqtts://HOST:PORT or HOST:PORT")
     };
     let (tls, rest) = match url.split_once("://") {
-        Some(("mqtt" | "tcp", rest)) => (false, rest),
-        Some(("mqtts" | "ssl" | "tls", rest)) => (true, rest),
-        Some((scheme, _)) => return Err(wrong(&format!("{scheme:?} is not a scheme tuyagw speaks"))),
         None => (false, url),
+        // The case of a scheme means nothing (RFC 3986, section 3.1).
+        Some((scheme, rest)) => match scheme.to_ascii_lowercase().as_str() {
+            "mqtt" | "tcp" => (false, rest),
+            "mqtts" | "ssl" | "tls" => (true, rest),
+            _ => return Err(wrong(&format!("{scheme:?} is not a scheme tuyagw speaks"))),
+        },
     };
     let rest = rest.strip_suffix('/').unwrap_or(rest);
     if rest.contains('@') {
@@ -25,24 +28,27 @@ pub fn parse_url(url: &str) -> Result<(Address, bool), Failure> {
     }
     let (host, port) = if let Some(inner) = rest.strip_prefix('[') {
         let (host, after) = inner.split_once(']').ok_or_else(|| wrong("an IPv6 address misses its ]"))?;
-        (
-            host,
-            after
-                .strip_prefix(':')
-                .or(if after.is_empty() { Some("") } else { None })
-                .ok_or_else(|| wrong("after ] comes :PORT"))?,
-        )
+        let port = if after.is_empty() {
+            None
+        } else {
+            Some(after.strip_prefix(':').ok_or_else(|| wrong("after ] comes :PORT"))?)
+        };
+        (host, port)
     } else if rest.matches(':').count() > 1 {
-        (rest, "")
+        (rest, None)
     } else {
-        rest.split_once(':').unwrap_or((rest, ""))
+        rest.split_once(':').map_or((rest, None), |(host, port)| (host, Some(port)))
     };
     if host.is_empty() {
         return Err(wrong(&format!("{url:?} names no host")));
     }
     let port = match port {
-        "" => 21_883,
-        port => match port.parse() {
+        None => 21_883,
+        Some("") => {
+            return Err(wrong(&format!("after the colon of {url:?} the port is missing"))
+                .hint("Without a colon the port is 21883"));
+        }
+        Some(port) => match port.parse() {
             Ok(port) if port > 0 => port,
             _ => return Err(wrong(&format!("{port:?} is not a port from 1 to 65535"))),
         },
@@ -63,11 +69,26 @@ mod tests {
             ("edge", "edge", 21_883, false),
             ("mqtt://[::1]:1883", "::1", 1883, false),
             ("::1", "::1", 21_883, false),
+            ("MQTT://edge", "edge", 21_883, false),
+            ("Mqtts://edge:1", "edge", 1, true),
+            ("mqtt://[::1]", "::1", 21_883, false),
+            ("mqtt://[::1]/", "::1", 21_883, false),
         ] {
             let (address, found) = parse_url(url).unwrap();
             assert_eq!((address.host.as_str(), address.port, found), (host, port, tls), "{url}");
         }
-        for url in ["http://edge", "mqtt://", "edge:0", "edge:x", "edge/path", "mqtt://[::1", "a b"] {
+        for url in [
+            "http://edge",
+            "mqtt://",
+            "edge:0",
+            "edge:x",
+            "edge/path",
+            "mqtt://[::1",
+            "a b",
+            "127.0.0.1:",
+            "mqtt://edge:/",
+            "[::1]:",
+        ] {
             assert!(parse_url(url).is_err(), "{url}");
         }
     }

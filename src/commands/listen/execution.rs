@@ -3,7 +3,10 @@
 
 use std::{
     collections::{HashMap, VecDeque},
-    ffi::OsString,
+    ffi::{OsStr, OsString},
+    fs::File,
+    io::Read as _,
+    path::{Path, PathBuf},
     process::Stdio,
     time::Duration,
 };
@@ -20,6 +23,7 @@ use tokio::{
 
 use super::Args;
 use crate::{
+    failure::Failure,
     gateway::CommandKey,
     protocol::{Command, CommandAnswer, Envelope, ResultCode},
 };
@@ -30,6 +34,9 @@ const LONGEST_REPLY: u64 = 64 * 1024;
 const LAST_WORDS: Duration = Duration::from_millis(250);
 /// How many programs run at once.
 const CONCURRENT: usize = 32;
+/// How many commands may wait for their turn, and the bytes of their messages.
+const MOST_WAITING: usize = 1000;
+const MOST_WAITING_BYTES: usize = 16 << 20;
 /// Secrets that a program has no need of.
 const SECRETS: [&str; 2] = ["TUYAGW_PASSWORD", "TUYAGW_PLATFORM_PASSWORD"];
 
@@ -73,10 +80,15 @@ pub struct Executed {
 pub struct Executions {
     policy: Option<Policy>,
     running: JoinSet<Executed>,
-    /// What waits behind a running command of the same device; a device is here while one of its commands runs.
+    /// What waits behind an earlier command of the same device; a device is here from its first command on until it has
+    /// none.
     behind: HashMap<String, VecDeque<Job>>,
-    /// What waits because too much is running.
-    crowded: VecDeque<Job>,
+    /// The next command of each device of which none runs, in their order: a device whose command has ended goes to the
+    /// end, so that no device keeps another one waiting.
+    line: VecDeque<Job>,
+    /// How many commands wait for a place, and the bytes of their messages.
+    waiting: usize,
+    waiting_bytes: usize,
     finished: VecDeque<Executed>,
 }
 
@@ -87,22 +99,43 @@ impl Executions {
             policy,
             running: JoinSet::new(),
             behind: HashMap::new(),
-            crowded: VecDeque::new(),
+            line: VecDeque::new(),
+            waiting: 0,
+            waiting_bytes: 0,
             finished: VecDeque::new(),
         }
     }
 
     /// Whether nothing is executed or waits.
     pub fn is_empty(&self) -> bool {
-        self.running.is_empty() && self.finished.is_empty() && self.crowded.is_empty()
+        self.running.is_empty() && self.finished.is_empty() && self.line.is_empty()
     }
 
-    /// Executes a command, now or when its device is free.
+    /// Whether so much waits that a further command would be executed long after its platform has given up.
+    pub fn is_full(&self) -> bool {
+        self.waiting >= MOST_WAITING || self.waiting_bytes >= MOST_WAITING_BYTES
+    }
+
+    /// Executes a command, now or when its device and one of the places are free.
     pub fn push(&mut self, job: Job) {
+        self.waiting += 1;
+        self.waiting_bytes += job.payload.len();
         if let Some(queue) = self.behind.get_mut(&job.envelope.body.cid) {
             queue.push_back(job);
         } else {
             self.behind.insert(job.envelope.body.cid.clone(), VecDeque::new());
+            self.line.push_back(job);
+            self.fill();
+        }
+    }
+
+    /// Gives the free places to those that are first in the line.
+    fn fill(&mut self) {
+        while self.running.len() < CONCURRENT
+            && let Some(job) = self.line.pop_front()
+        {
+            self.waiting -= 1;
+            self.waiting_bytes -= job.payload.len();
             self.start(job);
         }
     }
@@ -115,7 +148,6 @@ impl Executions {
                 let answer = CommandAnswer { cid, code: ResultCode(*code), msg: msg.clone() };
                 self.finished.push_back(Executed { job, answer, problem: None });
             }
-            Some(Policy::Program { .. }) if self.running.len() >= CONCURRENT => self.crowded.push_back(job),
             Some(Policy::Program { command, limit }) => {
                 let (command, limit) = (command.clone(), *limit);
                 self.running.spawn(async move {
@@ -132,6 +164,14 @@ impl Executions {
         }
     }
 
+    /// A command that has been executed, without waiting for one.
+    pub fn ready(&mut self) -> Option<Executed> {
+        let ended = || self.running.try_join_next()?.ok();
+        let done = self.finished.pop_front().or_else(ended)?;
+        self.ended(&done);
+        Some(done)
+    }
+
     /// The next command that has been executed. Cancel-safe.
     pub async fn next(&mut self) -> Executed {
         let done = match self.finished.pop_front() {
@@ -142,17 +182,86 @@ impl Executions {
                 Some(Err(_)) | None => std::future::pending().await,
             },
         };
-        let cid = &done.job.envelope.body.cid;
-        if let Some(next) = self.behind.get_mut(cid).and_then(VecDeque::pop_front) {
-            self.start(next);
-        } else {
-            self.behind.remove(cid);
-        }
-        if let Some(job) = self.crowded.pop_front() {
-            self.start(job);
-        }
+        self.ended(&done);
         done
     }
+
+    /// Puts the next command of a device into the line, once the one before it has ended.
+    fn ended(&mut self, done: &Executed) {
+        let cid = &done.job.envelope.body.cid;
+        match self.behind.get_mut(cid).and_then(VecDeque::pop_front) {
+            Some(next) => self.line.push_back(next),
+            None => {
+                self.behind.remove(cid);
+            }
+        }
+        self.fill();
+    }
+}
+
+/// Checks that a program can be run before anything is listened for: each command would otherwise be refused by and by.
+///
+/// # Errors
+/// A program that does not exist, is no file, may not be executed, or whose `#!` line names an interpreter that does not
+/// exist.
+pub fn check_program(name: &OsStr) -> Result<(), Failure> {
+    let shown = Path::new(name).display();
+    let invalid = |why: String, hint: &str| Err(Failure::invalid(format!("--exec: {why}")).hint(hint));
+    let is_path = name.as_encoded_bytes().contains(&b'/');
+    let path = if is_path {
+        PathBuf::from(name)
+    } else {
+        let folders = std::env::var_os("PATH").unwrap_or_default();
+        let found =
+            std::env::split_paths(&folders).map(|folder| folder.join(name)).find(|path| path.is_file());
+        match found {
+            Some(path) => path,
+            None => {
+                return invalid(
+                    format!("there is no program {shown} on the PATH"),
+                    "Give the path of a program, such as ./valve.sh",
+                );
+            }
+        }
+    };
+    match path.metadata() {
+        Err(why) => {
+            return invalid(
+                format!("cannot run {shown}: {why}"),
+                "Give the path of a program, such as ./valve.sh",
+            );
+        }
+        Ok(file) if file.is_dir() => {
+            return invalid(format!("{shown} is a folder"), "Give the path of a program in it");
+        }
+        Ok(_) => {}
+    }
+    if rustix::fs::access(&path, rustix::fs::Access::EXEC_OK).is_err() {
+        return invalid(
+            format!("{shown} may not be executed"),
+            "Make it executable: chmod +x, or name its interpreter before it",
+        );
+    }
+    match interpreter(&path) {
+        Some(interpreter) if !Path::new(&interpreter).exists() => invalid(
+            format!("{shown} names an interpreter that does not exist: {interpreter:?}"),
+            if interpreter.ends_with('\r') {
+                "Its lines end as those of Windows: sed -i 's/\\r$//' takes that away"
+            } else {
+                "Mend its first line"
+            },
+        ),
+        _ => Ok(()),
+    }
+}
+
+/// The interpreter that the first line of a script names; `None` for what is no script.
+fn interpreter(path: &Path) -> Option<String> {
+    let mut beginning = [0; 256];
+    let length = File::open(path).and_then(|mut file| file.read(&mut beginning)).ok()?;
+    let line = beginning[..length].strip_prefix(b"#!")?.split(|byte| *byte == b'\n').next()?;
+    let line = str::from_utf8(line).ok()?.trim_start_matches([' ', '\t']);
+    Some(line.split([' ', '\t']).next()?.to_owned()).filter(|interpreter| !interpreter.is_empty())
 }
 
 /// Runs a program for one command; gives the code and the message to answer, or why it failed.
@@ -291,6 +400,87 @@ mod tests {
         assert_eq!(fixed("2001"), Ok((2001, "device is offline".into())));
         assert_eq!(fixed("400:tedge error: stuck"), Ok((400, "tedge error: stuck".into())));
         assert!(fixed("maybe").is_err());
+    }
+
+    fn job(cid: &str, number: u64) -> Job {
+        let command = Command { cid: cid.into(), points: Vec::new() };
+        let envelope = Envelope { t: 1, request_id: number.to_string(), body: command };
+        let key = CommandKey::of(&envelope.request_id, &envelope.body);
+        Job { key, envelope, payload: Bytes::from_static(&[b' '; 1024]) }
+    }
+
+    fn executions() -> Executions {
+        let command = vec!["true".into()];
+        Executions::new(Some(Policy::Program { command, limit: Duration::from_mins(1) }))
+    }
+
+    /// Ten commands of each of 32 devices, and only then one of another device: it is the next in the line.
+    #[tokio::test(flavor = "current_thread")]
+    async fn a_device_whose_command_has_ended_goes_behind_those_that_wait() {
+        let mut executions = executions();
+        let busy: Vec<_> = (0..CONCURRENT).map(|device| format!("m{device}")).collect();
+        for number in 0..10 {
+            for cid in &busy {
+                executions.push(job(cid, number));
+            }
+        }
+        executions.push(job("late", 0));
+        let mut order = Vec::new();
+        while !executions.is_empty() {
+            order.push(executions.next().await.job);
+        }
+        assert_eq!((order.len(), executions.waiting, executions.waiting_bytes), (10 * CONCURRENT + 1, 0, 0));
+        let late = order.iter().position(|job| job.envelope.body.cid == "late").unwrap();
+        // It starts with the first free place, and what was started with it may end first.
+        assert!(late <= 2 * CONCURRENT, "{late}");
+        for cid in &busy {
+            let numbers: Vec<_> = order
+                .iter()
+                .filter(|job| job.envelope.body.cid == *cid)
+                .map(|job| job.envelope.request_id.parse::<u64>().unwrap())
+                .collect();
+            assert_eq!(numbers, (0..10).collect::<Vec<_>>());
+        }
+    }
+
+    #[tokio::test(flavor = "current_thread")]
+    async fn what_waits_is_bounded_by_number_and_bytes() {
+        let mut executions = executions();
+        let mut number = 0;
+        while !executions.is_full() {
+            executions.push(job("m1", number));
+            number += 1;
+        }
+        // The first one runs.
+        assert_eq!(number, 1 + MOST_WAITING as u64);
+        executions.waiting_bytes += MOST_WAITING_BYTES;
+        executions.waiting = 0;
+        assert!(executions.is_full());
+    }
+
+    #[test]
+    fn a_program_that_cannot_run_is_refused_with_its_reason() {
+        let folder = tempfile::tempdir().unwrap();
+        let script = |name: &str, text: &str, mode: u32| {
+            let path = folder.path().join(name);
+            std::fs::write(&path, text).unwrap();
+            std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(mode)).unwrap();
+            path
+        };
+        let said = |path: &Path| check_program(path.as_os_str()).map_err(|why| why.message);
+        for good in ["sh", "/bin/sh"] {
+            assert_eq!(check_program(OsStr::new(good)), Ok(()));
+        }
+        assert_eq!(said(&script("good.sh", "#! /bin/sh -e\n", 0o755)), Ok(()));
+        for (path, says) in [
+            (folder.path().join("nofile"), "No such file"),
+            (folder.path().to_owned(), "is a folder"),
+            (script("closed.sh", "#!/bin/sh\n", 0o644), "may not be executed"),
+            (script("windows.sh", "#!/bin/sh\r\n", 0o755), r#"does not exist: "/bin/sh\r""#),
+            (PathBuf::from("no-such-program-anywhere"), "on the PATH"),
+        ] {
+            assert!(said(&path).is_err_and(|why| why.contains(says)), "{path:?}: {:?}", said(&path));
+        }
     }
 
     #[test]

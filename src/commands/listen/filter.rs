@@ -39,6 +39,6 @@ impl Filter {
         let kind = || topics.parse(topic).map_or(OTHER, |(channel, _)| channel.kind());
         (self.topics.is_empty() || self.topics.iter().any(|filter| matches(filter, topic)))
             && (self.kinds.is_empty() || self.kinds.iter().any(|wanted| wanted == kind()))
-            && (self.cids.is_empty() || self.cids.iter().any(|cid| speaks_of(&message.payload, cid)))
+            && (self.cids.is_empty() || speaks_of(&message.payload, &self.cids))
     }
 }

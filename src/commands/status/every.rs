@@ -86,6 +86,7 @@ impl Every {
         }
         let results = Results::new(Progress::Never, Manner::default(), false, console);
         args.apply(&mut connection.settings);
+        connection.settings.gives_up = false;
         let exchange = Exchange::new(connection, Vec::new(), args.t_unit(), true, results, console).patient();
         Ok(Self { exchange, devices, interval, offline_on_exit, console })
     }

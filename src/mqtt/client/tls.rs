@@ -1,8 +1,7 @@
 //! One-way TLS (page, "Connection authentication": "SSL/TLS is a one-way authentication mode").
 
-use std::{io, path::Path, sync::Arc};
+use std::{fs, io, path::Path, sync::Arc};
 
-use tokio::net::TcpStream;
 use tokio_rustls::{
     TlsConnector,
     client::TlsStream,
@@ -11,12 +10,15 @@ use tokio_rustls::{
         SignatureScheme,
         client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
         crypto::ring,
-        pki_types::{CertificateDer, ServerName, UnixTime, pem::PemObject as _},
+        pki_types::{CertificateDer, ServerName, UnixTime},
     },
 };
 
-use super::Address;
-use crate::failure::{Failure, Kind};
+use super::{Address, stream::Metered};
+use crate::{
+    failure::{Failure, Kind},
+    mqtt::pem,
+};
 
 /// What to insist on in a broker's certificate.
 #[derive(Clone, Debug)]
@@ -48,11 +50,7 @@ impl Tls {
 }
 
 /// Does the TLS handshake on a connected socket.
-pub async fn encrypt(
-    tls: &Tls,
-    address: &Address,
-    stream: TcpStream,
-) -> Result<TlsStream<TcpStream>, Failure> {
+pub async fn encrypt(tls: &Tls, address: &Address, stream: Metered) -> Result<TlsStream<Metered>, Failure> {
     let connector = TlsConnector::from(Arc::clone(&tls.config));
     connector
         .connect(tls.server_name.clone(), stream)
@@ -77,14 +75,19 @@ fn roots(ca_file: Option<&Path>) -> Result<RootCertStore, Failure> {
     let mut roots = RootCertStore::empty();
     if let Some(path) = ca_file {
         let place = path.display();
-        let certificates: Vec<_> = CertificateDer::pem_file_iter(path)
-            .and_then(Iterator::collect)
-            .map_err(|why| Failure::io(format!("--ca-file: cannot read {place}: {why}")))?;
-        if certificates.is_empty() {
-            return Err(Failure::io(format!("--ca-file: {place} holds no PEM certificate")));
-        }
+        let bytes =
+            fs::read(path).map_err(|why| Failure::io(format!("--ca-file: cannot read {place}: {why}")))?;
+        let certificates = pem::certificates(&bytes, &place.to_string()).map_err(|why| {
+            let failure = Failure::io(format!("--ca-file: {place} {}", why.what));
+            match why.hint {
+                Some(hint) => failure.hint(hint),
+                None => failure,
+            }
+        })?;
         for certificate in certificates {
-            roots.add(certificate).map_err(|why| Failure::io(format!("--ca-file: {place}: {why}")))?;
+            roots.add(certificate).map_err(|why| {
+                Failure::io(format!("--ca-file: a certificate in {place} cannot be used: {why}"))
+            })?;
         }
     } else {
         let (_added, _ignored) =

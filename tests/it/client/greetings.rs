@@ -90,6 +90,10 @@ pub fn no_connack() -> Vec<Case> {
         greets!("PUBLISH", 6, "protocol", [0x30, 4, 0, 1, b'a', b'b']),
         greets!("an answer in HTTP", 6, "protocol", *b"HTTP/1.1 400 Bad Request\r\n\r\n")
             .says("an HTTP server answers"),
+        greets!("an SSH server's version", 6, "protocol", *b"SSH-2.0-OpenSSH_9.6\r\n")
+            .says("an SSH server answers there"),
+        greets!("a mail server's greeting", 6, "protocol", *b"220 mail.example ESMTP\r\n")
+            .says("it says \"220 mail.example ESMTP\""),
         greets!("a TLS alert", 6, "protocol", [0x15, 3, 1, 0, 2, 2, 22]).says("mqtts://"),
         greets!("session present, though a clean one was asked for", 6, "protocol", [0x20, 2, 1, 0]),
         greets!("two CONNACKs", 6, "protocol", [0x20, 2, 0, 0, 0x20, 2, 0, 0]),

@@ -1,7 +1,19 @@
 //! What `listen` makes of what it hears; the connection is the same as the other subcommands'.
 
+use std::{
+    io::{BufRead as _, BufReader, Read as _},
+    process::{Command, Stdio},
+    sync::mpsc,
+};
+
+use assert_cmd::cargo::cargo_bin;
+use serde_json::{Value, json};
+
 use super::Case;
-use crate::fake_broker::{Peer, publish, publish_with_id, suback};
+use crate::{
+    fake_broker::{FakeBroker, Packet, Peer, puback, publish, publish_with_id, suback},
+    process::{Ended, ended, gateway, run, signal, tuyagw},
+};
 
 const TOPIC: &str = "gateway_id/gw1/commands";
 const GOOD: &str = r#"{"t":1,"cid":"m1","request_id":"c1","param":{"id":"4","value":true}}"#;
@@ -40,14 +52,21 @@ pub fn refused() -> Vec<Case> {
         Case::listen("sends a topic that is not UTF-8", 6, "0 records", |_, peer| {
             heard(peer, b"\x30\x04\0\x02a\xff");
         }),
-        Case::listen("closes after every SUBACK", 3, "0 records", |_, peer| {
+        Case::listen("sends nothing while `--for` lasts", 5, "0 records", |_, peer| heard(peer, &[]))
+            .args(&["--count", "1", "--for", "500ms"]),
+        Case::listen("never answers the report of a new value", 0, "1 record", |_, peer| {
             peer.log_in();
             let id = peer.expect_subscribe();
             peer.send(&suback(id, &[1, 1, 1]));
+            peer.send(&publish_with_id(2, TOPIC, Some(9), GOOD.as_bytes()));
+            while let Some(packet) = peer.receive() {
+                if let Packet::Publish(publish) = packet {
+                    peer.send(&puback(publish.id));
+                }
+            }
         })
-        .says("another client"),
-        Case::listen("sends nothing while `--for` lasts", 5, "0 records", |_, peer| heard(peer, &[]))
-            .args(&["--count", "1", "--for", "500ms"]),
+        .args(&["--answer", "success", "--for", "300ms", "--timeout", "1h"])
+        .says("listening ended before the answer came"),
     ]
 }
 
@@ -91,4 +110,152 @@ pub fn commands() -> Vec<Case> {
         })
         .args(&["--answer", "success", "--count", "1000", "--for", "20s"]),
     ]
+}
+
+/// Starts a subcommand that lasts, waits until it has said this, and ends it by SIGTERM; gives how it ended.
+fn run_until(subcommand: &str, broker: &FakeBroker, args: &[&str], said: impl Fn(&str) -> bool) -> Ended {
+    let mut command = gateway(subcommand, &broker.url(), args);
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut stderr = BufReader::new(child.stderr.take().unwrap());
+    let mut text = String::new();
+    while !said(&text) {
+        assert!(stderr.read_line(&mut text).unwrap() > 0, "it ended: {text}");
+    }
+    signal(child.id(), "TERM");
+    let mut end = ended(child);
+    stderr.read_to_string(&mut text).unwrap();
+    end.stderr = text;
+    end
+}
+
+/// A recorder has nothing better to do than to wait for the end of a rivalry or of an edge that restarts over and over.
+#[test]
+fn what_lasts_warns_and_goes_on_where_its_connections_are_cut_without_progress() {
+    let status = &["--every", "1s", "--online", "m1"][..];
+    for (subcommand, args) in [("listen", &[][..]), ("status", status)] {
+        let broker = FakeBroker::start(|_, peer| peer.log_in());
+        let ended = run_until(subcommand, &broker, args, |said| said.contains("reconnecting in 30.0 s"));
+        assert_eq!(ended.code, Some(143), "{}", ended.stderr);
+        let lost: Vec<_> = ended.stderr.lines().filter(|line| line.contains("reconnecting in")).collect();
+        assert_eq!(lost.len(), 5, "{}", ended.stderr);
+        for said in
+            ["lost 5 times in a row without progress, within ", "another client using the client id \"gw1\""]
+        {
+            assert!(lost[4].contains(said) && !lost[3].contains(said), "{}", ended.stderr);
+        }
+    }
+}
+
+/// Nine visits of a command, each of which ends the connection: what arrives is what a listener is there for.
+#[test]
+fn a_message_that_arrives_is_progress_for_a_listener() {
+    let broker = FakeBroker::start(|number, peer| {
+        peer.log_in();
+        let id = peer.expect_subscribe();
+        peer.send(&suback(id, &[1, 1, 1]));
+        if number > 8 {
+            return peer.hold();
+        }
+        peer.send(&publish_with_id(2, TOPIC, Some(9), GOOD.as_bytes()));
+        peer.receive();
+    });
+    let ended = run_until("listen", &broker, &[], |said| said.matches("reconnecting in 0.1 s").count() == 9);
+    assert_eq!((ended.code, ended.lines.len()), (Some(143), 9), "{}", ended.stderr);
+    assert!(!ended.stderr.contains("in a row"), "{}", ended.stderr);
+}
+
+/// The first subscription must be granted in time; a broker that has granted it once may be slow at another time.
+#[test]
+fn a_listener_without_a_second_suback_goes_on() {
+    let broker = FakeBroker::start(|number, peer| {
+        peer.log_in();
+        let id = peer.expect_subscribe();
+        match number {
+            0 => peer.send(&suback(id, &[1, 1, 1])),
+            1 => peer.hold(),
+            _ => {
+                peer.send(&suback(id, &[1, 1, 1]));
+                peer.hold();
+            }
+        }
+    });
+    let ended =
+        run_until("listen", &broker, &["--timeout", "200ms"], |said| said.matches("listening").count() == 2);
+    assert_eq!(ended.code, Some(143), "{}", ended.stderr);
+    assert!(ended.stderr.contains("sent no SUBACK in 200ms; reconnecting"), "{}", ended.stderr);
+}
+
+/// A platform waits seconds for an answer, not the hour that a thousand commands before it would take.
+#[test]
+fn commands_beyond_a_thousand_that_wait_are_answered_busy() {
+    let (answered, answers) = mpsc::channel::<Value>();
+    let broker = FakeBroker::start(move |_, peer| {
+        peer.log_in();
+        let id = peer.expect_subscribe();
+        peer.send(&suback(id, &[1, 1, 1]));
+        for n in 0..1101 {
+            let request_id = format!("r{n}");
+            let command =
+                json!({"t": 1, "cid": "m1", "request_id": request_id, "param": {"id": "4", "value": true}});
+            peer.send(&publish(0, TOPIC, command.to_string().as_bytes()));
+        }
+        while let Some(packet) = peer.receive() {
+            if let Packet::Publish(answer) = packet {
+                peer.send(&puback(answer.id));
+                let _ = answered.send(answer.json());
+            }
+        }
+    });
+    let args = ["--exec-timeout", "1h", "--exec", "sleep", "3600"];
+    let mut command = gateway("listen", &broker.url(), &args[..2]);
+    let mut child = command.args(&args[2..]).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    let refused: Vec<_> = answers.iter().take(100).collect();
+    for (n, answer) in refused.iter().enumerate() {
+        assert_eq!(
+            (&answer["request_id"], &answer["param"]["code"]),
+            (&json!(format!("r{}", n + 1001)), &json!(500))
+        );
+        assert!(answer["param"]["msg"].as_str().unwrap().starts_with("busy"), "{answer}");
+    }
+    signal(child.id(), "TERM");
+    assert_eq!(child.wait().unwrap().code(), Some(143));
+}
+
+#[test]
+fn a_program_that_cannot_be_run_is_2_before_anything_is_dialled() {
+    for (program, says) in [
+        ("./nofile", "No such file"),
+        ("/", "is a folder"),
+        (concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml"), "chmod +x"),
+    ] {
+        let ended =
+            run(tuyagw().args(["listen", "-b", "127.0.0.1:1", "-g", "gw1", "-u", "u", "--exec", program]));
+        assert_eq!((ended.code, ended.lines.len()), (Some(2), 0), "{ended:#?}");
+        assert!(ended.stderr.contains("error: --exec: ") && ended.stderr.contains(says), "{ended:#?}");
+    }
+}
+
+/// A shell's script starts in the background what Ctrl-C is not meant for.
+#[test]
+fn a_sigint_that_was_ignored_at_the_start_ends_nothing() {
+    let (wanted, is_wanted) = mpsc::channel::<()>();
+    let broker = FakeBroker::start(move |_, peer| {
+        peer.log_in();
+        let id = peer.expect_subscribe();
+        peer.send(&suback(id, &[1, 1, 1]));
+        let _ = is_wanted.recv();
+        peer.send(&publish(0, TOPIC, GOOD.as_bytes()));
+        peer.hold();
+    });
+    let mut command = Command::new("sh");
+    command.args(["-c", "trap '' INT; exec \"$0\" \"$@\""]).arg(cargo_bin!("tuyagw"));
+    command.args(["listen", "-b", &broker.url(), "-g", "gw1", "-u", "acme", "--count", "1"]);
+    command.env("TUYAGW_CONFIG", "/dev/null").stdin(Stdio::null());
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut stderr = BufReader::new(child.stderr.take().unwrap());
+    stderr.read_line(&mut String::new()).unwrap();
+    signal(child.id(), "INT");
+    wanted.send(()).unwrap();
+    let ended = ended(child);
+    assert_eq!((ended.code, ended.lines.len()), (Some(0), 1), "{ended:#?}");
 }

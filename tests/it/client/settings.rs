@@ -4,7 +4,7 @@ use std::{fs, path::Path, process::Command};
 
 use crate::{
     fake_broker::{FakeBroker, Packet},
-    process::{Ended, run, tuyagw},
+    process::{Ended, run, run_with, tuyagw},
 };
 
 /// CONNECT as a broker saw it.
@@ -241,4 +241,132 @@ fn quiet_leaves_only_errors() {
     let broker = FakeBroker::kind();
     let ended = report(&["2=1", "-q", "-b", &broker.url(), "-g", "gw1"], |_| {});
     assert_eq!((ended.code, ended.stderr.as_str()), (Some(0), ""), "{ended:#?}");
+}
+
+/// The person who names an authority expects encryption, and would send the password in the clear.
+#[test]
+fn settings_of_tls_without_mqtts_are_2_and_name_where_they_come_from() {
+    let broker = FakeBroker::kind();
+    let folder = tempfile::tempdir().unwrap();
+    let config = profile(folder.path(), "[profile.p]\nca-file = \"ca.pem\"\ntls-insecure = false\n");
+    let address = ["-b", &broker.url(), "-g", "gw1"];
+    for (args, variable, says) in [
+        (&["--ca-file", "ca.pem"][..], None, "error: --ca-file is for TLS"),
+        (&["--tls-server-name", "edge"], None, "error: --tls-server-name is for TLS"),
+        (&["--tls-insecure"], None, "error: --tls-insecure is for TLS"),
+        (&[], Some("CA_FILE"), "error: --ca-file (from TUYAGW_CA_FILE) is for TLS"),
+        (&[], Some("TLS_SERVER_NAME"), "error: --tls-server-name (from TUYAGW_TLS_SERVER_NAME) is for TLS"),
+        (&["--profile", "p", "--config", &config], None, "error: --ca-file (ca-file in "),
+    ] {
+        let args = [&address, args].concat();
+        let ended = report(&args, |command| {
+            if let Some(variable) = variable {
+                command.env(format!("TUYAGW_{variable}"), "edge");
+            }
+        });
+        assert_eq!((ended.code, ended.lines.len()), (Some(2), 0), "{args:?}: {ended:#?}");
+        assert!(ended.stderr.contains(says) && ended.stderr.contains("Write mqtts://"), "{ended:#?}");
+        if variable.is_none() {
+            let tap = ["tap", "--listen", "127.0.0.1:0", "-b", &broker.url()];
+            let tapped = run(tuyagw().args(tap).args(&args[address.len()..]));
+            assert!(tapped.code == Some(2) && tapped.stderr.contains(says), "{tapped:#?}");
+        }
+    }
+    assert!(broker.received().is_empty());
+}
+
+#[test]
+fn a_login_with_what_cannot_be_seen_is_2_before_anything_is_dialled() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = profile(
+        folder.path(),
+        "[profile.user]\nusername = \"acme\\r\"\n[profile.client]\nclient-id = \" gw1\"\n\
+         [profile.gateway]\ngateway-id = \"gw1 \"\n",
+    );
+    let place = ["-b", "127.0.0.1:1", "--config", &config];
+    let variables = |name: &'static str| {
+        move |command: &mut Command| {
+            command.env(name, "acme\r");
+        }
+    };
+    let none = |_: &mut Command| {};
+    for (args, set, says) in [
+        (
+            &["-g", "gw1", "-u", "acme\r"][..],
+            &none as &dyn Fn(&mut Command),
+            r#"--username: "acme\r" must not contain"#,
+        ),
+        (&["-g", "gw1", "-u", "acme\n"], &none, r"--username"),
+        (&["-g", "gw1", "-u", " acme"], &none, r#"--username: " acme" must not begin or end with ' '"#),
+        (&["-g", "gw1", "--client-id", "gw1\u{a0}"], &none, r"--client-id"),
+        (&["-g", "gw1"], &variables("TUYAGW_USERNAME"), r#"--username (from TUYAGW_USERNAME): "acme\r""#),
+        (&["-g", "gw1"], &variables("TUYAGW_CLIENT_ID"), "--client-id (from TUYAGW_CLIENT_ID)"),
+        (&["-u", "acme"], &variables("TUYAGW_GATEWAY_ID"), "--gateway-id (from TUYAGW_GATEWAY_ID)"),
+        (
+            &["-g", "gw1", "-u", "u"],
+            &variables("TUYAGW_PASSWORD"),
+            r"TUYAGW_PASSWORD: the password must not contain",
+        ),
+        (&["-g", "gw1", "--profile", "user"], &none, "--username (username in "),
+        (&["-g", "gw1", "--profile", "client"], &none, "--client-id (client-id in "),
+        (&["--profile", "gateway"], &none, "--gateway-id (gateway-id in "),
+    ] {
+        let ended = report(&[&place, args].concat(), set);
+        assert_eq!((ended.code, ended.lines.len()), (Some(2), 0), "{args:?}: {ended:#?}");
+        assert!(ended.stderr.contains(says), "{args:?}: {says}: {}", ended.stderr);
+    }
+}
+
+#[test]
+fn a_password_file_of_windows_is_read_without_its_line_end() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("password");
+    let broker = FakeBroker::kind();
+    let args = ["-b", &broker.url(), "-g", "gw1", "-u", "acme", "--password-file", file.to_str().unwrap()];
+    fs::write(&file, "\u{feff}s3cret\r\n").unwrap();
+    assert_eq!(report(&args, |_| {}).code, Some(0));
+    assert_eq!(login(&broker).password.as_deref(), Some("s3cret"));
+    for text in ["s3cret\r\nmore\r\n", "", "\r\n"] {
+        fs::write(&file, text).unwrap();
+        let ended = report(&args, |_| {});
+        assert_eq!((ended.code, ended.lines.len()), (Some(2), 0), "{ended:#?}");
+        assert!(
+            !ended.stderr.contains("s3cret") && ended.stderr.contains("--password-file"),
+            "{}",
+            ended.stderr
+        );
+    }
+}
+
+/// As the shell's `<(…)` gives it: its bytes are there once.
+#[test]
+fn a_configuration_from_a_pipe_is_read_once() {
+    let broker = FakeBroker::kind();
+    let told = format!(
+        "default-profile = \"p\"\n[profile.p]\nbroker = \"{}\"\ngateway-id = \"gw1\"\n",
+        broker.url()
+    );
+    let args = ["replay", "--config", "/dev/stdin", "--from", "2020-01-01T00:00:00Z", "/dev/null"];
+    let replayed = run_with(tuyagw().args(args), told.as_bytes());
+    assert!(!replayed.stderr.contains("no broker is given"), "{}", replayed.stderr);
+    let args = ["report", "--config", "/dev/stdin", "--cid", "m1", "1=1"];
+    assert_eq!(run_with(tuyagw().args(args), told.as_bytes()).code, Some(0));
+    let wrong = run_with(tuyagw().args(args), b"# one\n# two\n[profile.p]\nqos = 7\n");
+    assert!(wrong.code == Some(2) && wrong.stderr.contains("/dev/stdin, line 4: "), "{wrong:#?}");
+}
+
+#[test]
+fn an_authority_that_lost_its_line_breaks_is_2_in_a_sentence() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("one-line.pem");
+    let text = rcgen::generate_simple_self_signed(["edge".to_owned()]).unwrap().cert.pem();
+    fs::write(&file, text.replace('\n', "")).unwrap();
+    let file = file.to_str().unwrap();
+    let ended = report(&["-q", "-b", "mqtts://127.0.0.1:1", "-g", "gw1", "--ca-file", file], |_| {});
+    assert_eq!((ended.code, ended.lines.len()), (Some(2), 0), "{ended:#?}");
+    let said = format!(
+        "error: --ca-file: {file} has lost its line breaks: the certificate must begin on a line of its own\n"
+    );
+    assert!(ended.stderr.starts_with(&said), "{}", ended.stderr);
+    assert!(ended.stderr.len() - file.len() < 200, "{}", ended.stderr);
 }

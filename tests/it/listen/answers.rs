@@ -1,8 +1,10 @@
 //! Commands and what answers them.
 
 use std::{
+    fs,
     io::{BufRead as _, BufReader, Write as _},
-    process::Stdio,
+    process::{Command, Stdio},
+    thread,
 };
 
 use serde_json::{Value, json};
@@ -157,12 +159,15 @@ fn a_program_answers_in_every_way_it_can() {
 }
 
 #[test]
-fn a_program_that_does_not_exist_is_500() {
+fn a_program_that_has_gone_is_500() {
     let site = Site::start(&[]);
     site.sync(1);
-    let listener = Listener::start(&site, &["--exec", "./no-such-program"]);
+    let script = site.write("gone.sh", "#!/bin/sh\n");
+    assert!(Command::new("chmod").args(["+x", &script]).status().unwrap().success());
+    let listener = Listener::start(&site, &["--exec", &script]);
+    fs::remove_file(&script).unwrap();
     let (failed, msg) = code(&command(&site, &["--cid", "m1", "switch_state=true"]));
-    assert!(failed == 500 && msg.contains("no-such-program"), "{failed} {msg}");
+    assert!(failed == 500 && msg.contains("gone.sh"), "{failed} {msg}");
     assert_eq!(listener.end("TERM").code, Some(143));
 }
 
@@ -318,4 +323,40 @@ fn commands_that_share_a_request_id_are_each_executed() {
     let values: Vec<_> =
         json_lines(&site.read("executed")).iter().map(|line| line["param"]["value"].clone()).collect();
     assert_eq!(values, [10, 20, 30]);
+}
+
+/// `listen --stdin < FIFO`, as a service has it: each job writes when it has something to say.
+#[test]
+fn every_writer_of_a_named_pipe_is_read() {
+    let mut site = Site::start(&[]);
+    site.sync(1);
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("uplinks");
+    assert!(Command::new("mkfifo").arg(&path).status().unwrap().success());
+    let report = |value: u64| {
+        let path = path.clone();
+        thread::spawn(move || {
+            let line = json!({"op": "report", "cid": "m1", "id": "1", "value": value});
+            fs::OpenOptions::new()
+                .write(true)
+                .open(path)
+                .unwrap()
+                .write_all(line.to_string().as_bytes())
+                .unwrap();
+        })
+    };
+    let first = report(1);
+    let stdin = fs::File::open(&path).unwrap();
+    let listener = Listener::start_with(&site, &[], &["--stdin", "--kind", "command"], stdin.into());
+    first.join().unwrap();
+    for value in 1..=4 {
+        if value > 1 {
+            report(value).join().unwrap();
+        }
+        listener.wait(1, |line| line["ok"] == true && line["index"] == value - 1);
+    }
+    assert_eq!(listener.end("TERM").code, Some(143));
+    let reported = site.records().into_iter().filter(|record| record["kind"] == "report");
+    let values: Vec<_> = reported.map(|record| record["payload"]["param"]["value"].clone()).collect();
+    assert_eq!(values, [1, 2, 3, 4]);
 }
