@@ -26,7 +26,7 @@ use crate::{
 };
 
 /// How long a silent pipe is waited for when the rest of the input can only be reported: at once, and all in all.
-const SILENCE: Duration = Duration::from_millis(200);
+const SILENCE: Duration = Duration::from_millis(500);
 const PATIENCE: Duration = Duration::from_secs(2);
 /// How many inputs of a pipe are only reported: a writer that never ends would fill the disk.
 const MOST_REPORTED: u64 = 100_000;
