@@ -11,6 +11,8 @@ mod convert;
 mod edge;
 mod exchange;
 mod explain;
+mod failures;
+pub mod files;
 mod grace;
 pub mod ids;
 mod input;
