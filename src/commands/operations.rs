@@ -10,8 +10,9 @@ use std::{
     sync::Arc,
 };
 
+use md5::{Digest as _, Md5};
 use serde::Deserialize;
-use serde_json::value::RawValue;
+use serde_json::{Map, Value, value::RawValue};
 use smol_str::SmolStr;
 
 use super::{
@@ -280,6 +281,25 @@ pub struct Operations {
 }
 
 impl Operations {
+    /// What changes the bytes of an operation's messages, by the names of the options.
+    #[must_use]
+    pub fn options(&self, operation: Operation) -> Map<String, Value> {
+        let mut options = Map::from_iter([("no-check".to_owned(), Value::from(!self.check))]);
+        if matches!(operation, Operation::Report | Operation::Command) {
+            let encoding = match self.encoding {
+                ValueEncoding::Native => "native",
+                ValueEncoding::String => "string",
+            };
+            // However the model's file is written, `model --json` prints it alike.
+            let model = hex::encode(Md5::digest(super::json_line(&self.product)));
+            options.extend([
+                ("value-encoding".to_owned(), Value::from(encoding)),
+                ("model".to_owned(), Value::from(model)),
+            ]);
+        }
+        options
+    }
+
     /// Adds to `asked` what one value of the input asks for.
     pub fn take(&self, operation: Operation, input: Input<'_>, asked: &mut Vec<Asked>) {
         self.take_for(Ok(operation), input, asked);
@@ -740,7 +760,7 @@ fn json_or_quoted(text: &str) -> String {
 
 /// A text as a JSON string.
 fn quoted(text: &str) -> String {
-    serde_json::Value::from(text).to_string()
+    Value::from(text).to_string()
 }
 
 /// A JSON object of these entries, in their order; the values are JSON text.
