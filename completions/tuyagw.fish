@@ -87,6 +87,7 @@ complete -c tuyagw -n "__fish_tuyagw_using_subcommand sync" -l profile -d 'The p
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand sync" -l config -d 'The configuration file [default: $XDG_CONFIG_HOME/tuyagw/config.toml]' -r -F
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand sync" -l no-check -d 'Send each device\'s fields as given, unchecked'
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand sync" -l ordered -d 'Give the results in input order'
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand sync" -l journal-any-broker -d 'Take a journal that was begun at another broker: what that one accepted is not sent to this one'
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand sync" -l no-wait -d 'Be done at the broker\'s acknowledgement, without waiting for the answer'
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand sync" -l no-reconnect -d 'Give a lost connection up at once'
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand sync" -l tls-insecure -d 'Verify nothing of the broker\'s certificate; reaches RSA-1024 boxes too'
@@ -127,6 +128,7 @@ complete -c tuyagw -n "__fish_tuyagw_using_subcommand report" -l profile -d 'The
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand report" -l config -d 'The configuration file [default: $XDG_CONFIG_HOME/tuyagw/config.toml]' -r -F
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand report" -l no-check -d 'Check no values: neither type nor range, enumeration or access'
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand report" -l ordered -d 'Give the results in input order'
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand report" -l journal-any-broker -d 'Take a journal that was begun at another broker: what that one accepted is not sent to this one'
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand report" -l no-wait -d 'Be done at the broker\'s acknowledgement, without waiting for the answer'
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand report" -l no-reconnect -d 'Give a lost connection up at once'
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand report" -l tls-insecure -d 'Verify nothing of the broker\'s certificate; reaches RSA-1024 boxes too'
@@ -166,6 +168,7 @@ complete -c tuyagw -n "__fish_tuyagw_using_subcommand status" -l profile -d 'The
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand status" -l config -d 'The configuration file [default: $XDG_CONFIG_HOME/tuyagw/config.toml]' -r -F
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand status" -l offline-on-exit -d 'Stay connected until a signal, then report the online devices offline'
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand status" -l ordered -d 'Give the results in input order'
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand status" -l journal-any-broker -d 'Take a journal that was begun at another broker: what that one accepted is not sent to this one'
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand status" -l no-wait -d 'Be done at the broker\'s acknowledgement, without waiting for the answer'
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand status" -l no-reconnect -d 'Give a lost connection up at once'
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand status" -l tls-insecure -d 'Verify nothing of the broker\'s certificate; reaches RSA-1024 boxes too'
@@ -246,6 +249,7 @@ complete -c tuyagw -n "__fish_tuyagw_using_subcommand command" -l profile -d 'Th
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand command" -l config -d 'The configuration file [default: $XDG_CONFIG_HOME/tuyagw/config.toml]' -r -F
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand command" -l no-check -d 'Check no values: neither type nor range, enumeration or access'
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand command" -l ordered -d 'Give the results in input order'
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand command" -l journal-any-broker -d 'Take a journal that was begun at another broker: what that one accepted is not sent to this one'
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand command" -l no-wait -d 'Be done at the broker\'s acknowledgement, without waiting for the answer'
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand command" -l no-reconnect -d 'Give a lost connection up at once'
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand command" -l tls-insecure -d 'Verify nothing of the broker\'s certificate; reaches RSA-1024 boxes too'

@@ -6,11 +6,12 @@ use std::{
 };
 
 use clap::{
-    Args as _, CommandFactory as _, FromArgMatches as _, Parser, builder::Resettable, error::ErrorKind,
+    ArgMatches, Args as _, CommandFactory as _, FromArgMatches as _, Parser, builder::Resettable,
+    error::ErrorKind,
 };
 
 use crate::{
-    commands::{Command, Console},
+    commands::{Command, Console, files},
     failure::{Exit, Failure, exit_code},
 };
 
@@ -48,16 +49,17 @@ pub struct Common {
 
 impl Cli {
     /// Parses a command line with the whole tree, which tells all that is known where something is wrong.
-    fn parse_wholly(args: &[OsString]) -> Result<Self, clap::Error> {
+    fn parse_wholly(args: &[OsString]) -> Result<(Self, ArgMatches), clap::Error> {
         let root = Self::command().mut_subcommands(without_empty_variables);
-        Self::from_arg_matches(&root.try_get_matches_from(args)?)
+        let matches = root.try_get_matches_from(args)?;
+        Ok((Self::from_arg_matches(&matches)?, matches))
     }
 
     /// Parses a command line that is right, or one that asks for the version and nothing else.
     ///
     /// Only the subcommand's own part of the tree is built, since building all of it costs as much as a report.
     /// `None` says that the whole tree is wanted: for help, and for an error told by all that is known.
-    fn parse_quickly(args: &[OsString]) -> Option<Result<Self, clap::Error>> {
+    fn parse_quickly(args: &[OsString]) -> Option<Result<(Self, ArgMatches), clap::Error>> {
         if let [_, only] = args
             && (only == "--version" || only == "-V")
         {
@@ -68,7 +70,8 @@ impl Cli {
         let name = args.iter().skip(1).find(is_name)?.to_str()?;
         let subcommand = without_empty_variables(Command::alone(name)?);
         let root = Common::augment_args(clap::Command::new("tuyagw")).subcommand(subcommand);
-        Self::from_arg_matches(&root.try_get_matches_from(args).ok()?).ok().map(Ok)
+        let matches = root.try_get_matches_from(args).ok()?;
+        Some(Ok((Self::from_arg_matches(&matches).ok()?, matches)))
     }
 }
 
@@ -103,8 +106,8 @@ pub fn exit_codes() -> String {
 #[must_use]
 pub fn main() -> ExitCode {
     let args: Vec<_> = std::env::args_os().collect();
-    let cli = match Cli::parse_quickly(&args).unwrap_or_else(|| Cli::parse_wholly(&args)) {
-        Ok(cli) => cli,
+    let (cli, matches) = match Cli::parse_quickly(&args).unwrap_or_else(|| Cli::parse_wholly(&args)) {
+        Ok(parsed) => parsed,
         Err(error) => {
             let printed = match error.print() {
                 // A closed pipe while help is printed is the reader's choice, not an error.
@@ -119,7 +122,8 @@ pub fn main() -> ExitCode {
         }
     };
     let console = Console::new(cli.common.quiet);
-    let exit = cli.command.run(console).unwrap_or_else(|error| {
+    let checked = files::check(&matches).map_err(anyhow::Error::from);
+    let exit = checked.and_then(|()| cli.command.run(console)).unwrap_or_else(|error| {
         console.error(&format!("{error:#}"));
         if let Some(hint) = error.chain().find_map(|e| e.downcast_ref::<Failure>()?.next_step()) {
             console.hint(hint);
@@ -170,7 +174,7 @@ mod tests {
             assert!(Command::alone(name).is_some(), "{name}");
         }
         let args = ["tuyagw", "-q", "explain", "2003", "--json"].map(OsString::from);
-        let cli = Cli::parse_quickly(&args).expect("a command line that is right").unwrap();
+        let (cli, _) = Cli::parse_quickly(&args).expect("a command line that is right").unwrap();
         assert!(cli.common.quiet && matches!(cli.command, Command::Explain(_)));
         for wrong in
             [&["tuyagw"][..], &["tuyagw", "--help"], &["tuyagw", "explain", "--help"], &["tuyagw", "what"]]

@@ -4,6 +4,7 @@ pub mod cli;
 pub mod commands;
 pub mod edge;
 pub mod failure;
+pub mod files;
 pub mod gateway;
 pub mod hash;
 pub mod inspect;

@@ -4,13 +4,18 @@
 //! All that queued up while the thread was writing goes out in its next write, followed by one sync where the
 //! file is durable: the rate does not depend on what a sync costs. A sink that failed writes nothing more.
 
+mod purpose;
 mod rotation;
 
 use std::{
     fmt,
-    fs::{self, File, OpenOptions, TryLockError},
+    fs::{self, File, Metadata, OpenOptions, TryLockError},
     io::{self, BufReader, Read as _, Seek as _, SeekFrom, Write},
     mem,
+    os::{
+        fd::AsFd as _,
+        unix::fs::{FileExt as _, FileTypeExt as _, MetadataExt as _},
+    },
     path::{Path, PathBuf},
     sync::{
         Arc, Condvar, Mutex, MutexGuard, PoisonError,
@@ -20,11 +25,15 @@ use std::{
     time::{Duration, Instant},
 };
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use serde::de::IgnoredAny;
+use jiff::Timestamp;
+use purpose::first_line;
+use rustix::{
+    event::{PollFd, PollFlags, Timespec, poll},
+    fs::{OFlags, fcntl_getfl},
+};
 use tokio::sync::watch;
 
-use crate::failure::Failure;
+use crate::{failure::Failure, files::sync_folder};
 
 /// How long another program's repair of the file is waited for.
 const REPAIR: Duration = Duration::from_secs(1);
@@ -32,15 +41,25 @@ const REPAIR: Duration = Duration::from_secs(1);
 /// Buffers that grew beyond this in a stall are given back once they are written.
 const KEPT: usize = 256 * 1024;
 
+pub use purpose::Purpose;
+use rotation::Rotating;
 pub use rotation::Rotation;
 
 /// A pipe that says it can be written takes at least this much without blocking (POSIX, PIPE_BUF is 512 or more;
 /// Linux has 4,096).
 const AT_ONCE: usize = 4096;
 
+/// How long the end waits for the reader of a FIFO.
+const FAREWELL: Duration = Duration::from_millis(1500);
+
 /// A place in the stream of bytes: that of the end of one write. A greater ticket is a later one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Ticket(u64);
+
+impl Ticket {
+    /// Later than every other one.
+    pub const LAST: Self = Self(u64::MAX);
+}
 
 /// Why a sink writes no more.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -78,6 +97,17 @@ pub struct Sink {
     thread: Option<JoinHandle<()>>,
     repaired: Option<String>,
     is_stdout: bool,
+    /// The FIFO that this writes to, which may have no reader.
+    fifo: Option<PathBuf>,
+    /// What goes before the first line, and is written with it alone.
+    preface: Vec<u8>,
+}
+
+/// The mark that a recording goes on with a file: its monotonic clock does not go on from the one before. Its time is
+/// that of the opening, so that no record of it is older.
+fn begin() -> Vec<u8> {
+    let time = Timestamp::now().strftime("%Y-%m-%dT%H:%M:%S%.6fZ");
+    format!("{{\"v\":1,\"event\":\"begin\",\"tst\":\"{time}\"}}\n").into_bytes()
 }
 
 /// A view of a sink's progress that does not hold the sink.
@@ -123,22 +153,26 @@ impl Sink {
     /// A sink that writes to stdout.
     #[must_use]
     pub fn stdout() -> Self {
-        let written = Written::default();
-        let stream = Target::Stream { stream: Box::new(io::stdout()), written: written.clone() };
-        let mut sink = Self::over(stream, None);
-        sink.written = written;
+        let file = redirected_stdout();
+        let is_torn = file.as_ref().is_some_and(|file| !ends_whole(file));
+        let mut sink = Self::over(Target::Stream { stream: Box::new(io::stdout()), file }, None);
         sink.is_stdout = true;
+        if is_torn {
+            // The end of another program's line, which is not ours to cut off.
+            sink.preface = b"\n".to_vec();
+        }
         sink
     }
 
-    /// A sink that appends to a file, which is created where it is missing; `durable` syncs every write.
+    /// A sink that appends to a file, which is created if it is missing.
     ///
     /// A last line that is not whole, as a crash leaves it, is cut off, which [`Sink::repaired`] tells.
     ///
     /// # Errors
-    /// A file that cannot be opened, whose last line was never one of JSON, or whose name promises compression.
-    pub fn append(path: impl Into<PathBuf>, durable: bool) -> Result<Self, Failure> {
-        Self::append_rotating(path, durable, None)
+    /// A file that cannot be opened or that holds something else, whose last line is torn and was never one of
+    /// ours, that another program writes to though it must not, or whose name promises compression.
+    pub fn append(path: impl Into<PathBuf>, purpose: Purpose) -> Result<Self, Failure> {
+        Self::append_rotating(path, purpose, None)
     }
 
     /// As [`Sink::append`]; the file is put aside and begun anew, between two batches, when `rotation` says so.
@@ -147,33 +181,33 @@ impl Sink {
     /// As [`Sink::append`].
     pub fn append_rotating(
         path: impl Into<PathBuf>,
-        durable: bool,
+        purpose: Purpose,
         rotation: Option<Rotation>,
     ) -> Result<Self, Failure> {
-        Self::append_to(path.into(), durable, rotation, false)
-    }
-
-    /// As [`Sink::append`], durable, for a file that no other program may write to meanwhile.
-    ///
-    /// # Errors
-    /// As [`Sink::append`], and a file that another program writes to.
-    pub fn append_alone(path: impl Into<PathBuf>) -> Result<Self, Failure> {
-        Self::append_to(path.into(), true, None, true)
-    }
-
-    fn append_to(
-        path: PathBuf,
-        durable: bool,
-        rotation: Option<Rotation>,
-        alone: bool,
-    ) -> Result<Self, Failure> {
+        let path = path.into();
         refuse_compression(&path)?;
-        let (file, is_regular) = open(&path, durable)
+        if fs::metadata(&path).is_ok_and(|found| found.file_type().is_fifo()) {
+            // Opening it waits for a reader, which the thread does, so that signals are heard meanwhile.
+            let mut sink = Self::over(Target::Fifo { path: path.clone(), file: None }, None);
+            sink.fifo = Some(path);
+            sink.start();
+            return Ok(sink);
+        }
+        let (file, is_regular) = open(&path, purpose)
             .map_err(|why| Failure::io(format!("cannot open {} for appending: {why}", path.display())))?;
-        let repaired = if is_regular { claim(&file, &path, durable, alone)? } else { None };
-        let length = file.metadata().map_or(0, |found| found.len());
-        let rotation = rotation.filter(|_| is_regular).map(|when| (when, length, Instant::now()));
-        Ok(Self::over(Target::File { file, path, durable: durable && is_regular, rotation }, repaired))
+        let mut repaired = None;
+        if is_regular {
+            purpose.check(&file, &path)?;
+            repaired = claim(&file, &path, purpose)?;
+        }
+        let rotation = rotation.filter(|_| is_regular).map(|when| Rotating::new(when, &file));
+        let is_begun = is_regular && file.metadata().is_ok_and(|found| found.len() > 0);
+        let mut sink =
+            Self::over(Target::File(Appended { file, path, purpose, is_regular, rotation }), repaired);
+        if is_begun && purpose.is_recording() {
+            sink.preface = begin();
+        }
+        Ok(sink)
     }
 
     fn over(target: Target, repaired: Option<String>) -> Self {
@@ -190,6 +224,8 @@ impl Sink {
             thread: None,
             repaired,
             is_stdout: false,
+            fifo: None,
+            preface: Vec::new(),
         }
     }
 
@@ -201,14 +237,13 @@ impl Sink {
 
     /// Adds bytes, whole lines, to the current batch; they are safe once [`Sink::done`] reaches the ticket.
     pub fn write(&mut self, bytes: &[u8]) -> Ticket {
-        self.batch.extend_from_slice(bytes);
-        self.given.0 += bytes.len() as u64;
-        self.given
+        self.write_with(|batch| batch.extend_from_slice(bytes))
     }
 
     /// As [`Sink::write`], for what `write` appends to the batch it is given.
     pub fn write_with(&mut self, write: impl FnOnce(&mut Vec<u8>)) -> Ticket {
         let before = self.batch.len();
+        self.batch.append(&mut self.preface);
         write(&mut self.batch);
         self.given.0 += (self.batch.len() - before) as u64;
         self.given
@@ -275,7 +310,8 @@ impl Sink {
         Progress(self.state.clone())
     }
 
-    /// How far stdout has been written, parts of a batch included, from elsewhere.
+    /// How many whole lines' bytes have been written, synced or not, those of a batch that failed included; from
+    /// elsewhere.
     #[must_use]
     pub fn written_so_far(&self) -> Written {
         self.written.clone()
@@ -305,7 +341,16 @@ impl Sink {
             return written;
         }
         self.finish();
-        if self.thread.is_some() {
+        if let Some(path) = self.fifo.clone() {
+            if self.backlog() == 0 {
+                return self.outcome();
+            }
+            let ended = async { while self.state.changed().await.is_ok() {} };
+            if tokio::time::timeout(FAREWELL, ended).await.is_err() {
+                let why = format!("nobody reads {}: what was left to write to it is lost", path.display());
+                return Err(SinkError::Failed(Failure::io(why)));
+            }
+        } else if self.thread.is_some() {
             while self.state.changed().await.is_ok() {}
         }
         self.outcome()
@@ -333,14 +378,15 @@ impl Sink {
         let ready = self.batch.len() <= AT_ONCE
             && poll(&mut fds, Some(&Timespec::default())).is_ok_and(|ready| ready > 0)
             && fds[0].revents() == PollFlags::OUT;
-        ready.then(|| target.write(&self.batch))
+        ready.then(|| target.write(&self.batch, &self.written))
     }
 
     fn start(&mut self) {
         let Some((target, sender)) = self.idle.take() else { return };
-        let queue = Arc::clone(&self.queue);
-        let spawned =
-            thread::Builder::new().name("sink".into()).spawn(move || write_all(target, &queue, &sender));
+        let (queue, written) = (Arc::clone(&self.queue), self.written.clone());
+        let spawned = thread::Builder::new()
+            .name("sink".into())
+            .spawn(move || write_all(target, &queue, &sender, &written));
         match spawned {
             Ok(thread) => self.thread = Some(thread),
             Err(why) => {
@@ -425,10 +471,13 @@ impl Queue {
 }
 
 /// The thread.
-fn write_all(mut target: Target, queue: &Queue, state: &watch::Sender<State>) {
+fn write_all(mut target: Target, queue: &Queue, state: &watch::Sender<State>, written: &Written) {
+    if let Err(why) = target.prepare() {
+        return state.send_modify(|state| state.failed = Some(why));
+    }
     let mut bytes = Vec::new();
     while queue.take(&mut bytes) {
-        let outcome = target.write(&bytes);
+        let outcome = target.write(&bytes, written);
         let failed = outcome.is_err();
         state.send_modify(|state| match outcome {
             Ok(()) => state.done.0 += bytes.len() as u64,
@@ -449,64 +498,157 @@ fn give_back(empty: &mut Vec<u8>) {
 }
 
 enum Target {
-    Stream { stream: Box<dyn Write + Send>, written: Written },
-    File { file: File, path: PathBuf, durable: bool, rotation: Option<(Rotation, u64, Instant)> },
+    /// Stdout; with the file behind it, if it is one.
+    Stream {
+        stream: Box<dyn Write + Send>,
+        file: Option<File>,
+    },
+    /// A FIFO, open once it has a reader.
+    Fifo {
+        path: PathBuf,
+        file: Option<File>,
+    },
+    File(Appended),
 }
 
 impl fmt::Debug for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Stream { .. } => f.write_str("Stream"),
-            Self::File { path, durable, .. } => write!(f, "File({}, durable: {durable})", path.display()),
+            Self::Fifo { path, .. } => write!(f, "Fifo({})", path.display()),
+            Self::File(Appended { path, purpose, .. }) => write!(f, "File({}, {purpose:?})", path.display()),
         }
     }
 }
 
 impl Target {
-    fn write(&mut self, bytes: &[u8]) -> Result<(), SinkError> {
+    /// Does what may take long before the first write.
+    fn prepare(&mut self) -> Result<(), SinkError> {
+        if let Self::Fifo { path, file } = self {
+            let opened = OpenOptions::new().write(true).open(&*path);
+            *file = Some(opened.map_err(|why| cannot_write(path, &why))?);
+        }
+        Ok(())
+    }
+
+    fn write(&mut self, bytes: &[u8], written: &Written) -> Result<(), SinkError> {
         match self {
-            Self::Stream { stream, written } => push_lines(stream, bytes, written).map_err(|why| {
-                if why.kind() == io::ErrorKind::BrokenPipe {
-                    SinkError::ReaderGone
-                } else {
-                    SinkError::Failed(Failure::io(format!("cannot write to stdout: {why}")))
-                }
-            }),
-            Self::File { file, path, durable, rotation } => {
-                if let Some((when, length, since)) = rotation {
-                    if when.is_due(*length, *since) {
-                        *file = rotate(path, *durable)?;
-                        (*length, *since) = (0, Instant::now());
+            Self::Stream { stream, file } => {
+                push_lines(stream, bytes, written, file.as_mut()).map_err(|why| {
+                    if why.kind() == io::ErrorKind::BrokenPipe {
+                        SinkError::ReaderGone
+                    } else {
+                        SinkError::Failed(Failure::io(format!("cannot write to stdout: {why}")))
                     }
-                    *length += bytes.len() as u64;
-                }
-                let mut rest = bytes;
-                let written = push(file, &mut rest);
-                if written.is_err() {
-                    cut_torn_line(file, &bytes[..bytes.len() - rest.len()]);
-                }
-                written.and_then(|()| if *durable { file.sync_data() } else { Ok(()) }).map_err(|why| {
-                    SinkError::Failed(Failure::io(format!("cannot write {}: {why}", path.display())).hint(
-                        "What was not written is not acknowledged; make room, then run the same again.",
-                    ))
                 })
             }
+            Self::Fifo { path, file } => match file {
+                Some(file) => push_lines(file, bytes, written, None).map_err(|why| cannot_write(path, &why)),
+                None => Err(ended_early()),
+            },
+            Self::File(appended) => appended.write(bytes, written),
         }
     }
 }
 
-/// Puts the file aside, which holds whole, synced lines only, and begins a new one.
-fn rotate(path: &Path, durable: bool) -> Result<File, SinkError> {
-    let (file, _) = rotation::put_aside(path).and_then(|()| open(path, durable)).map_err(|why| {
-        SinkError::Failed(Failure::io(format!("cannot put {} aside: {why}", path.display())))
-    })?;
-    claim(&file, path, durable, false).map_err(SinkError::Failed)?;
-    Ok(file)
+fn cannot_write(path: &Path, why: &io::Error) -> SinkError {
+    SinkError::Failed(Failure::io(format!("cannot write {}: {why}", path.display())))
+}
+
+/// A file that lines are appended to.
+struct Appended {
+    file: File,
+    path: PathBuf,
+    purpose: Purpose,
+    is_regular: bool,
+    rotation: Option<Rotating>,
+}
+
+impl Appended {
+    fn write(&mut self, bytes: &[u8], written: &Written) -> Result<(), SinkError> {
+        // What cannot be put aside is no reason to lose what is to be written: it goes into the file as it is.
+        let rotated = self.rotate();
+        let mut rest = bytes;
+        let pushed = push(&mut self.file, &mut rest);
+        let mut kept = bytes.len() - rest.len();
+        if pushed.is_err() {
+            kept -= cut_torn_line(&mut self.file, &bytes[..kept]);
+        }
+        if let Some(rotation) = &mut self.rotation {
+            rotation.grow(kept as u64);
+        }
+        written.0.fetch_add(kept as u64, Ordering::Relaxed);
+        let is_synced = self.is_regular && self.purpose.is_durable();
+        let synced = pushed.and_then(|()| if is_synced { self.file.sync_data() } else { Ok(()) });
+        let told = synced.map_err(|why| {
+            let why = format!("cannot write {}: {why}", self.path.display());
+            SinkError::Failed(Failure::io(why).hint(self.purpose.hint()))
+        });
+        told.and(rotated)
+    }
+
+    /// Puts the file aside, which holds whole, synced lines only, and begins a new one, if that is due.
+    fn rotate(&mut self) -> Result<(), SinkError> {
+        let Some(rotation) = self.rotation.as_mut().filter(|rotation| rotation.is_due()) else {
+            return Ok(());
+        };
+        let failed = |why: io::Error| {
+            let why = format!("cannot put {} aside: {why}", self.path.display());
+            SinkError::Failed(
+                Failure::io(why).hint("Everything is written; see whether its folder can be written to."),
+            )
+        };
+        // Where another program has moved it, such as logrotate, that is done, and what has its name now is not ours.
+        if has_name(&self.file, &self.path) {
+            rotation::put_aside(&self.path).map_err(failed)?;
+        }
+        let (file, _) = open(&self.path, self.purpose).map_err(failed)?;
+        claim(&file, &self.path, self.purpose).map_err(SinkError::Failed)?;
+        *rotation = rotation.anew(&file);
+        self.file = file;
+        Ok(())
+    }
+}
+
+/// Whether an open file still has its name.
+fn has_name(file: &File, path: &Path) -> bool {
+    match (file.metadata(), fs::metadata(path)) {
+        (Ok(open), Ok(named)) => (open.dev(), open.ino()) == (named.dev(), named.ino()),
+        (_, Err(why)) => why.kind() != io::ErrorKind::NotFound,
+        (Err(_), Ok(_)) => true,
+    }
+}
+
+/// The file that stdout goes to, if it is one and is written to at its end.
+fn redirected_stdout() -> Option<File> {
+    let mut file = File::from(io::stdout().as_fd().try_clone_to_owned().ok()?);
+    let length = file.metadata().ok().filter(Metadata::is_file)?.len();
+    let appends = fcntl_getfl(&file).is_ok_and(|flags| flags.contains(OFlags::APPEND));
+    (appends || file.stream_position().is_ok_and(|at| at == length)).then_some(file)
+}
+
+/// Whether a file that stdout goes to ends with a whole line, as far as can be told.
+fn ends_whole(file: &File) -> bool {
+    let length = file.metadata().map_or(0, |found| found.len());
+    let mut last = [b'\n'];
+    // The stream itself can only be written to.
+    if length > 0
+        && let Ok(file) = File::open("/dev/fd/1")
+    {
+        // What cannot be read is taken for whole.
+        let _ = file.read_exact_at(&mut last, length - 1);
+    }
+    last == [b'\n']
 }
 
 /// Writes whole lines in pieces that a pipe takes as a whole or not at all, so that it is known how many its reader gets,
 /// and that none is torn where the process ends meanwhile. A longer line is a piece of its own.
-fn push_lines(stream: &mut impl Write, mut rest: &[u8], written: &Written) -> io::Result<()> {
+fn push_lines(
+    stream: &mut impl Write,
+    mut rest: &[u8],
+    written: &Written,
+    mut file: Option<&mut File>,
+) -> io::Result<()> {
     while !rest.is_empty() {
         let end_of_line = |byte: &u8| *byte == b'\n';
         let length = if rest.len() <= AT_ONCE {
@@ -516,8 +658,16 @@ fn push_lines(stream: &mut impl Write, mut rest: &[u8], written: &Written) -> io
         } else {
             rest.iter().position(end_of_line).map_or(rest.len(), |first| first + 1)
         };
-        let (mut piece, others) = rest.split_at(length);
-        push(stream, &mut piece)?;
+        let (piece, others) = rest.split_at(length);
+        let mut left = piece;
+        if let Err(why) = push(stream, &mut left) {
+            let kept = piece.len() - left.len();
+            if let Some(file) = &mut file {
+                let torn = cut_torn_line(file, &piece[..kept]);
+                written.0.fetch_add((kept - torn) as u64, Ordering::Relaxed);
+            }
+            return Err(why);
+        }
         stream.flush()?;
         written.0.fetch_add(length as u64, Ordering::Relaxed);
         rest = others;
@@ -540,19 +690,21 @@ fn push(stream: &mut impl Write, rest: &mut &[u8]) -> io::Result<()> {
     Ok(())
 }
 
-/// After a failed write: takes back the part of a line that reached the file, so that it ends with a whole one.
-fn cut_torn_line(file: &mut File, written: &[u8]) {
-    let torn = written.iter().rev().take_while(|byte| **byte != b'\n').count() as u64;
-    let Ok(end) = file.stream_position() else { return };
+/// After a failed write: takes back the part of a line that reached the file, so that it ends with a whole one. Gives
+/// the length of that part.
+fn cut_torn_line(file: &mut File, written: &[u8]) -> usize {
+    let torn = written.iter().rev().take_while(|byte| **byte != b'\n').count();
+    let Ok(end) = file.stream_position() else { return torn };
     // Where another program appended meanwhile, cutting would take its line. A file that cannot be cut is
     // repaired by the next run; the failure to write is what is reported.
     if torn > 0 && file.metadata().is_ok_and(|now| now.is_file() && now.len() == end) {
-        let _ = file.set_len(end - torn);
+        let _ = file.set_len(end - torn as u64);
     }
+    torn
 }
 
 /// Opens a file for appending; true where it is a regular one, which can be synced and repaired.
-fn open(path: &Path, durable: bool) -> io::Result<(File, bool)> {
+fn open(path: &Path, purpose: Purpose) -> io::Result<(File, bool)> {
     let mut options = OpenOptions::new();
     options.append(true);
     let found = fs::metadata(path);
@@ -563,20 +715,19 @@ fn open(path: &Path, durable: bool) -> io::Result<(File, bool)> {
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o644);
     let file = options.open(path)?;
-    if durable && found.is_err() {
-        // The name must be as durable as the bytes; a file system that cannot sync a folder needs no asking.
-        let folder = path.parent().filter(|parent| !parent.as_os_str().is_empty());
-        let _ = File::open(folder.unwrap_or(Path::new("."))).and_then(|folder| folder.sync_all());
+    if purpose.is_durable() && found.is_err() {
+        sync_folder(path);
     }
     Ok((file, true))
 }
 
 /// Repairs the file unless another program is writing to it, whose last line is not torn but on its way. The lock that
-/// stays on the file tells others so; with `alone` it keeps them off.
-fn claim(file: &File, path: &Path, durable: bool, alone: bool) -> Result<Option<String>, Failure> {
+/// stays on the file tells others so; an exclusive one keeps them off.
+fn claim(file: &File, path: &Path, purpose: Purpose) -> Result<Option<String>, Failure> {
+    let alone = purpose.is_exclusive();
     if cfg!(windows) {
         // Locks forbid writing there.
-        return repair(file, path, durable);
+        return repair(file, path, purpose);
     }
     // Where files cannot be locked, nobody can be asked.
     let is_shared = matches!(file.try_lock(), Err(TryLockError::WouldBlock));
@@ -585,7 +736,7 @@ fn claim(file: &File, path: &Path, durable: bool, alone: bool) -> Result<Option<
             "Two programs would not know what the other one writes: end that one, or name another file.",
         ));
     }
-    let repaired = if is_shared { None } else { repair(file, path, durable)? };
+    let repaired = if is_shared { None } else { repair(file, path, purpose)? };
     if alone {
         return Ok(repaired);
     }
@@ -597,8 +748,11 @@ fn claim(file: &File, path: &Path, durable: bool, alone: bool) -> Result<Option<
     Ok(repaired)
 }
 
-/// Cuts off a last line that is not whole and says so; only adds the newline where nothing else is missing.
-fn repair(mut file: &File, path: &Path, durable: bool) -> Result<Option<String>, Failure> {
+/// Cuts off a last line that is not whole and says so; only adds the newline if nothing else is missing.
+///
+/// A crash leaves the beginning of a line, or the zeros of a block that was never written. Any other end was written by
+/// another program, and is not touched.
+fn repair(mut file: &File, path: &Path, purpose: Purpose) -> Result<Option<String>, Failure> {
     let wrong =
         |why: io::Error| Failure::io(format!("cannot repair the last line of {}: {why}", path.display()));
     let end = file.seek(SeekFrom::End(0)).map_err(wrong)?;
@@ -606,24 +760,39 @@ fn repair(mut file: &File, path: &Path, durable: bool) -> Result<Option<String>,
     if whole == end {
         return Ok(None);
     }
-    let mut first = [0];
-    file.seek(SeekFrom::Start(whole)).and_then(|_| file.read_exact(&mut first)).map_err(wrong)?;
-    // A crash leaves the beginning of a record, or the zeros of a block that was never written.
-    if !matches!(first, [b'{' | 0]) {
-        let message =
-            format!("{} does not end in a line of JSON, so nothing is appended to it", path.display());
-        return Err(
-            Failure::io(message).hint("Name another file, or see whether this one is a recording at all.")
-        );
-    }
     file.seek(SeekFrom::Start(whole)).map_err(wrong)?;
-    let is_json = serde_json::from_reader::<_, IgnoredAny>(BufReader::new(file)).is_ok();
+    let is_json = serde_json::from_reader::<_, AnyObject>(BufReader::new(file)).is_ok();
+    if !is_json && !is_torn(file, whole, end, purpose).map_err(wrong)? {
+        let message = format!(
+            "the last line of {} has no end and is none of this program's, so nothing is appended to it",
+            path.display()
+        );
+        return Err(Failure::invalid(message).hint(
+            "Name another file; if this one is right, end its last line with a newline, or remove that line.",
+        ));
+    }
     let repaired = if is_json { file.write_all(b"\n") } else { file.set_len(whole) };
-    repaired.and_then(|()| if durable { file.sync_data() } else { Ok(()) }).map_err(wrong)?;
+    let sync = || if purpose.is_durable() { file.sync_data() } else { Ok(()) };
+    repaired.and_then(|()| sync()).map_err(wrong)?;
     Ok((!is_json).then(|| {
         let length = end - whole;
         format!("the last line of {} was not whole; its {length} bytes were cut off", path.display())
     }))
+}
+
+/// Any JSON object, of which nothing is kept.
+#[derive(serde::Deserialize)]
+struct AnyObject {}
+
+/// Whether the last line of a file, which is not whole, is what a crash leaves of ours.
+fn is_torn(file: &File, whole: u64, end: u64, purpose: Purpose) -> io::Result<bool> {
+    let mut beginning = vec![0; usize::try_from(end - whole).unwrap_or(usize::MAX).min(64)];
+    file.read_exact_at(&mut beginning, whole)?;
+    // Zeros tell nothing by themselves.
+    if beginning.iter().all(|byte| *byte == 0) {
+        return Ok(whole == 0 || purpose.may_begin(&first_line(file)?));
+    }
+    Ok(purpose.may_begin(&beginning))
 }
 
 /// The position after the last newline, or 0.
@@ -656,6 +825,12 @@ mod tests {
         (folder, path)
     }
 
+    /// What a file holds, but for the marks of runs that go on with it.
+    fn lines(path: &Path) -> String {
+        let text = fs::read_to_string(path).unwrap();
+        text.split_inclusive('\n').filter(|line| !line.contains("\"event\":\"begin\"")).collect()
+    }
+
     fn block_on<T>(future: impl Future<Output = T>) -> T {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
         runtime
@@ -683,10 +858,7 @@ mod tests {
         let (written, writes) = mpsc::channel();
         let (go, gate) = mpsc::channel();
         (
-            Sink::over(
-                Target::Stream { stream: Box::new(Gate { written, go: gate }), written: Written::default() },
-                None,
-            ),
+            Sink::over(Target::Stream { stream: Box::new(Gate { written, go: gate }), file: None }, None),
             writes,
             go,
         )
@@ -696,7 +868,7 @@ mod tests {
     fn lines_keep_their_order_and_follow_what_was_there() {
         let (_folder, path) = file(b"before\n");
         block_on(async {
-            let mut sink = Sink::append(&path, true).unwrap();
+            let mut sink = Sink::append(&path, Purpose::ListenRecords).unwrap();
             let mut expected = String::from("before\n");
             let mut last = Ticket::default();
             for n in 0..1000 {
@@ -712,10 +884,10 @@ mod tests {
             sink.flush();
             while sink.progress().await.unwrap() < last {}
             assert_eq!((sink.done(), sink.backlog()), (last, 0));
-            assert_eq!(fs::read_to_string(&path).unwrap(), expected);
+            assert_eq!(lines(&path), expected);
             sink.write(b"unflushed\n");
             sink.close().await.unwrap();
-            assert_eq!(fs::read_to_string(&path).unwrap(), expected + "unflushed\n");
+            assert_eq!(lines(&path), expected + "unflushed\n");
         });
     }
 
@@ -762,8 +934,7 @@ mod tests {
     fn a_reader_that_went_away_ends_the_writing() {
         block_on(async {
             let (reader, writer) = io::pipe().unwrap();
-            let mut sink =
-                Sink::over(Target::Stream { stream: Box::new(writer), written: Written::default() }, None);
+            let mut sink = Sink::over(Target::Stream { stream: Box::new(writer), file: None }, None);
             drop(reader);
             sink.write(b"1\n");
             sink.flush();
@@ -778,7 +949,7 @@ mod tests {
     #[test]
     #[cfg(target_os = "linux")]
     fn a_full_disk_is_named() {
-        let mut sink = Sink::append("/dev/full", true).unwrap();
+        let mut sink = Sink::append("/dev/full", Purpose::ListenRecords).unwrap();
         sink.write(b"1\n");
         let Err(SinkError::Failed(failure)) = sink.close_blocking() else { panic!("no failure") };
         assert!(failure.message.contains("/dev/full"), "{failure}");
@@ -788,7 +959,7 @@ mod tests {
     #[test]
     fn a_line_that_a_failed_write_tore_is_taken_back() {
         let (_folder, path) = file(b"1\n");
-        let (mut file, _) = open(&path, false).unwrap();
+        let (mut file, _) = open(&path, Purpose::EdgeRecords).unwrap();
         file.write_all(b"2\n3\n4").unwrap();
         cut_torn_line(&mut file, b"2\n3\n4");
         assert_eq!(fs::read(&path).unwrap(), b"1\n2\n3\n");
@@ -808,7 +979,7 @@ mod tests {
     #[cfg(unix)]
     fn a_batch_that_does_not_fit_leaves_whole_lines() {
         if let Some(path) = std::env::var_os("TEST_LIMITED_FILE") {
-            let mut sink = Sink::append(path, true).unwrap();
+            let mut sink = Sink::append(path, Purpose::ListenRecords).unwrap();
             sink.write(numbered(10_000).as_bytes());
             let Err(SinkError::Failed(failure)) = sink.close_blocking() else { panic!("no failure") };
             assert!(failure.message.contains("out.jsonl"), "{failure}");
@@ -824,7 +995,7 @@ mod tests {
             .unwrap();
         let output = String::from_utf8_lossy(&run.stdout);
         assert!(run.status.success() && output.contains("1 passed"), "{output}");
-        let left = fs::read_to_string(&path).unwrap();
+        let left = lines(&path);
         assert_eq!(left, format!("{{}}\n{}", numbered(left.lines().count() - 1)));
         assert!(left.len() > 3000, "{} bytes are left", left.len());
     }
@@ -845,63 +1016,68 @@ mod tests {
 
     #[test]
     fn a_torn_tail_is_cut_off_and_told() {
-        let long = [b"{\"a\":1}\n{\"b\":\"".as_slice(), &vec![b'x'; 20_000]].concat();
+        let long = "{\"v\":1}\n{\"v\":1,\"b\":\"".to_owned() + &"x".repeat(20_000);
         for (content, whole, told) in [
-            (&b"{\"a\":1}\n{\"b\":"[..], &b"{\"a\":1}\n"[..], Some("5 bytes")),
-            (b"{\"b\":", b"", Some("5 bytes")),
-            (&long, b"{\"a\":1}\n", Some("20006 bytes")),
-            (b"{\"a\":1}\n\0\0\0", b"{\"a\":1}\n", Some("3 bytes")),
-            (b"{\"a\":1}\n{\"b\":2}", b"{\"a\":1}\n{\"b\":2}\n", None),
-            (b"{\"a\":1}\n", b"{\"a\":1}\n", None),
-            (b"", b"", None),
+            ("{\"v\":1}\n{\"v\":1,\"b\":", "{\"v\":1}\n", Some("11 bytes")),
+            ("{\"v\":1,\"b\":", "", Some("11 bytes")),
+            (&long, "{\"v\":1}\n", Some("20012 bytes")),
+            ("{\"v\":1,\"a\":1}\n\0\0\0", "{\"v\":1,\"a\":1}\n", Some("3 bytes")),
+            ("{\"v\":1}\n{\"b\":2}", "{\"v\":1}\n{\"b\":2}\n", None),
+            ("{\"v\":1}\n", "{\"v\":1}\n", None),
+            ("", "", None),
         ] {
-            let (_folder, path) = file(content);
-            let mut sink = Sink::append(&path, true).unwrap();
-            assert_eq!(sink.repaired().is_some(), told.is_some());
+            let (_folder, path) = file(content.as_bytes());
+            let mut sink = Sink::append(&path, Purpose::ListenRecords).unwrap();
+            let repaired = sink.repaired().map(str::to_owned);
+            assert_eq!(repaired.is_some(), told.is_some(), "{content}");
             assert!(
-                sink.repaired().unwrap_or_default().contains(told.unwrap_or_default()),
-                "{:?}",
-                sink.repaired()
+                repaired.as_deref().unwrap_or_default().contains(told.unwrap_or_default()),
+                "{repaired:?}"
             );
             sink.write(b"next\n");
             sink.close_blocking().unwrap();
-            assert_eq!(fs::read(&path).unwrap(), [whole, b"next\n"].concat());
+            assert_eq!(lines(&path), whole.to_owned() + "next\n");
         }
-        let (_folder, path) = file(b"\x89PNG");
-        assert!(Sink::append(&path, true).unwrap_err().message.contains("out.jsonl"));
-        assert_eq!(fs::read(&path).unwrap(), b"\x89PNG");
+        for foreign in [&b"\x89PNG"[..], b"{draft", b"{\"v\":1}\n{\"b\":", b"a\n\0\0"] {
+            let (_folder, path) = file(foreign);
+            let failure = Sink::append(&path, Purpose::ListenRecords).unwrap_err();
+            assert!(failure.message.contains("out.jsonl") && failure.hint.is_some(), "{failure}");
+            assert_eq!(fs::read(&path).unwrap(), foreign);
+        }
     }
 
     #[test]
     #[cfg(unix)]
     fn a_last_line_that_another_program_writes_is_not_torn() {
-        let (_folder, path) = file(b"{\"a\":1}\n");
-        let mut other = Sink::append(&path, true).unwrap();
-        let half = b"{\"b\":";
-        OpenOptions::new().append(true).open(&path).unwrap().write_all(half).unwrap();
-        let mut sink = Sink::append(&path, true).unwrap();
-        assert_eq!((sink.repaired(), fs::read(&path).unwrap()), (None, [b"{\"a\":1}\n", &half[..]].concat()));
+        let (_folder, path) = file(b"");
+        let mut other = Sink::append(&path, Purpose::ListenRecords).unwrap();
+        let half = "{\"v\":1,\"b\":";
+        let add_half =
+            || OpenOptions::new().append(true).open(&path).unwrap().write_all(half.as_bytes()).unwrap();
+        add_half();
+        let mut sink = Sink::append(&path, Purpose::ListenRecords).unwrap();
+        assert_eq!((sink.repaired(), lines(&path)), (None, half.to_owned()));
         other.write(b"2}\n");
         other.close_blocking().unwrap();
         sink.write(b"{\"c\":3}\n");
         sink.close_blocking().unwrap();
-        assert_eq!(fs::read(&path).unwrap(), b"{\"a\":1}\n{\"b\":2}\n{\"c\":3}\n");
-        // Who has locked it for another reason holds nobody up, and once nobody writes it can be repaired.
+        assert_eq!(lines(&path), half.to_owned() + "2}\n{\"c\":3}\n");
+        // A lock that another program holds for its own reasons holds up nothing; later the line can be repaired.
         let foreign = File::open(&path).unwrap();
         foreign.lock().unwrap();
-        OpenOptions::new().append(true).open(&path).unwrap().write_all(half).unwrap();
-        assert_eq!(Sink::append(&path, true).unwrap().repaired(), None);
+        add_half();
+        assert_eq!(Sink::append(&path, Purpose::ListenRecords).unwrap().repaired(), None);
         drop(foreign);
-        assert!(Sink::append(&path, true).unwrap().repaired().is_some());
+        assert!(Sink::append(&path, Purpose::ListenRecords).unwrap().repaired().is_some());
     }
 
     #[test]
     fn a_file_is_created_for_its_owner_to_write_and_a_missing_folder_is_named() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("new.jsonl");
-        Sink::append(&path, true).unwrap().close_blocking().unwrap();
+        Sink::append(&path, Purpose::ListenRecords).unwrap().close_blocking().unwrap();
         assert_eq!(fs::read(&path).unwrap(), b"");
         let missing = folder.path().join("no/such.jsonl");
-        assert!(Sink::append(missing, false).unwrap_err().message.contains("such.jsonl"));
+        assert!(Sink::append(missing, Purpose::EdgeRecords).unwrap_err().message.contains("such.jsonl"));
     }
 }

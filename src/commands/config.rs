@@ -133,6 +133,18 @@ impl Profile {
         self.path.display().to_string()
     }
 
+    /// The files that the profile consists of and names, with their keys.
+    #[must_use]
+    pub fn files(&self) -> Vec<(&'static str, PathBuf)> {
+        let files = [
+            ("password-file", self.password_file.as_ref()),
+            ("ca-file", self.ca_file.as_ref()),
+            ("platform-password-file", self.platform_password_file.as_ref()),
+            ("the file", Some(&self.path).filter(|path| !path.as_os_str().is_empty())),
+        ];
+        files.into_iter().filter_map(|(key, path)| Some((key, path?.clone()))).collect()
+    }
+
     /// The topics with the profile's overrides.
     ///
     /// # Errors

@@ -37,7 +37,7 @@ use crate::{
     failure::{Exit, Failure},
     mqtt::broker::{self, Broker, Limits},
     product::{Product, ValueEncoding},
-    sink::{Progress, Sink, SinkError},
+    sink::{Progress, Purpose, Sink, SinkError},
 };
 
 /// The username that a program under `edge -- PROGRAM` finds.
@@ -217,7 +217,7 @@ async fn serve(args: Args, console: Console) -> Result<Exit, Failure> {
         None => (Registry::default(), None),
     };
     let stdout = (!has_program).then(Sink::stdout);
-    let out = args.out.as_ref().map(|path| Sink::append(path, false)).transpose()?;
+    let out = args.out.as_ref().map(|path| Sink::append(path, Purpose::EdgeRecords)).transpose()?;
     if let Some(repaired) = out.as_ref().and_then(Sink::repaired) {
         console.warn(repaired);
     }
@@ -375,7 +375,7 @@ fn open_registry(path: &Path, console: Console) -> Result<OpenRegistry, Failure>
     // Before it is repaired, which would cut a foreign file.
     super::input::see_that_it_is_text(path)?;
     // Two edges would not know each other's devices.
-    let journal = Sink::append_alone(path)?;
+    let journal = Sink::append(path, Purpose::Registry)?;
     if let Some(repaired) = journal.repaired() {
         console.warn(repaired);
     }

@@ -1,10 +1,9 @@
 //! `inspect`: shows what is in a recording, as a table, as JSON, or as one HTML page with charts.
 
 use std::{
-    fs,
     io::{self, IsTerminal as _},
     ops::ControlFlow,
-    path::{Path, PathBuf},
+    path::PathBuf,
 };
 
 use crate::{
@@ -16,6 +15,7 @@ use crate::{
         visible,
     },
     failure::{Exit, Failure},
+    files::Replacement,
     inspect::{self, Inspection},
     record::{Connection, Found, Harm},
 };
@@ -58,22 +58,20 @@ pub struct Args {
 /// Runs `inspect`.
 pub fn run(args: Args, console: Console) -> anyhow::Result<Exit> {
     let product = model::load(args.model.as_deref())?;
-    if let Some(html) = &args.html {
-        check_target(html, &args.recording.file)?;
-    }
+    // Found out now, rather than after a long recording.
+    let html = args.html.as_deref().map(|path| Replacement::prepare("--html", path)).transpose()?;
     let mut inspection = Inspection::new(args.html.is_some().then_some(product));
     let exit = take(&args, &mut inspection, console)?;
     let summary = inspection.summary();
-    if let Some(html) = &args.html {
+    if let (Some(html), Some(path)) = (html, &args.html) {
         let file = &args.recording.file;
         let title = match file.as_os_str().to_str() {
             Some("-") => "stdin".into(),
             _ => file.file_name().unwrap_or(file.as_os_str()).to_string_lossy(),
         };
         let page = inspect::page(&inspection, &title, &uuid::Uuid::new_v4().simple().to_string());
-        fs::write(html, page)
-            .map_err(|why| Failure::io(format!("cannot write {}: {why}", html.display())))?;
-        console.note(&format!("{} is written", html.display()));
+        html.replace(page.as_bytes())?;
+        console.note(&format!("{} is written", path.display()));
     }
     let output = if args.json || !io::stdout().is_terminal() {
         json_line(&summary)
@@ -111,14 +109,4 @@ fn take(args: &Args, inspection: &mut Inspection, console: Console) -> Result<Ex
         ControlFlow::Continue(())
     })?;
     Ok(flaws.finish())
-}
-
-/// The page must not take the recording's place.
-fn check_target(html: &Path, file: &Path) -> Result<(), Failure> {
-    match (html.canonicalize(), file.canonicalize()) {
-        (Ok(html), Ok(file)) if html == file => {
-            Err(Failure::invalid("--html names the recording itself, which it would replace"))
-        }
-        _ => Ok(()),
-    }
 }

@@ -1,7 +1,10 @@
 //! The journal of a run: what was accepted, durably, so that the same command run again sends only the rest.
 //!
-//! A file of JSON Lines: first what the run does, then one entry for each accepted result line, its index and a
-//! hash of the input line. An entry is synced to the disk in groups.
+//! A file of JSON Lines. A head says what the entries below it are about; then comes one entry for each accepted
+//! request, `{"k":…,"h":…}`: hashes of whom it concerns and of what it says. A file may have several heads, so that
+//! `cat` joins journals. Entries are synced to the disk in groups.
+
+mod history;
 
 use std::{
     fs::File,
@@ -11,41 +14,116 @@ use std::{
 
 use md5::{Digest as _, Md5};
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
-use super::{Console, json_line, operations::Operation};
+pub use self::history::Digest;
+use self::history::{Entry, Hash, History};
+use super::{
+    Console, json_line,
+    operations::{Body, Item, Operation},
+};
 use crate::{
     failure::Failure,
-    sink::{Sink, SinkError},
+    protocol::{Command, DeviceStatus, GatewayId, Property, Uplink},
+    sink::{Purpose, Sink, SinkError},
 };
 
 /// The version of the format.
-const VERSION: u64 = 1;
+const VERSION: u64 = 2;
 
-/// A first line longer than this is no journal's.
-const LONGEST_HEADER: u64 = 4096;
+/// A head longer than this is no journal's.
+const LONGEST_HEAD: u64 = 64 * 1024;
 
-/// The first line: what the entries are about.
-#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// The length of an entry's line, newline included; one with `at` is longer.
+const ENTRY: usize = 80;
+
+/// The head: what the entries below it are about.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Header {
+pub struct Head {
     journal: u64,
     op: String,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    broker: String,
     gateway_id: Option<String>,
+    /// What changes the bytes of the messages, by the names of the options.
+    options: Map<String, Value>,
 }
 
+impl Head {
+    /// The head of a run's journal.
+    pub fn new(
+        operation: Operation,
+        broker: String,
+        gateway_id: Option<&str>,
+        options: Map<String, Value>,
+    ) -> Self {
+        Self {
+            journal: VERSION,
+            op: operation.name().to_owned(),
+            broker,
+            gateway_id: gateway_id.map(str::to_owned),
+            options,
+        }
+    }
+
+    /// What another head is about that this run is not, in words; nothing where the two agree.
+    fn difference(&self, other: &Self, any_broker: bool) -> Option<(String, &'static str)> {
+        const OTHER: &str = "Give the options of the first run, or begin another journal.";
+        let named = |id: &Option<String>| id.clone().unwrap_or_else(|| "none".to_owned());
+        if self.op != other.op {
+            return Some((format!("this is the journal of `{}`, not of `{}`", other.op, self.op), OTHER));
+        }
+        if self.gateway_id != other.gateway_id {
+            let (theirs, ours) = (named(&other.gateway_id), named(&self.gateway_id));
+            return Some((format!("this is the journal of gateway {theirs}, not of {ours}"), OTHER));
+        }
+        let keys = self.options.keys().chain(other.options.keys());
+        if let Some(name) = keys.into_iter().find(|name| self.options.get(*name) != other.options.get(*name))
+        {
+            let value = |options: &Map<String, Value>| options.get(name).unwrap_or(&Value::Null).to_string();
+            let (theirs, ours) = (value(&other.options), value(&self.options));
+            let what = format!("this is the journal of a run with {name} {theirs}, not {ours}");
+            return Some((what, OTHER));
+        }
+        (self.broker != other.broker && !any_broker).then(|| {
+            (
+                format!("this is the journal of a run at {}, not at {}", other.broker, self.broker),
+                "What one edge has accepted, another one may not know. Begin another journal, or take this one \
+                 for every broker with --journal-any-broker.",
+            )
+        })
+    }
+}
+
+/// An entry's line.
 #[derive(Debug, Serialize, Deserialize)]
-struct Entry {
-    index: u64,
-    hash: String,
+#[serde(deny_unknown_fields)]
+struct Line<'a> {
+    #[serde(borrow)]
+    k: &'a str,
+    #[serde(borrow)]
+    h: &'a str,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    at: Option<u32>,
+}
+
+impl Line<'_> {
+    fn entry(&self) -> Option<Entry> {
+        let hash = |text: &str| {
+            let mut hash = Hash::default();
+            hex::decode_to_slice(text, &mut hash).ok()?;
+            Some(hash)
+        };
+        let digest = Digest { key: hash(self.k)?, content: hash(self.h)? };
+        Some(Entry { digest, at: self.at })
+    }
 }
 
 /// The journal of a run.
 pub struct Journal {
-    path: PathBuf,
     out: Sink,
-    /// The hash of each accepted input, by index; 0 where it was not accepted.
-    accepted: Vec<u64>,
+    gateway_id: Option<String>,
+    history: History,
     skipped: u64,
 }
 
@@ -54,58 +132,43 @@ impl Journal {
     ///
     /// # Errors
     /// A file that cannot be used, that is no journal, or that is the journal of something else.
-    pub fn open(
-        path: &Path,
-        operation: Operation,
-        gateway_id: Option<&str>,
-        console: Console,
-    ) -> Result<Self, Failure> {
-        let header = Header {
-            journal: VERSION,
-            op: operation.name().to_owned(),
-            gateway_id: gateway_id.map(str::to_owned),
-        };
+    pub fn open(path: &Path, head: &Head, any_broker: bool, console: Console) -> Result<Self, Failure> {
         // What is no journal is not touched.
-        look_at(path, &header)?;
+        look_at(path, head, any_broker)?;
         // Opening repairs a last line that a crash tore, so that reading finds whole lines only.
-        let mut out = Sink::append_alone(path)?;
+        let mut out = Sink::append(path, Purpose::Journal)?;
         if let Some(repaired) = out.repaired() {
             console.warn(repaired);
         }
-        let accepted = if let Some(accepted) = read(path)? {
-            accepted
-        } else {
-            out.write(&json_line(&header));
+        let mut reading = Reading::of(path)?;
+        reading.read(head, any_broker)?;
+        let Reading { mut history, last, .. } = reading;
+        history.sort();
+        // Entries of another broker than those above stand below a head of their own.
+        if last.as_ref() != Some(head) {
+            out.write(&json_line(head));
             out.flush();
-            Vec::new()
-        };
-        Ok(Self { path: path.to_owned(), out, accepted, skipped: 0 })
-    }
-
-    /// Whether an input was accepted by a former run.
-    ///
-    /// # Errors
-    /// The input at this index is another one than the journal knows.
-    pub fn has(&mut self, index: u64, input: &str) -> Result<bool, Failure> {
-        let place = usize::try_from(index).unwrap_or(usize::MAX);
-        match self.accepted.get(place) {
-            None | Some(0) => Ok(false),
-            Some(known) if *known == hash(input) => {
-                self.skipped += 1;
-                Ok(true)
-            }
-            Some(_) => Err(Failure::invalid(format!(
-                "the input has changed since {} was written: value {index} (from 0) is another one",
-                self.path.display()
-            ))
-            .hint("Give the input of the first run, or begin another journal")),
         }
+        Ok(Self { out, gateway_id: head.gateway_id.clone(), history, skipped: 0 })
     }
 
-    /// Notes that an input was accepted.
-    pub fn accept(&mut self, index: u64, input: &str) {
-        let entry = Entry { index, hash: format!("{:016x}", hash(input)) };
-        self.out.write(&json_line(&entry));
+    /// Whether a former run has done a message, so that it is not sent; `first` is the index of its first result line.
+    pub fn passes(&mut self, first: u64, item: &Item) -> bool {
+        let passes = self.history.passes(first, &digests(item, self.gateway_id.as_deref()));
+        if passes {
+            self.skipped += item.lines();
+        }
+        passes
+    }
+
+    /// Notes what became of the request with this index.
+    pub fn settle(&mut self, index: u64, accepted: bool) {
+        let out = &mut self.out;
+        self.history.settle(index, accepted, |entry| {
+            let Entry { digest: Digest { key, content }, at } = entry;
+            let line = Line { k: &hex::encode(key), h: &hex::encode(content), at };
+            out.write(&json_line(&line));
+        });
     }
 
     /// Hands the entries to the writing thread, which syncs as many at once as have gathered.
@@ -140,27 +203,6 @@ impl Journal {
     }
 }
 
-/// Refuses a file whose first line is not that of this run's journal; a crash may have torn that line.
-fn look_at(path: &Path, expected: &Header) -> Result<(), Failure> {
-    let Ok(file) = File::open(path) else { return Ok(()) };
-    let mut first = Vec::new();
-    // A directory, or a file that cannot be read, is told by whoever opens it for writing.
-    let _ = BufReader::new(file).take(LONGEST_HEADER).read_until(b'\n', &mut first);
-    if json_line(expected).starts_with(&first) {
-        return Ok(());
-    }
-    let wrong = |what: &str| {
-        Failure::invalid(format!("{}: {what}", path.display()))
-            .hint("--journal takes a file that an earlier run of the same kind began, or a new one")
-    };
-    let header: Header = serde_json::from_slice(&first).map_err(|_| wrong("this is not a journal"))?;
-    if header == *expected {
-        return Ok(());
-    }
-    let gateway = header.gateway_id.map(|id| format!(" for gateway {id:?}")).unwrap_or_default();
-    Err(wrong(&format!("this is the journal of `{}`{gateway}, not of this run", header.op)))
-}
-
 fn failed(why: SinkError) -> Failure {
     match why {
         SinkError::Failed(failure) => failure,
@@ -168,41 +210,168 @@ fn failed(why: SinkError) -> Failure {
     }
 }
 
-/// The entries of a journal, as hashes by index, below its first line; `None` where the file is empty.
-fn read(path: &Path) -> Result<Option<Vec<u64>>, Failure> {
-    let place = path.display();
-    let file = File::open(path).map_err(|why| Failure::io(format!("cannot read {place}: {why}")))?;
-    let mut accepted = Vec::new();
-    let mut begun = false;
-    for (n, line) in BufReader::new(file).lines().enumerate() {
-        let line = line.map_err(|why| Failure::io(format!("cannot read {place}: {why}")))?;
-        let wrong = |what: &str| {
-            Failure::invalid(format!("{place}, line {}: {what}", n + 1))
-                .hint("--journal takes a file that an earlier run began, or a new one")
-        };
-        if !begun {
-            begun = true;
-            continue;
-        }
-        let entry: Entry = serde_json::from_str(&line).map_err(|_| wrong("this is no entry of a journal"))?;
-        let hash = u64::from_str_radix(&entry.hash, 16).map_err(|_| wrong("this hash is none"))?;
-        let index = usize::try_from(entry.index).map_err(|_| wrong("this index is too large"))?;
-        // Entries come nearly in order, so that a place far beyond the last one is a damaged one.
-        if index > accepted.len() + (1 << 24) {
-            return Err(wrong("this index is far beyond the others"));
-        }
-        if index >= accepted.len() {
-            accepted.resize(index + 1, 0);
-        }
-        accepted[index] = hash;
-    }
-    Ok(begun.then_some(accepted))
+fn wrong(place: &str, what: &str) -> Failure {
+    Failure::invalid(format!("{place}: {what}"))
+        .hint("--journal takes a file that an earlier run of the same kind began, or a new one")
 }
 
-/// The first 64 bits of an input line's MD5, never 0: it tells a changed line, and hides nothing from anybody.
-fn hash(input: &str) -> u64 {
-    let digest = Md5::digest(input);
-    let mut first = [0; 8];
-    first.copy_from_slice(&digest[..8]);
-    u64::from_be_bytes(first).max(1)
+/// Refuses a file that does not begin with a head of this run; a crash may have torn that line.
+fn look_at(path: &Path, expected: &Head, any_broker: bool) -> Result<(), Failure> {
+    let Ok(file) = File::open(path) else { return Ok(()) };
+    let mut first = Vec::new();
+    // A directory, or a file that cannot be read, is told when it is opened for writing.
+    let _ = BufReader::new(file).take(LONGEST_HEAD).read_until(b'\n', &mut first);
+    let beginning = b"{\"journal\":";
+    if !first.ends_with(b"\n")
+        && (beginning.starts_with(&first) || first.starts_with(beginning))
+        && serde_json::from_slice::<Value>(&first).is_err()
+    {
+        return Ok(());
+    }
+    check_head(&first, &path.display().to_string(), expected, any_broker).map(drop)
+}
+
+/// Reads a head, and refuses that of another run.
+fn check_head(line: &[u8], place: &str, expected: &Head, any_broker: bool) -> Result<Head, Failure> {
+    #[derive(Deserialize)]
+    struct Version {
+        journal: u64,
+    }
+    let Version { journal } =
+        serde_json::from_slice(line).map_err(|_| wrong(place, "this is not a journal"))?;
+    if journal < VERSION {
+        let what = format!("this is a journal of version {journal}, whose entries are places in the input");
+        return Err(wrong(place, &what).hint(
+            "Begin another journal: this version notes what each device was sent, and everything is sent once more.",
+        ));
+    }
+    if journal > VERSION {
+        let what = format!("this is a journal of version {journal}, newer than this program knows");
+        return Err(wrong(place, &what));
+    }
+    let head: Head = serde_json::from_slice(line)
+        .map_err(|why| wrong(place, &format!("this is not the head of a journal: {why}")))?;
+    match expected.difference(&head, any_broker) {
+        None => Ok(head),
+        Some((what, hint)) => Err(wrong(place, &what).hint(hint)),
+    }
+}
+
+/// A journal that is read.
+struct Reading {
+    path: PathBuf,
+    file: BufReader<File>,
+    history: History,
+    /// The last head.
+    last: Option<Head>,
+}
+
+impl Reading {
+    fn of(path: &Path) -> Result<Self, Failure> {
+        let unreadable = |why| Failure::io(format!("cannot read {}: {why}", path.display()));
+        let file = File::open(path).map_err(unreadable)?;
+        let length = usize::try_from(file.metadata().map_err(unreadable)?.len()).unwrap_or(usize::MAX);
+        // No line is shorter than an entry, so that this is room for all of them, and hardly more.
+        let history = History::with_capacity(length / ENTRY);
+        Ok(Self { path: path.to_owned(), file: BufReader::new(file), history, last: None })
+    }
+
+    fn read(&mut self, head: &Head, any_broker: bool) -> Result<(), Failure> {
+        let mut line = Vec::new();
+        for number in 1_u64.. {
+            line.clear();
+            let read = self.file.read_until(b'\n', &mut line);
+            if read.map_err(|why| Failure::io(format!("cannot read {}: {why}", self.path.display())))? == 0 {
+                break;
+            }
+            let place = || format!("{}, line {number}", self.path.display());
+            if line.starts_with(b"{\"journal\"") {
+                self.last = Some(check_head(&line, &place(), head, any_broker)?);
+                continue;
+            }
+            let entry = serde_json::from_slice::<Line<'_>>(&line).ok().and_then(|line| line.entry());
+            let entry = entry.ok_or_else(|| wrong(&place(), "this is no entry of a journal"))?;
+            if !self.history.add(entry) {
+                return Err(wrong(&place(), "a journal has at most 4,294,967,296 entries"));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Whom each result line of a message concerns, and what it says. Both hashes are MD5, of bytes that no platform
+/// and no version of this program changes: docs/bulk.md says which.
+fn digests(item: &Item, gateway_id: Option<&str>) -> Vec<Digest> {
+    let gateway = item.gateway_id.as_ref().map(GatewayId::as_str).or(gateway_id).unwrap_or_default();
+    // Without one in the input they are fresh for each message, and say nothing.
+    let (t, request_id) = (item.t.unwrap_or_default(), item.request_id.as_deref().unwrap_or_default());
+    let digest = |cid: &str, ids: &[&str], message: &[u8]| {
+        let mut key = vec![gateway, cid];
+        key.extend_from_slice(ids);
+        Digest { key: hash(&json_line(&key)), content: hash(message) }
+    };
+    match &item.body {
+        Body::Uplink(Uplink::Status(statuses)) => {
+            let of = |status: &DeviceStatus| {
+                let message = Uplink::Status(vec![status.clone()]).encode(t, request_id);
+                digest(&status.cid, &[], &message)
+            };
+            statuses.iter().map(of).collect()
+        }
+        Body::Uplink(uplink) => {
+            let message = uplink.encode(t, request_id);
+            let digest = match uplink {
+                Uplink::Sync(device) => digest(&device.cid, &[], &message),
+                Uplink::Report(Property { cid, id, .. }) => digest(cid, &[id], &message),
+                Uplink::CommandResponse(answer) => digest(&answer.cid, &[], &message),
+                Uplink::AsGiven { cid, .. } => digest(cid, &[], &message),
+                Uplink::Status(_) => return Vec::new(),
+            };
+            vec![digest]
+        }
+        Body::Command(command @ Command { cid, points }) => {
+            let ids: Vec<_> = points.iter().map(|(id, _)| id.as_str()).collect();
+            vec![digest(cid, &ids, &command.encode(t, request_id))]
+        }
+    }
+}
+
+fn hash(bytes: &[u8]) -> Hash {
+    Md5::digest(bytes).into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Journals outlive the program's versions: these bytes must never change.
+    #[test]
+    fn hashes_are_those_of_the_documentation() {
+        let property = Property {
+            cid: "m1".into(),
+            id: "1".into(),
+            value: serde_json::value::RawValue::from_string("12345".into()).unwrap().as_ref().into(),
+        };
+        let item = Item::new(Operation::Report, Body::Uplink(Uplink::Report(property)));
+        let [digest] = digests(&item, Some("gw1"))[..] else { panic!("one line") };
+        assert_eq!(hex::encode(digest.key), hex::encode(Md5::digest("[\"gw1\",\"m1\",\"1\"]\n")));
+        let message = "{\"t\":0,\"request_id\":\"\",\"param\":{\"cid\":\"m1\",\"id\":\"1\",\"value\":12345}}";
+        assert_eq!(hex::encode(digest.content), hex::encode(Md5::digest(message)));
+        let entry = Line { k: &hex::encode(digest.key), h: &hex::encode(digest.content), at: None };
+        assert_eq!(json_line(&entry).len(), ENTRY);
+    }
+
+    #[test]
+    fn a_given_time_stamp_or_request_id_belongs_to_the_content() {
+        let item = || {
+            let status = DeviceStatus { cid: "m1".into(), status: true };
+            Item::new(Operation::Status, Body::Uplink(Uplink::Status(vec![status])))
+        };
+        let contents =
+            [item(), Item { t: Some(1), ..item() }, Item { request_id: Some("r".into()), ..item() }]
+                .map(|item| digests(&item, None)[0].content);
+        for (n, content) in contents.iter().enumerate() {
+            assert!(!contents[..n].contains(content), "{n}");
+        }
+    }
 }

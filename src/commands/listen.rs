@@ -39,7 +39,7 @@ use crate::{
         Channel, Command, CommandAnswer, Envelope, GatewayId, Property, ResultCode, Uplink, is_blank, matches,
     },
     record::{Record, Stamp},
-    sink::{Rotation, Sink, SinkError, Ticket},
+    sink::{Purpose, Rotation, Sink, SinkError, Ticket},
 };
 
 /// How many uplinks of stdin may be in flight.
@@ -227,12 +227,16 @@ impl Listen {
         let report_back = answering && !args.no_report_back;
         let devices = args.devices.as_deref().map(read_devices).transpose()?;
         let filter = Filter::new(&args.topic, &args.kind, &args.cid)?;
-        let out = args.out.as_ref().map(|path| Sink::append_rotating(path, true, args.rotate)).transpose()?;
+        let out = args
+            .out
+            .as_ref()
+            .map(|path| Sink::append_rotating(path, Purpose::ListenRecords, args.rotate))
+            .transpose()?;
         if let Some(repaired) = out.as_ref().and_then(Sink::repaired) {
             console.warn(repaired);
         }
         let subscriptions = subscriptions(args, &connection, &gateway_id, report_back || args.stdin);
-        let results = Results::new(Progress::Never, Manner::default(), true, console);
+        let results = Results::new(Progress::Never, Manner::default(), false, console);
         let exchange =
             Exchange::new(connection, subscriptions, args.t_unit, true, results, console).patient();
         let commands =
@@ -514,8 +518,8 @@ impl Listen {
             Ok(()) | Err(End::ReaderGone) => Exit::SUCCESS,
             Err(End::Done(exit)) => exit,
             Err(End::Failure(failure)) => {
-                self.exchange.fail_all(failure.kind, &failure.message);
                 self.exchange.results.fail(&failure);
+                self.exchange.fail_all(failure.kind, &failure.message);
                 failure.kind.exit()
             }
         };

@@ -10,8 +10,9 @@ use std::{
     sync::Arc,
 };
 
+use md5::{Digest as _, Md5};
 use serde::Deserialize;
-use serde_json::value::RawValue;
+use serde_json::{Map, Value, value::RawValue};
 use smol_str::SmolStr;
 
 use super::{
@@ -130,7 +131,7 @@ pub struct Item {
     /// The request id that a whole message brought along.
     pub request_id: Option<Arc<str>>,
     /// Which part of its input it is, where that asks several times.
-    pub part: Option<Part>,
+    pub part: Option<Arc<Part>>,
     /// The message.
     pub body: Body,
 }
@@ -187,7 +188,7 @@ pub struct Subject {
     /// The status, for status reports.
     pub status: Option<bool>,
     /// Which part of its input it is, where that asks several times.
-    pub part: Option<Part>,
+    pub part: Option<Arc<Part>>,
 }
 
 impl Subject {
@@ -213,16 +214,13 @@ impl Part {
     #[must_use]
     pub fn input_of(&self, input: &str, cid: &str, status: Option<bool>) -> String {
         let mut json = self.head.to_string();
-        match &self.point {
-            Some((name, value)) => {
-                let key = if name.bytes().all(|byte| byte.is_ascii_digit()) { "id" } else { "code" };
-                push_member(&mut json, key, &quoted(name));
-                push_member(&mut json, "value", input.get(value.clone()).unwrap_or("null"));
-            }
-            None => {
-                push_member(&mut json, "cid", &quoted(cid));
-                push_member(&mut json, "status", if status == Some(true) { "true" } else { "false" });
-            }
+        if let Some((name, value)) = &self.point {
+            let key = if name.bytes().all(|byte| byte.is_ascii_digit()) { "id" } else { "code" };
+            push_member(&mut json, key, &quoted(name));
+            push_member(&mut json, "value", input.get(value.clone()).unwrap_or("null"));
+        } else {
+            push_member(&mut json, "cid", &quoted(cid));
+            push_member(&mut json, "status", if status == Some(true) { "true" } else { "false" });
         }
         json.push('}');
         json
@@ -256,7 +254,7 @@ pub struct Invalid {
     /// The data point, where the input names one.
     pub id: Option<String>,
     /// Which part of its input is at fault, where that asks several times.
-    pub part: Option<Part>,
+    pub part: Option<Arc<Part>>,
 }
 
 impl Invalid {
@@ -283,6 +281,25 @@ pub struct Operations {
 }
 
 impl Operations {
+    /// What changes the bytes of an operation's messages, by the names of the options.
+    #[must_use]
+    pub fn options(&self, operation: Operation) -> Map<String, Value> {
+        let mut options = Map::from_iter([("no-check".to_owned(), Value::from(!self.check))]);
+        if matches!(operation, Operation::Report | Operation::Command) {
+            let encoding = match self.encoding {
+                ValueEncoding::Native => "native",
+                ValueEncoding::String => "string",
+            };
+            // However the model's file is written, `model --json` prints it alike.
+            let model = hex::encode(Md5::digest(super::json_line(&self.product)));
+            options.extend([
+                ("value-encoding".to_owned(), Value::from(encoding)),
+                ("model".to_owned(), Value::from(model)),
+            ]);
+        }
+        options
+    }
+
     /// Adds to `asked` what one value of the input asks for.
     pub fn take(&self, operation: Operation, input: Input<'_>, asked: &mut Vec<Asked>) {
         self.take_for(Ok(operation), input, asked);
@@ -392,7 +409,7 @@ impl Operations {
             Operation::Sync => self.sync(&within()?, param, &[])?,
             Operation::Status if param.starts_with('[') => {
                 let part = Part { head: head_of(object, &["op", "t"]).into(), point: None };
-                Item { part: Some(part), ..statuses(param)? }
+                Item { part: Some(Arc::new(part)), ..statuses(param)? }
             }
             Operation::Status => status_item(vec![device_status(&within()?, STATUS_FIELDS)?]),
             Operation::Report => {
@@ -486,7 +503,7 @@ impl Operations {
         let head: Arc<str> = head_of(object, &["op", "gateway_id", "cid", "t"]).into();
         let items = entries.0.iter().map(|(name, value)| {
             let point = Some((SmolStr::from(&**name), place(json, value)));
-            let part = Some(Part { head: Arc::clone(&head), point });
+            let part = Some(Arc::new(Part { head: Arc::clone(&head), point }));
             match self.point(operation, &cid, gateway.clone(), name, value) {
                 Ok(item) => Ok(Item { t, part, ..item }),
                 Err(invalid) => Err(Invalid { field: Some(format!("properties.{name}")), part, ..invalid }),
@@ -743,7 +760,7 @@ fn json_or_quoted(text: &str) -> String {
 
 /// A text as a JSON string.
 fn quoted(text: &str) -> String {
-    serde_json::Value::from(text).to_string()
+    Value::from(text).to_string()
 }
 
 /// A JSON object of these entries, in their order; the values are JSON text.

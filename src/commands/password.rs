@@ -10,7 +10,14 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::{
-    commands::{Console, connection::Origin, input::unwrapped, json_line, stdin::stdin},
+    commands::{
+        Console,
+        connection::Origin,
+        failures::{Failures, at_line},
+        input::unwrapped,
+        json_line,
+        stdin::stdin,
+    },
     failure::{Exit, Failure},
     protocol::{GatewayId, Secret, check_login_name, derive_password},
 };
@@ -156,12 +163,14 @@ fn write_many(input: impl io::Read, out: impl Write, bare: bool, console: Consol
     let mut input = BufReader::with_capacity(64 * 1024, input);
     let mut out = Hold(io::BufWriter::with_capacity(64 * 1024, out));
     let (mut line, mut number, mut exit) = (Vec::new(), 0, Exit::SUCCESS);
+    let mut failures = Failures::new(console);
     loop {
         if input.buffer().is_empty() {
             out.0.flush()?;
         }
         line.clear();
         if input.read_until(b'\n', &mut line)? == 0 {
+            failures.finish();
             return Ok(exit);
         }
         number += 1;
@@ -175,6 +184,7 @@ fn write_many(input: impl io::Read, out: impl Write, bare: bool, console: Consol
                 if bare {
                     console.error(&format!("line {number}: {message}"));
                 } else {
+                    failures.tell(|| at_line(Some(number), &message));
                     let invalid = Invalid { line: number, ok: false, error: "invalid", field, message };
                     out.write_all(&json_line(&invalid))?;
                 }

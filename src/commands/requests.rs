@@ -14,19 +14,20 @@ use super::{
     exchange::Exchange,
     grace::Grace,
     input::{Format, Source, Stream},
-    journal::Journal,
+    journal::{Head, Journal},
     operations::{Asked, Item, Operation, Operations},
-    results::{Manner, Origin, Outcome, Progress, Results, SummaryFile},
+    results::{Manner, Origin, Outcome, Progress, Results},
 };
 use crate::{
     failure::{Exit, Failure, Kind},
+    files::Replacement,
     mqtt::client::{Event, Settings},
     protocol::GatewayId,
     rate::Rate,
 };
 
 /// How long a silent pipe is waited for when the rest of the input can only be reported: at once, and all in all.
-const SILENCE: Duration = Duration::from_millis(200);
+const SILENCE: Duration = Duration::from_millis(500);
 const PATIENCE: Duration = Duration::from_secs(2);
 /// How many inputs of a pipe are only reported: a writer that never ends would fill the disk.
 const MOST_REPORTED: u64 = 100_000;
@@ -58,6 +59,10 @@ pub struct RequestArgs {
     /// Note what was accepted in this file, so that the same command run again sends only the rest
     #[arg(long, value_name = "FILE")]
     journal: Option<PathBuf>,
+
+    /// Take a journal that was begun at another broker: what that one accepted is not sent to this one
+    #[arg(long, requires = "journal")]
+    journal_any_broker: bool,
 
     /// Write counts, round-trip percentiles, duration and rate to this file as JSON
     #[arg(long, value_name = "FILE")]
@@ -116,6 +121,15 @@ pub enum TimeUnit {
 }
 
 impl TimeUnit {
+    /// The unit's name, as the option has it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::S => "s",
+            Self::Ms => "ms",
+        }
+    }
+
     /// The wall clock's Unix time in this unit.
     #[must_use]
     pub fn now(self) -> i64 {
@@ -144,6 +158,22 @@ pub fn run(
         let exit = run.finish(end, &mut grace).await;
         Ok(grace.signal().unwrap_or(exit))
     })
+}
+
+/// What the entries of this run's journal are about.
+fn journal_head(
+    operations: &Operations,
+    operation: Operation,
+    connection: &Connection,
+    args: &RequestArgs,
+) -> Head {
+    let Connection { settings, gateway_id, topics, .. } = connection;
+    let scheme = if settings.tls.is_some() { "mqtts" } else { "mqtt" };
+    let broker = format!("{scheme}://{}", settings.address).to_ascii_lowercase();
+    let mut options = operations.options(operation);
+    options.insert("topics".into(), topics.filter(operation.channel()).into());
+    options.insert("t-unit".into(), args.t_unit.name().into());
+    Head::new(operation, broker, gateway_id.as_ref().map(GatewayId::as_str), options)
 }
 
 /// How a run came to its end before its input did.
@@ -197,10 +227,13 @@ impl Run {
             _ => connection.topics.filter(response),
         });
         let subscriptions = filter.into_iter().map(|filter| (filter, connection.qos)).collect();
-        let gateway_id = connection.gateway_id.as_ref().map(GatewayId::as_str);
-        let journal = args.journal.as_deref().map(|path| Journal::open(path, operation, gateway_id, console));
+        let journal = args.journal.as_deref().map(|path| {
+            let head = journal_head(&operations, operation, &connection, args);
+            Journal::open(path, &head, args.journal_any_broker, console)
+        });
         let journal = journal.transpose()?;
-        let summary = args.summary.as_deref().map(SummaryFile::create).transpose()?;
+        let summary = args.summary.as_deref().map(|path| Replacement::prepare("--summary", path));
+        let summary = summary.transpose()?;
         let manner = Manner { ordered: args.ordered, journal, summary };
         let mut results = Results::new(args.progress, manner, single, console);
         if let Some(size) = source.size() {
@@ -293,7 +326,7 @@ impl Run {
         let mut sent = 0;
         while self.exchange.in_flight() < self.window
             && !self.exchange.results.is_behind()
-            && let Some((origin, item)) = self.next_item()?
+            && let Some((origin, item)) = self.next_item()
         {
             if !self.exchange.has_turn(now) {
                 self.next = Some((origin, item));
@@ -314,25 +347,18 @@ impl Run {
     }
 
     /// The next message that no former run has done; what is wrong on the way to it is told.
-    fn next_item(&mut self) -> Result<Option<(Origin, Item)>, Failure> {
+    fn next_item(&mut self) -> Option<(Origin, Item)> {
         if let Some(next) = self.next.take() {
-            return Ok(Some(next));
+            return Some(next);
         }
-        while let Some(asked) = self.waiting.next() {
-            let results = &mut self.exchange.results;
-            match results.take(asked) {
-                (origin, Ok(item)) => match results.are_done(&origin, &item) {
-                    Ok(true) => {}
-                    Ok(false) => return Ok(Some((origin, item))),
-                    Err(changed) => {
-                        self.fail(origin, item, &changed);
-                        return Err(changed);
-                    }
-                },
+        let results = &mut self.exchange.results;
+        loop {
+            match results.take(self.waiting.next()?) {
+                (origin, Ok(item)) if results.are_done(&origin, &item) => {}
+                (origin, Ok(item)) => return Some((origin, item)),
                 (origin, Err(invalid)) => results.invalid(origin, &invalid),
             }
         }
-        Ok(None)
     }
 
     fn happened(&mut self, event: Event) -> Result<(), Failure> {
@@ -369,6 +395,7 @@ impl Run {
                 Exit::SUCCESS
             }
             Err(End::Failure(failure)) => {
+                self.exchange.results.fail(&failure);
                 self.exchange.fail_all(failure.kind, &failure.message);
                 if self.exchange.results.can_print() && grace.signal().is_none() {
                     tokio::select! {
@@ -377,7 +404,6 @@ impl Run {
                         _ = grace.is_over() => {}
                     }
                 }
-                self.exchange.results.fail(&failure);
                 failure.kind.exit()
             }
         };
@@ -404,13 +430,8 @@ impl Run {
         let mut patience = PATIENCE;
         let mut told = 0;
         loop {
-            loop {
-                match self.next_item() {
-                    Ok(Some((origin, item))) => self.fail(origin, item, failure),
-                    Ok(None) => break,
-                    // It has been told.
-                    Err(_changed) => {}
-                }
+            while let Some((origin, item)) = self.next_item() {
+                self.fail(origin, item, failure);
                 told += 1;
             }
             self.exchange.results.flush(0);

@@ -5,15 +5,15 @@ mod round_trips;
 mod tally;
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, VecDeque, vec_deque::Drain},
     sync::Arc,
     time::{Duration, Instant},
 };
 
 pub use line::ResultLine;
 use smol_str::SmolStr;
+pub use tally::Progress;
 use tally::Tally;
-pub use tally::{Progress, SummaryFile};
 
 use super::{
     Console,
@@ -22,8 +22,9 @@ use super::{
 };
 use crate::{
     failure::{Exit, Failure, Kind},
+    files::Replacement,
     protocol::{Answer, DeviceStatus, GatewayId, Uplink},
-    sink::{Sink, SinkError, Ticket},
+    sink::{Sink, SinkError, Ticket, Written},
 };
 
 /// With `--ordered`, no more input is taken while this many lines wait for an earlier one.
@@ -139,8 +140,10 @@ pub enum Outcome<'a> {
 /// Where results go.
 pub struct Results {
     out: Sink,
-    /// The lines that may not have been written yet, by where each ends.
-    lines: VecDeque<Ticket>,
+    /// The lines that may not have been written yet.
+    lines: VecDeque<Line>,
+    /// How far stdout has been written.
+    written: Written,
     /// The reader of stdout has gone: the run goes on without printing.
     muted: bool,
     /// Stdout, or the journal, cannot be written.
@@ -149,10 +152,25 @@ pub struct Results {
     tally: Tally,
     next_index: u64,
     /// With `--ordered`: the lines that wait for an earlier one, and the index that is next.
-    ordered: Option<(u64, BTreeMap<u64, Vec<u8>>)>,
+    ordered: Option<(u64, BTreeMap<u64, Waiting>)>,
     journal: Option<Journal>,
     failure: Option<Failure>,
     console: Console,
+}
+
+/// A result line that was handed over.
+struct Line {
+    /// Where it ends.
+    end: Ticket,
+    /// Its index, if its request was accepted: the journal notes it once it is written.
+    accepted: Option<u64>,
+}
+
+/// A line that waits for an earlier one; an empty one is done by a former run, which has told it.
+#[derive(Default)]
+struct Waiting {
+    text: Vec<u8>,
+    accepted: bool,
 }
 
 /// How results are given.
@@ -163,7 +181,7 @@ pub struct Manner {
     /// What was accepted goes here too.
     pub journal: Option<Journal>,
     /// The summary goes here too.
-    pub summary: Option<SummaryFile>,
+    pub summary: Option<Replacement>,
 }
 
 impl Results {
@@ -173,8 +191,10 @@ impl Results {
         let Manner { ordered, journal, summary } = manner;
         let tally = Tally::new(progress, summary, single, console);
         let ordered = ordered.then(|| (0, BTreeMap::new()));
+        let out = Sink::stdout();
         Self {
-            out: Sink::stdout(),
+            written: out.written_so_far(),
+            out,
             lines: VecDeque::new(),
             muted: false,
             out_failed: false,
@@ -203,22 +223,17 @@ impl Results {
     }
 
     /// Whether all lines of a message were accepted by a former run, so that nothing is to be done for it.
-    ///
-    /// # Errors
-    /// The input has changed since the journal was written.
-    pub fn are_done(&mut self, origin: &Origin, item: &Item) -> Result<bool, Failure> {
-        let Some(journal) = &mut self.journal else { return Ok(false) };
-        let indexes = origin.index..origin.index + item.lines();
-        for index in indexes.clone() {
-            if !journal.has(index, &origin.input)? {
-                return Ok(false);
-            }
+    pub fn are_done(&mut self, origin: &Origin, item: &Item) -> bool {
+        let Some(journal) = &mut self.journal else { return false };
+        if !journal.passes(origin.index, item) {
+            return false;
         }
         if let Some((next, waiting)) = &mut self.ordered {
-            waiting.extend(indexes.map(|index| (index, Vec::new())));
+            let indexes = origin.index..origin.index + item.lines();
+            waiting.extend(indexes.map(|index| (index, Waiting::default())));
             release(&mut self.out, &mut self.lines, next, waiting);
         }
-        Ok(true)
+        true
     }
 
     /// Writes the result of one line of a message; `attempts` is how often it was sent.
@@ -267,22 +282,22 @@ impl Results {
         let part = if result.ok { None } else { source.subject.input_of(&source.input) };
         result.input = (!result.ok).then(|| part.as_deref().unwrap_or(&source.input));
         self.tally.count(&result);
-        if result.ok
-            && let Some(journal) = &mut self.journal
-        {
-            journal.accept(source.index, &source.input);
+        // What is accepted is noted once its line is written; at once if nobody reads the lines.
+        if let Some(journal) = self.journal.as_mut().filter(|_| !result.ok || self.muted) {
+            journal.settle(source.index, result.ok);
         }
         if self.muted {
             return;
         }
         match &mut self.ordered {
             None => {
-                self.lines.push_back(self.out.write_with(|line| result.write(line)));
+                let end = self.out.write_with(|line| result.write(line));
+                self.lines.push_back(Line { end, accepted: result.ok.then_some(source.index) });
             }
             Some((next, waiting)) => {
-                let mut line = Vec::with_capacity(256);
-                result.write(&mut line);
-                waiting.insert(source.index, line);
+                let mut text = Vec::with_capacity(256);
+                result.write(&mut text);
+                waiting.insert(source.index, Waiting { text, accepted: result.ok });
                 release(&mut self.out, &mut self.lines, next, waiting);
             }
         }
@@ -327,13 +342,15 @@ impl Results {
     /// Hands what was written to the writing thread, and shows how far the run is.
     pub fn flush(&mut self, in_flight: usize) {
         self.out.flush();
-        if self.lines.len() > MANY_LINES {
-            let done = self.out.done();
-            let written = self.lines.partition_point(|end| *end <= done);
-            self.lines.drain(..written);
-        }
-        if let Some(journal) = &mut self.journal {
-            journal.flush();
+        match &mut self.journal {
+            Some(journal) => {
+                note_written(journal, &mut self.lines, self.written.ticket());
+                journal.flush();
+            }
+            None if self.lines.len() > MANY_LINES => {
+                drop(take_written(&mut self.lines, self.written.ticket()));
+            }
+            None => {}
         }
         self.tally.show(in_flight);
     }
@@ -366,7 +383,7 @@ impl Results {
             written = written => match written {
                 Ok(_) => Ok(()),
                 Err(SinkError::ReaderGone) => {
-                    self.muted = true;
+                    self.mute();
                     Ok(())
                 }
                 Err(SinkError::Failed(failure)) => {
@@ -374,6 +391,20 @@ impl Results {
                     Err(failure)
                 }
             },
+        }
+    }
+
+    /// Prints nothing more: the reader of stdout has gone. What was accepted is noted though its line was not written.
+    fn mute(&mut self) {
+        self.muted = true;
+        let Some(journal) = &mut self.journal else { return };
+        for index in self.lines.drain(..).filter_map(|line| line.accepted) {
+            journal.settle(index, true);
+        }
+        if let Some((_, waiting)) = &mut self.ordered {
+            for (index, _) in std::mem::take(waiting).into_iter().filter(|(_, line)| line.accepted) {
+                journal.settle(index, true);
+            }
         }
     }
 
@@ -392,8 +423,9 @@ impl Results {
         self.tally.resent(requests);
     }
 
-    /// Remembers the failure that ended the run, to be told after the results.
+    /// Remembers the failure that ended the run, to be told after the results; before those of what it leaves undone.
     pub fn fail(&mut self, failure: &Failure) {
+        self.tally.end_by(&failure.message);
         self.failure = Some(failure.clone());
     }
 
@@ -414,35 +446,54 @@ impl Results {
         self.tally.hide();
         if let Some((_, waiting)) = self.ordered.take() {
             // What still waits does so for a line that will never come.
-            for line in waiting.into_values().filter(|line| !line.is_empty()) {
-                self.lines.push_back(self.out.write(&line));
+            for (index, Waiting { text, accepted }) in waiting {
+                if !text.is_empty() {
+                    let end = self.out.write(&text);
+                    self.lines.push_back(Line { end, accepted: accepted.then_some(index) });
+                }
             }
         }
-        if let Some(journal) = &self.journal {
-            self.tally.skipped(journal.skipped());
+        let mut cut = std::pin::pin!(cut);
+        let mut is_cut = false;
+        if self.journal.is_some() {
+            self.flush(0);
+            while self.out.backlog() > 0 && !self.muted && !is_cut {
+                tokio::select! {
+                    biased;
+                    () = &mut cut => is_cut = true,
+                    // What failed is told when the sink is closed.
+                    progress = self.progress() => if progress.is_err() { break },
+                }
+                self.flush(0);
+            }
         }
-        self.out.flush();
-        let (journal, muted, out) = (self.journal.take(), self.muted, self.out);
-        let progress = out.written_so_far();
-        let all_written = async {
-            let journalled = match journal {
-                Some(journal) => journal.close().await,
-                None => Ok(()),
-            };
-            (journalled, if muted { Ok(()) } else { out.close().await })
-        };
-        let (journalled, written) = tokio::select! {
+        let (muted, out) = (self.muted, self.out);
+        let all_written = async { if muted || is_cut { Ok(()) } else { out.close().await } };
+        let written = tokio::select! {
             biased;
             written = all_written => written,
-            () = cut => {
-                let untaken = self.lines.len() - self.lines.partition_point(|end| *end <= progress.ticket());
-                if untaken > 0 && !muted {
-                    let lines = if untaken == 1 { "result line" } else { "result lines" };
-                    self.console.warn(&format!("the reader of stdout has not taken the last {untaken} {lines}"));
-                }
-                (Ok(()), Ok(()))
+            () = &mut cut, if !is_cut => {
+                is_cut = true;
+                Ok(())
             }
         };
+        let untaken = self.lines.iter().filter(|line| line.end > self.written.ticket()).count();
+        if is_cut && untaken > 0 {
+            let lines = if untaken == 1 { "result line" } else { "result lines" };
+            self.console.warn(&format!("the reader of stdout has not taken the last {untaken} {lines}"));
+        }
+        let journalled = match self.journal.take() {
+            Some(mut journal) => {
+                // Lines that nobody wants are no reason to send anything again.
+                let is_gone = written == Err(SinkError::ReaderGone);
+                let written = if is_gone { Ticket::LAST } else { self.written.ticket() };
+                note_written(&mut journal, &mut self.lines, written);
+                self.tally.skipped(journal.skipped());
+                journal.close().await
+            }
+            None => Ok(()),
+        };
+        self.tally.tell_more_failures();
         let tell = |failure: &Failure| {
             // It may be the failure that ended the run.
             if self.failure.as_ref() != Some(failure) {
@@ -463,20 +514,27 @@ impl Results {
     }
 }
 
+/// Takes the lines that have been written up to here.
+fn take_written(lines: &mut VecDeque<Line>, written: Ticket) -> Drain<'_, Line> {
+    let count = lines.partition_point(|line| line.end <= written);
+    lines.drain(..count)
+}
+
+/// Notes the requests that were accepted and whose lines have been written up to here.
+fn note_written(journal: &mut Journal, lines: &mut VecDeque<Line>, written: Ticket) {
+    for index in take_written(lines, written).filter_map(|line| line.accepted) {
+        journal.settle(index, true);
+    }
+}
+
 /// Writes the lines whose turn it is.
-fn release(
-    out: &mut Sink,
-    lines: &mut VecDeque<Ticket>,
-    next: &mut u64,
-    waiting: &mut BTreeMap<u64, Vec<u8>>,
-) {
+fn release(out: &mut Sink, lines: &mut VecDeque<Line>, next: &mut u64, waiting: &mut BTreeMap<u64, Waiting>) {
     while let Some(entry) = waiting.first_entry()
         && *entry.key() == *next
     {
-        let line = entry.remove();
-        // What a former run has told is not told again.
-        if !line.is_empty() {
-            lines.push_back(out.write(&line));
+        let Waiting { text, accepted } = entry.remove();
+        if !text.is_empty() {
+            lines.push_back(Line { end: out.write(&text), accepted: accepted.then_some(*next) });
         }
         *next += 1;
     }

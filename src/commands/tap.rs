@@ -3,9 +3,8 @@
 mod recorder;
 
 use std::{
-    fs,
     net::{SocketAddr, ToSocketAddrs as _},
-    path::{Path, PathBuf},
+    path::PathBuf,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -23,6 +22,7 @@ use crate::{
         signals::Signals,
     },
     failure::{Exit, Failure},
+    files::Replacement,
     inspect::Summary,
     mqtt::{
         broker,
@@ -31,7 +31,7 @@ use crate::{
         tap::Tap,
     },
     protocol::Topics,
-    sink::{Progress, Sink, SinkError},
+    sink::{Progress, Purpose, Sink, SinkError},
 };
 
 /// How long the end may take where nobody takes the records.
@@ -139,16 +139,14 @@ async fn serve(args: Args, console: Console) -> Result<Exit, Failure> {
         _ => None,
     };
     let sink = match &args.out {
-        Some(path) => Sink::append(path, true)?,
+        Some(path) => Sink::append(path, Purpose::TapRecords)?,
         None => Sink::stdout(),
     };
     if let Some(repaired) = sink.repaired() {
         console.warn(repaired);
     }
-    // Made now, so that a name that cannot be written is not found out after a day.
-    if let Some(path) = &args.summary {
-        write_file(path, b"")?;
-    }
+    // A name that cannot be written is found out now, not after a day.
+    let summary = args.summary.as_deref().map(|path| Replacement::prepare("--summary", path)).transpose()?;
     let mut progress = Some(sink.watch());
     let recorder = Arc::new(Mutex::new(Recorder::new(console, topics, sink)));
     let tap = Tap::bind(address, tls, broker, Arc::clone(&recorder) as _)?;
@@ -173,14 +171,19 @@ async fn serve(args: Args, console: Console) -> Result<Exit, Failure> {
         }
     };
     let exit = tap.serve(end).await;
-    finish(&args, &recorder, console).await?;
+    finish(&args, summary, &recorder, console).await?;
     let is_whole = lock(&recorder).is_whole();
     // The signals' codes promise that what was in hand was written.
     Ok(if is_whole { exit } else { Exit::USAGE })
 }
 
 /// Writes what is left, and says what there was.
-async fn finish(args: &Args, recorder: &Mutex<Recorder>, console: Console) -> Result<(), Failure> {
+async fn finish(
+    args: &Args,
+    file: Option<Replacement>,
+    recorder: &Mutex<Recorder>,
+    console: Console,
+) -> Result<(), Failure> {
     let sink = lock(recorder).close();
     if let Some(sink) = sink {
         // A disk may take its time; a reader that takes nothing for so long takes nothing more.
@@ -195,11 +198,13 @@ async fn finish(args: &Args, recorder: &Mutex<Recorder>, console: Console) -> Re
     let recorder = lock(recorder);
     let summary = recorder.summary();
     say(&summary, console);
-    if recorder.missing_in_all() > 0 {
-        console.warn(&format!("{} records are missing in the recording", recorder.missing_in_all()));
+    match recorder.missing_in_all() {
+        0 => {}
+        1 => console.warn("1 record is missing in the recording"),
+        records => console.warn(&format!("{records} records are missing in the recording")),
     }
-    match &args.summary {
-        Some(path) => write_file(path, &json_line(&summary)),
+    match file {
+        Some(file) => file.replace(&json_line(&summary)),
         None => Ok(()),
     }
 }
@@ -293,8 +298,4 @@ async fn advance(progress: &mut Option<Progress>) -> Result<(), SinkError> {
         Some(progress) => progress.progress().await.map(drop),
         None => std::future::pending().await,
     }
-}
-
-fn write_file(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
-    fs::write(path, bytes).map_err(|why| Failure::io(format!("cannot write {}: {why}", path.display())))
 }

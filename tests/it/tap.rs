@@ -411,3 +411,32 @@ fn a_broker_that_restarts_behind_it_is_found_again() {
         "{ended:?}"
     );
 }
+
+/// Records that the writer held when the disk was full count as much as those that came later.
+#[test]
+fn records_that_were_in_hand_when_writing_failed_are_counted_as_missing() {
+    let edge = Service::edge(&[]);
+    let folder = tempfile::tempdir().unwrap();
+    let [out, summary] = ["out.jsonl", "summary.json"].map(|name| folder.path().join(name));
+    let mut tap = std::process::Command::new("sh");
+    tap.args(["-c", "trap '' XFSZ; ulimit -f 40; exec \"$@\"", "sh"])
+        .arg(assert_cmd::cargo::cargo_bin!("tuyagw"));
+    tap.args(["tap", "--listen", "127.0.0.1:0", "-b", &edge.url, "--out"])
+        .arg(&out)
+        .arg("--summary")
+        .arg(&summary);
+    let tap = Service::start(tap.env("TUYAGW_CONFIG", "/dev/null"));
+    // Of one device, so that the summary is short; nobody has synchronised it.
+    let reports = "{\"cid\":\"m1\",\"id\":\"1\",\"value\":1}\n".repeat(300);
+    let ended = run_with(&mut gateway("report", &tap.url, &["-", "--timeout", "20s"]), reports.as_bytes());
+    assert_eq!((ended.code, ended.lines.len()), (Some(1), 300), "{}", ended.stderr);
+    let ended = tap.end("TERM");
+    assert_eq!(ended.code, Some(2), "{}", ended.stderr);
+    let written = fs::read_to_string(&out).unwrap().lines().count();
+    // A connect, 300 reports, their answers, and a disconnect.
+    let missing = 602 - written;
+    assert!(written > 50 && missing > 50, "{written} are written");
+    assert!(ended.stderr.contains(&format!("{missing} records are missing")), "{missing}: {}", ended.stderr);
+    let summary: Value = serde_json::from_str(&fs::read_to_string(&summary).unwrap()).unwrap();
+    assert_eq!(summary["left_out"]["records"], missing, "{summary}");
+}

@@ -37,7 +37,7 @@ pub(super) struct Noted {
     pub(super) cid: Option<String>,
     pub(super) id: Option<String>,
     /// Which of the `properties` of its input it is.
-    pub(super) part: Option<Part>,
+    pub(super) part: Option<Arc<Part>>,
     pub(super) request_id: Arc<str>,
     pub(super) input: Arc<str>,
 }

@@ -13,7 +13,11 @@ use tokio::sync::Notify;
 
 use super::verify::{Difference, Request};
 use crate::{
-    commands::{Console, json_line, print},
+    commands::{
+        Console,
+        failures::{Failures, at_line},
+        json_line, print,
+    },
     failure::{Exit, Failure, Kind},
     protocol::Channel,
     rate::{Rate, RateLimiter},
@@ -51,6 +55,7 @@ pub struct Ledger {
     late: u64,
     latest: Duration,
     differences: u64,
+    failures: Failures,
     warnings: u64,
     changed: Rc<Notify>,
 }
@@ -126,6 +131,7 @@ impl Ledger {
             late: 0,
             latest: Duration::ZERO,
             differences: 0,
+            failures: Failures::new(console),
             warnings: 0,
             changed,
         }))
@@ -179,6 +185,7 @@ impl Ledger {
     pub fn fail(&mut self, request: &Request, kind: Kind, message: &str) {
         self.failed += 1;
         self.exit = self.exit.or(kind.exit());
+        self.failures.tell(|| in_words(request, message));
         let line = ResultLine { error: Some(kind.name()), message: Some(message), ..ResultLine::of(request) };
         self.print(&line);
     }
@@ -187,6 +194,12 @@ impl Ledger {
     pub fn differ(&mut self, difference: &Difference) {
         self.differences += 1;
         self.exit = self.exit.or(Exit::ANSWERED_NO);
+        self.failures.tell(|| {
+            let named = |code: Option<i64>| code.map_or_else(|| "none".to_owned(), |code| code.to_string());
+            let (expected, code) = (named(difference.expected), named(difference.code));
+            let what = format!("{}: expected {expected}, got {code}", difference.kind);
+            in_words(&difference.request, &what)
+        });
         let line = ResultLine {
             difference: Some(difference.kind),
             expected: difference.expected,
@@ -223,6 +236,7 @@ impl Ledger {
         if self.warnings > WARNINGS {
             self.console.warn(&format!("{} more warnings of this kind", self.warnings - WARNINGS));
         }
+        self.failures.finish();
         let mut summary = format!("{} sent, {} acknowledged", self.sent, self.acknowledged);
         for (count, name) in
             [(self.without_acknowledgement, "with QoS 0, which nobody acknowledges"), (self.failed, "failed")]
@@ -242,6 +256,13 @@ impl Ledger {
         self.console.note(&format!("{summary}, in {:.2} s", duration.as_secs_f64()));
         self.exit
     }
+}
+
+/// What became of a request, in words.
+fn in_words(request: &Request, what: &str) -> String {
+    let kind = request.channel.map_or("message", Channel::kind);
+    let device = request.cid.as_deref().map(|cid| format!(" of {cid}")).unwrap_or_default();
+    at_line(Some(request.line), &format!("{kind}{device}: {what}"))
 }
 
 /// A number of things, in words.

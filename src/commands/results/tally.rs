@@ -3,9 +3,7 @@
 use std::{
     cmp::Reverse,
     collections::BTreeMap,
-    fs::File,
     io::{self, IsTerminal as _, Write as _},
-    path::{Path, PathBuf},
     time::{Duration, Instant},
 };
 
@@ -17,8 +15,13 @@ use super::{
     round_trips::RoundTrips,
 };
 use crate::{
-    commands::{Console, json_line},
-    failure::{Exit, Failure, Kind},
+    commands::{
+        Console,
+        failures::{Failures, at_line},
+        json_line,
+    },
+    failure::{Exit, Kind},
+    files::Replacement,
     protocol::ResultCode,
 };
 
@@ -52,10 +55,13 @@ pub struct Tally {
     size: Option<u64>,
     taken: u64,
     /// Where the summary goes, beside stderr.
-    summary: Option<SummaryFile>,
+    summary: Option<Replacement>,
     exit: Exit,
     /// The only failure of a single request, to be told in words.
     told: Option<(String, Option<&'static str>)>,
+    failures: Failures,
+    /// What ended the run, of which each request that it left undone speaks again.
+    ended_by: Option<String>,
     view: View,
 }
 
@@ -87,7 +93,7 @@ enum View {
 
 impl Tally {
     /// Nothing counted yet; `single` says that the request came from flags.
-    pub fn new(progress: Progress, summary: Option<SummaryFile>, single: bool, console: Console) -> Self {
+    pub fn new(progress: Progress, summary: Option<Replacement>, single: bool, console: Console) -> Self {
         let crowded = io::stdout().is_terminal();
         let view = match progress {
             Progress::Json => View::Json(Instant::now()),
@@ -110,6 +116,8 @@ impl Tally {
             summary,
             exit: Exit::SUCCESS,
             told: None,
+            failures: Failures::new(console),
+            ended_by: None,
             view,
         }
     }
@@ -141,7 +149,36 @@ impl Tally {
             }
         };
         self.exit = self.exit.or(exit);
-        self.told = Some(in_words(result));
+        let words = in_words(result);
+        if !self.single {
+            self.tell_failure(result, &words.0);
+        }
+        self.told = Some(words);
+    }
+
+    /// Says a failure on stderr if nobody sees its result line.
+    fn tell_failure(&mut self, result: &ResultLine<'_>, words: &str) {
+        let is_told_once = result.message.is_some() && result.message == self.ended_by.as_deref();
+        let message = || at_line(result.line, words);
+        match &self.view {
+            // Scripts read that.
+            View::Json(_) => {}
+            _ if is_told_once => {}
+            View::Bar(bar) => self.failures.tell_with(message, |print| bar.suspend(print)),
+            View::Nothing | View::Lines(_) => self.failures.tell(message),
+        }
+    }
+
+    /// Remembers what ended the run: it is told once, and not for each request that it left undone.
+    pub fn end_by(&mut self, message: &str) {
+        self.ended_by = Some(message.to_owned());
+    }
+
+    /// Says how many failures were not said.
+    pub fn tell_more_failures(&self) {
+        if !matches!(self.view, View::Json(_)) {
+            self.failures.finish();
+        }
     }
 
     /// Counts requests that were sent again after a reconnect.
@@ -295,7 +332,7 @@ impl Tally {
     }
 
     fn write_summary(&mut self) {
-        let Some(SummaryFile { path, mut file }) = self.summary.take() else { return };
+        let Some(file) = self.summary.take() else { return };
         let duration = self.started.elapsed();
         let done = self.counts.done();
         let percentile = |percent| self.round_trips.percentile(percent).map(milliseconds);
@@ -312,9 +349,9 @@ impl Tally {
             duration_ms: milliseconds(duration),
             rate: per_second(done, duration),
         };
-        if let Err(why) = file.write_all(&json_line(&summary)) {
-            self.console.error(&format!("--summary: cannot write {}: {why}", path.display()));
-            self.exit = self.exit.or(Exit::USAGE);
+        if let Err(failure) = file.replace(&json_line(&summary)) {
+            self.console.failure(&failure);
+            self.exit = self.exit.or(failure.kind.exit());
         }
     }
 
@@ -332,24 +369,6 @@ impl Tally {
         let line = Line { event, done: self.counts.done(), counts: self.counts, in_flight, elapsed_ms };
         // Where stderr is gone nobody is left to tell.
         let _ = io::stderr().lock().write_all(&json_line(&line));
-    }
-}
-
-/// The file of `--summary`, opened before the run, so that a wrong name costs none of it.
-pub struct SummaryFile {
-    path: PathBuf,
-    file: File,
-}
-
-impl SummaryFile {
-    /// Opens the file, and empties it.
-    ///
-    /// # Errors
-    /// A file that cannot be written.
-    pub fn create(path: &Path) -> Result<Self, Failure> {
-        let file = File::create(path)
-            .map_err(|why| Failure::io(format!("--summary: cannot write {}: {why}", path.display())))?;
-        Ok(Self { path: path.to_owned(), file })
     }
 }
 

@@ -100,8 +100,8 @@ impl Every {
         let exit = match self.drive(&mut grace).await {
             Ok(exit) => exit,
             Err(failure) => {
-                self.exchange.fail_all(failure.kind, &failure.message);
                 self.exchange.results.fail(&failure);
+                self.exchange.fail_all(failure.kind, &failure.message);
                 failure.kind.exit()
             }
         };

@@ -1,6 +1,7 @@
 //! What the tap writes down, and what becomes of it when nobody can write: the traffic never waits for it.
 
 use std::{
+    collections::VecDeque,
     net::SocketAddr,
     time::{Duration, Instant, SystemTime},
 };
@@ -17,7 +18,7 @@ use crate::{
     },
     protocol::{Direction, Topics},
     record::{Connection, LEFT_OUT, Record},
-    sink::{Sink, SinkError},
+    sink::{Sink, SinkError, Ticket, Written},
 };
 
 /// With this much unwritten, records are left out until half of it is written.
@@ -25,6 +26,9 @@ const FULL: usize = 32 * 1024 * 1024;
 
 /// Records are handed over at once when there are this many bytes of them.
 const BATCH: usize = 256 * 1024;
+
+/// Records that have been written are forgotten once they are so many.
+const MANY_RECORDS: usize = 4096;
 
 /// How many warnings a second are printed.
 const WARNINGS: u32 = 50;
@@ -36,6 +40,9 @@ pub(super) struct Recorder {
     topics: Topics,
     origin: Instant,
     sink: Option<Sink>,
+    /// How far the sink has written, and where the records end that may not be written yet.
+    written: Written,
+    unwritten: VecDeque<Ticket>,
     /// Bytes that the sink has and its thread does not.
     batch: usize,
     line: Vec<u8>,
@@ -57,6 +64,8 @@ impl Recorder {
             console,
             topics,
             origin: now,
+            written: sink.written_so_far(),
+            unwritten: VecDeque::new(),
             sink: Some(sink),
             batch: 0,
             line: Vec::new(),
@@ -95,6 +104,21 @@ impl Recorder {
         };
         self.console.error(&format!("{}: the recording ends here; the traffic goes on", failure.message));
         self.failure = Some(failure);
+        // What the sink was given and has not written is missing as well.
+        self.forget_written();
+        self.lose(self.unwritten.len() as u64);
+        self.unwritten.clear();
+    }
+
+    fn forget_written(&mut self) {
+        let written = self.written.ticket();
+        self.unwritten.drain(..self.unwritten.partition_point(|end| *end <= written));
+    }
+
+    /// Counts records that are not in the recording.
+    fn lose(&mut self, records: u64) {
+        self.missing_in_all += records;
+        self.inspection.left_out(records);
     }
 
     /// Gives up the sink, to be closed.
@@ -128,7 +152,7 @@ impl Recorder {
         self.inspection.message(&record);
         if self.has_room() {
             record.write(&mut self.line);
-            self.write();
+            self.write_record();
         }
     }
 
@@ -140,7 +164,7 @@ impl Recorder {
         }
         if self.has_room() {
             record.write(&mut self.line);
-            self.write();
+            self.write_record();
         }
     }
 
@@ -155,8 +179,7 @@ impl Recorder {
             return true;
         }
         self.missing += 1;
-        self.missing_in_all += 1;
-        self.inspection.left_out(1);
+        self.lose(1);
         if self.missing == 1 && self.failure.is_none() {
             self.console.warn("what is recorded is not written fast enough: records are left out");
         }
@@ -181,15 +204,23 @@ impl Recorder {
         self.write();
     }
 
-    fn write(&mut self) {
-        if let Some(sink) = &mut self.sink {
-            sink.write(&self.line);
-            self.batch += self.line.len();
+    fn write_record(&mut self) {
+        if let Some(end) = self.write() {
+            self.unwritten.push_back(end);
+            if self.unwritten.len() > MANY_RECORDS {
+                self.forget_written();
+            }
         }
+    }
+
+    fn write(&mut self) -> Option<Ticket> {
+        let end = self.sink.as_mut().map(|sink| sink.write(&self.line));
+        self.batch += self.line.len();
         self.line.clear();
         if self.batch > BATCH {
             self.flush();
         }
+        end
     }
 
     fn suppressed(&mut self) {

@@ -182,3 +182,28 @@ fn progress_is_told_while_nothing_comes() {
     assert_eq!(ended.code, Some(5), "{ended:#?}");
     assert!(json_lines(&ended.stderr).len() >= 3, "{}", ended.stderr);
 }
+
+/// Cron and a script see why, though the result lines go elsewhere, and also with -q.
+#[test]
+fn the_first_failures_are_said_on_stderr_with_their_lines() {
+    let site = Site::start(&["--fault", "code=2003@0.5", "--seed", "3"]);
+    let mut input = String::from("nonsense\n{\"cid\":\"m1\"}\n");
+    input.push_str(&syncs(60));
+    for quiet in [&[][..], &["-q"]] {
+        let ended = site.run_with("sync", &[&["-"], quiet].concat(), &input);
+        accounted(&ended, 62);
+        let failed = ended.lines.iter().filter(|line| line["ok"] == false).count();
+        assert!(failed > 20, "the seed refuses about half");
+        let errors: Vec<_> = ended.stderr.lines().filter(|line| line.starts_with("error: ")).collect();
+        assert_eq!(errors.len(), 11, "{}", ended.stderr);
+        assert!(errors[0].starts_with("error: line 1: sync: not JSON"), "{}", errors[0]);
+        assert!(errors[1].starts_with("error: line 2: sync of m1: product_id"), "{}", errors[1]);
+        assert!(errors[2].contains("was refused: 2003"), "{}", errors[2]);
+        assert!(errors[10].starts_with(&format!("error: {} more failures", failed - 10)), "{}", errors[10]);
+    }
+    // What ends the run is said once, not for each line that it leaves undone.
+    let mut sync = crate::process::gateway("sync", "127.0.0.1:1", &["-q", "-"]);
+    let ended = crate::process::run_with(&mut sync, input.as_bytes());
+    assert_eq!((ended.code, ended.lines.len()), (Some(3), 62), "{}", ended.stderr);
+    assert_eq!(ended.stderr.matches("refused the connection").count(), 1, "{}", ended.stderr);
+}

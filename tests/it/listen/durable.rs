@@ -14,7 +14,7 @@ use serde_json::Value;
 use super::Listener;
 use crate::{
     edge::wire::Client,
-    process::{ended, signal},
+    process::{ended, run, signal, tuyagw},
     site::{Dice, Site, json_lines, until},
 };
 
@@ -52,6 +52,11 @@ impl Sender {
             left -= batch;
         }
     }
+}
+
+/// The records of a file; each run that goes on with it has put a line in front that says so.
+fn records_of(text: &str) -> Vec<Value> {
+    json_lines(text).into_iter().filter(|line| line["event"] != "begin").collect()
 }
 
 /// That all of 0 to `count` are there, and more than once only where the repetition says so.
@@ -102,14 +107,14 @@ fn kills_at_random_moments_lose_nothing_of_a_file() {
     let listener = Listener::start(&site, &args);
     let whole = || {
         let text = site.read("records.jsonl");
-        json_lines(&text[..text.rfind('\n').map_or(0, |end| end + 1)])
+        records_of(&text[..text.rfind('\n').map_or(0, |end| end + 1)])
     };
     let numbers = |records: &[Value]| {
         records.iter().map(|record| record["payload"]["n"].as_u64()).collect::<BTreeSet<_>>().len()
     };
     until("all records", || numbers(&whole()) as u64 == ROUNDS * EACH);
     assert_eq!(listener.end("TERM").code, Some(143));
-    complete(&json_lines(&site.read("records.jsonl")), ROUNDS * EACH);
+    complete(&records_of(&site.read("records.jsonl")), ROUNDS * EACH);
     assert!(survived > 0, "the listeners that were killed recorded something");
 }
 
@@ -220,7 +225,7 @@ fn a_full_disk_is_2_and_named_and_acknowledges_nothing() {
     let rest =
         Listener::start(&site, &[&LISTEN[..], &["--for", "2s", "--out", "small.jsonl"]].concat()).ended();
     assert_eq!((rest.code, rest.lines.len()), (Some(0), 0), "{}", rest.stderr);
-    complete(&json_lines(&site.read("small.jsonl")), 1000);
+    complete(&records_of(&site.read("small.jsonl")), 1000);
 }
 
 #[test]
@@ -246,7 +251,7 @@ fn rotated_files_hold_everything_once_and_in_order() {
     // The present one is the last; the others have their time in their names.
     files.sort_by_key(|name| (name == "traffic.jsonl", name.clone()));
     let text: String = files.iter().map(|name| site.read(&format!("logs/{name}"))).collect();
-    let records = json_lines(&text);
+    let records = records_of(&text);
     complete(&records, 1800);
     let fresh = records.iter().filter(|record| record["dup"] != 1);
     assert!(fresh.map(|record| record["payload"]["n"].as_u64()).is_sorted(), "{files:?}");
@@ -271,7 +276,7 @@ fn an_edge_that_restarts_takes_nothing_that_was_acknowledged() {
         }
     }
     assert_eq!(listener.end("TERM").code, Some(143));
-    complete(&json_lines(&site.read("records.jsonl")), 6000);
+    complete(&records_of(&site.read("records.jsonl")), 6000);
 }
 
 /// The last line of a file that a crash left, in each way that it can be torn.
@@ -289,8 +294,149 @@ fn a_torn_last_line_is_repaired_and_said() {
         assert_eq!((ended.code, ended.stderr.contains("not whole")), (Some(0), says), "{}", ended.stderr);
         assert_eq!(site.read("torn.jsonl"), format!("{whole}{left}"));
     }
-    let file = site.write("notes.txt", "no recording");
-    let ended = site.run("listen", &["--for", "10ms", "--out", &file]);
-    assert_eq!(ended.code, Some(2), "{}", ended.stderr);
-    assert_eq!(site.read("notes.txt"), "no recording");
+    for foreign in ["no recording", "{a draft", "a\n{\"name\": \"x\", ", "a\0\0", "notes\n\0\0"] {
+        let file = site.write("notes.txt", foreign);
+        let ended = site.run("listen", &["--for", "10ms", "--out", &file]);
+        assert_eq!(ended.code, Some(2), "{foreign:?}: {}", ended.stderr);
+        assert!(ended.stderr.contains(&file) && ended.stderr.contains("hint:"), "{}", ended.stderr);
+        assert_eq!(site.read("notes.txt"), foreign);
+    }
+}
+
+const DEVICE: &str = "{\"gateway_id\":\"gw1\",\"cid\":\"m1\",\"product_id\":\"p\"}\n";
+const RECORD: &str =
+    "{\"v\":1,\"tst\":\"2026-11-22T07:22:00.123456Z\",\"topic\":\"a\",\"payload\":{\"n\":0}}\n";
+
+/// Records in a registry would be warned of at every start of its edge, and a recording is no registry.
+#[test]
+fn a_file_of_another_kind_is_refused_and_not_touched() {
+    let site = Site::start(&[]);
+    let broker = site.broker();
+    let listen = ["listen", "-b", &broker, "-g", "gw1", "-u", "acme", "--for", "10ms", "--out"];
+    let tap = ["tap", "--listen", "127.0.0.1:0", "-b", &broker, "--for", "10ms", "--out"];
+    for (args, content, says) in [
+        (&listen[..], DEVICE, "registry"),
+        (&tap, DEVICE, "registry"),
+        (&["edge", "--listen", "127.0.0.1:0", "--out"], DEVICE, "registry"),
+        (&listen, "{\"journal\":2,\"op\":\"sync\"}\n", "journal"),
+    ] {
+        let file = site.write("file", content);
+        let ended = run(tuyagw().args(args).arg(&file));
+        assert_eq!(ended.code, Some(2), "{args:?}: {}", ended.stderr);
+        assert!(ended.stderr.contains(says) && ended.stderr.contains(&file), "{}", ended.stderr);
+        assert_eq!(site.read("file"), content);
+    }
+}
+
+#[test]
+fn a_run_that_goes_on_with_a_file_says_where_it_begins() {
+    let site = Site::start(&[]);
+    session(&site);
+    let mut sender = Sender::new(&site);
+    let file = site.name("records.jsonl");
+    let args = [&LISTEN[..], &["--out", &file, "--count", "1"]].concat();
+    for _ in 0..3 {
+        sender.send(1);
+        assert_eq!(Listener::start(&site, &args).ended().code, Some(0));
+    }
+    let lines = json_lines(&site.read("records.jsonl"));
+    let events: Vec<_> = lines.iter().map(|line| line["event"].as_str()).collect();
+    assert_eq!(events, [None, Some("begin"), None, Some("begin"), None]);
+    assert!(lines[1]["tst"].as_str() <= lines[2]["tst"].as_str() && lines[1]["v"] == 1, "{}", lines[1]);
+    complete(&records_of(&site.read("records.jsonl")), 3);
+}
+
+/// The age of a file is that of its first record, however often the listener is started anew.
+#[test]
+fn a_file_is_put_aside_by_its_age_though_no_run_lasts_that_long() {
+    let site = Site::start(&[]);
+    session(&site);
+    let mut sender = Sender::new(&site);
+    std::fs::create_dir(site.path("logs")).unwrap();
+    site.write("logs/traffic.jsonl", RECORD);
+    let file = site.name("logs/traffic.jsonl");
+    for (age, files) in [("100000h", 1), ("1h", 2), ("1h", 2)] {
+        sender.send(1);
+        let args = [&LISTEN[..], &["--out", &file, "--rotate", age, "--count", "1"]].concat();
+        assert_eq!(Listener::start(&site, &args).ended().code, Some(0));
+        assert_eq!(std::fs::read_dir(site.path("logs")).unwrap().count(), files, "{age}");
+    }
+}
+
+/// As logrotate does: what is not there any more need not be put aside, and nothing is lost.
+#[test]
+fn a_file_that_was_moved_away_is_begun_anew() {
+    let site = Site::start(&[]);
+    session(&site);
+    let mut sender = Sender::new(&site);
+    let file = site.name("heard.jsonl");
+    let listener = Listener::start(&site, &[&LISTEN[..], &["--out", &file, "--rotate", "1KB"]].concat());
+    let mut moved: Vec<String> = Vec::new();
+    for round in 0..3_u64 {
+        sender.send(20);
+        let last = format!("{{\"n\":{},", sender.next - 1);
+        until("the records", || {
+            site.read("heard.jsonl").contains(&last)
+                || moved.iter().any(|name| site.read(name).contains(&last))
+        });
+        let name = format!("moved-{round}");
+        // It may have been put aside by itself a moment ago, after its last record.
+        if std::fs::rename(&file, site.path(&name)).is_ok() {
+            moved.push(name);
+        }
+        // What another program puts there is not ours to move.
+        if round == 1 {
+            site.write("heard.jsonl", "");
+        }
+    }
+    sender.send(20);
+    let last = format!("{{\"n\":{},", sender.next - 1);
+    until("the records", || site.read("heard.jsonl").contains(&last));
+    assert_eq!(listener.end("TERM").code, Some(143));
+    let names = std::fs::read_dir(site.path("")).unwrap().map(|file| file.unwrap().file_name());
+    let names = names.map(|name| name.into_string().unwrap());
+    let names = names.filter(|name| name.starts_with("moved") || name.starts_with("heard"));
+    let text: String = names.map(|name| site.read(&name)).collect();
+    complete(&records_of(&text), 80);
+}
+
+/// Opening a FIFO waits for its reader; a signal ends that, and a reader gets what came meanwhile.
+#[test]
+fn a_fifo_without_a_reader_holds_up_no_signal() {
+    let site = Site::start(&[]);
+    session(&site);
+    let fifo = site.name("fifo");
+    let made = std::process::Command::new("mkfifo").arg(&fifo).status().unwrap();
+    assert!(made.success());
+    let args = [&LISTEN[..], &["--out", &fifo]].concat();
+    assert_eq!(Listener::start(&site, &args).end("TERM").code, Some(143));
+    let mut sender = Sender::new(&site);
+    let listener = Listener::start(&site, &args);
+    sender.send(5);
+    let mut reader = BufReader::new(File::open(&fifo).unwrap());
+    let mut text = String::new();
+    for _ in 0..5 {
+        reader.read_line(&mut text).unwrap();
+    }
+    complete(&json_lines(&text), 5);
+    assert_eq!(listener.end("TERM").code, Some(143));
+}
+
+/// What another end has left torn at the end of a file that stdout is appended to is fused with nothing.
+#[test]
+fn stdout_appended_to_a_torn_file_begins_a_line_of_its_own() {
+    let site = Site::start(&[]);
+    session(&site);
+    let mut sender = Sender::new(&site);
+    for (before, between) in [(RECORD.to_owned(), ""), (RECORD.to_owned() + "{\"v\":1,\"ts", "\n")] {
+        let file = site.write("records.jsonl", &before);
+        sender.send(1);
+        let mut listener = site.gateway("listen", &[&LISTEN[..], &["--count", "1"]].concat());
+        listener.stdout(File::options().append(true).open(&file).unwrap());
+        let ended = ended(listener.stdin(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap());
+        assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+        let text = site.read("records.jsonl");
+        let added = text.strip_prefix(&(before + between)).unwrap_or_else(|| panic!("{text}"));
+        assert_eq!(json_lines(added).len(), 1);
+    }
 }
