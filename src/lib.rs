@@ -14,3 +14,4 @@ pub mod protocol;
 pub mod rate;
 pub mod record;
 pub mod sink;
+pub mod wrapping;

@@ -1,6 +1,8 @@
 //! `command`: the platform's side. Sends commands to devices through an edge or any broker, and waits for the
 //! gateway's answer to each.
 
+use std::ffi::OsString;
+
 use super::{
     Console,
     connection::{Connection, NetworkArgs, PlatformArgs},
@@ -21,7 +23,7 @@ const EXAMPLES: &str = r#"EXAMPLES
 pub struct Args {
     /// CODE=VALUE or ID=VALUE of the device --cid; or a FILE of JSON Lines, - for stdin
     #[arg(value_name = "CODE=VALUE|FILE")]
-    values: Vec<String>,
+    values: Vec<OsString>,
 
     /// The device
     #[arg(long)]

@@ -372,6 +372,8 @@ fn open_registry(path: &Path, console: Console) -> Result<OpenRegistry, Failure>
     if !file.metadata().map_err(unreadable)?.is_file() {
         return Err(Failure::io(format!("cannot use {}: it is not a regular file", path.display())));
     }
+    // Before it is repaired, which would cut a foreign file.
+    super::input::see_that_it_is_text(path)?;
     // Two edges would not know each other's devices.
     let journal = Sink::append_alone(path)?;
     if let Some(repaired) = journal.repaired() {

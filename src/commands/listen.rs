@@ -20,7 +20,7 @@ use super::{
     Console,
     connection::{Connection, GatewayArgs, NetworkArgs, duration},
     exchange::Exchange,
-    input::{Source, Stream},
+    input::{Source, Stream, identifier, text_of},
     operations::{Asked, Body, Item, ModelArgs, Operation},
     requests::TimeUnit,
     results::{Manner, Progress, Results},
@@ -34,7 +34,7 @@ use crate::{
         packet::{Message, QoS},
         session::Receipt,
     },
-    protocol::{Channel, Command, GatewayId, Property, Uplink, matches},
+    protocol::{Channel, Command, GatewayId, Property, Uplink, is_blank, matches},
     record::{Record, Stamp},
     sink::{Rotation, Sink, SinkError, Ticket},
 };
@@ -564,15 +564,17 @@ fn read_devices(path: &Path) -> Result<HashSet<String>, Failure> {
     struct Line {
         cid: String,
     }
-    let text = std::fs::read_to_string(path)
-        .map_err(|why| Failure::io(format!("--devices: cannot read {}: {why}", path.display())))?;
-    let lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
+    let text = text_of(path, "--devices: ")?;
+    let lines = text.lines().enumerate();
+    let lines = lines.map(|(n, line)| (n, line.trim_matches(is_blank))).filter(|(_, line)| !line.is_empty());
     lines
         .map(|(n, line)| {
-            let line: Line = serde_json::from_str(line).map_err(|why| {
+            let wrong = |why: String| {
                 Failure::invalid(format!("--devices: {}, line {}: {why}", path.display(), n + 1))
                     .hint("Each line is a JSON object with a cid, as sync takes it")
-            })?;
+            };
+            let line: Line = serde_json::from_str(line).map_err(|why| wrong(why.to_string()))?;
+            identifier::check("cid", &line.cid).map_err(wrong)?;
             Ok(line.cid)
         })
         .collect()

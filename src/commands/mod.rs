@@ -27,6 +27,7 @@ mod requests;
 mod results;
 mod signals;
 mod status;
+mod stdin;
 mod sync;
 mod tap;
 

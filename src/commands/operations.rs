@@ -3,6 +3,7 @@
 use std::{
     borrow::Cow,
     collections::HashSet,
+    ffi::OsString,
     hash::Hash,
     ops::Range,
     path::{Path, PathBuf},
@@ -15,7 +16,7 @@ use smol_str::SmolStr;
 
 use super::{
     Console,
-    input::{Content, Format, Input, Source},
+    input::{Content, Format, Input, Source, identifier},
     model,
 };
 use crate::{
@@ -393,11 +394,11 @@ impl Operations {
             Operation::Status => status_item(vec![device_status(&within()?, STATUS_FIELDS)?]),
             Operation::Report => {
                 let inner = within()?;
-                let cid = inner.required_text("cid")?;
+                let cid = self.identifier(&inner, "cid")?;
                 self.value(operation, &cid, None, &inner, &["cid", "id", "code", "value"])?
             }
             Operation::Command => {
-                let cid = object.required_text("cid")?;
+                let cid = self.identifier(object, "cid")?;
                 self.value(operation, &cid, gateway_of(object)?, &within()?, &["id", "code", "value"])?
             }
         };
@@ -427,10 +428,26 @@ impl Operations {
             let message = error.to_string().replace("param.", "");
             Invalid { field: Some(field), message, cid: Some(cid.to_string()), ..Invalid::default() }
         })?;
+        for (name, text) in device.fields() {
+            // The other three are words for people.
+            let is_id = !matches!(name, "device_name" | "device_desc" | "install_location");
+            let checked =
+                if is_id { identifier::check(name, text) } else { identifier::check_cell(name, text) };
+            checked.map_err(|message| Invalid::new(name, message).of(&cid, None))?;
+        }
         // The edge activates no device without a name; its own guide says to take the cid then.
         device.device_name.get_or_insert_with(|| device.cid.clone());
         device.comm_type.get_or_insert_with(|| "mqtt".to_owned());
         Ok(item(Uplink::Sync(Box::new(device))))
+    }
+
+    /// An id that is required, and whole unless nothing is to be checked.
+    fn identifier<'a>(&self, object: &Object<'a>, name: &str) -> Result<Cow<'a, str>, Invalid> {
+        let text = object.required_text(name)?;
+        if self.check {
+            identifier::check(name, &text).map_err(|message| Invalid::new(name, message).of(&text, None))?;
+        }
+        Ok(text)
     }
 
     /// The inputs of `report` and `command`: one data point, or several as `properties`.
@@ -438,7 +455,7 @@ impl Operations {
         // A gateway reports for itself; the platform commands any.
         let names_gateway = operation == Operation::Command;
         let head = || {
-            let cid = object.required_text("cid")?;
+            let cid = self.identifier(object, "cid")?;
             let gateway = if names_gateway { gateway_of(object)? } else { None };
             Ok((cid, gateway, t_of(object)?))
         };
@@ -538,11 +555,18 @@ impl Operations {
     pub fn source(
         &self,
         cid: Option<&str>,
-        args: &[String],
+        args: &[OsString],
         format: Option<Format>,
         console: Console,
     ) -> Result<Source, Failure> {
-        let (values, files): (Vec<_>, Vec<_>) = args.iter().partition(|arg| arg.contains('='));
+        let (mut values, mut files) = (Vec::new(), Vec::new());
+        for arg in args {
+            // A name that is not UTF-8 can only be a file's.
+            match arg.to_str() {
+                Some(text) if text.contains('=') => values.push(text),
+                _ => files.push(arg),
+            }
+        }
         match (cid, values.is_empty(), files.as_slice()) {
             (Some(cid), false, []) => {
                 values.iter().filter_map(|value| self.caution(value)).for_each(|why| console.warn(&why));
@@ -677,6 +701,7 @@ fn statuses(param: &str) -> Result<Item, Invalid> {
 
 fn device_status(object: &Object<'_>, known: &[&str]) -> Result<DeviceStatus, Invalid> {
     let cid = object.required_text("cid")?;
+    identifier::check("cid", &cid).map_err(|message| Invalid::new("cid", message).of(&cid, None))?;
     object.only(known).map_err(|invalid| invalid.of(&cid, None))?;
     match object.get("status") {
         Some("true") => Ok(DeviceStatus { cid: cid.into_owned(), status: true }),
@@ -689,7 +714,10 @@ fn device_status(object: &Object<'_>, known: &[&str]) -> Result<DeviceStatus, In
 fn gateway_of(object: &Object<'_>) -> Result<Option<GatewayId>, Invalid> {
     object
         .optional_text("gateway_id")?
-        .map(|id| GatewayId::new(id).map_err(|why| Invalid::new("gateway_id", why.to_string())))
+        .map(|id| {
+            identifier::check("gateway_id", &id).map_err(|message| Invalid::new("gateway_id", message))?;
+            GatewayId::new(id).map_err(|why| Invalid::new("gateway_id", why.to_string()))
+        })
         .transpose()
 }
 

@@ -15,7 +15,7 @@ pub use message::{
     FieldError, Problem, Property, Refused, Uplink, speaks_of, with_t, write_answer,
 };
 pub use return_code::{ConnectCode, Explained, ResultCode, SUBSCRIPTION_REFUSED};
-pub use text::is_unsafe;
+pub use text::{is_blank, is_invisible, is_unsafe};
 pub use topic::{
     Channel, Direction, GatewayId, InvalidTopic, Topics, check_filter, check_topic_name, matches,
 };

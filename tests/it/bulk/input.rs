@@ -211,9 +211,13 @@ fn input_that_is_cut_off_is_told() {
 #[test]
 fn a_header_without_cid_is_refused_before_anything_is_sent() {
     let site = Site::start(&[]);
-    let ended = site.run_with("sync", &["--format", "csv"], "cid;product_id\na;p\n");
+    let ended = site.run_with("sync", &["--format", "csv"], "sep=;\nname;product_id\na;p\n");
     assert_eq!((ended.code, ended.lines.len()), (Some(2), 0), "{ended:#?}");
-    assert!(ended.stderr.contains("separated by commas"), "{}", ended.stderr);
+    assert!(
+        ended.stderr.contains("line 2, the header, has no column cid; its columns, separated by semicolons,"),
+        "{}",
+        ended.stderr
+    );
 }
 
 /// A field that the message does not have is not passed over, since it says that something else was meant.
