@@ -7,6 +7,7 @@ pub mod broker;
 pub mod client;
 pub mod packet;
 pub mod session;
+mod socket_writer;
 pub mod tap;
 
 pub use packet::{
