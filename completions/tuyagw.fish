@@ -59,7 +59,7 @@ complete -c tuyagw -n "__fish_tuyagw_using_subcommand sync" -l install-location 
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand sync" -l device-server-id -d 'The device server\'s id' -r
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand sync" -l product-sub-type -d 'The product\'s sub-type' -r
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand sync" -l window -d 'How many requests may be in flight' -r
-complete -c tuyagw -n "__fish_tuyagw_using_subcommand sync" -l rate -d 'Send at most so many messages a second: 50/s, or 30/m' -r
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand sync" -l rate -d 'Send at most so many messages a second: 50/s, or 30/m; retries and what is sent again count too' -r
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand sync" -l retries -d 'Try a request again so many times after a system error (500) or a time-out, with its request id' -r
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand sync" -l journal -d 'Note what was accepted in this file, so that the same command run again sends only the rest' -r -F
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand sync" -l summary -d 'Write counts, round-trip percentiles, duration and rate to this file as JSON' -r -F
@@ -99,7 +99,7 @@ complete -c tuyagw -n "__fish_tuyagw_using_subcommand report" -l model -d 'The p
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand report" -l value-encoding -d 'Send values as native JSON, or all of them as strings' -r -f -a "native\t'true, 12345, "opened"'
 string\t'"true", "12345", "opened"'"
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand report" -l window -d 'How many requests may be in flight' -r
-complete -c tuyagw -n "__fish_tuyagw_using_subcommand report" -l rate -d 'Send at most so many messages a second: 50/s, or 30/m' -r
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand report" -l rate -d 'Send at most so many messages a second: 50/s, or 30/m; retries and what is sent again count too' -r
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand report" -l retries -d 'Try a request again so many times after a system error (500) or a time-out, with its request id' -r
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand report" -l journal -d 'Note what was accepted in this file, so that the same command run again sends only the rest' -r -F
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand report" -l summary -d 'Write counts, round-trip percentiles, duration and rate to this file as JSON' -r -F
@@ -138,7 +138,7 @@ complete -c tuyagw -n "__fish_tuyagw_using_subcommand status" -l online -d 'Devi
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand status" -l offline -d 'Devices that are offline' -r
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand status" -l every -d 'Keep the connection and report all of them again at this interval, until a signal' -r
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand status" -l window -d 'How many requests may be in flight' -r
-complete -c tuyagw -n "__fish_tuyagw_using_subcommand status" -l rate -d 'Send at most so many messages a second: 50/s, or 30/m' -r
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand status" -l rate -d 'Send at most so many messages a second: 50/s, or 30/m; retries and what is sent again count too' -r
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand status" -l retries -d 'Try a request again so many times after a system error (500) or a time-out, with its request id' -r
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand status" -l journal -d 'Note what was accepted in this file, so that the same command run again sends only the rest' -r -F
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand status" -l summary -d 'Write counts, round-trip percentiles, duration and rate to this file as JSON' -r -F
@@ -218,7 +218,7 @@ complete -c tuyagw -n "__fish_tuyagw_using_subcommand command" -l model -d 'The 
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand command" -l value-encoding -d 'Send values as native JSON, or all of them as strings' -r -f -a "native\t'true, 12345, "opened"'
 string\t'"true", "12345", "opened"'"
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand command" -l window -d 'How many requests may be in flight' -r
-complete -c tuyagw -n "__fish_tuyagw_using_subcommand command" -l rate -d 'Send at most so many messages a second: 50/s, or 30/m' -r
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand command" -l rate -d 'Send at most so many messages a second: 50/s, or 30/m; retries and what is sent again count too' -r
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand command" -l retries -d 'Try a request again so many times after a system error (500) or a time-out, with its request id' -r
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand command" -l journal -d 'Note what was accepted in this file, so that the same command run again sends only the rest' -r -F
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand command" -l summary -d 'Write counts, round-trip percentiles, duration and rate to this file as JSON' -r -F
@@ -254,7 +254,7 @@ complete -c tuyagw -n "__fish_tuyagw_using_subcommand command" -l early -d 'Send
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand command" -s q -l quiet -d 'Print only errors and warnings on stderr'
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand command" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand replay" -l speed -d 'So many times as fast as it was recorded, or max' -r
-complete -c tuyagw -n "__fish_tuyagw_using_subcommand replay" -l rate -d 'Evenly, so many messages a second' -r
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand replay" -l rate -d 'Evenly, so many messages a second: 500/s, or 30/m' -r
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand replay" -l loop -d 'How many times' -r
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand replay" -l max-gap -d 'Cut pauses of the recording that are longer' -r
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand replay" -l from -d 'Begin at a time (2026-11-22T07:22:00Z) or offset (10m)' -r

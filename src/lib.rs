@@ -11,5 +11,7 @@ pub mod json;
 pub mod mqtt;
 pub mod product;
 pub mod protocol;
+pub mod rate;
 pub mod record;
 pub mod sink;
+pub mod wrapping;

@@ -12,7 +12,10 @@ use std::{
     io::{self, BufReader, Read as _, Seek as _, SeekFrom, Write},
     mem,
     path::{Path, PathBuf},
-    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Condvar, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
     thread::{self, JoinHandle},
     time::{Duration, Instant},
 };
@@ -69,6 +72,7 @@ pub struct Sink {
     seen: Ticket,
     queue: Arc<Queue>,
     state: watch::Receiver<State>,
+    written: Written,
     /// What the thread will own once it runs.
     idle: Option<(Target, watch::Sender<State>)>,
     thread: Option<JoinHandle<()>>,
@@ -96,6 +100,18 @@ impl Progress {
     }
 }
 
+/// How far a stream's bytes have been written, parts of a batch included.
+#[derive(Clone, Debug, Default)]
+pub struct Written(Arc<AtomicU64>);
+
+impl Written {
+    /// Up to here all has been written.
+    #[must_use]
+    pub fn ticket(&self) -> Ticket {
+        Ticket(self.0.load(Ordering::Relaxed))
+    }
+}
+
 /// How far the thread has come; it ends at the first failure.
 #[derive(Debug, Default)]
 struct State {
@@ -107,7 +123,10 @@ impl Sink {
     /// A sink that writes to stdout.
     #[must_use]
     pub fn stdout() -> Self {
-        let mut sink = Self::over(Target::Stream(Box::new(io::stdout())), None);
+        let written = Written::default();
+        let stream = Target::Stream { stream: Box::new(io::stdout()), written: written.clone() };
+        let mut sink = Self::over(stream, None);
+        sink.written = written;
         sink.is_stdout = true;
         sink
     }
@@ -166,6 +185,7 @@ impl Sink {
             seen: Ticket::default(),
             queue: Arc::default(),
             state,
+            written: Written::default(),
             idle: Some((target, sender)),
             thread: None,
             repaired,
@@ -253,6 +273,12 @@ impl Sink {
     #[must_use]
     pub fn watch(&self) -> Progress {
         Progress(self.state.clone())
+    }
+
+    /// How far stdout has been written, parts of a batch included, from elsewhere.
+    #[must_use]
+    pub fn written_so_far(&self) -> Written {
+        self.written.clone()
     }
 
     /// How many bytes were handed over and are not yet written: a measure for slowing down whoever sends them.
@@ -423,14 +449,14 @@ fn give_back(empty: &mut Vec<u8>) {
 }
 
 enum Target {
-    Stream(Box<dyn Write + Send>),
+    Stream { stream: Box<dyn Write + Send>, written: Written },
     File { file: File, path: PathBuf, durable: bool, rotation: Option<(Rotation, u64, Instant)> },
 }
 
 impl fmt::Debug for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Stream(_) => f.write_str("Stream"),
+            Self::Stream { .. } => f.write_str("Stream"),
             Self::File { path, durable, .. } => write!(f, "File({}, durable: {durable})", path.display()),
         }
     }
@@ -439,7 +465,7 @@ impl fmt::Debug for Target {
 impl Target {
     fn write(&mut self, bytes: &[u8]) -> Result<(), SinkError> {
         match self {
-            Self::Stream(stream) => push(stream, &mut &*bytes).and_then(|()| stream.flush()).map_err(|why| {
+            Self::Stream { stream, written } => push_lines(stream, bytes, written).map_err(|why| {
                 if why.kind() == io::ErrorKind::BrokenPipe {
                     SinkError::ReaderGone
                 } else {
@@ -476,6 +502,27 @@ fn rotate(path: &Path, durable: bool) -> Result<File, SinkError> {
     })?;
     claim(&file, path, durable, false).map_err(SinkError::Failed)?;
     Ok(file)
+}
+
+/// Writes whole lines in pieces that a pipe takes as a whole or not at all, so that it is known how many its reader gets,
+/// and that none is torn where the process ends meanwhile. A longer line is a piece of its own.
+fn push_lines(stream: &mut impl Write, mut rest: &[u8], written: &Written) -> io::Result<()> {
+    while !rest.is_empty() {
+        let end_of_line = |byte: &u8| *byte == b'\n';
+        let length = if rest.len() <= AT_ONCE {
+            rest.len()
+        } else if let Some(last) = rest[..AT_ONCE].iter().rposition(end_of_line) {
+            last + 1
+        } else {
+            rest.iter().position(end_of_line).map_or(rest.len(), |first| first + 1)
+        };
+        let (mut piece, others) = rest.split_at(length);
+        push(stream, &mut piece)?;
+        stream.flush()?;
+        written.0.fetch_add(length as u64, Ordering::Relaxed);
+        rest = others;
+    }
+    Ok(())
 }
 
 /// As `write_all`, but leaves what was not written, and is patient with a descriptor that somebody else made
@@ -635,7 +682,14 @@ mod tests {
     fn gated() -> (Sink, mpsc::Receiver<Vec<u8>>, mpsc::Sender<()>) {
         let (written, writes) = mpsc::channel();
         let (go, gate) = mpsc::channel();
-        (Sink::over(Target::Stream(Box::new(Gate { written, go: gate })), None), writes, go)
+        (
+            Sink::over(
+                Target::Stream { stream: Box::new(Gate { written, go: gate }), written: Written::default() },
+                None,
+            ),
+            writes,
+            go,
+        )
     }
 
     #[test]
@@ -708,7 +762,8 @@ mod tests {
     fn a_reader_that_went_away_ends_the_writing() {
         block_on(async {
             let (reader, writer) = io::pipe().unwrap();
-            let mut sink = Sink::over(Target::Stream(Box::new(writer)), None);
+            let mut sink =
+                Sink::over(Target::Stream { stream: Box::new(writer), written: Written::default() }, None);
             drop(reader);
             sink.write(b"1\n");
             sink.flush();

@@ -1,6 +1,8 @@
 //! `command`: the platform's side. Sends commands to devices through an edge or any broker, and waits for the
 //! gateway's answer to each.
 
+use std::ffi::OsString;
+
 use super::{
     Console,
     connection::{Connection, NetworkArgs, PlatformArgs},
@@ -21,7 +23,7 @@ const EXAMPLES: &str = r#"EXAMPLES
 pub struct Args {
     /// CODE=VALUE or ID=VALUE of the device --cid; or a FILE of JSON Lines, - for stdin
     #[arg(value_name = "CODE=VALUE|FILE")]
-    values: Vec<String>,
+    values: Vec<OsString>,
 
     /// The device
     #[arg(long)]
@@ -40,7 +42,7 @@ pub struct Args {
 /// Runs `command`.
 pub fn run(args: Args, console: Console) -> anyhow::Result<Exit> {
     let operations = args.model.operations()?;
-    let random_id = format!("tuyagw-{}", super::ids::random().simple());
+    let random_id = format!("tuyagw-{}", uuid::Uuid::new_v4().simple());
     let connection = Connection::platform(&args.network, &args.platform, random_id)?;
     let source = operations.source(args.cid.as_deref(), &args.values, args.requests.format(), console)?;
     requests::run(operations, Operation::Command, source, connection, &args.requests, console)

@@ -372,6 +372,8 @@ fn open_registry(path: &Path, console: Console) -> Result<OpenRegistry, Failure>
     if !file.metadata().map_err(unreadable)?.is_file() {
         return Err(Failure::io(format!("cannot use {}: it is not a regular file", path.display())));
     }
+    // Before it is repaired, which would cut a foreign file.
+    super::input::see_that_it_is_text(path)?;
     // Two edges would not know each other's devices.
     let journal = Sink::append_alone(path)?;
     if let Some(repaired) = journal.repaired() {
@@ -484,19 +486,19 @@ impl Commands {
                         line,
                         cid: invalid.cid.clone(),
                         id: invalid.id.clone(),
-                        entry: invalid.entry,
+                        part: invalid.part.clone(),
                         request_id: "".into(),
                         input: text,
                     };
                     ledger.borrow_mut().invalid(index, &command, invalid.field.as_deref(), &invalid.message);
                 }
-                Ok(Item { gateway_id, t, request_id, entry, body: Body::Command(command), .. }) => {
-                    let request_id = request_id.unwrap_or_else(|| super::ids::random().to_string().into());
+                Ok(Item { gateway_id, t, request_id, part, body: Body::Command(command), .. }) => {
+                    let request_id = request_id.unwrap_or_else(super::ids::request_id);
                     let noted = Noted {
                         line,
                         cid: Some(command.cid.clone()),
                         id: command.points.first().map(|(id, _)| id.clone()),
-                        entry,
+                        part,
                         request_id: Arc::clone(&request_id),
                         input: text,
                     };

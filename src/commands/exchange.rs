@@ -1,36 +1,30 @@
 //! The open requests of one connection: asked, sent again after a reconnect, answered, timed out; each ends as
 //! its result lines.
 
-use std::{
-    collections::{BTreeMap, BTreeSet, VecDeque},
-    sync::Arc,
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 
 use super::{
     Console,
     connection::Connection,
-    ids::RequestIds,
+    ids::request_id,
     operations::{Body, Invalid, Item, Operation, status_item},
     requests::TimeUnit,
     results::{Origin, Outcome, Results, Source, Sources},
 };
 use crate::{
     failure::{Failure, Kind},
-    gateway::{Heard, Requests},
-    hash::Counted,
+    gateway::{Finished, Match, PendingRequests, Sending, excerpt},
     mqtt::{
         client::{Client, Event},
         packet::{Message, Publish, QoS},
     },
-    protocol::{
-        Channel, CommandAnswer, DeviceStatus, Downlink, Envelope, GatewayId, ResultCode, Topics, Uplink,
-    },
+    protocol::{Channel, CommandAnswer, DeviceStatus, Downlink, Envelope, GatewayId, Topics, Uplink, with_t},
+    rate::Rate,
 };
 
-/// A status report is at most this long, so that every broker takes it.
+/// A status report is at most this long, so that every broker takes it. What is longer may be why a connection is lost.
 const LONGEST_STATUS: usize = 64 * 1024;
 /// What an envelope, a topic and the packet's header add to a status array, at most.
 const AROUND_STATUS: usize = 512;
@@ -38,10 +32,6 @@ const AROUND_STATUS: usize = 512;
 const MOST_EARLY: usize = 16 << 20;
 /// How many warnings of one run are printed in full.
 const WARNINGS: usize = 10;
-/// How long a request rests before it is tried again, at first and at most; the waits in between double.
-const FIRST_REST: Duration = Duration::from_millis(500);
-const LONGEST_REST: Duration = Duration::from_secs(30);
-
 /// One connection with its open requests.
 pub struct Exchange {
     /// The connection.
@@ -57,22 +47,7 @@ pub struct Exchange {
     max_packet: usize,
     /// Whether answers are waited for, rather than the broker's acknowledgement alone.
     waits: bool,
-    requests: Requests,
-    /// Until when a message that nobody answers must be acknowledged, in the order of first writing.
-    acknowledgements: VecDeque<(Duration, u64)>,
-    open: Counted<u64, Open>,
-    /// How often a request is tried again.
-    retries: u32,
-    /// What rests before it is tried again, by its time.
-    resting: BTreeSet<(Duration, u64)>,
-    next_token: u64,
-    ids: RequestIds,
-    /// What waits for an open request with the same id, and how many that are: their answers could not be told
-    /// apart.
-    behind: BTreeMap<Arc<str>, VecDeque<(Item, Option<Origin>)>>,
-    waiting: usize,
-    /// The ids for which something waits and that nobody uses any more.
-    freed: Vec<Arc<str>>,
+    pending: PendingRequests<Asking>,
     /// Status lines that one array can carry, and its length so far.
     statuses: Vec<(DeviceStatus, Source)>,
     statuses_length: usize,
@@ -98,46 +73,13 @@ pub struct Moment {
 
 /// A message that waits for its answer, or for its acknowledgement.
 #[derive(Debug)]
-struct Open {
+struct Asking {
     topic: Arc<str>,
     payload: Bytes,
-    request_id: Arc<str>,
+    /// The time stamp that the payload carries; `None` where the input gave it, so that it stays.
+    t: Option<i64>,
     /// The result lines that it ends as.
     sources: Sources,
-    /// Where it is answered; `None` where nobody answers, so that its acknowledgement is the end of it.
-    response_topic: Option<Arc<str>>,
-    /// When it was first written.
-    written: Option<Duration>,
-    /// Whether the broker has acknowledged it on this connection, and whether it ever has.
-    delivered: bool,
-    was_delivered: bool,
-    /// How often it was sent, reconnects not counted.
-    attempts: u32,
-    /// Until when it rests before it is tried again.
-    rests: Option<Duration>,
-}
-
-impl Open {
-    fn new(
-        topic: Arc<str>,
-        payload: Bytes,
-        request_id: Arc<str>,
-        sources: Sources,
-        response_topic: Option<Arc<str>>,
-    ) -> Self {
-        Self {
-            topic,
-            payload,
-            request_id,
-            sources,
-            response_topic,
-            written: None,
-            delivered: false,
-            was_delivered: false,
-            attempts: 1,
-            rests: None,
-        }
-    }
 }
 
 impl Exchange {
@@ -162,17 +104,8 @@ impl Exchange {
             timeout: settings.timeout,
             max_packet: settings.max_packet,
             waits,
-            requests: Requests::new(settings.timeout),
+            pending: PendingRequests::new(settings.timeout),
             client: Client::new(settings, subscriptions),
-            acknowledgements: VecDeque::new(),
-            open: Counted::default(),
-            retries: 0,
-            resting: BTreeSet::new(),
-            next_token: 0,
-            ids: RequestIds::new(),
-            behind: BTreeMap::new(),
-            waiting: 0,
-            freed: Vec::new(),
             statuses: Vec::new(),
             statuses_length: 0,
             addressed: None,
@@ -191,17 +124,31 @@ impl Exchange {
         self
     }
 
-    /// The same exchange, which tries a request again so many times after a system error or a time-out.
+    /// The same exchange, which tries a request again so many times after a system error or a time-out, and lets no
+    /// more messages leave than the rate.
     #[must_use]
-    pub fn retrying(mut self, retries: u32) -> Self {
-        self.retries = retries;
+    pub fn paced(mut self, retries: u32, rate: Option<Rate>) -> Self {
+        self.pending.set_retries(retries);
+        if let Some(rate) = rate {
+            self.pending.set_rate(rate);
+        }
         self
     }
 
-    /// How many messages wait for their answers or acknowledgements, or for another one's.
+    /// How many messages are open: to be sent, or without their answers or acknowledgements.
     #[must_use]
     pub fn in_flight(&self) -> usize {
-        self.open.len() + self.waiting
+        self.pending.len()
+    }
+
+    /// Whether the rate lets one more message leave now, after those that are open.
+    pub fn has_turn(&mut self, now: Moment) -> bool {
+        self.pending.has_turn(now.since)
+    }
+
+    /// When [`Exchange::has_turn`] may say so next; `None` where that is not for the rate to say.
+    pub fn next_turn(&mut self) -> Option<std::time::Instant> {
+        self.pending.next_turn().map(|next| self.client.instant(next))
     }
 
     /// This moment.
@@ -238,7 +185,10 @@ impl Exchange {
             self.statuses.push((status.clone(), origin.source_of(status.clone())));
             return Ok(());
         }
-        self.ask(now, item, origin)
+        self.message(now, item, |item| match origin {
+            Some(origin) => origin.sources(item),
+            None => Sources::Several(Vec::new()),
+        })
     }
 
     /// Sends the status lines that have gathered, as one array.
@@ -252,22 +202,6 @@ impl Exchange {
         self.statuses_length = 0;
         let (statuses, sources) = std::mem::take(&mut self.statuses).into_iter().unzip();
         self.message(self.moment(), status_item(statuses), |_| Sources::Several(sources))
-    }
-
-    /// Opens a request, or has it wait for another one with the same id.
-    fn ask(&mut self, now: Moment, item: Item, origin: Option<Origin>) -> Result<(), Failure> {
-        if self.waits
-            && item.operation.channel().response().is_some()
-            && let Some(id) = item.request_id.as_ref().filter(|id| self.is_in_use(id))
-        {
-            self.waiting += 1;
-            self.behind.entry(Arc::clone(id)).or_default().push_back((item, origin));
-            return Ok(());
-        }
-        self.message(now, item, |item| match origin {
-            Some(origin) => origin.sources(item),
-            None => Sources::Several(Vec::new()),
-        })
     }
 
     /// Opens a request and publishes it, now or once the connection is there.
@@ -285,8 +219,8 @@ impl Exchange {
             return Ok(());
         };
         let answered = self.waits && operation.channel().response().is_some();
-        let request_id = item.request_id.take().unwrap_or_else(|| self.ids.fresh());
-        let t = item.t.unwrap_or(now.t);
+        let request_id = item.request_id.take().unwrap_or_else(request_id);
+        let (t, is_given) = item.t.map_or((now.t, false), |t| (t, true));
         let payload = match &item.body {
             Body::Uplink(uplink) => uplink.encode(t, &request_id),
             Body::Command(command) => command.encode(t, &request_id),
@@ -307,11 +241,10 @@ impl Exchange {
             self.refuse(sources.as_slice(), &Invalid { message, ..Invalid::default() });
             return Ok(());
         }
-        if answered {
-            self.requests.ask(&request_id, &response_topic, self.next_token);
-        }
-        let response_topic = answered.then_some(response_topic);
-        self.open(now.since, Open::new(topic, payload.into(), request_id, sources, response_topic))
+        let t = (!is_given).then_some(t);
+        let asking = Asking { topic, payload: payload.into(), t, sources };
+        self.pending.insert(request_id, answered.then_some(response_topic), asking);
+        self.publish(now)
     }
 
     /// Answers a command; sent again until the broker has acknowledged it.
@@ -327,52 +260,9 @@ impl Exchange {
         let topic = self.topics.topic(Channel::CommandResponse, gateway).into();
         let now = self.moment();
         let payload = Uplink::CommandResponse(answer).encode(now.t, &request_id).into();
-        self.open(now.since, Open::new(topic, payload, request_id, Sources::Several(Vec::new()), None))
-    }
-
-    fn open(&mut self, now: Duration, open: Open) -> Result<(), Failure> {
-        let token = self.next_token;
-        self.next_token += 1;
-        self.open.insert(token, open);
-        if self.client.down_since().is_none() { self.publish(now, token) } else { Ok(()) }
-    }
-
-    /// Whether a request id is an open request's, or that of one which rests before it is tried again.
-    fn is_in_use(&self, request_id: &str) -> bool {
-        let rests = |(_, token): &(Duration, u64)| {
-            self.open.get(token).is_some_and(|open| *open.request_id == *request_id)
-        };
-        self.requests.is_open(request_id)
-            || self.behind.contains_key(request_id)
-            || self.resting.iter().any(rests)
-    }
-
-    /// Notes that a request id is in use no more.
-    fn free(&mut self, request_id: &Arc<str>) {
-        if self.behind.contains_key(request_id) {
-            self.freed.push(Arc::clone(request_id));
-        }
-    }
-
-    /// Sends the next one of what waited for a request with the same id.
-    fn send_freed(&mut self) -> Result<(), Failure> {
-        while let Some(request_id) = self.freed.pop() {
-            let Some(queue) = self.behind.get_mut(&request_id) else { continue };
-            let next = queue.pop_front();
-            // It leaves the queue before it is asked, or it would wait for itself.
-            let rest = self.behind.remove(&request_id).filter(|rest| !rest.is_empty());
-            if let Some((item, origin)) = next {
-                self.waiting -= 1;
-                self.ask(self.moment(), item, origin)?;
-            }
-            if let Some(rest) = rest {
-                self.behind.insert(Arc::clone(&request_id), rest);
-                if !self.requests.is_open(&request_id) {
-                    self.freed.push(request_id);
-                }
-            }
-        }
-        Ok(())
+        let asking = Asking { topic, payload, t: Some(now.t), sources: Sources::Several(Vec::new()) };
+        self.pending.insert(request_id, None, asking);
+        self.publish(now)
     }
 
     fn refuse(&mut self, sources: &[Source], invalid: &Invalid) {
@@ -397,22 +287,32 @@ impl Exchange {
         Some((topic, response))
     }
 
-    fn publish(&mut self, now: Duration, token: u64) -> Result<(), Failure> {
-        let Some(open) = self.open.get_mut(&token) else { return Ok(()) };
-        open.delivered = false;
-        if open.response_topic.is_some() {
-            self.requests.written(&open.request_id, now);
-        } else if open.written.is_none() {
-            self.acknowledgements.push_back((now + self.timeout, token));
+    /// Publishes what may leave now. What begins an attempt takes the time stamp of now, unless the input gave one.
+    fn publish(&mut self, now: Moment) -> Result<(), Failure> {
+        while self.client.down_since().is_none()
+            && let Some(Sending { token, attempt, is_first, context: asking }) =
+                self.pending.next_to_send(now.since)
+        {
+            if is_first {
+                if attempt > 1 {
+                    self.results.retried();
+                }
+                if let Some(t) = &mut asking.t
+                    && *t != now.t
+                {
+                    *t = now.t;
+                    asking.payload = with_t(&asking.payload, now.t).into();
+                }
+            }
+            let publish = Publish {
+                topic: Arc::clone(&asking.topic),
+                payload: asking.payload.clone(),
+                qos: self.qos,
+                retain: false,
+            };
+            self.client.publish(publish, token).map_err(|why| Failure::invalid(why.to_string()))?;
         }
-        open.written.get_or_insert(now);
-        let publish = Publish {
-            topic: Arc::clone(&open.topic),
-            payload: open.payload.clone(),
-            qos: self.qos,
-            retain: false,
-        };
-        self.client.publish(publish, token).map_err(|why| Failure::invalid(why.to_string()))
+        Ok(())
     }
 
     /// Takes an event of the connection.
@@ -422,19 +322,9 @@ impl Exchange {
     pub fn happened(&mut self, event: Event) -> Result<(), Failure> {
         match event {
             Event::Ready { resumed } => {
-                // What the broker's session still holds is sent again by the session itself.
-                let unheld = !resumed || self.qos == QoS::AtMostOnce;
-                let again = |open: &Open| {
-                    open.rests.is_none() && (unheld || open.delivered || open.written.is_none())
-                };
-                let mut tokens: Vec<_> =
-                    self.open.iter().filter(|(_, open)| again(open)).map(|(token, _)| *token).collect();
-                tokens.sort_unstable();
-                self.results.resent(self.open.values().filter(|open| open.written.is_some()).count());
-                let now = self.client.now();
-                for token in tokens {
-                    self.publish(now, token)?;
-                }
+                let resent = self.pending.reconnected(resumed && self.qos != QoS::AtMostOnce);
+                self.results.resent(resent);
+                self.publish(self.moment())?;
             }
             Event::Subscribed => {
                 self.subscribed = true;
@@ -456,6 +346,17 @@ impl Exchange {
                 self.early_length = 0;
                 let retry_in = retry_in.as_secs_f64();
                 self.console.warn(&format!("{reason}; reconnecting in {retry_in:.1} s"));
+                let is_long = |asking: &Asking| asking.payload.len() > LONGEST_STATUS;
+                if let Some(request) = self.pending.lost(is_long) {
+                    let message = format!(
+                        "the broker closed the connection each time that it got this message of {} bytes: it may be \
+                         longer than the broker takes",
+                        request.context.payload.len()
+                    );
+                    let outcome =
+                        Outcome::Failed { kind: Kind::Connection, message: &message, sent: Some(true) };
+                    self.tell(&request, outcome);
+                }
             }
             Event::Warning(what) => self.warn(&what),
         }
@@ -477,28 +378,31 @@ impl Exchange {
 
     fn pair(&mut self, message: &Message) {
         let now = self.client.heard_at();
-        match self.requests.hear(&message.topic, &message.payload, message.retain, now) {
-            Heard::Answer { token, answer, round_trip } => {
+        match self.pending.handle_message(
+            &message.topic,
+            &message.payload,
+            message.retain,
+            now,
+            fastrand::f64,
+        ) {
+            Match::Answered { request, answer, round_trip } => {
                 self.client.progress();
-                if answer.code == ResultCode::SYSTEM_ERROR && self.rest(token) {
-                    return;
-                }
-                let Some(open) = self.open.remove(&token) else { return };
-                self.free(&open.request_id);
-                if let (Some(cid), [source]) = (&answer.cid, open.sources.as_slice())
+                if let (Some(cid), [source]) = (&answer.cid, request.context.sources.as_slice())
                     && *cid != source.cid()
                 {
-                    self.warn(&format!("the answer for {:?} names the cid {cid:?}", source.cid()));
+                    let (expected, named) = (excerpt(source.cid()), excerpt(cid));
+                    self.warn(&format!("the answer for {expected} names the cid {named}"));
                 }
-                self.tell(&open, Outcome::Answered(&answer, round_trip));
+                self.tell(&request, Outcome::Answered(&answer, round_trip));
             }
-            Heard::Malformed { token, error } => {
+            Match::TriedAgain => self.client.progress(),
+            Match::Malformed { request, error } => {
                 let message = format!("the answer breaks the protocol: {error}");
-                self.fail(token, Kind::Protocol, &message, None);
+                self.tell(&request, Outcome::Failed { kind: Kind::Protocol, message: &message, sent: None });
             }
             // Every platform that commands the gateway hears the answers to all of them.
-            Heard::Stranger(_) if self.is_shared(&message.topic) => {}
-            Heard::Stranger(why) | Heard::Ignored(why) => self.warn(&why),
+            Match::Unmatched(_) if self.is_shared(&message.topic) => {}
+            Match::Unmatched(why) | Match::Ignored(why) => self.warn(&why),
         }
     }
 
@@ -507,54 +411,41 @@ impl Exchange {
     }
 
     fn delivered(&mut self, token: u64) {
-        let Some(open) = self.open.get_mut(&token) else { return };
-        open.delivered = true;
+        let Some(acknowledged) = self.pending.handle_acknowledgement(token, self.client.heard_at()) else {
+            return;
+        };
         // A message that is sent and acknowledged over and over gets nowhere.
-        if !std::mem::replace(&mut open.was_delivered, true) && self.qos != QoS::AtMostOnce {
+        if acknowledged.is_first && self.qos != QoS::AtMostOnce {
             self.client.progress();
         }
-        if open.response_topic.is_some() {
-            return;
+        if let Some((request, round_trip)) = acknowledged.finished {
+            let acknowledged = self.qos != QoS::AtMostOnce;
+            self.tell(&request, Outcome::Delivered { acknowledged, round_trip });
         }
-        let Some(open) = self.open.remove(&token) else { return };
-        let heard_at = self.client.heard_at();
-        let round_trip = open.written.map(|written| heard_at.saturating_sub(written));
-        self.tell(&open, Outcome::Delivered { acknowledged: self.qos != QoS::AtMostOnce, round_trip });
     }
 
-    /// When something falls due: an answer, or the end of patience with an outage.
+    /// When something falls due: an answer, a retry, a message's turn, or the end of patience with an outage.
     pub fn deadline(&mut self) -> Option<std::time::Instant> {
-        let rested = self.resting.first().map(|(due, _)| *due);
-        let due = [self.requests.deadline(), self.acknowledgement_due(), self.outage_ends(), rested];
-        due.into_iter().flatten().min().map(|due| self.client.instant(due))
-    }
-
-    fn acknowledgement_due(&mut self) -> Option<Duration> {
-        while let Some((due, token)) = self.acknowledgements.front() {
-            if self.open.contains_key(token) {
-                return Some(*due);
-            }
-            self.acknowledgements.pop_front();
-        }
-        None
+        let due = self.pending.next_timeout(self.client.down_since().is_none());
+        due.into_iter().chain(self.outage_ends()).min().map(|due| self.client.instant(due))
     }
 
     fn outage_ends(&self) -> Option<Duration> {
         let lost = self.client.down_since().filter(|_| self.client.was_up());
         let since = lost.or_else(|| self.client.stuck_since());
-        let since = since.filter(|_| !self.patient && !self.open.is_empty())?;
+        let since = since.filter(|_| !self.patient && !self.pending.is_empty())?;
         Some(since + self.timeout)
     }
 
-    /// Ends the requests whose answers are overdue, and sends what waited for their ids; `advice` is added to what
-    /// is said of them.
+    /// Ends the requests that are overdue, and publishes what may leave now; `advice` is added to what is said of the
+    /// overdue ones.
     ///
     /// # Errors
     /// A connection that has been away for longer than an answer may take.
     pub fn expire(&mut self, advice: &str) -> Result<(), Failure> {
         let now = self.client.now();
         // A socket gets stuck a moment after the request that it did not take whole, whose answer is due now.
-        let late = self.requests.deadline().is_some_and(|due| due <= now);
+        let late = self.pending.next_deadline().is_some_and(|due| due <= now);
         let soon = if late { now + self.timeout / 10 } else { now };
         if self.outage_ends().is_some_and(|end| end <= soon) {
             let what = match self.client.down_since() {
@@ -564,91 +455,39 @@ impl Exchange {
             let message = format!("{what} in {:?}", self.timeout);
             return Err(Failure::new(Kind::Connection, message).hint("--timeout waits longer"));
         }
-        while let Some((due, token)) = self.resting.first().copied().filter(|(due, _)| *due <= now) {
-            self.resting.remove(&(due, token));
-            self.again(token)?;
+        while let Some(overdue) = self.pending.handle_timeout(now, fastrand::f64) {
+            let (missing, though) = match (overdue.is_answer_missing, overdue.is_acknowledged) {
+                (true, true) => ("answer", ", though the broker acknowledged the request"),
+                (true, false) => ("answer", ""),
+                (false, _) => ("acknowledgement", ""),
+            };
+            let message = format!("no {missing} in {:?}{though}{advice}", self.timeout);
+            let outcome = Outcome::Failed { kind: Kind::Timeout, message: &message, sent: None };
+            self.tell(&overdue.request, outcome);
         }
-        while let Some(overdue) = self.requests.overdue(now) {
-            let delivered = self.open.get(&overdue.token).is_some_and(|open| open.delivered);
-            let though = if delivered { ", though the broker acknowledged the request" } else { "" };
-            self.late(overdue.token, &format!("no answer in {:?}{though}{advice}", self.timeout));
-        }
-        while self.acknowledgement_due().is_some_and(|due| due <= now) {
-            if let Some((_, token)) = self.acknowledgements.pop_front() {
-                self.late(token, &format!("no acknowledgement in {:?}{advice}", self.timeout));
-            }
-        }
-        self.send_freed()
+        if self.pending.has_queued() { self.publish(self.moment()) } else { Ok(()) }
     }
 
     /// Whether a message has left whose end is not known yet.
     #[must_use]
     pub fn has_written(&self) -> bool {
-        self.open.values().any(|open| open.written.is_some())
-    }
-
-    fn late(&mut self, token: u64, message: &str) {
-        if !self.rest(token) {
-            self.fail(token, Kind::Timeout, message, None);
-        }
-    }
-
-    /// Lets a request rest before it is tried again; false where it has been tried often enough.
-    fn rest(&mut self, token: u64) -> bool {
-        let now = self.client.now();
-        let Some(open) = self.open.get_mut(&token).filter(|open| open.attempts <= self.retries) else {
-            return false;
-        };
-        let longest = FIRST_REST.saturating_mul(1 << (open.attempts - 1).min(16)).min(LONGEST_REST);
-        let due = now + longest.mul_f64(0.5 + fastrand::f64() / 2.0);
-        open.attempts += 1;
-        open.rests = Some(due);
-        open.written = None;
-        self.resting.insert((due, token));
-        self.results.retried();
-        true
-    }
-
-    /// Tries a rested request again, with its request id.
-    fn again(&mut self, token: u64) -> Result<(), Failure> {
-        let Some(open) = self.open.get_mut(&token) else { return Ok(()) };
-        open.rests = None;
-        if let Some(response_topic) = &open.response_topic {
-            self.requests.ask(&open.request_id, response_topic, token);
-        }
-        if self.client.down_since().is_none() { self.publish(self.client.now(), token) } else { Ok(()) }
+        self.pending.has_written()
     }
 
     /// Ends every open request as failed.
     pub fn fail_all(&mut self, kind: Kind, message: &str) {
-        let mut open: Vec<_> =
-            self.open.iter().map(|(token, open)| (*token, open.written.is_some())).collect();
-        open.sort_unstable();
-        for (token, written) in open {
-            self.fail(token, kind, message, Some(written));
+        for request in self.pending.drain() {
+            let sent = Some(request.attempts > 0);
+            self.tell(&request, Outcome::Failed { kind, message, sent });
         }
-        self.waiting = 0;
-        let behind = std::mem::take(&mut self.behind).into_values().flatten();
-        let behind = behind.filter_map(|(item, origin)| Some(origin?.sources(item)));
-        let (_, statuses): (Vec<_>, _) = std::mem::take(&mut self.statuses).into_iter().unzip();
-        for sources in behind.chain([Sources::Several(statuses)]) {
-            for source in sources.as_slice() {
-                self.results.tell(source, None, 1, Outcome::Failed { kind, message, sent: Some(false) });
-            }
+        for (_, source) in std::mem::take(&mut self.statuses) {
+            self.results.tell(&source, None, 1, Outcome::Failed { kind, message, sent: Some(false) });
         }
     }
 
-    fn fail(&mut self, token: u64, kind: Kind, message: &str, sent: Option<bool>) {
-        let Some(open) = self.open.remove(&token) else { return };
-        if open.response_topic.is_some() {
-            self.requests.close(&open.request_id);
-            self.free(&open.request_id);
-        }
-        self.tell(&open, Outcome::Failed { kind, message, sent });
-    }
-
-    fn tell(&mut self, open: &Open, outcome: Outcome<'_>) {
-        if open.sources.as_slice().is_empty() {
+    fn tell(&mut self, request: &Finished<Asking>, outcome: Outcome<'_>) {
+        let Finished { context: Asking { topic, sources, .. }, request_id, attempts } = request;
+        if sources.as_slice().is_empty() {
             let problem = match outcome {
                 Outcome::Answered(answer, _) if !answer.code.is_success() => {
                     format!("{} {}", answer.code, answer.msg)
@@ -656,20 +495,18 @@ impl Exchange {
                 Outcome::Failed { message, .. } => message.to_owned(),
                 Outcome::Answered(..) | Outcome::Delivered { .. } => return,
             };
-            self.warn(&format!(
-                "the message on {} with request_id {:?}: {problem}",
-                open.topic, open.request_id
-            ));
+            let request_id = excerpt(request_id);
+            self.warn(&format!("the message on {topic} with request_id {request_id}: {problem}"));
         }
-        for source in open.sources.as_slice() {
-            self.results.tell(source, Some(&open.request_id), open.attempts, outcome);
+        for source in sources.as_slice() {
+            self.results.tell(source, Some(request_id), *attempts, outcome);
         }
     }
 
     /// Whether a request waits for its answer.
     #[must_use]
     pub fn has_open_requests(&self) -> bool {
-        !self.requests.is_empty()
+        self.pending.has_answers_to_come()
     }
 
     /// The topics in force.

@@ -2,12 +2,14 @@
 //! that a slow writer never stalls the connection, and handed over in batches, so that memory stays constant.
 
 mod framer;
+pub mod identifier;
 mod table;
 
 use std::{
     borrow::Cow,
     fs::{File, Metadata},
     io::{self, IsTerminal as _, Read},
+    os::fd::AsFd as _,
     path::Path,
     sync::{
         Arc,
@@ -20,8 +22,12 @@ use tokio::sync::mpsc;
 
 use framer::Framer;
 
-use super::operations::Invalid;
-use crate::{failure::Failure, json::push_text};
+use super::{Console, operations::Invalid, stdin::stdin};
+use crate::{
+    failure::Failure,
+    json::push_text,
+    wrapping::{Look, look},
+};
 
 /// How much is read at once: a batch that fits into a core's cache.
 const READ: usize = 32 * 1024;
@@ -104,21 +110,34 @@ pub struct Reader {
     bytes: Box<dyn Read + Send>,
     name: String,
     size: Option<u64>,
+    is_stdin: bool,
     format: Format,
+}
+
+/// Whether stdin was redirected from a file.
+fn stdin_is_file() -> bool {
+    let stdin = io::stdin().as_fd().try_clone_to_owned();
+    stdin.and_then(|stdin| File::from(stdin).metadata()).is_ok_and(|stdin| stdin.is_file())
 }
 
 impl Source {
     /// A file, or stdin where `path` is `-` or absent. Without a format the file's name tells it.
     ///
     /// # Errors
-    /// A file that cannot be opened; stdin that is a terminal, though nobody asked for it with `-`.
+    /// A file that cannot be opened, or is not text; stdin that is a terminal, if `-` did not ask for it.
     pub fn open(path: Option<&Path>, format: Option<Format>) -> Result<Self, Failure> {
         let (reader, name, size): (Box<dyn Read + Send>, _, _) = match path {
             Some(path) if path != Path::new("-") => {
                 let file = File::open(path)
                     .map_err(|why| Failure::io(format!("cannot read {}: {why}", path.display())))?;
                 let size = file.metadata().ok().filter(Metadata::is_file).map(|file| file.len());
-                (Box::new(file), path.display().to_string(), size)
+                let name = path.display().to_string();
+                // Of a pipe the first bytes may be long in coming.
+                if size.is_some() {
+                    (unwrapped(file, &name)?, name, size)
+                } else {
+                    (Box::new(file), name, size)
+                }
             }
             asked => {
                 if asked.is_none() && io::stdin().is_terminal() {
@@ -126,13 +145,15 @@ impl Source {
                         "Give the request by flags, a FILE, or JSON Lines on stdin (- reads a terminal); see --help",
                     ));
                 }
-                (Box::new(io::stdin()), "stdin".to_owned(), None)
+                (Box::new(stdin()), "stdin".to_owned(), None)
             }
         };
-        let named_csv =
-            path.and_then(Path::extension).is_some_and(|extension| extension.eq_ignore_ascii_case("csv"));
+        let named_csv = path.and_then(Path::extension).is_some_and(|extension| {
+            ["csv", "tsv"].iter().any(|known| extension.eq_ignore_ascii_case(known))
+        });
         let format = format.unwrap_or(if named_csv { Format::Csv } else { Format::Json });
-        Ok(Self::Reader(Reader { bytes: reader, name, size, format }))
+        let is_stdin = path.is_none_or(|path| path == Path::new("-"));
+        Ok(Self::Reader(Reader { bytes: reader, name, size, is_stdin, format }))
     }
 
     /// How many bytes there are to be read, where that is known.
@@ -141,6 +162,15 @@ impl Source {
         match self {
             Self::Flags(_) => None,
             Self::Reader(reader) => reader.size,
+        }
+    }
+
+    /// Whether all of it is there to be read: of a file, unlike of a pipe.
+    #[must_use]
+    pub fn is_file(&self) -> bool {
+        match self {
+            Self::Flags(_) => true,
+            Self::Reader(reader) => reader.size.is_some() || (reader.is_stdin && stdin_is_file()),
         }
     }
 
@@ -166,12 +196,23 @@ impl Source {
         let (sender, receiver) = mpsc::channel(BATCHES);
         let is_silent = Arc::new(AtomicBool::new(false));
         let bytes = Watched { bytes, is_silent: Arc::clone(&is_silent) };
+        let source = name.clone();
+        let read = move || {
+            let bytes = match unwrapped(bytes, &source) {
+                Ok(bytes) => bytes,
+                Err(failure) => return drop(sender.blocking_send(Err(io::Error::other(failure)))),
+            };
+            match format {
+                Format::Json => read_json(bytes, &sender, take),
+                Format::Csv => {
+                    let warn = |message: &str| Console::new(true).warn(&format!("{source}: {message}"));
+                    table::read(bytes, &sender, take, &warn);
+                }
+            }
+        };
         std::thread::Builder::new()
             .name("input".into())
-            .spawn(move || match format {
-                Format::Json => read_json(bytes, &sender, take),
-                Format::Csv => table::read(bytes, &sender, take),
-            })
+            .spawn(read)
             .map_err(|why| Failure::io(format!("cannot start a thread to read {name}: {why}")))?;
         Ok(Stream::Thread(receiver, name, is_silent))
     }
@@ -215,15 +256,70 @@ impl<T> Stream<T> {
     /// The next batch; `None` at the end. Cancel-safe.
     ///
     /// # Errors
-    /// A read that failed.
+    /// A read that failed, or bytes that are not text.
     pub async fn next(&mut self) -> Result<Option<Vec<T>>, Failure> {
         match self {
             Self::Ready(batch) => Ok(batch.take()),
             Self::Thread(receiver, name, _) => match receiver.recv().await {
                 None => Ok(None),
                 Some(Ok(batch)) => Ok(Some(batch)),
-                Some(Err(why)) => Err(Failure::io(format!("cannot read {name}: {why}"))),
+                Some(Err(why)) => Err(why
+                    .downcast::<Failure>()
+                    .unwrap_or_else(|why| Failure::io(format!("cannot read {name}: {why}")))),
             },
+        }
+    }
+}
+
+/// The text of a small file; `whose` is what messages begin with.
+///
+/// # Errors
+/// A file that cannot be read, or is not text in UTF-8.
+pub fn text_of(path: &Path, whose: &str) -> Result<String, Failure> {
+    let name = format!("{whose}{}", path.display());
+    let file = File::open(path)
+        .map_err(|why| Failure::io(format!("{whose}cannot read {}: {why}", path.display())))?;
+    let mut text = String::new();
+    unwrapped(file, &name)?
+        .read_to_string(&mut text)
+        .map_err(|why| Failure::io(format!("{whose}cannot read {}: {why}", path.display())))?;
+    Ok(text)
+}
+
+/// Refuses a file that is not text, by its first bytes.
+///
+/// # Errors
+/// A file that cannot be read, or is in another wrapping.
+pub fn see_that_it_is_text(path: &Path) -> Result<(), Failure> {
+    let name = path.display().to_string();
+    let file = File::open(path).map_err(|why| Failure::io(format!("cannot read {name}: {why}")))?;
+    unwrapped(file, &name).map(drop)
+}
+
+/// The same bytes, if they are text; of anything else the failure says what it is.
+///
+/// # Errors
+/// A read that failed, or another wrapping.
+pub fn unwrapped(
+    mut reader: impl Read + Send + 'static,
+    name: &str,
+) -> Result<Box<dyn Read + Send>, Failure> {
+    let mut beginning = Vec::new();
+    let mut chunk = vec![0; READ];
+    let mut ended = false;
+    loop {
+        match look(&beginning, ended) {
+            Look::Wrapped(wrapping) => return Err(wrapping.refusal(name)),
+            Look::Plain => return Ok(Box::new(io::Cursor::new(beginning).chain(reader))),
+            Look::NeedsMore => {}
+        }
+        match reader.read(&mut chunk) {
+            Err(why) if why.kind() == io::ErrorKind::Interrupted => {}
+            Err(why) => return Err(Failure::io(format!("cannot read {name}: {why}"))),
+            Ok(length) => {
+                ended = length == 0;
+                beginning.extend_from_slice(&chunk[..length]);
+            }
         }
     }
 }

@@ -20,7 +20,7 @@ use super::{
     Console,
     connection::{Connection, GatewayArgs, NetworkArgs, duration},
     exchange::Exchange,
-    input::{Source, Stream},
+    input::{Source, Stream, identifier, text_of},
     operations::{Asked, Body, Item, ModelArgs, Operation},
     requests::TimeUnit,
     results::{Manner, Progress, Results},
@@ -28,13 +28,13 @@ use super::{
 };
 use crate::{
     failure::{Exit, Failure, Kind},
-    gateway::{Commands, Order},
+    gateway::{CommandKey, Commands, Order},
     mqtt::{
         client::Event,
         packet::{Message, QoS},
         session::Receipt,
     },
-    protocol::{Channel, Command, GatewayId, Property, Uplink, matches},
+    protocol::{Channel, Command, GatewayId, Property, Uplink, is_blank, matches},
     record::{Record, Stamp},
     sink::{Rotation, Sink, SinkError, Ticket},
 };
@@ -187,8 +187,8 @@ struct Listen {
     /// What arrived and is not acknowledged, in the order of arrival; the first one's number.
     arrived: VecDeque<Arrived>,
     first: u64,
-    /// Which deliveries wait for the answer to a request.
-    deliveries: HashMap<String, Vec<u64>>,
+    /// Which deliveries wait for the answer to a command.
+    deliveries: HashMap<CommandKey, Vec<u64>>,
     records: u64,
     /// When the messages of now were read, by the client's clock and by the wall's.
     heard: (Duration, i64),
@@ -392,13 +392,13 @@ impl Listen {
             return Ok(());
         }
         match commands.hear(&message.payload) {
-            Order::Execute(envelope) => {
-                self.awaits(envelope.request_id.clone(), number);
-                self.executions.push(Job { envelope, payload: message.payload.clone() });
+            Order::Execute(key, envelope) => {
+                self.awaits(key, number);
+                self.executions.push(Job { key, envelope, payload: message.payload.clone() });
                 Ok(())
             }
-            Order::Repeated(request_id) => {
-                self.awaits(request_id, number);
+            Order::Repeated(key) => {
+                self.awaits(key, number);
                 Ok(())
             }
             Order::Answer(request_id, answer) => {
@@ -411,8 +411,8 @@ impl Listen {
         }
     }
 
-    fn awaits(&mut self, request_id: String, number: u64) {
-        self.deliveries.entry(request_id).or_default().push(number);
+    fn awaits(&mut self, key: CommandKey, number: u64) {
+        self.deliveries.entry(key).or_default().push(number);
         if let Some(arrived) = usize::try_from(number - self.first).ok().and_then(|n| self.arrived.get_mut(n))
         {
             arrived.awaits_answer = true;
@@ -426,9 +426,9 @@ impl Listen {
         }
         let request_id = &job.envelope.request_id;
         if let Some(commands) = &mut self.commands {
-            commands.executed(request_id, &answer);
+            commands.executed(job.key, &answer);
         }
-        for number in self.deliveries.remove(request_id).unwrap_or_default() {
+        for number in self.deliveries.remove(&job.key).unwrap_or_default() {
             self.exchange.respond(&self.gateway_id, request_id.as_str().into(), answer.clone())?;
             let place = number.checked_sub(self.first).and_then(|n| usize::try_from(n).ok());
             if let Some(arrived) = place.and_then(|n| self.arrived.get_mut(n)) {
@@ -564,15 +564,17 @@ fn read_devices(path: &Path) -> Result<HashSet<String>, Failure> {
     struct Line {
         cid: String,
     }
-    let text = std::fs::read_to_string(path)
-        .map_err(|why| Failure::io(format!("--devices: cannot read {}: {why}", path.display())))?;
-    let lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
+    let text = text_of(path, "--devices: ")?;
+    let lines = text.lines().enumerate();
+    let lines = lines.map(|(n, line)| (n, line.trim_matches(is_blank))).filter(|(_, line)| !line.is_empty());
     lines
         .map(|(n, line)| {
-            let line: Line = serde_json::from_str(line).map_err(|why| {
+            let wrong = |why: String| {
                 Failure::invalid(format!("--devices: {}, line {}: {why}", path.display(), n + 1))
                     .hint("Each line is a JSON object with a cid, as sync takes it")
-            })?;
+            };
+            let line: Line = serde_json::from_str(line).map_err(|why| wrong(why.to_string()))?;
+            identifier::check("cid", &line.cid).map_err(wrong)?;
             Ok(line.cid)
         })
         .collect()

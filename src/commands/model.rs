@@ -11,6 +11,7 @@ use crate::{
     commands::{Console, WIDTH, json_line, print, visible, wrapped},
     failure::{Exit, Failure},
     product::{DataPoint, Kind, ModelError, Product},
+    wrapping::{Look, look},
 };
 
 /// Arguments of `model`.
@@ -72,6 +73,9 @@ fn load_with_ids(path: Option<&Path>, ids: &[(String, u32)]) -> Result<Product, 
     let Some(path) = path else { return Ok(Product::smart_water_meter()) };
     let bytes = fs::read(path)
         .map_err(|why| Failure::io(format!("cannot read the model {}: {why}", path.display())))?;
+    if let Look::Wrapped(wrapping) = look(&bytes, true) {
+        return Err(wrapping.refusal(&format!("the model {}", path.display())));
+    }
     Product::read_with_ids(&bytes, ids).map_err(|why| {
         let failure = Failure::invalid(format!("the model {}: {why}", path.display()));
         let ModelError { hint, .. } = why;
@@ -133,8 +137,9 @@ fn table(product: &Product) -> String {
     }
     let scaled = |point: &&DataPoint| matches!(point.kind, Kind::Value { scale: 1.., .. });
     if let Some(point) = points.iter().find(scaled) {
-        let shown = point.shown(12345);
-        text.push_str(&format!("\nA value is sent as an integer: {} of 12345 is {}.\n", point.code, shown));
+        let (number, code) = (point.sample(), &point.code);
+        let shown = point.shown(number);
+        text.push_str(&format!("\nA value is sent as an integer: {code} of {number} is {shown}.\n"));
     }
     text
 }

@@ -2,6 +2,10 @@
 
 use std::{
     borrow::Cow,
+    collections::HashSet,
+    ffi::OsString,
+    hash::Hash,
+    ops::Range,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -12,7 +16,7 @@ use smol_str::SmolStr;
 
 use super::{
     Console,
-    input::{Content, Format, Input, Source},
+    input::{Content, Format, Input, Source, identifier},
     model,
 };
 use crate::{
@@ -106,7 +110,7 @@ pub struct Asked {
     pub operation: Operation,
     /// The line on which the value begins, from 1; `None` for a request from flags.
     pub line: Option<u64>,
-    /// The value's JSON text.
+    /// The value's JSON text; of a former run's result line its `input`.
     pub text: Arc<str>,
     /// How many bytes the value takes in its file, nearly; of several messages the first tells it.
     pub size: u64,
@@ -121,12 +125,12 @@ pub struct Item {
     pub operation: Operation,
     /// The gateway, where the input names one.
     pub gateway_id: Option<GatewayId>,
-    /// The time stamp that a whole message brought along.
+    /// The time stamp that the input gives.
     pub t: Option<i64>,
     /// The request id that a whole message brought along.
     pub request_id: Option<Arc<str>>,
-    /// Which of the `properties` of its input it is, for reports and commands.
-    pub entry: Option<usize>,
+    /// Which part of its input it is, where that asks several times.
+    pub part: Option<Part>,
     /// The message.
     pub body: Body,
 }
@@ -135,7 +139,7 @@ impl Item {
     /// A message about which nothing else is known.
     #[must_use]
     pub fn new(operation: Operation, body: Body) -> Self {
-        Self { operation, gateway_id: None, t: None, request_id: None, entry: None, body }
+        Self { operation, gateway_id: None, t: None, request_id: None, part: None, body }
     }
 
     /// How many result lines it ends as.
@@ -169,7 +173,7 @@ impl Item {
                 (cid.into(), points.into_iter().next().map(|(id, _)| id.into()))
             }
         };
-        Subject { cid, id, status: None, entry: self.entry }
+        Subject { cid, id, status: None, part: self.part }
     }
 }
 
@@ -182,8 +186,47 @@ pub struct Subject {
     pub id: Option<SmolStr>,
     /// The status, for status reports.
     pub status: Option<bool>,
-    /// Which of the `properties` of its input it is, for reports and commands.
-    pub entry: Option<usize>,
+    /// Which part of its input it is, where that asks several times.
+    pub part: Option<Part>,
+}
+
+impl Subject {
+    /// The part of its input that asks for it, as an input of its own; `None` where that is all of it.
+    #[must_use]
+    pub fn input_of(&self, input: &str) -> Option<String> {
+        Some(self.part.as_ref()?.input_of(input, &self.cid, self.status))
+    }
+}
+
+/// A part of an input that asks several times: a data point of its `properties`, or an element of a status message.
+#[derive(Clone, Debug)]
+pub struct Part {
+    /// The fields that all parts share, as the beginning of an object.
+    head: Arc<str>,
+    /// A data point's name, and where its value stands in the input.
+    point: Option<(SmolStr, Range<usize>)>,
+}
+
+impl Part {
+    /// The part of its input as an input of its own, so that feeding it in sends nothing else again. An element of a
+    /// status message is made of its device and status.
+    #[must_use]
+    pub fn input_of(&self, input: &str, cid: &str, status: Option<bool>) -> String {
+        let mut json = self.head.to_string();
+        match &self.point {
+            Some((name, value)) => {
+                let key = if name.bytes().all(|byte| byte.is_ascii_digit()) { "id" } else { "code" };
+                push_member(&mut json, key, &quoted(name));
+                push_member(&mut json, "value", input.get(value.clone()).unwrap_or("null"));
+            }
+            None => {
+                push_member(&mut json, "cid", &quoted(cid));
+                push_member(&mut json, "status", if status == Some(true) { "true" } else { "false" });
+            }
+        }
+        json.push('}');
+        json
+    }
 }
 
 impl From<DeviceStatus> for Subject {
@@ -212,8 +255,8 @@ pub struct Invalid {
     pub cid: Option<String>,
     /// The data point, where the input names one.
     pub id: Option<String>,
-    /// Which of the `properties` of its input is at fault.
-    pub entry: Option<usize>,
+    /// Which part of its input is at fault, where that asks several times.
+    pub part: Option<Part>,
 }
 
 impl Invalid {
@@ -259,17 +302,17 @@ impl Operations {
         let line = input.line;
         let named = operation.as_ref().ok().copied();
         let (text, items) = match (input.content, operation) {
-            (Content::Json(text), Ok(operation)) => {
-                let items = self.read(operation, &text);
-                (text.into(), items)
-            }
+            (Content::Json(text), Ok(operation)) => match self.read(operation, &text) {
+                (items, None) => (text.into(), items),
+                (items, Some(former)) => (former.into(), items),
+            },
             (Content::Json(text), Err(invalid)) => (text.into(), Items::One(Err(invalid))),
             (Content::Broken(text, invalid), _) => (Arc::from(text), Items::One(Err(invalid))),
             (Content::Fields(fields), operation) => {
                 let (text, invalid) = self.json_of_fields(named, fields);
                 let items = match (invalid, operation) {
                     (Some(invalid), _) | (None, Err(invalid)) => Items::One(Err(invalid)),
-                    (None, Ok(operation)) => self.read(operation, &text),
+                    (None, Ok(operation)) => self.read(operation, &text).0,
                 };
                 (text.into(), items)
             }
@@ -285,26 +328,28 @@ impl Operations {
         }
     }
 
-    /// The messages that one input value asks for, in its order.
-    fn read(&self, operation: Operation, json: &str) -> Items {
-        let read = |json| {
-            let object = Object::parse(json)?;
-            if object.get("ok").is_none() {
-                return Ok(self.read_object(operation, &object, json));
-            }
-            let Some(former) = object.get("input") else {
-                return Err(Invalid::new(
-                    "input",
-                    "a result line that was accepted has no input to send again",
-                ));
-            };
-            let object = Object::parse(former)?;
-            if object.get("ok").is_some() {
-                return Err(Invalid::new("input", "the input of a result line must not be another one"));
-            }
-            Ok(self.read_object(operation, &object, former))
+    /// The messages that one input value asks for, in its order; and the input in it, where it is a result line.
+    fn read<'a>(&self, operation: Operation, json: &'a str) -> (Items, Option<&'a str>) {
+        let invalid = |invalid| Items::One(Err(invalid));
+        let object = match Object::parse(json) {
+            Ok(object) => object,
+            Err(why) => return (invalid(why), None),
         };
-        read(json).unwrap_or_else(|invalid| Items::One(Err(invalid)))
+        if object.get("ok").is_none() {
+            return (self.read_object(operation, &object, json), None);
+        }
+        let Some(former) = object.get("input") else {
+            let message = "a result line that was accepted has no input to send again";
+            return (invalid(Invalid::new("input", message)), None);
+        };
+        let items = match Object::parse(former) {
+            Ok(object) if object.get("ok").is_some() => {
+                invalid(Invalid::new("input", "the input of a result line must not be another one"))
+            }
+            Ok(object) => self.read_object(operation, &object, former),
+            Err(why) => invalid(why),
+        };
+        (items, Some(former))
     }
 
     fn read_object(&self, operation: Operation, object: &Object<'_>, json: &str) -> Items {
@@ -317,9 +362,15 @@ impl Operations {
             return Items::One(self.message(operation, object));
         }
         match operation {
-            Operation::Sync => Items::One(self.sync(object, json)),
-            Operation::Status => Items::One(status(object)),
-            Operation::Report | Operation::Command => self.values(operation, object),
+            Operation::Sync => Items::One(t_of(object).and_then(|t| {
+                let item = self.sync(object, json, &["op", "t"])?;
+                Ok(Item { t, ..item })
+            })),
+            Operation::Status => Items::One(t_of(object).and_then(|t| {
+                let statuses = vec![device_status(object, &["cid", "status", "t", "op"])?];
+                Ok(Item { t, ..status_item(statuses) })
+            })),
+            Operation::Report | Operation::Command => self.values(operation, object, json),
         }
     }
 
@@ -334,25 +385,23 @@ impl Operations {
             Err(Invalid { field: None, message, .. }) => Err(Invalid::new("param", message)),
             parsed => parsed,
         };
-        let t = match object.get("t") {
-            None => None,
-            Some(raw) => {
-                Some(raw.parse().map_err(|_| Invalid::new("t", "t must be an integer, a Unix time"))?)
-            }
-        };
+        let t = t_of(object)?;
         // An answer repeats it, and without one could not be told from others.
         let request_id = object.get("request_id").map(|_| object.required_text("request_id")).transpose()?;
         let mut item = match operation {
-            Operation::Sync => self.sync(&within()?, param)?,
-            Operation::Status if param.starts_with('[') => statuses(param)?,
-            Operation::Status => status(&within()?)?,
+            Operation::Sync => self.sync(&within()?, param, &[])?,
+            Operation::Status if param.starts_with('[') => {
+                let part = Part { head: head_of(object, &["op", "t"]).into(), point: None };
+                Item { part: Some(part), ..statuses(param)? }
+            }
+            Operation::Status => status_item(vec![device_status(&within()?, STATUS_FIELDS)?]),
             Operation::Report => {
                 let inner = within()?;
-                let cid = inner.required_text("cid")?;
+                let cid = self.identifier(&inner, "cid")?;
                 self.value(operation, &cid, None, &inner, &["cid", "id", "code", "value"])?
             }
             Operation::Command => {
-                let cid = object.required_text("cid")?;
+                let cid = self.identifier(object, "cid")?;
                 self.value(operation, &cid, gateway_of(object)?, &within()?, &["id", "code", "value"])?
             }
         };
@@ -361,46 +410,69 @@ impl Operations {
         Ok(item)
     }
 
-    fn sync(&self, object: &Object<'_>, json: &str) -> Result<Item, Invalid> {
+    /// A device's message; `aside` names the fields that are meant for this program, not for the edge.
+    fn sync(&self, object: &Object<'_>, json: &str, aside: &[&str]) -> Result<Item, Invalid> {
         let cid = object.required_text("cid")?;
         let item = |uplink| Item::new(Operation::Sync, Body::Uplink(uplink));
         if !self.check {
-            let param = serde_json::from_str(json)
-                .map_err(|why| Invalid { message: why.to_string(), ..Invalid::default() })?;
+            let fields = object.0.iter().filter(|(name, _)| !aside.contains(&&**name));
+            let param = if fields.clone().count() == object.0.len() {
+                serde_json::from_str(json)
+            } else {
+                serde_json::from_str(&json_of(fields.map(|(name, value)| (name.to_string(), *value))))
+            };
+            let param = param.map_err(|why| Invalid { message: why.to_string(), ..Invalid::default() })?;
             return Ok(item(Uplink::AsGiven { channel: Channel::Sync, cid: cid.into_owned(), param }));
         }
-        let known: Vec<_> = Device::FIELDS.into_iter().chain(["op"]).collect();
+        let known: Vec<_> = Device::FIELDS.into_iter().chain(["op"]).chain(aside.iter().copied()).collect();
         object.only(&known).map_err(|invalid| invalid.of(&cid, None))?;
         let mut device = Device::decode(json).map_err(|error| {
             let field = error.field.trim_start_matches("param.").to_owned();
             let message = error.to_string().replace("param.", "");
             Invalid { field: Some(field), message, cid: Some(cid.to_string()), ..Invalid::default() }
         })?;
+        for (name, text) in device.fields() {
+            // The other three are words for people.
+            let is_id = !matches!(name, "device_name" | "device_desc" | "install_location");
+            let checked =
+                if is_id { identifier::check(name, text) } else { identifier::check_cell(name, text) };
+            checked.map_err(|message| Invalid::new(name, message).of(&cid, None))?;
+        }
         // The edge activates no device without a name; its own guide says to take the cid then.
         device.device_name.get_or_insert_with(|| device.cid.clone());
         device.comm_type.get_or_insert_with(|| "mqtt".to_owned());
         Ok(item(Uplink::Sync(Box::new(device))))
     }
 
+    /// An id that is required, and whole unless nothing is to be checked.
+    fn identifier<'a>(&self, object: &Object<'a>, name: &str) -> Result<Cow<'a, str>, Invalid> {
+        let text = object.required_text(name)?;
+        if self.check {
+            identifier::check(name, &text).map_err(|message| Invalid::new(name, message).of(&text, None))?;
+        }
+        Ok(text)
+    }
+
     /// The inputs of `report` and `command`: one data point, or several as `properties`.
-    fn values(&self, operation: Operation, object: &Object<'_>) -> Items {
+    fn values(&self, operation: Operation, object: &Object<'_>, json: &str) -> Items {
         // A gateway reports for itself; the platform commands any.
         let names_gateway = operation == Operation::Command;
         let head = || {
-            let cid = object.required_text("cid")?;
+            let cid = self.identifier(object, "cid")?;
             let gateway = if names_gateway { gateway_of(object)? } else { None };
-            Ok((cid, gateway))
+            Ok((cid, gateway, t_of(object)?))
         };
-        let (cid, gateway) = match head() {
+        let (cid, gateway, t) = match head() {
             Ok(head) => head,
             Err(invalid) => return Items::One(Err(invalid)),
         };
         let known: &[&str] =
-            &["gateway_id", "cid", "id", "code", "value", "op"][usize::from(!names_gateway)..];
+            &["gateway_id", "cid", "id", "code", "value", "t", "op"][usize::from(!names_gateway)..];
         let Some(properties) = object.get("properties") else {
-            return Items::One(self.value(operation, &cid, gateway, object, known));
+            let item = self.value(operation, &cid, gateway, object, known);
+            return Items::One(item.map(|item| Item { t, ..item }));
         };
-        let known: &[&str] = &["gateway_id", "cid", "properties", "op"][usize::from(!names_gateway)..];
+        let known: &[&str] = &["gateway_id", "cid", "properties", "t", "op"][usize::from(!names_gateway)..];
         let entries = match object.only(known).and_then(|()| Object::parse(properties)) {
             Ok(entries) if !entries.0.is_empty() => entries,
             Ok(_) => {
@@ -411,12 +483,13 @@ impl Operations {
                 return Items::One(Err(Invalid { field, ..invalid }.of(&cid, None)));
             }
         };
-        let items = entries.0.iter().enumerate().map(|(n, (name, value))| {
+        let head: Arc<str> = head_of(object, &["op", "gateway_id", "cid", "t"]).into();
+        let items = entries.0.iter().map(|(name, value)| {
+            let point = Some((SmolStr::from(&**name), place(json, value)));
+            let part = Some(Part { head: Arc::clone(&head), point });
             match self.point(operation, &cid, gateway.clone(), name, value) {
-                Ok(item) => Ok(Item { entry: Some(n), ..item }),
-                Err(invalid) => {
-                    Err(Invalid { field: Some(format!("properties.{name}")), entry: Some(n), ..invalid })
-                }
+                Ok(item) => Ok(Item { t, part, ..item }),
+                Err(invalid) => Err(Invalid { field: Some(format!("properties.{name}")), part, ..invalid }),
             }
         });
         Items::Several(items.collect())
@@ -485,11 +558,18 @@ impl Operations {
     pub fn source(
         &self,
         cid: Option<&str>,
-        args: &[String],
+        args: &[OsString],
         format: Option<Format>,
         console: Console,
     ) -> Result<Source, Failure> {
-        let (values, files): (Vec<_>, Vec<_>) = args.iter().partition(|arg| arg.contains('='));
+        let (mut values, mut files) = (Vec::new(), Vec::new());
+        for arg in args {
+            // A name that is not UTF-8 can only be a file's.
+            match arg.to_str() {
+                Some(text) if text.contains('=') => values.push(text),
+                _ => files.push(arg),
+            }
+        }
         match (cid, values.is_empty(), files.as_slice()) {
             (Some(cid), false, []) => {
                 values.iter().filter_map(|value| self.caution(value)).for_each(|why| console.warn(&why));
@@ -541,6 +621,7 @@ impl Operations {
             let value = match key.as_str() {
                 "value" => value_of(text),
                 "status" if operation == Some(Operation::Status) => json_or_quoted(text),
+                "t" => json_or_quoted(text),
                 _ => quoted(text),
             };
             (key.clone(), value)
@@ -582,29 +663,30 @@ pub fn status_item(statuses: Vec<DeviceStatus>) -> Item {
     Item::new(Operation::Status, Body::Uplink(Uplink::Status(statuses)))
 }
 
-/// What a failed result line gives back of its input, so that feeding it in sends nothing else again: of several
-/// `properties` the one in question, of a former run's result line its own input; `None` where that is all of it.
-#[must_use]
-pub fn echo(input: &str, entry: Option<usize>) -> Option<String> {
-    let mut object = Object::parse(input).ok()?;
-    let former = object.get("input").filter(|_| object.get("ok").is_some());
-    if let Some(former) = former {
-        match Object::parse(former) {
-            Ok(inner) if entry.is_some() => object = inner,
-            Ok(_) | Err(_) => return Some(former.to_owned()),
-        }
-    }
-    let entries = Object::parse(object.get("properties")?).ok()?;
-    let (name, value) = entries.0.get(entry?)?;
-    let key = if name.bytes().all(|byte| byte.is_ascii_digit()) { "id" } else { "code" };
-    let head = ["op", "gateway_id", "cid"];
-    let head = head.into_iter().filter_map(|name| Some((name, object.get(name)?.to_owned())));
-    let point = [(key, quoted(name)), ("value", (*value).to_owned())];
-    Some(json_of(head.chain(point).map(|(key, value)| (key.to_owned(), value))))
+/// The fields of one device in a status message.
+const STATUS_FIELDS: &[&str] = &["cid", "status", "op"];
+
+/// The time stamp that an input gives.
+fn t_of(object: &Object<'_>) -> Result<Option<i64>, Invalid> {
+    let t = object.get("t").map(|raw| raw.parse().map_err(|_| "t must be an integer, a Unix time"));
+    t.transpose().map_err(|message| Invalid::new("t", message))
 }
 
-fn status(object: &Object<'_>) -> Result<Item, Invalid> {
-    Ok(status_item(vec![device_status(object)?]))
+/// The fields of an object with these names, as the beginning of another one.
+fn head_of(object: &Object<'_>, names: &[&str]) -> String {
+    let mut json = String::from("{");
+    for name in names {
+        if let Some(value) = object.get(name) {
+            push_member(&mut json, name, value);
+        }
+    }
+    json
+}
+
+/// Where a part of a text stands in it.
+fn place(text: &str, part: &str) -> Range<usize> {
+    let start = (part.as_ptr() as usize).saturating_sub(text.as_ptr() as usize);
+    start..start + part.len()
 }
 
 fn statuses(param: &str) -> Result<Item, Invalid> {
@@ -615,14 +697,15 @@ fn statuses(param: &str) -> Result<Item, Invalid> {
     }
     elements
         .into_iter()
-        .map(|element| device_status(&Object::parse(element.get())?))
+        .map(|element| device_status(&Object::parse(element.get())?, STATUS_FIELDS))
         .collect::<Result<_, _>>()
         .map(status_item)
 }
 
-fn device_status(object: &Object<'_>) -> Result<DeviceStatus, Invalid> {
+fn device_status(object: &Object<'_>, known: &[&str]) -> Result<DeviceStatus, Invalid> {
     let cid = object.required_text("cid")?;
-    object.only(&["cid", "status", "op"]).map_err(|invalid| invalid.of(&cid, None))?;
+    identifier::check("cid", &cid).map_err(|message| Invalid::new("cid", message).of(&cid, None))?;
+    object.only(known).map_err(|invalid| invalid.of(&cid, None))?;
     match object.get("status") {
         Some("true") => Ok(DeviceStatus { cid: cid.into_owned(), status: true }),
         Some("false") => Ok(DeviceStatus { cid: cid.into_owned(), status: false }),
@@ -634,7 +717,10 @@ fn device_status(object: &Object<'_>) -> Result<DeviceStatus, Invalid> {
 fn gateway_of(object: &Object<'_>) -> Result<Option<GatewayId>, Invalid> {
     object
         .optional_text("gateway_id")?
-        .map(|id| GatewayId::new(id).map_err(|why| Invalid::new("gateway_id", why.to_string())))
+        .map(|id| {
+            identifier::check("gateway_id", &id).map_err(|message| Invalid::new("gateway_id", message))?;
+            GatewayId::new(id).map_err(|why| Invalid::new("gateway_id", why.to_string()))
+        })
         .transpose()
 }
 
@@ -661,18 +747,23 @@ fn quoted(text: &str) -> String {
 }
 
 /// A JSON object of these entries, in their order; the values are JSON text.
-fn json_of(entries: impl Iterator<Item = (String, String)>) -> String {
+fn json_of(entries: impl Iterator<Item = (String, impl AsRef<str>)>) -> String {
     let mut json = String::from("{");
     for (key, value) in entries {
-        if json.len() > 1 {
-            json.push(',');
-        }
-        json.push_str(&quoted(&key));
-        json.push(':');
-        json.push_str(&value);
+        push_member(&mut json, &key, value.as_ref());
     }
     json.push('}');
     json
+}
+
+/// Appends an entry to the beginning of an object; the value is JSON text.
+fn push_member(object: &mut String, key: &str, value: &str) {
+    if object.len() > 1 {
+        object.push(',');
+    }
+    object.push_str(&quoted(key));
+    object.push(':');
+    object.push_str(value);
 }
 
 /// The messages that one value asks for; nearly always one.
@@ -695,12 +786,12 @@ impl<'a> Object<'a> {
             None => serde_json::from_str(json)
                 .map_err(|why| Invalid { message: why.to_string(), ..Invalid::default() })?,
         };
-        for (n, (name, _)) in object.0.iter().enumerate() {
-            if object.0[..n].iter().any(|(other, _)| other == name) {
-                return Err(Invalid::new(name, format!("{name} stands twice")));
-            }
+        #[cfg(test)]
+        tests::WORK.with(|work| work.set(work.get() + json.len()));
+        match first_repeated(object.0.iter().map(|(name, _)| &**name)) {
+            Some(name) => Err(Invalid::new(name, format!("{name} stands twice"))),
+            None => Ok(object),
         }
-        Ok(object)
     }
 
     fn get(&self, name: &str) -> Option<&'a str> {
@@ -758,6 +849,212 @@ impl<'de: 'a, 'a> Deserialize<'de> for Object<'a> {
     }
 }
 
+/// The first name that there was before. Of a few names each is compared with those before it, of many none.
+fn first_repeated<N: Eq + Hash + Copy>(names: impl ExactSizeIterator<Item = N> + Clone) -> Option<N> {
+    const FEW: usize = 16;
+    let mut before = names.clone();
+    if names.len() <= FEW {
+        return names
+            .enumerate()
+            .find(|(n, name)| before.clone().take(*n).any(|other| other == *name))
+            .map(|(_, name)| name);
+    }
+    let mut seen = HashSet::with_capacity(names.len());
+    before.find(|name| !seen.insert(*name))
+}
+
 /// A key that is borrowed where it has no escapes.
 #[derive(Deserialize)]
 struct Name<'a>(#[serde(borrow)] Cow<'a, str>);
+
+#[cfg(test)]
+mod tests {
+    use std::{cell::Cell, hash::Hasher};
+
+    use super::*;
+
+    thread_local! {
+        /// How many bytes this thread has read as objects.
+        pub(super) static WORK: Cell<usize> = const { Cell::new(0) };
+        /// How often names were compared or hashed.
+        static LOOKS: Cell<usize> = const { Cell::new(0) };
+    }
+
+    /// A name that counts how often it is looked at.
+    #[derive(Clone, Copy, Debug)]
+    struct Counting<'a>(&'a str);
+
+    impl PartialEq for Counting<'_> {
+        fn eq(&self, other: &Self) -> bool {
+            LOOKS.with(|looks| looks.set(looks.get() + 1));
+            self.0 == other.0
+        }
+    }
+
+    impl Eq for Counting<'_> {}
+
+    impl Hash for Counting<'_> {
+        fn hash<H: Hasher>(&self, state: &mut H) {
+            LOOKS.with(|looks| looks.set(looks.get() + 1));
+            self.0.hash(state);
+        }
+    }
+
+    /// How often the names of an object with so many keys are looked at.
+    fn looks(keys: usize) -> usize {
+        let names: Vec<_> = (0..keys).map(|n| format!("k{n:06}")).collect();
+        LOOKS.set(0);
+        assert!(first_repeated(names.iter().map(|name| Counting(name))).is_none());
+        LOOKS.get()
+    }
+
+    fn operations(check: bool) -> Operations {
+        Operations { product: Product::smart_water_meter(), check, encoding: ValueEncoding::Native }
+    }
+
+    fn asked(operations: &Operations, operation: Operation, json: &str) -> Vec<Asked> {
+        let mut asked = Vec::new();
+        operations.take(operation, Input::json(1, json), &mut asked);
+        asked
+    }
+
+    /// What a result line of each message gives back of the input, where it fails.
+    fn inputs(asked: Vec<Asked>) -> Vec<String> {
+        let input = |asked: Asked| {
+            let subject = match asked.item {
+                Ok(item) => item.into_subject(),
+                Err(invalid) => Subject { part: invalid.part, ..Subject::default() },
+            };
+            subject.input_of(&asked.text).unwrap_or_else(|| asked.text.to_string())
+        };
+        asked.into_iter().map(input).collect()
+    }
+
+    /// The bytes that are read for one input with so many bad properties, until all its results are told.
+    fn work(properties: usize) -> (usize, usize) {
+        let names: Vec<_> = (0..properties).map(|n| format!(r#""bad_{n:06}":1"#)).collect();
+        let json = format!(r#"{{"cid":"m1","properties":{{{}}}}}"#, names.join(","));
+        WORK.set(0);
+        let inputs = inputs(asked(&operations(true), Operation::Report, &json));
+        assert_eq!(inputs.len(), properties);
+        let last = properties - 1;
+        assert_eq!(inputs[last], format!(r#"{{"cid":"m1","code":"bad_{last:06}","value":1}}"#));
+        (WORK.get(), json.len())
+    }
+
+    #[test]
+    fn ten_times_the_keys_are_ten_times_the_work() {
+        for keys in [3, 16, 17, 1000] {
+            let (few, many) = (looks(keys), looks(10 * keys));
+            assert!(many <= 11 * few.max(17 * 8), "{keys} keys: {few}, ten times as many: {many}");
+        }
+        for properties in [10, 400] {
+            let (read, length) = work(properties);
+            assert!(read <= 2 * length, "{read} bytes are read of {length}");
+            let (again, length) = work(10 * properties);
+            assert!(again <= 2 * length, "{again} bytes are read of {length}");
+        }
+    }
+
+    #[test]
+    fn a_field_that_stands_twice_is_found_among_few_and_many() {
+        for keys in [2, 15, 16, 17, 1000] {
+            let names: Vec<_> = (0..keys).map(|n| format!("k{n}")).collect();
+            let mut twice: Vec<_> = names.iter().map(String::as_str).collect();
+            assert_eq!(first_repeated(twice.iter().copied()), None);
+            twice.push("k1");
+            assert_eq!(first_repeated(twice.into_iter()), Some("k1"), "{keys}");
+        }
+    }
+
+    #[test]
+    fn a_failed_part_gives_back_itself_and_what_all_parts_share() {
+        let operations = operations(true);
+        let whole = r#"{"op":"command","cid":"m\u00e9","gateway_id":"gw1","t":5,"properties":{"4":true,"valve\u005fopen":[1, 2]}}"#;
+        let parts = [
+            r#"{"op":"command","gateway_id":"gw1","cid":"m\u00e9","t":5,"id":"4","value":true}"#,
+            r#"{"op":"command","gateway_id":"gw1","cid":"m\u00e9","t":5,"code":"valve_open","value":[1, 2]}"#,
+        ];
+        assert_eq!(inputs(asked(&operations, Operation::Command, whole)), parts);
+        let former = format!(r#"{{"index":0,"ok":false,"input": {whole} }}"#);
+        assert_eq!(inputs(asked(&operations, Operation::Command, &former)), parts);
+        // One that asks once is its own input; a result line's is the one in it.
+        let once = r#"{"cid":"m1","id":"1","value":"x"}"#;
+        let former = format!(r#"{{"ok":false,"input":{once}}}"#);
+        assert_eq!(inputs(asked(&operations, Operation::Report, &former)), [once]);
+        assert_eq!(inputs(asked(&operations, Operation::Report, r#"{"ok":true}"#)), [r#"{"ok":true}"#]);
+        let nested = format!(r#"{{"ok":false,"input":{former}}}"#);
+        assert_eq!(inputs(asked(&operations, Operation::Report, &nested)), [former]);
+    }
+
+    #[test]
+    fn every_input_may_give_its_t() {
+        let operations = operations(true);
+        let inputs = [
+            (Operation::Sync, r#"{"cid":"m1","product_id":"p1","t":T}"#),
+            (Operation::Report, r#"{"cid":"m1","id":"1","value":1,"t":T}"#),
+            (Operation::Report, r#"{"cid":"m1","properties":{"1":1,"4":true},"t":T}"#),
+            (Operation::Status, r#"{"t":T,"cid":"m1","status":true}"#),
+            (
+                Operation::Status,
+                r#"{"t":T,"param":[{"cid":"m1","status":true},{"cid":"m2","status":false}]}"#,
+            ),
+            (Operation::Command, r#"{"cid":"m1","code":"valve_open_degree","value":10,"t":T}"#),
+        ];
+        for (operation, input) in inputs {
+            for Asked { item, .. } in asked(&operations, operation, &input.replace('T', "-7")) {
+                assert_eq!(item.unwrap().t, Some(-7), "{input}");
+            }
+            for bad in ["\"7\"", "7.5", "null"] {
+                for Asked { item, .. } in asked(&operations, operation, &input.replace('T', bad)) {
+                    assert_eq!(item.unwrap_err().field.as_deref(), Some("t"), "{input}");
+                }
+            }
+        }
+        let fields = [("cid", "m1"), ("id", "1"), ("value", "1"), ("t", "8")];
+        let fields = fields.map(|(name, text)| (name.to_owned(), text.to_owned()));
+        let mut row = Vec::new();
+        operations.take(
+            Operation::Report,
+            Input { line: Some(2), content: Content::Fields(fields.into()) },
+            &mut row,
+        );
+        assert_eq!(row.pop().unwrap().item.unwrap().t, Some(8));
+    }
+
+    #[test]
+    fn an_unchecked_device_keeps_its_bytes_but_for_what_is_meant_for_this_program() {
+        let operations = operations(false);
+        let param = |json: &str| {
+            let item = asked(&operations, Operation::Sync, json).pop().unwrap().item.unwrap();
+            let Body::Uplink(Uplink::AsGiven { param, .. }) = item.body else { panic!() };
+            (item.t, param.get().to_owned())
+        };
+        let own = r#"{"cid":"m1", "extra":[1.10]}"#;
+        assert_eq!(param(own), (None, own.to_owned()));
+        let expected = r#"{"cid":"m1","extra":[1.10]}"#.to_owned();
+        assert_eq!(param(r#"{"op":"sync","cid":"m1","extra":[1.10],"t":3}"#), (Some(3), expected.clone()));
+        let former = r#"{"ok":false,"op":"sync","input":{"op":"sync","cid":"m1","extra":[1.10]}}"#;
+        assert_eq!(param(former), (None, expected));
+        // A whole message's own param is the user's business.
+        assert_eq!(
+            param(r#"{"t":4,"param":{"op":"x","cid":"m1"}}"#),
+            (Some(4), r#"{"op":"x","cid":"m1"}"#.into())
+        );
+    }
+
+    #[test]
+    fn a_device_of_a_status_message_gives_back_itself() {
+        let json =
+            r#"{"t":5,"request_id":"r","param":[{"cid":"m1","status":true},{"cid":"m2","status":false}]}"#;
+        let Asked { item, text, .. } = asked(&operations(true), Operation::Status, json).pop().unwrap();
+        let item = item.unwrap();
+        let part = item.part.clone();
+        let Body::Uplink(Uplink::Status(statuses)) = item.body else { panic!() };
+        let given: Vec<_> = statuses
+            .into_iter()
+            .map(|status| Subject { part: part.clone(), ..status.into() }.input_of(&text).unwrap())
+            .collect();
+        assert_eq!(given, [r#"{"t":5,"cid":"m1","status":true}"#, r#"{"t":5,"cid":"m2","status":false}"#]);
+    }
+}

@@ -10,7 +10,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::{
-    commands::{Console, json_line},
+    commands::{Console, input::unwrapped, json_line, stdin::stdin},
     failure::{Exit, Failure},
     protocol::{GatewayId, Secret, derive_password},
 };
@@ -54,11 +54,11 @@ pub fn run(args: Args, console: Console) -> anyhow::Result<Exit> {
     let stdout = io::stdout().lock();
     let written = match &args.file {
         Some(path) if path != Path::new("-") => {
-            let file = File::open(path)
-                .map_err(|why| Failure::io(format!("cannot read {}: {why}", path.display())))?;
-            write_many(file, stdout, bare, console)
+            let name = path.display().to_string();
+            let file = File::open(path).map_err(|why| Failure::io(format!("cannot read {name}: {why}")))?;
+            write_many(unwrapped(file, &name)?, stdout, bare, console)
         }
-        Some(_) => write_many(io::stdin().lock(), stdout, bare, console),
+        Some(_) => write_many(unwrapped(stdin(), "stdin")?, stdout, bare, console),
         None => match login(args.gateway_id, args.client_id, args.username)? {
             Some(login) => write_one(stdout, &login, bare).map(|()| Exit::SUCCESS),
             None if io::stdin().is_terminal() => {
@@ -66,7 +66,7 @@ pub fn run(args: Args, console: Console) -> anyhow::Result<Exit> {
                     .hint("Give --gateway-id and --username, or logins as JSON Lines on stdin.")
                     .into());
             }
-            None => write_many(io::stdin().lock(), stdout, bare, console),
+            None => write_many(unwrapped(stdin(), "stdin")?, stdout, bare, console),
         },
     };
     match written {
@@ -188,6 +188,8 @@ impl<W: Write> Write for Hold<W> {
 
 /// A login from its line, or the field at fault and what is wrong.
 fn read(line: &[u8]) -> Result<Login, (Option<&'static str>, String)> {
+    // A byte order mark is in front of each file where several were joined.
+    let line = line.strip_prefix(b"\xef\xbb\xbf").unwrap_or(line);
     let value: Value = serde_json::from_slice(line)
         .map_err(|why| (None, format!("the line is not JSON, at column {}", why.column())))?;
     let Value::Object(fields) = &value else { return Err((None, "the line must be a JSON object".into())) };
@@ -224,7 +226,7 @@ mod tests {
     #[test]
     fn a_bad_line_is_named_and_stops_no_other() {
         let (out, exit) = many(
-            "{\"client_id\":\"gw001\",\"username\":\"acme\"}\n\n{\"gateway_id\":\"gw001\"}\n[]\n\
+            "\u{feff}{\"client_id\":\"gw001\",\"username\":\"acme\"}\n\n{\"gateway_id\":\"gw001\"}\n[]\n\
              {\"client_id\":7,\"username\":\"acme\"}\n{\"gateway_id\":\"a/b\",\"username\":\"acme\"}\nx\n\
              {\"gateway_id\":\"gw001\",\"username\":\"acme\"}",
             false,

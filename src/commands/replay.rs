@@ -22,6 +22,7 @@ use super::{
 use crate::{
     failure::{Exit, Failure},
     protocol::Direction,
+    rate::Rate,
     record::{Pace, Schedule},
 };
 use script::{Bound, Script, Selection};
@@ -46,9 +47,9 @@ pub struct Args {
     #[arg(long, value_name = "FACTOR|max", value_parser = speed, conflicts_with = "rate")]
     speed: Option<Pace>,
 
-    /// Evenly, so many messages a second
-    #[arg(long, value_name = "N/s", value_parser = rate)]
-    rate: Option<Pace>,
+    /// Evenly, so many messages a second: 500/s, or 30/m
+    #[arg(long, value_name = "N/s")]
+    rate: Option<Rate>,
 
     /// How many times
     #[arg(long = "loop", value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..))]
@@ -131,12 +132,6 @@ fn speed(text: &str) -> Result<Pace, String> {
     }
 }
 
-fn rate(text: &str) -> Result<Pace, String> {
-    positive(text.strip_suffix("/s").unwrap_or(text))
-        .map(Pace::Rate)
-        .ok_or_else(|| "write messages a second, such as 500/s".into())
-}
-
 fn positive(text: &str) -> Option<f64> {
     text.parse().ok().filter(|number: &f64| number.is_finite() && *number > 0.0)
 }
@@ -186,7 +181,7 @@ pub fn run(args: Args, console: Console) -> anyhow::Result<Exit> {
     selection.check()?;
     let recording = Recording::open(&args.recording)?;
     let flaws = Flaws::of(&recording, console);
-    let pace = args.rate.or(args.speed).unwrap_or(Pace::Speed(1.0));
+    let pace = args.rate.map(Pace::Rate).or(args.speed).unwrap_or(Pace::Speed(1.0));
     let schedule = Schedule::new(pace, args.max_gap);
     let script = Script::open(recording, args.recording.clone(), args.times, selection, topics.clone())?;
     let runtime = tokio::runtime::Builder::new_current_thread()

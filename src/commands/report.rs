@@ -1,5 +1,7 @@
 //! `report`: reports data points, one message each, and waits for each answer.
 
+use std::ffi::OsString;
+
 use super::{
     Console,
     connection::{Connection, GatewayArgs, NetworkArgs},
@@ -22,7 +24,7 @@ const EXAMPLES: &str = "EXAMPLES
 pub struct Args {
     /// CODE=VALUE or ID=VALUE of the device --cid; or a FILE of JSON Lines, - for stdin
     #[arg(value_name = "CODE=VALUE|FILE")]
-    values: Vec<String>,
+    values: Vec<OsString>,
 
     /// The device
     #[arg(long)]

@@ -12,22 +12,24 @@ use super::{
     Console,
     connection::Connection,
     exchange::Exchange,
+    grace::Grace,
     input::{Format, Source, Stream},
     journal::Journal,
     operations::{Asked, Item, Operation, Operations},
-    pace::{Pace, rate},
     results::{Manner, Origin, Outcome, Progress, Results, SummaryFile},
-    signals::Signals,
 };
 use crate::{
     failure::{Exit, Failure, Kind},
     mqtt::client::{Event, Settings},
     protocol::GatewayId,
+    rate::Rate,
 };
 
 /// How long a silent pipe is waited for when the rest of the input can only be reported: at once, and all in all.
 const SILENCE: Duration = Duration::from_millis(200);
 const PATIENCE: Duration = Duration::from_secs(2);
+/// How many inputs of a pipe are only reported: a writer that never ends would fill the disk.
+const MOST_REPORTED: u64 = 100_000;
 /// How many messages take their time from one look at the clocks, which costs as much as a tenth of a message.
 const CLOCK: u32 = 32;
 /// How long what is in flight may take after a signal, and then the writing of results.
@@ -41,9 +43,9 @@ pub struct RequestArgs {
     #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u16).range(1..=65000))]
     window: u16,
 
-    /// Send at most so many messages a second: 50/s, or 30/m
-    #[arg(long, value_name = "N/s", value_parser = rate)]
-    rate: Option<f64>,
+    /// Send at most so many messages a second: 50/s, or 30/m; retries and what is sent again count too
+    #[arg(long, value_name = "N/s")]
+    rate: Option<Rate>,
 
     /// Try a request again so many times after a system error (500) or a time-out, with its request id
     #[arg(long, value_name = "N", default_value_t = 0)]
@@ -136,18 +138,11 @@ pub fn run(
     console: Console,
 ) -> anyhow::Result<Exit> {
     super::block_on(async {
-        let mut signals = Signals::new()?;
+        let mut grace = Grace::new(GRACE)?;
         let mut run = Run::new(operations, operation, source, connection, args, console)?;
-        let end = run.drive(&mut signals).await;
-        let signalled = run.signalled.map(|(exit, _)| exit);
-        let exit = tokio::select! {
-            biased;
-            exit = run.finish(end) => exit,
-            // Nobody reads the results, or the input never ends.
-            exit = signals.next() => exit,
-            () = super::sleep_until(signalled.map(|_| Instant::now() + GRACE)) => Exit::INTERRUPTED,
-        };
-        Ok(signalled.unwrap_or(exit))
+        let end = run.drive(&mut grace).await;
+        let exit = run.finish(end, &mut grace).await;
+        Ok(grace.signal().unwrap_or(exit))
     })
 }
 
@@ -170,15 +165,14 @@ struct Run {
     input: Stream<Asked>,
     /// What was asked for and has no place in the window yet.
     waiting: std::vec::IntoIter<Asked>,
-    /// What comes before that: its place among the results is taken, and its turn has not come.
+    /// What comes before that: its place among the results is taken, no former run has done it, and its turn has not come.
     next: Option<(Origin, Item)>,
     exchange: Exchange,
     window: usize,
-    pace: Option<Pace>,
     /// A queued command came: nothing more is acknowledged, so that all comes again.
     withholds: bool,
-    /// The exit code of the first signal, and until when what is in flight may take.
-    signalled: Option<(Exit, Instant)>,
+    /// Whether all of the input is there to be read, however much it is.
+    is_file: bool,
     console: Console,
 }
 
@@ -193,6 +187,7 @@ impl Run {
     ) -> Result<Self, Failure> {
         args.apply(&mut connection.settings);
         let single = matches!(source, Source::Flags(_));
+        let is_file = source.is_file();
         let response = operation.channel().response().filter(|_| !args.no_wait);
         let filter = response.map(|response| match &connection.gateway_id {
             Some(gateway) if single || operation != Operation::Command => {
@@ -218,29 +213,27 @@ impl Run {
             input,
             waiting: Vec::new().into_iter(),
             next: None,
-            exchange: exchange.retrying(args.retries),
+            exchange: exchange.paced(args.retries, args.rate),
             window: usize::from(args.window),
-            pace: args.rate.map(Pace::new),
             withholds: false,
-            signalled: None,
+            is_file,
             console,
         })
     }
 
-    async fn drive(&mut self, signals: &mut Signals) -> Result<(), End> {
+    async fn drive(&mut self, grace: &mut Grace) -> Result<(), End> {
         // Whether the input has ended, and how.
         let mut ended = None;
         // Nothing is dialled before there is something to send.
         let mut started = false;
         loop {
-            if self.signalled.is_none() {
+            let is_ending = grace.signal().is_some();
+            if !is_ending {
                 self.feed()?;
             }
             let in_flight = self.exchange.in_flight();
             started |= in_flight > 0;
-            if let Some((_, until)) = self.signalled
-                && (until <= Instant::now() || !self.exchange.has_written())
-            {
+            if is_ending && !self.exchange.has_written() {
                 return Err(End::Signal);
             }
             if in_flight == 0
@@ -251,20 +244,17 @@ impl Run {
             }
             self.exchange.results.flush(in_flight);
             let room = in_flight < self.window && !self.exchange.results.is_behind();
-            let hungry = ended.is_none() && self.signalled.is_none() && self.is_fed() && room;
-            let grace = self.signalled.map(|(_, until)| until);
-            let paced = room && !self.is_fed() && self.signalled.is_none();
-            let beat = self.pace.as_ref().filter(|_| paced);
-            let beat = beat.map(|pace| self.exchange.client.instant(pace.next()));
-            let deadline = self.exchange.deadline().into_iter().chain(grace).chain(beat).min();
+            let hungry = ended.is_none() && !is_ending && self.is_fed() && room;
+            let paced = room && !self.is_fed() && !is_ending;
+            let turn = if paced { self.exchange.next_turn() } else { None };
+            let deadline = self.exchange.deadline().into_iter().chain(turn).min();
             let show = self.exchange.results.next_show();
             tokio::select! {
-                signal = signals.next() => {
-                    if self.signalled.is_some() {
+                is_over = grace.is_over() => {
+                    if is_over {
                         return Err(End::Signal);
                     }
                     self.console.note("finishing what is in flight; the same signal again ends at once");
-                    self.signalled = Some((signal, Instant::now() + GRACE));
                 }
                 event = self.exchange.client.next(), if started => {
                     self.happened(event?)?;
@@ -297,23 +287,15 @@ impl Run {
         }
     }
 
-    /// Takes inputs into the window, at the pace that was asked for; what is not sent is not held up by it.
+    /// Takes inputs into the window, at the rate that was asked for; what is not sent is not held up by it.
     fn feed(&mut self) -> Result<(), Failure> {
         let mut now = self.exchange.moment();
         let mut sent = 0;
         while self.exchange.in_flight() < self.window
             && !self.exchange.results.is_behind()
-            && let Some((origin, item)) = self.next_item()
+            && let Some((origin, item)) = self.next_item()?
         {
-            match self.exchange.results.are_done(&origin, &item) {
-                Ok(true) => continue,
-                Ok(false) => {}
-                Err(changed) => {
-                    self.fail(origin, item, &changed);
-                    return Err(changed);
-                }
-            }
-            if self.pace.as_mut().is_some_and(|pace| !pace.may_send(now.since)) {
+            if !self.exchange.has_turn(now) {
                 self.next = Some((origin, item));
                 break;
             }
@@ -331,18 +313,26 @@ impl Run {
         self.waiting.as_slice().is_empty() && self.next.is_none()
     }
 
-    /// The next message; what is wrong on the way to it is told.
-    fn next_item(&mut self) -> Option<(Origin, Item)> {
+    /// The next message that no former run has done; what is wrong on the way to it is told.
+    fn next_item(&mut self) -> Result<Option<(Origin, Item)>, Failure> {
         if let Some(next) = self.next.take() {
-            return Some(next);
+            return Ok(Some(next));
         }
-        let results = &mut self.exchange.results;
-        loop {
-            match results.take(self.waiting.next()?) {
-                (origin, Ok(item)) => return Some((origin, item)),
+        while let Some(asked) = self.waiting.next() {
+            let results = &mut self.exchange.results;
+            match results.take(asked) {
+                (origin, Ok(item)) => match results.are_done(&origin, &item) {
+                    Ok(true) => {}
+                    Ok(false) => return Ok(Some((origin, item))),
+                    Err(changed) => {
+                        self.fail(origin, item, &changed);
+                        return Err(changed);
+                    }
+                },
                 (origin, Err(invalid)) => results.invalid(origin, &invalid),
             }
         }
+        Ok(None)
     }
 
     fn happened(&mut self, event: Event) -> Result<(), Failure> {
@@ -369,8 +359,9 @@ impl Run {
         }
     }
 
-    /// Accounts for what is left, says farewell, and gives the exit code.
-    async fn finish(mut self, end: Result<(), End>) -> Exit {
+    /// Accounts for what is left, says farewell, and gives the exit code. A signal, or a second one, cuts it short.
+    async fn finish(mut self, end: Result<(), End>, grace: &mut Grace) -> Exit {
+        grace.renew();
         let exit = match end {
             Ok(()) => Exit::SUCCESS,
             Err(End::Signal) => {
@@ -379,15 +370,25 @@ impl Run {
             }
             Err(End::Failure(failure)) => {
                 self.exchange.fail_all(failure.kind, &failure.message);
-                if failure.kind != Kind::Io && self.signalled.is_none() {
-                    self.fail_rest(&failure).await;
+                if self.exchange.results.can_print() && grace.signal().is_none() {
+                    tokio::select! {
+                        () = self.fail_rest(&failure) => {}
+                        // What is not read yet is of no interest any more.
+                        _ = grace.is_over() => {}
+                    }
                 }
                 self.exchange.results.fail(&failure);
                 failure.kind.exit()
             }
         };
         self.exchange.close().await;
-        exit.or(self.exchange.results.finish().await)
+        let console = self.console;
+        let cut = async {
+            while !grace.is_over().await {
+                console.note("writing what is in hand; the same signal again ends at once");
+            }
+        };
+        exit.or(self.exchange.results.finish(cut).await)
     }
 
     /// Tells of a message that is not sent why not.
@@ -398,16 +399,19 @@ impl Run {
         }
     }
 
-    /// Reports the inputs that were never sent: all of a file, and of a pipe what is there to be read.
+    /// Reports the inputs that were never sent: all of a file, and of a pipe what is there to be read, but not for ever.
     async fn fail_rest(&mut self, failure: &Failure) {
         let mut patience = PATIENCE;
+        let mut told = 0;
         loop {
-            while let Some((origin, item)) = self.next_item() {
-                match self.exchange.results.are_done(&origin, &item) {
-                    Ok(true) => {}
-                    Ok(false) => self.fail(origin, item, failure),
-                    Err(changed) => self.fail(origin, item, &changed),
+            loop {
+                match self.next_item() {
+                    Ok(Some((origin, item))) => self.fail(origin, item, failure),
+                    Ok(None) => break,
+                    // It has been told.
+                    Err(_changed) => {}
                 }
+                told += 1;
             }
             self.exchange.results.flush(0);
             while self.exchange.results.is_behind() {
@@ -417,6 +421,12 @@ impl Run {
             }
             if !self.is_fed() {
                 continue;
+            }
+            if told >= MOST_REPORTED && !self.is_file {
+                self.console.warn(&format!(
+                    "{told} inputs are reported as not sent; more keep coming, and the rest is not read"
+                ));
+                return;
             }
             let (asked, silent) = (Instant::now(), self.input.is_silent());
             match tokio::time::timeout(patience.min(SILENCE), self.input.next()).await {

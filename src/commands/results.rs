@@ -5,7 +5,7 @@ mod round_trips;
 mod tally;
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, VecDeque},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -18,7 +18,7 @@ pub use tally::{Progress, SummaryFile};
 use super::{
     Console,
     journal::Journal,
-    operations::{Asked, Body, Invalid, Item, Operation, Subject, echo},
+    operations::{Asked, Body, Invalid, Item, Operation, Subject},
 };
 use crate::{
     failure::{Exit, Failure, Kind},
@@ -30,6 +30,9 @@ use crate::{
 const OUT_OF_ORDER: usize = 16 * 1024;
 /// No more input is taken while more than this waits for the reader of stdout.
 const BACKLOG: u64 = 1 << 20;
+
+/// Lines that have been written are forgotten once they are so many.
+const MANY_LINES: usize = 4096;
 
 /// Where a message comes from: its input, and the place of its first result line among all.
 #[derive(Clone, Debug)]
@@ -48,7 +51,11 @@ impl Origin {
             && statuses.len() > 1
         {
             let statuses = std::mem::take(statuses).into_iter().zip(self.index..);
-            let source = |(status, index)| Self { index, ..self.clone() }.source_of(status);
+            let part = item.part;
+            let source = |(status, index)| {
+                let subject = Subject { part: part.clone(), ..DeviceStatus::into(status) };
+                Self { index, ..self.clone() }.source(subject)
+            };
             return Sources::Several(statuses.map(source).collect());
         }
         let gateway_id = item.gateway_id.take();
@@ -132,8 +139,13 @@ pub enum Outcome<'a> {
 /// Where results go.
 pub struct Results {
     out: Sink,
+    /// The lines that may not have been written yet, by where each ends.
+    lines: VecDeque<Ticket>,
     /// The reader of stdout has gone: the run goes on without printing.
     muted: bool,
+    /// Stdout, or the journal, cannot be written.
+    out_failed: bool,
+    journal_failed: bool,
     tally: Tally,
     next_index: u64,
     /// With `--ordered`: the lines that wait for an earlier one, and the index that is next.
@@ -163,7 +175,10 @@ impl Results {
         let ordered = ordered.then(|| (0, BTreeMap::new()));
         Self {
             out: Sink::stdout(),
+            lines: VecDeque::new(),
             muted: false,
+            out_failed: false,
+            journal_failed: false,
             tally,
             next_index: 0,
             ordered,
@@ -201,7 +216,7 @@ impl Results {
         }
         if let Some((next, waiting)) = &mut self.ordered {
             waiting.extend(indexes.map(|index| (index, Vec::new())));
-            release(&mut self.out, next, waiting);
+            release(&mut self.out, &mut self.lines, next, waiting);
         }
         Ok(true)
     }
@@ -228,7 +243,7 @@ impl Results {
             cid: invalid.cid.as_deref().unwrap_or_default().into(),
             id: invalid.id.as_deref().map(SmolStr::from),
             status: None,
-            entry: invalid.entry,
+            part: invalid.part.clone(),
         };
         self.refuse(&origin.source(subject), invalid);
     }
@@ -249,7 +264,7 @@ impl Results {
         result.cid = Some(source.subject.cid.as_str()).filter(|cid| !cid.is_empty());
         result.id = source.subject.id.as_deref();
         result.status = source.subject.status;
-        let part = if result.ok { None } else { echo(&source.input, source.subject.entry) };
+        let part = if result.ok { None } else { source.subject.input_of(&source.input) };
         result.input = (!result.ok).then(|| part.as_deref().unwrap_or(&source.input));
         self.tally.count(&result);
         if result.ok
@@ -262,13 +277,13 @@ impl Results {
         }
         match &mut self.ordered {
             None => {
-                self.out.write_with(|line| result.write(line));
+                self.lines.push_back(self.out.write_with(|line| result.write(line)));
             }
             Some((next, waiting)) => {
                 let mut line = Vec::with_capacity(256);
                 result.write(&mut line);
                 waiting.insert(source.index, line);
-                release(&mut self.out, next, waiting);
+                release(&mut self.out, &mut self.lines, next, waiting);
             }
         }
     }
@@ -303,9 +318,20 @@ impl Results {
         !self.muted && (crowded || self.out.is_behind(BACKLOG))
     }
 
+    /// Whether results can be printed: stdout has not failed.
+    #[must_use]
+    pub fn can_print(&self) -> bool {
+        !self.out_failed
+    }
+
     /// Hands what was written to the writing thread, and shows how far the run is.
     pub fn flush(&mut self, in_flight: usize) {
         self.out.flush();
+        if self.lines.len() > MANY_LINES {
+            let done = self.out.done();
+            let written = self.lines.partition_point(|end| *end <= done);
+            self.lines.drain(..written);
+        }
         if let Some(journal) = &mut self.journal {
             journal.flush();
         }
@@ -323,24 +349,30 @@ impl Results {
     /// # Errors
     /// Stdout or the journal cannot be written. A reader that has gone is no error: it wanted no more.
     pub async fn progress(&mut self) -> Result<(), Failure> {
-        let Self { out, journal, muted, .. } = self;
+        let Self { out, journal, muted, out_failed, journal_failed, .. } = self;
         let journalled = async {
             match journal {
-                Some(journal) => journal.progress().await,
-                None => std::future::pending().await,
+                Some(journal) if !*journal_failed => journal.progress().await,
+                _ => std::future::pending().await,
             }
         };
         // Asked of the sink even where nothing is left: whoever looked a moment ago may have seen the rest unwritten.
         let written = async { if *muted { std::future::pending().await } else { out.progress().await } };
         tokio::select! {
-            safe = journalled => safe,
+            safe = journalled => {
+                *journal_failed |= safe.is_err();
+                safe
+            }
             written = written => match written {
                 Ok(_) => Ok(()),
                 Err(SinkError::ReaderGone) => {
                     self.muted = true;
                     Ok(())
                 }
-                Err(SinkError::Failed(failure)) => Err(failure),
+                Err(SinkError::Failed(failure)) => {
+                    *out_failed = true;
+                    Err(failure)
+                }
             },
         }
     }
@@ -365,47 +397,65 @@ impl Results {
         self.failure = Some(failure.clone());
     }
 
-    /// Writes what is left, tells the summary, and gives the exit code of the results.
-    pub async fn finish(self) -> Exit {
-        let (written, mut tally) = self.end().await;
+    /// Writes what is left, tells the summary, and gives the exit code of the results. Once `cut` ends, what the reader of
+    /// stdout has not taken is given up, and counted in a warning.
+    pub async fn finish(self, cut: impl Future<Output = ()>) -> Exit {
+        let (written, mut tally) = self.end(cut).await;
         written.or(tally.finish())
     }
 
     /// Writes what is left and tells no summary; gives the exit code of the writing alone.
     pub async fn finish_quietly(self) -> Exit {
-        self.end().await.0
+        self.end(std::future::pending()).await.0
     }
 
     /// Writes what is left, then tells the failure that ended the run: words stand below the lines they speak of.
-    async fn end(mut self) -> (Exit, Tally) {
+    async fn end(mut self, cut: impl Future<Output = ()>) -> (Exit, Tally) {
         self.tally.hide();
         if let Some((_, waiting)) = self.ordered.take() {
             // What still waits does so for a line that will never come.
-            for line in waiting.into_values() {
-                self.out.write(&line);
+            for line in waiting.into_values().filter(|line| !line.is_empty()) {
+                self.lines.push_back(self.out.write(&line));
             }
         }
-        let journalled = match self.journal.take() {
-            Some(journal) => {
-                self.out.flush();
-                self.tally.skipped(journal.skipped());
-                journal.close().await
-            }
-            None => Ok(()),
+        if let Some(journal) = &self.journal {
+            self.tally.skipped(journal.skipped());
+        }
+        self.out.flush();
+        let (journal, muted, out) = (self.journal.take(), self.muted, self.out);
+        let progress = out.written_so_far();
+        let all_written = async {
+            let journalled = match journal {
+                Some(journal) => journal.close().await,
+                None => Ok(()),
+            };
+            (journalled, if muted { Ok(()) } else { out.close().await })
         };
-        let written = if self.muted { Ok(()) } else { self.out.close().await };
+        let (journalled, written) = tokio::select! {
+            biased;
+            written = all_written => written,
+            () = cut => {
+                let untaken = self.lines.len() - self.lines.partition_point(|end| *end <= progress.ticket());
+                if untaken > 0 && !muted {
+                    let lines = if untaken == 1 { "result line" } else { "result lines" };
+                    self.console.warn(&format!("the reader of stdout has not taken the last {untaken} {lines}"));
+                }
+                (Ok(()), Ok(()))
+            }
+        };
         let tell = |failure: &Failure| {
-            self.console.failure(failure);
+            // It may be the failure that ended the run.
+            if self.failure.as_ref() != Some(failure) {
+                self.console.failure(failure);
+            }
             failure.kind.exit()
         };
         if let Some(failure) = &self.failure {
-            tell(failure);
+            self.console.failure(failure);
             self.tally.hush();
         }
         let journalled = journalled.map_or_else(|failure| tell(&failure), |()| Exit::SUCCESS);
         let written = match written {
-            // It may be the failure that ended the run.
-            Err(SinkError::Failed(failure)) if self.failure.as_ref() == Some(&failure) => failure.kind.exit(),
             Err(SinkError::Failed(failure)) => tell(&failure),
             Ok(()) | Err(SinkError::ReaderGone) => Exit::SUCCESS,
         };
@@ -414,11 +464,20 @@ impl Results {
 }
 
 /// Writes the lines whose turn it is.
-fn release(out: &mut Sink, next: &mut u64, waiting: &mut BTreeMap<u64, Vec<u8>>) {
+fn release(
+    out: &mut Sink,
+    lines: &mut VecDeque<Ticket>,
+    next: &mut u64,
+    waiting: &mut BTreeMap<u64, Vec<u8>>,
+) {
     while let Some(entry) = waiting.first_entry()
         && *entry.key() == *next
     {
-        out.write(&entry.remove());
+        let line = entry.remove();
+        // What a former run has told is not told again.
+        if !line.is_empty() {
+            lines.push_back(out.write(&line));
+        }
         *next += 1;
     }
 }

@@ -19,6 +19,7 @@ use super::{
 use crate::{
     failure::{Exit, Failure},
     product::{Product, ValueEncoding},
+    protocol::is_blank,
 };
 
 const EXAMPLES: &str = "EXAMPLES
@@ -82,7 +83,7 @@ pub fn run(args: Args, console: Console) -> anyhow::Result<Exit> {
             let every =
                 Every::new(connection, operations, source, &requests, every, offline_on_exit, console)
                     .await?;
-            Ok(every.run().await)
+            Ok(every.run().await?)
         });
     }
     requests::run(operations, Operation::Status, source, connection, &args.requests, console)
@@ -93,8 +94,9 @@ impl Args {
         let online = self.online.iter().map(|cid| (cid, true));
         let offline = self.offline.iter().map(|cid| (cid, false));
         let input = |(cid, status): (&String, bool)| {
-            let fields =
-                [("cid".to_owned(), Value::from(cid.as_str())), ("status".to_owned(), Value::from(status))];
+            // As in CSV, a space may follow the comma.
+            let cid = cid.trim_matches(is_blank);
+            let fields = [("cid".to_owned(), Value::from(cid)), ("status".to_owned(), Value::from(status))];
             Input::from_flags(Map::from_iter(fields))
         };
         online.chain(offline).map(input).collect()

@@ -3,23 +3,48 @@
 
 use std::collections::{HashMap, HashSet, VecDeque};
 
+use md5::{Digest as _, Md5};
+
 use crate::{
     product::{Misfit, Product},
     protocol::{Channel, Command, CommandAnswer, DataPointValue, Downlink, Envelope, Refused, ResultCode},
 };
 
-/// How many answers are remembered for repeated deliveries.
+/// How many answers are remembered for repeated deliveries, and how many bytes their messages may have in all.
 const REMEMBERED: usize = 10_000;
+const REMEMBERED_BYTES: usize = 16 << 20;
+
+/// What tells commands apart: the request id, the device, and what the device is to do. Platforms may count their
+/// request ids for each device, or begin anew.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct CommandKey([u8; 16]);
+
+impl CommandKey {
+    fn of(request_id: &str, command: &Command) -> Self {
+        let mut digest = Md5::new();
+        let mut add = |text: &str| {
+            digest.update((text.len() as u64).to_be_bytes());
+            digest.update(text);
+        };
+        add(request_id);
+        add(&command.cid);
+        for (id, value) in &command.points {
+            add(id);
+            add(value.get());
+        }
+        Self(digest.finalize().into())
+    }
+}
 
 /// What a delivery of a command asks for.
 #[derive(Debug)]
 pub enum Order {
-    /// Execute it, then call [`Commands::executed`]. The values are in their native form.
-    Execute(Envelope<Command>),
+    /// Execute it, then call [`Commands::executed`] with its key. The values are in their native form.
+    Execute(CommandKey, Envelope<Command>),
     /// Answer at once: it is refused, or has been executed before.
     Answer(String, CommandAnswer),
     /// It is being executed: this delivery is answered with the first one.
-    Repeated(String),
+    Repeated(CommandKey),
     /// It cannot be answered; why, in words.
     Ignore(String),
 }
@@ -31,16 +56,28 @@ pub struct Commands {
     check: bool,
     /// The devices that the gateway has; without a list every device is known.
     devices: Option<HashSet<String>>,
-    /// What became of each request id: `None` while it is being executed.
-    results: HashMap<String, Option<CommandAnswer>>,
-    order: VecDeque<String>,
+    /// What is being executed. It is never forgotten, so that it is not executed twice.
+    executing: HashSet<CommandKey>,
+    /// The code and the message that each other command was answered with.
+    answers: HashMap<CommandKey, (ResultCode, String)>,
+    /// Their keys, the oldest first, and the bytes of their messages.
+    order: VecDeque<CommandKey>,
+    bytes: usize,
 }
 
 impl Commands {
     /// No command yet. With `check`, values are held against the product; `devices` lists the known devices.
     #[must_use]
     pub fn new(product: Product, check: bool, devices: Option<HashSet<String>>) -> Self {
-        Self { product, check, devices, results: HashMap::new(), order: VecDeque::new() }
+        Self {
+            product,
+            check,
+            devices,
+            executing: HashSet::new(),
+            answers: HashMap::new(),
+            order: VecDeque::new(),
+            bytes: 0,
+        }
     }
 
     /// Takes one delivery of a command.
@@ -53,28 +90,30 @@ impl Commands {
             return Order::Ignore("not a command".into());
         };
         let request_id = envelope.request_id;
-        match self.results.get(&request_id) {
-            Some(Some(answer)) => return Order::Answer(request_id, answer.clone()),
-            Some(None) => return Order::Repeated(request_id),
-            None => {}
+        let key = CommandKey::of(&request_id, &command);
+        if self.executing.contains(&key) {
+            return Order::Repeated(key);
+        }
+        if let Some((code, msg)) = self.answers.get(&key) {
+            let answer = CommandAnswer { cid: command.cid, code: *code, msg: msg.clone() };
+            return Order::Answer(request_id, answer);
         }
         match self.checked(&command) {
             Ok(command) => {
-                self.remember(&request_id, None);
-                Order::Execute(Envelope { t: envelope.t, request_id, body: command })
+                self.executing.insert(key);
+                Order::Execute(key, Envelope { t: envelope.t, request_id, body: command })
             }
             Err((code, msg)) => {
-                let answer = CommandAnswer { cid: command.cid, code, msg };
-                self.remember(&request_id, Some(answer.clone()));
-                Order::Answer(request_id, answer)
+                self.remember(key, code, &msg);
+                Order::Answer(request_id, CommandAnswer { cid: command.cid, code, msg })
             }
         }
     }
 
     /// Notes what an executed command came to, for its further deliveries.
-    pub fn executed(&mut self, request_id: &str, answer: &CommandAnswer) {
-        if let Some(result) = self.results.get_mut(request_id) {
-            *result = Some(answer.clone());
+    pub fn executed(&mut self, key: CommandKey, answer: &CommandAnswer) {
+        if self.executing.remove(&key) {
+            self.remember(key, answer.code, &answer.msg);
         }
     }
 
@@ -97,13 +136,14 @@ impl Commands {
         }
     }
 
-    fn remember(&mut self, request_id: &str, answer: Option<CommandAnswer>) {
-        self.results.insert(request_id.to_owned(), answer);
-        self.order.push_back(request_id.to_owned());
-        if self.order.len() > REMEMBERED
+    fn remember(&mut self, key: CommandKey, code: ResultCode, msg: &str) {
+        self.answers.insert(key, (code, msg.to_owned()));
+        self.order.push_back(key);
+        self.bytes += msg.len();
+        while (self.order.len() > REMEMBERED || self.bytes > REMEMBERED_BYTES)
             && let Some(oldest) = self.order.pop_front()
         {
-            self.results.remove(&oldest);
+            self.bytes -= self.answers.remove(&oldest).map_or(0, |(_, msg)| msg.len());
         }
     }
 }
@@ -136,7 +176,7 @@ mod tests {
     fn code(order: &Order) -> i64 {
         match order {
             Order::Answer(_, answer) => answer.code.0,
-            Order::Execute(_) => 0,
+            Order::Execute(..) => 0,
             Order::Repeated(_) | Order::Ignore(_) => -1,
         }
     }
@@ -168,36 +208,80 @@ mod tests {
         assert_eq!(code(&commands.hear(&command("r", r#"{"id":"4","value":true}"#))), 2003);
     }
 
+    fn executed(order: Order) -> CommandKey {
+        let Order::Execute(key, _) = order else { panic!("{order:?}") };
+        key
+    }
+
     #[test]
     fn a_repeated_command_is_executed_once_and_answered_alike() {
         let mut commands = commands(None);
         let payload = command("r", r#"{"id":"4","value":true}"#);
-        assert!(matches!(commands.hear(&payload), Order::Execute(_)));
-        assert!(matches!(commands.hear(&payload), Order::Repeated(_)));
+        let key = executed(commands.hear(&payload));
+        assert!(matches!(commands.hear(&payload), Order::Repeated(repeated) if repeated == key));
         let answer = CommandAnswer { cid: "m1".into(), code: ResultCode(500), msg: "stuck".into() };
-        commands.executed("r", &answer);
-        assert!(matches!(commands.hear(&payload), Order::Answer(_, again) if again == answer));
+        commands.executed(key, &answer);
+        // A platform that sends it again may do so with the time of then.
+        let again = String::from_utf8(payload).unwrap().replace(r#""t":1"#, r#""t":2"#);
+        for payload in [again.as_bytes(), again.as_bytes()] {
+            assert!(matches!(commands.hear(payload), Order::Answer(_, again) if again == answer));
+        }
+    }
+
+    #[test]
+    fn commands_that_share_a_request_id_are_each_executed() {
+        let mut commands = commands(None);
+        let of = |cid: &str, param: &str| {
+            String::from_utf8(command("1", param)).unwrap().replace("m1", cid).into_bytes()
+        };
+        let payloads = [
+            of("m1", r#"{"id":"18","value":10}"#),
+            of("m2", r#"{"id":"18","value":10}"#),
+            of("m1", r#"{"id":"18","value":11}"#),
+            of("m2", r#"{"id":"4","value":false}"#),
+            of("m1", r#"[{"id":"18","value":10},{"id":"4","value":false}]"#),
+        ];
+        let keys: Vec<_> = payloads.iter().map(|payload| executed(commands.hear(payload))).collect();
+        assert_eq!(keys.iter().collect::<HashSet<_>>().len(), payloads.len());
+        for (key, code) in keys.iter().zip(100..) {
+            let answer = CommandAnswer { cid: "any".into(), code: ResultCode(code), msg: "done".into() };
+            commands.executed(*key, &answer);
+        }
+        for (n, (payload, expected)) in payloads.iter().zip(100..).enumerate() {
+            let order = commands.hear(payload);
+            let Order::Answer(request_id, answer) = order else { panic!("{order:?}") };
+            let cid = if n == 1 || n == 3 { "m2" } else { "m1" };
+            assert_eq!((request_id.as_str(), answer.cid.as_str(), answer.code.0), ("1", cid, expected));
+        }
     }
 
     #[test]
     fn without_a_check_commands_pass_as_they_came() {
         let mut commands = Commands::new(Product::smart_water_meter(), false, None);
         let order = commands.hear(&command("r", r#"{"id":"99","value":"ajar"}"#));
-        let Order::Execute(Envelope { body, .. }) = order else { panic!("{order:?}") };
+        let Order::Execute(_, Envelope { body, .. }) = order else { panic!("{order:?}") };
         assert_eq!(body.points, [("99".to_owned(), DataPointValue::parse("\"ajar\"").unwrap())]);
     }
 
     #[test]
-    fn what_is_remembered_has_an_end() {
+    fn what_is_remembered_has_an_end_and_what_is_executed_is_not_forgotten() {
         let mut commands = commands(None);
         let payload = |n: usize| command(&format!("r{n}"), r#"{"id":"4","value":true}"#);
-        for n in 0..=REMEMBERED {
-            assert!(matches!(commands.hear(&payload(n)), Order::Execute(_)));
+        let answer = |msg: String| CommandAnswer { cid: "m1".into(), code: ResultCode(0), msg };
+        let first = executed(commands.hear(&payload(0)));
+        for n in 1..=REMEMBERED + 1 {
+            let key = executed(commands.hear(&payload(n)));
+            commands.executed(key, &answer("success".into()));
         }
-        assert_eq!((commands.results.len(), commands.order.len()), (REMEMBERED, REMEMBERED));
-        assert!(matches!(commands.hear(&payload(1)), Order::Repeated(_)));
-        // The oldest is forgotten.
-        assert!(matches!(commands.hear(&payload(0)), Order::Execute(_)));
+        assert_eq!((commands.answers.len(), commands.order.len()), (REMEMBERED, REMEMBERED));
+        assert!(matches!(commands.hear(&payload(0)), Order::Repeated(key) if key == first));
+        assert!(matches!(commands.hear(&payload(2)), Order::Answer(..)));
+        // The oldest answer is forgotten.
+        let again = executed(commands.hear(&payload(1)));
+        commands.executed(again, &answer("x".repeat(REMEMBERED_BYTES - 10)));
+        assert!(commands.answers.len() <= 2 && commands.bytes <= REMEMBERED_BYTES, "{}", commands.bytes);
+        commands.executed(first, &answer("x".repeat(REMEMBERED_BYTES + 1)));
+        assert_eq!((commands.answers.len(), commands.order.len(), commands.bytes), (0, 0, 0));
     }
 
     #[test]

@@ -4,7 +4,7 @@
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
 mod commands;
-mod requests;
+mod pending;
 
-pub use commands::{Commands, Order};
-pub use requests::{Heard, Overdue, Requests};
+pub use commands::{CommandKey, Commands, Order};
+pub use pending::{Acknowledged, Finished, Match, Overdue, PendingRequests, Sending, excerpt};

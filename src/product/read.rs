@@ -5,6 +5,7 @@
 mod entry;
 mod shape;
 mod table;
+mod words;
 
 use std::fmt;
 
@@ -140,10 +141,15 @@ impl Limits {
                 Some(u32::try_from(length).map_err(|_| format!("the length {length} is impossible"))?)
             }
         };
-        Ok(match type_name.trim().to_ascii_lowercase().as_str() {
-            "bool" | "boolean" => Kind::Bool,
-            "value" | "integer" | "int" => {
-                if let (Some(min), Some(max)) = (self.min, self.max)
+        let kind = plain_type(type_name);
+        if matches!(kind, "enum") && self.range.is_empty() && (self.min.is_some() || self.max.is_some()) {
+            return Err("an enum has a list of values, not a minimum and a maximum".to_owned());
+        }
+        Ok(match kind {
+            "bool" => Kind::Bool,
+            "value" => {
+                let (min, max) = self.ends()?;
+                if let (Some(min), Some(max)) = (min, max)
                     && min > max
                 {
                     return Err(format!("the minimum {min} is above the maximum {max}"));
@@ -153,40 +159,83 @@ impl Limits {
                 // Official samples have a step of 0.
                 let step = u64::try_from(self.step.unwrap_or(1)).ok().map(|step| step.max(1));
                 Kind::Value {
-                    min: self.min,
-                    max: self.max,
+                    min,
+                    max,
                     scale: scale.ok_or("the scale is not within 0 to 18")?,
                     step: step.ok_or("the step is negative")?,
                 }
             }
             "enum" => Kind::Enum { range: self.range },
-            "string" | "str" | "text" | "json" => Kind::String { maxlen },
+            "string" => Kind::String { maxlen },
             "raw" => Kind::Raw { maxlen },
-            "bitmap" | "fault" => Kind::Bitmap { labels: self.labels, maxlen },
-            other => {
+            "bitmap" => Kind::Bitmap { labels: self.labels, maxlen },
+            _ => {
                 return Err(format!(
-                    "`{other}` is no DP type; an Edge Gateway in DP mode has value, bool, enum, string, raw and \
+                    "`{type_name}` is no DP type; an Edge Gateway in DP mode has value, bool, enum, string, raw and \
                      fault (bitmap)"
                 ));
             }
         })
     }
+
+    /// The smallest and the greatest value; some models give both as a range of two numbers.
+    fn ends(&self) -> Result<(Option<i64>, Option<i64>), String> {
+        let numbers = self.range.iter().map(|end| end.trim().parse()).collect::<Result<Vec<i64>, _>>();
+        match (numbers.as_deref(), self.min, self.max) {
+            (Ok([]), min, max) => Ok((min, max)),
+            (Ok(&[min, max]), None, None) => Ok((Some(min), Some(max))),
+            _ => Err(format!("the range of a value is its minimum and its maximum, not {:?}", self.range)),
+        }
+    }
+}
+
+/// The type that a name means, as an Edge Gateway calls it; empty if it means none.
+fn plain_type(name: &str) -> &'static str {
+    let name = name.trim().to_ascii_lowercase();
+    let name = name.strip_suffix("type").unwrap_or(&name).trim_end_matches([' ', '_', '-']);
+    match name {
+        "bool" | "boolean" => "bool",
+        "value" | "integer" | "int" | "number" | "numeric" | "numerical" | "numeric value"
+        | "numerical value" => "value",
+        "enum" | "enumeration" | "enumerated" | "enum value" | "enumeration value" => "enum",
+        "string" | "str" | "text" | "json" | "char" | "character" => "string",
+        "raw" | "transparent" | "transparent transmission" | "passthrough" => "raw",
+        "bitmap" | "fault" | "failure" => "bitmap",
+        _ => "",
+    }
 }
 
 /// The access that a model's words mean.
 fn access(text: &str) -> Option<Access> {
-    let words = text.to_ascii_lowercase();
-    let means =
-        |known: &[&str]| known.iter().any(|known| words == *known || words.contains(&format!("({known})")));
-    if means(&["rw", "read-write", "read and write", "send and report", "readwrite"]) {
-        Some(Access::ReadWrite)
-    } else if means(&["ro", "r", "read-only", "read only", "report only", "readonly"]) {
-        Some(Access::ReadOnly)
+    let (mut reads, mut writes, mut only) = (false, false, false);
     // The platform's word for send only is wr, that of the vendor's driver SDK wo.
-    } else if means(&["wo", "wr", "w", "write-only", "write only", "send only", "writeonly"]) {
-        Some(Access::WriteOnly)
-    } else {
-        None
+    if text.trim().eq_ignore_ascii_case("wr") {
+        return Some(Access::WriteOnly);
+    }
+    for word in text.to_ascii_lowercase().split(|c: char| !c.is_alphanumeric()) {
+        match word {
+            "report" | "reports" | "reported" | "reportable" | "reporting" | "read" | "r" | "upload"
+            | "可上报" => {
+                reads = true;
+            }
+            "send" | "sent" | "sending" | "issue" | "issued" | "issuable" | "deliver" | "delivered"
+            | "distribute" | "distributed" | "distribution" | "distributable" | "release" | "released"
+            | "write" | "w" | "可下发" => {
+                writes = true;
+            }
+            "rw" | "readwrite" | "可下发可上报" => (reads, writes) = (true, true),
+            "ro" | "readonly" | "只上报" | "仅上报" => (reads, only) = (true, true),
+            "wo" | "wr" | "writeonly" | "只下发" | "仅下发" => (writes, only) = (true, true),
+            "only" => only = true,
+            "" | "and" | "or" | "can" | "be" | "data" | "both" => {}
+            _ => return None,
+        }
+    }
+    match (reads, writes) {
+        (true, true) if !only => Some(Access::ReadWrite),
+        (true, false) => Some(Access::ReadOnly),
+        (false, true) => Some(Access::WriteOnly),
+        _ => None,
     }
 }
 

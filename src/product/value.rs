@@ -131,6 +131,17 @@ impl DataPoint {
         text
     }
 
+    /// An integer for examples that lies within the limits.
+    #[must_use]
+    pub fn sample(&self) -> i64 {
+        let Kind::Value { min, max, scale, .. } = self.kind else { return 12345 };
+        let whole = if self.unit.as_deref() == Some("%") { 10_i64.checked_pow(scale) } else { None };
+        let hundred = whole.and_then(|one| one.checked_mul(100)).unwrap_or(i64::MAX);
+        let max = max.unwrap_or(i64::MAX).min(hundred);
+        let allowed = min.unwrap_or(i64::MIN)..=max;
+        [12345, 1234, 125, 50, 12, 1].into_iter().find(|number| allowed.contains(number)).unwrap_or(max)
+    }
+
     fn fit(&self, json: &str, tolerant: bool) -> Result<Fit, Misfit> {
         if json == "null" {
             return Err(self.misfit(ResultCode::PARAM_NULL, "the value is null"));
@@ -224,6 +235,15 @@ impl DataPoint {
         let (negative, digits) = number.strip_prefix('-').map_or((false, number), |rest| (true, rest));
         let (whole, fraction) = digits.split_once('.').unwrap_or((digits, "0"));
         let all_digits = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
+        if unit.strip_prefix(',').is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit())) {
+            let is_decimal = !text.contains('.') && text.matches(',').count() == 1;
+            let instead = if is_decimal { format!(", {}", text.replace(',', ".")) } else { String::new() };
+            let reason = format!(
+                "{} has a comma; the decimal sign is a point{instead}, and nothing stands between thousands",
+                excerpt(text)
+            );
+            return Err(self.misfit(ResultCode::PARAM_TYPE, &reason));
+        }
         if !all_digits(whole) || !all_digits(fraction) || unit.is_empty() {
             return Err(self.type_misfit(text));
         }
@@ -232,7 +252,7 @@ impl DataPoint {
             let wanted = if own.is_empty() {
                 "an integer without a unit".to_owned()
             } else {
-                format!("a number in {own}, such as {}", self.shown(12345))
+                format!("a number in {own}, such as {}", self.shown(self.sample()))
             };
             return Err(self.misfit(ResultCode::PARAM_TYPE, &format!("{} is not {wanted}", excerpt(text))));
         }
@@ -254,9 +274,10 @@ impl DataPoint {
             Kind::Bool => "a bool, true or false".to_owned(),
             Kind::Value { scale: 0, .. } => "a whole number without fraction or exponent".to_owned(),
             Kind::Value { scale, .. } => {
-                let sample = self.shown(12345);
+                let number = self.sample();
+                let sample = self.shown(number);
                 format!(
-                    "a whole number without fraction or exponent, and its scale is {scale}: {sample} is 12345"
+                    "a whole number without fraction or exponent, and its scale is {scale}: {sample} is {number}"
                 )
             }
             Kind::Enum { .. } => "a string of the enumeration".to_owned(),

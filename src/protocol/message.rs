@@ -17,7 +17,7 @@ use smol_str::SmolStr;
 
 pub use self::usual::BorrowedReport;
 use super::{Channel, ResultCode};
-use crate::json::{Json, ObjectWriter, key, text_of};
+use crate::json::{Json, ObjectWriter, decimal, key, text_of};
 
 /// The JSON text of a data point's value, exactly as it travels.
 pub type DataPointValue = Json;
@@ -559,6 +559,26 @@ impl Envelope<Answer> {
             Ok(answer)
         })
     }
+}
+
+/// A message that was encoded here, with another time stamp.
+#[must_use]
+pub fn with_t(encoded: &[u8], t: i64) -> Vec<u8> {
+    const BEFORE: &[u8] = b"{\"t\":";
+    let mut bytes = Vec::with_capacity(encoded.len() + 4);
+    let after = encoded.strip_prefix(BEFORE).and_then(|rest| {
+        let digits = rest.iter().take_while(|byte| byte.is_ascii_digit() || **byte == b'-').count();
+        rest.get(digits..)
+    });
+    match after {
+        Some(after) => {
+            bytes.extend_from_slice(BEFORE);
+            bytes.extend_from_slice(decimal(t).as_bytes());
+            bytes.extend_from_slice(after);
+        }
+        None => bytes.extend_from_slice(encoded),
+    }
+    bytes
 }
 
 fn encode(t: i64, request_id: &str, cid: Option<&str>, push_param: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {

@@ -12,10 +12,10 @@ mod topic;
 pub use login::{Secret, derive_password};
 pub use message::{
     Answer, BorrowedReport, Command, CommandAnswer, DataPointValue, Device, DeviceStatus, Downlink, Envelope,
-    FieldError, Problem, Property, Refused, Uplink, speaks_of, write_answer,
+    FieldError, Problem, Property, Refused, Uplink, speaks_of, with_t, write_answer,
 };
 pub use return_code::{ConnectCode, Explained, ResultCode, SUBSCRIPTION_REFUSED};
-pub use text::is_unsafe;
+pub use text::{is_blank, is_invisible, is_unsafe};
 pub use topic::{
     Channel, Direction, GatewayId, InvalidTopic, Topics, check_filter, check_topic_name, matches,
 };

@@ -3,6 +3,8 @@
 
 use std::time::Duration;
 
+use crate::rate::Rate;
+
 /// The time that has passed in a recording, over the parts that it is made of.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Timeline {
@@ -32,8 +34,8 @@ impl Timeline {
 pub enum Pace {
     /// With its own timing, so many times as fast; greater than 0.
     Speed(f64),
-    /// Evenly, so many messages a second; greater than 0.
-    Rate(f64),
+    /// Evenly, at this rate.
+    Rate(Rate),
     /// As fast as it goes.
     Max,
 }
@@ -65,11 +67,10 @@ impl Schedule {
         self.played = self.played.saturating_add(gap);
         let number = self.count;
         self.count += 1;
-        #[allow(clippy::cast_precision_loss, reason = "it is exact beyond any number of messages to come")]
         match self.pace {
             Pace::Max => Duration::ZERO,
             Pace::Speed(speed) => seconds(self.played.as_secs_f64() / speed),
-            Pace::Rate(rate) => seconds(number as f64 / rate),
+            Pace::Rate(rate) => rate.time_of(number),
         }
     }
 
@@ -131,7 +132,7 @@ mod tests {
             [ms(0), ms(10), ms(10), ms(110), ms(110), ms(120)]
         );
         assert_eq!(
-            dues(Schedule::new(Pace::Rate(100.0), None)),
+            dues(Schedule::new(Pace::Rate("100/s".parse().unwrap()), None)),
             [ms(0), ms(10), ms(20), ms(30), ms(40), ms(50)]
         );
         assert_eq!(dues(Schedule::new(Pace::Max, None)), [ms(0); 6]);

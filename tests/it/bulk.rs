@@ -5,3 +5,4 @@ mod input;
 mod journal;
 mod options;
 mod pipes;
+mod spreadsheets;

@@ -2,6 +2,7 @@
 
 mod acknowledgements;
 mod answers;
+mod attempts;
 mod greetings;
 mod inputs;
 mod listening;

@@ -76,6 +76,21 @@ impl Cable {
         self.ip(end, &["link", "set", "wire", "down"]);
     }
 
+    /// Makes both ends send to a hardware address that no interface has.
+    fn misdirect(&self) {
+        for (end, other) in [(End::Gateway, "10.9.0.1"), (End::Edge, "10.9.0.2")] {
+            let nowhere = ["lladdr", "02:00:00:00:00:77", "nud", "permanent"];
+            self.ip(end, &[&["neigh", "replace", other, "dev", "wire"][..], &nowhere].concat());
+        }
+    }
+
+    /// Makes both ends look up the other's hardware address again.
+    fn redirect(&self) {
+        for (end, other) in [(End::Gateway, "10.9.0.1"), (End::Edge, "10.9.0.2")] {
+            self.ip(end, &["neigh", "delete", other, "dev", "wire"]);
+        }
+    }
+
     /// Starts a command at one end, its output in files.
     fn start(&self, end: End, command: &Command) -> Running {
         let folder = tempfile::tempdir().unwrap();
@@ -214,6 +229,7 @@ fn keeps_its_ids(edge: &Running) {
 }
 
 #[test]
+#[ignore = "slow: cuts a network, and waits until both ends notice"]
 fn a_cable_that_is_pulled_for_a_while_costs_no_line() {
     for end in [End::Gateway, End::Edge] {
         let Some(cable) = Cable::lay() else { return };
@@ -231,6 +247,7 @@ fn a_cable_that_is_pulled_for_a_while_costs_no_line() {
 }
 
 #[test]
+#[ignore = "slow: cuts a network, and waits until both ends notice"]
 fn without_reconnect_a_silence_is_final() {
     let Some(cable) = Cable::lay() else { return };
     let _edge = cable.edge(ALL, &[]);
@@ -253,17 +270,22 @@ fn without_reconnect_a_silence_is_final() {
     assert!(ended.stderr.contains("has been silent for 1.5 times the keep-alive"), "{}", ended.stderr);
 }
 
-/// What TCP mends by itself is no loss.
+/// TCP mends a short cut by itself. Packets vanish between the two ends here, as behind a switch: if an interface were
+/// down, its own kernel would keep packets back and count nothing as sent again.
 #[test]
+#[ignore = "slow: cuts a network, and waits until both ends notice"]
 fn a_cut_shorter_than_the_keep_alive_costs_no_connection() {
     let Some(cable) = Cable::lay() else { return };
     let edge = cable.edge(ALL, &[]);
     let mut report = cable.begun(&["--keep-alive", "60s"]);
-    let before = report.segments_sent_again();
-    cable.down(End::Edge);
+    // The cut may fall when all requests have arrived and only answers are on their way: then the edge alone sends again.
+    let before = report.segments_sent_again() + edge.segments_sent_again();
+    cable.misdirect();
     report.write_the_rest();
-    until("a segment that is sent again", || report.segments_sent_again() > before);
-    cable.up(End::Edge);
+    until("a segment that is sent again", || {
+        report.segments_sent_again() + edge.segments_sent_again() > before
+    });
+    cable.redirect();
     let ended = report.ended();
     all_accepted(&ended, ALL);
     assert!(!ended.stderr.contains("reconnecting"), "{}", ended.stderr);
@@ -271,6 +293,7 @@ fn a_cut_shorter_than_the_keep_alive_costs_no_connection() {
 }
 
 #[test]
+#[ignore = "slow: cuts a network, and waits until both ends notice"]
 fn a_time_out_shorter_than_the_keep_alive_ends_a_run_in_the_dark() {
     let Some(cable) = Cable::lay() else { return };
     let _edge = cable.edge(ALL, &[]);
@@ -289,6 +312,7 @@ fn a_time_out_shorter_than_the_keep_alive_ends_a_run_in_the_dark() {
 }
 
 #[test]
+#[ignore = "slow: cuts a network, and waits until both ends notice"]
 fn a_command_that_is_given_while_the_cable_is_out_is_answered_after_it() {
     let Some(cable) = Cable::lay() else { return };
     let edge = cable.edge(1, &["--command-timeout", "40s"]);
@@ -318,6 +342,7 @@ fn a_command_that_is_given_while_the_cable_is_out_is_answered_after_it() {
 }
 
 #[test]
+#[ignore = "slow: cuts a network, and waits until both ends notice"]
 fn the_edge_publishes_the_will_of_a_gateway_whose_cable_is_out() {
     let Some(cable) = Cable::lay() else { return };
     let edge = cable.edge(1, &[]);
@@ -343,6 +368,7 @@ fn the_edge_publishes_the_will_of_a_gateway_whose_cable_is_out() {
 }
 
 #[test]
+#[ignore = "slow: cuts a network, and waits until both ends notice"]
 fn a_gateway_whose_address_changes_goes_on_from_the_new_one() {
     let Some(cable) = Cable::lay() else { return };
     let edge = cable.edge(ALL, &[]);
@@ -356,6 +382,7 @@ fn a_gateway_whose_address_changes_goes_on_from_the_new_one() {
 }
 
 #[test]
+#[ignore = "slow: cuts a network, and waits until both ends notice"]
 fn a_network_that_leads_nowhere_is_3() {
     let Some(cable) = Cable::lay() else { return };
     let fails = |broker: &str, expected: &[&str]| {
@@ -374,6 +401,7 @@ fn a_network_that_leads_nowhere_is_3() {
 }
 
 #[test]
+#[ignore = "slow: cuts a network, and waits until both ends notice"]
 fn small_packets_carry_it_all() {
     let Some(cable) = Cable::lay() else { return };
     for end in [End::Gateway, End::Edge] {
@@ -393,6 +421,7 @@ fn small_packets_carry_it_all() {
 
 /// The two sides have agreed on a size that no longer passes, and no router says so: pings would, reports do not.
 #[test]
+#[ignore = "slow: cuts a network, and waits until both ends notice"]
 fn a_path_that_swallows_large_packets_is_left() {
     let Some(cable) = Cable::lay() else { return };
     // Else the cable takes what the kernel has not cut up yet, of any size.
@@ -408,6 +437,7 @@ fn a_path_that_swallows_large_packets_is_left() {
 }
 
 #[test]
+#[ignore = "slow: cuts a network, and waits until both ends notice"]
 fn packets_that_are_lost_cost_no_line() {
     let Some(cable) = Cable::lay() else { return };
     let edge = cable.edge(ALL, &[]);

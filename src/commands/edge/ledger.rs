@@ -9,7 +9,7 @@ use std::{
 };
 
 use crate::{
-    commands::{Console, operations::echo, results::ResultLine},
+    commands::{Console, operations::Part, results::ResultLine},
     edge::{Outcome, Verdict},
     failure::Kind,
     mqtt::broker::Witness,
@@ -37,7 +37,7 @@ pub(super) struct Noted {
     pub(super) cid: Option<String>,
     pub(super) id: Option<String>,
     /// Which of the `properties` of its input it is.
-    pub(super) entry: Option<usize>,
+    pub(super) part: Option<Part>,
     pub(super) request_id: Arc<str>,
     pub(super) input: Arc<str>,
 }
@@ -103,7 +103,9 @@ impl Ledger {
     }
 
     fn result(&mut self, index: u64, asked: &Noted, gateway_id: Option<&str>, result: ResultLine<'_>) {
-        let part = if result.ok { None } else { echo(&asked.input, asked.entry) };
+        let part = asked.part.as_ref().filter(|_| !result.ok);
+        let part =
+            part.map(|part| part.input_of(&asked.input, asked.cid.as_deref().unwrap_or_default(), None));
         let line = ResultLine {
             index,
             line: asked.line,

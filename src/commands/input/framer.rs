@@ -10,7 +10,7 @@ use crate::{commands::operations::Invalid, json::is_plain};
 /// The longest value that is taken; what is longer cannot be a message of this protocol.
 const LONGEST: usize = 4 << 20;
 
-/// Input that holds no line's end within so many bytes is no JSON Lines.
+/// Input whose first line is longer is a stream of values, whether or not its end has come yet.
 const FIRST_LINE: usize = 64 * 1024;
 
 /// Cuts bytes into JSON values.
@@ -72,11 +72,7 @@ impl Framer {
     pub fn push(&mut self, bytes: &[u8], ended: bool) {
         self.buffer.drain(..self.start);
         self.start = 0;
-        if self.line == 1 && self.buffer.is_empty() && self.mode == Mode::Undecided {
-            self.buffer.extend_from_slice(bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes));
-        } else {
-            self.buffer.extend_from_slice(bytes);
-        }
+        self.buffer.extend_from_slice(bytes);
         self.ended |= ended;
     }
 
@@ -126,6 +122,18 @@ impl Framer {
         self.consume(length);
     }
 
+    /// Skips a byte order mark, which is in front of each file where several were joined; says whether all of it has
+    /// come.
+    fn skip_mark(&mut self) -> bool {
+        const MARK: &[u8] = b"\xef\xbb\xbf";
+        let rest = self.rest();
+        if rest.starts_with(MARK) {
+            self.start += MARK.len();
+            return true;
+        }
+        self.ended || rest.is_empty() || !MARK.starts_with(rest)
+    }
+
     /// The length of the line at the front, without its end; `None` where its end has not come yet.
     fn line_length(&self) -> Option<usize> {
         let rest = self.rest();
@@ -134,7 +142,11 @@ impl Framer {
 
     fn decide(&mut self) -> Step {
         self.skip_blank(&[]);
+        if !self.skip_mark() {
+            return Step::NeedsMore;
+        }
         self.mode = match self.line_length() {
+            Some(length) if length > FIRST_LINE => Mode::Stream { array: None },
             Some(length) if serde_json::from_slice::<&RawValue>(&self.rest()[..length]).is_ok() => {
                 Mode::Lines
             }
@@ -149,7 +161,9 @@ impl Framer {
         let Some(length) = self.line_length() else {
             return if self.rest().len() > LONGEST { self.refuse_long("line", 0) } else { Step::NeedsMore };
         };
-        let number = self.line;
+        let (number, before) = (self.line, self.start);
+        self.skip_mark();
+        let length = length - (self.start - before);
         let place = self.start..self.start + length;
         let line = &self.buffer[place.clone()];
         let begins = line.trim_ascii_start().first();
@@ -217,6 +231,9 @@ impl Framer {
 
     fn next_value(&mut self, array: Option<u64>) -> Step {
         self.skip_blank(if array.is_some() { b"," } else { b"" });
+        if !self.skip_mark() {
+            return Step::NeedsMore;
+        }
         let number = self.line;
         match (self.rest().first(), array) {
             (None, Some(first)) if self.ended => {
@@ -342,7 +359,7 @@ mod tests {
 
     #[test]
     fn framing_does_not_depend_on_how_bytes_arrive() {
-        let cases: [(&str, &[(u64, &str)]); 14] = [
+        let cases: [(&str, &[(u64, &str)]); 17] = [
             ("{\"a\":1}\n\n{\"a\":2}\r\n", &[(1, "{\"a\":1}"), (3, "{\"a\":2}")]),
             ("{\"a\":1}\n{\"a\":\n{\"a\":3}", &[(1, "{\"a\":1}"), (2, "!"), (3, "{\"a\":3}")]),
             ("[{\"a\":1},{\"a\":2}]\n", &[(1, "{\"a\":1}"), (1, "{\"a\":2}")]),
@@ -352,6 +369,9 @@ mod tests {
             ("{\n \"a\":}\n{\"a\":2}\n", &[(1, "!"), (3, "{\"a\":2}")]),
             ("{\"a\":x, \"b\":1}\n \n{\"a\":2}\n", &[(1, "!"), (3, "{\"a\":2}")]),
             ("\u{feff}{\"a\":1}", &[(1, "{\"a\":1}")]),
+            ("\u{feff}{\"a\":1}\n\u{feff}{\"a\":2}\n", &[(1, "{\"a\":1}"), (2, "{\"a\":2}")]),
+            ("\u{feff}{\n\"a\":1}\n\u{feff}{\"a\":2}", &[(1, "{\n\"a\":1}"), (3, "{\"a\":2}")]),
+            ("{\"a\":1}\n\u{feff}", &[(1, "{\"a\":1}")]),
             ("[\n{\"a\":1},\n{\"a\":2}\n", &[(2, "{\"a\":1}"), (3, "{\"a\":2}"), (4, "!")]),
             ("[{\"a\":1},", &[(1, "{\"a\":1}"), (1, "!")]),
             ("[\n{\"a\":1},\n{\"a\":x}\n]\n", &[(2, "{\"a\":1}"), (3, "!")]),
@@ -360,7 +380,7 @@ mod tests {
         ];
         for (text, expected) in cases {
             let expected: Vec<_> = expected.iter().map(|(line, text)| (*line, (*text).to_owned())).collect();
-            for chunk in [3, 4, 7, 1000] {
+            for chunk in [1, 3, 4, 7, 1000] {
                 assert_eq!(framed(text.as_bytes(), chunk), expected, "{text:?} in chunks of {chunk}");
             }
         }
@@ -388,6 +408,27 @@ mod tests {
         assert_eq!(csv, "not JSON: expected value at line 1; CSV is read with --format csv");
         let cut = why("[\n{\"a\":1},\n").unwrap();
         assert_eq!(cut, "not JSON: the array that begins on line 1 has no end: is the input cut off?");
+    }
+
+    /// Of JSON Lines each line stands alone; in a stream a syntax error skips to the next line that begins a value.
+    #[test]
+    fn a_long_first_line_is_lines_or_a_stream_however_it_arrives() {
+        for (length, is_lines) in [(FIRST_LINE - 1, true), (FIRST_LINE, true), (FIRST_LINE + 1, false)] {
+            let first = format!("{{\"a\":\"{}\"}}", "x".repeat(length - 8));
+            assert_eq!(first.len(), length);
+            let text = format!("{first}\n{{\"a\":\n1}}\n{{\"a\":3}}\n");
+            for chunk in [1000, FIRST_LINE, FIRST_LINE + 1, FIRST_LINE + 2, 1 << 20] {
+                let found: Vec<_> = framed(text.as_bytes(), chunk).into_iter().skip(1).collect();
+                let expected: &[(u64, &str)] = if is_lines {
+                    &[(2, "!"), (3, "!"), (4, "{\"a\":3}")]
+                } else {
+                    &[(2, "{\"a\":\n1}"), (4, "{\"a\":3}")]
+                };
+                let expected: Vec<_> =
+                    expected.iter().map(|(line, text)| (*line, (*text).to_owned())).collect();
+                assert_eq!(found, expected, "{length} in chunks of {chunk}");
+            }
+        }
     }
 
     #[test]

@@ -19,7 +19,10 @@ use tokio::{
 };
 
 use super::Args;
-use crate::protocol::{Command, CommandAnswer, Envelope, ResultCode};
+use crate::{
+    gateway::CommandKey,
+    protocol::{Command, CommandAnswer, Envelope, ResultCode},
+};
 
 /// How much of a program's stdout is a reply; what follows is read and forgotten.
 const LONGEST_REPLY: u64 = 64 * 1024;
@@ -47,6 +50,8 @@ pub enum Policy {
 /// A command to execute.
 #[derive(Clone, Debug)]
 pub struct Job {
+    /// What tells it apart from others.
+    pub key: CommandKey,
     /// The command.
     pub envelope: Envelope<Command>,
     /// The message as it came.

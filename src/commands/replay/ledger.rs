@@ -16,6 +16,7 @@ use crate::{
     commands::{Console, json_line, print},
     failure::{Exit, Failure, Kind},
     protocol::Channel,
+    rate::{Rate, RateLimiter},
 };
 
 /// A message is late when it leaves more than this after its time.
@@ -41,6 +42,8 @@ pub struct Ledger {
     pub ready: HashSet<String>,
     /// What ends the run.
     pub failure: Option<Failure>,
+    /// The rate at which messages leave over all connections, and the origin of its clock.
+    limiter: Option<(Instant, RateLimiter)>,
     sent: u64,
     acknowledged: u64,
     without_acknowledgement: u64,
@@ -115,6 +118,7 @@ impl Ledger {
             arrived: VecDeque::new(),
             ready: HashSet::new(),
             failure: None,
+            limiter: None,
             sent: 0,
             acknowledged: 0,
             without_acknowledgement: 0,
@@ -125,6 +129,17 @@ impl Ledger {
             warnings: 0,
             changed,
         }))
+    }
+
+    /// Lets messages leave at this rate, those too that are sent again after a loss.
+    pub fn limit(&mut self, rate: Rate) {
+        self.limiter = Some((Instant::now(), RateLimiter::new(rate)));
+    }
+
+    /// Whether a message may leave now, which counts it; else when the next one may.
+    pub fn take_turn(&mut self) -> Result<(), Instant> {
+        let Some((origin, limiter)) = &mut self.limiter else { return Ok(()) };
+        if limiter.take(origin.elapsed()) { Ok(()) } else { Err(*origin + limiter.next()) }
     }
 
     /// Something changed that somebody may wait for.

@@ -3,7 +3,7 @@
 use std::{
     collections::VecDeque,
     pin::pin,
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 use tokio::sync::mpsc::UnboundedReceiver;
@@ -20,6 +20,7 @@ use crate::{
         packet::{Publish, QoS},
     },
     protocol::{Channel, Direction, GatewayId, Topics},
+    record::{Fresh, Splice},
 };
 
 /// A message to send.
@@ -32,6 +33,8 @@ pub struct Order {
     pub channel: Option<Channel>,
     /// When it is due; `None` where it is never late.
     pub due: Option<Instant>,
+    /// Whether its time stamp stays as recorded.
+    pub keeps_t: bool,
 }
 
 impl Order {
@@ -50,6 +53,10 @@ pub struct Peer {
     orders: UnboundedReceiver<Order>,
     ledger: Shared,
     open: OpenOrders,
+    /// The tokens of what is to be sent, in order.
+    queue: VecDeque<u64>,
+    /// When the rate lets the next one leave, where it holds one back.
+    turn: Option<Instant>,
     next_token: u64,
     /// Whether the broker has taken the subscriptions once, for which the first message waits.
     was_ready: bool,
@@ -60,6 +67,10 @@ struct Open {
     order: Order,
     /// When it was first written.
     written: Option<Duration>,
+    /// Whether the MQTT session holds it, to send it again by itself.
+    is_held: bool,
+    /// Whether it could not leave when it was given, so that its time stamp is old.
+    is_delayed: bool,
 }
 
 /// The messages without their acknowledgements, by token and in their order.
@@ -125,6 +136,8 @@ impl Peer {
             orders,
             ledger,
             open: OpenOrders::default(),
+            queue: VecDeque::new(),
+            turn: None,
             next_token: 0,
             was_ready: false,
         }
@@ -191,40 +204,60 @@ impl Peer {
     fn take(&mut self, order: Order) -> Result<(), Failure> {
         let token = self.next_token;
         self.next_token += 1;
-        let mut open = Open { order, written: None };
-        let published = match self.client.down_since() {
-            None => self.publish(&mut open, token),
-            Some(_) => Ok(()),
-        };
-        self.open.insert(token, open);
-        published
+        self.open.insert(token, Open { order, written: None, is_held: false, is_delayed: false });
+        self.queue.push_back(token);
+        self.publish()?;
+        // Only the last one can be in the queue for the first time.
+        if self.queue.back() == Some(&token)
+            && let Some(open) = self.open.by_token.get_mut(&token)
+        {
+            open.is_delayed = true;
+        }
+        Ok(())
     }
 
-    fn publish(&mut self, open: &mut Open, token: u64) -> Result<(), Failure> {
-        if open.written.is_none() {
-            open.written = Some(self.client.now());
-            self.ledger.borrow_mut().leaves(open.order.due);
+    /// Publishes what may leave now. What could not leave before takes the time stamp of now.
+    fn publish(&mut self) -> Result<(), Failure> {
+        self.turn = None;
+        while self.client.down_since().is_none()
+            && let Some(&token) = self.queue.front()
+        {
+            if let Some(open) = self.open.by_token.get_mut(&token) {
+                if let Err(turn) = self.ledger.borrow_mut().take_turn() {
+                    self.turn = Some(turn);
+                    return Ok(());
+                }
+                if open.written.is_none() {
+                    open.written = Some(self.client.now());
+                    self.ledger.borrow_mut().leaves(open.order.due);
+                    if open.is_delayed && !open.order.keeps_t {
+                        stamp(&mut open.order.publish);
+                    }
+                }
+                open.is_held = true;
+                self.client
+                    .publish(open.order.publish.clone(), token)
+                    .map_err(|why| Failure::invalid(why.to_string()))?;
+            }
+            self.queue.pop_front();
         }
-        self.client
-            .publish(open.order.publish.clone(), token)
-            .map_err(|why| Failure::invalid(why.to_string()))
+        Ok(())
     }
 
     fn happened(&mut self, event: Event) -> Result<(), Failure> {
         match event {
             Event::Ready { resumed } => {
                 // What the broker's session still holds is sent again by the session itself.
-                for at in 0..self.open.order.len() {
-                    let token = self.open.order[at];
-                    let Some(mut open) = self.open.by_token.remove(&token) else { continue };
-                    let published = if !resumed || open.written.is_none() {
-                        self.publish(&mut open, token)
-                    } else {
-                        Ok(())
-                    };
-                    self.open.by_token.insert(token, open);
-                    published?;
+                self.queue.clear();
+                for token in &self.open.order {
+                    if let Some(open) = self.open.by_token.get_mut(token) {
+                        open.is_held &= resumed;
+                        if !open.is_held {
+                            self.queue.push_back(*token);
+                        }
+                    }
                 }
+                self.publish()?;
             }
             Event::Subscribed => {
                 self.was_ready = true;
@@ -265,16 +298,19 @@ impl Peer {
         Ok(())
     }
 
-    /// When the first acknowledgement, or the connection's return, is overdue.
+    /// When the first acknowledgement, or the connection's return, is overdue, or the rate lets something leave.
     fn deadline(&self) -> Option<Duration> {
         let oldest = self.open.oldest().map(|(_, open)| open);
-        match (oldest, self.client.down_since()) {
+        let turn = self.turn.filter(|_| self.client.down_since().is_none());
+        let turn = turn.map(|turn| self.client.now() + turn.saturating_duration_since(Instant::now()));
+        let overdue = match (oldest, self.client.down_since()) {
             (_, Some(lost)) if self.client.was_up() => {
                 (oldest.is_some() || !self.was_ready).then_some(lost + self.timeout)
             }
             (Some(oldest), None) => oldest.written.map(|written| written + self.timeout),
             _ => None,
-        }
+        };
+        overdue.into_iter().chain(turn).min()
     }
 
     fn expire(&mut self) -> Result<(), Failure> {
@@ -286,6 +322,7 @@ impl Peer {
             );
             return Err(Failure::new(Kind::Connection, message).hint("--timeout waits longer"));
         }
+        self.publish()?;
         let mut ledger = self.ledger.borrow_mut();
         while let Some((token, oldest)) = self.open.oldest()
             && oldest.written.is_some_and(|written| written + self.timeout <= now)
@@ -299,13 +336,38 @@ impl Peer {
     }
 }
 
+/// Gives a message the time stamp of now.
+fn stamp(publish: &mut Publish) {
+    let Some(splice) = Splice::of(&publish.payload) else { return };
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let fresh = Fresh { t: Some(now), request_id: None, cid: &|_| None };
+    let mut payload = Vec::new();
+    splice.apply(&publish.payload, &fresh, &mut payload);
+    publish.payload = payload.into();
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn open(index: u64) -> Open {
-        let order = Order { publish: Publish::default(), index, line: index + 1, channel: None, due: None };
-        Open { order, written: None }
+        let publish = Publish::default();
+        let order = Order { publish, index, line: index + 1, channel: None, due: None, keeps_t: false };
+        Open { order, written: None, is_held: false, is_delayed: false }
+    }
+
+    #[test]
+    fn a_message_that_was_delayed_takes_the_time_of_now_and_keeps_all_else() {
+        let payload = |t: &str| format!("{{\"request_id\":\"r\", \"t\":{t},\"param\":{{\"cid\":\"m1\"}}}}");
+        let mut publish = Publish { payload: payload("1700000000").into(), ..Publish::default() };
+        stamp(&mut publish);
+        let text = str::from_utf8(&publish.payload).unwrap();
+        let t = text.split("\"t\":").nth(1).and_then(|rest| rest.split(',').next()).unwrap();
+        assert!(t.parse::<u64>().unwrap() > 1_700_000_000, "{text}");
+        assert_eq!(text, payload(t));
+        publish.payload = "no JSON".into();
+        stamp(&mut publish);
+        assert_eq!(publish.payload, "no JSON");
     }
 
     #[test]

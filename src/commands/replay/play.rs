@@ -5,7 +5,6 @@ mod hearing;
 
 use std::{
     collections::{HashMap, HashSet, VecDeque},
-    hash::BuildHasher as _,
     rc::Rc,
     sync::Arc,
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
@@ -21,7 +20,7 @@ use uuid::Uuid;
 use super::{
     Args,
     alarm::Alarm,
-    commands::Commands,
+    commands::{Commands, REMEMBERED},
     edge,
     ledger::{Ledger, Shared},
     peer::{Order, Peer},
@@ -32,11 +31,12 @@ use crate::{
     commands::{
         Console,
         connection::{Connection, Fleet},
+        ids::ReplayIds,
         recording::Flaws,
         signals::Signals,
     },
     failure::{Exit, Failure, Kind},
-    hash::{Keyed, OwnKeys},
+    hash::OwnKeys,
     mqtt::{
         broker::Broker,
         packet::{Publish, QoS},
@@ -49,8 +49,6 @@ use crate::{
 const WINDOW: u16 = 1024;
 /// How many lines are kept at hand, so that connections are open before they are needed.
 const AHEAD: usize = 256;
-/// So many answers wait for their commands at most, so that memory does not grow with the recording.
-const HELD: usize = 10_000;
 /// How many bytes of payloads lie in one piece of memory, which is freed with the last of them: a message that is
 /// never acknowledged may keep one.
 const PAYLOADS: usize = 16 << 10;
@@ -69,6 +67,9 @@ pub async fn play(
 ) -> Result<Exit, Failure> {
     let changed = Rc::new(Notify::new());
     let ledger = Ledger::new(console, Rc::clone(&changed));
+    if let Pace::Rate(rate) = pace {
+        ledger.borrow_mut().limit(rate);
+    }
     let stage = match &args.listen {
         None => {
             let mut fleet = Connection::fleet(&args.network, &args.login)?;
@@ -92,7 +93,6 @@ pub async fn play(
         changed,
         verify: args.verify.then(|| Verify::new(timeout)),
         commands: Commands::default(),
-        held: VecDeque::new(),
         given_up: 0,
         flaws,
         topics,
@@ -105,9 +105,7 @@ pub async fn play(
         cids: args.map_cid.iter().cloned().collect(),
         qos: args.network.asked_qos(),
         keep_t: args.keep_t,
-        keep_ids: args.keep_ids,
-        keys: Keyed::default(),
-        time: 0,
+        ids: (!args.keep_ids).then(ReplayIds::default),
         past: Duration::ZERO,
         offset: Duration::ZERO,
         index: 0,
@@ -144,9 +142,9 @@ struct Play {
     ledger: Shared,
     changed: Rc<Notify>,
     verify: Option<Verify>,
-    commands: Commands,
-    /// Answers to commands that have not come, and how many were given up.
-    held: VecDeque<(Step, Request)>,
+    /// Commands, and the answers to those that have not come.
+    commands: Commands<(Step, Request)>,
+    /// How many of these answers were given up.
     given_up: u64,
     flaws: Flaws,
     topics: Topics,
@@ -155,10 +153,8 @@ struct Play {
     cids: HashMap<String, String>,
     qos: Option<QoS>,
     keep_t: bool,
-    keep_ids: bool,
-    keys: Keyed,
-    /// Which time of `--loop` it is.
-    time: u64,
+    /// The ids to replay with; `None` with `--keep-ids`.
+    ids: Option<ReplayIds>,
     /// The recorded time of the times before.
     past: Duration,
     /// The recorded time that has been reached, over all times.
@@ -225,7 +221,9 @@ impl Play {
                 Line::Flaw(number, flaw) => self.flaws.tell(number, &flaw),
                 Line::Again => {
                     self.schedule.again();
-                    self.time += 1;
+                    if let Some(ids) = &mut self.ids {
+                        ids.next_round();
+                    }
                     self.past = self.offset;
                 }
                 Line::Step(step) => {
@@ -353,15 +351,9 @@ impl Play {
         }
     }
 
-    /// The id that a recorded one is played with: always the same for the same, so that repetitions stay such and
-    /// answers find their requests, and no table has to be kept. `None` where ids are kept.
-    fn fresh_id(&self, gateway: &str, recorded: &str) -> Option<Uuid> {
-        if self.keep_ids {
-            return None;
-        }
-        let half = |which: u8| u128::from(self.keys.hash_one((which, self.time, gateway, recorded)));
-        let bits = half(0) << 64 | half(1);
-        Some(uuid::Builder::from_random_bytes(bits.to_be_bytes()).into_uuid())
+    /// Returns the id to replay a recorded one with; `None` if ids are kept.
+    fn fresh_id(&mut self, gateway: &str, recorded: &str) -> Option<Uuid> {
+        Some(self.ids.as_mut()?.of(gateway, recorded))
     }
 
     fn send(&mut self, step: &Step, due: Option<Instant>) -> Result<(), Failure> {
@@ -398,11 +390,9 @@ impl Play {
         // It may be held for long, and shall not hold its neighbours' memory.
         let payload = Bytes::copy_from_slice(&step.payload);
         let (address, splice) = (Arc::clone(&step.address), step.splice.clone());
-        self.held.push_back((Step { address, payload, splice, ..*step }, request));
-        if self.held.len() > HELD
-            && let Some((_, oldest)) = self.held.pop_front()
-        {
-            self.give_up(oldest, &format!("while {HELD} others waited"));
+        let held = (Step { address, payload, splice, ..*step }, request.clone());
+        if let Some((_, oldest)) = self.commands.hold(gateway.as_str(), &recorded, cid, held) {
+            self.give_up(oldest, &format!("while {REMEMBERED} others waited"));
         }
         Ok(())
     }
@@ -458,7 +448,7 @@ impl Play {
                 let Some(peer) = peers.get(gateway.as_str()) else { return Ok(()) };
                 ledger.in_flight += 1;
                 if let Err(mpsc::error::SendError(order)) =
-                    peer.send(Order { publish, index, line, channel, due })
+                    peer.send(Order { publish, index, line, channel, due, keeps_t: self.keep_t })
                 {
                     // Its failure ends the run as soon as it is looked at.
                     ledger.fail(&order.request(gateway), Kind::Connection, "the connection is closed");

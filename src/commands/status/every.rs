@@ -12,12 +12,12 @@ use crate::{
         Console,
         connection::Connection,
         exchange::Exchange,
-        ids,
+        grace::Grace,
+        ids::request_id,
         input::Source,
         operations::{Asked, Body, Item, Operation, Operations, status_item},
         requests::RequestArgs,
         results::{Manner, Progress, Results},
-        signals::Signals,
     },
     failure::{Exit, Failure, Kind},
     mqtt::packet::Will,
@@ -32,6 +32,8 @@ const LONGEST_WILL: usize = 65_535;
 /// A device of the input.
 struct Device {
     status: DeviceStatus,
+    /// The time stamp that the input gives.
+    t: Option<i64>,
     line: Option<u64>,
     input: Arc<str>,
 }
@@ -67,8 +69,13 @@ impl Every {
                     let line = line.map(|line| format!("line {line}: ")).unwrap_or_default();
                     Failure::invalid(format!("{line}{}", invalid.message))
                 })?;
-                let device = |status| Device { status, line, input: Arc::clone(&text) };
-                devices.extend(statuses(item).into_iter().map(device));
+                let (t, part) = (item.t, item.part.clone());
+                for status in statuses(item) {
+                    let input =
+                        part.as_ref().map(|part| part.input_of(&text, &status.cid, Some(status.status)));
+                    let input = input.map_or_else(|| Arc::clone(&text), Arc::from);
+                    devices.push(Device { status, t, line, input });
+                }
             }
         }
         if devices.is_empty() {
@@ -84,8 +91,12 @@ impl Every {
     }
 
     /// Runs until a signal, and gives the exit code.
-    pub async fn run(mut self) -> Exit {
-        let exit = match self.drive().await {
+    ///
+    /// # Errors
+    /// Where the system does not let us hear signals.
+    pub async fn run(mut self) -> Result<Exit, Failure> {
+        let mut grace = Grace::new(GRACE)?;
+        let exit = match self.drive(&mut grace).await {
             Ok(exit) => exit,
             Err(failure) => {
                 self.exchange.fail_all(failure.kind, &failure.message);
@@ -93,38 +104,37 @@ impl Every {
                 failure.kind.exit()
             }
         };
+        grace.renew();
         self.exchange.close().await;
-        exit.or(self.exchange.results.finish().await)
+        let cut = async { while !grace.is_over().await {} };
+        let written = self.exchange.results.finish(cut).await;
+        Ok(grace.signal().unwrap_or(exit.or(written)))
     }
 
-    async fn drive(&mut self) -> Result<Exit, Failure> {
-        let mut signals = Signals::new()?;
-        let mut ending = None;
-        let mut grace = None;
+    async fn drive(&mut self, grace: &mut Grace) -> Result<Exit, Failure> {
         // Without an interval there is one round, and the connection is held for its end.
         let mut rounds = tokio::time::interval(self.interval.unwrap_or(Duration::from_hours(24 * 365)));
         rounds.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut behind: Option<Instant> = None;
         loop {
             self.exchange.results.flush(self.exchange.in_flight());
-            if let Some(exit) = ending
+            if let Some(exit) = grace.signal()
                 && self.exchange.in_flight() == 0
             {
                 return Ok(exit);
             }
+            let is_ending = grace.signal().is_some();
             let deadline = self.exchange.deadline();
             tokio::select! {
-                signal = signals.next() => {
-                    if ending.is_some() {
-                        return Ok(self.cut_short(signal));
+                is_over = grace.is_over() => {
+                    if is_over {
+                        return Ok(self.cut_short(grace.signal().unwrap_or(Exit::TERMINATED)));
                     }
-                    ending = Some(signal);
-                    grace = Some(Instant::now() + GRACE);
                     if self.offline_on_exit {
                         self.report(true)?;
                     }
                 }
-                _ = rounds.tick(), if ending.is_none() => {
+                _ = rounds.tick(), if !is_ending => {
                     if self.exchange.in_flight() == 0 {
                         behind = None;
                         self.report(false)?;
@@ -141,9 +151,6 @@ impl Every {
                 }
                 written = self.exchange.results.progress() => written?,
                 () = crate::commands::sleep_until(deadline) => {}
-                () = crate::commands::sleep_until(grace) => {
-                    return Ok(self.cut_short(ending.unwrap_or(Exit::TERMINATED)));
-                }
             }
             self.exchange.expire("")?;
         }
@@ -163,6 +170,7 @@ impl Every {
             }
             let cid = device.status.cid.clone();
             let item = status_item(vec![DeviceStatus { cid, status: device.status.status && !end }]);
+            let item = Item { t: device.t.filter(|_| !end), ..item };
             let origin =
                 self.exchange.results.origin(Operation::Status, device.line, Arc::clone(&device.input), 1);
             self.exchange.send(item, Some(origin))?;
@@ -188,7 +196,7 @@ fn will(connection: &Connection, devices: &[Device], args: &RequestArgs) -> Resu
     let gateway = connection.gateway_id.as_ref().ok_or_else(|| Failure::invalid("no gateway id is given"))?;
     let offline = |device: &Device| DeviceStatus { cid: device.status.cid.clone(), status: false };
     let statuses: Vec<_> = devices.iter().filter(|device| device.status.status).map(offline).collect();
-    let request_id = ids::random().hyphenated().to_string();
+    let request_id = request_id().to_string();
     let payload = Envelope { t: args.t_unit().now(), request_id, body: Uplink::Status(statuses) }.encode();
     if payload.len() > LONGEST_WILL {
         return Err(Failure::invalid(format!(

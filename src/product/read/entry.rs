@@ -4,12 +4,53 @@
 use serde_json::{Map, Value};
 
 use super::{
-    Access, Draft, Limits, ModelError, access,
+    Access, Draft, Kind, Limits, ModelError, access, plain_type,
     shape::{join, kind_of, open},
 };
 
 /// The keys under which a type's limits may lie; an object, or JSON text of one.
 const SPECS: [&str; 5] = ["typespec", "property", "properties", "values", "format"];
+
+/// What limits are called in an object of them.
+const LIMITS: [&str; 20] = [
+    "min",
+    "minimum",
+    "minvalue",
+    "minimumvalue",
+    "valuemin",
+    "max",
+    "maximum",
+    "maxvalue",
+    "maximumvalue",
+    "valuemax",
+    "scale",
+    "step",
+    "pitch",
+    "range",
+    "enum",
+    "label",
+    "labels",
+    "fault",
+    "maxlen",
+    "maxlength",
+];
+
+/// What else may stand beside them, or has a name like theirs: units are no limit, and an enumMap says what values
+/// mean.
+const OTHERS: [&str; 12] = [
+    "unit",
+    "units",
+    "type",
+    "enummap",
+    "default",
+    "defaultvalue",
+    "typedefaultvalue",
+    "name",
+    "desc",
+    "description",
+    "shift",
+    "extensions",
+];
 
 /// A data point in a model, with what its surroundings say of it.
 pub(super) struct Entry<'a> {
@@ -27,7 +68,9 @@ impl Entry<'_> {
             return Err(ModelError::new(self.place, message));
         };
         let entry = Fields { object, place: &self.place };
-        let (key, spec) = entry.spec()?;
+        // A bool has no limits, so that nothing is lost if they cannot be read: the cloud API gives {true,false}.
+        let is_bool = entry.text(&["type"]).is_some_and(|name| plain_type(&name) == "bool");
+        let (key, spec) = if is_bool { entry.spec().unwrap_or_default() } else { entry.spec()? };
         let spec_place = if key.is_empty() { self.place.clone() } else { join(&self.place, key) };
         let spec = Fields { object: &spec, place: &spec_place };
         let attributes = entry.find(&["attributes"]).and_then(|(_, value)| value.as_object());
@@ -58,17 +101,21 @@ impl Entry<'_> {
             None => self.access.unwrap_or(Access::ReadWrite),
         };
         let limits = Limits {
-            min: spec.number(&["min", "minimum"])?,
-            max: spec.number(&["max", "maximum"])?,
+            min: spec.number(&["min", "minimum", "minvalue", "minimumvalue", "valuemin"])?,
+            max: spec.number(&["max", "maximum", "maxvalue", "maximumvalue", "valuemax"])?,
             scale: spec.number(&["scale"])?,
             step: spec.number(&["step", "pitch"])?,
             range: spec.texts(&["range", "enum"])?,
             labels: spec.texts(&["label", "labels", "fault"])?,
             maxlen: spec.number(&["maxlen", "maxlength"])?,
         };
+        let unit = spec.unit()?;
         let kind = limits.kind(&type_name).map_err(|message| ModelError::new(spec.place, message))?;
+        if !is_bool {
+            spec.see_that_nothing_is_lost(&kind, !key.is_empty())?;
+        }
         let name = text(&["name"]).filter(|name| Some(name) != code.as_ref());
-        Ok(Draft { id, name, unit: spec.text(&["unit", "units"]), access, kind, code, place: self.place })
+        Ok(Draft { id, name, unit, access, kind, code, place: self.place })
     }
 }
 
@@ -88,19 +135,80 @@ impl<'a> Fields<'a> {
         found.map(|(key, value)| (key.as_str(), value)).filter(|(_, value)| !value.is_null())
     }
 
-    /// The object with the limits and the key that it stands under; the data point itself where there is none.
+    /// The object with the limits and the key that it stands under; the data point itself if there is none.
     fn spec(&self) -> Result<(&'a str, Map<String, Value>), ModelError> {
         for wanted in SPECS {
             let Some((key, value)) = self.find(&[wanted]) else { continue };
-            if let Value::Object(spec) = open(value.clone(), &join(self.place, key))? {
-                return Ok((key, spec));
+            let place = join(self.place, key);
+            match open(value.clone(), &place)? {
+                Value::Object(spec) => return Ok((key, spec)),
+                // The values of an enum alone, or the labels of a bitmap.
+                Value::Array(list) if wanted == "values" => {
+                    let is_bitmap = self.text(&["type"]).is_some_and(|name| plain_type(&name) == "bitmap");
+                    let name = if is_bitmap { "label" } else { "range" };
+                    return Ok((key, Map::from_iter([(name.to_owned(), Value::Array(list))])));
+                }
+                Value::String(text) if text.trim().is_empty() => {}
+                other => {
+                    let message =
+                        format!("{other} is no JSON object of limits, such as {{\"min\":0,\"max\":100}}");
+                    return Err(ModelError::new(place, message));
+                }
             }
         }
-        // Diagnostics of xtend_tuya call it `value`, which elsewhere is the present value.
+        // Diagnostics call it `value`, which elsewhere is the present value.
         match self.find(&["value"]) {
             Some((key, Value::Object(spec))) => Ok((key, spec.clone())),
+            Some((key, value @ Value::String(text))) if text.trim_start().starts_with('{') => {
+                match open(value.clone(), &join(self.place, key))? {
+                    Value::Object(spec) => Ok((key, spec)),
+                    _ => Ok(("", self.object.clone())),
+                }
+            }
             _ => Ok(("", self.object.clone())),
         }
+    }
+
+    fn unit(&self) -> Result<Option<String>, ModelError> {
+        match self.find(&["unit", "units"]) {
+            Some((key, value)) if !value.is_string() => {
+                Err(ModelError::new(join(self.place, key), format!("{value} is no unit, which is a text")))
+            }
+            _ => Ok(self.text(&["unit", "units"])),
+        }
+    }
+
+    /// Refuses a key that has to do with limits and is not known, and an object of limits of which nothing is; the
+    /// data point would take every value.
+    fn see_that_nothing_is_lost(&self, kind: &Kind, is_spec: bool) -> Result<(), ModelError> {
+        let plain = |key: &str| key.replace(['_', '-'], "").to_ascii_lowercase();
+        let is_limit = |key: &&String| {
+            let key = plain(key);
+            let known = LIMITS.contains(&key.as_str()) || OTHERS.contains(&key.as_str());
+            let hints = [
+                "min", "max", "range", "step", "pitch", "scale", "unit", "enum", "limit", "maxlen", "length",
+            ];
+            !known && hints.iter().any(|hint| key.starts_with(hint) || key.ends_with(hint))
+        };
+        let has_none = match kind {
+            Kind::Value { .. } => self.find(&LIMITS).or(self.find(&["unit", "units"])).is_none(),
+            Kind::Enum { range } => range.is_empty(),
+            Kind::Bitmap { labels, maxlen } => labels.is_empty() && maxlen.is_none(),
+            Kind::Bool | Kind::String { .. } | Kind::Raw { .. } => return Ok(()),
+        };
+        let keys = || self.object.iter().filter(|(_, value)| !value.is_null()).map(|(key, _)| key);
+        let lost = keys().find(is_limit).or_else(|| {
+            let is_other = |key: &&String| {
+                !OTHERS.contains(&plain(key).as_str()) && !LIMITS.contains(&plain(key).as_str())
+            };
+            keys().find(is_other).filter(|_| is_spec && has_none)
+        });
+        let Some(key) = lost else { return Ok(()) };
+        let known = "min, max, scale, step, unit, range, label and maxlen";
+        Err(ModelError::new(
+            join(self.place, key),
+            format!("the limit `{key}` is not known; known are {known}"),
+        ))
     }
 
     fn text(&self, keys: &[&str]) -> Option<String> {

@@ -107,7 +107,8 @@ fn drafts(object: &Map<String, Value>, path: &str) -> Result<Option<Vec<Draft>>,
         }
         return Ok(Some(drafts));
     }
-    for [writable, reported] in [["functions", "status"], ["function", "status_range"]] {
+    // Diagnostics have `status` as well, which holds present values there.
+    for [writable, reported] in [["function", "status_range"], ["functions", "status"]] {
         let holds_points = |key| matches!(object.get(key), Some(Value::Array(_) | Value::Object(_)));
         if holds_points(writable) || holds_points(reported) {
             return specification(object, path, writable, reported).map(Some);

@@ -3,18 +3,106 @@
 
 use csv::{ReaderBuilder, StringRecord, Trim};
 
-use super::{Access, Draft, Found, Limits, ModelError, access};
+use super::{Access, Draft, Found, ModelError, access, words::Property};
+use crate::product::Kind;
 
 /// What a column may be called.
-const COLUMNS: [(Column, &[&str]); 6] = [
+const COLUMNS: [(Column, &[&str]); 8] = [
     (Column::Id, &["dp id", "dpid", "id"]),
-    (Column::Name, &["dp name", "name", "function name", "function point"]),
-    (Column::Code, &["identifier", "code", "dp code"]),
-    (Column::Access, &["data transfer type", "transfer type", "access", "access mode", "mode"]),
-    (Column::Type, &["data type", "type"]),
+    (
+        Column::Name,
+        &[
+            "dp name",
+            "dp",
+            "data point",
+            "data point name",
+            "name",
+            "function",
+            "function name",
+            "function point",
+        ],
+    ),
+    (Column::Code, &["identifier", "code", "dp code", "dp identifier"]),
+    (
+        Column::Access,
+        &[
+            "data transfer type",
+            "transfer type",
+            "transmission type",
+            "data transmission type",
+            "transmission",
+            "transfer",
+            "access",
+            "access mode",
+            "mode",
+        ],
+    ),
+    (Column::Type, &["data type", "type", "dp type", "datatype", "function point type"]),
     (
         Column::Property,
-        &["dp property", "dp properties", "property", "properties", "function point properties"],
+        &[
+            "dp property",
+            "dp properties",
+            "property",
+            "properties",
+            "function point properties",
+            "function point property",
+            "dp attribute",
+            "dp attributes",
+            "attribute",
+            "attributes",
+            "function point attributes",
+        ],
+    ),
+    // Each is a part of the property.
+    (
+        Column::Limit,
+        &[
+            "value range",
+            "range",
+            "min",
+            "minimum",
+            "minimum value",
+            "max",
+            "maximum",
+            "maximum value",
+            "pitch",
+            "step",
+            "scale",
+            "multiple",
+            "unit",
+            "units",
+            "enum values",
+            "enum value",
+            "enumeration values",
+            "values",
+            "fault values",
+            "labels",
+            "maximum length",
+            "max length",
+            "length",
+        ],
+    ),
+    // What is said to people.
+    (
+        Column::Remark,
+        &[
+            "remarks",
+            "remark",
+            "note",
+            "notes",
+            "description",
+            "comment",
+            "comments",
+            "example",
+            "required",
+            "mandatory",
+            "category",
+            "no",
+            "number",
+            "default",
+            "default value",
+        ],
     ),
 ];
 
@@ -26,6 +114,8 @@ enum Column {
     Access,
     Type,
     Property,
+    Limit,
+    Remark,
 }
 
 pub(super) fn read(text: &str) -> Result<Found, ModelError> {
@@ -36,10 +126,13 @@ pub(super) fn read(text: &str) -> Result<Found, ModelError> {
         ReaderBuilder::new().delimiter(delimiter).flexible(true).trim(Trim::All).from_reader(text.as_bytes());
     let headers = reader.headers().map_err(|why| ModelError::new("line 1", why.to_string()))?;
     let named = |header: &str| {
-        let header = header.to_ascii_lowercase().replace('_', " ");
+        let header = header.to_ascii_lowercase().replace(['_', '-'], " ");
         COLUMNS.iter().find(|(_, names)| names.contains(&header.as_str())).map(|(column, _)| *column)
     };
-    let table = Table { columns: headers.iter().map(named).collect() };
+    let table = Table {
+        columns: headers.iter().map(named).collect(),
+        names: headers.iter().map(str::to_owned).collect(),
+    };
     if table.place_of(Column::Code).is_none() || table.place_of(Column::Type).is_none() {
         return Err(ModelError::new("line 1", "this is neither JSON nor a table of data points").hint(
             "A table begins with the columns DP ID, DP name, Identifier, Data transfer type, Data type, \
@@ -66,6 +159,8 @@ pub(super) fn read(text: &str) -> Result<Found, ModelError> {
 
 struct Table {
     columns: Vec<Option<Column>>,
+    /// What the file calls them.
+    names: Vec<String>,
 }
 
 impl Table {
@@ -95,10 +190,9 @@ impl Table {
         };
         let type_name =
             cell(Column::Type).ok_or_else(|| wrong(Column::Type, "the data type is missing".to_owned()))?;
-        let mut property = Property::default();
-        if let Some(text) = cell(Column::Property) {
-            property = Property::read(text, type_name).map_err(|message| wrong(Column::Property, message))?;
-        }
+        let property = self.property(record, line, type_name)?;
+        let kind = property.limits.kind(type_name).map_err(|message| wrong(Column::Type, message))?;
+        self.see_that_nothing_is_lost(record, line, &kind)?;
         Ok(Draft {
             place: format!("line {line}"),
             id: id.transpose()?,
@@ -106,130 +200,52 @@ impl Table {
             name: cell(Column::Name).map(str::to_owned),
             unit: property.unit,
             access,
-            kind: property.limits.kind(type_name).map_err(|message| wrong(Column::Type, message))?,
+            kind,
         })
     }
-}
 
-/// What the property column says, such as `Value range: 0 to 999999999. Pitch: 1. Scale: 4. Unit: W.`
-#[derive(Debug, Default)]
-struct Property {
-    limits: Limits,
-    unit: Option<String>,
-}
-
-#[derive(Clone, Copy)]
-enum Label {
-    Range,
-    Unit,
-    Step,
-    Scale,
-    Values,
-    Faults,
-    Length,
-}
-
-/// The words before a colon, the longer ones before those that they contain.
-const LABELS: [(&str, Label); 16] = [
-    ("enumeration values", Label::Values),
-    ("enumeration value", Label::Values),
-    ("enum values", Label::Values),
-    ("enum value", Label::Values),
-    ("fault values", Label::Faults),
-    ("fault value", Label::Faults),
-    ("labels", Label::Faults),
-    ("label", Label::Faults),
-    ("value range", Label::Range),
-    ("range", Label::Range),
-    ("pitch", Label::Step),
-    ("step", Label::Step),
-    ("scale", Label::Scale),
-    ("unit", Label::Unit),
-    ("maximum length", Label::Length),
-    ("maxlen", Label::Length),
-];
-
-impl Property {
-    fn read(text: &str, type_name: &str) -> Result<Self, String> {
-        let mut property = Self::default();
-        let sections = sections(text);
-        if sections.is_empty() && type_name.eq_ignore_ascii_case("enum") && text != "/" {
-            // A label that is not known is still no value.
-            let list = text.split_once([':', '：']).map_or(text, |(_, list)| list);
-            property.limits.range = words(list);
-        }
-        for (label, text) in sections {
-            let limits = &mut property.limits;
-            match label {
-                Label::Range if type_name.eq_ignore_ascii_case("enum") => limits.range = words(text),
-                Label::Range => {
-                    let (min, max) =
-                        span(text).ok_or_else(|| format!("`{text}` is no range such as 0 to 100"))?;
-                    (limits.min, limits.max) = (Some(min), Some(max));
-                }
-                Label::Unit => property.unit = (!matches!(text, "" | "/" | "-")).then(|| text.to_owned()),
-                Label::Step => limits.step = Some(whole(text)?),
-                Label::Scale => limits.scale = Some(whole(text)?),
-                Label::Length => limits.maxlen = Some(whole(text)?),
-                Label::Values => limits.range = words(text),
-                Label::Faults => limits.labels = words(text),
-            }
+    /// What the property column says, and the columns for single limits.
+    fn property(&self, record: &StringRecord, line: usize, type_name: &str) -> Result<Property, ModelError> {
+        let mut property = Property::default();
+        let cells = self.columns.iter().zip(&self.names).zip(record).enumerate();
+        for (at, ((column, name), cell)) in cells {
+            let text = match column {
+                Some(Column::Property) => cell.to_owned(),
+                Some(Column::Limit) if !Property::says_nothing(cell) => format!("{name}: {cell}"),
+                _ => continue,
+            };
+            let wrong = |message| ModelError::new(format!("line {line}, column {}", at + 1), message);
+            let said = Property::read(&text, type_name).map_err(wrong)?;
+            property.add(said).map_err(wrong)?;
         }
         Ok(property)
     }
-}
 
-/// The labelled parts of a text, in its order.
-fn sections(text: &str) -> Vec<(Label, &str)> {
-    let lower = text.to_ascii_lowercase();
-    // Begin and end of "label:", for every label that begins a word and is not part of a longer one.
-    let mut found: Vec<(usize, usize, Label)> = Vec::new();
-    for (name, label) in LABELS {
-        for (start, _) in lower.match_indices(name) {
-            let end = start + name.len();
-            let begins_word = !lower[..start].ends_with(|c: char| c.is_alphanumeric() || c == '_');
-            let rest = lower[end..].trim_start();
-            let colon = rest.chars().next().filter(|c| matches!(c, ':' | '：'));
-            if let Some(colon) = colon
-                && begins_word
-                && !found.iter().any(|(from, to, _)| (*from..*to).contains(&start))
-            {
-                found.push((start, lower.len() - rest.len() + colon.len_utf8(), label));
-            }
-        }
+    /// Refuses a data point without limits if they may be in a column that is not known.
+    fn see_that_nothing_is_lost(
+        &self,
+        record: &StringRecord,
+        line: usize,
+        kind: &Kind,
+    ) -> Result<(), ModelError> {
+        let has_none = match kind {
+            Kind::Value { min, max, .. } => min.is_none() && max.is_none(),
+            Kind::Enum { range } => range.is_empty(),
+            Kind::Bitmap { labels, maxlen } => labels.is_empty() && maxlen.is_none(),
+            Kind::Bool | Kind::String { .. } | Kind::Raw { .. } => false,
+        };
+        let unknown = self
+            .columns
+            .iter()
+            .zip(record)
+            .position(|(column, cell)| column.is_none() && !Property::says_nothing(cell));
+        let Some(at) = unknown.filter(|_| has_none) else { return Ok(()) };
+        let name = self.names.get(at).map_or("", String::as_str);
+        let place = format!("line {line}, column {}", at + 1);
+        Err(ModelError::new(
+            place,
+            format!("the column `{name}` is not known, and no other has limits of this data point"),
+        )
+        .hint("Call it DP property if it has limits, or Remarks if not."))
     }
-    found.sort_by_key(|(start, ..)| *start);
-    let ends = found.iter().skip(1).map(|(start, ..)| *start).chain([text.len()]);
-    let separators = |c: char| c.is_whitespace() || matches!(c, '.' | ',' | ';' | '，' | '。' | '；');
-    found
-        .iter()
-        .zip(ends)
-        .map(|((_, start, label), end)| (*label, text[*start..end].trim_matches(separators)))
-        .collect()
-}
-
-/// The members of a list in words: `a, b, and c`.
-fn words(text: &str) -> Vec<String> {
-    let parts = text.split([',', ';', '、', '，', '\n']).flat_map(|part| part.split(" and "));
-    let parts = parts.map(|part| part.trim().strip_prefix("and ").unwrap_or(part.trim()));
-    let parts =
-        parts.map(|part| part.trim_matches(|c: char| c.is_whitespace() || matches!(c, '.' | '`' | '"')));
-    parts.filter(|part| !part.is_empty() && *part != "…").map(str::to_owned).collect()
-}
-
-/// The two ends of `0 to 100`, `-100-100` or `0~100`.
-fn span(text: &str) -> Option<(i64, i64)> {
-    let digits_end = |text: &str| {
-        let sign = usize::from(text.starts_with('-'));
-        text[sign..].find(|c: char| !c.is_ascii_digit()).map_or(text.len(), |at| at + sign)
-    };
-    let (min, rest) = text.split_at(digits_end(text));
-    let rest = rest.trim_start();
-    let max =
-        ["to", "~", "～", "–", "—", "..", "-", ","].into_iter().find_map(|word| rest.strip_prefix(word))?;
-    Some((min.parse().ok()?, max.trim().parse().ok()?))
-}
-
-fn whole(text: &str) -> Result<i64, String> {
-    text.parse().map_err(|_| format!("`{text}` is no whole number"))
 }

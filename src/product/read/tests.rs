@@ -1,6 +1,7 @@
 //! Every shape of model file, and what is wrong with wrong ones.
 
-use crate::product::{ModelError, Product};
+use super::access;
+use crate::product::{Access, ModelError, Product};
 
 macro_rules! model {
     ($name:literal) => {
@@ -200,6 +201,154 @@ fn documentation_table() {
 }
 
 #[test]
+fn function_pages() {
+    let rows = "DP ID\tData point\tIdentifier\tTransmission Type\tDP type\tDP property\tRemarks\n\
+        7\tLevel\tlevel\tSend/report\tInteger\tThe value ranges from 0 to 1,000, with a pitch of 5 and a scale of 1. Unit: %. Ten is little.\t\n\
+        8\tMode\tmode\tReport & Send\tEnum\tThe enum values include eco and boost.\tSince 2.0\n\
+        9\tOn\ton\tCan be issued and reported\tBoolean type\t-\t\n\
+        10\tTest\ttest\tRelease only\tCharacter type\t\t\n\
+        11\tFaults\tfaults\tReport only\tFault\tFault values: hot, cold\t\n";
+    let expected = [
+        r#"{"id":"7","code":"level","name":"Level","type":"value","access":"rw","min":0,"max":1000,"scale":1,"step":5,"unit":"%"}"#,
+        r#"{"id":"8","code":"mode","name":"Mode","type":"enum","access":"rw","range":["eco","boost"]}"#,
+        r#"{"id":"9","code":"on","name":"On","type":"bool","access":"rw"}"#,
+        r#"{"id":"10","code":"test","name":"Test","type":"string","access":"wo"}"#,
+        r#"{"id":"11","code":"faults","name":"Faults","type":"bitmap","access":"ro","labels":["hot","cold"]}"#,
+    ];
+    holds(rows.as_bytes(), &expected);
+    // A column for each limit.
+    let columns = "DP ID,Identifier,Type,Min,Max,Unit,Pitch,Enum values\n1,a,value,-5,\"1,000\",W,2,\n2,b,enum,,,,,\"x, y\"\n";
+    holds(
+        columns.as_bytes(),
+        &[
+            r#"{"id":"1","code":"a","type":"value","access":"rw","min":-5,"max":1000,"scale":0,"step":2,"unit":"W"}"#,
+            r#"{"id":"2","code":"b","type":"enum","access":"rw","range":["x","y"]}"#,
+        ],
+    );
+}
+
+#[test]
+fn diagnostics_hold_present_values_beside_the_model() {
+    let model = |limits: &str| {
+        format!(
+            r#"{{"data":{{"product_id":"p9","status":{{"level":5,"on":true}},
+                "function":{{"on":{{"type":"Boolean","value":"{{true,false}}"}}}},
+                "status_range":{{"on":{{"type":"Boolean","value":{{}}}},"level":{{"type":"Integer","value":{limits}}}}}}}}}"#
+        )
+    };
+    let ids = [("on".to_owned(), 1), ("level".to_owned(), 2)];
+    for limits in [r#"{"min":0,"max":9,"scale":0,"step":1}"#, r#""{\"min\":0,\"max\":9}""#] {
+        let product = Product::read_with_ids(model(limits).as_bytes(), &ids).unwrap();
+        assert_eq!(
+            lines(&product),
+            [
+                r#"{"id":"1","code":"on","type":"bool","access":"rw"}"#,
+                r#"{"id":"2","code":"level","type":"value","access":"ro","min":0,"max":9,"scale":0,"step":1}"#,
+            ],
+            "{limits}"
+        );
+    }
+    let error = Product::read(model("{}").as_bytes()).unwrap_err();
+    assert_eq!(error.message, "the model gives no DP id for on, level");
+}
+
+#[test]
+fn limits_that_are_not_understood_are_no_data_point_without_limits() {
+    let properties = |spec: &str| {
+        format!(r#"{{"services":[{{"properties":[{{"abilityId":1,"code":"a","typeSpec":{spec}}}]}}]}}"#)
+    };
+    let dps = |rest: &str| format!(r#"{{"dps":[{{"id":1,"code":"a",{rest}}}]}}"#);
+    let functions = |kind: &str, values: &str| {
+        format!(r#"{{"functions":[{{"dp_id":1,"code":"a","type":"{kind}","values":{values}}}]}}"#)
+    };
+    let map = |rest: &str| format!(r#"{{"1":{{"code":"a",{rest}}}}}"#);
+    for (text, place) in [
+        (functions("Integer", r#""0-100""#), "functions[0].values"),
+        (functions("Integer", "[0,100,1]"), "functions[0]"),
+        (functions("Integer", "17"), "functions[0].values"),
+        (functions("Integer", r#""{min:0,max:9}""#), "functions[0].values: line 1"),
+        (functions("Integer", r#""{\"lowest\":0,\"highest\":9}""#), "functions[0].values.lowest"),
+        (functions("Integer", r#""{\"min\":0,\"max_limit\":9}""#), "functions[0].values.max_limit"),
+        (functions("Integer", r#"{"min":0,"max":9,"unit":5}"#), "functions[0].values.unit"),
+        (functions("Enum", r#""cold,hot""#), "functions[0].values"),
+        (functions("Enum", r#""{cold,hot}""#), "functions[0].values: line 1"),
+        (functions("Enum", r#"{"members":["cold"]}"#), "functions[0].values.members"),
+        (functions("Enum", r#"{"min":0,"max":1}"#), "functions[0].values"),
+        (functions("Bitmap", r#"{"bits":["cold"]}"#), "functions[0].values.bits"),
+        (
+            properties(r#"{"type":"value","valueRange":[0,9]}"#),
+            "services[0].properties[0].typeSpec.valueRange",
+        ),
+        (properties(r#"{"type":"value","range":[0,5,9]}"#), "services[0].properties[0].typeSpec"),
+        (
+            properties(r#"{"type":"enum","enumeration":["a"]}"#),
+            "services[0].properties[0].typeSpec.enumeration",
+        ),
+        (dps(r#""type":"value","maximal":9"#), "dps[0].maximal"),
+        (dps(r#""type":"value","range":"0-9""#), "dps[0].range"),
+        (map(r#""type":"Integer","values":"none""#), "1.values"),
+    ] {
+        let error = refused(&text);
+        assert!(error.place.starts_with(place), "{text}: {error}");
+    }
+    // What is understood, or has nothing to do with limits.
+    for (text, expected) in [
+        (functions("Integer", "[0,100]"), r#""min":0,"max":100,"scale":0,"step":1}"#),
+        (functions("Integer", r#""{}""#), r#""scale":0,"step":1}"#),
+        (functions("Integer", r#""""#), r#""scale":0,"step":1}"#),
+        (
+            functions("Integer", r#"{"min":0,"max":9,"typeDefaultValue":1,"valueOf":2}"#),
+            r#""max":9,"scale":0,"step":1}"#,
+        ),
+        (functions("Integer", r#"{"min_value":0,"max_value":9}"#), r#""min":0,"max":9,"scale":0,"step":1}"#),
+        (functions("Enum", r#"["cold","hot"]"#), r#""range":["cold","hot"]}"#),
+        (functions("Bitmap", r#"["cold","hot"]"#), r#""labels":["cold","hot"]}"#),
+        (functions("Boolean", r#""{true,false}""#), r#""access":"rw"}"#),
+        (functions("Boolean", r#""{\"true\",\"false\"}""#), r#""access":"rw"}"#),
+        (functions("Boolean", r#""whatever""#), r#""access":"rw"}"#),
+        (properties(r#"{"type":"value","range":["0","9"]}"#), r#""min":0,"max":9,"scale":0,"step":1}"#),
+        (map(r#""type":"Integer","values":{"min":0},"unitary":1"#), r#""min":0,"scale":0,"step":1}"#),
+    ] {
+        let product = Product::read(text.as_bytes()).unwrap_or_else(|why| panic!("{text}: {why}"));
+        assert!(lines(&product)[0].ends_with(expected), "{text}: {:?}", lines(&product));
+    }
+}
+
+#[test]
+fn access_is_understood_in_many_words() {
+    let found = |text: &str| access(text).map(Access::name);
+    for (text, expected) in [
+        ("Send/report", Some("rw")),
+        ("Send and report (read-write)", Some("rw")),
+        ("Report/Send", Some("rw")),
+        ("send & report", Some("rw")),
+        ("Can be issued and reported", Some("rw")),
+        ("Distributable and reportable", Some("rw")),
+        ("R/W", Some("rw")),
+        ("read-write", Some("rw")),
+        ("可下发可上报", Some("rw")),
+        ("Report only", Some("ro")),
+        ("Only report", Some("ro")),
+        ("Report-only (ro)", Some("ro")),
+        ("read only", Some("ro")),
+        ("只上报", Some("ro")),
+        ("Send only", Some("wo")),
+        ("Send only (write-only)", Some("wo")),
+        ("Release only", Some("wo")),
+        ("wr", Some("wo")),
+        ("W", Some("wo")),
+        ("sometimes", None),
+        ("not reported", None),
+        ("only", None),
+        ("", None),
+        ("rx", None),
+        ("report only (send only)", None),
+    ] {
+        assert_eq!(found(text), expected, "{text}");
+    }
+}
+
+#[test]
 fn the_normalised_form_reads_itself_back() {
     for bytes in [
         model!("normalised.json"),
@@ -296,6 +445,13 @@ fn wrong_models_are_refused_with_their_place() {
             "line 2, column 4",
             "no range",
         ),
+        (
+            "DP ID,Identifier,Data type,Remarks,DP property\n1,a,value,,few to many\n",
+            "line 2, column 5",
+            "no limits",
+        ),
+        ("DP ID,Identifier,Data type,Bounds\n1,a,value,0 to 9\n", "line 2, column 4", "`Bounds`"),
+        ("DP ID,Identifier,Data type,Min,Max\n1,a,value,few,9\n", "line 2, column 4", "no whole number"),
         ("DP ID,Identifier,Data type,Access\n1,a,value,sometimes\n", "line 2, column 4", "`sometimes`"),
     ] {
         let error = refused(text);

@@ -323,6 +323,54 @@ fn a_refusal_names_the_data_point_the_value_and_what_fits() {
     assert!(misfit.message.len() < 300, "{misfit}");
     let misfit = meter.find("1").unwrap().from_text("12l").unwrap_err();
     assert_eq!(misfit.message, "DP 1 water_flow: 12l is not a number in m³, such as 12.345 m³");
+    let misfit = meter.find("18").unwrap().from_text("50h").unwrap_err();
+    assert_eq!(misfit.message, "DP 18 valve_open_degree: 50h is not a number in %, such as 50 %");
+}
+
+#[test]
+fn a_comma_in_a_number_is_refused_with_the_point_in_its_place() {
+    let meter = Product::smart_water_meter();
+    for (point, text, expected) in [
+        (
+            "18",
+            "50,5%",
+            "50,5% has a comma; the decimal sign is a point, 50.5%, and nothing stands between thousands",
+        ),
+        (
+            "1",
+            "12,345",
+            "12,345 has a comma; the decimal sign is a point, 12.345, and nothing stands between thousands",
+        ),
+        (
+            "1",
+            "1,234.5m3",
+            "1,234.5m3 has a comma; the decimal sign is a point, and nothing stands between thousands",
+        ),
+        (
+            "1",
+            "1,234,567",
+            "1,234,567 has a comma; the decimal sign is a point, and nothing stands between thousands",
+        ),
+    ] {
+        let misfit = meter.find(point).unwrap().from_text(text).unwrap_err();
+        assert!(misfit.message.ends_with(expected), "{misfit}");
+    }
+}
+
+#[test]
+fn an_example_lies_within_the_limits() {
+    for (limits, expected) in [
+        ("", "12345"),
+        (r#","max":600,"scale":1"#, "12.5"),
+        (r#","unit":"%","max":999999999"#, "50 %"),
+        (r#","unit":"%","scale":2"#, "12.34 %"),
+        (r#","max":-5"#, "-5"),
+    ] {
+        let model = format!(r#"{{"dps":[{{"id":1,"code":"a","type":"value"{limits}}}]}}"#);
+        let product = Product::read(model.as_bytes()).unwrap();
+        let point = product.find("a").unwrap();
+        assert_eq!(point.shown(point.sample()), expected, "{limits}");
+    }
 }
 
 #[test]

@@ -211,9 +211,13 @@ fn input_that_is_cut_off_is_told() {
 #[test]
 fn a_header_without_cid_is_refused_before_anything_is_sent() {
     let site = Site::start(&[]);
-    let ended = site.run_with("sync", &["--format", "csv"], "cid;product_id\na;p\n");
+    let ended = site.run_with("sync", &["--format", "csv"], "sep=;\nname;product_id\na;p\n");
     assert_eq!((ended.code, ended.lines.len()), (Some(2), 0), "{ended:#?}");
-    assert!(ended.stderr.contains("separated by commas"), "{}", ended.stderr);
+    assert!(
+        ended.stderr.contains("line 2, the header, has no column cid; its columns, separated by semicolons,"),
+        "{}",
+        ended.stderr
+    );
 }
 
 /// A field that the message does not have is not passed over, since it says that something else was meant.
@@ -317,4 +321,21 @@ fn requests_of_one_id_go_one_after_the_other() {
         .map(|record| record["kind"].to_string())
         .collect();
     assert_eq!(kinds, ["\"sync\"", "\"sync.response\""].repeat(4));
+}
+
+/// One line of 96 KB took minutes once, in which nothing else was heard.
+#[test]
+fn thousands_of_bad_data_points_in_one_line_are_each_told_once() {
+    let site = Site::start(&[]);
+    site.sync(1);
+    let bad: Vec<_> = (0..6000).map(|n| format!(r#""bad_{n:06}":1"#)).collect();
+    let input = format!(r#"{{"cid":"m1","properties":{{"1":5,{}}}}}"#, bad.join(","));
+    let ended = site.run_with("report", &["-"], input);
+    accounted(&ended, 6001);
+    assert_eq!(ended.code, Some(2));
+    for line in ended.lines.iter().filter(|line| line["ok"] == false) {
+        let name = line["input"]["code"].as_str().unwrap();
+        assert_eq!(line["input"], serde_json::json!({"cid": "m1", "code": name, "value": 1}));
+        assert_eq!(line["field"], format!("properties.{name}"));
+    }
 }

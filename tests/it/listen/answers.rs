@@ -297,3 +297,25 @@ fn a_command_that_a_kill_interrupted_comes_again() {
     assert_eq!(listener.wait(1, |line| line["kind"] == "command")[0]["dup"], 1, "{:?}", listener.lines());
     listener.end("TERM");
 }
+
+/// Platforms may count their request ids for each device, or begin anew.
+#[test]
+fn commands_that_share_a_request_id_are_each_executed() {
+    let site = Site::start(&[]);
+    site.sync(2);
+    let executed = site.name("executed");
+    let script = format!("cat >> {executed}; echo >> {executed}");
+    let args = ["--no-report-back", "--exec", "sh", "-c", &script];
+    let listener = Listener::start(&site, &args);
+    let mut platform = platform(&site);
+    for (cid, value) in [("m1", 10), ("m2", 20), ("m1", 30), ("m2", 20)] {
+        order(&mut platform, "1", cid, value);
+        let answer = platform.json();
+        assert_eq!((&answer["cid"], &answer["request_id"]), (&json!(cid), &json!("1")), "{answer}");
+        assert_eq!(answer["param"]["code"], 0, "{answer}");
+    }
+    listener.end("TERM");
+    let values: Vec<_> =
+        json_lines(&site.read("executed")).iter().map(|line| line["param"]["value"].clone()).collect();
+    assert_eq!(values, [10, 20, 30]);
+}

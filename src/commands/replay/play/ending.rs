@@ -20,7 +20,7 @@ impl Play {
                 (Some(verify), Some(start)) if !verify.is_satisfied() => Some(start + verify.deadline()),
                 _ => None,
             };
-            let commands = (!self.held.is_empty()).then(|| ended + self.timeout);
+            let commands = self.commands.has_held().then(|| ended + self.timeout);
             let is_open = match &self.stage {
                 Stage::Up { .. } => self.ledger.borrow().in_flight > 0,
                 Stage::Down(broker) => broker.unacknowledged() > 0 && ended.elapsed() < self.timeout,
@@ -109,7 +109,7 @@ impl Play {
     /// Tells of commands and answers that did not come.
     fn missing(&mut self) {
         let limit = format!("in {:?}", self.timeout);
-        for (_, request) in std::mem::take(&mut self.held) {
+        for (_, request) in self.commands.take_held() {
             self.give_up(request, &limit);
         }
         if self.given_up > 0 {

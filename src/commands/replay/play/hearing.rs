@@ -1,6 +1,6 @@
 //! What the other end says: in the recording, and now.
 
-use super::{Key, Play, Stage, Step};
+use super::{Key, Play, Request, Stage, Step};
 use crate::{
     failure::Failure,
     protocol::{Answer, Channel, Envelope},
@@ -39,8 +39,9 @@ impl Play {
             let Some(arrival) = arrival else { break };
             match (arrival.channel, &self.stage) {
                 (Channel::Command, Stage::Up { .. }) => {
-                    self.commands.come(&arrival.gateway_id, &arrival.payload);
-                    self.release()?;
+                    if let Some((held, id)) = self.commands.come(&arrival.gateway_id, &arrival.payload) {
+                        self.release(held, &id)?;
+                    }
                 }
                 (Channel::SyncResponse | Channel::ReportResponse, Stage::Up { .. })
                 | (Channel::CommandResponse, Stage::Down(_)) => {
@@ -70,25 +71,10 @@ impl Play {
         }
     }
 
-    /// Sends the answers whose commands have come.
-    fn release(&mut self) -> Result<(), Failure> {
-        let mut at = 0;
-        while let Some((_, request)) = self.held.get(at) {
-            let (recorded, cid) = (request.id.as_deref(), request.cid.as_deref());
-            let id = self.commands.answer(
-                &request.gateway_id,
-                recorded.unwrap_or_default(),
-                cid.unwrap_or_default(),
-            );
-            let Some(id) = id else {
-                at += 1;
-                continue;
-            };
-            let Some((step, request)) = self.held.remove(at) else { break };
-            let gateway = self.cast.part(&step.address)?;
-            let is_fresh = request.id.as_ref() != Some(&id);
-            self.dispatch(&step, request.index, is_fresh.then_some(&id), &gateway, None)?;
-        }
-        Ok(())
+    /// Sends an answer whose command has come.
+    fn release(&mut self, (step, request): (Step, Request), id: &str) -> Result<(), Failure> {
+        let gateway = self.cast.part(&step.address)?;
+        let is_fresh = request.id.as_deref() != Some(id);
+        self.dispatch(&step, request.index, is_fresh.then_some(id), &gateway, None)
     }
 }
