@@ -11,6 +11,6 @@ mod socket_writer;
 pub mod tap;
 
 pub use packet::{
-    Connect, End, Malformed, Message, Packet, Password, Publish, QoS, SubscribeCode, TooLarge, Will,
+    Connect, End, Malformed, Message, Packet, Password, Publish, QoS, SubscribeCode, TooLarge, Version, Will,
 };
 pub use session::{Event, Limits, Receipt, Session, Silence, Violation};
