@@ -108,8 +108,7 @@ pub(crate) mod tests {
             .with_no_client_auth();
         let (near, far) = duplex(TINY);
         let accepted = TlsAcceptor::from(Arc::new(server)).accept(near);
-        let connected =
-            TlsConnector::from(Arc::new(client)).connect("localhost".try_into().unwrap(), far);
+        let connected = TlsConnector::from(Arc::new(client)).connect("localhost".try_into().unwrap(), far);
         let (accepted, connected) = tokio::join!(accepted, connected);
         (accepted.unwrap(), connected.unwrap())
     }
