@@ -17,6 +17,7 @@ mod bulk;
 mod core;
 mod distance;
 mod edge;
+mod fairness;
 mod generator;
 mod listen;
 mod one_shot;
@@ -32,7 +33,7 @@ mod wire;
 use table::Table;
 
 /// What can be measured, by the names that select it. A subcommand with a cost of its own gets a file and a line here.
-const THEMES: [(&str, Theme); 9] = [
+const THEMES: [(&str, Theme); 10] = [
     ("core", core::measure),
     ("start", start::measure),
     ("one-shot", one_shot::measure),
@@ -40,6 +41,7 @@ const THEMES: [(&str, Theme); 9] = [
     ("growth", bulk::growth),
     ("listen", listen::measure),
     ("edge", edge::measure),
+    ("fairness", fairness::measure),
     ("tap", tap::measure),
     ("replay", replay::measure),
 ];

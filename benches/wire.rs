@@ -51,7 +51,7 @@ pub fn connect(client_id: &str, username: &str) -> Vec<u8> {
         keep_alive: 0,
         username: Some(username.to_owned()),
         password: Some(Password::new(password.expose().as_bytes().to_vec())),
-        will: None,
+        ..Connect::default()
     })))
 }
 

@@ -346,11 +346,11 @@ complete -c tuyagw -n "__fish_tuyagw_using_subcommand edge" -l max-connections -
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand edge" -l max-packet -d 'Largest packet taken from a client, in bytes' -r
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand edge" -l max-in-flight -d 'Unacknowledged messages on their way to one client' -r
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand edge" -l max-queue -d 'Bytes that may wait for one client; it is disconnected when more do, and gets no QoS 0 beyond 1 MiB' -r
-complete -c tuyagw -n "__fish_tuyagw_using_subcommand edge" -l max-queues -d 'Bytes kept for all clients together, beyond 8 KiB for each: messages that wait, are unread or unacknowledged, and subscriptions; the clients with most are disconnected when there are more' -r
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand edge" -l max-queues -d 'Bytes kept for all clients together: messages that wait, are unread or unacknowledged, subscriptions, names and wills; the clients with most are disconnected when there are more' -r
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand edge" -l max-retained -d 'Bytes of retained messages; there is no room for another when there are more' -r
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand edge" -l max-subscriptions -d 'Subscriptions of one client; more are refused' -r
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand edge" -l session-expiry -d 'How long the session of a client that wants one kept waits for its return' -r
-complete -c tuyagw -n "__fish_tuyagw_using_subcommand edge" -l connect-timeout -d 'How long a client may take until its CONNECT has come' -r
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand edge" -l connect-timeout -d 'How long a client may take until its CONNECT has come, TLS handshake included' -r
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand edge" -s q -l quiet -d 'Print only errors and warnings on stderr'
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand edge" -s h -l help -d 'Print help'
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand model" -l model -d 'Product model to show instead of the smart water meter' -r -F

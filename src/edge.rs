@@ -167,7 +167,7 @@ impl Edge {
             _ => None,
         });
         match thrown {
-            Some(code) => Err(Turned::Away(code)),
+            Some(code) => Err(Turned::Away { code, why: "a fault, as --fault connack asked for" }),
             None => self.settings.access.login(login),
         }
     }

@@ -297,7 +297,7 @@ impl Connection {
                     keep_alive: u16::try_from(keep_alive.as_secs()).unwrap_or(u16::MAX),
                     username: login.username,
                     password: login.password.map(|password| Password::new(password.expose().to_owned())),
-                    will: None,
+                    ..Connect::default()
                 },
                 connect_timeout: setting(network.connect_timeout, profile.connect_timeout, 5),
                 timeout: setting(network.timeout, profile.timeout, 10),

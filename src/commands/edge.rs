@@ -155,8 +155,8 @@ struct LimitArgs {
     #[arg(long, value_name = "BYTES", default_value_t = Limits::default().max_queue)]
     max_queue: usize,
 
-    /// Bytes kept for all clients together, beyond 8 KiB for each: messages that wait, are unread or unacknowledged, and
-    /// subscriptions; the clients with most are disconnected when there are more
+    /// Bytes kept for all clients together: messages that wait, are unread or unacknowledged, subscriptions, names and
+    /// wills; the clients with most are disconnected when there are more
     #[arg(long, value_name = "BYTES", default_value_t = Limits::default().max_queues)]
     max_queues: usize,
 
@@ -172,7 +172,7 @@ struct LimitArgs {
     #[arg(long, value_name = "DURATION", value_parser = duration, default_value = "2h")]
     session_expiry: Duration,
 
-    /// How long a client may take until its CONNECT has come
+    /// How long a client may take until its CONNECT has come, TLS handshake included
     #[arg(long, value_name = "DURATION", value_parser = duration, default_value = "5s")]
     connect_timeout: Duration,
 }

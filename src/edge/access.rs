@@ -8,6 +8,10 @@ const UPLINKS: [Channel; 4] = [Channel::Report, Channel::Status, Channel::Comman
 /// The topics of the page's sample programs, which publish and subscribe to either.
 const SAMPLES: [&str; 2] = ["gateway/in/", "gateway/out/"];
 
+/// The longest client id and username, in bytes: far more than any gateway's, and little enough to be kept for each of
+/// thousands.
+const LONGEST_NAME: usize = 256;
+
 /// What a client said in its CONNECT.
 #[derive(Clone, Copy, Debug)]
 pub struct Login<'a> {
@@ -34,7 +38,12 @@ pub enum Role {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Turned {
     /// Tell it this return code, then close.
-    Away(ConnectCode),
+    Away {
+        /// The return code.
+        code: ConnectCode,
+        /// The reason, for whoever runs the edge.
+        why: &'static str,
+    },
     /// Close without a word.
     Off,
 }
@@ -52,11 +61,19 @@ impl Access {
     /// Decides who a client is.
     ///
     /// # Errors
-    /// 2 for a client id that cannot be a gateway's, 5 for a username that is not on the list, 4 for a missing
-    /// username and a missing or wrong password; control characters in the client id are answered by closing.
+    /// 2 for a client id that cannot be a gateway's or is longer than 256 bytes, 5 for a username that is not on the list, 4
+    /// for a missing username, one that is longer than 256 bytes, and a missing or wrong password; control characters in the
+    /// client id are answered by closing.
     pub fn login(&self, login: &Login<'_>) -> Result<Role, Turned> {
         if login.client_id.chars().any(char::is_control) {
             return Err(Turned::Off);
+        }
+        let away = |code, why| Err(Turned::Away { code, why });
+        if login.client_id.len() > LONGEST_NAME {
+            return away(ConnectCode::IDENTIFIER_REJECTED, "the client id is longer than 256 bytes");
+        }
+        if login.username.is_some_and(|name| name.len() > LONGEST_NAME) {
+            return away(ConnectCode::BAD_LOGIN, "the username is longer than 256 bytes");
         }
         let platform = login
             .username
@@ -64,24 +81,27 @@ impl Access {
         let role = if platform && (login.clean_session || !login.client_id.is_empty()) {
             Role::Platform
         } else {
-            match GatewayId::new(login.client_id) {
-                Ok(id) => Role::Gateway(id),
-                Err(_) => return Err(Turned::Away(ConnectCode::IDENTIFIER_REJECTED)),
-            }
+            let Ok(id) = GatewayId::new(login.client_id) else {
+                let why = "a gateway's client id is its gateway id: not empty, and without / + and #";
+                return away(ConnectCode::IDENTIFIER_REJECTED, why);
+            };
+            Role::Gateway(id)
         };
         let Some(username) = login.username else {
-            return Err(Turned::Away(ConnectCode::BAD_LOGIN));
+            return away(ConnectCode::BAD_LOGIN, "it gave no username");
         };
         let listed =
             platform || self.usernames.is_empty() || self.usernames.iter().any(|known| known == username);
         if !listed {
-            return Err(Turned::Away(ConnectCode::NOT_AUTHORIZED));
+            return away(ConnectCode::NOT_AUTHORIZED, "--username does not name its username");
         }
         let password = derive_password(login.client_id, username);
         if login.password == Some(password.expose().as_bytes()) {
             Ok(role)
         } else {
-            Err(Turned::Away(ConnectCode::BAD_LOGIN))
+            let why =
+                "the password is not the MD5 of client id and username, as `tuyagw password` derives it";
+            away(ConnectCode::BAD_LOGIN, why)
         }
     }
 }
@@ -133,10 +153,18 @@ mod tests {
         }
     }
 
-    fn login(access: &Access, client_id: &str, username: Option<&str>) -> Result<Role, Turned> {
+    fn login(access: &Access, client_id: &str, username: Option<&str>) -> Result<Role, Option<ConnectCode>> {
         let password = derive_password(client_id, username.unwrap_or_default());
         let password = Some(password.expose().as_bytes());
-        access.login(&Login { client_id, username, password, clean_session: true })
+        code(access.login(&Login { client_id, username, password, clean_session: true }))
+    }
+
+    /// The return code of a refusal; `None` for a connection that is closed without a word.
+    fn code(login: Result<Role, Turned>) -> Result<Role, Option<ConnectCode>> {
+        login.map_err(|turned| match turned {
+            Turned::Away { code, .. } => Some(code),
+            Turned::Off => None,
+        })
     }
 
     fn gateway(id: &str) -> Role {
@@ -149,20 +177,31 @@ mod tests {
         let listed = access(&["acme"]);
         assert_eq!(login(&any, "gw1", Some("whoever")), Ok(gateway("gw1")));
         assert_eq!(login(&listed, "gw1", Some("acme")), Ok(gateway("gw1")));
-        assert_eq!(login(&listed, "gw1", Some("other")), Err(Turned::Away(ConnectCode::NOT_AUTHORIZED)));
-        assert_eq!(login(&any, "gw1", None), Err(Turned::Away(ConnectCode::BAD_LOGIN)));
+        assert_eq!(login(&listed, "gw1", Some("other")), Err(Some(ConnectCode::NOT_AUTHORIZED)));
+        assert_eq!(login(&any, "gw1", None), Err(Some(ConnectCode::BAD_LOGIN)));
         for id in ["", "a/b", "+", "#", "gw+"] {
-            let refused = Err(Turned::Away(ConnectCode::IDENTIFIER_REJECTED));
+            let refused = Err(Some(ConnectCode::IDENTIFIER_REJECTED));
             assert_eq!(login(&any, id, Some("acme")), refused, "{id:?}");
         }
         for id in ["gw\0", "gw\u{1b}[2J", "gw\u{9b}", "gw\u{7f}"] {
-            assert_eq!(login(&any, id, Some("acme")), Err(Turned::Off), "{id:?}");
+            assert_eq!(login(&any, id, Some("acme")), Err(None), "{id:?}");
         }
         let wrong = derive_password("gw2", "acme");
         for password in [None, Some(&b""[..]), Some(wrong.expose().as_bytes())] {
             let login = Login { client_id: "gw1", username: Some("acme"), password, clean_session: true };
-            assert_eq!(any.login(&login), Err(Turned::Away(ConnectCode::BAD_LOGIN)));
+            assert_eq!(code(any.login(&login)), Err(Some(ConnectCode::BAD_LOGIN)));
         }
+    }
+
+    #[test]
+    fn names_longer_than_256_bytes_are_refused_to_everybody() {
+        let any = access(&[]);
+        let (fits, long) = ("x".repeat(256), "x".repeat(257));
+        assert_eq!(login(&any, &fits, Some(&fits)), Ok(gateway(&fits)));
+        let refused = Err(Some(ConnectCode::IDENTIFIER_REJECTED));
+        assert_eq!(login(&any, &long, Some("acme")), refused);
+        assert_eq!(login(&any, "gw1", Some(&long)), Err(Some(ConnectCode::BAD_LOGIN)));
+        assert_eq!(login(&any, &long, Some("platform")), refused);
     }
 
     #[test]
@@ -177,11 +216,11 @@ mod tests {
             password: Some(b"platform"),
             clean_session: true,
         };
-        assert_eq!(listed.login(&login), Err(Turned::Away(ConnectCode::BAD_LOGIN)));
+        assert_eq!(code(listed.login(&login)), Err(Some(ConnectCode::BAD_LOGIN)));
         // Without a client id there is nothing that a persistent session could be found by.
         login.client_id = "";
         login.clean_session = false;
-        assert_eq!(listed.login(&login), Err(Turned::Away(ConnectCode::IDENTIFIER_REJECTED)));
+        assert_eq!(code(listed.login(&login)), Err(Some(ConnectCode::IDENTIFIER_REJECTED)));
     }
 
     #[test]

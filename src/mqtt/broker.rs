@@ -9,6 +9,8 @@ mod retained;
 mod seat;
 mod subscriptions;
 mod switchboard;
+#[cfg(test)]
+mod tests;
 mod tls;
 
 use std::{
@@ -39,7 +41,7 @@ use crate::{
     edge::{Ask, Edge, Outcome},
     failure::Failure,
     record::{Connection, Record},
-    sink::{Sink, SinkError},
+    sink::{Sink, SinkError, Ticket},
 };
 
 /// How many connections may wait to be accepted: a whole fleet that comes back at once.
@@ -58,8 +60,8 @@ pub struct Limits {
     pub in_flight: u16,
     /// Bytes that wait for one client beyond what is on its way.
     pub max_queue: usize,
-    /// Bytes that are kept for all clients together beyond a fair share for each: what waits, is unwritten,
-    /// unacknowledged or unreleased, and their subscriptions. Those with most are given up when there is more.
+    /// Bytes that are kept for all clients together: what waits, is unwritten, unsent, unacknowledged or unreleased, their
+    /// subscriptions, names and wills. Those with most are given up when there is more.
     pub max_queues: usize,
     /// Bytes that have come of unfinished packets, of all clients together.
     pub max_unfinished: usize,
@@ -98,7 +100,7 @@ impl Limits {
 
     /// Whether so much is kept for all clients together that each of them gets less room.
     fn is_crowded(&self, total: usize) -> bool {
-        total > self.max_queues / 4
+        total > self.max_queues / 2
     }
 }
 
@@ -254,7 +256,7 @@ impl Broker {
             match self.tls.clone() {
                 None => {
                     spawn_local(async move {
-                        connection::serve(stream, board).await;
+                        connection::serve(stream, board, Instant::now()).await;
                         drop(alive);
                     });
                 }
@@ -274,14 +276,21 @@ impl Broker {
         loop {
             match journal.progress().await {
                 Ok(done) => {
-                    let mut board = self.board.borrow_mut();
-                    board.begin_turn();
-                    board.kept(done);
-                    board.end_turn();
+                    while !self.keep(done) {
+                        tokio::task::yield_now().await;
+                    }
                 }
                 Err(why) => return why,
             }
         }
+    }
+
+    fn keep(&self, done: Ticket) -> bool {
+        let mut board = self.board.borrow_mut();
+        board.begin_turn();
+        let is_done = board.kept(done);
+        board.end_turn();
+        is_done
     }
 
     fn warn(&self, message: &str) {
@@ -290,9 +299,10 @@ impl Broker {
 }
 
 async fn serve_tls(stream: TcpStream, tls: &TlsAcceptor, limit: Duration, board: Rc<RefCell<Switchboard>>) {
+    let accepted = Instant::now();
     let shaken = tokio::time::timeout(limit, tls.accept(stream)).await;
     let why = match shaken {
-        Ok(Ok(stream)) => return Box::pin(connection::serve(stream, board)).await,
+        Ok(Ok(stream)) => return Box::pin(connection::serve(stream, board, accepted)).await,
         Ok(Err(why)) => why.to_string(),
         Err(_) => format!("it took longer than {} s", limit.as_secs_f64()),
     };
@@ -311,6 +321,10 @@ async fn keep_time(board: Rc<RefCell<Switchboard>>) {
             let due = board.run_due(cx.waker());
             board.end_turn();
             let Some(due) = due else { return Poll::<()>::Pending };
+            if due <= board.now().mono {
+                connection::come_again(cx);
+                return Poll::Pending;
+            }
             let due = board.instant(due);
             let timer = timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(due)));
             timer.as_mut().reset(due);

@@ -8,9 +8,10 @@ pub mod client;
 pub mod packet;
 mod pem;
 pub mod session;
+mod socket_writer;
 pub mod tap;
 
 pub use packet::{
-    Connect, End, Malformed, Message, Packet, Password, Publish, QoS, SubscribeCode, TooLarge, Will,
+    Connect, End, Malformed, Message, Packet, Password, Publish, QoS, SubscribeCode, TooLarge, Version, Will,
 };
 pub use session::{Event, Limits, Receipt, Session, Silence, Violation};

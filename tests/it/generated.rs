@@ -86,11 +86,16 @@ fn claims() {
     for row in rows {
         let path = row.trim_end_matches("` |").rsplit('`').next().unwrap();
         let (module, name) = path.rsplit_once("::").unwrap_or_else(|| panic!("no test: {row}"));
-        let file = root().join("tests/it").join(module.replace("::", "/")).with_extension("rs");
-        let text = fs::read_to_string(&file).unwrap_or_else(|why| panic!("{}: {why}", file.display()));
-        let before = text.split_once(&format!("\nfn {name}() {{")).map_or("", |(before, _)| before);
-        let attributes = before.rsplit("\n\n").next().unwrap_or_default();
-        assert!(attributes.lines().any(|line| line == "#[test]"), "{path} is no test: {row}");
+        let place = module.replace("::", "/");
+        let text = ["tests/it", "src"].iter().find_map(|folder| {
+            fs::read_to_string(root().join(folder).join(&place).with_extension("rs")).ok()
+        });
+        let text = text.unwrap_or_else(|| panic!("{module} is no module: {row}"));
+        let (before, _) =
+            text.split_once(&format!("fn {name}() {{")).unwrap_or_else(|| panic!("no {path}: {row}"));
+        // Attributes stand between `#[test]` and the function.
+        let mut lines = before.lines().rev().map(str::trim).take_while(|line| line.starts_with("#["));
+        assert!(lines.any(|line| line == "#[test]"), "{path} is no test: {row}");
     }
 }
 

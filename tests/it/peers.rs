@@ -88,12 +88,9 @@ fn mqtt_js_is_a_gateway() {
     works_with_the_edge(Command::new("node").arg(program("gateway.js")).env("NODE_PATH", &path));
 }
 
-/// `GOPATH` says where its library is, besides the place of Debian's package.
-#[test]
-#[ignore = "slow: runs other people's client libraries"]
-fn paho_of_go_gets_its_own_message_back() {
-    let folder = tempfile::tempdir().unwrap();
-    let gateway = folder.path().join("gateway");
+/// Builds the program of Go's library. `GOPATH` says where that is, besides the place of Debian's package.
+fn gateway_in_go(folder: &Path) -> Option<PathBuf> {
+    let gateway = folder.join("gateway");
     let mut build = Command::new("go");
     build.arg("build").arg("-o").arg(&gateway).arg(program("gateway.go"));
     // Nothing is fetched, and only the first build is more than a link.
@@ -101,9 +98,38 @@ fn paho_of_go_gets_its_own_message_back() {
     build.env("GOCACHE", Path::new(env!("CARGO_TARGET_TMPDIR")).join("go-build"));
     build.env("CGO_ENABLED", "0").env_remove("GOFLAGS");
     if !succeeds(&mut build) {
-        return missing("Go, or its paho.mqtt.golang,");
+        missing("Go, or its paho.mqtt.golang,");
+        return None;
     }
-    works_with_the_edge(&mut Command::new(gateway));
+    Some(gateway)
+}
+
+#[test]
+#[ignore = "slow: runs other people's client libraries"]
+fn paho_of_go_gets_its_own_message_back() {
+    let folder = tempfile::tempdir().unwrap();
+    if let Some(gateway) = gateway_in_go(folder.path()) {
+        works_with_the_edge(&mut Command::new(gateway));
+    }
+}
+
+/// It tries MQTT 3.1 after a refusal of MQTT 3.1.1, and shows the last answer only.
+#[test]
+#[ignore = "slow: runs other people's client libraries"]
+fn paho_of_go_sees_the_return_code_of_its_wrong_password() {
+    let folder = tempfile::tempdir().unwrap();
+    let Some(gateway) = gateway_in_go(folder.path()) else { return };
+    for (args, expected) in [
+        (&["--username", "acme"][..], "bad user name or password"),
+        (&["--username", "other"], "not authorized"),
+        (&["--fault", "connack=3"], "server unavailable"),
+    ] {
+        let edge = Edge::start(args);
+        let port = edge.address.rsplit_once(':').unwrap().1;
+        let output = Command::new(&gateway).args([port, "wrong"]).stdin(Stdio::null()).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stdout).to_lowercase();
+        assert!(output.status.success() && said.contains(expected), "{args:?}: {said} {output:?}");
+    }
 }
 
 /// Java's digest of the same bytes is our password; its compiler is too large to be asked for.

@@ -1,7 +1,7 @@
 //! One connection: reads what has come, lets the switchboard act on it, and writes all that this caused at once.
 //!
-//! A connection that waits owns no buffer. A turn reads at most a few buffers full, so that a flood on one
-//! connection leaves room for the others.
+//! A connection that waits owns no buffer. A turn costs a bounded amount of work, and the others have theirs before the
+//! next one, so that a flood on one connection leaves room for them.
 
 use std::{
     cell::RefCell,
@@ -11,10 +11,10 @@ use std::{
     pin::{Pin, pin},
     rc::Rc,
     task::{Context, Poll},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
-use bytes::{Buf as _, BufMut as _, BytesMut};
+use bytes::{BufMut as _, BytesMut};
 use tokio::{
     io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _},
     net::TcpStream,
@@ -24,12 +24,19 @@ use tokio_rustls::server::TlsStream;
 
 use super::switchboard::{Place, Switchboard};
 use crate::{
-    mqtt::{End, Event, Session},
+    mqtt::{End, Event, Session, socket_writer::SocketWriter},
     protocol::ConnectCode,
 };
 
 /// How much is read at once.
 const READ: usize = 64 * 1024;
+
+/// What a turn may cost: each byte that is heard counts as one, and what else is done as so many as take as long. A single
+/// packet may cost more, and is then the turn's last.
+const BUDGET: usize = 64 * 1024;
+
+/// What a packet costs beside its bytes.
+const PACKET_COST: usize = 128;
 
 /// The same once much is kept for all clients together.
 const READ_IN_A_CROWD: usize = 8 * 1024;
@@ -95,16 +102,18 @@ impl Transport for TlsStream<TcpStream> {
     }
 }
 
-/// Serves one client until it leaves.
-pub(super) async fn serve<S: Transport>(stream: S, board: Rc<RefCell<Switchboard>>) {
+/// Serves one client, whose connection was accepted at this time, until it leaves.
+pub(super) async fn serve<S: Transport>(stream: S, board: Rc<RefCell<Switchboard>>, accepted: Instant) {
     let stage = {
         let mut board = board.borrow_mut();
         let now = board.begin_turn().mono;
         let mut session = Session::new(End::Server, board.limits().session());
         session.open(now);
-        Stage::Greeting { session: Box::new(session), until: now + board.limits().connect_timeout }
+        let until = (now + board.limits().connect_timeout).saturating_sub(accepted.elapsed());
+        Stage::Greeting { session: Box::new(session), until }
     };
-    let mut connection = Connection { stream, board, stage, timer: None, unfinished: 0 };
+    let mut connection =
+        Connection { stream, writer: SocketWriter::default(), board, stage, timer: None, unfinished: 0 };
     if poll_fn(|cx| connection.turn(cx)).await {
         connection.linger().await;
     }
@@ -113,11 +122,23 @@ pub(super) async fn serve<S: Transport>(stream: S, board: Rc<RefCell<Switchboard
 #[derive(Debug)]
 struct Connection<S> {
     stream: S,
+    writer: SocketWriter,
     board: Rc<RefCell<Switchboard>>,
     stage: Stage,
     timer: Option<Pin<Box<Sleep>>>,
     /// Bytes of an unfinished packet, as the switchboard has counted them.
     unfinished: usize,
+}
+
+/// How far the packets that have come were acted on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Heard {
+    /// All of them.
+    All,
+    /// Output must leave before the next.
+    Full,
+    /// The turn has cost enough.
+    Enough,
 }
 
 #[derive(Debug)]
@@ -171,13 +192,14 @@ impl<S: Transport> Connection<S> {
 
     fn exchange(&mut self, board: &mut Switchboard, cx: &mut Context<'_>) -> Result<(), Ending> {
         let mut is_unacknowledged = false;
+        let mut budget = BUDGET;
         for _ in 0..ROUNDS {
-            let heard = self.hear(board);
+            let heard = self.hear(board, &mut budget);
             if let Stage::Seated(place) = self.stage {
                 board.search_on(place);
             }
             let written = self.write(board, cx);
-            let heard_all = heard?;
+            let heard = heard?;
             is_unacknowledged &= !written?;
             let congested = board.is_congested();
             if congested || self.is_full(board)? {
@@ -188,8 +210,10 @@ impl<S: Transport> Connection<S> {
                 self.stage.session(board)?.not_reading(now);
                 return self.rest(board, cx);
             }
-            if !heard_all {
-                continue;
+            match heard {
+                Heard::All => {}
+                Heard::Full => continue,
+                Heard::Enough => break,
             }
             match self.read(board, cx)? {
                 Poll::Ready(Ok(0)) => return Err(Ending::Gone),
@@ -199,6 +223,7 @@ impl<S: Transport> Connection<S> {
                     if is_unacknowledged {
                         self.stream.acknowledge();
                     }
+                    self.shrink_inbox(board)?;
                     self.rest(board, cx)?;
                     if self.unfinished > FAIR_SHARE && board.unfinished_bytes > board.limits().max_unfinished
                     {
@@ -210,22 +235,28 @@ impl<S: Transport> Connection<S> {
                 }
             }
         }
-        cx.waker().wake_by_ref();
+        come_again(cx);
         self.rest(board, cx)
     }
 
-    /// Lets the switchboard act on every whole packet that has come; `false` where output must leave first.
-    fn hear(&mut self, board: &mut Switchboard) -> Result<bool, Ending> {
+    /// Lets the switchboard act on the whole packets that have come, as far as the budget reaches.
+    fn hear(&mut self, board: &mut Switchboard, budget: &mut usize) -> Result<Heard, Ending> {
         let now = board.now().mono;
         loop {
             if self.is_full(board)? {
-                return Ok(false);
+                return Ok(Heard::Full);
             }
-            let event = match self.stage.session(board)?.next(now) {
+            if *budget == 0 {
+                return Ok(Heard::Enough);
+            }
+            let session = self.stage.session(board)?;
+            let before = session.inbox().len();
+            let event = match session.next(now) {
                 Ok(Some(event)) => event,
-                Ok(None) => return Ok(true),
+                Ok(None) => return Ok(Heard::All),
                 Err(why) => return Err(Ending::Closed(why.to_string())),
             };
+            *budget = budget.saturating_sub(before - session.inbox().len() + PACKET_COST);
             match &mut self.stage {
                 Stage::Seated(place) => board.handle(*place, event)?,
                 Stage::Greeting { session, .. } => match event {
@@ -233,17 +264,17 @@ impl<S: Transport> Connection<S> {
                         let place = board.admit(*connect, session)?;
                         self.stage = Stage::Seated(place);
                     }
-                    Event::OtherVersion { protocol, level } => {
-                        session.connack(false, ConnectCode::PROTOCOL_VERSION);
-                        board.warn(&format!(
-                            "a client was refused with CONNACK 1: it speaks {protocol} level {level}, and this \
-                             edge MQTT 3.1.1 (level 4)"
-                        ));
-                        return Err(Ending::Refused);
+                    Event::OtherVersion { protocol, level, client_id, username } => {
+                        let why = format!(
+                            "it speaks {protocol} level {level}, and this edge MQTT 3.1.1 (level 4) and 3.1"
+                        );
+                        let code = ConnectCode::PROTOCOL_VERSION;
+                        return Err(board.refuse(session, code, &why, &client_id, username.as_deref()));
                     }
                     _ => return Err(Ending::Closed("a packet before CONNECT".into())),
                 },
             }
+            *budget = budget.saturating_sub(board.take_effort());
         }
     }
 
@@ -262,24 +293,21 @@ impl<S: Transport> Connection<S> {
                 board.refill(place);
             }
             let outbox = self.stage.session(board)?.outbox();
-            if outbox.is_empty() {
+            let written = match self.writer.write(&mut self.stream, cx, outbox) {
+                Ok(written) => written,
+                Err(why) if why.kind() == io::ErrorKind::WriteZero => return Err(Ending::Gone),
+                Err(why) => return Err(Ending::Failed(why)),
+            };
+            wrote |= written > 0;
+            if written == 0 || !outbox.is_empty() {
                 break;
             }
-            match Pin::new(&mut self.stream).poll_write(cx, outbox) {
-                Poll::Ready(Ok(0)) => return Err(Ending::Gone),
-                Poll::Ready(Ok(written)) => outbox.advance(written),
-                Poll::Ready(Err(why)) => return Err(Ending::Failed(why)),
-                Poll::Pending => break,
-            }
-            wrote = true;
         }
-        if wrote && let Poll::Ready(Err(why)) = Pin::new(&mut self.stream).poll_flush(cx) {
-            return Err(Ending::Failed(why));
+        let Stage::Seated(place) = self.stage else { return Ok(wrote) };
+        if let Some(seat) = board.seat(place) {
+            seat.unsent = self.writer.held();
         }
-        match self.stage {
-            Stage::Seated(place) => board.leaving(place).map_or(Ok(wrote), |why| Err(Ending::Closed(why))),
-            Stage::Greeting { .. } => Ok(wrote),
-        }
+        board.leaving(place).map_or(Ok(wrote), |why| Err(Ending::Closed(why.into())))
     }
 
     fn read(
@@ -292,9 +320,9 @@ impl<S: Transport> Connection<S> {
             let spare = board.take_buffer();
             board.give_buffer(std::mem::replace(&mut buffer, spare));
         }
-        let (room, most) =
-            if board.is_crowded() { (READ_IN_A_CROWD, READ_IN_A_CROWD) } else { (READ, usize::MAX) };
-        buffer.reserve(room);
+        let most = if board.is_crowded() { READ_IN_A_CROWD } else { READ };
+        buffer.reserve(most);
+        // A buffer that was used before has more room.
         let read = pin!(self.stream.read_buf(&mut (&mut buffer).limit(most))).poll(cx);
         let session = self.stage.session(board)?;
         *session.inbox() = buffer;
@@ -305,21 +333,28 @@ impl<S: Transport> Connection<S> {
         Ok(read)
     }
 
+    /// Puts the first bytes of a packet, whose rest is waited for, into a buffer of their size: they must not keep one that
+    /// is much larger. Of a packet that is larger than a read the buffer has grown with it.
+    fn shrink_inbox(&mut self, board: &mut Switchboard) -> Result<(), Ending> {
+        let inbox = self.stage.session(board)?.inbox();
+        if inbox.len() <= READ {
+            let former = replace_by_copy(inbox);
+            board.give_buffer(former);
+        }
+        Ok(())
+    }
+
     /// Gives back what an idle connection does not need.
     fn rest(&mut self, board: &mut Switchboard, cx: &mut Context<'_>) -> Result<(), Ending> {
         let is_crowded = board.is_crowded();
         let session = self.stage.session(board)?;
         let unfinished = session.inbox().len();
-        // The first bytes of a packet must not keep a whole buffer.
-        let few = if is_crowded { READ_IN_A_CROWD } else { FAIR_SHARE };
-        let empty = [
-            (unfinished <= few).then(|| replace_by_copy(session.inbox())),
-            (is_crowded || session.outbox().is_empty()).then(|| replace_by_copy(session.outbox())),
-        ];
+        let outbox = session.outbox();
+        let empty = (is_crowded || outbox.len() <= READ).then(|| replace_by_copy(outbox));
         if session.in_flight() + session.queued() + session.owed() == 0 {
             session.shrink();
         }
-        for buffer in empty.into_iter().flatten() {
+        if let Some(buffer) = empty {
             board.give_buffer(buffer);
         }
         board.unfinished_bytes = board.unfinished_bytes + unfinished - self.unfinished;
@@ -327,7 +362,7 @@ impl<S: Transport> Connection<S> {
         let Stage::Seated(place) = self.stage else { return Ok(()) };
         board.weigh(place.id);
         if board.is_searching(place) {
-            cx.waker().wake_by_ref();
+            come_again(cx);
         }
         if let Some(seat) = board.seat(place)
             && seat.waker.as_ref().is_none_or(|waker| !waker.will_wake(cx.waker()))
@@ -384,6 +419,12 @@ impl<S: Transport> Connection<S> {
         // Whether the peer listens is its own affair.
         let _ = tokio::time::timeout(LINGER, farewell).await;
     }
+}
+
+/// Wakes the task once the sockets have been looked at. A task that wakes itself at once is run again dozens of times
+/// before that, and nobody else hears anything meanwhile.
+pub(super) fn come_again(cx: &mut Context<'_>) {
+    let _ = pin!(tokio::task::yield_now()).poll(cx);
 }
 
 /// Puts what a buffer holds into one of just that size, and gives the buffer back.

@@ -1,10 +1,11 @@
 //! One client's place at the broker: its MQTT session, its subscriptions, and what waits for it.
 
-use std::{collections::VecDeque, rc::Rc, task::Waker, time::Duration};
+use std::{collections::VecDeque, mem, rc::Rc, task::Waker, time::Duration};
 
-use super::{Limits, retained::Retained};
+use super::{Limits, retained::Retained, subscriptions::cost};
 use crate::{
     edge::Role,
+    hash::PeerKeys,
     mqtt::{Publish, QoS, Session, Will},
 };
 
@@ -25,8 +26,11 @@ const STEPS: usize = 1000;
 /// With this much waiting a client gets no more QoS 0.
 const NO_ROOM_FOR_QOS_0: usize = 1024 * 1024;
 
-/// A client for which less than this is kept does not suffer for what is kept for all others.
+/// A client for which less than this waits gets another message however much is kept for all others.
 const FAIR_SHARE: usize = 8 * 1024;
+
+/// How many copies of its client id a session keeps: its own, its role's, and the edge's of the gateways present.
+const COPIES_OF_ID: usize = 3;
 
 /// What a message that is queued, or is not acknowledged or released, costs beside its bytes.
 const OVERHEAD: usize = 96;
@@ -39,19 +43,27 @@ pub(super) struct Seat {
     pub(super) username: Option<Box<str>>,
     pub(super) role: Rc<Role>,
     pub(super) is_clean: bool,
-    pub(super) will: Option<Will>,
-    pub(super) filters: Vec<(Rc<str>, QoS)>,
+    /// A bridge gets none of its own messages back, and sees which ones are retained.
+    pub(super) is_bridge: bool,
+    will: Option<Will>,
+    /// What its names and will occupy.
+    identity_bytes: usize,
+    /// What its connection has taken of the output and not yet sent.
+    pub(super) unsent: usize,
+    /// Its filters, each with the number of the last search for its retained messages.
+    filters: PeerKeys<Rc<str>, u64>,
     /// What its filters cost (see [`super::subscriptions::cost`]).
-    pub(super) filter_bytes: usize,
-    /// The searches for retained messages that its new subscriptions still ask for.
+    filter_bytes: usize,
+    /// The searches for retained messages that its new subscriptions still ask for, and former ones that are void.
     searches: VecDeque<Search>,
+    search_count: u64,
     /// Which connection of the client this is; an older one's task finds out by it.
     pub(super) epoch: u64,
     /// The connection with which the session began.
     pub(super) origin: u64,
     pub(super) is_connected: bool,
     /// Why the connection shall be closed.
-    pub(super) leaving: Option<String>,
+    pub(super) leaving: Option<&'static str>,
     /// Nothing is sent any more (the fault `silent`).
     pub(super) is_silent: bool,
     /// When a session without a connection ends.
@@ -69,6 +81,7 @@ pub(super) struct Seat {
 struct Search {
     filter: Rc<str>,
     qos: QoS,
+    number: u64,
     last: Option<Box<str>>,
 }
 
@@ -80,8 +93,8 @@ pub(super) enum Offered {
     Dropped {
         first: bool,
     },
-    /// There is no room, and this client's connection is to be closed.
-    TooSlow,
+    /// There is no room, for this reason, and this client's connection is to be closed.
+    TooSlow(&'static str),
 }
 
 impl Seat {
@@ -92,10 +105,14 @@ impl Seat {
             username: None,
             role,
             is_clean: true,
+            is_bridge: false,
             will: None,
-            filters: Vec::new(),
+            identity_bytes: 0,
+            unsent: 0,
+            filters: PeerKeys::default(),
             filter_bytes: 0,
             searches: VecDeque::new(),
+            search_count: 0,
             epoch,
             origin: epoch,
             is_connected: true,
@@ -116,18 +133,62 @@ impl Seat {
         self.filters = former.filters;
         self.filter_bytes = former.filter_bytes;
         self.searches = former.searches;
+        self.search_count = former.search_count;
         self.waiting = former.waiting;
         self.waiting_bytes = former.waiting_bytes;
         self.weighed = former.weighed;
         self.origin = former.origin;
     }
 
-    /// The bytes that are kept for the client beyond its fair share: what waits, is unwritten, unacknowledged or
-    /// unreleased, and its subscriptions.
+    pub(super) fn set_will(&mut self, will: Option<Will>) {
+        self.will = will;
+        let will = self.will.as_ref().map_or(0, |will| will.topic.len() + will.payload.len());
+        let username = self.username.as_ref().map_or(0, |name| name.len());
+        self.identity_bytes = COPIES_OF_ID * self.client_id.len() + username + will;
+    }
+
+    pub(super) fn take_will(&mut self) -> Option<Will> {
+        let will = self.will.take();
+        self.set_will(None);
+        will
+    }
+
+    /// The bytes that are kept for the client: what waits, is unwritten, unsent, unacknowledged or unreleased, its
+    /// subscriptions, its names and its will.
     pub(super) fn weight(&mut self) -> usize {
         let messages = self.session.in_flight() + self.session.unreleased();
         let session = self.session.in_flight_bytes() + self.session.outbox().len() + OVERHEAD * messages;
-        (self.waiting_bytes + self.filter_bytes + session).saturating_sub(FAIR_SHARE)
+        self.waiting_bytes + self.filter_bytes + self.identity_bytes + self.unsent + session
+    }
+
+    /// Notes a subscription, which may be an old one.
+    pub(super) fn subscribe(&mut self, filter: &str, limits: &Limits) -> Result<Rc<str>, &'static str> {
+        if let Some((known, _)) = self.filters.get_key_value(filter) {
+            return Ok(Rc::clone(known));
+        }
+        let bytes = self.filter_bytes + cost(filter);
+        if self.filters.len() >= limits.max_filters || bytes > limits.max_filter_bytes {
+            return Err("it has too many subscriptions");
+        }
+        let filter: Rc<str> = filter.into();
+        self.filters.insert(Rc::clone(&filter), 0);
+        self.filter_bytes = bytes;
+        Ok(filter)
+    }
+
+    /// Forgets a subscription; says whether there was one.
+    pub(super) fn unsubscribe(&mut self, filter: &str) -> bool {
+        let was_there = self.filters.remove(filter).is_some();
+        if was_there {
+            self.filter_bytes -= cost(filter);
+        }
+        was_there
+    }
+
+    /// Gives up all subscriptions.
+    pub(super) fn take_filters(&mut self) -> impl Iterator<Item = Rc<str>> + use<> {
+        self.filter_bytes = 0;
+        mem::take(&mut self.filters).into_keys()
     }
 
     /// Takes a message for the client; `total` is the weight of all clients.
@@ -142,10 +203,16 @@ impl Seat {
         if publish.qos == QoS::AtMostOnce && (!self.is_connected || self.waiting_bytes > NO_ROOM_FOR_QOS_0) {
             return self.drop_one();
         }
-        let is_too_much = self.waiting_bytes + size > limits.max_queue
-            || self.waiting_bytes + size > FAIR_SHARE && is_crowded;
-        if is_too_much {
-            return if self.is_connected { Offered::TooSlow } else { self.drop_one() };
+        let bytes = self.waiting_bytes + size;
+        let no_room = if bytes > limits.max_queue {
+            Some("it reads too slowly; more waits for it than --max-queue allows")
+        } else if bytes > FAIR_SHARE && is_crowded {
+            Some("it reads too slowly while all clients together have no room left by --max-queues")
+        } else {
+            None
+        };
+        if let Some(why) = no_room {
+            return if self.is_connected { Offered::TooSlow(why) } else { self.drop_one() };
         }
         self.waiting_bytes += size;
         self.waiting.push_back(publish);
@@ -175,12 +242,21 @@ impl Seat {
 
     /// Begins the search for the retained messages of a subscription, anew where the filter is the same.
     pub(super) fn search(&mut self, filter: Rc<str>, qos: QoS) {
-        self.stop_search(&filter);
-        self.searches.push_back(Search { filter, qos, last: None });
+        self.search_count += 1;
+        let number = self.search_count;
+        let Some(last) = self.filters.get_mut(&filter) else { return };
+        *last = number;
+        // Each search that becomes void makes room for another one: this is done once for as many as there are.
+        if self.searches.len() > 2 * self.filters.len() {
+            let filters = &self.filters;
+            self.searches.retain(|search| is_current(search, filters));
+        }
+        self.searches.push_back(Search { filter, qos, number, last: None });
     }
 
-    pub(super) fn stop_search(&mut self, filter: &str) {
-        self.searches.retain(|search| *search.filter != *filter);
+    #[cfg(test)]
+    pub(super) fn searches(&self) -> usize {
+        self.searches.len()
     }
 
     /// Whether retained messages are to be searched for, and may be sent.
@@ -194,6 +270,10 @@ impl Seat {
         let mut steps = STEPS;
         while steps > 0 && self.is_searching(limits, total) {
             let Some(mut search) = self.searches.pop_front() else { break };
+            if !is_current(&search, &self.filters) {
+                steps -= 1;
+                continue;
+            }
             let last = search.last.take();
             let mut reached = None;
             for (topic, kept) in retained.search(&search.filter, last.as_deref()) {
@@ -233,7 +313,7 @@ impl Seat {
     /// clients.
     pub(super) fn is_full(&mut self, limits: &Limits, total: usize) -> bool {
         let most = if limits.is_crowded(total) { FULL_IN_A_CROWD } else { FULL };
-        self.session.outbox().len() > most
+        self.session.outbox().len() + self.unsent > most
     }
 
     pub(super) fn wake(&self) {
@@ -241,4 +321,9 @@ impl Seat {
             waker.wake_by_ref();
         }
     }
+}
+
+/// Whether the subscription that asked for a search is still there and has not asked anew.
+fn is_current(search: &Search, filters: &PeerKeys<Rc<str>, u64>) -> bool {
+    filters.get(&search.filter) == Some(&search.number)
 }

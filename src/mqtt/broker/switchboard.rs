@@ -5,7 +5,7 @@ mod platform;
 
 use std::{
     cell::RefCell,
-    collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
+    collections::{BTreeSet, HashMap, VecDeque},
     fmt,
     rc::Rc,
     task::Waker,
@@ -14,7 +14,7 @@ use std::{
 
 use bytes::BytesMut;
 
-use self::platform::{Saying, Unkept};
+use self::platform::{Delayed, Unkept};
 use super::{
     Limits, SessionId, Witness, connection::Ending, retained::Retained, seat::Seat,
     subscriptions::Subscriptions,
@@ -27,9 +27,17 @@ use crate::{
     sink::{Sink, Ticket},
 };
 
-/// How many spare buffers are kept, and how large one may be.
+/// How many spare buffers are kept, and how large one may be. A client that says little gets one as well as any other, so
+/// a large one would be lent for a few bytes.
 const SPARE: usize = 16;
-const SPARE_SIZE: usize = 512 * 1024;
+const SPARE_SIZE: usize = 128 * 1024;
+
+/// What a warning costs of a turn, as [`super::connection`] counts.
+const WARNING_COST: usize = 2 * 1024;
+
+/// How much may wait for the registry's file before nothing more is read from clients: far more than is synchronised
+/// while a disk writes once.
+const MOST_UNKEPT: usize = 20_000;
 
 /// A connection's hold on a seat.
 #[derive(Clone, Copy, Debug)]
@@ -58,7 +66,9 @@ pub(super) struct Switchboard {
     /// What waits for the journal, in its order.
     unkept: VecDeque<(Ticket, Unkept)>,
     last_line: Ticket,
-    delayed: BTreeMap<(Duration, u64), Saying>,
+    delayed: Delayed,
+    /// What the present turn has cost beside the bytes that were heard.
+    effort: usize,
     count: u64,
     start: Instant,
     now: Moment,
@@ -91,7 +101,6 @@ impl Switchboard {
         Rc::new(RefCell::new(Self {
             retained: Retained::new(limits.max_retained),
             edge,
-            limits,
             witness,
             journal,
             seats: Vec::new(),
@@ -103,7 +112,8 @@ impl Switchboard {
             unfinished_bytes: 0,
             unkept: VecDeque::new(),
             last_line: Ticket::default(),
-            delayed: BTreeMap::new(),
+            delayed: Delayed::new(limits.max_queues / 4),
+            effort: 0,
             count: 0,
             start,
             now: Moment { mono: Duration::ZERO, unix: Duration::ZERO },
@@ -116,6 +126,7 @@ impl Switchboard {
             is_flush_due: false,
             alarm: None,
             alarm_at: None,
+            limits,
         }))
     }
 
@@ -175,6 +186,23 @@ impl Switchboard {
         self.limits.is_crowded(self.kept_bytes)
     }
 
+    /// What is kept for all clients together (see [`Seat::weight`]).
+    #[cfg(test)]
+    pub(super) fn kept_bytes(&self) -> usize {
+        self.kept_bytes
+    }
+
+    #[cfg(test)]
+    pub(super) fn delayed_bytes(&self) -> usize {
+        self.delayed.bytes()
+    }
+
+    #[cfg(test)]
+    pub(super) fn seat_of(&mut self, client_id: &str) -> Option<&mut Seat> {
+        let id = *self.by_client.get(client_id)?;
+        self.seat_by_id(id)
+    }
+
     // Buffers.
 
     pub(super) fn take_buffer(&mut self) -> BytesMut {
@@ -190,9 +218,14 @@ impl Switchboard {
 
     // Records.
 
-    /// Whether the records' reader is so far behind that nothing more is read from clients.
+    /// Whether the records' reader or the registry's file is so far behind that nothing more is read from clients.
     pub(super) fn is_congested(&self) -> bool {
-        self.witness.is_congested()
+        self.witness.is_congested() || self.unkept.len() >= MOST_UNKEPT
+    }
+
+    /// What was done since the last call beside hearing bytes, in about as many bytes as could have been heard instead.
+    pub(super) fn take_effort(&mut self) -> usize {
+        std::mem::take(&mut self.effort)
     }
 
     pub(super) fn wait_for_room(&mut self, waker: &Waker) {
@@ -206,6 +239,7 @@ impl Switchboard {
     }
 
     pub(super) fn warn(&mut self, message: &str) {
+        self.effort += WARNING_COST;
         self.witness.warn(message);
     }
 
@@ -257,7 +291,10 @@ impl Switchboard {
         };
         let role = match self.edge.login(&login) {
             Ok(role) => Rc::new(role),
-            Err(refusal) => return Err(self.turn_away(refusal, &connect, session)),
+            Err(Turned::Off) => return Err(Ending::Closed("its client id holds control characters".into())),
+            Err(Turned::Away { code, why }) => {
+                return Err(self.refuse(session, code, why, &connect.client_id, connect.username.as_deref()));
+            }
         };
         self.count += 1;
         let epoch = self.count;
@@ -272,11 +309,24 @@ impl Switchboard {
         let mut seat = Box::new(Seat::new(fresh, Rc::clone(&client_id), Rc::clone(&role), epoch));
         seat.username = connect.username.as_deref().map(Into::into);
         seat.is_clean = connect.clean_session;
+        seat.is_bridge = connect.is_bridge;
         let former = self.by_client.get(&client_id).copied();
-        let resumed = former.filter(|id| {
+        let mut resumed = former.filter(|id| {
             !connect.clean_session
                 && self.seat_by_id(*id).is_some_and(|seat| !seat.is_clean && seat.role == role)
         });
+        // What waits for one manufacturer's gateway is no business of another's.
+        if let Some(id) = resumed
+            && let Some(other) = self.seat_by_id(id).filter(|former| former.username != seat.username)
+        {
+            let other = other.username.as_deref().unwrap_or_default().to_owned();
+            self.warn(&format!(
+                "client {client_id:?} left a session as username {other:?} and connected as {:?}: the session was \
+                 ended, with all that waited in it",
+                connect.username.as_deref().unwrap_or_default()
+            ));
+            resumed = None;
+        }
         let id = match (resumed, former) {
             (Some(id), _) => {
                 if let Some(former) = self.seats[id.0 as usize].take() {
@@ -297,35 +347,35 @@ impl Switchboard {
             Some(ConnectCode::ACCEPTED),
             Who { role: Some(&role), client_id: &client_id, username: connect.username.as_deref() },
         );
-        seat.will = connect.will;
+        seat.set_will(connect.will);
         seat.session.connack(resumed.is_some(), ConnectCode::ACCEPTED);
         seat.session.resume();
         self.seats[id.0 as usize] = Some(seat);
         self.by_client.insert(client_id, id);
+        self.weigh(id);
         if let Role::Gateway(gateway) = &*role {
             self.edge.arrive(gateway);
         }
         Ok(Place { id, epoch })
     }
 
-    fn turn_away(&mut self, refusal: Turned, connect: &Connect, session: &mut Session) -> Ending {
-        let client_id = &connect.client_id;
-        match refusal {
-            Turned::Off => Ending::Closed("its client id holds control characters".into()),
-            Turned::Away(code) => {
-                session.connack(false, code);
-                let who = Who { role: None, client_id, username: connect.username.as_deref() };
-                self.record_connection(Direction::Up, Some(code), who);
-                let username = connect.username.as_deref().unwrap_or_default();
-                let hint = code.explained().map_or("", |explained| explained.hint);
-                let hint = if hint.is_empty() { String::new() } else { format!(": {hint}") };
-                self.warn(&format!(
-                    "client {client_id:?}, username {username:?}, was refused with CONNACK {code} ({}){hint}",
-                    code.name()
-                ));
-                Ending::Refused
-            }
-        }
+    /// Answers a CONNECT that is refused, and says so.
+    pub(super) fn refuse(
+        &mut self,
+        session: &mut Session,
+        code: ConnectCode,
+        why: &str,
+        client_id: &str,
+        username: Option<&str>,
+    ) -> Ending {
+        session.connack(false, code);
+        self.record_connection(Direction::Up, Some(code), Who { role: None, client_id, username });
+        let username = username.unwrap_or_default();
+        self.warn(&format!(
+            "client {client_id:?}, username {username:?}, was refused with CONNACK {code} ({}): {why}",
+            code.name()
+        ));
+        Ending::Refused
     }
 
     /// Ends the connection that a client still has while it connects anew (MQTT-3.1.4-2).
@@ -358,7 +408,8 @@ impl Switchboard {
         if let Some(former) = seat.waker.take() {
             former.wake();
         }
-        let will = seat.will.take().filter(|_| !matches!(why, Ending::Left));
+        let will = seat.take_will().filter(|_| !matches!(why, Ending::Left));
+        seat.unsent = 0;
         let (role, client_id) = (Rc::clone(&seat.role), Rc::clone(&seat.client_id));
         let (username, is_clean) = (seat.username.clone(), seat.is_clean);
         // The task of a connection that was taken over must find nothing of its own here.
@@ -403,7 +454,7 @@ impl Switchboard {
             Fate::Route | Fate::RouteKept => {
                 self.record(&message, role, heard);
                 self.act();
-                self.pass_on(message);
+                self.pass_on(message, None);
             }
             Fate::Drop | Fate::Forbid | Fate::Cut | Fate::Silence => self.act(),
         }
@@ -411,11 +462,11 @@ impl Switchboard {
 
     /// Forgets a session and all that belongs to it.
     fn remove(&mut self, id: SessionId) {
-        let Some(seat) = self.seats.get_mut(id.0 as usize).and_then(Option::take) else { return };
+        let Some(mut seat) = self.seats.get_mut(id.0 as usize).and_then(Option::take) else { return };
         self.absent.remove(&(seat.expires, id));
         self.kept_bytes -= seat.weighed;
-        for (filter, _) in &seat.filters {
-            self.subscriptions.remove(filter, id);
+        for filter in seat.take_filters() {
+            self.subscriptions.remove(&filter, id);
         }
         self.by_client.remove(&seat.client_id);
         if let Role::Gateway(gateway) = &*seat.role {

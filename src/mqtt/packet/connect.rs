@@ -1,5 +1,8 @@
 //! CONNECT (MQTT 3.1.1, section 3.1), by hand: rumqttc's cannot tell a missing username from an empty one,
 //! takes only UTF-8 passwords, and reads level 5 as if it were level 4.
+//!
+//! MQTT 3.1 is read as well: many clients fall back to it when MQTT 3.1.1 is refused, for whatever reason, and show their
+//! user the last refusal only.
 
 use std::fmt;
 
@@ -13,9 +16,44 @@ use super::{
 };
 use crate::protocol::Secret;
 
+/// The version of MQTT that a client speaks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Version {
+    /// MQTT 3.1: `MQIsdp`, level 3. The packets of MQTT 3.1.1, with fewer rules.
+    V3_1,
+    /// MQTT 3.1.1: `MQTT`, level 4.
+    #[default]
+    V3_1_1,
+}
+
+impl Version {
+    fn of(protocol: &str, level: u8) -> Option<Self> {
+        match (protocol, level) {
+            ("MQIsdp", 3) => Some(Self::V3_1),
+            ("MQTT", 4) => Some(Self::V3_1_1),
+            _ => None,
+        }
+    }
+
+    /// Protocol name and level, as a CONNECT begins with them.
+    fn greeting(self) -> (&'static str, u8) {
+        match self {
+            Self::V3_1 => ("MQIsdp", 3),
+            Self::V3_1_1 => ("MQTT", 4),
+        }
+    }
+}
+
+/// The bit of the protocol level by which mosquitto's bridges say that they are bridges.
+const BRIDGE: u8 = 0x80;
+
 /// What a client says of itself when it connects.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Connect {
+    /// The version of MQTT.
+    pub version: Version,
+    /// Whether the client is a bridge to another broker, which wants none of its own messages back.
+    pub is_bridge: bool,
     /// The client id; may be empty.
     pub client_id: String,
     /// Whether nothing of a former session is wanted, and nothing shall be kept of this one.
@@ -104,12 +142,15 @@ impl Connect {
             return Err(TooLarge(format!("a {name} of {} bytes; at most 65,535 are possible", bytes.len())));
         }
 
-        let length = 10 + fields.iter().map(|(_, bytes)| 2 + bytes.len()).sum::<usize>();
+        let (protocol, level) = self.version.greeting();
+        let length = 6 + protocol.len() + fields.iter().map(|(_, bytes)| 2 + bytes.len()).sum::<usize>();
         let mut header = [(Kind::Connect as u8) << 4, 0, 0, 0, 0];
         let end = remaining_length(&mut header, 1, length);
         out.reserve(end + length);
         out.put_slice(&header[..end]);
-        out.put_slice(b"\0\x04MQTT\x04");
+        out.put_slice(&length_prefix(protocol.len()));
+        out.put_slice(protocol.as_bytes());
+        out.put_u8(level | if self.is_bridge { BRIDGE } else { 0 });
         out.put_u8(flags);
         out.put_u16(self.keep_alive);
         for (_, bytes) in fields {
@@ -120,7 +161,7 @@ impl Connect {
     }
 }
 
-/// Reads a CONNECT's body. A protocol version that is not MQTT 3.1.1 is no error, because it has an answer.
+/// Reads a CONNECT's body. Another version than MQTT 3.1.1 and 3.1 is no error, because it has an answer.
 pub(super) fn decode(body: &[u8]) -> Result<Packet, Malformed> {
     let mut fields = Fields { kind: Kind::Connect, rest: body };
     let protocol = fields.text("protocol name")?;
@@ -128,13 +169,18 @@ pub(super) fn decode(body: &[u8]) -> Result<Packet, Malformed> {
         return Err(malformed!("CONNECT with the protocol name {protocol:?}"));
     }
     let level = fields.byte("protocol level")?;
-    if (protocol, level) != ("MQTT", 4) {
-        // What follows has another version's layout; a bridge's level 0x84 is no version of its clients.
-        return Ok(Packet::OtherVersion { protocol: protocol.to_owned(), level });
-    }
+    let Some(version) = Version::of(protocol, level & !BRIDGE) else {
+        let (client_id, username) = if level == 5 {
+            names_of_version_5(&mut fields).unwrap_or_default()
+        } else {
+            (String::new(), None)
+        };
+        return Ok(Packet::OtherVersion { protocol: protocol.to_owned(), level, client_id, username });
+    };
     let flags = fields.byte("flags")?;
     let has = |flag| flags & flag != 0;
-    if has(RESERVED) {
+    // MQTT 3.1 says of this bit only that it is not used.
+    if has(RESERVED) && version != Version::V3_1 {
         return Err(malformed!("CONNECT with its reserved flag set"));
     }
     if !has(WILL) && has(WILL_QOS | WILL_RETAIN) {
@@ -156,11 +202,20 @@ pub(super) fn decode(body: &[u8]) -> Result<Packet, Malformed> {
     } else {
         None
     };
-    let username = if has(USERNAME) { Some(name(&mut fields, "username")?.to_owned()) } else { None };
-    let password =
-        if has(PASSWORD) { Some(Password(Bytes::copy_from_slice(fields.binary("password")?))) } else { None };
+    // In MQTT 3.1 the end of the packet takes precedence over these two flags.
+    let has_next =
+        |flag, fields: &Fields<'_>| has(flag) && !(version == Version::V3_1 && fields.rest.is_empty());
+    let username =
+        if has_next(USERNAME, &fields) { Some(name(&mut fields, "username")?.to_owned()) } else { None };
+    let password = if has_next(PASSWORD, &fields) {
+        Some(Password(Bytes::copy_from_slice(fields.binary("password")?)))
+    } else {
+        None
+    };
     fields.nothing_left()?;
     Ok(Packet::Connect(Box::new(Connect {
+        version,
+        is_bridge: level & BRIDGE != 0,
         client_id: client_id.to_owned(),
         clean_session: has(CLEAN_SESSION),
         keep_alive,
@@ -168,6 +223,34 @@ pub(super) fn decode(body: &[u8]) -> Result<Packet, Malformed> {
         password,
         will,
     })))
+}
+
+/// The client id and username of an MQTT 5 CONNECT (MQTT 5.0, section 3.1), from its flags on: for a record of its refusal.
+fn names_of_version_5(fields: &mut Fields<'_>) -> Result<(String, Option<String>), Malformed> {
+    let flags = fields.byte("flags")?;
+    fields.number("keep-alive")?;
+    skip_properties(fields)?;
+    let client_id = name(fields, "client id")?.to_owned();
+    if flags & WILL != 0 {
+        skip_properties(fields)?;
+        fields.text("will topic")?;
+        fields.binary("will payload")?;
+    }
+    let username = if flags & USERNAME != 0 { Some(name(fields, "username")?.to_owned()) } else { None };
+    Ok((client_id, username))
+}
+
+/// Skips MQTT 5 properties, which begin with their length in one to four bytes.
+fn skip_properties(fields: &mut Fields<'_>) -> Result<(), Malformed> {
+    let mut length = 0;
+    for shift in [0, 7, 14, 21] {
+        let byte = fields.byte("properties")?;
+        length |= usize::from(byte & 0x7f) << shift;
+        if byte & 0x80 == 0 {
+            break;
+        }
+    }
+    fields.take(length, "properties").map(drop)
 }
 
 /// A text without control characters, which a server may refuse (section 1.5.3) and logs should not meet.

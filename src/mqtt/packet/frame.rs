@@ -3,7 +3,7 @@
 
 use bytes::{BufMut as _, BytesMut};
 
-use super::{End, Malformed, malformed};
+use super::{End, Malformed, Version, malformed};
 
 /// The largest remaining length that four bytes can say (section 2.2.3).
 pub(super) const MAX_REMAINING: usize = 268_435_455;
@@ -105,6 +105,13 @@ impl Kind {
         }
     }
 
+    /// Whether the first byte's low four bits are right for the type.
+    fn takes(self, flags: u8, version: Version) -> bool {
+        // MQTT 3.1 (section 2.1) knows DUP of these as well, and its clients set it when they send one again.
+        let dup = if version == Version::V3_1 && self.flags() == Some(0b0010) { 0b1000 } else { 0 };
+        self.flags().is_none_or(|required| flags & !dup == required)
+    }
+
     /// The only remaining length that the type may have, where there is one.
     fn length(self) -> Option<usize> {
         match self {
@@ -129,8 +136,14 @@ pub(super) struct Header {
     pub end: usize,
 }
 
-/// Reads and checks the fixed header at the start of `bytes`, which `to` received; `None` while it is not whole.
-pub(super) fn header(bytes: &[u8], to: End, max_packet: usize) -> Result<Option<Header>, Malformed> {
+/// Reads and checks the fixed header at the start of `bytes`, which `to` received from a client or for one that speaks
+/// `version`; `None` while it is not whole.
+pub(super) fn header(
+    bytes: &[u8],
+    to: End,
+    max_packet: usize,
+    version: Version,
+) -> Result<Option<Header>, Malformed> {
     let Some(&first) = bytes.first() else { return Ok(None) };
     let flags = first & 0x0f;
     let Some(kind) = Kind::of(first) else {
@@ -141,7 +154,7 @@ pub(super) fn header(bytes: &[u8], to: End, max_packet: usize) -> Result<Option<
         return Err(malformed!("{} from a {sender}, which must not send it", kind.name()));
     }
     match kind.flags() {
-        Some(required) if flags != required => {
+        Some(required) if !kind.takes(flags, version) => {
             return Err(malformed!("{} with flags {flags:04b} instead of {required:04b}", kind.name()));
         }
         None if flags & 0b0110 == 0b0110 => return Err(malformed!("PUBLISH with QoS 3")),

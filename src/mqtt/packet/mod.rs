@@ -19,7 +19,7 @@ use rumqttc::mqttbytes::{self as codec, v4};
 
 use self::frame::{Fields, Header, MAX_REMAINING};
 pub use self::{
-    connect::{Connect, Password, Will},
+    connect::{Connect, Password, Version, Will},
     frame::Kind,
 };
 use crate::protocol::{ConnectCode, check_filter};
@@ -120,15 +120,18 @@ pub enum SubscribeCode {
 /// A packet.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Packet {
-    /// CONNECT of MQTT 3.1.1.
+    /// CONNECT of MQTT 3.1.1 or 3.1.
     Connect(Box<Connect>),
-    /// CONNECT of another version, such as MQTT 3.1 (`MQIsdp` 3), MQTT 5 (`MQTT` 5) or a bridge (`MQTT` 0x84);
-    /// its answer is CONNACK 1. It can only be received.
+    /// CONNECT of another version, such as MQTT 5 (`MQTT` 5); its answer is CONNACK 1. It can only be received.
     OtherVersion {
         /// `MQTT` or `MQIsdp`.
         protocol: String,
         /// The protocol level.
         level: u8,
+        /// The client id, as far as the version's layout is known; otherwise empty.
+        client_id: String,
+        /// The username, likewise.
+        username: Option<String>,
     },
     /// CONNACK.
     ConnAck {
@@ -216,10 +219,11 @@ impl Packet {
     /// A packet that breaks MQTT 3.1.1, that `to` must not be sent, or that is larger than `max_packet`, as soon
     /// as the bytes show it. The inbox is then of no further use.
     pub fn decode(inbox: &mut BytesMut, to: End, max_packet: usize) -> Result<Option<Self>, Malformed> {
-        Self::decode_sharing(inbox, to, max_packet, &mut None)
+        Self::decode_sharing(inbox, to, max_packet, Version::default(), &mut None)
     }
 
-    /// As [`Packet::decode`]; a PUBLISH to the `topic` of the last one that `to` received shares it.
+    /// As [`Packet::decode`], by the rules of the client's `version`; a PUBLISH to the `topic` of the last one that `to`
+    /// received shares it.
     ///
     /// # Errors
     /// As [`Packet::decode`].
@@ -227,9 +231,10 @@ impl Packet {
         inbox: &mut BytesMut,
         to: End,
         max_packet: usize,
+        version: Version,
         topic: &mut Option<Arc<str>>,
     ) -> Result<Option<Self>, Malformed> {
-        let Some(header) = frame::header(inbox, to, max_packet)? else { return Ok(None) };
+        let Some(header) = frame::header(inbox, to, max_packet, version)? else { return Ok(None) };
         if inbox.len() < header.end {
             return Ok(None);
         }

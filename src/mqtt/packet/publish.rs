@@ -11,10 +11,6 @@ use super::{
     malformed,
 };
 
-/// From this size on a payload shares the inbox's memory. Smaller ones are copied, because sharing would keep
-/// a whole buffer alive for them and make the inbox allocate anew.
-const SHARED_FROM: usize = 32 * 1024;
-
 /// Longer topics are not remembered: no real one is, and each connection remembers one.
 const SHORT: usize = 256;
 
@@ -95,14 +91,10 @@ pub(super) fn decode(
         _ => QoS::ExactlyOnce,
     };
     let id = if qos == QoS::AtMostOnce { None } else { Some(fields.packet_id()?) };
-    let size = fields.rest.len();
-    let payload = if size < SHARED_FROM {
-        let payload = Bytes::copy_from_slice(fields.rest);
-        inbox.advance(header.end);
-        payload
-    } else {
-        inbox.split_to(header.end).split_off(header.end - size).freeze()
-    };
+    // A payload that shared the inbox's memory would keep all of it alive, however little of it is the payload's, and
+    // would make the inbox allocate anew.
+    let payload = Bytes::copy_from_slice(fields.rest);
+    inbox.advance(header.end);
     Ok(Message {
         topic,
         payload,

@@ -47,6 +47,8 @@ fn samples() -> Vec<(End, Packet)> {
         (
             End::Server,
             Packet::Connect(Box::new(Connect {
+                version: Version::V3_1,
+                is_bridge: true,
                 client_id: "gw1".into(),
                 clean_session: true,
                 keep_alive: 65_535,
@@ -187,7 +189,7 @@ fn section_2_2_3_remaining_length() {
         let end = frame::remaining_length(&mut header, 1, length);
         assert_eq!(&header[1..end], bytes, "section 2.2.3: {length}");
         header[0] = 0x30;
-        let read = frame::header(&header, End::Client, usize::MAX).unwrap().unwrap();
+        let read = frame::header(&header, End::Client, usize::MAX, Version::default()).unwrap().unwrap();
         assert_eq!((read.start, read.end), (end, end + length));
     }
 }
@@ -206,23 +208,18 @@ fn a_packet_above_the_limit_is_refused_by_its_header_and_one_at_the_limit_is_not
 }
 
 #[test]
-fn a_large_payload_shares_the_inbox_and_a_small_one_does_not_keep_it_alive() {
-    let mut inbox = BytesMut::new();
-    for size in [40_000, 10] {
+fn a_payload_of_any_size_does_not_keep_the_inbox_alive() {
+    for size in [10, 40_000, 1_000_000] {
+        let mut inbox = BytesMut::with_capacity(2_000_000);
         let publish = Publish { topic: "a".into(), payload: vec![9; size].into(), ..Publish::default() };
         publish.encode(0, false, &mut inbox);
-    }
-    let begin = inbox.as_ptr() as usize;
-    let capacity = inbox.capacity();
-    for (size, shared) in [(40_000, true), (10, false)] {
-        let Ok(Some(Packet::Publish(message))) = Packet::decode(&mut inbox, End::Client, LIMIT) else {
+        let memory = inbox.as_ptr() as usize..inbox.as_ptr() as usize + inbox.capacity();
+        let Ok(Some(Packet::Publish(message))) = Packet::decode(&mut inbox, End::Server, 2_000_000) else {
             panic!("no PUBLISH of {size} bytes");
         };
         assert_eq!(message.payload, vec![9; size]);
-        let at = message.payload.as_ptr() as usize;
-        assert_eq!((begin..begin + capacity).contains(&at), shared);
+        assert!(inbox.is_empty() && !memory.contains(&(message.payload.as_ptr() as usize)), "{size}");
     }
-    assert!(inbox.is_empty());
 }
 
 #[test]
@@ -268,14 +265,95 @@ fn section_3_1_connect() {
 #[test]
 fn section_3_1_2_2_other_versions_are_told_apart() {
     for (bytes, protocol, level) in [
-        (&b"\x10\x0e\0\x06MQIsdp\x03\x02\0\x3c\0\0"[..], "MQIsdp", 3),
-        (b"\x10\x0e\0\x06MQIsdp\x83\x02\0\x3c\0\0", "MQIsdp", 0x83),
+        (&b"\x10\x0e\0\x06MQIsdp\x04\x02\0\x3c\0\0"[..], "MQIsdp", 4),
+        (b"\x10\x0c\0\x04MQTT\x03\x02\0\x3c\0\0", "MQTT", 3),
         (b"\x10\x0d\0\x04MQTT\x05\x02\0\x3c\0\0\0", "MQTT", 5),
-        (b"\x10\x0c\0\x04MQTT\x84\x02\0\x3c\0\0", "MQTT", 0x84),
+        (b"\x10\x0d\0\x04MQTT\x85\x02\0\x3c\0\0\0", "MQTT", 0x85),
+        (b"\x10\x0c\0\x04MQTT\0\x02\0\x3c\0\0", "MQTT", 0),
     ] {
-        let expected = Packet::OtherVersion { protocol: protocol.into(), level };
-        assert_eq!(decode(bytes, End::Server), Ok(Some(expected)));
+        let (client_id, username) = (String::new(), None);
+        let expected = Packet::OtherVersion { protocol: protocol.into(), level, client_id, username };
+        assert_eq!(decode(bytes, End::Server), Ok(Some(expected)), "{protocol} {level}");
     }
+}
+
+#[test]
+fn mqtt_5_connect_is_refused_by_the_names_in_it() {
+    let names = |body: &[u8]| {
+        let bytes = [&[0x10, u8::try_from(7 + body.len()).unwrap()], &b"\0\x04MQTT\x05"[..], body].concat();
+        match decode(&bytes, End::Server) {
+            Ok(Some(Packet::OtherVersion { client_id, username, .. })) => (client_id, username),
+            other => panic!("{other:?}"),
+        }
+    };
+    let user = Some("acme".to_owned());
+    // Properties: a session expiry of 60 s; a will with properties, topic and payload.
+    assert_eq!(names(b"\x82\0\x3c\x05\x11\0\0\0\x3c\0\x03gw1\0\x04acme"), ("gw1".into(), user.clone()));
+    assert_eq!(names(b"\x86\0\x3c\0\0\x03gw1\x02\x01\x01\0\x01t\0\x01p\0\x04acme"), ("gw1".into(), user));
+    assert_eq!(names(b"\x02\0\x3c\0\0\x03gw1"), ("gw1".into(), None));
+    // What cannot be read is left out, and the answer is the same.
+    for broken in [
+        &b""[..],
+        b"\x02",
+        b"\x02\0\x3c\xff\xff\xff\xff",
+        b"\x02\0\x3c\0\0\x09gw1",
+        b"\x02\0\x3c\0\0\x01\x1b",
+    ] {
+        assert_eq!(names(broken), (String::new(), None), "{broken:?}");
+    }
+}
+
+#[test]
+fn mqtt_3_1_and_bridges_are_read_like_mqtt_3_1_1() {
+    let login = |bytes: &[u8]| match decode(bytes, End::Server) {
+        Ok(Some(Packet::Connect(connect))) => *connect,
+        other => panic!("{other:?}"),
+    };
+    for (greeting, version, is_bridge) in [
+        (&b"\x10\x17\0\x06MQIsdp\x03"[..], Version::V3_1, false),
+        (b"\x10\x17\0\x06MQIsdp\x83", Version::V3_1, true),
+        (b"\x10\x15\0\x04MQTT\x04", Version::V3_1_1, false),
+        (b"\x10\x15\0\x04MQTT\x84", Version::V3_1_1, true),
+    ] {
+        let connect = login(&[greeting, b"\xc2\0\x3c\0\x03gw1\0\x01u\0\x01p"].concat());
+        let password = Some(Password::new(&b"p"[..]));
+        let expected = Connect {
+            version,
+            is_bridge,
+            client_id: "gw1".into(),
+            clean_session: true,
+            keep_alive: 60,
+            username: Some("u".into()),
+            password,
+            will: None,
+        };
+        assert_eq!(connect, expected, "{greeting:?}");
+    }
+    // The end of the packet takes precedence over the flags, and the lowest flag is not used.
+    let lean = login(b"\x10\x11\0\x06MQIsdp\x03\xc3\0\x3c\0\x03gw1");
+    assert_eq!((lean.username, lean.password), (None, None));
+    let long = "x".repeat(40);
+    let connect = Connect { version: Version::V3_1, client_id: long, ..Connect::default() };
+    assert!(login(&encoded(&Packet::Connect(Box::new(connect)))).client_id.len() > 23);
+}
+
+#[test]
+fn mqtt_3_1_sends_some_packets_again_with_dup() {
+    for bytes in [&b"\x6a\x02\0\x07"[..], b"\x8a\x06\0\x07\0\x01a\x01", b"\xaa\x05\0\x07\0\x01a"] {
+        let by = |version| {
+            Packet::decode_sharing(&mut BytesMut::from(bytes), End::Server, 1000, version, &mut None)
+        };
+        assert!(by(Version::V3_1).unwrap().is_some(), "{bytes:?}");
+        assert!(by(Version::V3_1_1).is_err(), "{bytes:?}");
+    }
+    let ping = Packet::decode_sharing(
+        &mut BytesMut::from(&b"\xc8\0"[..]),
+        End::Server,
+        10,
+        Version::V3_1,
+        &mut None,
+    );
+    assert!(ping.is_err());
 }
 
 #[test]
@@ -433,7 +511,8 @@ fn a_topic_is_shared_with_the_message_before_and_no_other() {
     let mut shared = Vec::new();
     for topic in topics {
         let before: Option<Arc<str>> = known.clone();
-        let packet = Packet::decode_sharing(&mut inbox, End::Server, 1000, &mut known).unwrap();
+        let packet =
+            Packet::decode_sharing(&mut inbox, End::Server, 1000, Version::default(), &mut known).unwrap();
         let Some(Packet::Publish(message)) = packet else { panic!("{packet:?}") };
         assert_eq!(&*message.topic, topic);
         shared.push(before.is_some_and(|before| Arc::ptr_eq(&before, &message.topic)));

@@ -21,6 +21,10 @@ pub enum Event {
         protocol: String,
         /// The protocol level.
         level: u8,
+        /// The client id, as far as it could be read; otherwise empty.
+        client_id: String,
+        /// The username, likewise.
+        username: Option<String>,
     },
     /// The server answers CONNECT. After an acceptance, and while [`Session::is_held`], the owner calls
     /// [`Session::resume`] or, without a session present, [`Session::forget`]; what was published early on this

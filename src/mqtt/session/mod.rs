@@ -31,7 +31,7 @@ pub use self::{
     reception::Receipt,
 };
 use crate::{
-    mqtt::packet::{Connect, End, Kind, Packet, Publish, QoS, SubscribeCode, TooLarge},
+    mqtt::packet::{Connect, End, Kind, Packet, Publish, QoS, SubscribeCode, TooLarge, Version},
     protocol::ConnectCode,
 };
 
@@ -81,6 +81,8 @@ pub struct Session {
     unfinished: usize,
     max_packet: usize,
     end: End,
+    /// What the client on this transport speaks, once its CONNECT has come.
+    version: Version,
     phase: Phase,
     speech: Speech,
     /// Whether new publishes wait until `resume` or `forget` has said what becomes of the former ones.
@@ -102,6 +104,7 @@ impl Session {
             unfinished: 0,
             max_packet: limits.max_packet,
             end,
+            version: Version::default(),
             phase: Phase::Greeting,
             speech: Speech::Before,
             held: false,
@@ -119,6 +122,7 @@ impl Session {
         self.reception.open();
         self.keep_alive.open(now);
         self.unfinished = 0;
+        self.version = Version::default();
         self.phase = Phase::Greeting;
         self.speech = Speech::Before;
         self.clean = true;
@@ -203,7 +207,8 @@ impl Session {
     pub fn connack(&mut self, session_present: bool, code: ConnectCode) {
         debug_assert_eq!(self.end, End::Server);
         let accepted = code == ConnectCode::ACCEPTED;
-        let session_present = session_present && accepted;
+        // MQTT 3.1 has no such flag.
+        let session_present = session_present && accepted && self.version != Version::V3_1;
         self.noting_output(|session| {
             encode(&Packet::ConnAck { session_present, code }, &mut session.outbox);
             if accepted {
@@ -375,8 +380,13 @@ impl Session {
             if self.phase == Phase::Greeting {
                 self.check_greeting()?;
             }
-            let Some(packet) =
-                Packet::decode_sharing(&mut self.inbox, self.end, self.max_packet, &mut self.topic)?
+            let Some(packet) = Packet::decode_sharing(
+                &mut self.inbox,
+                self.end,
+                self.max_packet,
+                self.version,
+                &mut self.topic,
+            )?
             else {
                 if self.end == End::Client && self.inbox.len() != self.unfinished {
                     self.keep_alive.heard();
@@ -433,9 +443,9 @@ impl Session {
             Packet::PingResp if self.keep_alive.answered() => return Ok(None),
             Packet::PingResp => ignored!("PINGRESP without a PINGREQ"),
             Packet::Connect(connect) => self.take_connect(connect)?,
-            Packet::OtherVersion { protocol, level } => {
+            Packet::OtherVersion { protocol, level, client_id, username } => {
                 self.phase = Phase::Closed;
-                Event::OtherVersion { protocol, level }
+                Event::OtherVersion { protocol, level, client_id, username }
             }
             Packet::ConnAck { session_present, code } => self.take_connack(session_present, code)?,
             Packet::Disconnect => {
@@ -454,6 +464,7 @@ impl Session {
             return Err(violation!("a second CONNECT (MQTT-3.1.0-2)"));
         }
         self.phase = Phase::Open;
+        self.version = connect.version;
         self.keep_alive.start(connect.keep_alive);
         Ok(Event::Connect(connect))
     }

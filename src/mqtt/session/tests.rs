@@ -415,8 +415,9 @@ fn section_3_1_connect_comes_first_and_once() {
     violates(heard(&mut server(0), &Packet::Connect(Box::default())), "a second CONNECT");
     let mut session = Session::new(End::Server, LIMITS);
     session.open(at(0));
-    session.inbox().extend_from_slice(b"\x10\x0e\0\x06MQIsdp\x03\x02\0\x3c\0\0\xc0\0");
-    let other = Event::OtherVersion { protocol: "MQIsdp".into(), level: 3 };
+    session.inbox().extend_from_slice(b"\x10\x0f\0\x04MQTT\x05\x02\0\x3c\0\0\x02gw\xc0\0");
+    let (protocol, client_id) = ("MQTT".into(), "gw".into());
+    let other = Event::OtherVersion { protocol, level: 5, client_id, username: None };
     assert_eq!(session.next(at(0)), Ok(Some(other)));
     session.connack(true, ConnectCode::PROTOCOL_VERSION);
     assert_eq!(session.outbox()[..], [0x20, 2, 0, 1]);

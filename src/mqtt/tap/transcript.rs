@@ -7,7 +7,7 @@
 use bytes::BytesMut;
 
 use crate::{
-    mqtt::packet::{End, Message, Packet},
+    mqtt::packet::{End, Message, Packet, Version},
     protocol::{ConnectCode, Direction},
 };
 
@@ -63,6 +63,7 @@ pub struct Transcript {
     up: Ear,
     down: Ear,
     client: Option<Client>,
+    version: Version,
     code: Option<ConnectCode>,
     /// Who ended the connection, once somebody has.
     ended_by: Option<Direction>,
@@ -79,7 +80,8 @@ impl Transcript {
     #[must_use]
     pub fn new(max_packet: usize) -> Self {
         let (up, down) = (Ear::default(), Ear::default());
-        Self { max_packet, up, down, client: None, code: None, ended_by: None }
+        let version = Version::default();
+        Self { max_packet, up, down, client: None, version, code: None, ended_by: None }
     }
 
     /// Takes bytes that travelled one way, and tells what they say.
@@ -94,9 +96,9 @@ impl Transcript {
         }
         ear.inbox.extend_from_slice(bytes);
         loop {
-            let max_packet = self.max_packet;
+            let (max_packet, version) = (self.max_packet, self.version);
             let ear = self.ear(dir);
-            match Packet::decode(&mut ear.inbox, receiver, max_packet) {
+            match Packet::decode_sharing(&mut ear.inbox, receiver, max_packet, version, &mut None) {
                 Ok(Some(packet)) => self.take(dir, packet, tell),
                 Ok(None) => break,
                 Err(why) => {
@@ -133,13 +135,14 @@ impl Transcript {
             Packet::Publish(message) => tell(Heard::Message { dir, message: &message }),
             Packet::Connect(connect) => {
                 let connect = *connect;
+                self.version = connect.version;
                 self.client.get_or_insert(Client { id: connect.client_id, username: connect.username });
             }
-            // The upper bit is a bridge's; from level 3 (MQTT 3.1) to 4 only the CONNECT differs.
+            // The upper bit is a bridge's; what follows the CONNECT of these levels is alike.
             Packet::OtherVersion { level, .. } if matches!(level & 0x7f, 3 | 4) => {
                 self.client.get_or_insert_default();
             }
-            Packet::OtherVersion { protocol, level } => {
+            Packet::OtherVersion { protocol, level, .. } => {
                 let why = format!("the client speaks {protocol} level {level}, which tuyagw cannot decode");
                 self.lose(Direction::Down, why.clone(), &mut |_| {});
                 self.lose(Direction::Up, why, tell);

@@ -77,8 +77,7 @@ fn connect() -> Vec<u8> {
         clean_session: true,
         keep_alive: 60,
         username: Some("acme".into()),
-        password: None,
-        will: None,
+        ..Connect::default()
     };
     encoded(&Packet::Connect(Box::new(connect)))
 }

@@ -223,8 +223,8 @@ impl<'t> Traffic<'t> {
                 link.client = Some((connect.client_id.clone(), connect.username.clone()));
                 ControlFlow::Continue(())
             }
-            // Level 3 differs in CONNECT alone.
-            Packet::OtherVersion { protocol, level } if level != 3 => {
+            // What follows the CONNECT of level 3 is alike.
+            Packet::OtherVersion { protocol, level, .. } if level & 0x7f != 3 => {
                 link.is_foreign = true;
                 let what = format!(
                     "{name}: speaks {protocol} level {level}, which is not read: MQTT 3.1.1 is level 4"

@@ -1,5 +1,5 @@
 // What the page's sample program does, with its library: subscribes to a topic, publishes to the same one, and must
-// get its message back.
+// get its message back. With a second argument it logs in with that password and says what its library makes of it.
 package main
 
 import (
@@ -23,6 +23,9 @@ func must(token mqtt.Token) {
 func main() {
 	id, username := "gw-go", "acme"
 	password := fmt.Sprintf("%x", md5.Sum([]byte(id+username)))
+	if len(os.Args) > 2 {
+		password = os.Args[2]
+	}
 	options := mqtt.NewClientOptions().AddBroker("tcp://127.0.0.1:" + os.Args[1]).SetClientID(id)
 	options.SetUsername(username).SetPassword(password).SetAutoReconnect(false)
 	options.SetKeepAlive(60 * time.Second).SetPingTimeout(time.Second)
@@ -31,7 +34,15 @@ func main() {
 		heard <- fmt.Sprintf("%s %d %s", message.Topic(), message.Qos(), message.Payload())
 	})
 	client := mqtt.NewClient(options)
-	must(client.Connect())
+	if login := client.Connect(); len(os.Args) > 2 {
+		if !login.WaitTimeout(20*time.Second) || login.Error() == nil {
+			panic("it was let in")
+		}
+		fmt.Println(login.Error())
+		return
+	} else {
+		must(login)
+	}
 	for _, direction := range []string{"in", "out"} {
 		for qos := byte(0); qos <= 2; qos++ {
 			topic := "gateway/" + direction + "/" + id

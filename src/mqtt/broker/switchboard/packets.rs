@@ -1,6 +1,6 @@
 //! What clients say, and what is passed on to others for it.
 
-use std::{collections::HashSet, rc::Rc, sync::Arc};
+use std::{rc::Rc, sync::Arc};
 
 use bytes::Bytes;
 
@@ -13,12 +13,24 @@ use crate::{
             SessionId,
             connection::Ending,
             seat::Offered,
-            subscriptions::{MAX_LEVELS, cost, levels},
+            subscriptions::{MAX_LEVELS, levels},
         },
     },
     protocol::{Channel, Direction},
     record::Record,
 };
+
+/// What a filter costs of a turn, as `connection.rs` counts.
+const FILTER_COST: usize = 128;
+
+/// Where a message comes from that is passed on to whoever subscribes.
+#[derive(Clone, Copy, Debug, Default)]
+struct Source {
+    /// The client; `None` for the platform itself and for wills.
+    client: Option<SessionId>,
+    /// Whether the client asked for it to be retained.
+    retain: bool,
+}
 
 impl Switchboard {
     /// Acts on what a client said.
@@ -60,7 +72,7 @@ impl Switchboard {
             Fate::Route | Fate::RouteKept => {
                 self.record(&message, &role, heard);
                 // Whoever listens to both hears the request before its answer, as through any broker.
-                self.pass_on(message);
+                self.pass_on(message, Some(place.id));
                 self.act();
                 if fate == Fate::RouteKept {
                     self.acknowledge_once_kept(place, receipt);
@@ -121,6 +133,7 @@ impl Switchboard {
     fn subscribe(&mut self, place: Place, packet: u16, filters: Vec<(String, QoS)>) {
         let Some(seat) = self.seat(place) else { return };
         let (role, client_id) = (Rc::clone(&seat.role), Rc::clone(&seat.client_id));
+        self.effort += FILTER_COST * filters.len();
         let mut codes = Vec::with_capacity(filters.len());
         let mut refused: Option<(String, &str)> = None;
         for (filter, qos) in filters {
@@ -157,23 +170,10 @@ impl Switchboard {
         if levels(filter) > MAX_LEVELS {
             return Err("a filter with wildcards may have 100 levels");
         }
-        let (max_filters, max_bytes) = (self.limits.max_filters, self.limits.max_filter_bytes);
-        let Some(seat) = self.seat(place) else { return Ok(()) };
-        let name = if let Some(known) = seat.filters.iter_mut().find(|(known, _)| **known == *filter) {
-            known.1 = qos;
-            Rc::clone(&known.0)
-        } else {
-            let bytes = seat.filter_bytes + cost(filter);
-            if seat.filters.len() >= max_filters || bytes > max_bytes {
-                return Err("it has too many subscriptions");
-            }
-            let name: Rc<str> = filter.into();
-            seat.filter_bytes = bytes;
-            // Most clients have the same few for ever.
-            seat.filters.reserve_exact(1);
-            seat.filters.push((Rc::clone(&name), qos));
-            name
+        let Some(seat) = self.seats.get_mut(place.id.0 as usize).and_then(Option::as_deref_mut) else {
+            return Ok(());
         };
+        let name = seat.subscribe(filter, &self.limits)?;
         self.subscriptions.insert(filter, place.id, qos);
         if !self.retained.is_empty()
             && let Some(seat) = self.seat(place)
@@ -187,17 +187,11 @@ impl Switchboard {
         let Some(seat) = self.seats.get_mut(place.id.0 as usize).and_then(Option::as_deref_mut) else {
             return;
         };
-        // There may be many more of them than the client ever had.
-        let unwanted: HashSet<&str> = filters.iter().map(String::as_str).collect();
-        let (gone, kept) = std::mem::take(&mut seat.filters)
-            .into_iter()
-            .partition(|(filter, _)| unwanted.contains(&**filter));
-        seat.filters = kept;
-        let gone: Vec<(Rc<str>, QoS)> = gone;
-        for (filter, _) in gone {
-            seat.filter_bytes -= cost(&filter);
-            seat.stop_search(&filter);
-            self.subscriptions.remove(&filter, place.id);
+        self.effort += FILTER_COST * filters.len();
+        for filter in filters {
+            if seat.unsubscribe(filter) {
+                self.subscriptions.remove(filter, place.id);
+            }
         }
         seat.session.unsuback(packet);
     }
@@ -223,12 +217,12 @@ impl Switchboard {
     // Messages.
 
     /// Retains a client's message where it asks for that, and passes it on to whoever subscribes.
-    pub(super) fn pass_on(&mut self, message: Message) {
+    pub(super) fn pass_on(&mut self, message: Message, client: Option<SessionId>) {
         let Message { topic, payload, qos, retain, .. } = message;
         if retain && !self.retained.set(&topic, &payload, qos) {
             self.warn(&format!("there is no room to retain another message: {topic:?} is not retained"));
         }
-        self.route(topic, payload, qos);
+        self.forward(topic, payload, qos, Source { client, retain });
     }
 
     /// Whether anybody subscribes to a topic.
@@ -245,25 +239,38 @@ impl Switchboard {
         self.seats.iter().flatten().map(|seat| seat.session.in_flight() + seat.session.queued()).sum()
     }
 
-    /// Passes a message on to whoever subscribes.
+    /// Passes a message of the platform's on to whoever subscribes.
     pub(in crate::mqtt::broker) fn route(&mut self, topic: Arc<str>, payload: Bytes, qos: QoS) {
+        self.forward(topic, payload, qos, Source::default());
+    }
+
+    fn forward(&mut self, topic: Arc<str>, payload: Bytes, qos: QoS, source: Source) {
         let mut found = std::mem::take(&mut self.found);
         self.subscriptions.find_again(&topic, &mut found);
         if let Some(((last, granted), others)) = found.split_last() {
             for (id, granted) in others {
                 let (topic, payload) = (Arc::clone(&topic), payload.clone());
-                self.deliver(*id, Publish { topic, payload, qos: qos.min(*granted), retain: false });
+                let publish = Publish { topic, payload, qos: qos.min(*granted), retain: false };
+                self.deliver(*id, publish, source);
             }
-            self.deliver(*last, Publish { topic, payload, qos: qos.min(*granted), retain: false });
+            let publish = Publish { topic, payload, qos: qos.min(*granted), retain: false };
+            self.deliver(*last, publish, source);
         }
         self.found = found;
     }
 
-    fn deliver(&mut self, id: SessionId, publish: Publish) {
+    fn deliver(&mut self, id: SessionId, mut publish: Publish, source: Source) {
         let is_current = self.current == Some(id);
         let Some(seat) = self.seats.get_mut(id.0 as usize).and_then(Option::as_deref_mut) else { return };
         if seat.is_silent {
             return;
+        }
+        if seat.is_bridge {
+            // Its own messages would go round between two brokers for ever.
+            if source.client == Some(id) {
+                return;
+            }
+            publish.retain = source.retain;
         }
         if seat.is_connected && !is_current {
             if seat.session.outbox().capacity() == 0 {
@@ -275,15 +282,13 @@ impl Switchboard {
         let client_id = match outcome {
             Offered::Taken => return self.weigh(id),
             Offered::Dropped { first: false } => return,
-            Offered::Dropped { first: true } | Offered::TooSlow => Rc::clone(&seat.client_id),
+            Offered::Dropped { first: true } => Rc::clone(&seat.client_id),
+            Offered::TooSlow(why) => {
+                seat.leaving = Some(why);
+                return;
+            }
         };
-        if outcome == Offered::TooSlow {
-            seat.leaving = Some("it reads too slowly; more waits for it than --max-queue allows".into());
-        } else {
-            self.warn(&format!(
-                "client {client_id:?} cannot be reached or reads slowly: messages are dropped"
-            ));
-        }
+        self.warn(&format!("client {client_id:?} cannot be reached or reads slowly: messages are dropped"));
     }
 
     pub(in crate::mqtt::broker) fn refill(&mut self, place: Place) {
@@ -307,7 +312,7 @@ impl Switchboard {
     }
 
     /// Why a connection is to be closed, if it is.
-    pub(in crate::mqtt::broker) fn leaving(&mut self, place: Place) -> Option<String> {
+    pub(in crate::mqtt::broker) fn leaving(&mut self, place: Place) -> Option<&'static str> {
         self.seat(place)?.leaving.take()
     }
 }

@@ -1,6 +1,6 @@
 //! What the platform does: answers, at once, later, or once the registry's file has its line; and its own commands.
 
-use std::{sync::Arc, task::Waker, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, task::Waker, time::Duration};
 
 use bytes::Bytes;
 
@@ -12,6 +12,12 @@ use crate::{
     record::Record,
     sink::Ticket,
 };
+
+/// How much is done at once of what became due at the same time.
+const BATCH: usize = 256;
+
+/// What a delayed message occupies beside its payload.
+const OVERHEAD: usize = 192;
 
 /// Something that may happen only once the journal has its line on the disk.
 #[derive(Debug)]
@@ -29,22 +35,65 @@ pub(super) struct Saying {
     once_kept: bool,
 }
 
+/// Messages of the platform's that a fault delays, in a bounded number of bytes.
+#[derive(Debug)]
+pub(super) struct Delayed {
+    by_time: BTreeMap<(Duration, u64), Saying>,
+    count: u64,
+    bytes: usize,
+    limit: usize,
+}
+
+impl Delayed {
+    pub(super) fn new(limit: usize) -> Self {
+        Self { by_time: BTreeMap::new(), count: 0, bytes: 0, limit }
+    }
+
+    fn insert(&mut self, due: Duration, saying: Saying) {
+        self.count += 1;
+        self.bytes += saying.payload.len() + OVERHEAD;
+        self.by_time.insert((due, self.count), saying);
+    }
+
+    /// Takes the first one where it is due, or where all together occupy too much.
+    fn pop(&mut self, now: Duration) -> Option<Saying> {
+        let is_too_much = self.is_too_much();
+        let first = self.by_time.first_entry().filter(|first| is_too_much || first.key().0 <= now)?;
+        let saying = first.remove();
+        self.bytes -= saying.payload.len() + OVERHEAD;
+        Some(saying)
+    }
+
+    #[cfg(test)]
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    fn is_too_much(&self) -> bool {
+        self.bytes > self.limit
+    }
+
+    fn next_due(&self) -> Option<Duration> {
+        self.by_time.keys().next().map(|(due, _)| *due)
+    }
+}
+
 impl Switchboard {
     /// The next moment at which [`Switchboard::run_due`] has something to do.
     pub(super) fn next_due(&self) -> Option<Duration> {
-        let delayed = self.delayed.keys().next().map(|(due, _)| *due);
         let absent = self.absent.first().map(|(due, _)| *due);
-        [delayed, absent, self.edge.deadline()].into_iter().flatten().min()
+        [self.delayed.next_due(), absent, self.edge.deadline()].into_iter().flatten().min()
     }
 
-    /// Does what is due, and says when to come again; an earlier due date wakes `waker`.
+    /// Does a part of what is due, and says when to come again, which may be at once; an earlier due date wakes `waker`.
     pub(in crate::mqtt::broker) fn run_due(&mut self, waker: &Waker) -> Option<Duration> {
         let now = self.now.mono;
-        while let Some(entry) = self.delayed.first_entry().filter(|entry| entry.key().0 <= now) {
-            let saying = entry.remove();
+        for _ in 0..BATCH {
+            let Some(saying) = self.delayed.pop(now) else { break };
             self.say(saying);
         }
-        while let Some((_, id)) = self.absent.first().copied().filter(|(due, _)| *due <= now) {
+        for _ in 0..BATCH {
+            let Some((_, id)) = self.absent.first().copied().filter(|(due, _)| *due <= now) else { break };
             self.remove(id);
         }
         let mut acts = std::mem::take(&mut self.acts);
@@ -75,9 +124,11 @@ impl Switchboard {
         }
     }
 
-    /// The journal has come this far.
-    pub(in crate::mqtt::broker) fn kept(&mut self, done: Ticket) {
-        while let Some((_, waits)) = self.unkept.pop_front_if(|(ticket, _)| *ticket <= done) {
+    /// Does a part of what the journal, which has come this far, has made possible; `false` where more is left.
+    pub(in crate::mqtt::broker) fn kept(&mut self, done: Ticket) -> bool {
+        let was_congested = self.is_congested();
+        for _ in 0..BATCH {
+            let Some((_, waits)) = self.unkept.pop_front_if(|(ticket, _)| *ticket <= done) else { break };
             match waits {
                 Unkept::Saying(saying) => self.say(saying),
                 Unkept::Acknowledgement { id, origin, receipt } => {
@@ -89,6 +140,10 @@ impl Switchboard {
                 }
             }
         }
+        if was_congested && !self.is_congested() {
+            self.wake_stalled();
+        }
+        self.unkept.front().is_none_or(|(ticket, _)| *ticket > done)
     }
 
     pub(in crate::mqtt::broker) fn command(&mut self, ask: Ask) {
@@ -111,8 +166,7 @@ impl Switchboard {
                     if after.is_zero() {
                         self.say(saying);
                     } else {
-                        self.count += 1;
-                        self.delayed.insert((self.now.mono + after, self.count), saying);
+                        self.delay(after, saying);
                     }
                 }
                 Act::Keep(line) => {
@@ -120,11 +174,27 @@ impl Switchboard {
                         self.last_line = journal.write(&line);
                     }
                 }
-                Act::Warn(message) => self.witness.warn(&message),
+                Act::Warn(message) => self.warn(&message),
                 Act::Settle(outcome) => self.witness.settled(outcome),
             }
         }
         self.acts = acts;
+    }
+
+    /// Says something later; where too much waits for its time, what is due first is said now instead of being lost.
+    fn delay(&mut self, after: Duration, saying: Saying) {
+        self.delayed.insert(self.now.mono + after, saying);
+        if self.delayed.is_too_much() {
+            self.warn(
+                "more answers wait for their delay than a quarter of --max-queues allows: the first ones are sent \
+                 before their time",
+            );
+            while self.delayed.is_too_much()
+                && let Some(early) = self.delayed.pop(self.now.mono)
+            {
+                self.say(early);
+            }
+        }
     }
 
     fn say(&mut self, saying: Saying) {
