@@ -13,3 +13,4 @@ pub mod product;
 pub mod protocol;
 pub mod record;
 pub mod sink;
+pub mod wrapping;
