@@ -569,8 +569,8 @@ fn a_recording_that_is_cut_off_is_played_as_far_as_it_goes() {
     let file = folder.path().join("cut.gz");
     let line = |n: u32| {
         // Numbers that do not compress, so that the first messages are whole in what is left.
-        let noise: String =
-            (0..64).map(|k| format!("{:x}", n.wrapping_mul(2_654_435_761).rotate_left(k) >> 7)).collect();
+        let word = |k: u32| format!("{:x}", n.wrapping_mul(2_654_435_761).rotate_left(k) >> 7);
+        let noise = (0..64).map(word).collect::<Vec<_>>().concat();
         format!("{{\"tst\":1,\"topic\":\"gateway_id/gw1/devices/status\",\"payload\":\"{noise}\"}}\n")
     };
     let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
@@ -597,7 +597,8 @@ fn on_shared_topics_the_payload_tells_what_a_message_is() {
     let folder = tempfile::tempdir().unwrap();
     let at = |name: &str| folder.path().join(name);
     let topic = |way: &str, keys: &[&str]| -> String {
-        keys.iter().map(|key| format!("{key} = \"gateway/{way}/{{gateway_id}}\"\n")).collect()
+        let line = |key: &&str| format!("{key} = \"gateway/{way}/{{gateway_id}}\"\n");
+        keys.iter().map(line).collect::<Vec<_>>().concat()
     };
     let topics = topic("out", &["sync", "report", "status", "command-response"])
         + &topic("in", &["sync-response", "report-response", "command"]);
@@ -613,7 +614,7 @@ fn on_shared_topics_the_payload_tells_what_a_message_is() {
     let with_topics = |command: &mut Command| {
         command.env("TUYAGW_CONFIG", at("config.toml"));
     };
-    let send = || {
+    let command = || {
         let mut command = tuyagw();
         command.args(["command", "-b", &edge.broker, "-g", "gw1", "--cid", "m1", "valve_open_degree=50"]);
         with_topics(&mut command);
@@ -641,26 +642,26 @@ fn on_shared_topics_the_payload_tells_what_a_message_is() {
     while !told.contains("listening") {
         assert!(stderr.read_line(&mut told).unwrap() > 0, "{told}");
     }
-    let sent = send();
-    assert_eq!((sent.code, &sent.line()["ok"]), (Some(0), &true.into()), "{sent:?}");
+    let result = command();
+    assert_eq!((result.code, &result.line()["ok"]), (Some(0), &true.into()), "{result:?}");
     let mut heard = String::new();
     listener.stdout.take().unwrap().read_to_string(&mut heard).unwrap();
     assert_eq!(listener.wait().unwrap().code(), Some(0));
     assert!(heard.contains("\"kind\":\"command\""), "{heard}");
 
     // The recorded answer is sent once a command for it has come.
-    let mut player =
+    let mut replaying =
         replay(&edge.broker, &[at("recording").to_str().unwrap(), "-g", "gw1", "--timeout", "30s"]);
-    with_topics(&mut player);
-    let player = player.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    with_topics(&mut replaying);
+    let replaying = replaying.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     // Its first message leaves once it has subscribed.
     let patience = Instant::now() + Duration::from_secs(30);
     while !edge.uplinks().iter().any(|(_, payload)| payload.contains("marker")) {
         assert!(Instant::now() < patience, "{:?}", edge.uplinks());
         std::thread::sleep(Duration::from_millis(5));
     }
-    let sent = send();
-    assert_eq!((sent.code, &sent.line()["ok"]), (Some(0), &true.into()), "{sent:?}");
-    let played = ended(player);
-    assert_eq!(played.code, Some(0), "{played:?}");
+    let result = command();
+    assert_eq!((result.code, &result.line()["ok"]), (Some(0), &true.into()), "{result:?}");
+    let replayed = ended(replaying);
+    assert_eq!(replayed.code, Some(0), "{replayed:?}");
 }
