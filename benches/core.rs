@@ -194,7 +194,7 @@ fn packets(options: &Options, table: &mut Table) {
         options,
         vec![
             step("match", || matches(black_box("gateway_id/+/properties/report"), black_box(&topic))),
-            step("channel", || topics.parse(black_box(&topic))),
+            step("channel", || topics.classify(black_box(&topic), b"")),
             step("encode", || {
                 outbox.clear();
                 black_box(&message).encode(&mut outbox).unwrap();

@@ -270,7 +270,7 @@ complete -c tuyagw -n "__fish_tuyagw_using_subcommand replay" -l map-gateway -d 
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand replay" -l map-cid -d 'Play a device as another; repeatable' -r
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand replay" -l direction -d 'Play the gateways (up) or, with --listen, the edge (down)' -r
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand replay" -l listen -d 'Where gateways connect to, with --direction down; port 0 picks one' -r
-complete -c tuyagw -n "__fish_tuyagw_using_subcommand replay" -l mqtt-port -d 'Another port of MQTT in a capture, beside 21883 and 1883; repeatable' -r
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand replay" -l mqtt-port -d 'Another port of MQTT in a capture, beside 21883, 1883 and 8883; repeatable' -r
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand replay" -s g -l gateway-id -d 'The gateway\'s id, which fills {gateway_id} in every topic' -r
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand replay" -l client-id -d 'The MQTT client id [default: the gateway id]' -r
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand replay" -s u -l username -d 'The username, which Tuya gives to each manufacturer' -r
@@ -300,7 +300,7 @@ complete -c tuyagw -n "__fish_tuyagw_using_subcommand convert" -l to -d 'What to
 csv\t'CSV with a header, one row a message'"
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand convert" -l profile -d 'The profile whose topics are used [default: the file\'s default-profile]' -r
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand convert" -l config -d 'The configuration file [default: $XDG_CONFIG_HOME/tuyagw/config.toml]' -r -F
-complete -c tuyagw -n "__fish_tuyagw_using_subcommand convert" -l mqtt-port -d 'Another port of MQTT in a capture, beside 21883 and 1883; repeatable' -r
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand convert" -l mqtt-port -d 'Another port of MQTT in a capture, beside 21883, 1883 and 8883; repeatable' -r
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand convert" -l payload-base64 -d 'Payloads of a CSV recording are base64 (mqtt_recorder\'s --encode_b64)'
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand convert" -s q -l quiet -d 'Print only errors and warnings on stderr'
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand convert" -s h -l help -d 'Print help (see more with \'--help\')'
@@ -324,7 +324,7 @@ complete -c tuyagw -n "__fish_tuyagw_using_subcommand inspect" -l html -d 'Write
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand inspect" -l model -d 'Product model for names, units and scales, instead of the smart water meter' -r -F
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand inspect" -l profile -d 'The profile whose topics are used [default: the file\'s default-profile]' -r
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand inspect" -l config -d 'The configuration file [default: $XDG_CONFIG_HOME/tuyagw/config.toml]' -r -F
-complete -c tuyagw -n "__fish_tuyagw_using_subcommand inspect" -l mqtt-port -d 'Another port of MQTT in a capture, beside 21883 and 1883; repeatable' -r
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand inspect" -l mqtt-port -d 'Another port of MQTT in a capture, beside 21883, 1883 and 8883; repeatable' -r
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand inspect" -l json -d 'Print JSON, on a terminal too'
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand inspect" -l payload-base64 -d 'Payloads of a CSV recording are base64 (mqtt_recorder\'s --encode_b64)'
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand inspect" -s q -l quiet -d 'Print only errors and warnings on stderr'

@@ -209,11 +209,11 @@ impl Edge {
                     heard(Fate::Forbid, None)
                 }
             },
-            Role::Platform => match self.topics.parse(topic) {
-                Some((Channel::Command, id)) => {
+            Role::Platform => match self.topics.classify(topic, payload) {
+                Some((Some(Channel::Command), id)) => {
                     heard(self.hear_command(now, id, payload, acts), Some(Channel::Command))
                 }
-                found => heard(Fate::Route, found.map(|(channel, _)| channel)),
+                found => heard(Fate::Route, found.and_then(|(channel, _)| channel)),
             },
         }
     }

@@ -5,7 +5,6 @@
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
 mod census;
-mod clock;
 mod page;
 mod pairs;
 mod series;
@@ -31,24 +30,23 @@ use serde::Deserialize;
 
 use self::{
     census::{Census, DeviceId},
-    clock::Clock,
     pairs::{Met, Pairs, Request},
     series::Charts,
-    timeline::Timeline,
+    timeline::Traffic,
 };
 use crate::{
     product::Product,
     protocol::{Channel, ConnectCode, Direction, Downlink, Envelope, ResultCode, Uplink},
-    record::{LEFT_OUT, Record},
+    record::{LEFT_OUT, Record, Timeline},
 };
 
 /// A recording that is being looked at.
 #[derive(Debug)]
 pub struct Inspection {
-    clock: Clock,
+    clock: Timeline,
     census: Census,
     pairs: Pairs,
-    timeline: Timeline,
+    timeline: Traffic,
     /// Values over time; `None` where nobody will draw them.
     charts: Option<Charts>,
     /// The line of the first bad one, what is wrong with it, and how many there are.
@@ -73,10 +71,10 @@ impl Inspection {
     #[must_use]
     pub fn new(charts: Option<Product>) -> Self {
         Self {
-            clock: Clock::default(),
+            clock: Timeline::default(),
             census: Census::default(),
             pairs: Pairs::default(),
-            timeline: Timeline::default(),
+            timeline: Traffic::default(),
             charts: charts.map(Charts::new),
             bad: None,
             bad_lines: 0,
@@ -85,15 +83,14 @@ impl Inspection {
 
     /// Takes the next message.
     pub fn message(&mut self, record: &Record<'_>) {
-        let at = self.clock.tick(record.unix_us, record.mono_us);
+        let at = self.clock.tick(record.unix_us, record.mono_us).unix_us;
         let gateway = self.census.gateway(record.gateway_id.as_deref().unwrap_or_default());
         self.census.message(gateway, record, at);
-        self.timeline.message(at, record.channel);
-        let Some(channel) = record.channel else { return };
-        // A command on its way from the platform's client to the edge is seen again on its way to the gateway.
-        if record.dir.is_some_and(|dir| dir != channel.direction()) {
+        if is_copy(record) {
             return;
         }
+        self.timeline.message(at, record.channel);
+        let Some(channel) = record.channel else { return };
         match channel.direction() {
             Direction::Up => self.uplink(gateway, channel, record, at),
             Direction::Down => self.downlink(gateway, channel, record, at),
@@ -240,6 +237,12 @@ impl Inspection {
             }
         }
     }
+}
+
+/// Whether a message goes against its channel's direction, and so is a copy: a command on its way from the platform's
+/// client to the edge, or what a client hears of its own gateway's uplinks.
+fn is_copy(record: &Record<'_>) -> bool {
+    record.channel.zip(record.dir).is_some_and(|(channel, dir)| dir != channel.direction())
 }
 
 /// The channel whose messages are answered on this one.

@@ -7,19 +7,20 @@
 mod capture;
 mod found;
 mod lines;
+mod number;
 mod schedule;
 mod splice;
 mod table;
 mod usual;
 
 pub use capture::Capture;
-pub use found::{Flaw, Form, Found, Harm, Tell};
+pub use found::{Beginning, Flaw, Form, Found, Harm, Tell};
 pub use lines::Lines;
-pub use schedule::{Pace, Schedule, Timeline};
+pub use schedule::{Moment, Pace, Schedule, Timeline};
 pub use splice::{Fresh, Splice};
 pub use table::Table;
 
-use std::{borrow::Cow, fmt, str::FromStr, sync::LazyLock};
+use std::{borrow::Cow, fmt, sync::LazyLock};
 
 use base64::{
     Engine as _,
@@ -33,7 +34,7 @@ use serde_json::value::RawValue;
 use crate::{
     json::{any_byte, is_plain, push_json, push_number, push_text},
     mqtt::Message,
-    protocol::{Channel, ConnectCode, Direction, Downlink, Envelope, Topics, Uplink, is_unsafe},
+    protocol::{Channel, ConnectCode, Direction, Topics, is_unsafe},
 };
 
 /// The version of the format that [`Record::write`] writes and the highest that [`Record::read`] reads.
@@ -106,7 +107,7 @@ impl<'a> Record<'a> {
         if self.channel.is_some() && self.gateway_id.is_some() && self.dir.is_some() {
             return self;
         }
-        let Some((channel, id)) = classify(topics, &self.topic, &self.payload) else { return self };
+        let Some((channel, id)) = topics.classify(&self.topic, &self.payload) else { return self };
         if self.gateway_id.is_none() {
             // The id lies at the same place in a borrowed topic, which outlives this function.
             self.gateway_id = Some(match &self.topic {
@@ -219,6 +220,12 @@ impl<'a> Record<'a> {
             Some("down") => Some(Direction::Down),
             Some(_) => return Err(RecordError::new("dir", "must be up or down")),
         };
+        // Every number of the line is checked, those that nothing is read from too: a wrong one is a damaged line.
+        fields.number::<u64>(Name::Payloadlen)?;
+        let mono_us = fields.number(Name::MonoUs)?;
+        if mono_us.is_some_and(|mono_us| mono_us > number::LONGEST_US) {
+            return Err(RecordError::new("mono_us", "is longer than all time: 10,000 years at most"));
+        }
         Ok(Some(Self {
             unix_us: fields.moment()?,
             topic,
@@ -232,7 +239,7 @@ impl<'a> Record<'a> {
             dir,
             channel,
             gateway_id: fields.text(Name::GatewayId)?,
-            mono_us: fields.number(Name::MonoUs)?,
+            mono_us,
             payload: fields.payload()?,
             is_json: false,
             unknown: fields.unknown,
@@ -337,22 +344,6 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
     GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
 );
 
-/// The channel and gateway id of a topic. The payload is read only where several channels share the topic, and
-/// where it is none of theirs the channel is unknown.
-fn classify<'t>(topics: &Topics, topic: &'t str, payload: &[u8]) -> Option<(Option<Channel>, &'t str)> {
-    let mut channels = topics.channels(topic);
-    let (first, id) = channels.next()?;
-    let Some((second, _)) = channels.next() else { return Some((Some(first), id)) };
-    let channel =
-        [first, second].into_iter().chain(channels.map(|(channel, _)| channel)).find(|channel| match channel
-            .direction()
-        {
-            Direction::Up => Envelope::<Uplink>::decode(*channel, payload).is_ok(),
-            Direction::Down => Envelope::<Downlink>::decode(*channel, payload).is_ok(),
-        });
-    Some((channel, id))
-}
-
 /// Whether a payload can stand in the line as it is: one JSON value with nothing around it, not too deep, and
 /// without characters that a terminal would obey.
 fn stands_as_json(payload: &[u8], is_json: bool) -> bool {
@@ -389,23 +380,23 @@ fn is_too_deep(json: &[u8]) -> bool {
     false
 }
 
-/// The microseconds since 1970 of a time as JSON text. mosquitto 1.6 prints bare epoch seconds, 2.0.0 to 2.0.12
-/// local time with a `Z` too many before the offset, later versions an offset without a colon.
+/// The microseconds since 1970 of a time as JSON text: epoch seconds, or RFC 3339 in a string. mosquitto 1.6 prints
+/// bare epoch seconds, 2.0.0 to 2.0.12 local time with a `Z` too many before the offset, later versions an offset
+/// without a colon. A time beyond the years 0 to 9999 is refused.
 fn unix_us(raw: &str) -> Option<i64> {
-    let moment: Timestamp = if raw.starts_with('"') {
-        let Text(text) = serde_json::from_str(raw).ok()?;
-        match text.find("Z+").or_else(|| text.find("Z-")) {
-            Some(z) => format!("{}{}", &text[..z], &text[z + 1..]).parse().ok()?,
-            None => text.parse().ok()?,
-        }
-    } else {
-        let (seconds, fraction) = raw.split_once('.').unwrap_or((raw, "0"));
-        let fraction = format!("{fraction:0<6}");
-        let micros: i64 = fraction.get(..6)?.parse().ok()?;
-        let whole = Timestamp::from_second(seconds.parse().ok()?).ok()?;
-        whole.checked_add(jiff::SignedDuration::from_micros(micros)).ok()?
+    if !raw.starts_with('"') {
+        return number::epoch_us(raw);
+    }
+    let Text(text) = serde_json::from_str(raw).ok()?;
+    let moment: Result<Timestamp, _> = match text.find("Z+").or_else(|| text.find("Z-")) {
+        Some(z) => format!("{}{}", &text[..z], &text[z + 1..]).parse(),
+        None => text.parse(),
     };
-    Some(moment.as_microsecond())
+    match moment {
+        Ok(moment) => Some(moment.as_microsecond()).filter(|us| number::CALENDAR.contains(us)),
+        // Templates of `mosquitto_sub -F` put epoch seconds between quotes.
+        Err(_) => number::epoch_us(&text),
+    }
 }
 
 /// A time as records show it: RFC 3339, UTC, microseconds.
@@ -440,7 +431,7 @@ fn push_marks(line: &mut Vec<u8>, channel: Option<Channel>, dir: Option<Directio
 fn moment_text(unix_us: i64) -> [u8; 27] {
     const DAY: i64 = 86_400_000_000;
     // A clock beyond the years 0 to 9999 is a broken clock; the line stays readable.
-    let unix_us = unix_us.clamp(-62_167_219_200_000_000, 253_402_300_799_999_999);
+    let unix_us = unix_us.clamp(*number::CALENDAR.start(), *number::CALENDAR.end());
     let (days, us) = (unix_us.div_euclid(DAY), unix_us.rem_euclid(DAY));
     // The proleptic Gregorian calendar, in years that begin in March, so that the leap day comes last.
     let since_march_0000 = days + 719_468;
@@ -520,6 +511,15 @@ struct Fields<'a> {
     unknown: Vec<(Cow<'a, str>, &'a RawValue)>,
 }
 
+/// What a flag's JSON text says.
+fn flag(raw: &str) -> Option<bool> {
+    match raw {
+        "false" => Some(false),
+        "true" => Some(true),
+        _ => number::whole(raw).filter(|number| *number <= 1).map(|number| number == 1),
+    }
+}
+
 #[derive(Deserialize)]
 struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
 
@@ -542,19 +542,17 @@ impl<'a> Fields<'a> {
         }
     }
 
-    fn number<T: FromStr>(&self, name: Name) -> Result<Option<T>, RecordError> {
+    fn number<T: TryFrom<u64>>(&self, name: Name) -> Result<Option<T>, RecordError> {
         let Some(raw) = self.raw(name) else { return Ok(None) };
-        raw.parse()
+        let number = number::whole(raw).and_then(|number| T::try_from(number).ok());
+        number
             .map(Some)
-            .map_err(|_| RecordError::new(NAMES[name as usize], "must be a whole number within its range"))
+            .ok_or_else(|| RecordError::new(NAMES[name as usize], "must be a whole number within its range"))
     }
 
     fn flag(&self, name: Name) -> Result<bool, RecordError> {
-        match self.raw(name) {
-            None | Some("0" | "false") => Ok(false),
-            Some("1" | "true") => Ok(true),
-            Some(_) => Err(RecordError::new(NAMES[name as usize], "must be 0 or 1")),
-        }
+        let Some(raw) = self.raw(name) else { return Ok(false) };
+        flag(raw).ok_or_else(|| RecordError::new(NAMES[name as usize], "must be 0 or 1"))
     }
 
     fn moment(&self) -> Result<i64, RecordError> {

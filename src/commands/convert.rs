@@ -66,8 +66,9 @@ pub fn run(args: Args, console: Console) -> anyhow::Result<Exit> {
         Target::Csv => Output::csv(Box::new(io::stdout().lock())),
     };
     let mut written = output.begin();
+    let mut read = Ok(());
     if written.is_ok() {
-        recording.read(&topics, &mut |number, found| {
+        read = recording.read(&topics, &mut |number, found| {
             let outcome = match found {
                 Found::Message(record) => output.message(&record),
                 Found::Connection(connection) => output.connection(&connection),
@@ -85,10 +86,15 @@ pub fn run(args: Args, console: Console) -> anyhow::Result<Exit> {
                     ControlFlow::Break(())
                 }
             }
-        })?;
+        });
     }
     match written.and_then(|()| output.flush()) {
-        Ok(()) => Ok(flaws.finish()),
+        Ok(()) => {
+            let exit = flaws.finish();
+            // Of a recording that is cut off, what could be read has been written.
+            read?;
+            Ok(exit)
+        }
         // Whoever read it wanted no more.
         Err(gone) if gone.kind() == io::ErrorKind::BrokenPipe => Ok(Exit::SUCCESS),
         Err(why) => Err(Failure::io(format!("cannot write to stdout: {why}")).into()),
@@ -215,13 +221,16 @@ fn row(record: &Record<'_>) -> [String; COLUMNS.len()] {
         Ok(text) if !text.contains(is_unsafe) => (text.to_owned(), String::new()),
         _ => (String::new(), crate::record::base64(payload)),
     };
+    // The payload's own cells hold its exact bytes, so that a formula is moved, not changed.
+    let (text, base64) =
+        if is_formula(&text) { (String::new(), crate::record::base64(payload)) } else { (text, base64) };
     [
         crate::record::moment(record.unix_us),
         record.mono_us.map(|us| us.to_string()).unwrap_or_default(),
         record.dir.map(Direction::name).unwrap_or_default().to_owned(),
         record.channel.map_or("other", crate::protocol::Channel::kind).to_owned(),
-        record.gateway_id.as_deref().unwrap_or_default().to_owned(),
-        super::visible(&record.topic).into_owned(),
+        inert(super::visible(record.gateway_id.as_deref().unwrap_or_default()).into_owned()),
+        inert(super::visible(&record.topic).into_owned()),
         record.qos.to_string(),
         u8::from(record.retain).to_string(),
         u8::from(record.dup).to_string(),
@@ -235,6 +244,18 @@ fn row(record: &Record<'_>) -> [String; COLUMNS.len()] {
         text,
         base64,
     ]
+}
+
+/// Whether a spreadsheet would compute a cell: one that begins as a formula does (OWASP, "CSV Injection") and is no number.
+fn is_formula(cell: &str) -> bool {
+    cell.starts_with(['=', '+', '-', '@', '\t', '\r', '\u{ff1d}', '\u{ff0b}', '\u{ff0d}', '\u{ff20}'])
+        // Of JSON that begins so, there are but numbers.
+        && serde_json::from_str::<&RawValue>(cell).is_err()
+}
+
+/// A cell that no spreadsheet computes.
+fn inert(cell: String) -> String {
+    if is_formula(&cell) { format!("'{cell}") } else { cell }
 }
 
 /// The object, or the only one of an array; several have no place in one row.
@@ -253,5 +274,20 @@ fn plain(value: Option<&RawValue>) -> String {
         Ok(text) => text,
         Err(_) => value.get().into(),
     };
-    super::visible(&text).into_owned()
+    inert(super::visible(&text).into_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cells_that_begin_as_formulas_are_inert_and_numbers_stay_numbers() {
+        for cell in ["=1+1", "+1+cmd|' /C calc'!A0", "-2+3", "@SUM(1)", "\t=1", "\u{ff1d}1", "-", "+1"] {
+            assert_eq!(inert(cell.into()), format!("'{cell}"));
+        }
+        for cell in ["", "-5", "-1.10", "-1e400", "m1", "1=1", "{\"t\":-1}"] {
+            assert_eq!(inert(cell.into()), cell);
+        }
+    }
 }

@@ -84,15 +84,20 @@ pub fn run(args: Args, console: Console) -> anyhow::Result<Exit> {
             .into_bytes()
     };
     print(&output).map_err(|why| Failure::io(format!("cannot write to stdout: {why}")))?;
-    Ok(exit)
+    Ok(exit?)
 }
 
-/// Takes all of a recording, and tells what is wrong with it; what cannot be read ends in exit code 2.
-fn take(args: &Args, inspection: &mut Inspection, console: Console) -> Result<Exit, Failure> {
+/// Takes all of a recording, and tells what is wrong with it; what cannot be read ends in exit code 2. The inner result is a
+/// read that failed in the middle.
+fn take(
+    args: &Args,
+    inspection: &mut Inspection,
+    console: Console,
+) -> Result<Result<Exit, Failure>, Failure> {
     let topics = args.topics.load()?;
     let recording = Recording::open(&args.recording)?;
     let mut flaws = Flaws::of(&recording, console);
-    recording.read(&topics, &mut |number, found| {
+    let read = recording.read(&topics, &mut |number, found| {
         match found {
             Found::Message(record) => inspection.message(&record),
             Found::Connection(Connection { connected: true, code, .. }) => inspection.connected(code),
@@ -100,13 +105,14 @@ fn take(args: &Args, inspection: &mut Inspection, console: Console) -> Result<Ex
             Found::Aside(line) => inspection.aside(line),
             Found::Flaw(flaw) => {
                 flaws.tell(number, &flaw);
-                if flaw.harm != Harm::Lossy {
+                if matches!(flaw.harm, Harm::Unreadable | Harm::Torn) {
                     inspection.bad_line(number, &flaw.message);
                 }
             }
             Found::Idle => {}
         }
         ControlFlow::Continue(())
-    })?;
-    Ok(flaws.finish())
+    });
+    let exit = flaws.finish();
+    Ok(read.map(|()| exit))
 }

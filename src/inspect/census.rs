@@ -65,6 +65,8 @@ pub(super) struct ConnectionCount {
 pub(super) struct Census {
     /// By channel, `other` last.
     kinds: [KindCount; 8],
+    /// Messages against their channel's direction, by channel.
+    copies: [KindCount; 7],
     pub(super) gateways: Vec<GatewayCount>,
     gateway_ids: HashMap<Box<str>, u32>,
     pub(super) devices: Vec<DeviceCount>,
@@ -81,7 +83,10 @@ impl Census {
     /// Counts a message.
     pub(super) fn message(&mut self, gateway: u32, record: &Record<'_>, at: i64) {
         let bytes = record.payload.len() as u64;
-        let kind = self.kind(record.channel);
+        let kind = match record.channel {
+            Some(channel) if super::is_copy(record) => &mut self.copies[channel as usize],
+            channel => self.kind(channel),
+        };
         kind.records += 1;
         kind.bytes += bytes;
         kind.dup += u64::from(record.dup);
@@ -108,7 +113,12 @@ impl Census {
         &mut self.kinds[channel.map_or(Channel::ALL.len(), |channel| channel as usize)]
     }
 
-    /// The kinds that occur.
+    /// The channels of which copies occur.
+    pub(super) fn copies(&self) -> impl Iterator<Item = (Channel, KindCount)> {
+        Channel::ALL.into_iter().zip(self.copies).filter(|(_, count)| count.records > 0)
+    }
+
+    /// The kinds that occur, copies left out.
     pub(super) fn kinds(&self) -> impl Iterator<Item = (Option<Channel>, KindCount)> {
         let channels = Channel::ALL.into_iter().map(Some).chain([None]);
         channels.zip(self.kinds).filter(|(_, count)| count.records > 0)

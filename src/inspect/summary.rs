@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use jiff::Timestamp;
 use serde::Serialize;
 
 use super::{
@@ -10,7 +9,10 @@ use super::{
     census::{Census, GatewayCount, KindCount},
     pairs::Tally,
 };
-use crate::protocol::Channel;
+use crate::{
+    protocol::{Channel, Direction},
+    record::moment,
+};
 
 /// What there was in a recording. Times are RFC 3339, UTC; round trips are in milliseconds.
 #[derive(Clone, Debug, Serialize)]
@@ -185,22 +187,26 @@ pub(super) fn summary(inspection: &Inspection) -> Summary {
     let Inspection { clock, census, pairs, .. } = inspection;
     let (unanswered, unanswered_count) = unanswered(inspection);
     let tallies = || requests().map(|channel| pairs.tally(channel));
-    let kinds = || census.kinds().map(|(_, count)| count);
+    let kinds = || {
+        let own =
+            census.kinds().map(|(channel, count)| kind(channel, channel.map(Channel::direction), count));
+        own.chain(census.copies().map(|(channel, count)| kind(Some(channel), Some(against(channel)), count)))
+    };
     let refused = census.connections.refused.iter().map(|(code, count)| (code.to_string(), *count));
     Summary {
-        records: kinds().map(|count| count.records).sum(),
-        payload_bytes: kinds().map(|count| count.bytes).sum(),
+        records: kinds().map(|kind| kind.records).sum(),
+        payload_bytes: kinds().map(|kind| kind.payload_bytes).sum(),
         first: census.first.map(moment),
         last: census.first.map(|_| moment(census.last)),
         span_s: seconds(census.first.map_or(0, |first| census.last - first)),
-        parts: if census.first.is_some() { clock.restarts + 1 } else { 0 },
-        kinds: census.kinds().map(|(channel, count)| kind(channel, count)).collect(),
+        parts: clock.parts(),
+        kinds: kinds().collect(),
         round_trips: requests().filter_map(|channel| round_trips(channel, pairs.tally(channel))).collect(),
         codes: codes(census),
         unanswered_count,
         unanswered,
         duplicates: Duplicates {
-            dup_flag: kinds().map(|count| count.dup).sum(),
+            dup_flag: census.kinds().map(|(_, count)| count.dup).sum(),
             requests: tallies().map(|tally| tally.repeated).sum(),
             answers: tallies().map(|tally| tally.answered_again).sum(),
         },
@@ -229,13 +235,21 @@ fn requests() -> impl Iterator<Item = Channel> {
     Channel::ALL.into_iter().filter(|channel| channel.response().is_some())
 }
 
-fn kind(channel: Option<Channel>, count: KindCount) -> KindSummary {
+fn kind(channel: Option<Channel>, dir: Option<Direction>, count: KindCount) -> KindSummary {
     KindSummary {
         kind: channel.map_or("other", Channel::kind),
-        dir: channel.map(|channel| channel.direction().name()),
+        dir: dir.map(Direction::name),
         records: count.records,
         payload_bytes: count.bytes,
         malformed: count.malformed,
+    }
+}
+
+/// The direction in which copies of a channel's messages travel.
+fn against(channel: Channel) -> Direction {
+    match channel.direction() {
+        Direction::Up => Direction::Down,
+        Direction::Down => Direction::Up,
     }
 }
 
@@ -322,12 +336,6 @@ fn devices(inspection: &Inspection) -> Vec<DeviceSummary> {
         last: moment(device.last),
     });
     devices.collect()
-}
-
-/// A moment in RFC 3339, UTC, with microseconds.
-pub(super) fn moment(unix_us: i64) -> String {
-    let clamped = unix_us.clamp(Timestamp::MIN.as_microsecond(), Timestamp::MAX.as_microsecond());
-    Timestamp::from_microsecond(clamped).map_or_else(|_| String::new(), |moment| format!("{moment:.6}"))
 }
 
 #[allow(clippy::cast_precision_loss, reason = "to the microsecond for 285 years")]

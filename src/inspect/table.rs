@@ -243,11 +243,12 @@ fn short(moment: &str) -> String {
     reason = "for people"
 )]
 fn span(seconds: f64) -> String {
-    let whole = seconds.max(0.0) as u64;
+    // The page rounds alike.
+    let whole = seconds.max(0.0).round() as u64;
     match whole {
-        0 => format!("{:.0} ms", seconds * 1e3),
-        1..60 => format!("{seconds:.1} s"),
-        60..3_600 => format!("{} min {} s", whole / 60, whole % 60),
+        _ if seconds < 1.0 => format!("{:.0} ms", seconds.max(0.0) * 1e3),
+        _ if seconds < 60.0 => format!("{seconds:.1} s"),
+        ..3_600 => format!("{} min {} s", whole / 60, whole % 60),
         3_600..86_400 => format!("{} h {} min", whole / 3_600, whole / 60 % 60),
         _ => format!("{} d {} h", whole / 86_400, whole / 3_600 % 24),
     }

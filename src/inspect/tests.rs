@@ -18,7 +18,7 @@ fn inspected(lines: &[String]) -> Inspection {
 }
 
 fn line(ms: u64, topic: &str, payload: &str) -> String {
-    let tst = summary::moment(1_800_000_000_000_000 + i64::try_from(ms).unwrap() * 1000);
+    let tst = crate::record::moment(1_800_000_000_000_000 + i64::try_from(ms).unwrap() * 1000);
     format!(
         r#"{{"v":1,"tst":"{tst}","topic":"gateway_id/gw1/{topic}","qos":1,"retain":0,"payloadlen":1,"mono_us":{},"payload":{payload}}}"#,
         ms * 1000
@@ -73,6 +73,53 @@ fn a_command_s_answer_comes_from_the_gateway_and_a_platform_s_copy_is_no_request
     assert_eq!((trips.kind, trips.requests, trips.p50_ms), ("command", 1, Some(30.0)));
     assert_eq!(found.duplicates.requests, 0);
     assert_eq!((found.devices[0].commands, found.devices[0].refused), (1, 1));
+}
+
+#[test]
+fn copies_that_go_against_their_direction_are_counted_apart() {
+    let heard = report(1, "a", "m1", "1").replace("\"mono_us\"", "\"dir\":\"down\",\"mono_us\"");
+    let found = inspected(&[report(0, "a", "m1", "1"), heard, answer(2, "a", 0)]).summary();
+    let kinds: Vec<_> = found.kinds.iter().map(|kind| (kind.kind, kind.dir, kind.records)).collect();
+    let expected =
+        [("report", Some("up"), 1), ("report.response", Some("down"), 1), ("report", Some("down"), 1)];
+    assert_eq!((kinds.as_slice(), found.records), (&expected[..], 3));
+    assert_eq!((found.round_trips[0].requests, found.duplicates.requests), (1, 0));
+}
+
+#[test]
+fn appended_runs_keep_the_time_between_them() {
+    let second = report(1500, "b", "m1", "2").replace("08:00:01.500000Z", "08:00:07.000000Z");
+    let found = inspected(&[report(200, "a", "m1", "1"), second]).summary();
+    assert_eq!((found.parts, found.span_s), (2, 6.8));
+    assert_eq!(found.last.as_deref(), Some("2027-01-15T08:00:07.000000Z"));
+}
+
+#[test]
+fn a_span_reads_as_on_the_page() {
+    let text = |seconds: f64| {
+        let mut summary = inspected(&[report(0, "a", "m1", "1")]).summary();
+        summary.span_s = seconds;
+        table(&summary)
+            .lines()
+            .next()
+            .unwrap()
+            .split(" in ")
+            .nth(1)
+            .unwrap()
+            .split(" (")
+            .next()
+            .unwrap()
+            .to_owned()
+    };
+    for (seconds, expected) in [
+        (3596.6, "59 min 57 s"),
+        (3599.6, "1 h 0 min"),
+        (59.94, "59.9 s"),
+        (0.25, "250 ms"),
+        (86_399.9, "1 d 0 h"),
+    ] {
+        assert_eq!(text(seconds), expected);
+    }
 }
 
 #[test]

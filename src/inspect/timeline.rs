@@ -60,16 +60,16 @@ pub(super) struct Times {
     pub(super) sum: i64,
 }
 
-/// The timeline.
+/// The traffic.
 #[derive(Debug, Default)]
-pub(super) struct Timeline {
+pub(super) struct Traffic {
     width: usize,
     /// The first bucket's start, as a number of widths since 1970.
     start: i64,
     buckets: Vec<Bucket>,
 }
 
-impl Timeline {
+impl Traffic {
     /// Counts a message.
     pub(super) fn message(&mut self, at: i64, channel: Option<Channel>) {
         let kind = channel.map_or(KINDS - 1, |channel| channel as usize);
@@ -174,7 +174,7 @@ mod tests {
 
     #[test]
     fn nothing_is_lost_when_buckets_grow() {
-        let mut timeline = Timeline::default();
+        let mut timeline = Traffic::default();
         let start = 1_700_000_000_123_456;
         for n in 0..10_000 {
             timeline.message(start + n * 7_777_777, Some(Channel::Report));

@@ -7,6 +7,8 @@ use std::fmt;
 
 use serde::Deserialize;
 
+use super::{Downlink, Envelope, Uplink};
+
 /// The placeholder that a topic template carries for the gateway id.
 const PLACEHOLDER: &str = "{gateway_id}";
 
@@ -215,13 +217,21 @@ impl Topics {
         self.filled(channel, "+")
     }
 
-    /// The channel of a topic and the gateway id in it; `None` for a topic outside the templates.
+    /// The channel and the gateway id of a message; `None` for a topic outside the templates.
     ///
-    /// Where several channels share one template, the first of [`Channel::ALL`] is given; the payload tells
-    /// them apart.
+    /// Several channels may share a topic, as on the page's own `gateway/in/{clientId}`: the first that the payload
+    /// decodes as is taken, and a payload that is none of theirs has no channel.
     #[must_use]
-    pub fn parse<'t>(&self, topic: &'t str) -> Option<(Channel, &'t str)> {
-        self.channels(topic).next()
+    pub fn classify<'t>(&self, topic: &'t str, payload: &[u8]) -> Option<(Option<Channel>, &'t str)> {
+        let mut channels = self.channels(topic);
+        let (first, id) = channels.next()?;
+        let Some(second) = channels.next() else { return Some((Some(first), id)) };
+        let mut all = [(first, id), second].into_iter().chain(channels);
+        let found = all.find(|(channel, _)| match channel.direction() {
+            Direction::Up => Envelope::<Uplink>::decode(*channel, payload).is_ok(),
+            Direction::Down => Envelope::<Downlink>::decode(*channel, payload).is_ok(),
+        });
+        Some(found.map_or((None, id), |(channel, id)| (Some(channel), id)))
     }
 
     /// Every channel that a topic can stand for, with the gateway id in it.
@@ -379,11 +389,12 @@ mod tests {
         let topics = Topics::default();
         let gateway = GatewayId::new("gw1").unwrap();
         for channel in Channel::ALL {
-            assert_eq!(topics.parse(&topics.topic(channel, &gateway)), Some((channel, "gw1")));
+            let topic = topics.topic(channel, &gateway);
+            assert_eq!(topics.classify(&topic, b"any"), Some((Some(channel), "gw1")));
         }
-        assert_eq!(topics.parse("gateway_id/gw1/devices"), None);
-        assert_eq!(topics.parse("gateway_id//commands"), None);
-        assert_eq!(topics.parse("gateway_id/a/b/commands"), None);
+        for topic in ["gateway_id/gw1/devices", "gateway_id//commands", "gateway_id/a/b/commands"] {
+            assert_eq!(topics.classify(topic, b"any"), None);
+        }
     }
 
     #[test]
@@ -394,6 +405,17 @@ mod tests {
         }
         let found: Vec<_> = topics.channels("gateway/in/gw1").map(|(channel, _)| channel).collect();
         assert_eq!(found, [Channel::SyncResponse, Channel::Command, Channel::ReportResponse]);
+        for (payload, channel) in [
+            (
+                r#"{"t":1,"cid":"m1","request_id":"c","param":{"id":"4","value":true}}"#,
+                Some(Channel::Command),
+            ),
+            (r#"{"t":1,"request_id":"r","param":{"msg":"","code":0}}"#, Some(Channel::SyncResponse)),
+            ("[]", None),
+        ] {
+            let found = topics.classify("gateway/in/gw1", payload.as_bytes());
+            assert_eq!(found, Some((channel, "gw1")), "{payload}");
+        }
         assert!(topics.set(Channel::Sync, "gateway/out").is_err());
         assert!(topics.set(Channel::Sync, "gateway/+/{gateway_id}").is_err());
         assert!(topics.set(Channel::Sync, "gateway/x{gateway_id}").is_err());

@@ -9,18 +9,21 @@ mod stream;
 mod traffic;
 
 use std::{
+    collections::BTreeSet,
     io::{self, Read},
     ops::ControlFlow,
 };
 
-use pcap_parser::{Block, Linktype, PcapBlockOwned, PcapError, create_reader};
+use pcap_parser::{
+    Block, InterfaceDescriptionBlock, Linktype, OptionCode, PcapBlockOwned, PcapError, create_reader,
+};
 
 use self::traffic::Traffic;
-use super::{Found, Harm, Tell};
+use super::{Found, Harm, Tell, number::CALENDAR};
 use crate::protocol::Topics;
 
-/// The ports of MQTT that are known without being told: the edge's and the registered one.
-const PORTS: [u16; 2] = [21_883, 1883];
+/// The ports of MQTT that are known without being told: the edge's and the registered ones, over TLS too.
+const PORTS: [u16; 3] = [21_883, 1883, 8883];
 
 /// How much of a capture is held at once, to begin with.
 const BUFFER: usize = 256 * 1024;
@@ -32,25 +35,79 @@ const LARGEST: usize = 64 << 20;
 pub struct Capture<'t> {
     traffic: Traffic<'t>,
     packets: u64,
-    /// Packets whose link layer is not understood, by its number.
-    foreign_links: Option<Linktype>,
+    /// The numbers of link layers that are not understood.
+    foreign_links: BTreeSet<i32>,
+    /// What interfaces are described in: numbers with the high byte first.
+    is_big_endian: bool,
+    /// Why an interface's packets have no time.
+    unusable: Option<String>,
 }
 
 /// How one interface of a capture counts time, and what its packets begin with.
 #[derive(Clone, Copy, Debug)]
 struct Interface {
     link: Linktype,
-    units_per_second: u64,
-    offset: i64,
+    /// `None` where its times cannot be used.
+    clock: Option<Clock>,
+}
+
+/// A packet's time: so many units since an offset from 1970.
+#[derive(Clone, Copy, Debug)]
+struct Clock {
+    unit: Unit,
+    offset_s: i64,
+}
+
+/// The unit of time stamps, as a power of a second.
+#[derive(Clone, Copy, Debug)]
+enum Unit {
+    /// 10 to the power of minus this, at most 19, so that 64 bits can count a second.
+    Decimal(u32),
+    /// 2 to the power of minus this, at most 63.
+    Binary(u32),
+}
+
+impl Unit {
+    /// The unit of a pcapng interface (`if_tsresol`); `None` where 64 bits cannot count a second in it.
+    fn of(resolution: u8) -> Option<Self> {
+        match resolution {
+            0..=19 => Some(Self::Decimal(resolution.into())),
+            0x80..=0xbf => Some(Self::Binary((resolution & 0x7f).into())),
+            _ => None,
+        }
+    }
+
+    /// The microseconds of so many units, rounded down.
+    fn us(self, units: u64) -> i128 {
+        let us = i128::from(units) * 1_000_000;
+        match self {
+            Self::Decimal(power) => us / 10_i128.pow(power),
+            Self::Binary(power) => us >> power,
+        }
+    }
+}
+
+impl Clock {
+    /// Microseconds since 1970; `None` beyond the calendar.
+    fn unix_us(self, units: u64) -> Option<i64> {
+        let us = self.unit.us(units) + i128::from(self.offset_s) * 1_000_000;
+        i64::try_from(us).ok().filter(|us| CALENDAR.contains(us))
+    }
 }
 
 impl<'t> Capture<'t> {
-    /// A reader; `ports` are those of MQTT beside 21883 and 1883. On other ports a connection is found where its
+    /// A reader; `ports` are those of MQTT beside 21883, 1883 and 8883. On other ports a connection is found where its
     /// CONNECT was captured.
     #[must_use]
     pub fn new(topics: &'t Topics, ports: &[u16]) -> Self {
         let ports = PORTS.into_iter().chain(ports.iter().copied()).collect();
-        Self { traffic: Traffic::new(topics, ports), packets: 0, foreign_links: None }
+        Self {
+            traffic: Traffic::new(topics, ports),
+            packets: 0,
+            foreign_links: BTreeSet::new(),
+            is_big_endian: false,
+            unusable: None,
+        }
     }
 
     /// Reads all packets. The first read must give the capture's whole header.
@@ -101,7 +158,7 @@ impl<'t> Capture<'t> {
             }
         }
         let _ends_anyway = self.traffic.finish(self.packets, tell);
-        Ok(())
+        self.unusable.take().map_or(Ok(()), |why| Err(io::Error::other(why)))
     }
 
     fn block(
@@ -112,43 +169,90 @@ impl<'t> Capture<'t> {
     ) -> ControlFlow<()> {
         match block {
             PcapBlockOwned::LegacyHeader(header) => {
-                let units_per_second =
-                    if header.is_nanosecond_precision() { 1_000_000_000 } else { 1_000_000 };
-                interfaces.push(Interface { link: header.network, units_per_second, offset: 0 });
+                let unit = Unit::Decimal(if header.is_nanosecond_precision() { 9 } else { 6 });
+                let clock = Some(Clock { unit, offset_s: 0 });
+                interfaces.push(Interface { link: header.network, clock });
                 ControlFlow::Continue(())
             }
             PcapBlockOwned::Legacy(packet) => {
                 let interface = interfaces.first().copied();
-                let time = interface.map(|interface| {
-                    let fraction = u64::from(packet.ts_usec);
-                    u64::from(packet.ts_sec) * interface.units_per_second + fraction
+                let time = interface.and_then(|interface| interface.clock).and_then(|clock| {
+                    let Unit::Decimal(power) = clock.unit else { return None };
+                    let (second, fraction) = (10_u64.pow(power), u64::from(packet.ts_usec));
+                    (fraction < second).then_some(u64::from(packet.ts_sec) * second + fraction)
                 });
-                let length = packet.data.len().min(packet.caplen as usize);
-                self.packet(interface, time, &packet.data[..length], tell)
+                self.packet(interface, time, packet.data, packet.caplen, packet.origlen, tell)
             }
-            PcapBlockOwned::NG(Block::SectionHeader(_)) => {
+            PcapBlockOwned::NG(Block::SectionHeader(section)) => {
                 interfaces.clear();
+                self.is_big_endian = section.big_endian();
                 ControlFlow::Continue(())
             }
             PcapBlockOwned::NG(Block::InterfaceDescription(about)) => {
-                interfaces.push(Interface {
-                    link: about.linktype,
-                    units_per_second: about.ts_resolution().unwrap_or(1_000_000),
-                    offset: about.ts_offset(),
-                });
+                let clock = self.clock(about, interfaces.len());
+                interfaces.push(Interface { link: about.linktype, clock });
                 ControlFlow::Continue(())
             }
             PcapBlockOwned::NG(Block::EnhancedPacket(packet)) => {
                 let time = u64::from(packet.ts_high) << 32 | u64::from(packet.ts_low);
                 let interface = interfaces.get(packet.if_id as usize).copied();
-                let length = packet.data.len().min(packet.caplen as usize);
-                self.packet(interface, Some(time), &packet.data[..length], tell)
+                self.packet(interface, Some(time), packet.data, packet.caplen, packet.origlen, tell)
             }
             PcapBlockOwned::NG(Block::SimplePacket(packet)) => {
-                self.packet(interfaces.first().copied(), None, packet.data, tell)
+                let length = u32::try_from(packet.data.len()).unwrap_or(u32::MAX);
+                self.packet(interfaces.first().copied(), None, packet.data, length, packet.origlen, tell)
+            }
+            PcapBlockOwned::NG(Block::Unknown(block)) if matches!(block.block_type, 2 | 0x0200_0000) => {
+                self.obsolete_packet(block.data, interfaces, tell)
             }
             PcapBlockOwned::NG(_) => ControlFlow::Continue(()),
         }
+    }
+
+    /// A Packet Block, which pcapng had before the Enhanced Packet Block.
+    fn obsolete_packet(
+        &mut self,
+        block: &[u8],
+        interfaces: &[Interface],
+        tell: &mut Tell<'_>,
+    ) -> ControlFlow<()> {
+        let (Some((head, data)), is_big) = (block.split_first_chunk::<20>(), self.is_big_endian) else {
+            return self.packet(None, None, block, 0, 0, tell);
+        };
+        let half = |at: usize| {
+            let bytes = [head[at], head[at + 1]];
+            if is_big { u16::from_be_bytes(bytes) } else { u16::from_le_bytes(bytes) }
+        };
+        let word = |at: usize| {
+            let (first, second) = (u32::from(half(at)), u32::from(half(at + 2)));
+            if is_big { first << 16 | second } else { second << 16 | first }
+        };
+        let time = u64::from(word(4)) << 32 | u64::from(word(8));
+        let interface = interfaces.get(usize::from(half(0))).copied();
+        self.packet(interface, Some(time), data, word(12), word(16), tell)
+    }
+
+    /// The clock of an interface. One that cannot be used is noted, and makes the capture fail at its end.
+    fn clock(&mut self, about: &InterfaceDescriptionBlock<'_>, number: usize) -> Option<Clock> {
+        let option =
+            |code| about.options.iter().find(|option| option.code == code).map(|option| &option.value[..]);
+        let resolution = option(OptionCode::IfTsresol).map_or(Some(6), |value| value.first().copied());
+        // The crate reads it with the low byte first, whatever the section's order is.
+        let offset_s = option(OptionCode::IfTsoffset).map_or(Some(0), |value| {
+            let bytes = value.get(..8)?.try_into().ok()?;
+            Some(if self.is_big_endian { i64::from_be_bytes(bytes) } else { i64::from_le_bytes(bytes) })
+        });
+        let clock =
+            resolution.and_then(Unit::of).zip(offset_s).map(|(unit, offset_s)| Clock { unit, offset_s });
+        if clock.is_none() {
+            let resolution =
+                resolution.map_or("no value".to_owned(), |resolution| format!("{resolution:#04x}"));
+            self.unusable.get_or_insert(format!(
+                "interface {number} counts time in a unit that cannot be used (if_tsresol {resolution}; 0 to 19 and 0x80 \
+                 to 0xbf can be); its packets were passed over"
+            ));
+        }
+        clock
     }
 
     /// A packet, and its time in the interface's units, where it has one.
@@ -157,30 +261,32 @@ impl<'t> Capture<'t> {
         interface: Option<Interface>,
         time: Option<u64>,
         data: &[u8],
+        captured: u32,
+        original: u32,
         tell: &mut Tell<'_>,
     ) -> ControlFlow<()> {
         self.packets += 1;
-        let (Some(interface), Some(time)) = (interface, time) else {
-            return tell(self.packets, Harm::Unreadable.because("has no time stamp or no interface"));
+        let Some(interface) = interface else {
+            return tell(self.packets, Harm::Unreadable.because("belongs to no interface that is described"));
         };
-        let unix_us = interface.unix_us(time);
+        // It has been noted why.
+        let Some(clock) = interface.clock else { return ControlFlow::Continue(()) };
+        let Some(unix_us) = time.and_then(|time| clock.unix_us(time)) else {
+            return tell(self.packets, Harm::Unreadable.because("has no time stamp that is a time"));
+        };
+        let data = &data[..data.len().min(captured as usize)];
         match frame::segment(interface.link, data) {
-            Ok(Some(segment)) => self.traffic.hear(self.packets, unix_us, &segment, tell),
-            Err(frame::UnknownLink) if self.foreign_links != Some(interface.link) => {
-                self.foreign_links = Some(interface.link);
+            Ok(Some(segment)) => {
+                let segment = frame::Segment { is_cut: original > captured, ..segment };
+                self.traffic.hear(self.packets, unix_us, &segment, tell)
+            }
+            Err(frame::UnknownLink) if self.foreign_links.insert(interface.link.0) => {
                 let what =
                     format!("has the link type {}, which is not read; capture with -i any", interface.link.0);
                 tell(self.packets, Harm::Unreadable.because(what))
             }
             Ok(None) | Err(frame::UnknownLink) => ControlFlow::Continue(()),
         }
-    }
-}
-
-impl Interface {
-    fn unix_us(self, time: u64) -> i64 {
-        let us = u128::from(time) * 1_000_000 / u128::from(self.units_per_second.max(1));
-        i64::try_from(us).unwrap_or(i64::MAX).saturating_add(self.offset.saturating_mul(1_000_000))
     }
 }
 

@@ -1,7 +1,7 @@
 //! Lines as [`Record::write`] writes them, read in one pass; what is written in another way is read with care.
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
-use super::Record;
+use super::{Record, number::LONGEST_US};
 use crate::{
     json::Plain,
     protocol::{Channel, Direction},
@@ -23,13 +23,17 @@ impl<'a> Record<'a> {
         }
         let dup = plain.has(",\"dup\":1");
         plain.word(",\"payloadlen\":")?;
-        plain.json()?;
+        plain.json()?.parse::<u64>().ok()?;
         let mid = if plain.has(",\"mid\":") { Some(plain.json()?.parse().ok()?) } else { None };
         let dir = if plain.has(",\"dir\":") { Some(direction(plain.text()?)?) } else { None };
         plain.word(",\"kind\":")?;
         let kind = plain.text()?;
         let gateway_id = if plain.has(",\"gateway_id\":") { Some(plain.text()?.into()) } else { None };
-        let mono_us = if plain.has(",\"mono_us\":") { Some(plain.json()?.parse().ok()?) } else { None };
+        let mono_us = if plain.has(",\"mono_us\":") {
+            Some(plain.json()?.parse().ok().filter(|mono_us| *mono_us <= LONGEST_US)?)
+        } else {
+            None
+        };
         plain.word(",\"payload\":")?;
         // What a null means depends on its length.
         let payload = plain.json().filter(|json| *json != "null")?;

@@ -437,7 +437,7 @@ fn what_cannot_be_played_is_said() {
         (&edge.broker, &["-", "--direction", "down"], "", 2, "--listen"),
         (&edge.broker, &["-", "--listen", "127.0.0.1:0"], "", 2, "--direction"),
         (&edge.broker, &["no/such.jsonl"], "", 2, "no/such.jsonl"),
-        (&edge.broker, &["-"], "what\n", 2, "line 1"),
+        (&edge.broker, &["-"], "what\n", 2, "stdin is not a recording"),
     ] {
         let ended = run_with(&mut replay(broker, args), input.as_bytes());
         assert_eq!(ended.code, Some(code), "{args:?}: {ended:?}");
@@ -505,4 +505,163 @@ fn a_broker_that_goes_before_the_first_message_is_3() {
     accepted.join().unwrap();
     assert_eq!(ended.code, Some(3), "{ended:?}");
     assert!(ended.stderr.contains("did not come back in 300ms"), "{ended:?}");
+}
+
+#[test]
+fn a_long_pause_is_told_before_it_is_waited_for() {
+    let line = |tst: &str, n: u32| {
+        format!(
+            "{{\"tst\":{tst},\"topic\":\"gateway_id/gw1/properties/report\",\"payload\":{{\"t\":1,\"request_id\":\"{n}\"}}}}\n"
+        )
+    };
+    let forward = [line("1", 1), line("2", 2), line("1714557604", 3), line("1714557605", 4)].concat();
+    let dry = |args: &[&str], input: &str| {
+        run_with(tuyagw().args(["replay", "--dry-run"]).args(args).arg("-"), input.as_bytes())
+    };
+    let ended = dry(&[], &forward);
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    let warnings: Vec<_> = ended.stderr.lines().filter(|line| line.starts_with("warning:")).collect();
+    let [warning] = warnings[..] else { panic!("{ended:?}") };
+    assert!(
+        warning.contains("line 3 ") && warning.contains("19844 d 10 h") && warning.contains("--max-gap"),
+        "{warning}"
+    );
+    for args in [&["--max-gap", "10s"][..], &["--speed", "max"], &["--rate", "5/s"]] {
+        assert!(!dry(args, &forward).stderr.contains("warning:"), "{args:?}");
+    }
+    // Played, it is told while the message in front is all that was sent.
+    let edge = Edge::start(&[]);
+    let mut child =
+        replay(&edge.broker, &["-"]).stdin(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    child.stdin.take().unwrap().write_all([line("1", 1), line("1714557604", 2)].concat().as_bytes()).unwrap();
+    let mut stderr = BufReader::new(child.stderr.take().unwrap());
+    let mut told = String::new();
+    while !told.contains("--max-gap") {
+        assert!(stderr.read_line(&mut told).unwrap() > 0, "{told}");
+    }
+    assert_eq!(edge.heard(1).len(), 1);
+    signal(child.id(), "INT");
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+}
+
+#[test]
+fn a_clock_that_was_set_back_keeps_the_pauses_behind_the_step() {
+    let line = |tst: u32| format!("{{\"tst\":{tst},\"topic\":\"a\",\"payload\":1}}\n");
+    let back: String = [100, 101, 50, 51, 53].map(line).concat();
+    let converted = tuyagw_output(&["convert", "-"], back.as_bytes());
+    for input in [back.as_bytes(), &converted] {
+        let ended = run_with(tuyagw().args(["replay", "--dry-run", "-"]), input);
+        assert_eq!(ended.line()["duration_ms"], 4000.0, "{ended:?}");
+        let inspected = run_with(tuyagw().args(["inspect", "-"]), input);
+        assert_eq!(inspected.line()["span_s"], 4.0, "{inspected:?}");
+    }
+}
+
+fn tuyagw_output(args: &[&str], stdin: &[u8]) -> Vec<u8> {
+    let mut child = tuyagw().args(args).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    child.stdin.take().unwrap().write_all(stdin).unwrap();
+    child.wait_with_output().unwrap().stdout
+}
+
+#[test]
+fn a_recording_that_is_cut_off_is_played_as_far_as_it_goes() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("cut.gz");
+    let line = |n: u32| {
+        // Numbers that do not compress, so that the first messages are whole in what is left.
+        let word = |k: u32| format!("{:x}", n.wrapping_mul(2_654_435_761).rotate_left(k) >> 7);
+        let noise = (0..64).map(word).collect::<Vec<_>>().concat();
+        format!("{{\"tst\":1,\"topic\":\"gateway_id/gw1/devices/status\",\"payload\":\"{noise}\"}}\n")
+    };
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    for n in 1..1000 {
+        encoder.write_all(line(n).as_bytes()).unwrap();
+    }
+    let bytes = encoder.finish().unwrap();
+    fs::write(&file, &bytes[..bytes.len() / 2]).unwrap();
+    let file = file.to_str().unwrap();
+    let rehearsed = run(tuyagw().args(["replay", "--dry-run", file]));
+    let messages = rehearsed.line()["messages"].as_u64().unwrap();
+    assert!((1..1000).contains(&messages), "{rehearsed:?}");
+    let edge = Edge::start(&[]);
+    let played = run(&mut replay(&edge.broker, &["--speed", "max", file]));
+    for ended in [&rehearsed, &played] {
+        assert_eq!(ended.code, Some(2), "{}", ended.stderr);
+        assert_eq!(ended.stderr.matches("is cut off: its gzip data").count(), 1, "{}", ended.stderr);
+    }
+    assert!(played.stderr.contains(&format!("{messages} sent")), "{}", played.stderr);
+}
+
+#[test]
+fn on_shared_topics_the_payload_tells_what_a_message_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    let topic = |way: &str, keys: &[&str]| -> String {
+        let line = |key: &&str| format!("{key} = \"gateway/{way}/{{gateway_id}}\"\n");
+        keys.iter().map(line).collect::<Vec<_>>().concat()
+    };
+    let topics = topic("out", &["sync", "report", "status", "command-response"])
+        + &topic("in", &["sync-response", "report-response", "command"]);
+    fs::write(at("config.toml"), format!("[topics]\n{topics}")).unwrap();
+    fs::write(
+        at("recording"),
+        r#"{"tst":1,"topic":"gateway/out/gw1","qos":1,"payload":{"marker":1}}
+{"tst":1,"topic":"gateway/out/gw1","qos":1,"payload":{"t":1,"cid":"m1","request_id":"c1","param":{"cid":"m1","msg":"success","code":0}}}
+"#,
+    )
+    .unwrap();
+    let edge = Edge::start(&[]);
+    let with_topics = |command: &mut Command| {
+        command.env("TUYAGW_CONFIG", at("config.toml"));
+    };
+    let command = || {
+        let mut command = tuyagw();
+        command.args(["command", "-b", &edge.broker, "-g", "gw1", "--cid", "m1", "valve_open_degree=50"]);
+        with_topics(&mut command);
+        run(&mut command)
+    };
+    let mut listen = tuyagw();
+    listen.args([
+        "listen",
+        "-b",
+        &edge.broker,
+        "-g",
+        "gw1",
+        "-u",
+        "acme",
+        "--kind",
+        "command",
+        "--count",
+        "1",
+    ]);
+    listen.args(["--answer", "success", "--no-report-back"]).stdout(Stdio::piped()).stderr(Stdio::piped());
+    with_topics(&mut listen);
+    let mut listener = listen.spawn().unwrap();
+    let mut stderr = BufReader::new(listener.stderr.take().unwrap());
+    let mut told = String::new();
+    while !told.contains("listening") {
+        assert!(stderr.read_line(&mut told).unwrap() > 0, "{told}");
+    }
+    let result = command();
+    assert_eq!((result.code, &result.line()["ok"]), (Some(0), &true.into()), "{result:?}");
+    let mut heard = String::new();
+    listener.stdout.take().unwrap().read_to_string(&mut heard).unwrap();
+    assert_eq!(listener.wait().unwrap().code(), Some(0));
+    assert!(heard.contains("\"kind\":\"command\""), "{heard}");
+
+    // The recorded answer is sent once a command for it has come.
+    let mut replaying =
+        replay(&edge.broker, &[at("recording").to_str().unwrap(), "-g", "gw1", "--timeout", "30s"]);
+    with_topics(&mut replaying);
+    let replaying = replaying.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    // Its first message leaves once it has subscribed.
+    let patience = Instant::now() + Duration::from_secs(30);
+    while !edge.uplinks().iter().any(|(_, payload)| payload.contains("marker")) {
+        assert!(Instant::now() < patience, "{:?}", edge.uplinks());
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    let result = command();
+    assert_eq!((result.code, &result.line()["ok"]), (Some(0), &true.into()), "{result:?}");
+    let replayed = ended(replaying);
+    assert_eq!(replayed.code, Some(0), "{replayed:?}");
 }

@@ -36,7 +36,8 @@ impl Filter {
     /// Whether a message passes.
     pub fn wants(&self, message: &Message, topics: &Topics) -> bool {
         let topic = &message.topic;
-        let kind = || topics.parse(topic).map_or(OTHER, |(channel, _)| channel.kind());
+        let channel = || topics.classify(topic, &message.payload).and_then(|(channel, _)| channel);
+        let kind = || channel().map_or(OTHER, Channel::kind);
         (self.topics.is_empty() || self.topics.iter().any(|filter| matches(filter, topic)))
             && (self.kinds.is_empty() || self.kinds.iter().any(|wanted| wanted == kind()))
             && (self.cids.is_empty() || speaks_of(&message.payload, &self.cids))

@@ -278,9 +278,10 @@ impl Peer {
                 if let Some(receipt) = receipt {
                     self.client.acknowledge(receipt);
                 }
-                let downlink =
-                    self.topics.channels(&message.topic).find(|(c, _)| c.direction() == Direction::Down);
-                if let Some((channel, _)) = downlink.filter(|_| !message.retain) {
+                let channel = self.topics.classify(&message.topic, &message.payload);
+                let downlink = channel.and_then(|(channel, _)| channel);
+                let downlink = downlink.filter(|channel| channel.direction() == Direction::Down);
+                if let Some(channel) = downlink.filter(|_| !message.retain) {
                     self.client.progress();
                     let gateway_id = self.gateway.as_str().to_owned();
                     let mut ledger = self.ledger.borrow_mut();

@@ -84,6 +84,7 @@ pub async fn play(
     };
     let mut play = Play {
         script,
+        failure: None,
         lines: VecDeque::new(),
         schedule,
         is_timed: pace != Pace::Max,
@@ -133,6 +134,8 @@ enum Stage {
 
 struct Play {
     script: Script,
+    /// Why the recording cannot be read further; what was read before is played.
+    failure: Option<Failure>,
     lines: VecDeque<Line>,
     schedule: Schedule,
     is_timed: bool,
@@ -200,18 +203,24 @@ impl Play {
     /// Plays to the script's end, or to a signal, whose exit code it gives.
     async fn perform(&mut self) -> Result<Option<Exit>, Failure> {
         loop {
-            if self.lines.len() < AHEAD
-                && let Some(lines) = self.script.ready()?
-            {
-                self.prepare(lines)?;
+            if self.lines.len() < AHEAD && self.failure.is_none() {
+                match self.script.ready() {
+                    Ok(Some(lines)) => self.prepare(lines)?,
+                    Ok(None) => {}
+                    Err(failure) => self.failure = Some(failure),
+                }
             }
             let Some(line) = self.lines.pop_front() else {
+                if let Some(failure) = self.failure.take() {
+                    return Err(failure);
+                }
                 tokio::select! {
                     biased;
                     signal = self.signals.next() => return Ok(Some(signal)),
-                    lines = self.script.next() => match lines? {
-                        Some(lines) => self.prepare(lines)?,
-                        None => return Ok(None),
+                    lines = self.script.next() => match lines {
+                        Ok(Some(lines)) => self.prepare(lines)?,
+                        Ok(None) => return Ok(None),
+                        Err(failure) => self.failure = Some(failure),
                     },
                     () = self.changed.notified() => self.look()?,
                 }
@@ -289,6 +298,9 @@ impl Play {
             }
         }
         let start = *self.start.get_or_insert_with(Instant::now);
+        if let Some(pause) = self.schedule.long_pause(step.offset) {
+            self.flaws.long_pause(step.number, pause);
+        }
         let due = self.schedule.due(step.offset);
         let due = if self.is_timed {
             let Some(due) = start.checked_add(due) else {

@@ -40,12 +40,25 @@ pub async fn rehearse(
 ) -> Result<Exit, Failure> {
     let mut plan = Plan { event: "dry-run", ..Plan::default() };
     let mut duration = Duration::ZERO;
-    while let Some(lines) = script.next().await? {
+    let mut outcome = Ok(());
+    loop {
+        let lines = match script.next().await {
+            Ok(Some(lines)) => lines,
+            Ok(None) => break,
+            // What could be read is rehearsed all the same.
+            Err(failure) => {
+                outcome = Err(failure);
+                break;
+            }
+        };
         for line in lines {
             match line {
                 Line::Again => schedule.again(),
                 Line::Flaw(number, flaw) => flaws.tell(number, &flaw),
                 Line::Step(step) if step.is_ours => {
+                    if let Some(pause) = schedule.long_pause(step.offset) {
+                        flaws.long_pause(step.number, pause);
+                    }
                     duration = schedule.due(step.offset);
                     plan.count(&step, qos);
                 }
@@ -61,7 +74,8 @@ pub async fn rehearse(
         counted(plan.gateways.len() as u64, "gateway"),
         duration.as_secs_f64()
     ));
-    Ok(flaws.finish())
+    let exit = flaws.finish();
+    outcome.map(|()| exit)
 }
 
 impl Plan {

@@ -96,7 +96,8 @@ impl FromStr for Bound {
             return Ok(Self::Offset(offset));
         }
         text.parse::<jiff::Timestamp>()
-            .map(|time| Self::Time(time.as_microsecond()))
+            // A record at the microsecond before a bound within it comes before the bound.
+            .map(|time| Self::Time(time.as_microsecond() + i64::from(time.subsec_nanosecond() % 1000 > 0)))
             .map_err(|_| "write a time such as 2026-11-22T07:22:00Z, or an offset such as 10m".to_owned())
     }
 }
@@ -239,7 +240,7 @@ fn read(
         let mut is_idle = false;
         match found {
             Found::Message(record) => {
-                let offset = timeline.offset(record.unix_us, record.mono_us);
+                let offset = timeline.tick(record.unix_us, record.mono_us).offset;
                 if let Some(Bound::Offset(to)) = selection.to
                     && offset >= to.saturating_add(selection.aftermath)
                 {
@@ -328,6 +329,9 @@ mod tests {
     fn a_bound_is_a_time_or_an_offset() {
         assert_eq!("90s".parse(), Ok(Bound::Offset(Duration::from_secs(90))));
         assert_eq!("1970-01-01T00:00:01.5Z".parse(), Ok(Bound::Time(1_500_000)));
-        assert!("yesterday".parse::<Bound>().is_err());
+        assert_eq!("1970-01-01T00:00:01.0000005Z".parse(), Ok(Bound::Time(1_000_001)));
+        for text in ["yesterday", "1714550400", "1.7E9", "-5s", "1e400s", ""] {
+            assert!(text.parse::<Bound>().is_err(), "{text}");
+        }
     }
 }

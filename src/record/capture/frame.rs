@@ -19,6 +19,8 @@ pub(super) struct Segment<'a> {
     pub rst: bool,
     /// As much as was captured.
     pub payload: &'a [u8],
+    /// Whether the capture's limit for packets cut something off.
+    pub is_cut: bool,
 }
 
 /// A link layer that is not understood.
@@ -64,5 +66,6 @@ fn tcp<'a>(packet: &LaxSlicedPacket<'a>) -> Option<Segment<'a>> {
         fin: tcp.fin(),
         rst: tcp.rst(),
         payload: tcp.payload(),
+        is_cut: false,
     })
 }

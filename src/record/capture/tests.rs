@@ -245,7 +245,13 @@ fn a_connection_on_another_port_is_known_by_its_connect() {
     // Without the port, its handshake says nothing, so that its time begins with the CONNECT.
     assert_eq!(read(&raw(&packets), &[]), WHOLE);
     assert_eq!(read(&raw(&packets), &[9999]), shifted(&WHOLE, 3));
-    assert_eq!(read(&raw(&packets[5..]), &[]), Vec::<String>::new());
+    // Otherwise the port is named, however the connection goes on.
+    for from in [3, 4, 6] {
+        let found = read(&raw(&packets[from.max(4) + 1..]), &[]);
+        assert!(found.len() == 1 && found[0].starts_with("0 !holds no MQTT"), "{found:?}");
+        assert!(found[0].contains("of port 9999: --mqtt-port 9999 "), "{found:?}");
+    }
+    assert_eq!(read(&raw(&packets[..3]), &[]), Vec::<String>::new());
 }
 
 #[test]
@@ -299,6 +305,10 @@ fn what_is_not_mqtt_is_said_once() {
     wire.open().send(true, b"\x16\x03\x01\0\x05hello", "A").send(true, b"\x16\x03\x01\0\x05hello", "A");
     let found = read(&raw(&wire.packets), &[]);
     assert!(found.len() == 1 && found[0].contains("speaks TLS"), "{found:?}");
+    let mut wire = Wire::new(8883);
+    wire.open().send(true, b"\x16\x03\x01\0\x05hello", "A");
+    let found = read(&raw(&wire.packets), &[]);
+    assert!(found.len() == 1 && found[0].contains("speaks TLS"), "{found:?}");
     for is_up in [true, false] {
         let mut wire = Wire::new(21_883);
         wire.send(is_up, b"\x17\x03\x03\0\x05hello", "A").send(!is_up, b"\x17\x03\x03\0\x05hello", "A");
@@ -319,6 +329,231 @@ fn a_platform_user_s_copies_are_left_out() {
     wire.open().send(true, &publish(COMMANDS, "x"), "A").send(false, &publish(REPORT, "y"), "A");
     let found = read(&raw(&wire.packets), &[]);
     assert!(found.len() == 1 && found[0].contains("2 messages between platform users"), "{found:?}");
+}
+
+/// An interface of a pcapng capture with these options, in a section of one byte order, and packets in its units.
+fn section(is_big: bool, options: &[(u16, &[u8])], packets: &[(u64, Vec<u8>)], kind: u32) -> Vec<u8> {
+    let word = |number: u32| if is_big { number.to_be_bytes() } else { number.to_le_bytes() };
+    let half = |number: u16| if is_big { number.to_be_bytes() } else { number.to_le_bytes() };
+    let mut file = Vec::new();
+    let mut block = |kind: u32, body: &[u8]| {
+        let padded = body.len().next_multiple_of(4);
+        file.extend_from_slice(&word(kind));
+        file.extend_from_slice(&word(padded as u32 + 12));
+        file.extend_from_slice(body);
+        file.resize(file.len() + padded - body.len(), 0);
+        file.extend_from_slice(&word(padded as u32 + 12));
+    };
+    let version = [half(1), half(0)].concat();
+    block(0x0a0d_0d0a, &[&word(0x1a2b_3c4d)[..], &version, &[0xff; 8]].concat());
+    let mut interface = [half(101), half(0)].concat();
+    interface.extend_from_slice(&word(0));
+    for (code, value) in options {
+        interface.extend_from_slice(&half(*code));
+        interface.extend_from_slice(&half(value.len() as u16));
+        interface.extend_from_slice(value);
+        interface.resize(interface.len().next_multiple_of(4), 0);
+    }
+    interface.extend_from_slice(&[0; 4]);
+    block(1, &interface);
+    for (time, packet) in packets {
+        let (high, low, length) = (word((time >> 32) as u32), word(*time as u32), word(packet.len() as u32));
+        block(kind, &[&[0; 4][..], &high, &low, &length, &length, packet].concat());
+    }
+    file
+}
+
+/// The times of the messages and connections of a capture, or why it fails.
+fn times(file: &[u8]) -> Result<Vec<i64>, String> {
+    let (topics, mut times) = (Topics::default(), Vec::new());
+    let outcome = Capture::new(&topics, &[]).read(file, &mut |_, found| {
+        match found {
+            Found::Message(record) => times.push(record.unix_us),
+            Found::Flaw(flaw) => panic!("{flaw:?}"),
+            _ => {}
+        }
+        ControlFlow::Continue(())
+    });
+    outcome.map(|()| times).map_err(|why| why.to_string())
+}
+
+#[test]
+fn every_resolution_that_can_count_a_second_is_read_and_others_fail() {
+    let wire = whole_connection(21_883);
+    // The connection begins two seconds after 1970 less the offset, so that the finest units hold it in 64 bits.
+    let offset = 1_700_000_000_i64;
+    for resolution in 0..=255_u8 {
+        let per_second = match resolution {
+            0..=19 => Some(10_u128.pow(resolution.into())),
+            0x80..=0xbf => Some(1_u128 << (resolution & 0x7f)),
+            _ => None,
+        };
+        for is_big in [false, true] {
+            let offset_bytes = if is_big { offset.to_be_bytes() } else { offset.to_le_bytes() };
+            let options = [(9, &[resolution][..]), (14, &offset_bytes[..])];
+            let units = |us: u64| (u128::from(us) * per_second.unwrap_or(1) / 1_000_000) as u64;
+            // Halves of a second; only the first two in 2^-63 s, and whole ones in units of a second.
+            let packets: Vec<_> = (0..)
+                .zip(&wire.packets)
+                .map(|(n, (_, packet))| (units(n * 100_000), packet.clone()))
+                .collect();
+            let found = times(&section(is_big, &options, &packets, 6));
+            let Some(per_second) = per_second else {
+                let why = found.unwrap_err();
+                assert!(why.contains(&format!("if_tsresol {resolution:#04x};")), "{why}");
+                continue;
+            };
+            // To the microsecond below what the units can say.
+            let expected = |n: u64| {
+                let us = u128::from(units(n * 100_000)) * 1_000_000 / per_second;
+                offset * 1_000_000 + us as i64
+            };
+            assert_eq!(found, Ok([6, 7, 7].map(expected).to_vec()), "{resolution:#x}");
+        }
+    }
+    let no_value = times(&section(false, &[(9, &[])], &wire.packets, 6)).unwrap_err();
+    assert!(no_value.contains("no value"), "{no_value}");
+}
+
+#[test]
+fn sections_have_orders_and_resolutions_of_their_own() {
+    let packets = whole_connection(21_883).packets;
+    let in_units = |from: usize, to: usize, per_second: u64| -> Vec<_> {
+        packets[from..to].iter().map(|(us, packet)| (us * per_second / 1_000_000, packet.clone())).collect()
+    };
+    let file = [
+        section(true, &[(9, &[9])], &in_units(0, 4, 1_000_000_000), 6),
+        section(false, &[(9, &[0x8a])], &in_units(4, 6, 1 << 10), 6),
+        // Without the option: microseconds. The kind of block that came before the enhanced one.
+        section(true, &[], &in_units(6, 9, 1_000_000), 2),
+    ]
+    .concat();
+    assert_eq!(times(&file), Ok(vec![7_000_000, 8_000_000, 8_000_000]));
+    let nanoseconds = |magic: u32, fraction: u32| {
+        let mut file = raw(&packets);
+        file[..4].copy_from_slice(&magic.to_le_bytes());
+        file[28..32].copy_from_slice(&fraction.to_le_bytes());
+        read(&file, &[])
+    };
+    assert_eq!(nanoseconds(0xa1b2_3c4d, 999_999_999).len(), WHOLE.len());
+    let found = nanoseconds(0xa1b2_c3d4, 1_000_000);
+    assert!(found[0].starts_with("1 !has no time stamp that is a time"), "{found:?}");
+    // An interface that nothing describes.
+    let mut orphan = section(false, &[], &packets, 6);
+    let at = orphan.windows(4).position(|word| word == [6, 0, 0, 0]).unwrap();
+    orphan[at + 8] = 7;
+    assert!(read(&orphan, &[])[0].contains("belongs to no interface"), "{orphan:?}");
+}
+
+#[test]
+fn a_connection_before_and_after_address_translation_is_told_once() {
+    let wire = whole_connection(21_883);
+    let translated = |packet: &[u8]| {
+        let mut packet = packet.to_vec();
+        // Addresses lie at 12 and 16; checksums are not looked at, since network cards fill them in later.
+        for at in [12, 16] {
+            if packet[at..at + 4] == CLIENT {
+                packet[at..at + 4].copy_from_slice(&[172, 17, 0, 2]);
+            }
+        }
+        packet
+    };
+    let twice = |delay: u64, is_changed: bool| {
+        let mut packets = Vec::new();
+        for (time, packet) in &wire.packets {
+            packets.push((*time, packet.clone()));
+            let mut copy = translated(packet);
+            if is_changed && copy.len() > 60 {
+                *copy.last_mut().unwrap() ^= 1;
+            }
+            packets.push((time + delay, copy));
+        }
+        packets.sort_by_key(|(time, _)| *time);
+        read(&raw(&packets), &[])
+    };
+    let found = twice(20, false);
+    assert_eq!(found.len(), 6, "{found:?}");
+    assert!(found[5].starts_with("0 !holds 3 messages a second time"), "{found:?}");
+    let without_packets = |lines: &[String]| -> Vec<_> {
+        lines.iter().map(|line| line.split_once(' ').unwrap().1.to_owned()).collect()
+    };
+    assert_eq!(without_packets(&found[..5]), without_packets(&shifted(&WHOLE, 3)));
+    // The same ports, numbers and bytes a good while later are another connection; it has begun before the first ended.
+    assert_eq!(twice(30_000_000, false).len(), 10);
+    // A capture that begins in the middle: known by the first segment with bytes.
+    let packets: Vec<_> = wire.packets[5..8]
+        .iter()
+        .flat_map(|(time, packet)| [(*time, packet.clone()), (time + 5, translated(packet))])
+        .collect();
+    let found = read(&raw(&packets), &[]);
+    assert_eq!(found.len(), 4, "{found:?}");
+    assert!(found[3].starts_with("0 !holds 3 messages a second time"), "{found:?}");
+    assert!(twice(20, true).len() > 6);
+}
+
+#[test]
+fn packets_that_the_capture_cut_off_are_told_once() {
+    let packets = whole_connection(21_883).packets;
+    let mut file = raw(&packets[..0]);
+    for (time, packet) in &packets {
+        let kept = &packet[..packet.len().min(60)];
+        for word in [(time / 1_000_000) as u32, 0, kept.len() as u32, packet.len() as u32] {
+            file.extend_from_slice(&word.to_le_bytes());
+        }
+        file.extend_from_slice(kept);
+    }
+    let found = read(&file, &[]);
+    assert_eq!(
+        found.iter().filter(|line| line.contains("cut off when it was captured")).count(),
+        1,
+        "{found:?}"
+    );
+}
+
+#[test]
+fn connections_are_bounded_and_those_that_were_dropped_are_counted() {
+    let topics = Topics::default();
+    let mut traffic = Traffic::new(&topics, [1883].into());
+    let mut told = Vec::new();
+    let mut tell = |_, found: Found<'_>| {
+        told.push(format!("{found:?}"));
+        ControlFlow::Continue(())
+    };
+    let report = publish(REPORT, "x");
+    for n in 0..20_000_u32 {
+        let address = std::net::Ipv4Addr::from(n).into();
+        let segment = frame::Segment {
+            source: std::net::SocketAddr::new(address, 40_000),
+            target: std::net::SocketAddr::new([10, 0, 0, 1].into(), 1883),
+            sequence: n,
+            acknowledged: None,
+            syn: true,
+            fin: false,
+            rst: false,
+            payload: b"",
+            is_cut: false,
+        };
+        let _ = traffic.hear(u64::from(n) + 1, 0, &segment, &mut tell);
+        assert!(traffic.followed() <= 16_384);
+    }
+    // The first one has been forgotten, and the last one has not.
+    for n in [0, 19_999] {
+        let segment = frame::Segment {
+            source: std::net::SocketAddr::new(std::net::Ipv4Addr::from(n).into(), 40_000),
+            target: std::net::SocketAddr::new([10, 0, 0, 1].into(), 1883),
+            sequence: n + 1,
+            acknowledged: Some(1),
+            syn: false,
+            fin: false,
+            rst: false,
+            payload: &report[2..],
+            is_cut: false,
+        };
+        let _ = traffic.hear(30_000 + u64::from(n), 0, &segment, &mut tell);
+    }
+    let _ = traffic.finish(60_000, &mut tell);
+    assert!(told[0].contains("begins in the middle of what went to the server"), "{told:?}");
+    assert!(told.iter().any(|line| line.contains(": 3617 that were silent")), "{told:?}");
 }
 
 #[test]

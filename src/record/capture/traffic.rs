@@ -1,7 +1,8 @@
 //! The MQTT connections of a capture, as a gateway's end would record them.
 
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
+    hash::BuildHasher as _,
     net::SocketAddr,
     ops::ControlFlow,
 };
@@ -9,11 +10,12 @@ use std::{
 use bytes::BytesMut;
 
 use super::{
-    super::{Connection, Found, Harm, Record, Tell, lines::Clock},
+    super::{Connection, Found, Harm, Record, Tell, Timeline},
     frame::Segment,
     stream::{Piece, Stream},
 };
 use crate::{
+    hash::Keyed,
     mqtt::packet::{End, Message, Packet},
     protocol::{ConnectCode, Direction, Topics},
 };
@@ -22,16 +24,78 @@ use crate::{
 const LARGEST: usize = 268_435_460;
 /// After a gap, what seems to begin a packet larger than this is the middle of another.
 const PLAUSIBLE: usize = 1 << 20;
+/// How many connections are followed at once, and how much of their data may wait for more.
+const MOST_LINKS: usize = 16_384;
+const MOST_BYTES: usize = 256 << 20;
+/// How many ports without MQTT are named.
+const NAMED_PORTS: usize = 3;
 
 /// All connections.
 #[derive(Debug)]
 pub(super) struct Traffic<'t> {
     topics: &'t Topics,
     ports: BTreeSet<u16>,
-    links: HashMap<(SocketAddr, SocketAddr), Link>,
-    clock: Clock,
+    links: HashMap<Ends, Link>,
+    /// The connections by the number of the last packet, which is theirs alone.
+    idle: BTreeMap<u64, Ends>,
+    /// What waits in all connections.
+    weight: usize,
+    recent: Recent,
+    clock: Timeline,
+    /// How many MQTT packets were read.
+    read: u64,
+    /// The bytes that passed on ports that are not known to be MQTT's.
+    elsewhere: BTreeMap<u16, u64>,
     /// Copies that a platform's user sent or received.
     copies: u64,
+    /// Copies from before or after an address translation.
+    translated: u64,
+    /// Connections that were not followed any longer, because there were too many.
+    dropped: u64,
+    /// Whether it has been told that packets were cut off.
+    is_cut_told: bool,
+    /// The first packet that was cut off on another port.
+    cut_elsewhere: Option<u64>,
+}
+
+/// A client and its server.
+type Ends = (SocketAddr, SocketAddr);
+
+/// The segments of the last moment, by which copies are known: captured before and after an address translation, a segment
+/// has other addresses, and the same ports, numbers and bytes.
+#[derive(Debug, Default)]
+struct Recent {
+    keyed: Keyed,
+    /// Addresses and time, by a hash of all else.
+    seen: HashMap<u64, (Ends, i64)>,
+    order: VecDeque<(u64, i64)>,
+}
+
+impl Recent {
+    /// How far apart the two may be captured.
+    const MOMENT_US: u64 = 1_000_000;
+    const MOST: usize = 65_536;
+
+    /// Takes the next segment; `true` if it is a copy of one with other addresses.
+    fn take(&mut self, segment: &Segment<'_>, unix_us: i64) -> bool {
+        let Segment { source, target, sequence, acknowledged, payload, .. } = segment;
+        let ports = (source.port(), target.port());
+        let hash = self.keyed.hash_one((ports, sequence, acknowledged, payload));
+        while let Some((oldest, at)) = self.order.front().copied()
+            && (self.order.len() >= Self::MOST || unix_us.abs_diff(at) > Self::MOMENT_US)
+        {
+            self.order.pop_front();
+            if self.seen.get(&oldest).is_some_and(|(_, seen)| *seen == at) {
+                self.seen.remove(&oldest);
+            }
+        }
+        let known = self.seen.get(&hash).copied();
+        if known.is_none() {
+            self.seen.insert(hash, ((*source, *target), unix_us));
+            self.order.push_back((hash, unix_us));
+        }
+        known.is_some_and(|(ends, _)| ends != (*source, *target))
+    }
 }
 
 /// One connection.
@@ -44,6 +108,10 @@ struct Link {
     is_connected: bool,
     /// Why it is not read: it speaks TLS or another version.
     is_foreign: bool,
+    /// Whether it is another one before or after an address translation; unknown until a segment tells.
+    is_copy: Option<bool>,
+    /// The number of its last packet.
+    heard: u64,
 }
 
 /// One direction of a connection.
@@ -68,7 +136,28 @@ struct Place {
 
 impl<'t> Traffic<'t> {
     pub fn new(topics: &'t Topics, ports: BTreeSet<u16>) -> Self {
-        Self { topics, ports, links: HashMap::new(), clock: Clock::default(), copies: 0 }
+        Self {
+            topics,
+            ports,
+            links: HashMap::new(),
+            idle: BTreeMap::new(),
+            weight: 0,
+            recent: Recent::default(),
+            clock: Timeline::default(),
+            read: 0,
+            elsewhere: BTreeMap::new(),
+            copies: 0,
+            translated: 0,
+            dropped: 0,
+            is_cut_told: false,
+            cut_elsewhere: None,
+        }
+    }
+
+    /// How many connections are followed.
+    #[cfg(test)]
+    pub fn followed(&self) -> usize {
+        self.links.len()
     }
 
     /// Takes the next segment.
@@ -79,24 +168,76 @@ impl<'t> Traffic<'t> {
         segment: &Segment<'_>,
         tell: &mut Tell<'_>,
     ) -> ControlFlow<()> {
-        let Some((key, is_up)) = self.place(segment) else { return ControlFlow::Continue(()) };
-        let place = Place { packet, unix_us, mono_us: self.clock.mono_us(unix_us) };
-        let mut link = self.links.remove(&key).unwrap_or_default();
-        let flow = self.hear_link(&mut link, key, is_up, place, segment, tell);
+        let Some((ends, is_up)) = self.place(segment) else {
+            if !segment.payload.is_empty() {
+                // Servers' ports are the lower ones.
+                let port = segment.source.port().min(segment.target.port());
+                *self.elsewhere.entry(port).or_default() += segment.payload.len() as u64;
+            }
+            if segment.is_cut {
+                self.cut_elsewhere.get_or_insert(packet);
+            }
+            return ControlFlow::Continue(());
+        };
+        if segment.is_cut && !std::mem::replace(&mut self.is_cut_told, true) {
+            tell(packet, Harm::Lossy.because(CUT))?;
+        }
+        let mono_us = self.clock.tick(unix_us, None).offset.as_micros();
+        let place = Place { packet, unix_us, mono_us: u64::try_from(mono_us).unwrap_or(u64::MAX) };
+        let mut link = self.remove(ends).unwrap_or_default();
+        if !segment.payload.is_empty() {
+            let is_copy = self.recent.take(segment, unix_us);
+            link.is_copy.get_or_insert(is_copy);
+        }
+        let flow = if link.is_copy == Some(true) {
+            let (copies, mut messages) = (self.copies, 0);
+            let mut count = |_packet: u64, found: Found<'_>| {
+                messages += u64::from(matches!(found, Found::Message(_)));
+                ControlFlow::Continue(())
+            };
+            let flow = self.hear_link(&mut link, ends, is_up, place, segment, &mut count);
+            self.translated += messages + self.copies - copies;
+            self.copies = copies;
+            flow
+        } else {
+            self.hear_link(&mut link, ends, is_up, place, segment, tell)
+        };
         if !(segment.rst || link.up.has_ended && link.down.has_ended) {
-            self.links.insert(key, link);
+            link.heard = packet;
+            self.insert(ends, link);
         }
         flow
     }
 
+    fn remove(&mut self, ends: Ends) -> Option<Link> {
+        let link = self.links.remove(&ends)?;
+        self.idle.remove(&link.heard);
+        self.weight -= link.weight();
+        Some(link)
+    }
+
+    /// Keeps a connection, and drops those that were silent the longest where there are too many.
+    fn insert(&mut self, ends: Ends, link: Link) {
+        self.weight += link.weight();
+        self.idle.insert(link.heard, ends);
+        self.links.insert(ends, link);
+        while self.links.len() > 1
+            && (self.links.len() > MOST_LINKS || self.weight > MOST_BYTES)
+            && let Some((_, oldest)) = self.idle.pop_first()
+        {
+            self.dropped += 1;
+            self.remove(oldest);
+        }
+    }
+
     /// The connection, as client and server, that a segment belongs to, and whether it goes up.
-    fn place(&mut self, segment: &Segment<'_>) -> Option<((SocketAddr, SocketAddr), bool)> {
+    fn place(&mut self, segment: &Segment<'_>) -> Option<(Ends, bool)> {
         let (up, down) = ((segment.source, segment.target), (segment.target, segment.source));
         let opens = segment.syn && segment.acknowledged.is_none();
         if self.links.contains_key(&up) {
             if opens {
                 // The port is used again, and the end of the former connection was not captured.
-                self.links.remove(&up);
+                self.remove(up);
             }
             return Some((up, true));
         }
@@ -117,7 +258,7 @@ impl<'t> Traffic<'t> {
     fn hear_link(
         &mut self,
         link: &mut Link,
-        (client, server): (SocketAddr, SocketAddr),
+        (client, server): Ends,
         is_up: bool,
         place: Place,
         segment: &Segment<'_>,
@@ -200,6 +341,7 @@ impl<'t> Traffic<'t> {
                 }
             };
             half.is_in_step = true;
+            self.read += 1;
             self.say(link, name, is_up, place, packet, tell)?;
             if link.is_foreign {
                 return ControlFlow::Continue(());
@@ -268,8 +410,9 @@ impl<'t> Traffic<'t> {
 
     /// Tells what is left when the capture ends after its `packet`th packet.
     pub fn finish(&mut self, packet: u64, tell: &mut Tell<'_>) -> ControlFlow<()> {
-        let mut links: Vec<_> = self.links.drain().collect();
-        links.sort_unstable_by_key(|(key, _)| *key);
+        self.idle.clear();
+        let mut links: Vec<_> = self.links.drain().filter(|(_, link)| link.is_copy != Some(true)).collect();
+        links.sort_unstable_by_key(|(ends, _)| *ends);
         for ((client, server), link) in links {
             let missing =
                 [&link.up, &link.down].into_iter().any(|half| !half.inbox.is_empty() && half.is_in_step)
@@ -280,17 +423,53 @@ impl<'t> Traffic<'t> {
                 tell(packet, Harm::Lossy.because(what))?;
             }
         }
+        let messages = |count: u64| format!("{count} message{}", if count == 1 { "" } else { "s" });
         if self.copies > 0 {
             let what = format!(
-                "is the last one; {} messages between platform users and the broker were left out: they are copies \
-                 of what the gateways sent or received",
-                self.copies
+                "holds {} between platform users and the broker that were left out: they are copies of what the \
+                 gateways sent or received",
+                messages(self.copies)
             );
-            tell(packet, Harm::Lossy.because(what))?;
+            tell(0, Harm::Lossy.because(what))?;
         }
-        ControlFlow::Continue(())
+        if self.translated > 0 {
+            let what = format!(
+                "holds {} a second time, captured before and after an address translation: these copies were left out",
+                messages(self.translated)
+            );
+            tell(0, Harm::Lossy.because(what))?;
+        }
+        if self.dropped > 0 {
+            let what = format!(
+                "has more connections open at once, or more of their data waiting, than can be followed ({MOST_LINKS}, \
+                 {} MiB): {} that were silent the longest were given up",
+                MOST_BYTES >> 20,
+                self.dropped
+            );
+            tell(0, Harm::Lossy.because(what))?;
+        }
+        if self.read > 0 {
+            return ControlFlow::Continue(());
+        }
+        if let Some(packet) = self.cut_elsewhere.filter(|_| !self.is_cut_told) {
+            tell(packet, Harm::Lossy.because(CUT))?;
+        }
+        let mut ports: Vec<_> = self.elsewhere.iter().map(|(port, bytes)| (*bytes, *port)).collect();
+        ports.sort_unstable_by(|one, other| other.cmp(one));
+        let Some((_, busiest)) = ports.first() else { return ControlFlow::Continue(()) };
+        let named: Vec<_> = ports.iter().take(NAMED_PORTS).map(|(_, port)| port.to_string()).collect();
+        let what = format!(
+            "holds no MQTT that was found; there is TCP data of port {}: --mqtt-port {busiest} reads a port whose \
+             connections began before the capture",
+            named.join(", ")
+        );
+        tell(0, Harm::Empty.because(what))
     }
 }
+
+/// What is wrong with packets that are shorter than they were.
+const CUT: &str =
+    "was cut off when it was captured, and so may others be; capture whole packets with tcpdump -s 0";
 
 impl Half {
     /// Drops what is the middle of a message whose beginning is not known, and says so once.
@@ -309,6 +488,11 @@ impl Half {
 }
 
 impl Link {
+    /// How much waits for more.
+    fn weight(&self) -> usize {
+        [&self.up, &self.down].into_iter().map(|half| half.stream.weight() + half.inbox.len()).sum()
+    }
+
     fn end(&mut self, is_up: bool, segment: &Segment<'_>) {
         let half = if is_up { &mut self.up } else { &mut self.down };
         half.has_ended |= segment.fin;
