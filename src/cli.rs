@@ -119,6 +119,7 @@ pub fn main() -> ExitCode {
         }
     };
     let console = Console::new(cli.common.quiet);
+    let console = if cli.command.has_connections() { console.without_waiting() } else { console };
     let exit = cli.command.run(console).unwrap_or_else(|error| {
         console.error(&format!("{error:#}"));
         if let Some(hint) = error.chain().find_map(|e| e.downcast_ref::<Failure>()?.next_step()) {
@@ -126,6 +127,7 @@ pub fn main() -> ExitCode {
         }
         exit_code(&error)
     });
+    console.finish();
     ExitCode::from(exit.0)
 }
 

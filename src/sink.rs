@@ -480,7 +480,7 @@ fn rotate(path: &Path, durable: bool) -> Result<File, SinkError> {
 
 /// As `write_all`, but leaves what was not written, and is patient with a descriptor that somebody else made
 /// non-blocking.
-fn push(stream: &mut impl Write, rest: &mut &[u8]) -> io::Result<()> {
+pub(crate) fn push(stream: &mut impl Write, rest: &mut &[u8]) -> io::Result<()> {
     while !rest.is_empty() {
         match stream.write(rest) {
             Ok(0) => return Err(io::ErrorKind::WriteZero.into()),

@@ -10,6 +10,7 @@ use std::{
     io::{self, IsTerminal as _},
     net::{SocketAddr, ToSocketAddrs as _},
     path::{Path, PathBuf},
+    pin::Pin,
     rc::Rc,
     sync::Arc,
     time::{Duration, Instant},
@@ -248,6 +249,7 @@ async fn serve(args: Args, console: Console) -> Result<Exit, Failure> {
     }
     announce(&broker, &ledger);
 
+    let mut commands = Commands::new(product, has_program)?;
     let mut program = None;
     if has_program {
         let environment = Environment {
@@ -256,7 +258,7 @@ async fn serve(args: Args, console: Console) -> Result<Exit, Failure> {
             platform_username: args.platform_username.first().map_or("platform", String::as_str),
             ca_file: args.tls_cert.as_deref(),
         };
-        match Program::start(&args.program, &environment, io::stdin().is_terminal()) {
+        match Program::start(&args.program, &environment) {
             Ok(started) => program = Some(started),
             Err(NotRun { failure, exit }) => {
                 console.error(&failure.message);
@@ -264,19 +266,21 @@ async fn serve(args: Args, console: Console) -> Result<Exit, Failure> {
             }
         }
     }
-    let mut commands = Commands::new(product, has_program)?;
     let mut look = tokio::time::interval(LOOK);
-    let mut serving = std::pin::pin!(broker.serve());
+    let mut serving = Some(Box::pin(broker.serve()));
     let mut reader_gone = std::pin::pin!(reader_gone());
     let [stdout_progress, out_progress] = &mut progress;
     let exit = loop {
         tokio::select! {
-            exit = signals.next() => match &program {
+            exit = signals.next() => match &mut program {
                 None => break Ok(exit),
                 Some(program) => program.signal(exit),
             },
-            exit = ended(&mut program) => break exit,
-            why = &mut serving => break failed(why),
+            exit = ended(&mut program) => {
+                program = None;
+                break exit;
+            }
+            why = failure(&mut serving) => break failed(why),
             outcome = advance(stdout_progress) => match outcome {
                 Ok(()) => { ledger.borrow_mut().progress(); broker.resume(); }
                 Err(why) => break failed(why),
@@ -290,10 +294,17 @@ async fn serve(args: Args, console: Console) -> Result<Exit, Failure> {
             () = &mut reader_gone, if !has_program => break Ok(Exit::SUCCESS),
         }
     };
-    if has_program {
+    if let Some(mut program) = program {
+        console.warn("the edge cannot go on and ends PROGRAM");
+        // What PROGRAM says at its end is still heard.
+        tokio::select! {
+            () = program.end() => {}
+            _ = async { failure(&mut serving).await; std::future::pending::<()>().await } => {}
+        }
+    } else if has_program {
         // What its clients sent last, their farewells among it, is still to be read.
         tokio::select! {
-            _ = &mut serving => {}
+            _ = failure(&mut serving) => {}
             _ = tokio::time::timeout(DRAIN, emptied(&broker)) => {}
         }
     }
@@ -421,6 +432,18 @@ fn allow_files(connections: usize) {
     if limit.current.is_some_and(|current| current < wanted) {
         // Without it fewer clients are served, and each that is not is said.
         let _ = setrlimit(Resource::Nofile, Rlimit { current: Some(wanted), ..limit });
+    }
+}
+
+/// Serves until the broker fails; once it has failed, never returns.
+async fn failure<F: Future<Output = SinkError>>(serving: &mut Option<Pin<Box<F>>>) -> SinkError {
+    match serving {
+        None => std::future::pending().await,
+        Some(future) => {
+            let why = future.as_mut().await;
+            *serving = None;
+            why
+        }
     }
 }
 
