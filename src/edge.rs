@@ -32,6 +32,7 @@ use crate::{
 use checks::{Refusal, check_report, check_time, is_milliseconds};
 use memory::Memory;
 use pending::Pending;
+use registry::NoRoom;
 
 /// When something happens, on both clocks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,7 +78,7 @@ pub enum Act {
         /// Not before every line of [`Act::Keep`] so far is on the disk.
         once_kept: bool,
     },
-    /// Append this line, newline included, to the registry's file.
+    /// Append this line, newline included, to the registry's file; if it is empty, only see that the file is intact.
     Keep(Vec<u8>),
     /// Tell whoever runs the edge.
     Warn(String),
@@ -374,15 +375,15 @@ impl Edge {
         acts: &mut Vec<Act>,
     ) -> Result<(), Refusal> {
         self.throw_code()?;
+        // A sync that was accepted before is done again, since others may have come in between, and is never too late.
         let print = self.memory.fingerprint((gateway, Channel::Sync, request_id, format!("{device:?}")));
-        if self.memory.holds(print) {
-            return Ok(());
+        if !self.memory.holds(print) {
+            on_time?;
         }
-        on_time?;
-        if !self.registry.has_room(gateway, &device.cid) {
-            return Err(Refusal::new(ResultCode::SYSTEM_ERROR, "there is no room for another device"));
-        }
-        acts.extend(self.registry.sync(gateway, device, now.mono).map(Act::Keep));
+        let line = self.registry.sync(gateway, device, now.mono).map_err(|NoRoom| {
+            Refusal::new(ResultCode::SYSTEM_ERROR, "there is no room for another device")
+        })?;
+        acts.push(Act::Keep(line));
         self.memory.keep(print);
         Ok(())
     }

@@ -12,4 +12,5 @@ pub mod mqtt;
 pub mod product;
 pub mod protocol;
 pub mod record;
+pub mod registry_file;
 pub mod sink;

@@ -31,6 +31,9 @@ const KEPT: usize = 256 * 1024;
 
 pub use rotation::Rotation;
 
+/// How editors on Windows mark a file as UTF-8.
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
+
 /// A pipe that says it can be written takes at least this much without blocking (POSIX, PIPE_BUF is 512 or more;
 /// Linux has 4,096).
 const AT_ONCE: usize = 4096;
@@ -517,16 +520,20 @@ fn open(path: &Path, durable: bool) -> io::Result<(File, bool)> {
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o644);
     let file = options.open(path)?;
     if durable && found.is_err() {
-        // The name must be as durable as the bytes; a file system that cannot sync a folder needs no asking.
-        let folder = path.parent().filter(|parent| !parent.as_os_str().is_empty());
-        let _ = File::open(folder.unwrap_or(Path::new("."))).and_then(|folder| folder.sync_all());
+        sync_folder(path);
     }
     Ok((file, true))
 }
 
+/// Makes a new file's name as durable as its bytes; a file system that cannot sync a folder needs no asking.
+pub(crate) fn sync_folder(path: &Path) {
+    let folder = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+    let _ = File::open(folder.unwrap_or(Path::new("."))).and_then(|folder| folder.sync_all());
+}
+
 /// Repairs the file unless another program is writing to it, whose last line is not torn but on its way. The lock that
 /// stays on the file tells others so; with `alone` it keeps them off.
-fn claim(file: &File, path: &Path, durable: bool, alone: bool) -> Result<Option<String>, Failure> {
+pub(crate) fn claim(file: &File, path: &Path, durable: bool, alone: bool) -> Result<Option<String>, Failure> {
     if cfg!(windows) {
         // Locks forbid writing there.
         return repair(file, path, durable);
@@ -534,9 +541,7 @@ fn claim(file: &File, path: &Path, durable: bool, alone: bool) -> Result<Option<
     // Where files cannot be locked, nobody can be asked.
     let is_shared = matches!(file.try_lock(), Err(TryLockError::WouldBlock));
     if is_shared && alone {
-        return Err(Failure::io(format!("{} is in use by another program", path.display())).hint(
-            "Two programs would not know what the other one writes: end that one, or name another file.",
-        ));
+        return Err(in_use(path));
     }
     let repaired = if is_shared { None } else { repair(file, path, durable)? };
     if alone {
@@ -550,6 +555,12 @@ fn claim(file: &File, path: &Path, durable: bool, alone: bool) -> Result<Option<
     Ok(repaired)
 }
 
+/// The failure for a file that another program has locked.
+pub(crate) fn in_use(path: &Path) -> Failure {
+    Failure::io(format!("{} is in use by another program", path.display()))
+        .hint("Two programs would not know what the other one writes: end that one, or name another file.")
+}
+
 /// Cuts off a last line that is not whole and says so; only adds the newline where nothing else is missing.
 fn repair(mut file: &File, path: &Path, durable: bool) -> Result<Option<String>, Failure> {
     let wrong =
@@ -559,17 +570,19 @@ fn repair(mut file: &File, path: &Path, durable: bool) -> Result<Option<String>,
     if whole == end {
         return Ok(None);
     }
-    let mut first = [0];
-    file.seek(SeekFrom::Start(whole)).and_then(|_| file.read_exact(&mut first)).map_err(wrong)?;
+    let mut first = [0; 4];
+    let read = file.seek(SeekFrom::Start(whole)).and_then(|_| file.read(&mut first)).map_err(wrong)?;
+    // An editor on Windows marks the file's begin so.
+    let mark = if whole == 0 && first.starts_with(BYTE_ORDER_MARK) { BYTE_ORDER_MARK.len() } else { 0 };
     // A crash leaves the beginning of a record, or the zeros of a block that was never written.
-    if !matches!(first, [b'{' | 0]) {
+    if !matches!(first[mark..read], [b'{' | 0, ..]) {
         let message =
             format!("{} does not end in a line of JSON, so nothing is appended to it", path.display());
         return Err(
             Failure::io(message).hint("Name another file, or see whether this one is a recording at all.")
         );
     }
-    file.seek(SeekFrom::Start(whole)).map_err(wrong)?;
+    file.seek(SeekFrom::Start(whole + mark as u64)).map_err(wrong)?;
     let is_json = serde_json::from_reader::<_, IgnoredAny>(BufReader::new(file)).is_ok();
     let repaired = if is_json { file.write_all(b"\n") } else { file.set_len(whole) };
     repaired.and_then(|()| if durable { file.sync_data() } else { Ok(()) }).map_err(wrong)?;

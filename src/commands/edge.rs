@@ -6,7 +6,6 @@ mod program;
 use std::{
     cell::RefCell,
     ffi::OsString,
-    fs,
     io::{self, IsTerminal as _},
     net::{SocketAddr, ToSocketAddrs as _},
     path::{Path, PathBuf},
@@ -38,6 +37,7 @@ use crate::{
     failure::{Exit, Failure},
     mqtt::broker::{self, Broker, Limits},
     product::{Product, ValueEncoding},
+    registry_file::{Found, RegistryFile},
     sink::{Progress, Sink, SinkError},
 };
 
@@ -213,10 +213,7 @@ async fn serve(args: Args, console: Console) -> Result<Exit, Failure> {
     let mut signals = Signals::new()?;
     let product = model::load(args.model.as_deref())?;
     let known = args.devices.as_deref().map(|path| open_registry(path, console)).transpose()?;
-    let (registry, journal) = match known {
-        Some(OpenRegistry { registry, journal }) => (registry, Some(journal)),
-        None => (Registry::default(), None),
-    };
+    let (journal, registry) = known.map_or_else(Default::default, |(file, registry)| (Some(file), registry));
     let stdout = (!has_program).then(Sink::stdout);
     let out = args.out.as_ref().map(|path| Sink::append(path, false)).transpose()?;
     if let Some(repaired) = out.as_ref().and_then(Sink::repaired) {
@@ -367,34 +364,11 @@ fn announce(broker: &Broker, ledger: &RefCell<Ledger>) {
     ledger.flush_now();
 }
 
-/// A registry's file, opened and read.
-struct OpenRegistry {
-    registry: Registry,
-    journal: Sink,
-}
-
-/// Opens the registry's file, which is created for its owner only, and reads it.
-fn open_registry(path: &Path, console: Console) -> Result<OpenRegistry, Failure> {
-    let unreadable = |why: io::Error| Failure::io(format!("cannot open {}: {why}", path.display()));
-    let mut options = fs::OpenOptions::new();
-    options.append(true).create(true);
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    let file = options.open(path).map_err(unreadable)?;
-    if !file.metadata().map_err(unreadable)?.is_file() {
-        return Err(Failure::io(format!("cannot use {}: it is not a regular file", path.display())));
-    }
-    // Two edges would not know each other's devices.
-    let journal = Sink::append_alone(path)?;
-    if let Some(repaired) = journal.repaired() {
-        console.warn(repaired);
-    }
-    let bytes = fs::read(path).map_err(unreadable)?;
-    let (registry, bad) = Registry::read(&bytes, Duration::ZERO).map_err(|why| {
-        Failure::invalid(format!("{}: {why}", path.display()))
-            .hint("--devices takes the file that an edge has written, one JSON object with gateway_id, cid and product_id a line.")
-    })?;
-    for (line, why) in bad {
-        console.warn(&format!("{}:{line}: passed over: {why}", path.display()));
+/// Opens the registry's file, and says what was found in it.
+fn open_registry(path: &Path, console: Console) -> Result<(RegistryFile, Registry), Failure> {
+    let (file, Found { registry, warnings }) = RegistryFile::open(path)?;
+    for warning in warnings {
+        console.warn(&warning);
     }
     if !registry.is_empty() {
         let devices = match registry.len() {
@@ -403,7 +377,7 @@ fn open_registry(path: &Path, console: Console) -> Result<OpenRegistry, Failure>
         };
         console.note(&format!("{devices} known from {}", path.display()));
     }
-    Ok(OpenRegistry { registry, journal })
+    Ok((file, registry))
 }
 
 /// Waits until the reader of stdout has gone, which an idle edge would not notice by writing.

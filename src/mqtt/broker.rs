@@ -39,7 +39,8 @@ use crate::{
     edge::{Ask, Edge, Outcome},
     failure::Failure,
     record::{Connection, Record},
-    sink::{Sink, SinkError},
+    registry_file::{RegistryFile, Step, Steps},
+    sink::SinkError,
 };
 
 /// How many connections may wait to be accepted: a whole fleet that comes back at once.
@@ -130,7 +131,7 @@ pub struct Broker {
     max_connections: usize,
     connect_timeout: Duration,
     board: Rc<RefCell<Switchboard>>,
-    journal: Option<crate::sink::Progress>,
+    journal: Option<Steps>,
     /// One more holder for each connection.
     alive: Rc<()>,
 }
@@ -143,7 +144,7 @@ impl fmt::Debug for Broker {
 
 impl Broker {
     /// Listens on an address; port 0 picks a free one. `start` is the origin of the edge's monotonic clock, and
-    /// `journal` the registry's file, which must sync.
+    /// `journal` the registry's file.
     ///
     /// # Errors
     /// An address that cannot be bound.
@@ -152,7 +153,7 @@ impl Broker {
         edge: Edge,
         limits: Limits,
         tls: Option<TlsAcceptor>,
-        journal: Option<Sink>,
+        journal: Option<RegistryFile>,
         witness: Box<dyn Witness>,
         start: Instant,
     ) -> Result<Self, Failure> {
@@ -164,7 +165,7 @@ impl Broker {
             tls,
             max_connections: limits.max_connections,
             connect_timeout: limits.connect_timeout,
-            journal: journal.as_ref().map(Sink::watch),
+            journal: journal.as_ref().map(RegistryFile::watch),
             alive: Rc::new(()),
             board: Switchboard::new(edge, limits, witness, journal, start),
         })
@@ -272,15 +273,17 @@ impl Broker {
     async fn keep_journal(&self) -> SinkError {
         let Some(mut journal) = self.journal.clone() else { return std::future::pending().await };
         loop {
-            match journal.progress().await {
-                Ok(done) => {
-                    let mut board = self.board.borrow_mut();
-                    board.begin_turn();
-                    board.kept(done);
-                    board.end_turn();
-                }
-                Err(why) => return why,
+            let step = match journal.next().await {
+                Ok(step) => step,
+                Err(why) => return SinkError::Failed(why),
+            };
+            let mut board = self.board.borrow_mut();
+            board.begin_turn();
+            match step {
+                Step::Done(done) => board.kept(done),
+                Step::Lost(why) => board.rewrite_journal(&why),
             }
+            board.end_turn();
         }
     }
 

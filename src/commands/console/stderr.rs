@@ -29,7 +29,8 @@ const PIECE: usize = 4096;
 /// How long the program's end waits for a reader that takes nothing.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-static STDERR: LazyLock<Lines> = LazyLock::new(|| Lines::new(if io::stderr().is_terminal() { 0 } else { AT_ONCE }));
+static STDERR: LazyLock<Lines> =
+    LazyLock::new(|| Lines::new(if io::stderr().is_terminal() { 0 } else { AT_ONCE }));
 
 /// Writes whole lines; never waits.
 pub(super) fn write(lines: &[u8]) {
@@ -122,7 +123,10 @@ impl Queue {
 
 impl Lines {
     fn new(at_once: u32) -> Self {
-        Self(Arc::new(Shared { queue: Mutex::new(Queue { at_once, ..Queue::default() }), ..Shared::default() }))
+        Self(Arc::new(Shared {
+            queue: Mutex::new(Queue { at_once, ..Queue::default() }),
+            ..Shared::default()
+        }))
     }
 
     /// Writes lines to the stream that `open` gives: at once if `is_ready` says that it takes them.
@@ -244,7 +248,11 @@ mod tests {
     }
 
     fn add(lines: &Lines, line: &str) {
-        lines.write(line.as_bytes(), || -> Gate { panic!("a second thread") }, || panic!("the thread has lines"));
+        lines.write(
+            line.as_bytes(),
+            || -> Gate { panic!("a second thread") },
+            || panic!("the thread has lines"),
+        );
     }
 
     #[test]

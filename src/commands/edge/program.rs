@@ -59,10 +59,7 @@ pub(super) struct NotRun {
 
 impl Program {
     /// Starts a program; it owns stdin, stdout and stderr.
-    pub(super) fn start(
-        words: &[OsString],
-        environment: &Environment<'_>,
-    ) -> Result<Self, NotRun> {
+    pub(super) fn start(words: &[OsString], environment: &Environment<'_>) -> Result<Self, NotRun> {
         let (program, arguments) = words.split_first().ok_or_else(|| NotRun {
             failure: Failure::invalid("no program is named after --"),
             exit: Exit::USAGE,

@@ -10,7 +10,7 @@ use crate::{
     mqtt::{QoS, Receipt, broker::SessionId},
     protocol::Channel,
     record::Record,
-    sink::Ticket,
+    registry_file::Position,
 };
 
 /// Something that may happen only once the journal has its line on the disk.
@@ -76,8 +76,8 @@ impl Switchboard {
     }
 
     /// The journal has come this far.
-    pub(in crate::mqtt::broker) fn kept(&mut self, done: Ticket) {
-        while let Some((_, waits)) = self.unkept.pop_front_if(|(ticket, _)| *ticket <= done) {
+    pub(in crate::mqtt::broker) fn kept(&mut self, done: Position) {
+        while let Some((_, waits)) = self.unkept.pop_front_if(|(position, _)| *position <= done) {
             match waits {
                 Unkept::Saying(saying) => self.say(saying),
                 Unkept::Acknowledgement { id, origin, receipt } => {
@@ -88,6 +88,15 @@ impl Switchboard {
                     }
                 }
             }
+        }
+    }
+
+    /// Another program has touched the journal: gives it all devices anew. What waits for it waits on.
+    pub(in crate::mqtt::broker) fn rewrite_journal(&mut self, why: &str) {
+        self.witness.warn(&format!("{why} while the edge uses it; all devices are written to it anew"));
+        let lines = self.edge.registry().lines();
+        if let Some(journal) = &mut self.journal {
+            journal.rewrite(lines);
         }
     }
 
