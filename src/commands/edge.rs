@@ -5,8 +5,10 @@ mod program;
 
 use std::{
     cell::RefCell,
+    collections::VecDeque,
     ffi::OsString,
     io::{self, IsTerminal as _},
+    mem,
     net::{SocketAddr, ToSocketAddrs as _},
     path::{Path, PathBuf},
     pin::Pin,
@@ -28,7 +30,7 @@ use crate::{
     commands::{
         Console,
         connection::duration,
-        input::{Source, Stream},
+        input::{Input, Source, Stream},
         json_line, model,
         operations::{Asked, Body, Item, Operation, Operations},
         signals::Signals,
@@ -210,7 +212,7 @@ pub fn run(args: Args, console: Console) -> anyhow::Result<Exit> {
 async fn serve(args: Args, console: Console) -> Result<Exit, Failure> {
     let start = Instant::now();
     let has_program = !args.program.is_empty();
-    let mut signals = Signals::new()?;
+    check(&args)?;
     let product = model::load(args.model.as_deref())?;
     let known = args.devices.as_deref().map(|path| open_registry(path, console)).transpose()?;
     let (journal, registry) = known.map_or_else(Default::default, |(file, registry)| (Some(file), registry));
@@ -219,6 +221,8 @@ async fn serve(args: Args, console: Console) -> Result<Exit, Failure> {
     if let Some(repaired) = out.as_ref().and_then(Sink::repaired) {
         console.warn(repaired);
     }
+    // Only now: a named pipe for a file waits in its opening, and a signal must end that.
+    let mut signals = Signals::new()?;
     let mut progress = [stdout.as_ref().map(Sink::watch), out.as_ref().map(Sink::watch)];
     let tls = match (&args.tls_cert, &args.tls_key) {
         (Some(certificates), Some(key)) => Some(broker::acceptor(certificates, key)?),
@@ -239,7 +243,7 @@ async fn serve(args: Args, console: Console) -> Result<Exit, Failure> {
         Box::new(Shared(Rc::clone(&ledger))),
         start,
     )?;
-    if broker.is_public() && !has_program {
+    if broker.is_public() {
         console.warn(&format!("{} can be reached from other machines", broker.url()));
         console
             .hint("The page's passwords protect little; listen on 127.0.0.1 unless gateways are elsewhere.");
@@ -250,7 +254,7 @@ async fn serve(args: Args, console: Console) -> Result<Exit, Failure> {
     let mut program = None;
     if has_program {
         let environment = Environment {
-            broker: &broker.url(),
+            broker: &broker.url_here(),
             username: args.username.first().map_or(USERNAME, String::as_str),
             platform_username: args.platform_username.first().map_or("platform", String::as_str),
             ca_file: args.tls_cert.as_deref(),
@@ -267,7 +271,9 @@ async fn serve(args: Args, console: Console) -> Result<Exit, Failure> {
     let mut serving = Some(Box::pin(broker.serve()));
     let mut reader_gone = std::pin::pin!(reader_gone());
     let [stdout_progress, out_progress] = &mut progress;
+    let settled = ledger.borrow().settled();
     let exit = loop {
+        let has_room = ledger.borrow().has_room_for_commands();
         tokio::select! {
             exit = signals.next() => match &mut program {
                 None => break Ok(exit),
@@ -286,7 +292,8 @@ async fn serve(args: Args, console: Console) -> Result<Exit, Failure> {
                 Ok(()) => broker.resume(),
                 Err(why) => break failed(why),
             },
-            batch = commands.next() => commands.send(batch?, &broker, &ledger),
+            asked = commands.next(), if has_room => commands.send(asked?, &broker, &ledger),
+            () = settled.notified(), if !has_room => {}
             _ = look.tick() => broker.resume(),
             () = &mut reader_gone, if !has_program => break Ok(Exit::SUCCESS),
         }
@@ -320,6 +327,22 @@ async fn serve(args: Args, console: Console) -> Result<Exit, Failure> {
 async fn emptied(broker: &Broker) {
     while broker.connections() > 0 {
         tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+}
+
+/// Refuses arguments that contradict each other.
+fn check(args: &Args) -> Result<(), Failure> {
+    // An empty variable, unquoted: nobody wants an edge without the program that is to end it.
+    if args.program.is_empty() && std::env::args_os().next_back().is_some_and(|last| last == "--") {
+        return Err(Failure::invalid("no PROGRAM follows --")
+            .hint("Name a program, or leave -- away for an edge by itself; is a shell variable empty?"));
+    }
+    match args.username.iter().find(|name| args.platform_username.contains(name)) {
+        Some(name) => Err(Failure::invalid(format!(
+            "--username {name}: platform users have this name, and the edge answers no gateway that does"
+        ))
+        .hint("Name another one, or another --platform-username.")),
+        None => Ok(()),
     }
 }
 
@@ -446,64 +469,79 @@ fn failed(why: SinkError) -> Result<Exit, Failure> {
 /// Commands from stdin.
 struct Commands {
     input: Option<Stream<Asked>>,
+    /// What was read and is not sent yet.
+    read: VecDeque<Asked>,
     index: u64,
 }
 
 impl Commands {
     fn new(product: Product, has_program: bool) -> Result<Self, Failure> {
-        if has_program || io::stdin().is_terminal() {
-            return Ok(Self { input: None, index: 0 });
+        let mut commands = Self { input: None, read: VecDeque::new(), index: 0 };
+        if !has_program && !io::stdin().is_terminal() {
+            let operations = Operations { product, check: true, encoding: ValueEncoding::Native };
+            let source = Source::open(Some(Path::new("-")), None)?;
+            let take = move |input: Input<'_>, asked: &mut Vec<Asked>| {
+                operations.take(Operation::Command, input, asked);
+            };
+            commands.input = Some(source.start(take)?);
         }
-        let operations = Operations { product, check: true, encoding: ValueEncoding::Native };
-        let input = Source::open(Some(Path::new("-")), None)?
-            .start(move |input, asked| operations.take(Operation::Command, input, asked))?;
-        Ok(Self { input: Some(input), index: 0 })
+        Ok(commands)
     }
 
-    /// What is asked for next; never returns once there is no more.
-    async fn next(&mut self) -> Result<Vec<Asked>, Failure> {
-        if let Some(input) = &mut self.input {
+    /// What is asked for next; never returns once there is no more. Cancel-safe.
+    async fn next(&mut self) -> Result<VecDeque<Asked>, Failure> {
+        while self.read.is_empty() {
+            let Some(input) = &mut self.input else { return std::future::pending().await };
             match input.next().await? {
-                Some(batch) => return Ok(batch),
+                Some(batch) => self.read = batch.into(),
                 None => self.input = None,
             }
         }
-        std::future::pending().await
+        Ok(mem::take(&mut self.read))
     }
 
-    fn send(&mut self, batch: Vec<Asked>, broker: &Broker, ledger: &RefCell<Ledger>) {
-        for Asked { line, text, item, .. } in batch {
-            let index = self.index;
-            self.index += 1;
-            match item {
-                Err(invalid) => {
-                    let command = Noted {
-                        line,
-                        cid: invalid.cid.clone(),
-                        id: invalid.id.clone(),
-                        entry: invalid.entry,
-                        request_id: "".into(),
-                        input: text,
-                    };
-                    ledger.borrow_mut().invalid(index, &command, invalid.field.as_deref(), &invalid.message);
-                }
-                Ok(Item { gateway_id, t, request_id, entry, body: Body::Command(command), .. }) => {
-                    let request_id = request_id.unwrap_or_else(|| super::ids::random().to_string().into());
-                    let noted = Noted {
-                        line,
-                        cid: Some(command.cid.clone()),
-                        id: command.points.first().map(|(id, _)| id.clone()),
-                        entry,
-                        request_id: Arc::clone(&request_id),
-                        input: text,
-                    };
-                    ledger.borrow_mut().expect(index, noted);
-                    let request_id = request_id.as_ref().to_owned();
-                    broker.command(Ask { token: index, gateway_id, t, request_id, command });
-                }
-                Ok(Item { body: Body::Uplink(_), .. }) => {}
-            }
+    /// Sends commands, and keeps those for which there is no room.
+    fn send(&mut self, mut asked: VecDeque<Asked>, broker: &Broker, ledger: &RefCell<Ledger>) {
+        while ledger.borrow().has_room_for_commands()
+            && let Some(next) = asked.pop_front()
+        {
+            self.send_one(next, broker, ledger);
         }
+        self.read = asked;
         ledger.borrow_mut().flush_now();
+    }
+
+    fn send_one(&mut self, asked: Asked, broker: &Broker, ledger: &RefCell<Ledger>) {
+        let Asked { line, text, item, .. } = asked;
+        let index = self.index;
+        self.index += 1;
+        match item {
+            Err(invalid) => {
+                let command = Noted {
+                    line,
+                    cid: invalid.cid.clone(),
+                    id: invalid.id.clone(),
+                    entry: invalid.entry,
+                    request_id: "".into(),
+                    input: text,
+                };
+                ledger.borrow_mut().invalid(index, &command, invalid.field.as_deref(), &invalid.message);
+            }
+            Ok(Item { gateway_id, t, request_id, entry, body: Body::Command(command), .. }) => {
+                let request_id = request_id.unwrap_or_else(|| super::ids::random().to_string().into());
+                let noted = Noted {
+                    line,
+                    cid: Some(command.cid.clone()),
+                    id: command.points.first().map(|(id, _)| id.clone()),
+                    entry,
+                    request_id: Arc::clone(&request_id),
+                    input: text,
+                };
+                ledger.borrow_mut().expect(index, noted);
+                let request_id = request_id.as_ref().to_owned();
+                broker.command(Ask { token: index, gateway_id, t, request_id, command });
+            }
+            Ok(Item { body: Body::Uplink(_), .. }) => {}
+        }
     }
 }

@@ -603,6 +603,18 @@ pub fn echo(input: &str, entry: Option<usize>) -> Option<String> {
     Some(json_of(head.chain(point).map(|(key, value)| (key.to_owned(), value))))
 }
 
+/// The request id that an input gives itself, so that the line of one that is not sent carries it as well.
+#[must_use]
+pub fn request_id_of(input: &str) -> Option<String> {
+    let object = Object::parse(input).ok()?;
+    let former = object.get("input").filter(|_| object.get("ok").is_some());
+    let own = match former {
+        Some(former) => Object::parse(former).ok()?.get("request_id")?.to_owned(),
+        None => object.get("request_id")?.to_owned(),
+    };
+    serde_json::from_str(&own).ok().filter(|id: &String| !id.is_empty())
+}
+
 fn status(object: &Object<'_>) -> Result<Item, Invalid> {
     Ok(status_item(vec![device_status(object)?]))
 }

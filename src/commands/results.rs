@@ -18,7 +18,7 @@ pub use tally::{Progress, SummaryFile};
 use super::{
     Console,
     journal::Journal,
-    operations::{Asked, Body, Invalid, Item, Operation, Subject, echo},
+    operations::{Asked, Body, Invalid, Item, Operation, Subject, echo, request_id_of},
 };
 use crate::{
     failure::{Exit, Failure, Kind},
@@ -237,6 +237,8 @@ impl Results {
     pub fn refuse(&mut self, source: &Source, invalid: &Invalid) {
         let mut result = ResultLine::failed(Kind::Invalid, &invalid.message);
         result.field = invalid.field.as_deref();
+        let request_id = request_id_of(&source.input);
+        result.request_id = request_id.as_deref();
         self.print(source, result);
     }
 

@@ -16,7 +16,7 @@ use std::{
     fmt,
     future::poll_fn,
     io,
-    net::SocketAddr,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     pin::Pin,
     rc::Rc,
     task::{Context, Poll},
@@ -174,8 +174,24 @@ impl Broker {
     /// The address that clients connect to, as a URL.
     #[must_use]
     pub fn url(&self) -> String {
+        self.url_at(self.address)
+    }
+
+    /// The address that clients on this machine connect to, as a URL: an address that stands for all of them is one to
+    /// listen on, not one to connect to.
+    #[must_use]
+    pub fn url_here(&self) -> String {
+        let ip = match self.address.ip() {
+            IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+            IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+            ip => ip,
+        };
+        self.url_at(SocketAddr::new(ip, self.address.port()))
+    }
+
+    fn url_at(&self, address: SocketAddr) -> String {
         let scheme = if self.tls.is_some() { "mqtts" } else { "mqtt" };
-        format!("{scheme}://{}", self.address)
+        format!("{scheme}://{address}")
     }
 
     /// Whether other machines can reach the broker.

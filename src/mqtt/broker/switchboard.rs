@@ -317,7 +317,14 @@ impl Switchboard {
                 let who = Who { role: None, client_id, username: connect.username.as_deref() };
                 self.record_connection(Direction::Up, Some(code), who);
                 let username = connect.username.as_deref().unwrap_or_default();
-                let hint = code.explained().map_or("", |explained| explained.hint);
+                let hint = match code.explained() {
+                    // The explanation speaks of other edges' reasons as well.
+                    _ if code == ConnectCode::IDENTIFIER_REJECTED && client_id.is_empty() => {
+                        "Its client id is empty; a gateway's is its gateway id."
+                    }
+                    Some(explained) => explained.hint,
+                    None => "",
+                };
                 let hint = if hint.is_empty() { String::new() } else { format!(": {hint}") };
                 self.warn(&format!(
                     "client {client_id:?}, username {username:?}, was refused with CONNACK {code} ({}){hint}",

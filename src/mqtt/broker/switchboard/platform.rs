@@ -48,7 +48,7 @@ impl Switchboard {
             self.remove(id);
         }
         let mut acts = std::mem::take(&mut self.acts);
-        self.edge.tick(now, &mut acts);
+        self.edge.tick(self.now, &mut acts);
         self.acts = acts;
         self.act();
         self.alarm = Some(waker.clone());
