@@ -69,7 +69,10 @@ wrong-id, code=CODE, disconnect, silent and garbage.
 
 PROGRAM finds the edge in TUYAGW_BROKER, TUYAGW_GATEWAY_ID (gw001), TUYAGW_USERNAME (acme), \
 TUYAGW_PLATFORM_USERNAME and, with TLS, TUYAGW_CA_FILE; other TUYAGW_* are removed, and PATH begins with this \
-binary's folder.
+binary's folder. It ends with the edge, also if the edge fails or is killed: SIGTERM, and SIGKILL after 5 s.
+
+The file of --devices is the edge's alone: if another program changes it, the edge says so and writes all devices to \
+it anew. What --out has not written yet when the edge is killed is lost, though it may have been answered.
 
 EXAMPLES
   tuyagw edge                         on 127.0.0.1:21883
@@ -118,7 +121,7 @@ pub struct Args {
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     offline_after: Option<Duration>,
 
-    /// How long a gateway may take to answer a command from stdin
+    /// How long a gateway may take to answer a command from stdin, once it is sent: 20 are on their way to a gateway
     #[arg(long, value_name = "DURATION", value_parser = duration, default_value = "5s")]
     command_timeout: Duration,
 
@@ -229,8 +232,7 @@ async fn serve(args: Args, console: Console) -> Result<Exit, Failure> {
         _ => None,
     };
     let edge = Edge::new(settings(&args, product.clone(), console), registry);
-    // A program owns stderr as well as stdout.
-    let ledger = Rc::new(RefCell::new(Ledger::new((!has_program).then_some(console), stdout, out)));
+    let ledger = Rc::new(RefCell::new(Ledger::new(console, has_program, stdout, out)));
     if !has_program {
         allow_files(args.limits.max_connections);
     }

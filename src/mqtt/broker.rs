@@ -113,6 +113,10 @@ pub trait Witness {
     fn settled(&mut self, outcome: Outcome);
     /// Something is off.
     fn warn(&mut self, message: &str);
+    /// The operator's own files are at stake, which is said even where warnings are not.
+    fn alert(&mut self, message: &str) {
+        self.warn(message);
+    }
     /// The broker has done what was to be done at present: a good moment to write.
     fn flush(&mut self);
     /// Whether so much is unwritten that the broker should stop reading until [`Broker::resume`].

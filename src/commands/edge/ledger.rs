@@ -55,8 +55,9 @@ pub(super) struct Noted {
 /// The ledger.
 #[derive(Debug)]
 pub(super) struct Ledger {
-    /// Where warnings go.
-    console: Option<Console>,
+    console: Console,
+    /// Whether stderr is PROGRAM's, so that it gets no warnings.
+    has_program: bool,
     /// Where results and the first event go.
     stdout: Option<Sink>,
     /// Where records go, unless they go to stdout.
@@ -76,10 +77,11 @@ pub(super) struct Ledger {
 
 impl Ledger {
     /// A ledger; without `out` records go to stdout, and without either nowhere.
-    pub(super) fn new(console: Option<Console>, stdout: Option<Sink>, out: Option<Sink>) -> Self {
+    pub(super) fn new(console: Console, has_program: bool, stdout: Option<Sink>, out: Option<Sink>) -> Self {
         let now = Instant::now();
         Self {
             console,
+            has_program,
             is_recording: stdout.is_some() && out.is_none(),
             stdout,
             out,
@@ -194,8 +196,8 @@ impl Ledger {
     }
 
     fn say(&self, warning: &str) {
-        if let Some(console) = self.console {
-            console.warn(warning);
+        if !self.has_program {
+            self.console.warn(warning);
         }
     }
 
@@ -265,6 +267,10 @@ impl Witness for Shared {
         if ledger.warnings.1 <= WARNINGS {
             ledger.say(message);
         }
+    }
+
+    fn alert(&mut self, message: &str) {
+        self.0.borrow().console.warn(message);
     }
 
     fn flush(&mut self) {

@@ -93,7 +93,7 @@ impl Switchboard {
 
     /// Another program has touched the journal: gives it all devices anew. What waits for it waits on.
     pub(in crate::mqtt::broker) fn rewrite_journal(&mut self, why: &str) {
-        self.witness.warn(&format!("{why} while the edge uses it; all devices are written to it anew"));
+        self.witness.alert(&format!("{why} while the edge uses it; all devices are written to it anew"));
         let lines = self.edge.registry().lines();
         if let Some(journal) = &mut self.journal {
             journal.rewrite(lines);
