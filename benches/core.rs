@@ -6,6 +6,7 @@ use bytes::BytesMut;
 use serde::{Deserialize, Serialize, de::IgnoredAny};
 use serde_json::value::RawValue;
 use tuyagw::{
+    commands::ids,
     mqtt::{
         QoS,
         packet::{End, Message, Packet},
@@ -112,6 +113,7 @@ fn messages(options: &Options, table: &mut Table) {
             step("answer", || Envelope::<Answer>::decode(black_box(answer)).unwrap()),
             step("typed answer", || serde_json::from_slice::<TypedAnswer<'_>>(black_box(answer)).unwrap()),
             step("fit", fit),
+            step("id", ids::request_id),
         ],
     );
     figures.row(table, "encode a report of 219 B", "encode", Some(("serde_json, typed", "typed encode")));
@@ -121,6 +123,7 @@ fn messages(options: &Options, table: &mut Table) {
     figures.row(table, decode, "decode", Some(("serde_json, validate only", "validate")));
     figures.row(table, "decode an answer", "answer", Some(("serde_json, typed", "typed answer")));
     figures.row(table, "fit a value to its data point", "fit", None);
+    figures.row(table, "request id", "id", None);
     let all = ["encode", "decode", "fit"].map(|name| figures.nanoseconds(name)).iter().sum::<f64>() / 1e3;
     table.add("core", "encode, decode and fit a report", "us", all, None, Goal::AtMost(1.2));
 }

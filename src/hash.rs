@@ -27,8 +27,9 @@ const MIX: u64 = 0x9e37_79b9_7f4a_7c15;
 
 /// A map by keys that peers choose.
 ///
-/// foldhash gives colliding keys away to whoever knows its seeds or sees hashes: the seeds are the operating system's
-/// random numbers, new in each process and for each map, and no hash leaves the process, nor does the order of a map.
+/// foldhash is no generator and no keyed function in the cryptographic sense: who knows its seeds, or sees hashes, finds
+/// colliding keys. The seeds are the operating system's random numbers, new in each process and for each map, and no hash
+/// and no map's order may leave the process.
 pub type PeerKeys<K, V> = HashMap<K, V, Keyed>;
 
 /// Makes the hashers of a [`PeerKeys`].

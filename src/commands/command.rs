@@ -40,7 +40,7 @@ pub struct Args {
 /// Runs `command`.
 pub fn run(args: Args, console: Console) -> anyhow::Result<Exit> {
     let operations = args.model.operations()?;
-    let random_id = format!("tuyagw-{}", super::ids::random().simple());
+    let random_id = format!("tuyagw-{}", uuid::Uuid::new_v4().simple());
     let connection = Connection::platform(&args.network, &args.platform, random_id)?;
     let source = operations.source(args.cid.as_deref(), &args.values, args.requests.format(), console)?;
     requests::run(operations, Operation::Command, source, connection, &args.requests, console)

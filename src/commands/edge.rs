@@ -530,7 +530,7 @@ impl Commands {
                 ledger.borrow_mut().invalid(index, &command, invalid.field.as_deref(), &invalid.message);
             }
             Ok(Item { gateway_id, t, request_id, entry, body: Body::Command(command), .. }) => {
-                let request_id = request_id.unwrap_or_else(|| super::ids::random().to_string().into());
+                let request_id = request_id.unwrap_or_else(super::ids::request_id);
                 let noted = Noted {
                     line,
                     cid: Some(command.cid.clone()),

@@ -12,7 +12,7 @@ use bytes::Bytes;
 use super::{
     Console,
     connection::Connection,
-    ids::RequestIds,
+    ids::request_id,
     operations::{Body, Invalid, Item, Operation, status_item},
     requests::TimeUnit,
     results::{Origin, Outcome, Results, Source, Sources},
@@ -66,7 +66,6 @@ pub struct Exchange {
     /// What rests before it is tried again, by its time.
     resting: BTreeSet<(Duration, u64)>,
     next_token: u64,
-    ids: RequestIds,
     /// What waits for an open request with the same id, and how many that are: their answers could not be told
     /// apart.
     behind: BTreeMap<Arc<str>, VecDeque<(Item, Option<Origin>)>>,
@@ -169,7 +168,6 @@ impl Exchange {
             retries: 0,
             resting: BTreeSet::new(),
             next_token: 0,
-            ids: RequestIds::new(),
             behind: BTreeMap::new(),
             waiting: 0,
             freed: Vec::new(),
@@ -285,7 +283,7 @@ impl Exchange {
             return Ok(());
         };
         let answered = self.waits && operation.channel().response().is_some();
-        let request_id = item.request_id.take().unwrap_or_else(|| self.ids.fresh());
+        let request_id = item.request_id.take().unwrap_or_else(request_id);
         let t = item.t.unwrap_or(now.t);
         let payload = match &item.body {
             Body::Uplink(uplink) => uplink.encode(t, &request_id),

@@ -70,7 +70,7 @@ pub fn run(args: Args, console: Console) -> anyhow::Result<Exit> {
             Some("-") => "stdin".into(),
             _ => file.file_name().unwrap_or(file.as_os_str()).to_string_lossy(),
         };
-        let page = inspect::page(&inspection, &title, &super::ids::random().simple().to_string());
+        let page = inspect::page(&inspection, &title, &uuid::Uuid::new_v4().simple().to_string());
         fs::write(html, page)
             .map_err(|why| Failure::io(format!("cannot write {}: {why}", html.display())))?;
         console.note(&format!("{} is written", html.display()));

@@ -11,7 +11,7 @@ mod convert;
 mod edge;
 mod exchange;
 mod explain;
-mod ids;
+pub mod ids;
 mod input;
 mod inspect;
 mod journal;

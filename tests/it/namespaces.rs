@@ -76,6 +76,21 @@ impl Cable {
         self.ip(end, &["link", "set", "wire", "down"]);
     }
 
+    /// Makes both ends send to a hardware address that no interface has.
+    fn misdirect(&self) {
+        for (end, other) in [(End::Gateway, "10.9.0.1"), (End::Edge, "10.9.0.2")] {
+            let nowhere = ["lladdr", "02:00:00:00:00:77", "nud", "permanent"];
+            self.ip(end, &[&["neigh", "replace", other, "dev", "wire"][..], &nowhere].concat());
+        }
+    }
+
+    /// Makes both ends look up the other's hardware address again.
+    fn redirect(&self) {
+        for (end, other) in [(End::Gateway, "10.9.0.1"), (End::Edge, "10.9.0.2")] {
+            self.ip(end, &["neigh", "delete", other, "dev", "wire"]);
+        }
+    }
+
     /// Starts a command at one end, its output in files.
     fn start(&self, end: End, command: &Command) -> Running {
         let folder = tempfile::tempdir().unwrap();
@@ -253,17 +268,21 @@ fn without_reconnect_a_silence_is_final() {
     assert!(ended.stderr.contains("has been silent for 1.5 times the keep-alive"), "{}", ended.stderr);
 }
 
-/// What TCP mends by itself is no loss.
+/// TCP mends a short cut by itself. Packets vanish between the two ends here, as behind a switch: if an interface were
+/// down, its own kernel would keep packets back and count nothing as sent again.
 #[test]
 fn a_cut_shorter_than_the_keep_alive_costs_no_connection() {
     let Some(cable) = Cable::lay() else { return };
     let edge = cable.edge(ALL, &[]);
     let mut report = cable.begun(&["--keep-alive", "60s"]);
-    let before = report.segments_sent_again();
-    cable.down(End::Edge);
+    // The cut may fall when all requests have arrived and only answers are on their way: then the edge alone sends again.
+    let before = report.segments_sent_again() + edge.segments_sent_again();
+    cable.misdirect();
     report.write_the_rest();
-    until("a segment that is sent again", || report.segments_sent_again() > before);
-    cable.up(End::Edge);
+    until("a segment that is sent again", || {
+        report.segments_sent_again() + edge.segments_sent_again() > before
+    });
+    cable.redirect();
     let ended = report.ended();
     all_accepted(&ended, ALL);
     assert!(!ended.stderr.contains("reconnecting"), "{}", ended.stderr);

@@ -5,7 +5,6 @@ mod hearing;
 
 use std::{
     collections::{HashMap, HashSet, VecDeque},
-    hash::BuildHasher as _,
     rc::Rc,
     sync::Arc,
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
@@ -32,11 +31,12 @@ use crate::{
     commands::{
         Console,
         connection::{Connection, Fleet},
+        ids::ReplayIds,
         recording::Flaws,
         signals::Signals,
     },
     failure::{Exit, Failure, Kind},
-    hash::{Keyed, OwnKeys},
+    hash::OwnKeys,
     mqtt::{
         broker::Broker,
         packet::{Publish, QoS},
@@ -105,9 +105,7 @@ pub async fn play(
         cids: args.map_cid.iter().cloned().collect(),
         qos: args.network.asked_qos(),
         keep_t: args.keep_t,
-        keep_ids: args.keep_ids,
-        keys: Keyed::default(),
-        time: 0,
+        ids: (!args.keep_ids).then(ReplayIds::default),
         past: Duration::ZERO,
         offset: Duration::ZERO,
         index: 0,
@@ -155,10 +153,8 @@ struct Play {
     cids: HashMap<String, String>,
     qos: Option<QoS>,
     keep_t: bool,
-    keep_ids: bool,
-    keys: Keyed,
-    /// Which time of `--loop` it is.
-    time: u64,
+    /// The ids to replay with; `None` with `--keep-ids`.
+    ids: Option<ReplayIds>,
     /// The recorded time of the times before.
     past: Duration,
     /// The recorded time that has been reached, over all times.
@@ -225,7 +221,9 @@ impl Play {
                 Line::Flaw(number, flaw) => self.flaws.tell(number, &flaw),
                 Line::Again => {
                     self.schedule.again();
-                    self.time += 1;
+                    if let Some(ids) = &mut self.ids {
+                        ids.next_round();
+                    }
                     self.past = self.offset;
                 }
                 Line::Step(step) => {
@@ -353,15 +351,9 @@ impl Play {
         }
     }
 
-    /// The id that a recorded one is played with: always the same for the same, so that repetitions stay such and
-    /// answers find their requests, and no table has to be kept. `None` where ids are kept.
-    fn fresh_id(&self, gateway: &str, recorded: &str) -> Option<Uuid> {
-        if self.keep_ids {
-            return None;
-        }
-        let half = |which: u8| u128::from(self.keys.hash_one((which, self.time, gateway, recorded)));
-        let bits = half(0) << 64 | half(1);
-        Some(uuid::Builder::from_random_bytes(bits.to_be_bytes()).into_uuid())
+    /// Returns the id to replay a recorded one with; `None` if ids are kept.
+    fn fresh_id(&mut self, gateway: &str, recorded: &str) -> Option<Uuid> {
+        Some(self.ids.as_mut()?.of(gateway, recorded))
     }
 
     fn send(&mut self, step: &Step, due: Option<Instant>) -> Result<(), Failure> {

@@ -12,7 +12,7 @@ use crate::{
         Console,
         connection::Connection,
         exchange::Exchange,
-        ids,
+        ids::request_id,
         input::Source,
         operations::{Asked, Body, Item, Operation, Operations, status_item},
         requests::RequestArgs,
@@ -188,7 +188,7 @@ fn will(connection: &Connection, devices: &[Device], args: &RequestArgs) -> Resu
     let gateway = connection.gateway_id.as_ref().ok_or_else(|| Failure::invalid("no gateway id is given"))?;
     let offline = |device: &Device| DeviceStatus { cid: device.status.cid.clone(), status: false };
     let statuses: Vec<_> = devices.iter().filter(|device| device.status.status).map(offline).collect();
-    let request_id = ids::random().hyphenated().to_string();
+    let request_id = request_id().to_string();
     let payload = Envelope { t: args.t_unit().now(), request_id, body: Uplink::Status(statuses) }.encode();
     if payload.len() > LONGEST_WILL {
         return Err(Failure::invalid(format!(
