@@ -586,7 +586,7 @@ mod tests {
             let path = folder.path().join("fleet.jsonl");
             fs::write(&path, content).unwrap();
             let (_, found) = RegistryFile::open(&path).unwrap();
-            (fs::metadata(&path).unwrap().len() as usize, found.registry.len(), found.warnings.len())
+            (fs::read(&path).unwrap().len(), found.registry.len(), found.warnings.len())
         };
         let one = line("m1").len();
         assert_eq!(size(&line("m1").repeat(1000)), (one, 1, 0));

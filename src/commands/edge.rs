@@ -300,29 +300,48 @@ async fn serve(args: Args, console: Console) -> Result<Exit, Failure> {
             () = &mut reader_gone, if !has_program => break Ok(Exit::SUCCESS),
         }
     };
-    if let Some(mut program) = program {
+    if let Some(program) = program {
         console.warn("the edge cannot go on and ends PROGRAM");
         // What PROGRAM says at its end is still heard.
-        tokio::select! {
-            () = program.end() => {}
-            _ = async { failure(&mut serving).await; std::future::pending::<()>().await } => {}
-        }
+        alongside(&mut serving, end(program)).await;
     } else if has_program {
         // What its clients sent last, their farewells among it, is still to be read.
-        tokio::select! {
-            _ = failure(&mut serving) => {}
-            _ = tokio::time::timeout(DRAIN, emptied(&broker)) => {}
-        }
+        let emptied = tokio::time::timeout(DRAIN, emptied(&broker));
+        alongside(&mut serving, async { drop(emptied.await) }).await;
     }
+    let closed = close(&ledger, console).await;
+    exit.and_then(|exit| closed.map(|()| exit))
+}
+
+async fn end(mut program: Program) {
+    program.end().await;
+}
+
+/// Does something while the broker serves on, if it can.
+async fn alongside<F: Future<Output = SinkError>>(
+    serving: &mut Option<Pin<Box<F>>>,
+    work: impl Future<Output = ()>,
+) {
+    let mut work = std::pin::pin!(work);
+    tokio::select! {
+        () = &mut work => return,
+        _ = failure(serving) => {}
+    }
+    work.await;
+}
+
+/// Writes what is left to write.
+async fn close(ledger: &RefCell<Ledger>, console: Console) -> Result<(), Failure> {
     let sinks = ledger.borrow_mut().close();
+    let mut closed = Ok(());
     for sink in sinks.into_iter().flatten() {
         match tokio::time::timeout(FAREWELL, sink.close()).await {
-            Ok(Err(SinkError::Failed(why))) if exit.is_ok() => return Err(why),
+            Ok(Err(SinkError::Failed(why))) => closed = closed.and(Err(why)),
             Ok(_) => {}
             Err(_) => console.warn("nobody reads stdout: what was left to print is lost"),
         }
     }
-    exit
+    closed
 }
 
 /// Waits until no client is connected.

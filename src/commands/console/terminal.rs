@@ -24,14 +24,15 @@ impl Terminal {
         Self { console, drawn: Mutex::default() }
     }
 
-    fn draw(&self, text: &str) -> io::Result<()> {
+    fn draw(&self, text: &str) {
         self.drawn.lock().unwrap_or_else(PoisonError::into_inner).push_str(text);
-        Ok(())
     }
 
     /// Moves the cursor with an ANSI control sequence.
-    fn move_cursor(&self, n: usize, direction: char) -> io::Result<()> {
-        if n == 0 { Ok(()) } else { self.draw(&format!("\x1b[{n}{direction}")) }
+    fn move_cursor(&self, n: usize, direction: char) {
+        if n > 0 {
+            self.draw(&format!("\x1b[{n}{direction}"));
+        }
     }
 }
 
@@ -42,32 +43,39 @@ impl TermLike for Terminal {
     }
 
     fn move_cursor_up(&self, n: usize) -> io::Result<()> {
-        self.move_cursor(n, 'A')
+        self.move_cursor(n, 'A');
+        Ok(())
     }
 
     fn move_cursor_down(&self, n: usize) -> io::Result<()> {
-        self.move_cursor(n, 'B')
+        self.move_cursor(n, 'B');
+        Ok(())
     }
 
     fn move_cursor_right(&self, n: usize) -> io::Result<()> {
-        self.move_cursor(n, 'C')
+        self.move_cursor(n, 'C');
+        Ok(())
     }
 
     fn move_cursor_left(&self, n: usize) -> io::Result<()> {
-        self.move_cursor(n, 'D')
+        self.move_cursor(n, 'D');
+        Ok(())
     }
 
     fn write_line(&self, text: &str) -> io::Result<()> {
-        self.draw(text)?;
-        self.draw("\n")
+        self.draw(text);
+        self.draw("\n");
+        Ok(())
     }
 
     fn write_str(&self, text: &str) -> io::Result<()> {
-        self.draw(text)
+        self.draw(text);
+        Ok(())
     }
 
     fn clear_line(&self) -> io::Result<()> {
-        self.draw("\r\x1b[2K")
+        self.draw("\r\x1b[2K");
+        Ok(())
     }
 
     fn flush(&self) -> io::Result<()> {

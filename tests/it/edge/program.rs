@@ -66,7 +66,8 @@ fn a_recording_that_fails_ends_the_program_and_all_it_started() {
 #[test]
 fn a_full_disk_for_the_registry_ends_the_program_and_loses_no_answered_device() {
     let folder = tempfile::tempdir().unwrap();
-    let devices: String = (0..200).map(|n| format!("{{\"cid\":\"m{n}\",\"product_id\":\"p\"}}\n")).collect();
+    let device = |n| format!("{{\"cid\":\"m{n}\",\"product_id\":\"p\"}}\n");
+    let devices = (0..200).map(device).collect::<Vec<_>>().concat();
     fs::write(folder.path().join("devices.jsonl"), devices).unwrap();
     // The limit is the edge's alone: results go through `cat`.
     let script = "(ulimit -f unlimited 2>/dev/null; tuyagw sync -q --no-reconnect devices.jsonl | cat >&2) 2>&1; sleep 60";

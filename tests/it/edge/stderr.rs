@@ -14,7 +14,7 @@ use crate::process::{Service, gateway, signal, tuyagw};
 fn full_pipe() -> (PipeReader, Stdio) {
     let (reader, mut writer) = io::pipe().unwrap();
     // As many bytes as a pipe holds.
-    writer.write_all(&[b'\n'; 65_536]).unwrap();
+    writer.write_all(&vec![b'\n'; 65_536]).unwrap();
     (reader, writer.into())
 }
 
