@@ -1,18 +1,6 @@
-//! Lines of recordings: what was understood reads the same once it is written again, on one line without control characters.
 #![no_main]
 
-use libfuzzer_sys::fuzz_target;
-use tuyagw::{protocol::Topics, record::Record};
+#[path = "../checks/record.rs"]
+mod record;
 
-fuzz_target!(|line: &[u8]| {
-    let topics = Topics::default();
-    let Ok(Some(record)) = Record::read(line, &topics) else { return };
-    let mut written = Vec::new();
-    record.write(&mut written);
-    assert_eq!(written.iter().filter(|byte| **byte < b' ').count(), 1, "{}", String::from_utf8_lossy(&written));
-    let again = Record::read(&written, &topics).expect("what was written is read").expect("a record");
-    assert_eq!((&again.topic, &again.payload), (&record.topic, &record.payload));
-    let mut rewritten = Vec::new();
-    again.write(&mut rewritten);
-    assert_eq!(String::from_utf8_lossy(&rewritten), String::from_utf8_lossy(&written));
-});
+libfuzzer_sys::fuzz_target!(|data: &[u8]| record::check(data));

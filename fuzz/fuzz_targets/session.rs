@@ -1,45 +1,6 @@
-//! Whole sessions of either end, with the bytes cut into pieces: no panic, and nothing is read after a violation.
 #![no_main]
 
-use std::time::Duration;
+#[path = "../checks/session.rs"]
+mod session;
 
-use libfuzzer_sys::fuzz_target;
-use tuyagw::{
-    mqtt::{Connect, End, Event, Limits, Publish, QoS, Session},
-    protocol::ConnectCode,
-};
-
-fuzz_target!(|data: &[u8]| {
-    let Some((&control, data)) = data.split_first() else { return };
-    let end = if control & 1 == 0 { End::Server } else { End::Client };
-    let mut session = Session::new(end, Limits { max_packet: 64 * 1024, in_flight: 3 });
-    let mut now = Duration::ZERO;
-    session.open(now);
-    if end == End::Client {
-        session.connect(&Connect::default(), now).expect("an empty CONNECT has room");
-        for qos in [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce] {
-            let publish = Publish { topic: "a".into(), qos, ..Publish::default() };
-            session.publish(publish, qos as u64).expect("a small message has room");
-        }
-    }
-    for piece in data.chunks(usize::from(control >> 1).max(1)) {
-        now += Duration::from_secs(1);
-        session.inbox().extend_from_slice(piece);
-        loop {
-            match session.next(now) {
-                Ok(Some(Event::Connect(_))) => session.connack(false, ConnectCode::ACCEPTED),
-                Ok(Some(Event::Publish(_, Some(receipt)))) => session.acknowledge(receipt),
-                Ok(Some(_)) => {}
-                Ok(None) => break,
-                Err(_) => {
-                    assert_eq!(session.next(now), Ok(None));
-                    return;
-                }
-            }
-        }
-        if session.tick(now).is_err() {
-            return;
-        }
-        session.outbox().clear();
-    }
-});
+libfuzzer_sys::fuzz_target!(|data: &[u8]| session::check(data));

@@ -45,18 +45,21 @@ fn await_port(child: &mut Child, port: u16) {
 }
 
 #[test]
+#[ignore = "slow: starts other people's brokers"]
 fn every_subcommand_works_through_mosquitto() {
     let Some(mosquitto) = Mosquitto::open() else { return };
     every_subcommand_works(mosquitto.port, &mosquitto.url());
 }
 
 #[test]
+#[ignore = "slow: starts other people's brokers"]
 fn every_subcommand_works_through_amqtt() {
     let Some(amqtt) = Other::amqtt() else { return };
     every_subcommand_works(amqtt.port, &amqtt.url());
 }
 
 #[test]
+#[ignore = "slow: starts other people's brokers"]
 fn every_subcommand_works_through_aedes() {
     let Some(aedes) = Other::aedes() else { return };
     every_subcommand_works(aedes.port, &aedes.url());
@@ -110,6 +113,7 @@ fn every_subcommand_works(port: u16, url: &str) {
 }
 
 #[test]
+#[ignore = "slow: starts other people's brokers"]
 fn mosquitto_refuses_a_wrong_login_and_takes_the_derived_one() {
     let Some(mosquitto) = Mosquitto::with_login("gw1", "acme") else { return };
     let url = mosquitto.url();
@@ -124,6 +128,7 @@ fn mosquitto_refuses_a_wrong_login_and_takes_the_derived_one() {
 }
 
 #[test]
+#[ignore = "slow: starts other people's brokers"]
 fn a_mosquitto_that_is_killed_and_comes_back_costs_no_line() {
     let Some(mut mosquitto) = Mosquitto::open() else { return };
     let _edge = Edge::behind(mosquitto.port);

@@ -177,6 +177,7 @@ fn chosen(dice: &mut Rng, number: usize) -> [Way; 2] {
 
 /// `CHAOS_SEED` repeats a run.
 #[test]
+#[ignore = "slow: cuts connections over and over"]
 fn cuts_at_random_places_lose_nothing() {
     let seed = std::env::var("CHAOS_SEED").map_or_else(|_| fastrand::u64(..), |seed| seed.parse().unwrap());
     println!("CHAOS_SEED={seed} repeats this run");
@@ -206,6 +207,7 @@ fn cuts_at_random_places_lose_nothing() {
 
 /// A first connection without CONNACK is final; after it, the request is sent again and answered.
 #[test]
+#[ignore = "slow: cuts connections over and over"]
 fn every_phase_may_be_cut() {
     let edge = edge();
     let runs = |down: bool, places: &[usize], end: End, expected: &dyn Fn(usize) -> i32| {

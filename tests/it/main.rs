@@ -10,6 +10,7 @@ mod convert;
 mod corpus;
 mod edge;
 mod fake_broker;
+mod fuzz_corpora;
 mod generated;
 mod inspect;
 mod listen;

@@ -229,6 +229,7 @@ fn keeps_its_ids(edge: &Running) {
 }
 
 #[test]
+#[ignore = "slow: cuts a network, and waits until both ends notice"]
 fn a_cable_that_is_pulled_for_a_while_costs_no_line() {
     for end in [End::Gateway, End::Edge] {
         let Some(cable) = Cable::lay() else { return };
@@ -246,6 +247,7 @@ fn a_cable_that_is_pulled_for_a_while_costs_no_line() {
 }
 
 #[test]
+#[ignore = "slow: cuts a network, and waits until both ends notice"]
 fn without_reconnect_a_silence_is_final() {
     let Some(cable) = Cable::lay() else { return };
     let _edge = cable.edge(ALL, &[]);
@@ -271,6 +273,7 @@ fn without_reconnect_a_silence_is_final() {
 /// TCP mends a short cut by itself. Packets vanish between the two ends here, as behind a switch: if an interface were
 /// down, its own kernel would keep packets back and count nothing as sent again.
 #[test]
+#[ignore = "slow: cuts a network, and waits until both ends notice"]
 fn a_cut_shorter_than_the_keep_alive_costs_no_connection() {
     let Some(cable) = Cable::lay() else { return };
     let edge = cable.edge(ALL, &[]);
@@ -290,6 +293,7 @@ fn a_cut_shorter_than_the_keep_alive_costs_no_connection() {
 }
 
 #[test]
+#[ignore = "slow: cuts a network, and waits until both ends notice"]
 fn a_time_out_shorter_than_the_keep_alive_ends_a_run_in_the_dark() {
     let Some(cable) = Cable::lay() else { return };
     let _edge = cable.edge(ALL, &[]);
@@ -308,6 +312,7 @@ fn a_time_out_shorter_than_the_keep_alive_ends_a_run_in_the_dark() {
 }
 
 #[test]
+#[ignore = "slow: cuts a network, and waits until both ends notice"]
 fn a_command_that_is_given_while_the_cable_is_out_is_answered_after_it() {
     let Some(cable) = Cable::lay() else { return };
     let edge = cable.edge(1, &["--command-timeout", "40s"]);
@@ -337,6 +342,7 @@ fn a_command_that_is_given_while_the_cable_is_out_is_answered_after_it() {
 }
 
 #[test]
+#[ignore = "slow: cuts a network, and waits until both ends notice"]
 fn the_edge_publishes_the_will_of_a_gateway_whose_cable_is_out() {
     let Some(cable) = Cable::lay() else { return };
     let edge = cable.edge(1, &[]);
@@ -362,6 +368,7 @@ fn the_edge_publishes_the_will_of_a_gateway_whose_cable_is_out() {
 }
 
 #[test]
+#[ignore = "slow: cuts a network, and waits until both ends notice"]
 fn a_gateway_whose_address_changes_goes_on_from_the_new_one() {
     let Some(cable) = Cable::lay() else { return };
     let edge = cable.edge(ALL, &[]);
@@ -375,6 +382,7 @@ fn a_gateway_whose_address_changes_goes_on_from_the_new_one() {
 }
 
 #[test]
+#[ignore = "slow: cuts a network, and waits until both ends notice"]
 fn a_network_that_leads_nowhere_is_3() {
     let Some(cable) = Cable::lay() else { return };
     let fails = |broker: &str, expected: &[&str]| {
@@ -393,6 +401,7 @@ fn a_network_that_leads_nowhere_is_3() {
 }
 
 #[test]
+#[ignore = "slow: cuts a network, and waits until both ends notice"]
 fn small_packets_carry_it_all() {
     let Some(cable) = Cable::lay() else { return };
     for end in [End::Gateway, End::Edge] {
@@ -412,6 +421,7 @@ fn small_packets_carry_it_all() {
 
 /// The two sides have agreed on a size that no longer passes, and no router says so: pings would, reports do not.
 #[test]
+#[ignore = "slow: cuts a network, and waits until both ends notice"]
 fn a_path_that_swallows_large_packets_is_left() {
     let Some(cable) = Cable::lay() else { return };
     // Else the cable takes what the kernel has not cut up yet, of any size.
@@ -427,6 +437,7 @@ fn a_path_that_swallows_large_packets_is_left() {
 }
 
 #[test]
+#[ignore = "slow: cuts a network, and waits until both ends notice"]
 fn packets_that_are_lost_cost_no_line() {
     let Some(cable) = Cable::lay() else { return };
     let edge = cable.edge(ALL, &[]);

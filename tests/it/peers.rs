@@ -52,6 +52,7 @@ fn works_with_the_edge(command: &mut Command) {
 /// Either major version of paho-mqtt, wherever it is: the system's Python has one, and that of a virtual environment the
 /// other.
 #[test]
+#[ignore = "slow: runs other people's client libraries"]
 fn paho_of_python_is_a_gateway() {
     let mut pythons = vec![PathBuf::from("python3"), PathBuf::from("/usr/bin/python3")];
     let path = std::env::var_os("PATH").unwrap_or_default();
@@ -78,6 +79,7 @@ fn paho_of_python_is_a_gateway() {
 
 /// `NODE_PATH` says where it is, besides the place of Debian's node-mqtt.
 #[test]
+#[ignore = "slow: runs other people's client libraries"]
 fn mqtt_js_is_a_gateway() {
     let path = places("NODE_PATH", "/usr/share/nodejs");
     if !succeeds(Command::new("node").args(["-e", "require('mqtt')"]).env("NODE_PATH", &path)) {
@@ -88,6 +90,7 @@ fn mqtt_js_is_a_gateway() {
 
 /// `GOPATH` says where its library is, besides the place of Debian's package.
 #[test]
+#[ignore = "slow: runs other people's client libraries"]
 fn paho_of_go_gets_its_own_message_back() {
     let folder = tempfile::tempdir().unwrap();
     let gateway = folder.path().join("gateway");
@@ -105,6 +108,7 @@ fn paho_of_go_gets_its_own_message_back() {
 
 /// Java's digest of the same bytes is our password; its compiler is too large to be asked for.
 #[test]
+#[ignore = "slow: runs other people's client libraries"]
 fn java_derives_the_same_passwords() {
     let folder = tempfile::tempdir().unwrap();
     let mut compile = Command::new("javac");

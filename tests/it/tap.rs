@@ -318,6 +318,7 @@ fn records_that_nobody_takes_are_left_out_and_counted_and_the_traffic_goes_on() 
 }
 
 #[test]
+#[ignore = "slow: kills many taps"]
 fn killed_at_any_moment_it_breaks_nothing_it_forwarded_and_its_file_goes_on() {
     let seed = fastrand::u64(..);
     let mut random = fastrand::Rng::with_seed(seed);

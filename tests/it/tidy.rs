@@ -180,3 +180,20 @@ fn tracked_texts() -> Vec<(String, String)> {
     let read = |name: &str| Some((name.to_owned(), fs::read_to_string(root().join(name)).ok()?));
     names.lines().filter_map(read).collect()
 }
+
+/// `cargo test` takes a minute because only slow tests are ignored; `.ci/run` runs them, too.
+#[test]
+fn ignored_tests_are_slow_and_say_why() {
+    for (name, text) in tracked_texts().into_iter().filter(|(name, _)| name.ends_with(".rs")) {
+        for (number, line) in (1..).zip(text.lines()) {
+            let attribute = line.trim_start();
+            let reason = attribute.strip_prefix("#[ignore = \"slow: ").map_or(0, str::len);
+            assert!(
+                !attribute.starts_with("#[ignore") || reason > 10,
+                "{name}:{number}: write #[ignore = \"slow: …\"], with the reason"
+            );
+        }
+    }
+    let gate = fs::read_to_string(root().join(".ci/run")).unwrap();
+    assert!(gate.contains("--include-ignored"));
+}

@@ -37,6 +37,7 @@ fn finished(run: Child, mut stdout: impl std::io::BufRead, mut before: String) -
 }
 
 #[test]
+#[ignore = "slow: breaks connections under bulk runs"]
 fn an_edge_that_restarts_in_the_middle_loses_no_line() {
     const LINES: usize = 20_000;
     let mut site = Site::start(&["--devices", "devices.jsonl"]);
@@ -66,6 +67,7 @@ fn an_edge_that_restarts_in_the_middle_loses_no_line() {
 }
 
 #[test]
+#[ignore = "slow: breaks connections under bulk runs"]
 fn without_reconnect_a_loss_in_the_middle_accounts_for_every_line() {
     const LINES: usize = 20_000;
     let mut site = Site::start(&[]);
@@ -91,6 +93,7 @@ fn without_reconnect_a_loss_in_the_middle_accounts_for_every_line() {
 }
 
 #[test]
+#[ignore = "slow: breaks connections under bulk runs"]
 fn faults_of_every_kind_leave_no_line_without_a_result() {
     let mut site = Site::start(&[
         "--fault",

@@ -170,6 +170,7 @@ fn what_a_journal_holds_is_not_reported_as_failed() {
 /// Killed at random moments, again and again, then once more: every device is accepted, and none is sent again
 /// that the journal held.
 #[test]
+#[ignore = "slow: kills many runs"]
 fn kills_at_random_moments_lose_and_repeat_nothing() {
     const LINES: usize = 20_000;
     let mut dice = Dice::new();
@@ -222,6 +223,7 @@ fn all_done(site: &Site, args: &[&str], held_before: &BTreeSet<u64>, lines: usiz
 
 /// Both ends die in turns; the edge's registry and the journal agree in the end.
 #[test]
+#[ignore = "slow: kills many runs"]
 fn kills_of_both_ends_lose_nothing() {
     const LINES: usize = 20_000;
     let mut dice = Dice::new();

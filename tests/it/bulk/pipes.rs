@@ -59,6 +59,7 @@ fn memory_of(
 }
 
 #[test]
+#[ignore = "slow: sends 100,000 lines"]
 fn memory_does_not_grow_with_the_input() {
     if !std::path::Path::new("/proc/self/status").exists() {
         return;
@@ -74,6 +75,7 @@ fn memory_does_not_grow_with_the_input() {
 
 /// What is kept of places and quotes while rows are read is forgotten with each row, whether or not it is sound.
 #[test]
+#[ignore = "slow: sends 100,000 lines"]
 fn memory_does_not_grow_with_rows_of_which_none_is_sound() {
     if !std::path::Path::new("/proc/self/status").exists() {
         return;
@@ -135,6 +137,7 @@ fn a_slow_writer_gets_each_result_as_it_comes() {
 /// Both ends of one program that writes all before it reads anything, as `tuyagw sync` between two pipes of a
 /// script may be used.
 #[test]
+#[ignore = "slow: sends 100,000 lines"]
 fn many_lines_in_one_go() {
     const LINES: usize = 100_000;
     let site = Site::start(&[]);

@@ -37,6 +37,7 @@ fn a_result_comes_before_the_input_ends() {
 }
 
 #[test]
+#[ignore = "slow: keeps a connection for several keep-alives"]
 fn a_connection_without_requests_is_kept_alive() {
     let (pinged, has_pinged) = mpsc::channel();
     let broker = FakeBroker::start(move |_, peer: &mut Peer| {
@@ -65,6 +66,7 @@ fn a_connection_without_requests_is_kept_alive() {
 
 /// Also while there is always something to write, and nothing is answered.
 #[test]
+#[ignore = "slow: keeps a connection for several keep-alives"]
 fn a_busy_connection_is_kept_alive() {
     let (pinged, has_pinged) = mpsc::channel();
     let broker = FakeBroker::start(move |_, peer: &mut Peer| {

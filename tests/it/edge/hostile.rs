@@ -92,6 +92,7 @@ fn filters_of_thirty_thousand_levels_are_refused() {
 }
 
 #[test]
+#[ignore = "slow: fills the budgets of an edge"]
 fn subscriptions_of_one_client_have_a_budget() {
     let edge = Edge::start(&[]);
     let mut witness = Witness::of(&edge);
@@ -349,6 +350,7 @@ fn a_client_without_an_id_gets_one_that_nobody_has() {
 }
 
 #[test]
+#[ignore = "slow: fills the budgets of an edge"]
 fn connections_of_one_client_that_follow_each_other_leave_nothing() {
     let edge = Edge::start(&[]);
     let mut witness = Witness::of(&edge);
@@ -386,6 +388,7 @@ fn connections_of_one_client_that_follow_each_other_leave_nothing() {
 }
 
 #[test]
+#[ignore = "slow: fills the budgets of an edge"]
 fn pings_without_reading_the_answers_stop_being_heard() {
     let edge = Edge::start(&[]);
     let mut witness = Witness::of(&edge);

@@ -1,0 +1,23 @@
+//! Packets of either end: no bytes do harm, and what was understood reads the same once it is written again.
+
+use bytes::BytesMut;
+use tuyagw::mqtt::{End, Packet};
+
+const LIMIT: usize = 64 * 1024;
+
+/// Panics where the promise above is broken.
+pub fn check(data: &[u8]) {
+    for end in [End::Client, End::Server] {
+        let mut inbox = BytesMut::from(data);
+        while let Ok(Some(packet)) = Packet::decode(&mut inbox, end, LIMIT) {
+            if matches!(packet, Packet::OtherVersion { .. }) {
+                continue;
+            }
+            let mut written = BytesMut::new();
+            packet.encode(&mut written).expect("what came has room");
+            let again = Packet::decode(&mut written, end, LIMIT);
+            assert_eq!(again.as_ref(), Ok(&Some(packet)));
+            assert!(written.is_empty());
+        }
+    }
+}
