@@ -387,7 +387,7 @@ Register-ArgumentCompleter -Native -CommandName 'tuyagw' -ScriptBlock {
             [CompletionResult]::new('--tls-key', '--tls-key', [CompletionResultType]::ParameterName, 'Private key of the certificate (PEM)')
             [CompletionResult]::new('--max-skew', '--max-skew', [CompletionResultType]::ParameterName, 'Refuse messages whose time stamp is further off, with 1001')
             [CompletionResult]::new('--offline-after', '--offline-after', [CompletionResultType]::ParameterName, 'Take a device for offline after this long without a sync or status')
-            [CompletionResult]::new('--command-timeout', '--command-timeout', [CompletionResultType]::ParameterName, 'How long a gateway may take to answer a command from stdin')
+            [CompletionResult]::new('--command-timeout', '--command-timeout', [CompletionResultType]::ParameterName, 'How long a gateway may take to answer a command from stdin, once it is sent: 20 are on their way to a gateway')
             [CompletionResult]::new('--fault', '--fault', [CompletionResultType]::ParameterName, 'Misbehave, repeatable: see below')
             [CompletionResult]::new('--seed', '--seed', [CompletionResultType]::ParameterName, 'Seed of the faults'' dice; without it a random one, which is printed')
             [CompletionResult]::new('--max-connections', '--max-connections', [CompletionResultType]::ParameterName, 'Connections at once; more are closed')

@@ -373,7 +373,7 @@ set edit:completion:arg-completer[tuyagw] = {|@words|
             cand --tls-key 'Private key of the certificate (PEM)'
             cand --max-skew 'Refuse messages whose time stamp is further off, with 1001'
             cand --offline-after 'Take a device for offline after this long without a sync or status'
-            cand --command-timeout 'How long a gateway may take to answer a command from stdin'
+            cand --command-timeout 'How long a gateway may take to answer a command from stdin, once it is sent: 20 are on their way to a gateway'
             cand --fault 'Misbehave, repeatable: see below'
             cand --seed 'Seed of the faults'' dice; without it a random one, which is printed'
             cand --max-connections 'Connections at once; more are closed'

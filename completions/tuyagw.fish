@@ -339,7 +339,7 @@ complete -c tuyagw -n "__fish_tuyagw_using_subcommand edge" -l tls-cert -d 'Spea
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand edge" -l tls-key -d 'Private key of the certificate (PEM)' -r -F
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand edge" -l max-skew -d 'Refuse messages whose time stamp is further off, with 1001' -r
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand edge" -l offline-after -d 'Take a device for offline after this long without a sync or status' -r
-complete -c tuyagw -n "__fish_tuyagw_using_subcommand edge" -l command-timeout -d 'How long a gateway may take to answer a command from stdin' -r
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand edge" -l command-timeout -d 'How long a gateway may take to answer a command from stdin, once it is sent: 20 are on their way to a gateway' -r
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand edge" -l fault -d 'Misbehave, repeatable: see below' -r
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand edge" -l seed -d 'Seed of the faults\' dice; without it a random one, which is printed' -r
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand edge" -l max-connections -d 'Connections at once; more are closed' -r

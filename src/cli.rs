@@ -122,6 +122,7 @@ pub fn main() -> ExitCode {
         }
     };
     let console = Console::new(cli.common.quiet);
+    let console = if cli.command.has_connections() { console.without_waiting() } else { console };
     let checked = files::check(&matches).map_err(anyhow::Error::from);
     let exit = checked.and_then(|()| cli.command.run(console)).unwrap_or_else(|error| {
         console.error(&format!("{error:#}"));
@@ -130,6 +131,7 @@ pub fn main() -> ExitCode {
         }
         exit_code(&error)
     });
+    console.finish();
     ExitCode::from(exit.0)
 }
 

@@ -13,7 +13,7 @@ mod registry;
 #[cfg(test)]
 mod tests;
 
-use std::{borrow::Cow, collections::HashSet, sync::Arc, time::Duration};
+use std::{borrow::Cow, collections::HashSet, mem, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 
@@ -25,13 +25,14 @@ pub use registry::{NotARegistry, Registry};
 use crate::{
     product::Product,
     protocol::{
-        BorrowedReport, Channel, CommandAnswer, Device, DeviceStatus, Downlink, Envelope, GatewayId, Refused,
-        ResultCode, Topics, Uplink, write_answer,
+        BorrowedReport, Channel, CommandAnswer, Device, DeviceStatus, Direction, Downlink, Envelope,
+        GatewayId, Refused, ResultCode, Topics, Uplink, write_answer,
     },
 };
 use checks::{Refusal, check_report, check_time, is_milliseconds};
 use memory::Memory;
 use pending::Pending;
+use registry::NoRoom;
 
 /// When something happens, on both clocks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,7 +78,7 @@ pub enum Act {
         /// Not before every line of [`Act::Keep`] so far is on the disk.
         once_kept: bool,
     },
-    /// Append this line, newline included, to the registry's file.
+    /// Append this line, newline included, to the registry's file; if it is empty, only see that the file is intact.
     Keep(Vec<u8>),
     /// Tell whoever runs the edge.
     Warn(String),
@@ -127,6 +128,8 @@ pub struct Edge {
     present: HashSet<GatewayId>,
     memory: Memory,
     pending: Pending,
+    /// Whether the operator was told that a platform user speaks like a gateway.
+    has_warned: bool,
 }
 
 impl Edge {
@@ -142,6 +145,7 @@ impl Edge {
             present: HashSet::new(),
             memory: Memory::default(),
             pending: Pending::default(),
+            has_warned: false,
         }
     }
 
@@ -213,7 +217,18 @@ impl Edge {
                 Some((Some(Channel::Command), id)) => {
                     heard(self.hear_command(now, id, payload, acts), Some(Channel::Command))
                 }
-                found => heard(Fate::Route, found.and_then(|(channel, _)| channel)),
+                found => {
+                    let channel = found.and_then(|(channel, _)| channel);
+                    if channel.is_some_and(|channel| channel.direction() == Direction::Up)
+                        && !mem::replace(&mut self.has_warned, true)
+                    {
+                        acts.push(Act::Warn(format!(
+                            "a platform user published to {topic:?}: the edge passes such messages on and answers only \
+                             gateways; a gateway needs a username that --platform-username does not name"
+                        )));
+                    }
+                    heard(Fate::Route, channel)
+                }
             },
         }
     }
@@ -272,7 +287,7 @@ impl Edge {
             Uplink::Status(statuses) => self.hear_status(now, gateway, t, &statuses, acts),
             Uplink::CommandResponse(answer) => {
                 let verdict = Verdict::Answered { code: answer.code, msg: answer.msg };
-                self.settle(now.mono, gateway, &request_id, verdict, acts);
+                self.settle(now, gateway, &request_id, verdict, acts);
             }
             Uplink::AsGiven { .. } => {}
         }
@@ -374,15 +389,15 @@ impl Edge {
         acts: &mut Vec<Act>,
     ) -> Result<(), Refusal> {
         self.throw_code()?;
+        // A sync that was accepted before is done again, since others may have come in between, and is never too late.
         let print = self.memory.fingerprint((gateway, Channel::Sync, request_id, format!("{device:?}")));
-        if self.memory.holds(print) {
-            return Ok(());
+        if !self.memory.holds(print) {
+            on_time?;
         }
-        on_time?;
-        if !self.registry.has_room(gateway, &device.cid) {
-            return Err(Refusal::new(ResultCode::SYSTEM_ERROR, "there is no room for another device"));
-        }
-        acts.extend(self.registry.sync(gateway, device, now.mono).map(Act::Keep));
+        let line = self.registry.sync(gateway, device, now.mono).map_err(|NoRoom| {
+            Refusal::new(ResultCode::SYSTEM_ERROR, "there is no room for another device")
+        })?;
+        acts.push(Act::Keep(line));
         self.memory.keep(print);
         Ok(())
     }
@@ -404,7 +419,7 @@ impl Edge {
                 let named = refused.request_id.filter(|id| self.pending.contains(gateway, id));
                 match named {
                     Some(request_id) => {
-                        self.settle(now.mono, gateway, &request_id, Verdict::Malformed(why), acts);
+                        self.settle(now, gateway, &request_id, Verdict::Malformed(why), acts);
                     }
                     None => {
                         acts.push(Act::Warn(format!("{gateway}: answer to a command ignored: {why}")));
@@ -511,22 +526,42 @@ impl Edge {
         if online { Ok(()) } else { Err(ResultCode::DEVICE_OFFLINE) }
     }
 
-    /// Sends a command of the platform's own, or settles it at once where it cannot be sent.
+    /// Sends a command of the platform's own as soon as its gateway has few enough, or settles it at once if it cannot be
+    /// sent.
     pub fn command(&mut self, now: Moment, ask: Ask, acts: &mut Vec<Act>) {
-        let Ask { token, gateway_id, t, request_id, command } = ask;
+        let gateway = match ask.gateway_id.clone().map_or_else(|| self.choose_gateway(&ask.command.cid), Ok) {
+            Ok(gateway) => gateway,
+            Err(why) => {
+                let verdict = Verdict::Unsent { field: "gateway_id", why };
+                let outcome = Outcome { token: ask.token, gateway_id: None, verdict, round_trip: None };
+                return acts.push(Act::Settle(outcome));
+            }
+        };
+        let ask = if self.present.contains(&gateway) { self.pending.queue(&gateway, ask) } else { Some(ask) };
+        if let Some(ask) = ask {
+            self.send_command(now, gateway, ask, acts);
+        }
+    }
+
+    /// Sends the commands for which a gateway has room again.
+    fn send_queued(&mut self, now: Moment, gateway: &GatewayId, acts: &mut Vec<Act>) {
+        let is_present = self.present.contains(gateway);
+        while let Some(ask) = self.pending.next_queued(gateway, is_present) {
+            self.send_command(now, gateway.clone(), ask, acts);
+        }
+    }
+
+    fn send_command(&mut self, now: Moment, gateway: GatewayId, ask: Ask, acts: &mut Vec<Act>) {
+        let Ask { token, t, request_id, command, .. } = ask;
         let mut settle = |gateway_id, verdict| {
             acts.push(Act::Settle(Outcome { token, gateway_id, verdict, round_trip: None }));
-        };
-        let gateway = match gateway_id.map_or_else(|| self.choose_gateway(&command.cid), Ok) {
-            Ok(gateway) => gateway,
-            Err(why) => return settle(None, Verdict::Unsent(why)),
         };
         if let Err(code) = self.reach(now.mono, &gateway, &command.cid) {
             return settle(Some(gateway), Verdict::Answered { code, msg: code.name().into() });
         }
         if self.pending.contains(&gateway, &request_id) {
             let why = format!("another command with request_id {request_id:?} has no answer yet");
-            return settle(Some(gateway), Verdict::Unsent(why));
+            return settle(Some(gateway), Verdict::Unsent { field: "request_id", why });
         }
         let t = t.unwrap_or_else(|| answer_time(0, now));
         let topic = self.topics.topic(Channel::Command, &gateway).into();
@@ -554,7 +589,7 @@ impl Edge {
 
     fn settle(
         &mut self,
-        now: Duration,
+        now: Moment,
         gateway: &GatewayId,
         request_id: &str,
         verdict: Verdict,
@@ -565,8 +600,9 @@ impl Edge {
                 token: waiting.token,
                 gateway_id: Some(gateway.clone()),
                 verdict,
-                round_trip: Some(now.saturating_sub(waiting.sent)),
+                round_trip: Some(now.mono.saturating_sub(waiting.sent)),
             }));
+            self.send_queued(now, gateway, acts);
         }
     }
 
@@ -577,14 +613,15 @@ impl Edge {
     }
 
     /// Ends the commands whose time is over.
-    pub fn tick(&mut self, now: Duration, acts: &mut Vec<Act>) {
-        while let Some((gateway, waiting)) = self.pending.take_overdue(now) {
+    pub fn tick(&mut self, now: Moment, acts: &mut Vec<Act>) {
+        while let Some((gateway, waiting)) = self.pending.take_overdue(now.mono) {
             acts.push(Act::Settle(Outcome {
                 token: waiting.token,
-                gateway_id: Some(gateway),
+                gateway_id: Some(gateway.clone()),
                 verdict: Verdict::TimedOut(self.settings.command_timeout),
-                round_trip: Some(now.saturating_sub(waiting.sent)),
+                round_trip: Some(now.mono.saturating_sub(waiting.sent)),
             }));
+            self.send_queued(now, &gateway, acts);
         }
     }
 }

@@ -14,5 +14,6 @@ pub mod product;
 pub mod protocol;
 pub mod rate;
 pub mod record;
+pub mod registry_file;
 pub mod sink;
 pub mod wrapping;

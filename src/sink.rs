@@ -45,6 +45,9 @@ pub use purpose::Purpose;
 use rotation::Rotating;
 pub use rotation::Rotation;
 
+/// How editors on Windows mark a file as UTF-8.
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
+
 /// A pipe that says it can be written takes at least this much without blocking (POSIX, PIPE_BUF is 512 or more;
 /// Linux has 4,096).
 const AT_ONCE: usize = 4096;
@@ -677,7 +680,7 @@ fn push_lines(
 
 /// As `write_all`, but leaves what was not written, and is patient with a descriptor that somebody else made
 /// non-blocking.
-fn push(stream: &mut impl Write, rest: &mut &[u8]) -> io::Result<()> {
+pub(crate) fn push(stream: &mut impl Write, rest: &mut &[u8]) -> io::Result<()> {
     while !rest.is_empty() {
         match stream.write(rest) {
             Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
@@ -723,7 +726,7 @@ fn open(path: &Path, purpose: Purpose) -> io::Result<(File, bool)> {
 
 /// Repairs the file unless another program is writing to it, whose last line is not torn but on its way. The lock that
 /// stays on the file tells others so; an exclusive one keeps them off.
-fn claim(file: &File, path: &Path, purpose: Purpose) -> Result<Option<String>, Failure> {
+pub(crate) fn claim(file: &File, path: &Path, purpose: Purpose) -> Result<Option<String>, Failure> {
     let alone = purpose.is_exclusive();
     if cfg!(windows) {
         // Locks forbid writing there.
@@ -732,9 +735,7 @@ fn claim(file: &File, path: &Path, purpose: Purpose) -> Result<Option<String>, F
     // Where files cannot be locked, nobody can be asked.
     let is_shared = matches!(file.try_lock(), Err(TryLockError::WouldBlock));
     if is_shared && alone {
-        return Err(Failure::io(format!("{} is in use by another program", path.display())).hint(
-            "Two programs would not know what the other one writes: end that one, or name another file.",
-        ));
+        return Err(in_use(path));
     }
     let repaired = if is_shared { None } else { repair(file, path, purpose)? };
     if alone {
@@ -746,6 +747,12 @@ fn claim(file: &File, path: &Path, purpose: Purpose) -> Result<Option<String>, F
         thread::sleep(Duration::from_millis(1));
     }
     Ok(repaired)
+}
+
+/// The failure for a file that another program has locked.
+pub(crate) fn in_use(path: &Path) -> Failure {
+    Failure::io(format!("{} is in use by another program", path.display()))
+        .hint("Two programs would not know what the other one writes: end that one, or name another file.")
 }
 
 /// Cuts off a last line that is not whole and says so; only adds the newline if nothing else is missing.
@@ -760,6 +767,12 @@ fn repair(mut file: &File, path: &Path, purpose: Purpose) -> Result<Option<Strin
     if whole == end {
         return Ok(None);
     }
+    let mut first = [0; BYTE_ORDER_MARK.len()];
+    // An editor on Windows marks the file's begin so.
+    let is_marked = whole == 0
+        && end >= BYTE_ORDER_MARK.len() as u64
+        && file.read_exact_at(&mut first, 0).map(|()| first == BYTE_ORDER_MARK).map_err(wrong)?;
+    let whole = if is_marked { BYTE_ORDER_MARK.len() as u64 } else { whole };
     file.seek(SeekFrom::Start(whole)).map_err(wrong)?;
     let is_json = serde_json::from_reader::<_, AnyObject>(BufReader::new(file)).is_ok();
     if !is_json && !is_torn(file, whole, end, purpose).map_err(wrong)? {

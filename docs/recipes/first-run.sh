@@ -71,8 +71,8 @@ expect 0 tuyagw status --online meter-1,meter-2 --offline meter-3
 step "A gateway listens, and answers one command"
 tuyagw listen --kind command --count 1 --answer success >commands.jsonl 2>listen.log &
 listen=$!
-# Who sends before it listens is not heard.
-until grep -q listening listen.log; do
+# Who sends before it listens is not heard. The file may come into being only after the first look.
+until grep -qs listening listen.log; do
     kill -0 "$listen" 2>/dev/null || fail "listen ended early: $(cat listen.log)"
 done
 cat listen.log

@@ -1,6 +1,9 @@
 //! The one place that prints: notes, hints and errors on stderr, JSON lines on stdout, nothing that a terminal
 //! would take for a control sequence.
 
+mod stderr;
+mod terminal;
+
 use std::{
     borrow::Cow,
     ffi::OsString,
@@ -9,6 +12,7 @@ use std::{
 
 use serde::Serialize;
 
+pub(super) use self::terminal::Terminal;
 use crate::{failure::Failure, protocol::is_unsafe};
 
 /// A line may be this long, in bytes: what a peer sends must not bury the rest.
@@ -22,6 +26,8 @@ pub const WIDTH: usize = 80;
 pub struct Console {
     quiet: bool,
     colour: bool,
+    /// Whether lines are dropped rather than waited for if stderr is not read.
+    is_impatient: bool,
 }
 
 impl Console {
@@ -29,7 +35,31 @@ impl Console {
     #[must_use]
     pub fn new(quiet: bool) -> Self {
         let plain = is_plain(std::env::var_os("NO_COLOR"), std::env::var_os("TERM"));
-        Self { quiet, colour: !plain && io::stderr().is_terminal() }
+        Self { quiet, colour: !plain && io::stderr().is_terminal(), is_impatient: false }
+    }
+
+    /// A console for a program that serves connections: it never waits for the reader of stderr, but drops lines and
+    /// counts them. Needs [`Console::finish`] at the end.
+    #[must_use]
+    pub fn without_waiting(self) -> Self {
+        Self { is_impatient: true, ..self }
+    }
+
+    /// Waits until everything is written, for as long as stderr is read.
+    pub fn finish(self) {
+        if self.is_impatient {
+            stderr::finish();
+        }
+    }
+
+    /// Writes bytes, whole lines, as they are.
+    pub fn write(self, lines: &[u8]) {
+        if self.is_impatient {
+            stderr::write(lines);
+        } else {
+            // Where stderr is gone nobody is left to tell.
+            let _ = io::stderr().lock().write_all(lines);
+        }
     }
 
     /// Whether `--quiet` was given.
@@ -76,8 +106,7 @@ impl Console {
         } else {
             format!("{label}: {message}\n")
         };
-        // Where stderr is gone nobody is left to tell.
-        let _ = io::stderr().lock().write_all(line.as_bytes());
+        self.write(line.as_bytes());
     }
 }
 

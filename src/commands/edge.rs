@@ -5,11 +5,13 @@ mod program;
 
 use std::{
     cell::RefCell,
+    collections::VecDeque,
     ffi::OsString,
-    fs,
     io::{self, IsTerminal as _},
+    mem,
     net::{SocketAddr, ToSocketAddrs as _},
     path::{Path, PathBuf},
+    pin::Pin,
     rc::Rc,
     sync::Arc,
     time::{Duration, Instant},
@@ -28,7 +30,7 @@ use crate::{
     commands::{
         Console,
         connection::duration,
-        input::{Source, Stream},
+        input::{Input, Source, Stream},
         json_line, model,
         operations::{Asked, Body, Item, Operation, Operations},
         signals::Signals,
@@ -37,6 +39,7 @@ use crate::{
     failure::{Exit, Failure},
     mqtt::broker::{self, Broker, Limits},
     product::{Product, ValueEncoding},
+    registry_file::{Found, RegistryFile},
     sink::{Progress, Purpose, Sink, SinkError},
 };
 
@@ -66,7 +69,10 @@ wrong-id, code=CODE, disconnect, silent and garbage.
 
 PROGRAM finds the edge in TUYAGW_BROKER, TUYAGW_GATEWAY_ID (gw001), TUYAGW_USERNAME (acme), \
 TUYAGW_PLATFORM_USERNAME and, with TLS, TUYAGW_CA_FILE; other TUYAGW_* are removed, and PATH begins with this \
-binary's folder.
+binary's folder. It ends with the edge, also if the edge fails or is killed: SIGTERM, and SIGKILL after 5 s.
+
+The file of --devices is the edge's alone: if another program changes it, the edge says so and writes all devices to \
+it anew. What --out has not written yet when the edge is killed is lost, though it may have been answered.
 
 EXAMPLES
   tuyagw edge                         on 127.0.0.1:21883
@@ -115,7 +121,7 @@ pub struct Args {
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     offline_after: Option<Duration>,
 
-    /// How long a gateway may take to answer a command from stdin
+    /// How long a gateway may take to answer a command from stdin, once it is sent: 20 are on their way to a gateway
     #[arg(long, value_name = "DURATION", value_parser = duration, default_value = "5s")]
     command_timeout: Duration,
 
@@ -209,26 +215,24 @@ pub fn run(args: Args, console: Console) -> anyhow::Result<Exit> {
 async fn serve(args: Args, console: Console) -> Result<Exit, Failure> {
     let start = Instant::now();
     let has_program = !args.program.is_empty();
-    let mut signals = Signals::new()?;
+    check(&args)?;
     let product = model::load(args.model.as_deref())?;
     let known = args.devices.as_deref().map(|path| open_registry(path, console)).transpose()?;
-    let (registry, journal) = match known {
-        Some(OpenRegistry { registry, journal }) => (registry, Some(journal)),
-        None => (Registry::default(), None),
-    };
+    let (journal, registry) = known.map_or_else(Default::default, |(file, registry)| (Some(file), registry));
     let stdout = (!has_program).then(Sink::stdout);
     let out = args.out.as_ref().map(|path| Sink::append(path, Purpose::EdgeRecords)).transpose()?;
     if let Some(repaired) = out.as_ref().and_then(Sink::repaired) {
         console.warn(repaired);
     }
+    // Only now: a named pipe for a file waits in its opening, and a signal must end that.
+    let mut signals = Signals::new()?;
     let mut progress = [stdout.as_ref().map(Sink::watch), out.as_ref().map(Sink::watch)];
     let tls = match (&args.tls_cert, &args.tls_key) {
         (Some(certificates), Some(key)) => Some(broker::acceptor(certificates, key)?),
         _ => None,
     };
     let edge = Edge::new(settings(&args, product.clone(), console), registry);
-    // A program owns stderr as well as stdout.
-    let ledger = Rc::new(RefCell::new(Ledger::new((!has_program).then_some(console), stdout, out)));
+    let ledger = Rc::new(RefCell::new(Ledger::new(console, has_program, stdout, out)));
     if !has_program {
         allow_files(args.limits.max_connections);
     }
@@ -241,22 +245,23 @@ async fn serve(args: Args, console: Console) -> Result<Exit, Failure> {
         Box::new(Shared(Rc::clone(&ledger))),
         start,
     )?;
-    if broker.is_public() && !has_program {
+    if broker.is_public() {
         console.warn(&format!("{} can be reached from other machines", broker.url()));
         console
             .hint("The page's passwords protect little; listen on 127.0.0.1 unless gateways are elsewhere.");
     }
     announce(&broker, &ledger);
 
+    let mut commands = Commands::new(product, has_program)?;
     let mut program = None;
     if has_program {
         let environment = Environment {
-            broker: &broker.url(),
+            broker: &broker.url_here(),
             username: args.username.first().map_or(USERNAME, String::as_str),
             platform_username: args.platform_username.first().map_or("platform", String::as_str),
             ca_file: args.tls_cert.as_deref(),
         };
-        match Program::start(&args.program, &environment, io::stdin().is_terminal()) {
+        match Program::start(&args.program, &environment) {
             Ok(started) => program = Some(started),
             Err(NotRun { failure, exit }) => {
                 console.error(&failure.message);
@@ -264,19 +269,23 @@ async fn serve(args: Args, console: Console) -> Result<Exit, Failure> {
             }
         }
     }
-    let mut commands = Commands::new(product, has_program)?;
     let mut look = tokio::time::interval(LOOK);
-    let mut serving = std::pin::pin!(broker.serve());
+    let mut serving = Some(Box::pin(broker.serve()));
     let mut reader_gone = std::pin::pin!(reader_gone());
     let [stdout_progress, out_progress] = &mut progress;
+    let settled = ledger.borrow().settled();
     let exit = loop {
+        let has_room = ledger.borrow().has_room_for_commands();
         tokio::select! {
-            exit = signals.next() => match &program {
+            exit = signals.next() => match &mut program {
                 None => break Ok(exit),
                 Some(program) => program.signal(exit),
             },
-            exit = ended(&mut program) => break exit,
-            why = &mut serving => break failed(why),
+            exit = ended(&mut program) => {
+                program = None;
+                break exit;
+            }
+            why = failure(&mut serving) => break failed(why),
             outcome = advance(stdout_progress) => match outcome {
                 Ok(()) => { ledger.borrow_mut().progress(); broker.resume(); }
                 Err(why) => break failed(why),
@@ -285,33 +294,76 @@ async fn serve(args: Args, console: Console) -> Result<Exit, Failure> {
                 Ok(()) => broker.resume(),
                 Err(why) => break failed(why),
             },
-            batch = commands.next() => commands.send(batch?, &broker, &ledger),
+            asked = commands.next(), if has_room => commands.send(asked?, &broker, &ledger),
+            () = settled.notified(), if !has_room => {}
             _ = look.tick() => broker.resume(),
             () = &mut reader_gone, if !has_program => break Ok(Exit::SUCCESS),
         }
     };
-    if has_program {
+    if let Some(program) = program {
+        console.warn("the edge cannot go on and ends PROGRAM");
+        // What PROGRAM says at its end is still heard.
+        alongside(&mut serving, end(program)).await;
+    } else if has_program {
         // What its clients sent last, their farewells among it, is still to be read.
-        tokio::select! {
-            _ = &mut serving => {}
-            _ = tokio::time::timeout(DRAIN, emptied(&broker)) => {}
-        }
+        let emptied = tokio::time::timeout(DRAIN, emptied(&broker));
+        alongside(&mut serving, async { drop(emptied.await) }).await;
     }
+    let closed = close(&ledger, console).await;
+    exit.and_then(|exit| closed.map(|()| exit))
+}
+
+async fn end(mut program: Program) {
+    program.end().await;
+}
+
+/// Does something while the broker serves on, if it can.
+async fn alongside<F: Future<Output = SinkError>>(
+    serving: &mut Option<Pin<Box<F>>>,
+    work: impl Future<Output = ()>,
+) {
+    let mut work = std::pin::pin!(work);
+    tokio::select! {
+        () = &mut work => return,
+        _ = failure(serving) => {}
+    }
+    work.await;
+}
+
+/// Writes what is left to write.
+async fn close(ledger: &RefCell<Ledger>, console: Console) -> Result<(), Failure> {
     let sinks = ledger.borrow_mut().close();
+    let mut closed = Ok(());
     for sink in sinks.into_iter().flatten() {
         match tokio::time::timeout(FAREWELL, sink.close()).await {
-            Ok(Err(SinkError::Failed(why))) if exit.is_ok() => return Err(why),
+            Ok(Err(SinkError::Failed(why))) => closed = closed.and(Err(why)),
             Ok(_) => {}
             Err(_) => console.warn("nobody reads stdout: what was left to print is lost"),
         }
     }
-    exit
+    closed
 }
 
 /// Waits until no client is connected.
 async fn emptied(broker: &Broker) {
     while broker.connections() > 0 {
         tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+}
+
+/// Refuses arguments that contradict each other.
+fn check(args: &Args) -> Result<(), Failure> {
+    // An empty variable, unquoted: nobody wants an edge without the program that is to end it.
+    if args.program.is_empty() && std::env::args_os().next_back().is_some_and(|last| last == "--") {
+        return Err(Failure::invalid("no PROGRAM follows --")
+            .hint("Name a program, or leave -- away for an edge by itself; is a shell variable empty?"));
+    }
+    match args.username.iter().find(|name| args.platform_username.contains(name)) {
+        Some(name) => Err(Failure::invalid(format!(
+            "--username {name}: platform users have this name, and the edge answers no gateway that does"
+        ))
+        .hint("Name another one, or another --platform-username.")),
+        None => Ok(()),
     }
 }
 
@@ -356,36 +408,15 @@ fn announce(broker: &Broker, ledger: &RefCell<Ledger>) {
     ledger.flush_now();
 }
 
-/// A registry's file, opened and read.
-struct OpenRegistry {
-    registry: Registry,
-    journal: Sink,
-}
-
-/// Opens the registry's file, which is created for its owner only, and reads it.
-fn open_registry(path: &Path, console: Console) -> Result<OpenRegistry, Failure> {
-    let unreadable = |why: io::Error| Failure::io(format!("cannot open {}: {why}", path.display()));
-    let mut options = fs::OpenOptions::new();
-    options.append(true).create(true);
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    let file = options.open(path).map_err(unreadable)?;
-    if !file.metadata().map_err(unreadable)?.is_file() {
-        return Err(Failure::io(format!("cannot use {}: it is not a regular file", path.display())));
+/// Opens the registry's file, and says what was found in it.
+fn open_registry(path: &Path, console: Console) -> Result<(RegistryFile, Registry), Failure> {
+    // Opening repairs the file's end, which would cut a file of another kind.
+    if path.is_file() {
+        super::input::see_that_it_is_text(path)?;
     }
-    // Before it is repaired, which would cut a foreign file.
-    super::input::see_that_it_is_text(path)?;
-    // Two edges would not know each other's devices.
-    let journal = Sink::append(path, Purpose::Registry)?;
-    if let Some(repaired) = journal.repaired() {
-        console.warn(repaired);
-    }
-    let bytes = fs::read(path).map_err(unreadable)?;
-    let (registry, bad) = Registry::read(&bytes, Duration::ZERO).map_err(|why| {
-        Failure::invalid(format!("{}: {why}", path.display()))
-            .hint("--devices takes the file that an edge has written, one JSON object with gateway_id, cid and product_id a line.")
-    })?;
-    for (line, why) in bad {
-        console.warn(&format!("{}:{line}: passed over: {why}", path.display()));
+    let (file, Found { registry, warnings }) = RegistryFile::open(path)?;
+    for warning in warnings {
+        console.warn(&warning);
     }
     if !registry.is_empty() {
         let devices = match registry.len() {
@@ -394,7 +425,7 @@ fn open_registry(path: &Path, console: Console) -> Result<OpenRegistry, Failure>
         };
         console.note(&format!("{devices} known from {}", path.display()));
     }
-    Ok(OpenRegistry { registry, journal })
+    Ok((file, registry))
 }
 
 /// Waits until the reader of stdout has gone, which an idle edge would not notice by writing.
@@ -426,6 +457,18 @@ fn allow_files(connections: usize) {
     }
 }
 
+/// Serves until the broker fails; once it has failed, never returns.
+async fn failure<F: Future<Output = SinkError>>(serving: &mut Option<Pin<Box<F>>>) -> SinkError {
+    match serving {
+        None => std::future::pending().await,
+        Some(future) => {
+            let why = future.as_mut().await;
+            *serving = None;
+            why
+        }
+    }
+}
+
 async fn ended(program: &mut Option<Program>) -> Result<Exit, Failure> {
     match program {
         Some(program) => program.wait().await,
@@ -451,64 +494,79 @@ fn failed(why: SinkError) -> Result<Exit, Failure> {
 /// Commands from stdin.
 struct Commands {
     input: Option<Stream<Asked>>,
+    /// What was read and is not sent yet.
+    read: VecDeque<Asked>,
     index: u64,
 }
 
 impl Commands {
     fn new(product: Product, has_program: bool) -> Result<Self, Failure> {
-        if has_program || io::stdin().is_terminal() {
-            return Ok(Self { input: None, index: 0 });
+        let mut commands = Self { input: None, read: VecDeque::new(), index: 0 };
+        if !has_program && !io::stdin().is_terminal() {
+            let operations = Operations { product, check: true, encoding: ValueEncoding::Native };
+            let source = Source::open(Some(Path::new("-")), None)?;
+            let take = move |input: Input<'_>, asked: &mut Vec<Asked>| {
+                operations.take(Operation::Command, input, asked);
+            };
+            commands.input = Some(source.start(take)?);
         }
-        let operations = Operations { product, check: true, encoding: ValueEncoding::Native };
-        let input = Source::open(Some(Path::new("-")), None)?
-            .start(move |input, asked| operations.take(Operation::Command, input, asked))?;
-        Ok(Self { input: Some(input), index: 0 })
+        Ok(commands)
     }
 
-    /// What is asked for next; never returns once there is no more.
-    async fn next(&mut self) -> Result<Vec<Asked>, Failure> {
-        if let Some(input) = &mut self.input {
+    /// What is asked for next; never returns once there is no more. Cancel-safe.
+    async fn next(&mut self) -> Result<VecDeque<Asked>, Failure> {
+        while self.read.is_empty() {
+            let Some(input) = &mut self.input else { return std::future::pending().await };
             match input.next().await? {
-                Some(batch) => return Ok(batch),
+                Some(batch) => self.read = batch.into(),
                 None => self.input = None,
             }
         }
-        std::future::pending().await
+        Ok(mem::take(&mut self.read))
     }
 
-    fn send(&mut self, batch: Vec<Asked>, broker: &Broker, ledger: &RefCell<Ledger>) {
-        for Asked { line, text, item, .. } in batch {
-            let index = self.index;
-            self.index += 1;
-            match item {
-                Err(invalid) => {
-                    let command = Noted {
-                        line,
-                        cid: invalid.cid.clone(),
-                        id: invalid.id.clone(),
-                        part: invalid.part.clone(),
-                        request_id: "".into(),
-                        input: text,
-                    };
-                    ledger.borrow_mut().invalid(index, &command, invalid.field.as_deref(), &invalid.message);
-                }
-                Ok(Item { gateway_id, t, request_id, part, body: Body::Command(command), .. }) => {
-                    let request_id = request_id.unwrap_or_else(super::ids::request_id);
-                    let noted = Noted {
-                        line,
-                        cid: Some(command.cid.clone()),
-                        id: command.points.first().map(|(id, _)| id.clone()),
-                        part,
-                        request_id: Arc::clone(&request_id),
-                        input: text,
-                    };
-                    ledger.borrow_mut().expect(index, noted);
-                    let request_id = request_id.as_ref().to_owned();
-                    broker.command(Ask { token: index, gateway_id, t, request_id, command });
-                }
-                Ok(Item { body: Body::Uplink(_), .. }) => {}
-            }
+    /// Sends commands, and keeps those for which there is no room.
+    fn send(&mut self, mut asked: VecDeque<Asked>, broker: &Broker, ledger: &RefCell<Ledger>) {
+        while ledger.borrow().has_room_for_commands()
+            && let Some(next) = asked.pop_front()
+        {
+            self.send_one(next, broker, ledger);
         }
+        self.read = asked;
         ledger.borrow_mut().flush_now();
+    }
+
+    fn send_one(&mut self, asked: Asked, broker: &Broker, ledger: &RefCell<Ledger>) {
+        let Asked { line, text, item, .. } = asked;
+        let index = self.index;
+        self.index += 1;
+        match item {
+            Err(invalid) => {
+                let command = Noted {
+                    line,
+                    cid: invalid.cid.clone(),
+                    id: invalid.id.clone(),
+                    part: invalid.part.clone(),
+                    request_id: "".into(),
+                    input: text,
+                };
+                ledger.borrow_mut().invalid(index, &command, invalid.field.as_deref(), &invalid.message);
+            }
+            Ok(Item { gateway_id, t, request_id, part, body: Body::Command(command), .. }) => {
+                let request_id = request_id.unwrap_or_else(super::ids::request_id);
+                let noted = Noted {
+                    line,
+                    cid: Some(command.cid.clone()),
+                    id: command.points.first().map(|(id, _)| id.clone()),
+                    part,
+                    request_id: Arc::clone(&request_id),
+                    input: text,
+                };
+                ledger.borrow_mut().expect(index, noted);
+                let request_id = request_id.as_ref().to_owned();
+                broker.command(Ask { token: index, gateway_id, t, request_id, command });
+            }
+            Ok(Item { body: Body::Uplink(_), .. }) => {}
+        }
     }
 }

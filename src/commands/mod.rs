@@ -105,6 +105,29 @@ subcommands! {
     Completions in completions,
 }
 
+impl Command {
+    /// Whether it has connections, which must not wait for the reader of stderr.
+    #[must_use]
+    pub fn has_connections(&self) -> bool {
+        match self {
+            Self::Sync(_)
+            | Self::Report(_)
+            | Self::Status(_)
+            | Self::Listen(_)
+            | Self::Command(_)
+            | Self::Replay(_)
+            | Self::Tap(_)
+            | Self::Edge(_) => true,
+            Self::Password(_)
+            | Self::Convert(_)
+            | Self::Inspect(_)
+            | Self::Model(_)
+            | Self::Explain(_)
+            | Self::Completions(_) => false,
+        }
+    }
+}
+
 /// Runs a subcommand's event loop on this thread.
 fn block_on<T>(future: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
     let runtime = tokio::runtime::Builder::new_current_thread()

@@ -706,6 +706,18 @@ fn place(text: &str, part: &str) -> Range<usize> {
     start..start + part.len()
 }
 
+/// The request id that an input gives itself, so that the line of one that is not sent carries it as well.
+#[must_use]
+pub fn request_id_of(input: &str) -> Option<String> {
+    let object = Object::parse(input).ok()?;
+    let former = object.get("input").filter(|_| object.get("ok").is_some());
+    let own = match former {
+        Some(former) => Object::parse(former).ok()?.get("request_id")?.to_owned(),
+        None => object.get("request_id")?.to_owned(),
+    };
+    serde_json::from_str(&own).ok().filter(|id: &String| !id.is_empty())
+}
+
 fn statuses(param: &str) -> Result<Item, Invalid> {
     let elements: Vec<&RawValue> = serde_json::from_str(param)
         .map_err(|_| Invalid::new("param", "param must be an array of objects"))?;

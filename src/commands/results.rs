@@ -18,7 +18,7 @@ use tally::Tally;
 use super::{
     Console,
     journal::Journal,
-    operations::{Asked, Body, Invalid, Item, Operation, Subject},
+    operations::{Asked, Body, Invalid, Item, Operation, Subject, request_id_of},
 };
 use crate::{
     failure::{Exit, Failure, Kind},
@@ -267,6 +267,9 @@ impl Results {
     pub fn refuse(&mut self, source: &Source, invalid: &Invalid) {
         let mut result = ResultLine::failed(Kind::Invalid, &invalid.message);
         result.field = invalid.field.as_deref();
+        // A part of an input shares the whole with many others, so the whole is not read for each; it gives no id either.
+        let request_id = source.subject.part.is_none().then(|| request_id_of(&source.input)).flatten();
+        result.request_id = request_id.as_deref();
         self.print(source, result);
     }
 

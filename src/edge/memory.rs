@@ -1,4 +1,4 @@
-//! Which requests were accepted lately, so that a repeated one is answered alike without being done again.
+//! The requests that were accepted lately, so that a repeated one is answered alike, however late it is.
 
 use std::{
     collections::{HashSet, VecDeque},

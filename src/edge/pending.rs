@@ -1,11 +1,15 @@
 //! Commands on their way: what the platform asked a gateway to do and waits to hear about.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, VecDeque},
     time::Duration,
 };
 
 use crate::protocol::{Command, GatewayId, ResultCode};
+
+/// How many commands a connected gateway may have without their answers; the others wait for their turn, and their time
+/// begins only then.
+pub(super) const WINDOW: usize = 20;
 
 /// A command that somebody wants sent, its data points checked already.
 #[derive(Clone, Debug)]
@@ -47,8 +51,13 @@ pub enum Verdict {
     },
     /// No answer came in this time.
     TimedOut(Duration),
-    /// The command was not sent, for this reason: it is not clear to which gateway.
-    Unsent(String),
+    /// The command was not sent.
+    Unsent {
+        /// The field of the command that is at fault.
+        field: &'static str,
+        /// What is wrong with it.
+        why: String,
+    },
     /// The gateway's answer names the command but is no answer.
     Malformed(String),
 }
@@ -63,16 +72,55 @@ pub(super) struct Waiting {
 
 type Key = (GatewayId, String);
 
-/// The commands without answers, by gateway and request id, and by the end of their time.
+/// The commands without answers, by gateway and request id, and by the end of their time; and those that wait for them.
 #[derive(Debug, Default)]
 pub(super) struct Pending {
     waiting: HashMap<Key, Waiting>,
     limits: BTreeMap<(Duration, u64), Key>,
+    gateways: HashMap<GatewayId, Traffic>,
+}
+
+/// One gateway's commands.
+#[derive(Debug, Default)]
+struct Traffic {
+    in_flight: usize,
+    queued: VecDeque<Ask>,
 }
 
 impl Pending {
+    /// Puts a command behind those that wait for the gateway; gives it back if it may be sent at once.
+    pub(super) fn queue(&mut self, gateway: &GatewayId, ask: Ask) -> Option<Ask> {
+        match self.gateways.get_mut(gateway) {
+            Some(traffic) if traffic.in_flight >= WINDOW || !traffic.queued.is_empty() => {
+                traffic.queued.push_back(ask);
+                None
+            }
+            _ => Some(ask),
+        }
+    }
+
+    /// Takes the next command for a gateway; all of them, one by one, if it is not `connected`, since nobody answers.
+    pub(super) fn next_queued(&mut self, gateway: &GatewayId, connected: bool) -> Option<Ask> {
+        let traffic = self.gateways.get_mut(gateway)?;
+        if connected && traffic.in_flight >= WINDOW {
+            return None;
+        }
+        let next = traffic.queued.pop_front();
+        if next.is_none() && traffic.in_flight == 0 {
+            self.gateways.remove(gateway);
+        }
+        next
+    }
+
+    fn ended(&mut self, gateway: &GatewayId) {
+        if let Some(traffic) = self.gateways.get_mut(gateway) {
+            traffic.in_flight -= 1;
+        }
+    }
+
     pub(super) fn insert(&mut self, key: Key, token: u64, sent: Duration, time_out: Duration) {
         let limit = (sent + time_out, token);
+        self.gateways.entry(key.0.clone()).or_default().in_flight += 1;
         self.limits.insert(limit, key.clone());
         self.waiting.insert(key, Waiting { token, sent, limit });
     }
@@ -87,6 +135,7 @@ impl Pending {
         }
         let found = self.waiting.remove(&(gateway.clone(), request_id.to_owned()))?;
         self.limits.remove(&found.limit);
+        self.ended(gateway);
         Some(found)
     }
 
@@ -99,6 +148,7 @@ impl Pending {
         let entry = self.limits.first_entry().filter(|entry| entry.key().0 <= now)?;
         let key = entry.remove();
         let waiting = self.waiting.remove(&key)?;
+        self.ended(&key.0);
         Some((key.0, waiting))
     }
 }

@@ -2,12 +2,7 @@
 //!
 //! The file is a log: every line is one whole device, and a later line for the same device wins.
 
-use std::{
-    collections::hash_map::Entry,
-    fmt,
-    hash::{DefaultHasher, Hash as _, Hasher as _},
-    time::Duration,
-};
+use std::{fmt, time::Duration};
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -26,21 +21,28 @@ pub struct Registry {
     bytes: usize,
 }
 
-/// What devices may occupy: some 250,000 with ids of usual length.
+/// What devices may occupy: some 150,000 with ids and fields of usual length.
 const ROOM: usize = 32 * 1024 * 1024;
 
-/// What a device costs beside its cid, and a gateway beside its id.
+/// What a device costs beside its cid and its line, and a gateway beside its id.
 const OVERHEAD: usize = 96;
 
-/// What is kept of one device: its line in the file holds the rest.
+/// How editors on Windows mark a file as UTF-8.
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
+
+/// What is kept of one device.
 #[derive(Debug)]
 struct Known {
     online: bool,
     /// When its sync or last status came.
     seen: Duration,
-    /// The hash of its line, so that an unchanged device is not written again.
-    content: u64,
+    /// Its line in the file, so that an unchanged device is not written again and a lost file can be written anew.
+    line: Box<[u8]>,
 }
+
+/// No client may fill the memory with devices.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct NoRoom;
 
 /// The file holds lines, and none of them is a device: it is another kind of file.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -68,14 +70,15 @@ impl Registry {
     pub fn read(bytes: &[u8], now: Duration) -> Result<(Self, Vec<(usize, String)>), NotARegistry> {
         let mut registry = Self::default();
         let mut bad = Vec::new();
-        for (n, line) in bytes.split(|byte| *byte == b'\n').enumerate() {
-            let text = line.trim_ascii();
+        let bytes = bytes.strip_prefix(BYTE_ORDER_MARK).unwrap_or(bytes);
+        for (n, text) in bytes.split(|byte| *byte == b'\n').enumerate() {
+            let text = text.trim_ascii();
             if text.is_empty() {
                 continue;
             }
             match read_line(text) {
                 Ok((gateway, device)) => {
-                    registry.sync(&gateway, &device, now);
+                    registry.insert(&gateway, &device.cid, line(&gateway, &device), now);
                 }
                 Err(reason) => bad.push((n + 1, reason)),
             }
@@ -88,35 +91,57 @@ impl Registry {
         }
     }
 
-    /// Whether a device is known or there is room for it: no client may fill the memory with devices.
-    #[must_use]
-    pub fn has_room(&self, gateway: &GatewayId, cid: &str) -> bool {
-        self.bytes + 2 * OVERHEAD + gateway.as_str().len() + cid.len() <= ROOM || self.knows(gateway, cid)
+    /// Adds or updates a device, which is online from now on. Gives its line, ended by a newline, for the file; empty
+    /// if the file should have that line already.
+    ///
+    /// # Errors
+    /// No room, in which case nothing changes.
+    pub(crate) fn sync(
+        &mut self,
+        gateway: &GatewayId,
+        device: &Device,
+        now: Duration,
+    ) -> Result<Vec<u8>, NoRoom> {
+        let line = line(gateway, device);
+        match self.fleets.get_mut(gateway).and_then(|fleet| fleet.get_mut(device.cid.as_str())) {
+            Some(known) if *known.line == *line => {
+                (known.online, known.seen) = (true, now);
+                Ok(Vec::new())
+            }
+            known => {
+                let new = match known {
+                    Some(known) => line.len().saturating_sub(known.line.len()),
+                    None => 2 * OVERHEAD + gateway.as_str().len() + device.cid.len() + line.len(),
+                };
+                if self.bytes + new > ROOM {
+                    return Err(NoRoom);
+                }
+                self.insert(gateway, &device.cid, line.clone(), now);
+                Ok(line)
+            }
+        }
     }
 
-    /// Adds or updates a device, which is online from now on. Gives its line, ended by a newline, for the file,
-    /// unless the file has that line already.
-    pub fn sync(&mut self, gateway: &GatewayId, device: &Device, now: Duration) -> Option<Vec<u8>> {
-        let line = line(gateway, device);
-        let known = Known { online: true, seen: now, content: hash(&line) };
+    fn insert(&mut self, gateway: &GatewayId, cid: &str, line: Vec<u8>, now: Duration) {
         if !self.fleets.contains_key(gateway) {
             self.bytes += OVERHEAD + gateway.as_str().len();
-            self.fleets.insert(gateway.clone(), PeerKeys::default());
         }
-        let fleet = self.fleets.get_mut(gateway)?;
-        match fleet.entry(device.cid.as_str().into()) {
-            Entry::Vacant(place) => {
-                self.bytes += OVERHEAD + device.cid.len();
-                place.insert(known);
-            }
-            Entry::Occupied(mut place) => {
-                let before = place.insert(known);
-                if before.content == place.get().content {
-                    return None;
-                }
-            }
+        let fleet = self.fleets.entry(gateway.clone()).or_default();
+        self.bytes += line.len();
+        let known = Known { online: true, seen: now, line: line.into() };
+        match fleet.insert(cid.into(), known) {
+            Some(former) => self.bytes -= former.line.len(),
+            None => self.bytes += OVERHEAD + cid.len(),
         }
-        Some(line)
+    }
+
+    /// The lines of all devices, as a new file has them, in the order of gateways and cids.
+    #[must_use]
+    pub fn lines(&self) -> Vec<u8> {
+        let devices = |(gateway, fleet)| std::iter::repeat(gateway).zip(fleet);
+        let mut all: Vec<_> = self.fleets.iter().flat_map(devices).collect();
+        all.sort_unstable_by_key(|(gateway, (cid, _))| (GatewayId::as_str(gateway), &**cid));
+        all.iter().flat_map(|(_, (_, known))| known.line.iter().copied()).collect()
     }
 
     /// Notes a device's status; `false` for a device that was never synchronised.
@@ -197,12 +222,6 @@ fn read_line(text: &[u8]) -> Result<(GatewayId, Device), String> {
     Ok((gateway, device))
 }
 
-fn hash(bytes: &[u8]) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    bytes.hash(&mut hasher);
-    hasher.finish()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -218,11 +237,11 @@ mod tests {
     #[test]
     fn a_device_belongs_to_its_gateway() {
         let mut registry = Registry::default();
-        registry.sync(&gateway("gw1"), &device("m1", "p"), Duration::ZERO);
+        registry.sync(&gateway("gw1"), &device("m1", "p"), Duration::ZERO).unwrap();
         assert!(registry.knows(&gateway("gw1"), "m1"));
         assert!(!registry.knows(&gateway("gw2"), "m1"));
         assert!(!registry.knows(&gateway("gw1"), "m2"));
-        registry.sync(&gateway("gw2"), &device("m1", "p"), Duration::ZERO);
+        registry.sync(&gateway("gw2"), &device("m1", "p"), Duration::ZERO).unwrap();
         assert_eq!(registry.gateways_of("m1").count(), 2);
         assert_eq!(registry.len(), 2);
     }
@@ -231,25 +250,30 @@ mod tests {
     fn every_gateway_and_device_takes_its_room_once() {
         let mut registry = Registry::default();
         let now = Duration::ZERO;
-        for (id, cid, expected) in [
-            ("gw1", "m1", 2 * OVERHEAD + 5),
-            ("gw1", "m22", 3 * OVERHEAD + 8),
-            ("gw1", "m1", 3 * OVERHEAD + 8),
+        let line = br#"{"gateway_id":"gw1","cid":"m1","product_id":"p"}"#.len() + 1;
+        for (id, cid, product, expected) in [
+            ("gw1", "m1", "p", 2 * OVERHEAD + 5 + line),
+            ("gw1", "m22", "p", 3 * OVERHEAD + 8 + line * 2 + 1),
+            ("gw1", "m1", "p", 3 * OVERHEAD + 8 + line * 2 + 1),
+            ("gw1", "m1", "pp", 3 * OVERHEAD + 8 + line * 2 + 2),
+            ("gw1", "m1", "p", 3 * OVERHEAD + 8 + line * 2 + 1),
         ] {
-            registry.sync(&gateway(id), &device(cid, "p"), now);
-            assert_eq!(registry.bytes, expected, "{id} {cid}");
+            registry.sync(&gateway(id), &device(cid, product), now).unwrap();
+            assert_eq!(registry.bytes, expected, "{id} {cid} {product}");
         }
-        registry.bytes = ROOM - 2 * OVERHEAD - 5;
-        assert!(registry.has_room(&gateway("gw2"), "m1"));
-        assert!(!registry.has_room(&gateway("gw2"), "m22"));
-        assert!(registry.has_room(&gateway("gw1"), "m22"), "it is there already");
+        registry.bytes = ROOM - 2 * OVERHEAD - 5 - line;
+        let mut sync = |id, cid, product| registry.sync(&gateway(id), &device(cid, product), now).is_ok();
+        assert!(!sync("gw2", "m22", "p"));
+        assert!(sync("gw2", "m1", "p"));
+        assert!(!sync("gw1", "m1", "pp"), "a longer line");
+        assert!(sync("gw1", "m22", "p"), "it is there already");
     }
 
     #[test]
     fn online_ends_with_a_status_or_with_time() {
         let mut registry = Registry::default();
         let (gw1, second) = (gateway("gw1"), Duration::from_secs(1));
-        registry.sync(&gw1, &device("m1", "p"), Duration::ZERO);
+        registry.sync(&gw1, &device("m1", "p"), Duration::ZERO).unwrap();
         let online = |registry: &Registry, now, limit| registry.is_online(&gateway("gw1"), "m1", now, limit);
         assert!(online(&registry, second, Some(second)));
         assert!(!online(&registry, second * 2, Some(second)));
@@ -258,7 +282,7 @@ mod tests {
         assert!(registry.set_status(&gw1, "m1", false, second * 3));
         assert!(!online(&registry, second * 3, None));
         assert!(!registry.set_status(&gw1, "m2", true, second));
-        registry.sync(&gw1, &device("m1", "p"), second * 4);
+        registry.sync(&gw1, &device("m1", "p"), second * 4).unwrap();
         assert!(online(&registry, second * 4, None), "a sync brings it back");
     }
 
@@ -268,14 +292,32 @@ mod tests {
         let (gw1, now) = (gateway("gw1"), Duration::ZERO);
         let mut file = registry.sync(&gw1, &device("m1", "p"), now).unwrap();
         assert_eq!(file, b"{\"gateway_id\":\"gw1\",\"cid\":\"m1\",\"product_id\":\"p\"}\n");
-        assert_eq!(registry.sync(&gw1, &device("m1", "p"), now), None, "unchanged");
+        assert_eq!(registry.sync(&gw1, &device("m1", "p"), now).unwrap(), b"", "unchanged");
         file.extend(registry.sync(&gw1, &device("m1", "q"), now).unwrap());
         file.extend(registry.sync(&gw1, &device("m2", "p"), now).unwrap());
         let (mut read, bad) = Registry::read(&file, now).unwrap();
         assert_eq!(bad, []);
         assert_eq!(read.len(), 2);
-        assert_eq!(read.sync(&gw1, &device("m1", "q"), now), None, "the file has it");
-        assert!(read.sync(&gw1, &device("m1", "p"), now).is_some());
+        assert_eq!(read.sync(&gw1, &device("m1", "q"), now).unwrap(), b"", "the file has it");
+        assert_ne!(read.sync(&gw1, &device("m1", "p"), now).unwrap(), b"");
+    }
+
+    #[test]
+    fn all_lines_are_those_that_count_in_order_and_read_back() {
+        let mut registry = Registry::default();
+        for (id, cid, product) in
+            [("gw2", "m1", "p"), ("gw1", "m2", "p"), ("gw1", "m1", "p"), ("gw1", "m2", "q")]
+        {
+            registry.sync(&gateway(id), &device(cid, product), Duration::ZERO).unwrap();
+        }
+        let line = |id, cid, product| {
+            format!("{{\"gateway_id\":\"{id}\",\"cid\":\"{cid}\",\"product_id\":\"{product}\"}}\n")
+        };
+        let expected = [line("gw1", "m1", "p"), line("gw1", "m2", "q"), line("gw2", "m1", "p")].concat();
+        assert_eq!(String::from_utf8(registry.lines()).unwrap(), expected);
+        let marked = [BYTE_ORDER_MARK, expected.as_bytes()].concat();
+        let (read, bad) = Registry::read(&marked, Duration::ZERO).unwrap();
+        assert_eq!((read.lines(), bad), (registry.lines(), vec![]));
     }
 
     #[test]

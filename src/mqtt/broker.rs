@@ -18,7 +18,7 @@ use std::{
     fmt,
     future::poll_fn,
     io,
-    net::SocketAddr,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     pin::Pin,
     rc::Rc,
     task::{Context, Poll},
@@ -41,7 +41,8 @@ use crate::{
     edge::{Ask, Edge, Outcome},
     failure::Failure,
     record::{Connection, Record},
-    sink::{Sink, SinkError, Ticket},
+    registry_file::{Position, RegistryFile, Step, Steps},
+    sink::SinkError,
 };
 
 /// How many connections may wait to be accepted: a whole fleet that comes back at once.
@@ -114,6 +115,10 @@ pub trait Witness {
     fn settled(&mut self, outcome: Outcome);
     /// Something is off.
     fn warn(&mut self, message: &str);
+    /// The operator's own files are at stake, which is said even where warnings are not.
+    fn alert(&mut self, message: &str) {
+        self.warn(message);
+    }
     /// The broker has done what was to be done at present: a good moment to write.
     fn flush(&mut self);
     /// Whether so much is unwritten that the broker should stop reading until [`Broker::resume`].
@@ -132,7 +137,7 @@ pub struct Broker {
     max_connections: usize,
     connect_timeout: Duration,
     board: Rc<RefCell<Switchboard>>,
-    journal: Option<crate::sink::Progress>,
+    journal: Option<Steps>,
     /// One more holder for each connection.
     alive: Rc<()>,
 }
@@ -145,7 +150,7 @@ impl fmt::Debug for Broker {
 
 impl Broker {
     /// Listens on an address; port 0 picks a free one. `start` is the origin of the edge's monotonic clock, and
-    /// `journal` the registry's file, which must sync.
+    /// `journal` the registry's file.
     ///
     /// # Errors
     /// An address that cannot be bound.
@@ -154,7 +159,7 @@ impl Broker {
         edge: Edge,
         limits: Limits,
         tls: Option<TlsAcceptor>,
-        journal: Option<Sink>,
+        journal: Option<RegistryFile>,
         witness: Box<dyn Witness>,
         start: Instant,
     ) -> Result<Self, Failure> {
@@ -166,7 +171,7 @@ impl Broker {
             tls,
             max_connections: limits.max_connections,
             connect_timeout: limits.connect_timeout,
-            journal: journal.as_ref().map(Sink::watch),
+            journal: journal.as_ref().map(RegistryFile::watch),
             alive: Rc::new(()),
             board: Switchboard::new(edge, limits, witness, journal, start),
         })
@@ -175,8 +180,24 @@ impl Broker {
     /// The address that clients connect to, as a URL.
     #[must_use]
     pub fn url(&self) -> String {
+        self.url_at(self.address)
+    }
+
+    /// The address that clients on this machine connect to, as a URL: an address that stands for all of them is one to
+    /// listen on, not one to connect to.
+    #[must_use]
+    pub fn url_here(&self) -> String {
+        let ip = match self.address.ip() {
+            IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+            IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+            ip => ip,
+        };
+        self.url_at(SocketAddr::new(ip, self.address.port()))
+    }
+
+    fn url_at(&self, address: SocketAddr) -> String {
         let scheme = if self.tls.is_some() { "mqtts" } else { "mqtt" };
-        format!("{scheme}://{}", self.address)
+        format!("{scheme}://{address}")
     }
 
     /// Whether other machines can reach the broker.
@@ -274,18 +295,24 @@ impl Broker {
     async fn keep_journal(&self) -> SinkError {
         let Some(mut journal) = self.journal.clone() else { return std::future::pending().await };
         loop {
-            match journal.progress().await {
-                Ok(done) => {
+            match journal.next().await {
+                Ok(Step::Done(done)) => {
                     while !self.keep(done) {
                         tokio::task::yield_now().await;
                     }
                 }
-                Err(why) => return why,
+                Ok(Step::Lost(why)) => {
+                    let mut board = self.board.borrow_mut();
+                    board.begin_turn();
+                    board.rewrite_journal(&why);
+                    board.end_turn();
+                }
+                Err(why) => return SinkError::Failed(why),
             }
         }
     }
 
-    fn keep(&self, done: Ticket) -> bool {
+    fn keep(&self, done: Position) -> bool {
         let mut board = self.board.borrow_mut();
         board.begin_turn();
         let is_done = board.kept(done);

@@ -118,7 +118,7 @@ impl Purpose {
     }
 
     /// Refuses a file that holds something else of this program.
-    pub(super) fn check(self, file: &File, path: &Path) -> Result<(), Failure> {
+    pub(crate) fn check(self, file: &File, path: &Path) -> Result<(), Failure> {
         let first =
             first_line(file).map_err(|why| Failure::io(format!("cannot read {}: {why}", path.display())))?;
         match Content::of(&first) {

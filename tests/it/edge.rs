@@ -1,7 +1,11 @@
 //! `edge` as a process: the broker, the platform behind it, and how it ends.
 
+mod commands;
 mod fuzz;
 mod hostile;
+mod program;
+mod registry;
+mod stderr;
 pub mod wire;
 
 use std::{

@@ -8,8 +8,14 @@ use std::{
     time::{Duration, Instant},
 };
 
+use tokio::sync::Notify;
+
 use crate::{
-    commands::{Console, operations::Part, results::ResultLine},
+    commands::{
+        Console,
+        operations::{Part, request_id_of},
+        results::ResultLine,
+    },
     edge::{Outcome, Verdict},
     failure::Kind,
     mqtt::broker::Witness,
@@ -30,6 +36,10 @@ const PATIENCE: Duration = Duration::from_secs(1);
 /// How many warnings a second are printed.
 const WARNINGS: u32 = 50;
 
+/// Commands from stdin that may be without their results, and the bytes of their inputs; then stdin waits.
+const COMMANDS: usize = 1000;
+const COMMAND_BYTES: usize = 4 * 1024 * 1024;
+
 /// A command from stdin: what its result line repeats.
 #[derive(Debug)]
 pub(super) struct Noted {
@@ -45,8 +55,9 @@ pub(super) struct Noted {
 /// The ledger.
 #[derive(Debug)]
 pub(super) struct Ledger {
-    /// Where warnings go.
-    console: Option<Console>,
+    console: Console,
+    /// Whether stderr is PROGRAM's, so that it gets no warnings.
+    has_program: bool,
     /// Where results and the first event go.
     stdout: Option<Sink>,
     /// Where records go, unless they go to stdout.
@@ -54,6 +65,10 @@ pub(super) struct Ledger {
     /// Whether records go to stdout.
     is_recording: bool,
     asked: HashMap<u64, Noted>,
+    /// The bytes of their inputs.
+    asked_bytes: usize,
+    /// Told when a command has its result.
+    settled: Rc<Notify>,
     progressed: Instant,
     left_out: u64,
     warnings: (Instant, u32),
@@ -62,14 +77,17 @@ pub(super) struct Ledger {
 
 impl Ledger {
     /// A ledger; without `out` records go to stdout, and without either nowhere.
-    pub(super) fn new(console: Option<Console>, stdout: Option<Sink>, out: Option<Sink>) -> Self {
+    pub(super) fn new(console: Console, has_program: bool, stdout: Option<Sink>, out: Option<Sink>) -> Self {
         let now = Instant::now();
         Self {
             console,
+            has_program,
             is_recording: stdout.is_some() && out.is_none(),
             stdout,
             out,
             asked: HashMap::new(),
+            asked_bytes: 0,
+            settled: Rc::default(),
             progressed: now,
             left_out: 0,
             warnings: (now, 0),
@@ -93,12 +111,28 @@ impl Ledger {
 
     /// Notes what a command's result will need.
     pub(super) fn expect(&mut self, token: u64, asked: Noted) {
+        self.asked_bytes += asked.input.len();
         self.asked.insert(token, asked);
+    }
+
+    /// Whether another command may be taken from stdin.
+    pub(super) fn has_room_for_commands(&self) -> bool {
+        self.asked.len() < COMMANDS && self.asked_bytes < COMMAND_BYTES
+    }
+
+    /// What tells that a command has its result.
+    pub(super) fn settled(&self) -> Rc<Notify> {
+        Rc::clone(&self.settled)
     }
 
     /// Writes the result of a command that was never sent.
     pub(super) fn invalid(&mut self, index: u64, asked: &Noted, field: Option<&str>, message: &str) {
-        let result = ResultLine { field, ..ResultLine::failed(Kind::Invalid, message) };
+        let request_id = asked.part.is_none().then(|| request_id_of(&asked.input)).flatten();
+        let result = ResultLine {
+            field,
+            request_id: request_id.as_deref(),
+            ..ResultLine::failed(Kind::Invalid, message)
+        };
         self.result(index, asked, None, result);
     }
 
@@ -113,7 +147,7 @@ impl Ledger {
             gateway_id,
             cid: asked.cid.as_deref(),
             id: asked.id.as_deref(),
-            request_id: (!asked.request_id.is_empty()).then_some(&*asked.request_id),
+            request_id: result.request_id.or((!asked.request_id.is_empty()).then_some(&*asked.request_id)),
             input: (!result.ok).then(|| part.as_deref().unwrap_or(&asked.input)),
             ..result
         };
@@ -164,8 +198,8 @@ impl Ledger {
     }
 
     fn say(&self, warning: &str) {
-        if let Some(console) = self.console {
-            console.warn(warning);
+        if !self.has_program {
+            self.console.warn(warning);
         }
     }
 
@@ -200,6 +234,8 @@ impl Witness for Shared {
     fn settled(&mut self, outcome: Outcome) {
         let ledger = &mut *self.0.borrow_mut();
         let Some(asked) = ledger.asked.remove(&outcome.token) else { return };
+        ledger.asked_bytes -= asked.input.len();
+        ledger.settled.notify_one();
         let (answer, message);
         let result = match outcome.verdict {
             Verdict::Answered { code, msg } => {
@@ -210,9 +246,9 @@ impl Witness for Shared {
                 message = format!("no answer in {}s", limit.as_secs_f64());
                 ResultLine::failed(Kind::Timeout, &message)
             }
-            Verdict::Unsent(why) => {
+            Verdict::Unsent { field, why } => {
                 message = why;
-                ResultLine { field: Some("gateway_id"), ..ResultLine::failed(Kind::Invalid, &message) }
+                ResultLine { field: Some(field), ..ResultLine::failed(Kind::Invalid, &message) }
             }
             Verdict::Malformed(why) => {
                 message = format!("the gateway's answer is none: {why}");
@@ -233,6 +269,10 @@ impl Witness for Shared {
         if ledger.warnings.1 <= WARNINGS {
             ledger.say(message);
         }
+    }
+
+    fn alert(&mut self, message: &str) {
+        self.0.borrow().console.warn(message);
     }
 
     fn flush(&mut self) {

@@ -1,17 +1,43 @@
 //! `edge -- PROGRAM`: a program that finds the edge in its environment and whose end is the edge's.
 
-use std::{env, ffi::OsString, io, os::unix::process::ExitStatusExt as _, path::Path, process::ExitStatus};
+use std::{
+    env,
+    ffi::OsString,
+    fs::File,
+    io::{self, Write as _},
+    os::unix::process::{CommandExt as _, ExitStatusExt as _},
+    path::Path,
+    process::{self, ExitStatus, Stdio},
+    time::{Duration, Instant},
+};
 
-use rustix::process::{Pid, Signal, kill_process, kill_process_group};
+use rustix::process::{
+    Pid, Signal, getpgrp, kill_process, kill_process_group, test_kill_process, test_kill_process_group,
+};
+use rustix::termios::tcgetpgrp;
 use tokio::process::{Child, Command};
 
-use crate::failure::{Exit, Failure};
+use crate::{
+    commands::sleep_until,
+    failure::{Exit, Failure},
+};
+
+/// How long a program may go on after SIGTERM until it is killed.
+const GRACE: Duration = Duration::from_secs(5);
+
+/// How often the rest of a group is looked for while it ends.
+const LOOK: Duration = Duration::from_millis(10);
 
 /// A program that runs against the edge.
 #[derive(Debug)]
 pub(super) struct Program {
     child: Child,
-    has_group: bool,
+    target: Target,
+    /// The terminal that the program shares with the edge.
+    terminal: Option<File>,
+    /// When the program is killed, once it was asked to end.
+    kill_at: Option<Instant>,
+    guard: Option<Guard>,
 }
 
 /// What the program finds in its environment.
@@ -33,11 +59,7 @@ pub(super) struct NotRun {
 
 impl Program {
     /// Starts a program; it owns stdin, stdout and stderr.
-    pub(super) fn start(
-        words: &[OsString],
-        environment: &Environment<'_>,
-        is_interactive: bool,
-    ) -> Result<Self, NotRun> {
+    pub(super) fn start(words: &[OsString], environment: &Environment<'_>) -> Result<Self, NotRun> {
         let (program, arguments) = words.split_first().ok_or_else(|| NotRun {
             failure: Failure::invalid("no program is named after --"),
             exit: Exit::USAGE,
@@ -62,36 +84,138 @@ impl Program {
         if let Some(path) = &path {
             command.env("PATH", path);
         }
-        // On a terminal the program must stay in the foreground group, which also gets the keyboard's signals.
-        if !is_interactive {
+        // A process of a background group that reads its terminal is stopped. So the program stays in the edge's
+        // group if there is a terminal; the keyboard's signals then reach both.
+        let terminal = File::open("/dev/tty").ok();
+        if terminal.is_none() {
             command.process_group(0);
         }
-        let child = command.spawn().map_err(|why| NotRun {
+        let child = command.kill_on_drop(true).spawn().map_err(|why| NotRun {
             failure: Failure::io(format!("cannot run {}: {why}", program.display())),
             exit: Exit(if why.kind() == io::ErrorKind::NotFound { 127 } else { 126 }),
         })?;
-        Ok(Self { child, has_group: !is_interactive })
+        let id = child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
+        let target = Target { id, is_group: terminal.is_none() };
+        Ok(Self { child, target, terminal, kill_at: None, guard: Guard::start(target) })
     }
 
-    /// Waits for the program's end. Safe to drop at any point.
+    /// Waits for the program's end; kills it if it does not end in time after SIGTERM. Safe to drop at any point.
     pub(super) async fn wait(&mut self) -> Result<Exit, Failure> {
-        let status = self.child.wait().await;
-        status.map(exit_of).map_err(|why| Failure::io(format!("cannot wait for the program: {why}")))
+        tokio::select! {
+            status = self.child.wait() => return outcome(status),
+            () = sleep_until(self.kill_at) => self.target.signal(Signal::KILL),
+        }
+        outcome(self.child.wait().await)
     }
 
-    /// Passes a signal on: to all of the program's group where it has its own.
-    pub(super) fn signal(&self, exit: Exit) {
-        let signal = if exit == Exit::INTERRUPTED { Signal::INT } else { Signal::TERM };
-        // On a terminal the keyboard's SIGINT has reached the program already.
-        if signal == Signal::INT && !self.has_group {
+    /// Passes a signal on; after SIGTERM the program has its grace.
+    pub(super) fn signal(&mut self, exit: Exit) {
+        if exit == Exit::INTERRUPTED {
+            if !self.is_reached_by_keyboard() {
+                self.target.signal(Signal::INT);
+            }
+        } else {
+            self.target.signal(Signal::TERM);
+            self.kill_at.get_or_insert_with(|| Instant::now() + GRACE);
+        }
+    }
+
+    /// Whether the program gets the keyboard's SIGINT, so that it must not get the edge's as well.
+    fn is_reached_by_keyboard(&self) -> bool {
+        let foreground = self.terminal.as_ref().and_then(|terminal| tcgetpgrp(terminal).ok());
+        foreground == Some(getpgrp())
+    }
+
+    /// Ends the program and what it has started: asks, and kills what is left after the grace.
+    pub(super) async fn end(&mut self) {
+        self.signal(Exit::TERMINATED);
+        // A failure to wait leaves nothing else to be done.
+        let _ = self.wait().await;
+        if !self.target.is_group {
             return;
         }
-        let id = self.child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
-        if let Some(id) = id {
-            // It may have ended in this very moment.
-            let _ = if self.has_group { kill_process_group(id, signal) } else { kill_process(id, signal) };
+        while self.target.exists() && self.kill_at.is_none_or(|kill_at| Instant::now() < kill_at) {
+            tokio::time::sleep(LOOK).await;
+        }
+        self.target.signal(Signal::KILL);
+    }
+}
+
+impl Drop for Program {
+    /// Tells the guard that the edge itself has seen to the program's end.
+    fn drop(&mut self) {
+        if let Some(guard) = self.guard.take() {
+            guard.dismiss();
         }
     }
+}
+
+/// Who gets the signals: the program's group, or the program alone if it shares the edge's group.
+#[derive(Clone, Copy, Debug)]
+struct Target {
+    id: Option<Pid>,
+    is_group: bool,
+}
+
+impl Target {
+    /// Sends a signal, and lets a stopped program act on it.
+    fn signal(self, signal: Signal) {
+        let Some(id) = self.id else { return };
+        for signal in [signal, Signal::CONT] {
+            // The program may have ended in this very moment.
+            let _ = if self.is_group { kill_process_group(id, signal) } else { kill_process(id, signal) };
+        }
+    }
+
+    fn exists(self) -> bool {
+        let test = if self.is_group { test_kill_process_group } else { test_kill_process };
+        self.id.is_some_and(|id| test(id).is_ok())
+    }
+}
+
+/// A shell that ends the program if the edge is killed.
+///
+/// The kernel can signal a child at its parent's death, but that is asked for between fork and exec, which takes
+/// `unsafe` code, and would reach the program alone, not what it has started. The shell waits for the end of a pipe
+/// whose other end only the edge holds.
+#[derive(Debug)]
+struct Guard(process::Child);
+
+impl Guard {
+    const SCRIPT: &str = r#"read -r dismissed && exit
+        kill -s TERM -- "$1"; kill -s CONT -- "$1"
+        left=50
+        while kill -s 0 -- "$1" && [ $left -gt 0 ]; do sleep 0.1; left=$((left - 1)); done
+        kill -s KILL -- "$1""#;
+
+    /// Starts the guard; without a shell the program is not guarded.
+    fn start(target: Target) -> Option<Self> {
+        let id = target.id?.as_raw_nonzero().get();
+        let whom = if target.is_group { -id } else { id };
+        process::Command::new("/bin/sh")
+            .args(["-c", Self::SCRIPT, "tuyagw-guard", &whom.to_string()])
+            .env_clear()
+            .env("PATH", "/usr/local/bin:/usr/bin:/bin")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .process_group(0)
+            .spawn()
+            .ok()
+            .map(Self)
+    }
+
+    fn dismiss(mut self) {
+        let told = self.0.stdin.take().is_some_and(|mut pipe| pipe.write_all(b"dismissed\n").is_ok());
+        if !told {
+            let _ = self.0.kill();
+        }
+        let _ = self.0.wait();
+    }
+}
+
+fn outcome(status: io::Result<ExitStatus>) -> Result<Exit, Failure> {
+    status.map(exit_of).map_err(|why| Failure::io(format!("cannot wait for the program: {why}")))
 }
 
 fn exit_of(status: ExitStatus) -> Exit {

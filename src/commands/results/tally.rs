@@ -3,7 +3,7 @@
 use std::{
     cmp::Reverse,
     collections::BTreeMap,
-    io::{self, IsTerminal as _, Write as _},
+    io::{self, IsTerminal as _},
     time::{Duration, Instant},
 };
 
@@ -17,6 +17,7 @@ use super::{
 use crate::{
     commands::{
         Console,
+        console::Terminal,
         failures::{Failures, at_line},
         json_line,
     },
@@ -25,6 +26,8 @@ use crate::{
     protocol::ResultCode,
 };
 
+/// How often a bar is drawn in a second at most.
+const REDRAWS: u8 = 20;
 /// How often progress is told.
 const INTERVAL: Duration = Duration::from_secs(1);
 /// For how many codes the summary says what to do.
@@ -98,9 +101,9 @@ impl Tally {
         let view = match progress {
             Progress::Json => View::Json(Instant::now()),
             Progress::Always if !io::stderr().is_terminal() => View::Lines(Instant::now()),
-            Progress::Always => View::bar(),
+            Progress::Always => View::bar(console),
             Progress::Auto if !single && !crowded && !console.is_quiet() && io::stderr().is_terminal() => {
-                View::bar()
+                View::bar(console)
             }
             Progress::Auto | Progress::Never => View::Nothing,
         };
@@ -367,8 +370,7 @@ impl Tally {
         }
         let elapsed_ms = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
         let line = Line { event, done: self.counts.done(), counts: self.counts, in_flight, elapsed_ms };
-        // Where stderr is gone nobody is left to tell.
-        let _ = io::stderr().lock().write_all(&json_line(&line));
+        self.console.write(&json_line(&line));
     }
 }
 
@@ -404,8 +406,10 @@ fn milliseconds(duration: Duration) -> f64 {
 }
 
 impl View {
-    fn bar() -> Self {
-        let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
+    fn bar(console: Console) -> Self {
+        let terminal = Box::new(Terminal::new(console));
+        let target = ProgressDrawTarget::term_like_with_hz(terminal, REDRAWS);
+        let bar = ProgressBar::with_draw_target(None, target);
         Self::Bar(bar.with_style(style("{spinner} {wide_msg}")))
     }
 }

@@ -24,7 +24,7 @@ use crate::{
     mqtt::{Connect, End, Message, Password, QoS, Session, Will},
     protocol::{ConnectCode, Direction},
     record::Connection,
-    sink::{Sink, Ticket},
+    registry_file::{Position, RegistryFile},
 };
 
 /// How many spare buffers are kept, and how large one may be. A client that says little gets one as well as any other, so
@@ -51,7 +51,7 @@ pub(super) struct Switchboard {
     limits: Limits,
     witness: Box<dyn Witness>,
     /// The registry's file.
-    journal: Option<Sink>,
+    journal: Option<RegistryFile>,
     seats: Vec<Option<Box<Seat>>>,
     vacant: Vec<SessionId>,
     by_client: HashMap<Rc<str>, SessionId>,
@@ -64,8 +64,8 @@ pub(super) struct Switchboard {
     /// Bytes that have come of packets that are not whole, on all connections.
     pub(super) unfinished_bytes: usize,
     /// What waits for the journal, in its order.
-    unkept: VecDeque<(Ticket, Unkept)>,
-    last_line: Ticket,
+    unkept: VecDeque<(Position, Unkept)>,
+    last_line: Position,
     delayed: Delayed,
     /// What the present turn has cost beside the bytes that were heard.
     effort: usize,
@@ -95,7 +95,7 @@ impl Switchboard {
         edge: Edge,
         limits: Limits,
         witness: Box<dyn Witness>,
-        journal: Option<Sink>,
+        journal: Option<RegistryFile>,
         start: Instant,
     ) -> Rc<RefCell<Self>> {
         Rc::new(RefCell::new(Self {
@@ -111,7 +111,7 @@ impl Switchboard {
             kept_bytes: 0,
             unfinished_bytes: 0,
             unkept: VecDeque::new(),
-            last_line: Ticket::default(),
+            last_line: Position::default(),
             delayed: Delayed::new(limits.max_queues / 4),
             effort: 0,
             count: 0,

@@ -10,7 +10,7 @@ use crate::{
     mqtt::{QoS, Receipt, broker::SessionId},
     protocol::Channel,
     record::Record,
-    sink::Ticket,
+    registry_file::Position,
 };
 
 /// How much is done at once of what became due at the same time.
@@ -97,7 +97,7 @@ impl Switchboard {
             self.remove(id);
         }
         let mut acts = std::mem::take(&mut self.acts);
-        self.edge.tick(now, &mut acts);
+        self.edge.tick(self.now, &mut acts);
         self.acts = acts;
         self.act();
         self.alarm = Some(waker.clone());
@@ -125,10 +125,10 @@ impl Switchboard {
     }
 
     /// Does a part of what the journal, which has come this far, has made possible; `false` where more is left.
-    pub(in crate::mqtt::broker) fn kept(&mut self, done: Ticket) -> bool {
+    pub(in crate::mqtt::broker) fn kept(&mut self, done: Position) -> bool {
         let was_congested = self.is_congested();
         for _ in 0..BATCH {
-            let Some((_, waits)) = self.unkept.pop_front_if(|(ticket, _)| *ticket <= done) else { break };
+            let Some((_, waits)) = self.unkept.pop_front_if(|(position, _)| *position <= done) else { break };
             match waits {
                 Unkept::Saying(saying) => self.say(saying),
                 Unkept::Acknowledgement { id, origin, receipt } => {
@@ -143,7 +143,16 @@ impl Switchboard {
         if was_congested && !self.is_congested() {
             self.wake_stalled();
         }
-        self.unkept.front().is_none_or(|(ticket, _)| *ticket > done)
+        self.unkept.front().is_none_or(|(position, _)| *position > done)
+    }
+
+    /// Another program has touched the journal: gives it all devices anew. What waits for it waits on.
+    pub(in crate::mqtt::broker) fn rewrite_journal(&mut self, why: &str) {
+        self.witness.alert(&format!("{why} while the edge uses it; all devices are written to it anew"));
+        let lines = self.edge.registry().lines();
+        if let Some(journal) = &mut self.journal {
+            journal.rewrite(lines);
+        }
     }
 
     pub(in crate::mqtt::broker) fn command(&mut self, ask: Ask) {

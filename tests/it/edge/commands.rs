@@ -1,0 +1,107 @@
+//! Commands on the edge's stdin: bounded, in order, and each with its whole time.
+
+use std::{
+    fs,
+    io::Write as _,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    thread,
+};
+
+use serde_json::{Value, json};
+
+use super::wire::Edge;
+
+fn command(cid: &str) -> String {
+    json!({"gateway_id":"gw1","cid":cid,"id":"4","value":true}).to_string() + "\n"
+}
+
+/// A registry with one device of gateway gw1.
+fn registry() -> (tempfile::TempDir, String) {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("fleet.jsonl");
+    fs::write(&file, "{\"gateway_id\":\"gw1\",\"cid\":\"m1\",\"product_id\":\"p\"}\n").unwrap();
+    let file = file.to_str().unwrap().to_owned();
+    (folder, file)
+}
+
+#[test]
+fn commands_that_nobody_answers_make_stdin_wait() {
+    let (_folder, file) = registry();
+    let mut edge = Edge::start(&["--devices", &file, "--command-timeout", "1h", "--out", "/dev/null"]);
+    let mut stdin = edge.stdin.take().unwrap();
+    let written = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&written);
+    let writer = thread::spawn(move || {
+        let hundred = command("m1").repeat(100);
+        while stdin.write_all(hundred.as_bytes()).is_ok() {
+            count.fetch_add(100, Ordering::Relaxed);
+        }
+    });
+    // Until a second's worth of connections sees no more taken; the edge serves them meanwhile.
+    let (mut before, mut quiet) = (0, 0);
+    while quiet < 200 {
+        edge.gateway("gw2").ping();
+        let now = written.load(Ordering::Relaxed);
+        quiet = if now == before && now > 0 { quiet + 1 } else { 0 };
+        before = now;
+        assert!(now < 50_000, "{now} commands were taken");
+    }
+    assert!(before >= 1000, "{before} commands were taken");
+    drop(edge);
+    writer.join().unwrap();
+}
+
+#[test]
+fn a_busy_gateway_gets_every_command_in_order_and_none_times_out() {
+    let (_folder, file) = registry();
+    let mut edge = Edge::start(&["--devices", &file, "--command-timeout", "20s", "--out", "/dev/null"]);
+    let mut gateway = edge.gateway("gw1");
+    assert_eq!(gateway.subscribe(&[("gateway_id/gw1/commands", 1)]), [1]);
+    let count = 2000;
+    let mut stdin = edge.stdin.take().unwrap();
+    let writer = thread::spawn(move || {
+        let commands: String = (0..count)
+            .map(|n| {
+                json!({"t":1,"cid":"m1","request_id":n.to_string(),"param":{"id":"4","value":true}})
+                    .to_string()
+                    + "\n"
+            })
+            .collect();
+        stdin.write_all(commands.as_bytes()).unwrap();
+        stdin
+    });
+    // The window: nothing more comes while none is answered.
+    let mut waiting = Vec::new();
+    for _ in 0..20 {
+        waiting.push(gateway.json());
+    }
+    gateway.ping();
+    for n in 0..count {
+        let command = if waiting.is_empty() { gateway.json() } else { waiting.remove(0) };
+        assert_eq!(command["request_id"], n.to_string());
+        let answer = json!({"t":1,"cid":"m1","request_id":n.to_string(),"param":{"msg":"success","code":0}});
+        gateway.publish("gateway_id/gw1/commands/response", &answer.to_string(), 0, false);
+    }
+    for n in 0..count {
+        let result = edge.line(|line| line["op"] == "command");
+        assert_eq!((&result["index"], &result["ok"]), (&json!(n), &json!(true)), "{result}");
+    }
+    drop(writer.join().unwrap());
+}
+
+#[test]
+fn results_of_commands_that_were_not_sent_name_them_and_their_fault() {
+    let (_folder, file) = registry();
+    let mut edge = Edge::start(&["--devices", &file, "--command-timeout", "1h", "--out", "/dev/null"]);
+    edge.type_in(&json!({"t":1,"cid":"m1","request_id":"a","param":{"id":"4","value":7}}));
+    let result = edge.line(|line| line["op"] == "command");
+    assert_eq!((&result["error"], &result["request_id"]), (&json!("invalid"), &json!("a")), "{result}");
+    for _ in 0..2 {
+        edge.type_in(&json!({"t":1,"cid":"m1","request_id":"b","param":{"id":"4","value":true}}));
+    }
+    let result: Value = edge.line(|line| line["op"] == "command");
+    assert_eq!((&result["field"], &result["request_id"]), (&json!("request_id"), &json!("b")), "{result}");
+}
