@@ -90,13 +90,19 @@ impl Program {
         if terminal.is_none() {
             command.process_group(0);
         }
+        // Before the program: a Ctrl-Z for the program, once that runs, must not stop a child of the edge before its exec,
+        // for which the edge waits in a way that nothing interrupts.
+        let mut guard = Guard::start(terminal.is_none());
         let child = command.kill_on_drop(true).spawn().map_err(|why| NotRun {
             failure: Failure::io(format!("cannot run {}: {why}", program.display())),
             exit: Exit(if why.kind() == io::ErrorKind::NotFound { 127 } else { 126 }),
         })?;
         let id = child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
         let target = Target { id, is_group: terminal.is_none() };
-        Ok(Self { child, target, terminal, kill_at: None, guard: Guard::start(target) })
+        if let Some(guard) = &mut guard {
+            guard.watch(target);
+        }
+        Ok(Self { child, target, terminal, kill_at: None, guard })
     }
 
     /// Waits for the program's end; kills it if it does not end in time after SIGTERM. Safe to drop at any point.
@@ -182,27 +188,40 @@ impl Target {
 struct Guard(process::Child);
 
 impl Guard {
-    const SCRIPT: &str = r#"read -r dismissed && exit
-        kill -s TERM -- "$1"; kill -s CONT -- "$1"
+    const SCRIPT: &str = r#"trap '' INT QUIT TSTP TTIN TTOU HUP
+        read -r target && ! read -r dismissed || exit
+        kill -s TERM -- "$target"; kill -s CONT -- "$target"
         left=50
-        while kill -s 0 -- "$1" && [ $left -gt 0 ]; do sleep 0.1; left=$((left - 1)); done
-        kill -s KILL -- "$1""#;
+        while kill -s 0 -- "$target" && [ $left -gt 0 ]; do sleep 0.1; left=$((left - 1)); done
+        kill -s KILL -- "$target""#;
 
     /// Starts the guard; without a shell the program is not guarded.
-    fn start(target: Target) -> Option<Self> {
-        let id = target.id?.as_raw_nonzero().get();
-        let whom = if target.is_group { -id } else { id };
-        process::Command::new("/bin/sh")
-            .args(["-c", Self::SCRIPT, "tuyagw-guard", &whom.to_string()])
+    fn start(has_own_group: bool) -> Option<Self> {
+        let mut command = process::Command::new("/bin/sh");
+        command
+            .args(["-c", Self::SCRIPT, "tuyagw-guard"])
             .env_clear()
             .env("PATH", "/usr/local/bin:/usr/bin:/bin")
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .process_group(0)
-            .spawn()
-            .ok()
-            .map(Self)
+            .stderr(Stdio::null());
+        // A signal to the edge's group must not reach the guard. On a terminal it ignores the keyboard's.
+        if has_own_group {
+            command.process_group(0);
+        }
+        command.spawn().ok().map(Self)
+    }
+
+    /// Tells the guard whom to end.
+    fn watch(&mut self, target: Target) {
+        let id = target.id.map_or(0, |id| id.as_raw_nonzero().get());
+        let whom = if target.is_group { -id } else { id };
+        if id != 0
+            && let Some(pipe) = &mut self.0.stdin
+        {
+            // A guard that is gone guards nothing.
+            let _ = writeln!(pipe, "{whom}");
+        }
     }
 
     fn dismiss(mut self) {

@@ -53,8 +53,10 @@ fn a_recording_that_fails_ends_the_program_and_all_it_started() {
         .current_dir(&folder));
     assert_eq!(ended.code, Some(2), "{ended:?}");
     let told: Vec<&str> = ended.stderr.lines().collect();
-    assert!(told[0].starts_with("warning: ") && told[0].contains("PROGRAM"), "{told:?}");
-    assert!(told[1].starts_with("error: cannot write /dev/full"), "{told:?}");
+    // The program's own words may stand between.
+    let place = |text: &str| told.iter().position(|line| line.starts_with(text));
+    let places = (place("warning: the edge cannot go on"), place("error: cannot write /dev/full"));
+    assert!(matches!(places, (Some(before), Some(after)) if before < after), "{told:?}");
     for name in ["child", "program"] {
         if folder.path().join(name).exists() {
             assert!(!is_alive(id(folder.path(), name)), "{name} goes on");
@@ -174,7 +176,8 @@ fn a_username_of_both_kinds_is_refused() {
 
 /// What a terminal's user types, and what must have appeared before.
 const TERMINAL: &str = r#"
-import os, pty, select, sys, time
+import os, pty, select, signal, sys, time
+signal.alarm(60)
 def play(script, *turns):
     pid, fd = pty.fork()
     if pid == 0:
@@ -205,11 +208,8 @@ assert seen.count(b"once") == 1 and b"code 5" in seen, (code, seen)
 code, seen = play("set -m; tuyagw edge -- sh -c 'trap \"echo told; exit 6\" INT; echo ready; while :; do sleep 0.05; done' & sleep 0.3; until kill -INT $!; do sleep 0.1; done; wait $!; echo code $?", (b"code 6", b""))
 assert b"told" in seen, (code, seen)
 # Ctrl-Z stops both, and fg goes on with both.
-code, seen = play("set -m; tuyagw edge -- sh -c 'trap \"echo resumed; exit 7\" CONT; echo ready; while :; do sleep 0.05; done'; ps -eo stat=,args= | grep '[e]cho resumed'; fg; echo code $?", (b"ready", b"\x1a"))
-assert b"code 7" in seen, (code, seen)
-stopped = [line for line in seen.split(b"\r\n") if b"sh -c trap" in line and not b"set -m" in line]
-# D is a shell whose child was stopped between vfork and exec.
-assert len(stopped) >= 2 and all(line[:1] in b"TD" for line in stopped), seen
+code, seen = play("set -m; tuyagw edge -- sh -c 'trap \"echo resumed; exit 7\" CONT; echo ready; while :; do sleep 0.05; done'; until ps -eo stat=,args= | grep -q '^T[^ ]* *sh -c trap.*[e]cho resumed'; do sleep 0.05; done; fg; echo code $?", (b"ready", b"\x1a"))
+assert b"resumed" in seen and b"code 7" in seen, (code, seen)
 "#;
 
 #[test]
