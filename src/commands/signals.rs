@@ -1,5 +1,8 @@
-//! SIGINT, SIGTERM and SIGHUP, as the exit codes that they stand for. A SIGHUP that is ignored, as under `nohup`, stays
-//! so, and so does a SIGINT, as in the background of a shell's script, where Ctrl-C is meant for others.
+//! SIGINT, SIGTERM and SIGHUP, as the exit codes that they stand for. A SIGHUP that was ignored before, as under `nohup`,
+//! stays ignored, and so does a SIGINT that the parent ignores on purpose (`trap '' INT`).
+//!
+//! A shell without job control starts a program in the background with SIGINT and SIGQUIT ignored (POSIX, 2.11). Scripts
+//! end such a program with `kill -INT`, so SIGINT counts if SIGQUIT is ignored, too.
 
 use std::{fs::File, io::Read as _};
 
@@ -26,7 +29,7 @@ impl Signals {
             |kind| signal(kind).map_err(|why| Failure::io(format!("cannot listen for signals: {why}")));
         let ignored = ignored();
         // Where the system does not say, SIGINT is taken over, which a person at a terminal needs, and SIGHUP is not.
-        let ignores_interrupt = ignored.is_some_and(|mask| ignores(mask, SignalKind::interrupt()));
+        let ignores_interrupt = ignored.is_some_and(ignores_interrupt_on_purpose);
         let ignores_hangup = ignored.is_none_or(|mask| ignores(mask, SignalKind::hangup()));
         Ok(Self {
             interrupt: if ignores_interrupt { None } else { Some(listen(SignalKind::interrupt())?) },
@@ -74,6 +77,11 @@ fn ignores(mask: u64, signal: SignalKind) -> bool {
     mask >> (signal.as_raw_value() - 1) & 1 == 1
 }
 
+/// Whether SIGINT is ignored, and not because a shell started the program in the background.
+fn ignores_interrupt_on_purpose(mask: u64) -> bool {
+    ignores(mask, SignalKind::interrupt()) && !ignores(mask, SignalKind::quit())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -82,10 +90,11 @@ mod tests {
     fn the_system_says_what_is_ignored() {
         let ignored = |status: &str| {
             let mask = mask(status)?;
-            Some((ignores(mask, SignalKind::hangup()), ignores(mask, SignalKind::interrupt())))
+            Some((ignores(mask, SignalKind::hangup()), ignores_interrupt_on_purpose(mask)))
         };
         assert_eq!(ignored("SigBlk:\t0000000000000000\nSigIgn:\t0000000000001001\n"), Some((true, false)));
-        assert_eq!(ignored("SigIgn:\t0000000000001006\n"), Some((false, true)));
+        assert_eq!(ignored("SigIgn:\t0000000000001002\n"), Some((false, true)));
+        assert_eq!(ignored("SigIgn:\t0000000000001006\n"), Some((false, false)), "a shell's background");
         assert_eq!(ignored(""), None);
     }
 }

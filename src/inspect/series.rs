@@ -221,6 +221,7 @@ mod tests {
     }
 
     #[test]
+    #[ignore = "slow: makes a million points"]
     fn many_series_share_the_budget() {
         let mut charts = Charts::new(Product::smart_water_meter());
         for n in 0..2_000_000_i64 {

@@ -475,6 +475,7 @@ impl Cable {
 
 /// RFC 8305: of a name's addresses the first one that answers is used.
 #[test]
+#[ignore = "slow: makes network namespaces"]
 fn an_address_that_leads_nowhere_keeps_no_gateway_from_the_other_one() {
     let Some(cable) = Cable::lay() else { return };
     let _edge = cable.edge(1, &[]);

@@ -47,6 +47,7 @@ fn what_a_journal_holds_takes_no_time() {
 }
 
 #[test]
+#[ignore = "slow: waits for rests that double"]
 fn a_system_error_is_tried_again_under_its_request_id() {
     // Rests double: a request that fails n times takes 0.5 * 2^n seconds.
     let mut site = Site::start(&["--fault", "code=500@0.2", "--seed", "1"]);
@@ -157,6 +158,7 @@ fn a_summary_adds_up() {
 }
 
 #[test]
+#[ignore = "slow: waits for progress lines"]
 fn progress_can_be_read_by_a_script() {
     let site = Site::start(&["--fault", "delay=1s"]);
     let ended = site.run_with("sync", &["-", "--progress", "json", "--window", "50"], syncs(150));
@@ -175,6 +177,7 @@ fn progress_can_be_read_by_a_script() {
 
 /// Nothing happens for seconds, and whoever watches must see that the run lives.
 #[test]
+#[ignore = "slow: waits for progress lines"]
 fn progress_is_told_while_nothing_comes() {
     let site = Site::start(&["--fault", "drop-response"]);
     let args = ["-", "--progress", "json", "--timeout", "3500ms"];

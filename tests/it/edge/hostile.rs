@@ -124,6 +124,7 @@ fn subscriptions_of_one_client_have_a_budget() {
 }
 
 #[test]
+#[ignore = "slow: fills the buffers of an edge"]
 fn retained_messages_come_as_fast_as_they_are_read_and_hold_up_nobody() {
     let edge = Edge::start(&[]);
     let mut witness = Witness::of(&edge);
@@ -229,6 +230,7 @@ fn unfinished_packets_do_not_fill_the_memory() {
 }
 
 #[test]
+#[ignore = "slow: fills the budgets of an edge"]
 fn a_fleet_of_absent_sessions_shares_one_budget() {
     let edge = Edge::start(&["--max-queue", "100000"]);
     let mut platform = edge.platform("console");
