@@ -147,7 +147,7 @@ pub fn folder_of(path: &Path) -> &Path {
 }
 
 /// The path behind symbolic links, whether or not a file exists there.
-fn followed(path: &Path) -> PathBuf {
+pub(crate) fn followed(path: &Path) -> PathBuf {
     let mut path = path.to_owned();
     for _ in 0..LINKS {
         match fs::read_link(&path) {
@@ -214,7 +214,7 @@ impl Replacement {
     /// A file that cannot be written; its former content is there still, unless its folder takes no other file.
     pub fn replace(self, content: &[u8]) -> Result<(), Failure> {
         let written = match &self.target {
-            Target::Beside(path) => replace_beside(path, content),
+            Target::Beside(path) => replace_beside(path, content, None).map(drop),
             Target::Inside => fs::write(&self.path, content),
             Target::Device => write_device(&self.path, content),
             Target::Stream(StandardStream::Stdout) => {
@@ -263,23 +263,38 @@ fn temporary(beside: &Path) -> io::Result<tempfile::NamedTempFile> {
     prefix.push(beside.file_name().unwrap_or_default());
     prefix.push(".");
     tempfile::Builder::new()
+        .append(true)
         .prefix(&prefix)
         .permissions(Permissions::from_mode(0o666))
         .tempfile_in(folder_of(beside))
 }
 
-fn replace_beside(path: &Path, content: &[u8]) -> io::Result<()> {
+/// Replaces a file, or creates it, by renaming another one; gives that one, locked and open for appending. Without
+/// `permissions` it has those of the former file.
+///
+/// # Errors
+/// A folder that takes no other file, or a write that failed; the former file is there still.
+pub(crate) fn replace_beside(
+    path: &Path,
+    content: &[u8],
+    permissions: Option<Permissions>,
+) -> io::Result<File> {
     let mut file = temporary(path)?;
+    // Under its name nobody finds it unlocked; a file system without locks needs none.
+    let _ = file.as_file().try_lock();
     file.write_all(content)?;
-    if let Ok(former) = fs::metadata(path) {
-        file.as_file().set_permissions(former.permissions())?;
+    let former = fs::metadata(path).ok();
+    if let Some(permissions) = permissions.or_else(|| Some(former.as_ref()?.permissions())) {
+        file.as_file().set_permissions(permissions)?;
+    }
+    if let Some(former) = former {
         // Only root may give a file away; without that, the file is its writer's, as any other new one.
         let _ = std::os::unix::fs::fchown(file.as_file(), Some(former.uid()), Some(former.gid()));
     }
     file.as_file().sync_all()?;
-    file.persist(path).map_err(|failed| failed.error)?;
+    let file = file.persist(path).map_err(|failed| failed.error)?;
     sync_folder(path);
-    Ok(())
+    Ok(file)
 }
 
 /// Makes a name as durable as the bytes behind it; a file system that cannot sync a folder needs no asking.

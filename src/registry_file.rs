@@ -6,7 +6,6 @@
 //! given the whole registry, which it puts under the name atomically.
 
 use std::{
-    ffi::OsString,
     fmt::Display,
     fs::{self, File, OpenOptions, TryLockError},
     hash::{DefaultHasher, Hasher as _},
@@ -24,7 +23,7 @@ use tokio::sync::watch;
 use crate::{
     edge::Registry,
     failure::Failure,
-    files::sync_folder,
+    files::{followed, replace_beside, sync_folder},
     sink::{Purpose, claim, in_use, push},
 };
 
@@ -305,8 +304,8 @@ impl Disk {
             if found.is_err() {
                 sync_folder(path);
             }
-            Purpose::Registry.check(&file, path)?;
             // Two edges would not know each other's devices.
+            Purpose::Registry.check(&file, path)?;
             let repaired = claim(&file, path, Purpose::Registry)?;
             let (opened, named) = (file.metadata(), fs::metadata(path));
             if let (Ok(opened), Ok(named)) = (&opened, &named)
@@ -325,9 +324,7 @@ impl Disk {
     }
 
     fn failure(&self, what: &str, why: &io::Error) -> Failure {
-        Failure::io(format!("cannot {what} {}: {why}", self.path.display())).hint(
-            "A sync whose device is not on the disk is not answered; make room, then synchronise again.",
-        )
+        Failure::io(format!("cannot {what} {}: {why}", self.path.display())).hint(Purpose::Registry.hint())
     }
 
     /// Notes what the file looks like with this content.
@@ -408,46 +405,10 @@ impl Disk {
             // An edge that was started meanwhile has that one.
             return Err(in_use(&self.path));
         }
-        let mode = self.file.metadata().map_or(0o600, |found| found.mode() & 0o777);
-        let written = write_beside(&target, mode, lines).map_err(|why| self.failure("write", &why))?;
-        self.file = written;
+        let permissions = self.file.metadata().ok().map(|found| found.permissions());
+        self.file = replace_beside(&target, lines, permissions).map_err(|why| self.failure("write", &why))?;
         self.mark(lines).map_err(|why| self.failure("look at", &why))
     }
-}
-
-/// The file that a name leads to, through symbolic links, whether it is there or not.
-fn followed(path: &Path) -> PathBuf {
-    let mut path = path.to_owned();
-    // As many as Linux follows.
-    for _ in 0..40 {
-        let Ok(link) = fs::read_link(&path) else { break };
-        path = path.parent().unwrap_or(Path::new("")).join(link);
-    }
-    path
-}
-
-/// Writes a file beside another one and puts it in that one's place; gives it locked, open for appending.
-fn write_beside(target: &Path, mode: u32, content: &[u8]) -> io::Result<File> {
-    let mut name = OsString::from(".");
-    name.push(target.file_name().unwrap_or_default());
-    name.push(format!(".{}.tmp", std::process::id()));
-    let beside = target.with_file_name(name);
-    let write = || {
-        // What a killed edge of the same id may have left.
-        let _ = fs::remove_file(&beside);
-        let mut options = OpenOptions::new();
-        options.append(true).read(true).create_new(true).mode(mode);
-        let mut file = options.open(&beside)?;
-        let _ = file.try_lock();
-        push(&mut file, &mut &*content)?;
-        file.sync_all()?;
-        fs::rename(&beside, target)?;
-        sync_folder(target);
-        Ok(file)
-    };
-    write().inspect_err(|_| {
-        let _ = fs::remove_file(&beside);
-    })
 }
 
 #[cfg(test)]

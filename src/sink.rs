@@ -46,7 +46,7 @@ use rotation::Rotating;
 pub use rotation::Rotation;
 
 /// How editors on Windows mark a file as UTF-8.
-const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
+const BYTE_ORDER_MARK: [u8; 3] = *b"\xef\xbb\xbf";
 
 /// A pipe that says it can be written takes at least this much without blocking (POSIX, PIPE_BUF is 512 or more;
 /// Linux has 4,096).
@@ -767,13 +767,11 @@ fn repair(mut file: &File, path: &Path, purpose: Purpose) -> Result<Option<Strin
     if whole == end {
         return Ok(None);
     }
+    // An editor on Windows marks the beginning of a file.
     let mut first = [0; BYTE_ORDER_MARK.len()];
-    // An editor on Windows marks the file's begin so.
-    let is_marked = whole == 0
-        && end >= BYTE_ORDER_MARK.len() as u64
-        && file.read_exact_at(&mut first, 0).map(|()| first == BYTE_ORDER_MARK).map_err(wrong)?;
-    let whole = if is_marked { BYTE_ORDER_MARK.len() as u64 } else { whole };
-    file.seek(SeekFrom::Start(whole)).map_err(wrong)?;
+    let is_marked = whole == 0 && file.read_exact_at(&mut first, 0).is_ok() && first == BYTE_ORDER_MARK;
+    let start = if is_marked { first.len() as u64 } else { whole };
+    file.seek(SeekFrom::Start(start)).map_err(wrong)?;
     let is_json = serde_json::from_reader::<_, AnyObject>(BufReader::new(file)).is_ok();
     if !is_json && !is_torn(file, whole, end, purpose).map_err(wrong)? {
         let message = format!(

@@ -95,7 +95,7 @@ impl Purpose {
     }
 
     /// What to do when the file cannot be written, and what is not lost.
-    pub(super) fn hint(self) -> &'static str {
+    pub(crate) fn hint(self) -> &'static str {
         match self {
             Self::ListenRecords => {
                 "What was not written is not acknowledged; make room, then run the same again."
