@@ -160,9 +160,10 @@ fn a_hangup_ends_a_run_unless_it_is_ignored() {
     let site = Site::start(&[]);
     for (ignored, code) in [(false, Some(143)), (true, Some(0))] {
         let binary = assert_cmd::cargo::cargo_bin!("tuyagw").to_str().unwrap();
-        let script = if ignored { "trap '' HUP; exec \"$@\"" } else { "exec \"$@\"" };
-        let mut run = std::process::Command::new("sh");
-        run.args(["-c", script, "sh", binary, "sync", "-b", &site.broker(), "-g", "gw1", "-u", "acme"]);
+        // The tests themselves may run under `nohup`.
+        let disposition = if ignored { "--ignore-signal=HUP" } else { "--default-signal=HUP" };
+        let mut run = std::process::Command::new("env");
+        run.args([disposition, binary, "sync", "-b", &site.broker(), "-g", "gw1", "-u", "acme"]);
         run.args(["--timeout", "30s", "-"]).env("TUYAGW_CONFIG", "/dev/null");
         let mut run =
             run.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
