@@ -1,4 +1,4 @@
-//! How long a client that says little waits beside one that says all it can, at the emulator and at a stock broker.
+//! Measures how long a quiet client waits beside a flooding one, at the emulator and at a stock broker.
 
 use std::{
     io::{Read as _, Write as _},

@@ -1,4 +1,4 @@
-//! Messages of all channels: what was understood reads the same once it is written again.
+//! Messages of all channels: a decoded message reads the same after it is encoded again.
 
 use tuyagw::protocol::{Channel, Direction, Downlink, Envelope, Uplink};
 

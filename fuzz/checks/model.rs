@@ -1,4 +1,4 @@
-//! Product models of all shapes: each data point of what was read is found by its id and by its code, and judges values.
+//! Product models of all shapes: each data point of a model is found by its id and by its code, and checks values.
 
 use tuyagw::{json::Json, product::Product};
 

@@ -1,4 +1,4 @@
-//! Packets of either end: no bytes do harm, and what was understood reads the same once it is written again.
+//! Packets of either end: no bytes do harm, and a decoded packet reads the same after it is encoded again.
 
 use bytes::BytesMut;
 use tuyagw::mqtt::{End, Packet};

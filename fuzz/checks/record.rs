@@ -1,4 +1,4 @@
-//! Lines of recordings: what was understood reads the same once it is written again, on one line without control characters.
+//! Lines of recordings: a record reads the same after it is written again, on one line without control characters.
 
 use tuyagw::{protocol::Topics, record::Record};
 

@@ -57,7 +57,7 @@ impl Console {
         if self.is_impatient {
             stderr::write(lines);
         } else {
-            // Where stderr is gone nobody is left to tell.
+            // If stderr is gone, no reader is left to tell.
             let _ = io::stderr().lock().write_all(lines);
         }
     }

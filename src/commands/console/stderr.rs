@@ -1,4 +1,4 @@
-//! Stderr for programs that serve connections: an event loop must not stop because nobody reads what it prints.
+//! Stderr for programs that serve connections: an event loop must not stop if its stderr is not read.
 //!
 //! A thread writes the lines in their order. A line for which there is no room is dropped, and the next line that
 //! finds room says how many were.
@@ -62,7 +62,7 @@ struct Shared {
 #[derive(Default)]
 struct Queue {
     bytes: Vec<u8>,
-    /// Lines that were dropped and of which the reader was not told.
+    /// Dropped lines that the reader does not know of yet.
     dropped: u64,
     /// How many lines may still be written at once.
     at_once: u32,
@@ -140,7 +140,7 @@ impl Lines {
         if queue.thread == Thread::None {
             if queue.at_once > 0 && lines.len() <= PIECE && is_ready() {
                 queue.at_once -= 1;
-                // Where stderr is gone nobody is left to tell.
+                // If stderr is gone, no reader is left to tell.
                 let _ = push(&mut open(), &mut &*lines);
                 return;
             }
