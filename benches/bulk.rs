@@ -7,7 +7,7 @@ use std::{
 };
 
 use tempfile::TempDir;
-use tuyagw::protocol::Channel;
+use tuyagw::tuya::Channel;
 
 use crate::{
     Options,

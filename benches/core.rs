@@ -6,14 +6,14 @@ use bytes::BytesMut;
 use serde::{Deserialize, Serialize, de::IgnoredAny};
 use serde_json::value::RawValue;
 use tuyagw::{
-    commands::ids,
+    io::request_ids,
     mqtt::{
         QoS,
-        packet::{End, Message, Packet},
+        codec::{End, Message, Packet},
     },
-    product::{Product, ValueEncoding},
-    protocol::{Answer, Channel, Direction, Envelope, Topics, Uplink, matches},
-    record::Record,
+    recording::Record,
+    tuya::product::{Product, ValueEncoding},
+    tuya::{Answer, Channel, Direction, Envelope, Topics, Uplink, matches},
 };
 
 use crate::{
@@ -113,7 +113,7 @@ fn messages(options: &Options, table: &mut Table) {
             step("answer", || Envelope::<Answer>::decode(black_box(answer)).unwrap()),
             step("typed answer", || serde_json::from_slice::<TypedAnswer<'_>>(black_box(answer)).unwrap()),
             step("fit", fit),
-            step("id", ids::request_id),
+            step("id", request_ids::request_id),
         ],
     );
     figures.row(table, "encode a report of 219 B", "encode", Some(("serde_json, typed", "typed encode")));

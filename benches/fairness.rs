@@ -11,9 +11,9 @@ use tempfile::TempDir;
 use tuyagw::{
     mqtt::{
         QoS,
-        packet::{Message, Packet},
+        codec::{Message, Packet},
     },
-    protocol::Channel,
+    tuya::Channel,
 };
 
 use crate::{

@@ -7,7 +7,7 @@ use std::{
 };
 
 use rustix::event::epoll;
-use tuyagw::protocol::Channel;
+use tuyagw::tuya::Channel;
 
 use crate::wire::{Inbox, PAYLOAD, Template, USERNAME, connect, published, report, subscribe, topic};
 

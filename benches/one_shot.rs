@@ -3,7 +3,7 @@
 use std::fs;
 
 use tempfile::TempDir;
-use tuyagw::protocol::Channel;
+use tuyagw::tuya::Channel;
 
 use crate::{
     Options, distance, peers,

@@ -7,7 +7,7 @@ use std::{
 };
 
 use tempfile::TempDir;
-use tuyagw::protocol::derive_password;
+use tuyagw::tuya::derive_password;
 
 use crate::{process::Server, wire::USERNAME};
 

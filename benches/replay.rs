@@ -12,8 +12,8 @@ use std::{
 
 use tempfile::TempDir;
 use tuyagw::{
-    protocol::{Channel, Direction},
-    record::Record,
+    recording::Record,
+    tuya::{Channel, Direction},
 };
 
 use crate::{

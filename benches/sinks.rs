@@ -13,7 +13,7 @@ use std::{
 };
 
 use crate::wire::{Inbox, PAYLOAD, Template, connect, filters, published, report, subscribe, topic};
-use tuyagw::protocol::Channel;
+use tuyagw::tuya::Channel;
 
 /// Accepts every login and subscription and acknowledges every message; nothing goes anywhere.
 #[derive(Debug)]

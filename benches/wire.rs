@@ -6,9 +6,9 @@ use bytes::BytesMut;
 use tuyagw::{
     mqtt::{
         QoS,
-        packet::{Connect, Message, Packet, Password},
+        codec::{Connect, Message, Packet, Password},
     },
-    protocol::{Channel, GatewayId, Topics, derive_password},
+    tuya::{Channel, GatewayId, Topics, derive_password},
 };
 
 /// The username of every gateway here.

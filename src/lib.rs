@@ -1,19 +1,21 @@
 //! tuyagw: the gateway end of Tuya IoT Edge Gateway's MQTT protocol, and an emulator of its other end.
+//!
+//! The library exists for the binary, the tests, the benchmarks and the fuzz targets. It is not a stable API.
 
 pub mod cli;
-pub mod commands;
+pub mod collections;
 pub mod edge;
-pub mod failure;
-pub mod files;
+pub mod error;
 pub mod gateway;
-pub mod hash;
-pub mod inspect;
+pub mod io;
 pub mod json;
 pub mod mqtt;
-pub mod product;
-pub mod protocol;
+pub mod net;
 pub mod rate;
-pub mod record;
-pub mod registry_file;
-pub mod sink;
+pub mod recording;
+pub mod request;
+pub mod run;
+pub mod stats;
+pub mod text;
+pub mod tuya;
 pub mod wrapping;

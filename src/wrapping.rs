@@ -19,7 +19,7 @@
 //! Pure: bytes in, names and reasons out.
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
-use crate::failure::Failure;
+use crate::error::Failure;
 
 /// How many bytes decide every case: a tar archive has its mark behind 257 bytes.
 pub const LOOK: usize = 263;

@@ -2,7 +2,7 @@
 
 use std::{fs, path::PathBuf, sync::LazyLock};
 
-use tuyagw::commands::config::Profile;
+use tuyagw::cli::config::Profile;
 
 static FILE: LazyLock<PathBuf> =
     LazyLock::new(|| std::env::temp_dir().join(format!("tuyagw-fuzz-{}.toml", std::process::id())));

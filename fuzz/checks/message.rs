@@ -1,6 +1,6 @@
 //! Messages of all channels: a decoded message reads the same after it is encoded again.
 
-use tuyagw::protocol::{Channel, Direction, Downlink, Envelope, Uplink};
+use tuyagw::tuya::{Channel, Direction, Downlink, Envelope, Uplink};
 
 /// Panics where the promise above is broken.
 pub fn check(payload: &[u8]) {

@@ -1,6 +1,6 @@
 //! Product models of all shapes: each data point of a model is found by its id and by its code, and checks values.
 
-use tuyagw::{json::Json, product::Product};
+use tuyagw::{json::Json, tuya::product::Product};
 
 /// Panics where the promise above is broken.
 pub fn check(data: &[u8]) {

@@ -1,6 +1,6 @@
 //! Lines of recordings: a record reads the same after it is written again, on one line without control characters.
 
-use tuyagw::{protocol::Topics, record::Record};
+use tuyagw::{tuya::Topics, recording::Record};
 
 /// Panics where the promise above is broken.
 pub fn check(line: &[u8]) {

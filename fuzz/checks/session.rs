@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tuyagw::{
     mqtt::{Connect, End, Event, Limits, Publish, QoS, Session},
-    protocol::ConnectCode,
+    tuya::ConnectCode,
 };
 
 /// Panics where the promise above is broken.

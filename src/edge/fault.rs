@@ -2,7 +2,7 @@
 
 use std::{fmt, str::FromStr, time::Duration};
 
-use crate::protocol::{ConnectCode, ResultCode};
+use crate::tuya::{ConnectCode, ResultCode};
 
 /// One way to misbehave.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use crate::protocol::{Command, GatewayId, ResultCode};
+use crate::tuya::{Command, GatewayId, ResultCode};
 
 /// How many commands a connected gateway may have without their answers; the others wait for their turn, and their time
 /// begins only then.

@@ -8,9 +8,9 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::{
-    hash::PeerKeys,
+    collections::PeerKeys,
     json::{ObjectWriter, key},
-    protocol::{Device, GatewayId},
+    tuya::{Device, GatewayId},
 };
 
 /// The known devices.

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::*;
-use crate::protocol::{Command, ConnectCode, derive_password};
+use crate::tuya::{Command, ConnectCode, derive_password};
 
 const NOW: Moment = Moment { mono: Duration::from_secs(100), unix: Duration::from_secs(1_700_000_000) };
 

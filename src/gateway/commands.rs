@@ -5,9 +5,9 @@ use std::collections::{HashMap, HashSet, VecDeque};
 
 use md5::{Digest as _, Md5};
 
-use crate::{
+use crate::tuya::{
+    Channel, Command, CommandAnswer, DataPointValue, Downlink, Envelope, Refused, ResultCode,
     product::{Misfit, Product},
-    protocol::{Channel, Command, CommandAnswer, DataPointValue, Downlink, Envelope, Refused, ResultCode},
 };
 
 /// How many answers are remembered for repeated deliveries, and how many bytes their messages may have in all.

@@ -12,9 +12,9 @@ use std::{
 };
 
 use crate::{
-    hash::{Counted, OwnKeys},
-    protocol::{Answer, Envelope, FieldError, ResultCode},
+    collections::{Counted, OwnKeys},
     rate::{Rate, RateLimiter},
+    tuya::{Answer, Envelope, FieldError, ResultCode},
 };
 
 /// How long a request rests before it is tried again, at first and at most; the rests in between double.

@@ -2,16 +2,13 @@
 //!
 //! `packet` and `session` are pure: bytes in, bytes out, the time as an argument. One session serves both
 //! ends, so that a schedule of losses and reconnects can be played through both in memory.
+#![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
-pub mod broker;
-pub mod client;
-pub mod packet;
-mod pem;
+pub(crate) mod backoff;
+pub mod codec;
 pub mod session;
-mod socket_writer;
-pub mod tap;
 
-pub use packet::{
+pub use codec::{
     Connect, End, Malformed, Message, Packet, Password, Publish, QoS, SubscribeCode, TooLarge, Version, Will,
 };
 pub use session::{Event, Limits, Receipt, Session, Silence, Violation};

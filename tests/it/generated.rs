@@ -11,7 +11,7 @@ use std::{
 
 use clap::{Arg, Command, CommandFactory as _, ValueEnum as _};
 use clap_complete::{Generator as _, Shell};
-use tuyagw::{cli::Cli, failure::Exit};
+use tuyagw::{cli::Cli, error::Exit};
 
 /// File names and contents.
 type Files = BTreeMap<String, Vec<u8>>;

@@ -70,7 +70,7 @@ impl Ended {
         let stdout = String::from_utf8(output.stdout.clone()).expect("stdout is UTF-8");
         assert!(!stderr.contains("panicked"), "{stderr}");
         for text in [&stdout, &stderr] {
-            assert!(!text.contains(|c| c != '\n' && tuyagw::protocol::is_unsafe(c)), "{text:?}");
+            assert!(!text.contains(|c| c != '\n' && tuyagw::text::is_unsafe(c)), "{text:?}");
         }
         let line = |line: &str| serde_json::from_str(line).unwrap_or_else(|why| panic!("{why}: {line}"));
         Self { code: output.status.code(), lines: stdout.lines().map(line).collect(), stderr }

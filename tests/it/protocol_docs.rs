@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, fs, path::Path};
 
 use serde_json::Value;
-use tuyagw::protocol::{
+use tuyagw::tuya::{
     Channel, ConnectCode, Direction, Downlink, Envelope, GatewayId, ResultCode, Topics, Uplink,
 };
 

@@ -12,7 +12,7 @@ use std::{
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use serde_json::Value;
-use tuyagw::protocol::derive_password;
+use tuyagw::tuya::derive_password;
 
 use super::process::{LIMIT, Service, ended, gateway, reports, run, run_with, tuyagw};
 

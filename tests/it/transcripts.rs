@@ -15,7 +15,7 @@ use std::{
 
 use assert_cmd::cargo::cargo_bin;
 use clap::CommandFactory as _;
-use tuyagw::{cli::Cli, failure::Exit};
+use tuyagw::{cli::Cli, error::Exit};
 
 use super::generated::{bless_tables, is_blessed, root};
 

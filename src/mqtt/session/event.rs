@@ -6,8 +6,8 @@ use super::Receipt;
 #[cfg(doc)]
 use super::Session;
 use crate::{
-    mqtt::packet::{Connect, Malformed, Message, QoS, SubscribeCode},
-    protocol::ConnectCode,
+    mqtt::codec::{Connect, Malformed, Message, QoS, SubscribeCode},
+    tuya::ConnectCode,
 };
 
 /// What came from the peer, or became of what was sent.

@@ -2,7 +2,7 @@
 
 use std::{fmt, time::Duration};
 
-use crate::mqtt::packet::End;
+use crate::mqtt::codec::End;
 
 /// The peer has sent nothing for 1.5 times the keep-alive interval.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

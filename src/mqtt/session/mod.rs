@@ -4,12 +4,11 @@
 //! [`Session::outbox`], takes events with [`Session::next`], and calls [`Session::tick`] at
 //! [`Session::deadline`]. Pure: it knows neither socket nor clock. A moment is a `Duration` since any origin
 //! that the owner keeps to.
-#![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
-mod delivery;
 mod event;
+mod incoming;
 mod keep_alive;
-mod reception;
+mod outgoing;
 #[cfg(test)]
 mod schedules;
 #[cfg(test)]
@@ -19,20 +18,20 @@ use std::{sync::Arc, time::Duration};
 
 use bytes::BytesMut;
 
-use self::{
-    delivery::{Delivery, encode},
-    event::{ignored, violation},
-    keep_alive::KeepAlive,
-    reception::Reception,
-};
 pub use self::{
     event::{Event, Violation},
+    incoming::Receipt,
     keep_alive::Silence,
-    reception::Receipt,
+};
+use self::{
+    event::{ignored, violation},
+    incoming::Reception,
+    keep_alive::KeepAlive,
+    outgoing::{Delivery, encode},
 };
 use crate::{
-    mqtt::packet::{Connect, End, Kind, Packet, Publish, QoS, SubscribeCode, TooLarge, Version},
-    protocol::ConnectCode,
+    mqtt::codec::{Connect, End, Kind, Packet, Publish, QoS, SubscribeCode, TooLarge, Version},
+    tuya::ConnectCode,
 };
 
 /// The limits of a session.

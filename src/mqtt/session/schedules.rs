@@ -7,7 +7,7 @@ use bytes::Buf as _;
 use fastrand::Rng;
 
 use super::*;
-use crate::mqtt::packet::Message;
+use crate::mqtt::codec::Message;
 
 const SCHEDULES: u64 = 5_000;
 const NOW: Duration = Duration::ZERO;

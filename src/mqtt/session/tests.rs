@@ -1,5 +1,5 @@
 use super::*;
-use crate::mqtt::packet::{Message, Password};
+use crate::mqtt::codec::{Message, Password};
 
 const LIMITS: Limits = Limits { max_packet: 1 << 20, in_flight: 20 };
 

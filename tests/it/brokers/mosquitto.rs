@@ -26,7 +26,7 @@ impl Mosquitto {
 
     /// One that only this client may use, who may write and not read.
     pub fn with_login(client_id: &str, username: &str) -> Option<Self> {
-        let password = tuyagw::protocol::derive_password(client_id, username);
+        let password = tuyagw::tuya::derive_password(client_id, username);
         Self::start("allow_anonymous false\npassword_file FOLDER/users\nacl_file FOLDER/access\n", |folder| {
             let users = folder.join("users");
             fs::write(&users, format!("{username}:{}\n", password.expose())).expect("a file");

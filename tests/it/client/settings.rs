@@ -56,8 +56,8 @@ fn flag_then_environment_then_profile_then_default() {
         ),
     );
     let of = |client_id: &str, keep_alive, username: Option<&str>| {
-        let password = username
-            .map(|username| tuyagw::protocol::derive_password(client_id, username).expose().to_owned());
+        let password =
+            username.map(|username| tuyagw::tuya::derive_password(client_id, username).expose().to_owned());
         Login { client_id: client_id.into(), keep_alive, username: username.map(Into::into), password }
     };
     let seen = |args: &[&str], environment: &[(&str, &str)]| {
@@ -130,7 +130,7 @@ fn the_platform_never_logs_in_as_the_gateway() {
     let login = login(&broker);
     assert_eq!(login.username.as_deref(), Some("platform"));
     assert!(login.client_id.starts_with("tuyagw-"), "{login:?}");
-    let derived = tuyagw::protocol::derive_password(&login.client_id, "platform");
+    let derived = tuyagw::tuya::derive_password(&login.client_id, "platform");
     assert_eq!(login.password.as_deref(), Some(derived.expose()));
 }
 

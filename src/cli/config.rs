@@ -1,0 +1,250 @@
+//! The configuration file: named profiles whose keys are the connection options' names, and topic overrides.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    io::Read as _,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use serde::{Deserialize, Deserializer, de::Error as _};
+
+use crate::{
+    error::Failure,
+    tuya::{Channel, GatewayId, Topics},
+};
+
+/// The file: `default-profile`, `[profile.NAME]` tables, and a `[topics]` table for all of them.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+struct File {
+    default_profile: Option<String>,
+    #[serde(default)]
+    profile: BTreeMap<String, Profile>,
+    #[serde(default)]
+    topics: BTreeMap<Channel, String>,
+}
+
+/// Where the topics come from, for subcommands that connect to nothing.
+#[derive(Clone, Debug, clap::Args)]
+pub struct TopicsArgs {
+    /// The profile whose topics are used [default: the file's default-profile]
+    #[arg(long, env = "TUYAGW_PROFILE", value_name = "NAME")]
+    profile: Option<String>,
+
+    /// The configuration file [default: $XDG_CONFIG_HOME/tuyagw/config.toml]
+    #[arg(long, env = "TUYAGW_CONFIG", value_name = "FILE")]
+    config: Option<PathBuf>,
+}
+
+impl TopicsArgs {
+    /// The topics in force.
+    pub fn load(&self) -> Result<Topics, Failure> {
+        Profile::load(self.config.as_deref(), self.profile.as_deref())?.topics()
+    }
+}
+
+/// One profile: what the connection options are where neither flag nor environment says.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+#[allow(missing_docs, reason = "the keys are the options' names")]
+pub struct Profile {
+    #[serde(default, deserialize_with = "broker")]
+    pub broker: Option<String>,
+    #[serde(default, deserialize_with = "gateway_id")]
+    pub gateway_id: Option<String>,
+    pub client_id: Option<String>,
+    pub username: Option<String>,
+    pub password_file: Option<PathBuf>,
+    pub ca_file: Option<PathBuf>,
+    pub tls_server_name: Option<String>,
+    pub tls_insecure: Option<bool>,
+    #[serde(default, deserialize_with = "qos")]
+    pub qos: Option<u8>,
+    #[serde(default, deserialize_with = "keep_alive")]
+    pub keep_alive: Option<Duration>,
+    #[serde(default, deserialize_with = "duration")]
+    pub connect_timeout: Option<Duration>,
+    #[serde(default, deserialize_with = "duration")]
+    pub timeout: Option<Duration>,
+    #[serde(default, deserialize_with = "max_packet")]
+    pub max_packet: Option<u32>,
+    pub persistent: Option<bool>,
+    pub early: Option<bool>,
+    pub platform_username: Option<String>,
+    pub platform_password_file: Option<PathBuf>,
+    #[serde(default)]
+    topics: BTreeMap<Channel, String>,
+    /// The file, for what is found wrong with the profile later.
+    #[serde(skip)]
+    path: PathBuf,
+}
+
+impl Profile {
+    /// Reads the file and picks the profile.
+    ///
+    /// `file` is the path that was asked for; without one, the file in the user's configuration folder is read
+    /// if it exists. `name` is the profile that was asked for; without one, the file's `default-profile` counts.
+    ///
+    /// # Errors
+    /// A file that was asked for and cannot be read, one that is not valid, or a profile that is not in it.
+    pub fn load(file: Option<&Path>, name: Option<&str>) -> Result<Self, Failure> {
+        let default = default_path();
+        let Some(path) = file.or(default.as_deref()) else {
+            return missing(name, "there is no configuration file");
+        };
+        let text = match read(path) {
+            Ok(text) => text,
+            Err(why) if why.kind() == std::io::ErrorKind::NotFound && file.is_none() => {
+                return missing(name, &format!("{} does not exist", path.display()));
+            }
+            Err(why) => return Err(Failure::io(format!("cannot read {}: {why}", path.display()))),
+        };
+        let parsed: File = toml::from_str(&text).map_err(|why| unreadable(path, &text, &why))?;
+        let Some(name) = name.or(parsed.default_profile.as_deref()) else {
+            return Ok(Self { topics: parsed.topics, path: path.to_owned(), ..Self::default() });
+        };
+        let Some(profile) = parsed.profile.get(name) else {
+            let known: Vec<_> = parsed.profile.keys().map(String::as_str).collect();
+            let hint = if known.is_empty() {
+                format!("Add a table [profile.{name}] to it")
+            } else {
+                format!("Its profiles are: {}", known.join(", "))
+            };
+            return Err(Failure::invalid(format!("{} has no profile {name:?}", path.display())).hint(hint));
+        };
+        let mut profile = profile.clone();
+        path.clone_into(&mut profile.path);
+        let folder = path.parent().unwrap_or(Path::new(""));
+        for file in [&mut profile.password_file, &mut profile.ca_file, &mut profile.platform_password_file] {
+            *file = file.take().map(|relative| folder.join(relative));
+        }
+        for (channel, template) in parsed.topics {
+            profile.topics.entry(channel).or_insert(template);
+        }
+        Ok(profile)
+    }
+
+    /// The file's path, as messages name it.
+    #[must_use]
+    pub fn file(&self) -> String {
+        self.path.display().to_string()
+    }
+
+    /// The files that the profile consists of and names, with their keys.
+    #[must_use]
+    pub fn files(&self) -> Vec<(&'static str, PathBuf)> {
+        let files = [
+            ("password-file", self.password_file.as_ref()),
+            ("ca-file", self.ca_file.as_ref()),
+            ("platform-password-file", self.platform_password_file.as_ref()),
+            ("the file", Some(&self.path).filter(|path| !path.as_os_str().is_empty())),
+        ];
+        files.into_iter().filter_map(|(key, path)| Some((key, path?.clone()))).collect()
+    }
+
+    /// The topics with the profile's overrides.
+    ///
+    /// # Errors
+    /// A template that is none.
+    pub fn topics(&self) -> Result<Topics, Failure> {
+        let mut topics = Topics::default();
+        let path = self.path.display();
+        for (channel, template) in &self.topics {
+            topics
+                .set(*channel, template)
+                .map_err(|why| Failure::invalid(format!("{path}: topics: {}: {why}", channel.key())))?;
+        }
+        Ok(topics)
+    }
+}
+
+/// Reads the file, which a subcommand may ask for more than once, though a pipe gives its bytes to the first reader.
+fn read(path: &Path) -> std::io::Result<Arc<str>> {
+    static PIPES: Mutex<BTreeMap<PathBuf, Arc<str>>> = Mutex::new(BTreeMap::new());
+    let mut pipes = PIPES.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(text) = pipes.get(path) {
+        return Ok(Arc::clone(text));
+    }
+    let mut file = fs::File::open(path)?;
+    let is_pipe = !file.metadata()?.is_file();
+    let mut text = String::new();
+    file.read_to_string(&mut text)?;
+    let text: Arc<str> = text.into();
+    if is_pipe {
+        pipes.insert(path.to_owned(), Arc::clone(&text));
+    }
+    Ok(text)
+}
+
+fn broker<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+    let url = String::deserialize(deserializer)?;
+    match super::connection::parse_url(&url) {
+        Ok(_) => Ok(Some(url)),
+        Err(why) => Err(D::Error::custom(why.message.replacen("--broker", "broker", 1))),
+    }
+}
+
+fn gateway_id<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+    let id = String::deserialize(deserializer)?;
+    GatewayId::new(id.clone()).map_err(D::Error::custom)?;
+    Ok(Some(id))
+}
+
+fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    super::connection::duration(&text).map(Some).map_err(D::Error::custom)
+}
+
+fn keep_alive<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    super::connection::keep_alive(&text).map(Some).map_err(D::Error::custom)
+}
+
+fn qos<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u8>, D::Error> {
+    match u8::deserialize(deserializer)? {
+        qos @ 0..=2 => Ok(Some(qos)),
+        _ => Err(D::Error::custom("qos is 0, 1 or 2")),
+    }
+}
+
+fn max_packet<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u32>, D::Error> {
+    let bytes = u32::deserialize(deserializer)?;
+    if super::connection::MAX_PACKET.contains(&i64::from(bytes)) {
+        Ok(Some(bytes))
+    } else {
+        Err(D::Error::custom("max-packet is from 1024 to 268435455 bytes"))
+    }
+}
+
+fn missing(name: Option<&str>, why: &str) -> Result<Profile, Failure> {
+    match name {
+        None => Ok(Profile::default()),
+        Some(name) => Err(Failure::invalid(format!("profile {name:?} cannot be used: {why}"))
+            .hint("Write [profile.NAME] tables to $XDG_CONFIG_HOME/tuyagw/config.toml, or name a file with --config")),
+    }
+}
+
+/// toml's own message shows the offending line, which may hold a password: only its place and reason are told.
+fn unreadable(path: &Path, text: &str, why: &toml::de::Error) -> Failure {
+    let before = why.span().and_then(|span| text.as_bytes().get(..span.start)).unwrap_or_default();
+    let line = before.iter().filter(|byte| **byte == b'\n').count() + 1;
+    // Nothing but topics has variants.
+    let reason = why.message().replace("unknown variant", "unknown topic");
+    let failure = Failure::invalid(format!("{}, line {line}: {reason}", path.display()));
+    if why.message().contains("unknown field `password`")
+        || why.message().contains("unknown field `platform-password`")
+    {
+        failure.hint("No password stands in this file: write it to a file of its own, mode 0600, and name that in password-file")
+    } else {
+        failure
+    }
+}
+
+fn default_path() -> Option<PathBuf> {
+    let folder = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let config = folder("XDG_CONFIG_HOME").or_else(|| Some(folder("HOME")?.join(".config")))?;
+    Some(config.join("tuyagw").join("config.toml"))
+}

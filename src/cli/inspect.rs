@@ -1,0 +1,116 @@
+//! `inspect`: shows what is in a recording, as a table, as JSON, or as one HTML page with charts.
+
+use std::{
+    io::{self, IsTerminal as _},
+    ops::ControlFlow,
+    path::PathBuf,
+};
+
+use crate::{
+    cli::{config::TopicsArgs, model},
+    error::{Exit, Failure},
+    io::{
+        console::{Console, json_line, print, visible},
+        files::Replacement,
+        recording_file::{Flaws, Recording, RecordingArgs},
+    },
+    recording::{Connection, Found, Harm},
+    stats::{self, Inspection},
+};
+
+/// Arguments of `inspect`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+On a terminal a table is printed, in a pipe or with --json one line of JSON. --html writes a page besides, which \
+needs no network: the traffic over time, round trips, refusals, and each data point's values with their units.
+
+A request and its answer are matched by request_id, gateway and topic. Of 65,536 requests in a row the first is \
+given up if it has no answer by then.
+
+EXAMPLES
+  tuyagw inspect site.jsonl
+  tuyagw inspect site.pcapng                       what tcpdump captured
+  tuyagw inspect site.jsonl --html site.html
+  tuyagw inspect site.jsonl --json | jq '.codes[] | select(.code != 0)'
+  tuyagw listen --all --for 1h | tuyagw inspect -")]
+pub struct Args {
+    /// Print JSON, on a terminal too
+    #[arg(long)]
+    json: bool,
+
+    /// Write a page with charts to this file
+    #[arg(long, value_name = "FILE")]
+    html: Option<PathBuf>,
+
+    /// Product model for names, units and scales, instead of the smart water meter
+    #[arg(long, value_name = "FILE")]
+    model: Option<PathBuf>,
+
+    #[command(flatten)]
+    topics: TopicsArgs,
+
+    #[command(flatten)]
+    recording: RecordingArgs,
+}
+
+/// Runs `inspect`.
+pub fn run(args: Args, console: Console) -> anyhow::Result<Exit> {
+    let product = model::load(args.model.as_deref())?;
+    // Found out now, rather than after a long recording.
+    let html = args.html.as_deref().map(|path| Replacement::prepare("--html", path)).transpose()?;
+    let mut inspection = Inspection::new(args.html.is_some().then_some(product));
+    let exit = take(&args, &mut inspection, console)?;
+    let summary = inspection.summary();
+    if let (Some(html), Some(path)) = (html, &args.html) {
+        let file = &args.recording.file;
+        let title = match file.as_os_str().to_str() {
+            Some("-") => "stdin".into(),
+            _ => file.file_name().unwrap_or(file.as_os_str()).to_string_lossy(),
+        };
+        let page = stats::page(&inspection, &title, &uuid::Uuid::new_v4().simple().to_string());
+        html.replace(page.as_bytes())?;
+        console.note(&format!("{} is written", path.display()));
+    }
+    let output = if args.json || !io::stdout().is_terminal() {
+        json_line(&summary)
+    } else {
+        let lines = stats::table(&summary);
+        lines
+            .lines()
+            .flat_map(|line| [visible(line).into_owned(), "\n".into()])
+            .collect::<String>()
+            .into_bytes()
+    };
+    print(&output).map_err(|why| Failure::io(format!("cannot write to stdout: {why}")))?;
+    Ok(exit?)
+}
+
+/// Takes all of a recording, and tells what is wrong with it; what cannot be read ends in exit code 2. The inner result is a
+/// read that failed in the middle.
+fn take(
+    args: &Args,
+    inspection: &mut Inspection,
+    console: Console,
+) -> Result<Result<Exit, Failure>, Failure> {
+    let topics = args.topics.load()?;
+    let recording = Recording::open(&args.recording)?;
+    let mut flaws = Flaws::of(&recording, console);
+    let read = recording.read(&topics, &mut |number, found| {
+        match found {
+            Found::Message(record) => inspection.message(&record),
+            Found::Connection(Connection { connected: true, code, .. }) => inspection.connected(code),
+            Found::Connection(_) => inspection.disconnected(),
+            Found::Aside(line) => inspection.aside(line),
+            Found::Flaw(flaw) => {
+                flaws.tell(number, &flaw);
+                if matches!(flaw.harm, Harm::Unreadable | Harm::Torn) {
+                    inspection.bad_line(number, &flaw.message);
+                }
+            }
+            Found::Idle => {}
+        }
+        ControlFlow::Continue(())
+    });
+    let exit = flaws.finish();
+    Ok(read.map(|()| exit))
+}

@@ -1,0 +1,192 @@
+//! `replay`: sends a recording again, at its own times against a fixed start, and compares what comes back.
+
+use std::time::Duration;
+
+use tokio::task::LocalSet;
+
+use super::connection::{GatewayArgs, NetworkArgs, duration};
+use crate::{
+    error::{Exit, Failure},
+    io::{
+        console::Console,
+        recording_file::{Flaws, Recording, RecordingArgs},
+    },
+    rate::Rate,
+    recording::{Pace, Schedule},
+    run::replay::reader::{Bound, Script, Selection},
+    tuya::Direction,
+};
+
+const EXAMPLES: &str = "A recording is what listen, tap and edge write, what `convert` reads, or a pipe of either. Each gateway \
+of it gets its own connection, with its own id and password. t and request_id are fresh and every other byte is as recorded.
+
+EXAMPLES
+  tuyagw replay site.jsonl                          with its own timing
+  tuyagw replay --speed 10 --max-gap 5s site.jsonl.zst
+  tuyagw replay --rate 500/s --map-gateway gw1=test1 site.pcapng
+  tuyagw replay --verify site.jsonl                 exit 1 where a code differs
+  tuyagw replay --dry-run --kind report --from 10m --to 20m site.jsonl
+  tuyagw replay --direction down --listen 0.0.0.0:21883 --verify site.jsonl
+                                                    the edge's side";
+
+/// Arguments of `replay`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub struct Args {
+    /// So many times as fast as it was recorded, or max
+    #[arg(long, value_name = "FACTOR|max", value_parser = speed, conflicts_with = "rate")]
+    speed: Option<Pace>,
+
+    /// Evenly, so many messages a second: 500/s, or 30/m
+    #[arg(long, value_name = "N/s")]
+    rate: Option<Rate>,
+
+    /// How many times
+    #[arg(long = "loop", value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..))]
+    times: u64,
+
+    /// Cut pauses of the recording that are longer
+    #[arg(long, value_name = "D", value_parser = duration)]
+    max_gap: Option<Duration>,
+
+    /// Begin at a time (2026-11-22T07:22:00Z) or offset (10m)
+    #[arg(long, value_name = "TIME|OFFSET")]
+    from: Option<Bound>,
+
+    /// End before a time or offset
+    #[arg(long, value_name = "TIME|OFFSET")]
+    to: Option<Bound>,
+
+    /// Send only messages of this kind; repeatable or with commas
+    #[arg(long, value_name = "KIND", value_delimiter = ',')]
+    kind: Vec<String>,
+
+    /// Send only messages of this device; repeatable or with commas
+    #[arg(long, value_name = "CID", value_delimiter = ',')]
+    cid: Vec<String>,
+
+    /// Send only messages whose topic matches; repeatable
+    #[arg(long, value_name = "FILTER")]
+    topic: Vec<String>,
+
+    /// Play a gateway as another; repeatable
+    #[arg(long, value_name = "OLD=NEW", value_parser = mapping)]
+    pub(crate) map_gateway: Vec<(String, String)>,
+
+    /// Play a device as another; repeatable
+    #[arg(long, value_name = "OLD=NEW", value_parser = mapping)]
+    pub(crate) map_cid: Vec<(String, String)>,
+
+    /// Keep the recorded time stamps
+    #[arg(long)]
+    pub(crate) keep_t: bool,
+
+    /// Keep the recorded request ids
+    #[arg(long)]
+    pub(crate) keep_ids: bool,
+
+    /// Play the gateways (up) or, with --listen, the edge (down)
+    #[arg(long, value_name = "up|down", default_value = "up", value_parser = direction)]
+    direction: Direction,
+
+    /// Where gateways connect to, with --direction down; port 0 picks one
+    #[arg(long, value_name = "HOST:PORT")]
+    pub(crate) listen: Option<String>,
+
+    /// Compare each answer's code with the recorded one
+    #[arg(long)]
+    pub(crate) verify: bool,
+
+    /// Give a lost connection up at once
+    #[arg(long, conflicts_with = "listen")]
+    pub(crate) no_reconnect: bool,
+
+    /// Say what would be sent, and how long it takes
+    #[arg(long)]
+    dry_run: bool,
+
+    #[command(flatten)]
+    recording: RecordingArgs,
+
+    #[command(flatten)]
+    pub(crate) login: GatewayArgs,
+
+    #[command(flatten)]
+    pub(crate) network: NetworkArgs,
+}
+
+fn speed(text: &str) -> Result<Pace, String> {
+    match text {
+        "max" => Ok(Pace::Max),
+        _ => positive(text).map(Pace::Speed).ok_or_else(|| "write a factor such as 10 or 0.5, or max".into()),
+    }
+}
+
+fn positive(text: &str) -> Option<f64> {
+    text.parse().ok().filter(|number: &f64| number.is_finite() && *number > 0.0)
+}
+
+fn mapping(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((old, new)) if !old.is_empty() && !new.is_empty() => Ok((old.to_owned(), new.to_owned())),
+        _ => Err("write OLD=NEW".into()),
+    }
+}
+
+fn direction(text: &str) -> Result<Direction, String> {
+    match text {
+        "up" => Ok(Direction::Up),
+        "down" => Ok(Direction::Down),
+        _ => Err("write up or down".into()),
+    }
+}
+
+/// Runs `replay`.
+pub fn run(args: Args, console: Console) -> anyhow::Result<Exit> {
+    match (args.direction, &args.listen) {
+        (Direction::Down, None) if !args.dry_run => {
+            return Err(
+                Failure::invalid("--direction down needs --listen, where the gateway connects to").into()
+            );
+        }
+        (Direction::Up, Some(_)) => {
+            return Err(Failure::invalid("--listen goes with --direction down").into());
+        }
+        _ => {}
+    }
+    if args.times > 1 && args.recording.file.as_os_str() == "-" {
+        return Err(Failure::invalid("--loop cannot read stdin again").hint("give a FILE").into());
+    }
+    let topics = args.network.topics()?;
+    let timeout = args.network.timeout()?;
+    let selection = Selection {
+        direction: args.direction,
+        kinds: args.kind.clone(),
+        cids: args.cid.clone(),
+        topics: args.topic.clone(),
+        from: args.from,
+        to: args.to,
+        aftermath: if args.verify { timeout } else { Duration::ZERO },
+    };
+    selection.check()?;
+    let recording = Recording::open(&args.recording)?;
+    let flaws = Flaws::of(&recording, console);
+    let pace = args.rate.map(Pace::Rate).or(args.speed).unwrap_or(Pace::Speed(1.0));
+    let schedule = Schedule::new(pace, args.max_gap);
+    let script = Script::open(recording, args.recording.clone(), args.times, selection, topics.clone())?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|why| Failure::io(format!("the event loop cannot be set up: {why}")))?;
+    let exit = LocalSet::new().block_on(&runtime, async {
+        if args.dry_run {
+            crate::run::replay::dry_run::rehearse(script, schedule, flaws, args.network.asked_qos(), console)
+                .await
+        } else {
+            crate::run::replay::play(&args, script, schedule, pace, flaws, topics, timeout, console).await
+        }
+    })?;
+    // A thread that waits for a pipe is not waited for.
+    runtime.shutdown_background();
+    Ok(exit)
+}

@@ -1,0 +1,104 @@
+//! `status`: says which devices are online, in arrays. There is no answer on the wire: done is what the broker
+//! has acknowledged.
+
+use std::{path::PathBuf, time::Duration};
+
+use serde_json::{Map, Value};
+
+use crate::{
+    error::{Exit, Failure},
+    io::{
+        console::Console,
+        input::{Input, Source},
+    },
+    request::parser::{Operation, Operations},
+    run::{
+        batch::{self, RequestArgs},
+        heartbeat::Every,
+    },
+    text::is_blank,
+    tuya::product::{Product, ValueEncoding},
+};
+
+use super::connection::{Connection, GatewayArgs, NetworkArgs, duration};
+
+const EXAMPLES: &str = "EXAMPLES
+  Two meters online, one offline, in one message:
+    tuyagw status --online m1,m2 --offline m3
+  From a file, again every minute, and offline at the end:
+    tuyagw status status.jsonl --every 60s --offline-on-exit";
+
+/// Arguments of `status`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub struct Args {
+    /// Status as JSON Lines, a stream of JSON, a JSON array or CSV; - is stdin
+    #[arg(value_name = "FILE", conflicts_with_all = ["online", "offline"])]
+    file: Option<PathBuf>,
+
+    /// Devices that are online
+    #[arg(long, value_name = "CID,…", value_delimiter = ',')]
+    online: Vec<String>,
+
+    /// Devices that are offline
+    #[arg(long, value_name = "CID,…", value_delimiter = ',')]
+    offline: Vec<String>,
+
+    /// Keep the connection and report all of them again at this interval, until a signal
+    #[arg(long, value_name = "D", value_parser = duration, conflicts_with_all = ["journal", "rate", "retries", "summary"])]
+    every: Option<Duration>,
+
+    /// Stay connected until a signal, then report the online devices offline
+    ///
+    /// Where the connection is cut, the broker does so by the connection's will, with the time stamp t of the
+    /// connect: an edge that checks t may refuse it. A second client with the same client id, a one-shot report
+    /// for instance, takes the connection over, and the will is sent then too, though the devices are online.
+    #[arg(long, conflicts_with_all = ["journal", "rate", "retries", "summary"])]
+    offline_on_exit: bool,
+
+    #[command(flatten)]
+    requests: RequestArgs,
+    #[command(flatten)]
+    gateway: GatewayArgs,
+    #[command(flatten)]
+    network: NetworkArgs,
+}
+
+/// Runs `status`.
+pub fn run(args: Args, console: Console) -> anyhow::Result<Exit> {
+    let connection = Connection::gateway(&args.network, &args.gateway)?;
+    let given = args.given();
+    let source = if given.is_empty() {
+        Source::open(args.file.as_deref(), args.requests.format())?
+    } else {
+        Source::Flags(given)
+    };
+    let operations = Operations { product: Product::default(), check: true, encoding: ValueEncoding::Native };
+    if args.every.is_some() || args.offline_on_exit {
+        if args.every.is_some_and(|every| every.is_zero()) {
+            return Err(Failure::invalid("--every must be longer than 0s").into());
+        }
+        return crate::run::runtime::block_on(async {
+            let Args { every, offline_on_exit, requests, .. } = args;
+            let every =
+                Every::new(connection, operations, source, &requests, every, offline_on_exit, console)
+                    .await?;
+            Ok(every.run().await?)
+        });
+    }
+    batch::run(operations, Operation::Status, source, connection, &args.requests, console)
+}
+
+impl Args {
+    fn given(&self) -> Vec<Input<'static>> {
+        let online = self.online.iter().map(|cid| (cid, true));
+        let offline = self.offline.iter().map(|cid| (cid, false));
+        let input = |(cid, status): (&String, bool)| {
+            // As in CSV, a space may follow the comma.
+            let cid = cid.trim_matches(is_blank);
+            let fields = [("cid".to_owned(), Value::from(cid)), ("status".to_owned(), Value::from(status))];
+            Input::from_flags(Map::from_iter(fields))
+        };
+        online.chain(offline).map(input).collect()
+    }
+}

@@ -1,0 +1,68 @@
+//! The requests that were accepted lately, so that a repeated one is answered alike, however late it is.
+
+use std::{
+    collections::{HashSet, VecDeque},
+    hash::{BuildHasher as _, BuildHasherDefault, Hash},
+};
+
+use crate::collections::{Keyed, OwnHasher};
+
+/// How many accepted requests are remembered.
+const CAPACITY: usize = 10_000;
+
+/// The fingerprints of the last accepted requests.
+///
+/// A fingerprint covers the whole request but its time stamp, so that scripts which reuse one request id for
+/// different requests are served. Refused requests are not remembered: they change nothing, and asking again
+/// may rightly end better, for instance after the missing sync.
+#[derive(Debug, Default)]
+pub(super) struct Memory {
+    known: HashSet<u64, BuildHasherDefault<OwnHasher>>,
+    order: VecDeque<u64>,
+    prints: Keyed,
+}
+
+impl Memory {
+    /// The fingerprint of a request's parts, in this memory and no other.
+    pub(super) fn fingerprint(&self, parts: impl Hash) -> u64 {
+        self.prints.hash_one(parts)
+    }
+
+    /// Whether this request was accepted before.
+    pub(super) fn holds(&self, fingerprint: u64) -> bool {
+        self.known.contains(&fingerprint)
+    }
+
+    /// Remembers an accepted request; the oldest is forgotten.
+    pub(super) fn keep(&mut self, fingerprint: u64) {
+        if !self.known.insert(fingerprint) {
+            return;
+        }
+        self.order.push_back(fingerprint);
+        if self.order.len() > CAPACITY
+            && let Some(oldest) = self.order.pop_front()
+        {
+            self.known.remove(&oldest);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_ones_are_remembered_and_no_more() {
+        let mut memory = Memory::default();
+        let last = CAPACITY as u64 + 5;
+        for n in 0..last {
+            memory.keep(n);
+            if n % 2 == 0 {
+                memory.keep(n);
+            }
+        }
+        assert!(!memory.holds(4));
+        assert!(memory.holds(5) && memory.holds(last - 1));
+        assert_eq!((memory.known.len(), memory.order.len()), (CAPACITY, CAPACITY));
+    }
+}

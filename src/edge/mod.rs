@@ -1,0 +1,639 @@
+//! The platform's half of the protocol: what the Edge Gateway knows, checks and answers.
+//!
+//! Pure: clients' words, times and ids in, [`Act`]s out. The shell around it (`mqtt/broker.rs`) owns sockets,
+//! sessions, subscriptions and files. Randomness comes from a seed.
+#![deny(clippy::disallowed_methods, clippy::disallowed_types)]
+
+mod dedup;
+mod fault;
+mod login;
+mod pending;
+mod registry;
+#[cfg(test)]
+mod tests;
+mod validate;
+
+use std::{borrow::Cow, collections::HashSet, mem, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+
+pub use fault::{Fault, Faults, InvalidFault, Misbehaviour};
+pub use login::{Access, Login, Role, Turned};
+pub use pending::{Ask, Outcome, Verdict};
+pub use registry::{NotARegistry, Registry};
+
+use crate::tuya::{
+    BorrowedReport, Channel, CommandAnswer, Device, DeviceStatus, Direction, Downlink, Envelope, GatewayId,
+    Refused, ResultCode, Topics, Uplink, product::Product, write_answer,
+};
+use dedup::Memory;
+use pending::Pending;
+use registry::NoRoom;
+use validate::{Refusal, check_report, check_time, is_milliseconds};
+
+/// When something happens, on both clocks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Moment {
+    /// Since an arbitrary origin; never goes back.
+    pub mono: Duration,
+    /// The wall clock: since 1970-01-01 UTC.
+    pub unix: Duration,
+}
+
+/// How an edge is set up.
+#[derive(Debug)]
+pub struct Settings {
+    /// Who may come in.
+    pub access: Access,
+    /// The product that every device is taken for.
+    pub product: Product,
+    /// Whether devices that were never synchronised, and values that no data point has, are accepted too.
+    pub accepts_all: bool,
+    /// How far a message's `t` may be off; `None`: any.
+    pub max_skew: Option<Duration>,
+    /// After how long without a sync or status a device is offline; `None`: never.
+    pub offline_after: Option<Duration>,
+    /// How long a command's answer may take.
+    pub command_timeout: Duration,
+    /// How the edge misbehaves.
+    pub faults: Faults,
+}
+
+/// Something that the shell is to do for the edge.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Act {
+    /// Publish a message of the platform's, to whoever subscribes.
+    Say {
+        /// Where to.
+        topic: Arc<str>,
+        /// The topic's channel.
+        channel: Channel,
+        /// The message: one JSON value on one line, or a fault's garbage, which is no text.
+        payload: Bytes,
+        /// How much later.
+        after: Duration,
+        /// Not before every line of [`Act::Keep`] so far is on the disk.
+        once_kept: bool,
+    },
+    /// Append this line, newline included, to the registry's file; if it is empty, only see that the file is intact.
+    Keep(Vec<u8>),
+    /// Tell whoever runs the edge.
+    Warn(String),
+    /// A command has ended.
+    Settle(Outcome),
+}
+
+/// What becomes of a client's PUBLISH.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fate {
+    /// Acknowledge it and pass it on to whoever subscribes.
+    Route,
+    /// As [`Fate::Route`], but acknowledge only once every line of [`Act::Keep`] so far is on the disk.
+    RouteKept,
+    /// Acknowledge it and let it go no further: the edge itself has dealt with it.
+    Drop,
+    /// Acknowledge it, though its sender may not publish there, and do nothing.
+    Forbid,
+    /// Cut the client's connection.
+    Cut,
+    /// Send nothing to this client any more, and leave the connection open.
+    Silence,
+}
+
+/// What the edge makes of a client's PUBLISH.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Heard {
+    /// What becomes of it.
+    pub fate: Fate,
+    /// The topic's channel, where it has one.
+    pub channel: Option<Channel>,
+    /// Whether the payload was read, and is one JSON value that is not nested deeply.
+    pub is_json: bool,
+}
+
+/// The platform.
+#[derive(Debug)]
+pub struct Edge {
+    settings: Settings,
+    topics: Topics,
+    /// The topic of the last answer: most answers go where the one before went.
+    answered: Arc<str>,
+    /// Where answers are written.
+    scratch: Vec<u8>,
+    registry: Registry,
+    /// The gateways that have a session, connected or waiting for their return.
+    present: HashSet<GatewayId>,
+    memory: Memory,
+    pending: Pending,
+    /// Whether the operator was told that a platform user speaks like a gateway.
+    has_warned: bool,
+}
+
+impl Edge {
+    /// An edge with the devices that it already knows.
+    #[must_use]
+    pub fn new(settings: Settings, registry: Registry) -> Self {
+        Self {
+            settings,
+            topics: Topics::default(),
+            answered: Arc::default(),
+            scratch: Vec::new(),
+            registry,
+            present: HashSet::new(),
+            memory: Memory::default(),
+            pending: Pending::default(),
+            has_warned: false,
+        }
+    }
+
+    /// The known devices.
+    #[must_use]
+    pub fn registry(&self) -> &Registry {
+        &self.registry
+    }
+
+    /// The topics that the edge uses: the page's presets.
+    #[must_use]
+    pub fn topics(&self) -> &Topics {
+        &self.topics
+    }
+
+    /// Decides who a client is.
+    ///
+    /// # Errors
+    /// As [`Access::login`] says, or whatever return code a fault throws.
+    pub fn login(&mut self, login: &Login<'_>) -> Result<Role, Turned> {
+        let thrown = self.settings.faults.throw(|fault| match fault {
+            Misbehaviour::Connack(code) => Some(code),
+            _ => None,
+        });
+        match thrown {
+            Some(code) => Err(Turned::Away { code, why: "a fault, as --fault connack asked for" }),
+            None => self.settings.access.login(login),
+        }
+    }
+
+    /// Notes that a gateway's session begins.
+    pub fn arrive(&mut self, gateway: &GatewayId) {
+        self.present.insert(gateway.clone());
+    }
+
+    /// Notes that a gateway's session has ended for good.
+    pub fn leave(&mut self, gateway: &GatewayId) {
+        self.present.remove(gateway);
+    }
+
+    /// Whether a client gets a subscription.
+    pub fn grants(&mut self, role: &Role, filter: &str) -> bool {
+        role.may_subscribe(filter) && !self.settings.faults.happens(Misbehaviour::Suback)
+    }
+
+    /// Hears a client's PUBLISH; what is to be done follows in `acts`.
+    pub fn hear(
+        &mut self,
+        now: Moment,
+        role: &Role,
+        topic: &str,
+        payload: &[u8],
+        acts: &mut Vec<Act>,
+    ) -> Heard {
+        let heard = |fate, channel| Heard { fate, channel, is_json: false };
+        match role {
+            Role::Gateway(gateway) => match login::uplink(&self.topics, gateway, topic) {
+                Some(channel) => self.hear_uplink(now, gateway, channel, payload, acts),
+                None if role.may_publish(&self.topics, topic) => heard(Fate::Route, None),
+                None => {
+                    acts.push(Act::Warn(format!(
+                        "{gateway} may not publish to {topic:?}: the message was dropped; a gateway publishes to \
+                         its four uplink topics and to gateway/in/{gateway} and gateway/out/{gateway}"
+                    )));
+                    heard(Fate::Forbid, None)
+                }
+            },
+            Role::Platform => match self.topics.classify(topic, payload) {
+                Some((Some(Channel::Command), id)) => {
+                    heard(self.hear_command(now, id, payload, acts), Some(Channel::Command))
+                }
+                found => {
+                    let channel = found.and_then(|(channel, _)| channel);
+                    if channel.is_some_and(|channel| channel.direction() == Direction::Up)
+                        && !mem::replace(&mut self.has_warned, true)
+                    {
+                        acts.push(Act::Warn(format!(
+                            "a platform user published to {topic:?}: the edge passes such messages on and answers only \
+                             gateways; a gateway needs a username that --platform-username does not name"
+                        )));
+                    }
+                    heard(Fate::Route, channel)
+                }
+            },
+        }
+    }
+
+    fn hear_uplink(
+        &mut self,
+        now: Moment,
+        gateway: &GatewayId,
+        channel: Channel,
+        payload: &[u8],
+        acts: &mut Vec<Act>,
+    ) -> Heard {
+        let answered = channel.response().is_some();
+        let mut heard = Heard { fate: Fate::Route, channel: Some(channel), is_json: false };
+        if answered && let Some(fate) = self.throw_fate() {
+            heard.fate = fate;
+        } else if channel == Channel::Report
+            && let Some(report) = BorrowedReport::read(payload)
+        {
+            heard.is_json = true;
+            self.hear_report(now, gateway, &report, acts);
+        } else {
+            match Envelope::<Uplink>::decode(channel, payload) {
+                Ok(message) => heard.fate = self.hear_message(now, gateway, message, acts),
+                Err(refused) => self.refuse_shape(now, gateway, channel, refused, acts),
+            }
+        }
+        heard
+    }
+
+    fn hear_message(
+        &mut self,
+        now: Moment,
+        gateway: &GatewayId,
+        message: Envelope<Uplink>,
+        acts: &mut Vec<Act>,
+    ) -> Fate {
+        let Envelope { t, request_id, body } = message;
+        match body {
+            Uplink::Report(property) => {
+                let (cid, id, value) = (&property.cid, &property.id, property.value.get());
+                let report = BorrowedReport { t, request_id: &request_id, cid, id, value };
+                self.hear_report(now, gateway, &report, acts);
+            }
+            Uplink::Sync(device) => {
+                let on_time = self.check_time(t, now);
+                let result = self.sync(now, gateway, &request_id, &device, on_time, acts);
+                let once_kept = result.is_ok();
+                let t = answer_time(t, now);
+                let respond = Respond { channel: Channel::SyncResponse, gateway, once_kept };
+                self.answer(respond, t, &request_id, &device.cid, result, acts);
+                if once_kept {
+                    return Fate::RouteKept;
+                }
+            }
+            Uplink::Status(statuses) => self.hear_status(now, gateway, t, &statuses, acts),
+            Uplink::CommandResponse(answer) => {
+                let verdict = Verdict::Answered { code: answer.code, msg: answer.msg };
+                self.settle(now, gateway, &request_id, verdict, acts);
+            }
+            Uplink::AsGiven { .. } => {}
+        }
+        Fate::Route
+    }
+
+    fn hear_report(
+        &mut self,
+        now: Moment,
+        gateway: &GatewayId,
+        report: &BorrowedReport<'_>,
+        acts: &mut Vec<Act>,
+    ) {
+        let result = self.report(gateway, report, self.check_time(report.t, now));
+        let t = answer_time(report.t, now);
+        let respond = Respond { channel: Channel::ReportResponse, gateway, once_kept: false };
+        self.answer(respond, t, report.request_id, report.cid, result, acts);
+    }
+
+    fn hear_status(
+        &mut self,
+        now: Moment,
+        gateway: &GatewayId,
+        t: i64,
+        statuses: &[DeviceStatus],
+        acts: &mut Vec<Act>,
+    ) {
+        if let Err(refusal) = self.check_time(t, now) {
+            acts.push(Act::Warn(format!("{gateway}: status ignored: {}", refusal.why)));
+            return;
+        }
+        let mut set =
+            |status: &DeviceStatus| self.registry.set_status(gateway, &status.cid, status.status, now.mono);
+        let mut unknown = statuses.iter().filter(|status| !set(status));
+        if let Some(first) = unknown.next()
+            && let more = unknown.count()
+            && !self.settings.accepts_all
+        {
+            let others = if more == 0 { String::new() } else { format!(" and {more} more") };
+            acts.push(Act::Warn(format!(
+                "{gateway}: status of {:?}{others} ignored: never synchronised",
+                first.cid
+            )));
+        }
+    }
+
+    fn check_time(&self, t: i64, now: Moment) -> Result<(), Refusal> {
+        check_time(t, now.unix, self.settings.max_skew)
+    }
+
+    /// The faults that act on the request itself.
+    fn throw_fate(&mut self) -> Option<Fate> {
+        self.settings.faults.throw(|fault| match fault {
+            Misbehaviour::Disconnect => Some(Fate::Cut),
+            Misbehaviour::Silent => Some(Fate::Silence),
+            _ => None,
+        })
+    }
+
+    fn throw_code(&mut self) -> Result<(), Refusal> {
+        let thrown = self.settings.faults.throw(|fault| match fault {
+            Misbehaviour::Code(code) => Some(code),
+            _ => None,
+        });
+        thrown.map_or(Ok(()), |code| Err(Refusal::new(code, "a fault, as --fault asked for")))
+    }
+
+    fn report(
+        &mut self,
+        gateway: &GatewayId,
+        report: &BorrowedReport<'_>,
+        on_time: Result<(), Refusal>,
+    ) -> Result<(), Refusal> {
+        self.throw_code()?;
+        let BorrowedReport { request_id, cid, id, value, .. } = *report;
+        let print = self.memory.fingerprint((gateway, Channel::Report, request_id, cid, id, value));
+        if self.memory.holds(print) {
+            return Ok(());
+        }
+        on_time?;
+        if !self.settings.accepts_all {
+            if !self.registry.knows(gateway, cid) {
+                let why = format!("device {cid:?} was never synchronised");
+                return Err(Refusal::new(ResultCode::DEVICE_UNKNOWN, why));
+            }
+            check_report(&self.settings.product, id, value)?;
+        }
+        self.memory.keep(print);
+        Ok(())
+    }
+
+    fn sync(
+        &mut self,
+        now: Moment,
+        gateway: &GatewayId,
+        request_id: &str,
+        device: &Device,
+        on_time: Result<(), Refusal>,
+        acts: &mut Vec<Act>,
+    ) -> Result<(), Refusal> {
+        self.throw_code()?;
+        // A sync that was accepted before is done again, since others may have come in between, and is never too late.
+        let print = self.memory.fingerprint((gateway, Channel::Sync, request_id, format!("{device:?}")));
+        if !self.memory.holds(print) {
+            on_time?;
+        }
+        let line = self.registry.sync(gateway, device, now.mono).map_err(|NoRoom| {
+            Refusal::new(ResultCode::SYSTEM_ERROR, "there is no room for another device")
+        })?;
+        acts.push(Act::Keep(line));
+        self.memory.keep(print);
+        Ok(())
+    }
+
+    /// Answers a message that could not be decoded, as far as it could be read, where its topic has answers.
+    fn refuse_shape(
+        &mut self,
+        now: Moment,
+        gateway: &GatewayId,
+        channel: Channel,
+        refused: Refused,
+        acts: &mut Vec<Act>,
+    ) {
+        let why = refused.to_string();
+        let respond = match channel {
+            Channel::Sync => Channel::SyncResponse,
+            Channel::Report => Channel::ReportResponse,
+            Channel::CommandResponse => {
+                let named = refused.request_id.filter(|id| self.pending.contains(gateway, id));
+                match named {
+                    Some(request_id) => {
+                        self.settle(now, gateway, &request_id, Verdict::Malformed(why), acts);
+                    }
+                    None => {
+                        acts.push(Act::Warn(format!("{gateway}: answer to a command ignored: {why}")));
+                    }
+                }
+                return;
+            }
+            Channel::Status | Channel::SyncResponse | Channel::Command | Channel::ReportResponse => {
+                acts.push(Act::Warn(format!("{gateway}: {} ignored: {why}", channel.kind())));
+                return;
+            }
+        };
+        let result = self.throw_code().and(Err(Refusal::new(refused.error.problem.code(), why)));
+        let t = answer_time(0, now);
+        let respond = Respond { channel: respond, gateway, once_kept: false };
+        let (request_id, cid) = (refused.request_id.unwrap_or_default(), refused.cid.unwrap_or_default());
+        self.answer(respond, t, &request_id, &cid, result, acts);
+    }
+
+    fn answer(
+        &mut self,
+        respond: Respond<'_>,
+        t: i64,
+        request_id: &str,
+        cid: &str,
+        result: Result<(), Refusal>,
+        acts: &mut Vec<Act>,
+    ) {
+        let Respond { channel, gateway, once_kept } = respond;
+        let code = match result {
+            Ok(()) => ResultCode::SUCCESS,
+            Err(Refusal { code, why }) => {
+                acts.push(Act::Warn(format!("{gateway}: {code} {}: {why}", code.name())));
+                code
+            }
+        };
+        let faults = &mut self.settings.faults;
+        if faults.happens(Misbehaviour::DropResponse) {
+            return;
+        }
+        let request_id: Cow<'_, str> = if faults.happens(Misbehaviour::WrongId) {
+            faults.foreign_id().into()
+        } else {
+            request_id.into()
+        };
+        let cid = (!cid.is_empty()).then_some(cid);
+        let msg = if code == ResultCode::UPLINK_ERROR { "tedge error: fault" } else { code.name() };
+        let payload = if faults.happens(Misbehaviour::Garbage) {
+            Bytes::from_static(b"\x00\xff{garbage\x1b[31m")
+        } else {
+            self.scratch.clear();
+            write_answer(&mut self.scratch, t, &request_id, cid, code, msg);
+            Bytes::copy_from_slice(&self.scratch)
+        };
+        let after = faults.throw(|fault| match fault {
+            Misbehaviour::Delay(delay) => Some(delay),
+            _ => None,
+        });
+        let is_duplicate = faults.happens(Misbehaviour::Duplicate);
+        if self.topics.id_in(channel, &self.answered) != Some(gateway.as_str()) {
+            self.answered = self.topics.topic(channel, gateway).into();
+        }
+        let topic = Arc::clone(&self.answered);
+        let act = Act::Say { topic, channel, payload, after: after.unwrap_or_default(), once_kept };
+        if is_duplicate {
+            acts.push(act.clone());
+        }
+        acts.push(act);
+    }
+
+    /// A platform user's PUBLISH: a command to a device that cannot be reached is answered here.
+    fn hear_command(&mut self, now: Moment, id: &str, payload: &[u8], acts: &mut Vec<Act>) -> Fate {
+        let Ok(gateway) = GatewayId::new(id) else { return Fate::Route };
+        let message = match Envelope::<Downlink>::decode(Channel::Command, payload) {
+            Ok(message) => message,
+            Err(refused) => {
+                // Whoever tests a gateway with broken commands wants them to arrive.
+                acts.push(Act::Warn(format!("a malformed command goes to {gateway} as it is: {refused}")));
+                return Fate::Route;
+            }
+        };
+        let Downlink::Command(command) = message.body else { return Fate::Route };
+        let Err(code) = self.reach(now.mono, &gateway, &command.cid) else { return Fate::Route };
+        let answer = CommandAnswer { cid: command.cid, code, msg: code.name().into() };
+        let body = Uplink::CommandResponse(answer);
+        let message = Envelope { t: answer_time(message.t, now), request_id: message.request_id, body };
+        acts.push(Act::Say {
+            topic: self.topics.topic(Channel::CommandResponse, &gateway).into(),
+            channel: Channel::CommandResponse,
+            payload: message.encode().into(),
+            after: Duration::ZERO,
+            once_kept: false,
+        });
+        Fate::Drop
+    }
+
+    /// Whether a command is passed on: 2003 where the device is unknown, 2001 where it is offline. Where its gateway
+    /// is away nobody answers, or the gateway's kept session takes the command until it comes back.
+    fn reach(&self, now: Duration, gateway: &GatewayId, cid: &str) -> Result<(), ResultCode> {
+        if !self.registry.knows(gateway, cid) {
+            return Err(ResultCode::DEVICE_UNKNOWN);
+        }
+        let online = self.registry.is_online(gateway, cid, now, self.settings.offline_after);
+        if online { Ok(()) } else { Err(ResultCode::DEVICE_OFFLINE) }
+    }
+
+    /// Sends a command of the platform's own as soon as its gateway has few enough, or settles it at once if it cannot be
+    /// sent.
+    pub fn command(&mut self, now: Moment, ask: Ask, acts: &mut Vec<Act>) {
+        let gateway = match ask.gateway_id.clone().map_or_else(|| self.choose_gateway(&ask.command.cid), Ok) {
+            Ok(gateway) => gateway,
+            Err(why) => {
+                let verdict = Verdict::Unsent { field: "gateway_id", why };
+                let outcome = Outcome { token: ask.token, gateway_id: None, verdict, round_trip: None };
+                return acts.push(Act::Settle(outcome));
+            }
+        };
+        let ask = if self.present.contains(&gateway) { self.pending.queue(&gateway, ask) } else { Some(ask) };
+        if let Some(ask) = ask {
+            self.send_command(now, gateway, ask, acts);
+        }
+    }
+
+    /// Sends the commands for which a gateway has room again.
+    fn send_queued(&mut self, now: Moment, gateway: &GatewayId, acts: &mut Vec<Act>) {
+        let is_present = self.present.contains(gateway);
+        while let Some(ask) = self.pending.next_queued(gateway, is_present) {
+            self.send_command(now, gateway.clone(), ask, acts);
+        }
+    }
+
+    fn send_command(&mut self, now: Moment, gateway: GatewayId, ask: Ask, acts: &mut Vec<Act>) {
+        let Ask { token, t, request_id, command, .. } = ask;
+        let mut settle = |gateway_id, verdict| {
+            acts.push(Act::Settle(Outcome { token, gateway_id, verdict, round_trip: None }));
+        };
+        if let Err(code) = self.reach(now.mono, &gateway, &command.cid) {
+            return settle(Some(gateway), Verdict::Answered { code, msg: code.name().into() });
+        }
+        if self.pending.contains(&gateway, &request_id) {
+            let why = format!("another command with request_id {request_id:?} has no answer yet");
+            return settle(Some(gateway), Verdict::Unsent { field: "request_id", why });
+        }
+        let t = t.unwrap_or_else(|| answer_time(0, now));
+        let topic = self.topics.topic(Channel::Command, &gateway).into();
+        let message = Envelope { t, request_id, body: Downlink::Command(command) };
+        let payload = message.encode().into();
+        let limit = self.settings.command_timeout;
+        self.pending.insert((gateway, message.request_id), token, now.mono, limit);
+        let channel = Channel::Command;
+        acts.push(Act::Say { topic, channel, payload, after: Duration::ZERO, once_kept: false });
+    }
+
+    fn choose_gateway(&self, cid: &str) -> Result<GatewayId, String> {
+        let mut knowing = self.registry.gateways_of(cid);
+        let mut present = self.present.iter();
+        let only = match (knowing.next(), knowing.next(), present.next(), present.next()) {
+            (Some(only), None, ..) | (_, _, Some(only), None) => Some(only.clone()),
+            _ => None,
+        };
+        only.ok_or_else(|| {
+            format!(
+                "gateway_id is needed: not exactly one gateway knows {cid:?}, nor is exactly one connected"
+            )
+        })
+    }
+
+    fn settle(
+        &mut self,
+        now: Moment,
+        gateway: &GatewayId,
+        request_id: &str,
+        verdict: Verdict,
+        acts: &mut Vec<Act>,
+    ) {
+        if let Some(waiting) = self.pending.take(gateway, request_id) {
+            acts.push(Act::Settle(Outcome {
+                token: waiting.token,
+                gateway_id: Some(gateway.clone()),
+                verdict,
+                round_trip: Some(now.mono.saturating_sub(waiting.sent)),
+            }));
+            self.send_queued(now, gateway, acts);
+        }
+    }
+
+    /// When [`Edge::tick`] is next due.
+    #[must_use]
+    pub fn deadline(&self) -> Option<Duration> {
+        self.pending.next_limit()
+    }
+
+    /// Ends the commands whose time is over.
+    pub fn tick(&mut self, now: Moment, acts: &mut Vec<Act>) {
+        while let Some((gateway, waiting)) = self.pending.take_overdue(now.mono) {
+            acts.push(Act::Settle(Outcome {
+                token: waiting.token,
+                gateway_id: Some(gateway.clone()),
+                verdict: Verdict::TimedOut(self.settings.command_timeout),
+                round_trip: Some(now.mono.saturating_sub(waiting.sent)),
+            }));
+            self.send_queued(now, &gateway, acts);
+        }
+    }
+}
+
+/// Where an answer goes, and when.
+#[derive(Clone, Copy, Debug)]
+struct Respond<'a> {
+    channel: Channel,
+    gateway: &'a GatewayId,
+    /// Not before every line of [`Act::Keep`] so far is on the disk.
+    once_kept: bool,
+}
+
+/// An answer's time stamp, in the unit of the request's.
+fn answer_time(request: i64, now: Moment) -> i64 {
+    let t = if is_milliseconds(request) { now.unix.as_millis() } else { u128::from(now.unix.as_secs()) };
+    i64::try_from(t).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,235 @@
+//! The one place that prints: notes, hints and errors on stderr, JSON lines on stdout, nothing that a terminal
+//! would take for a control sequence.
+
+mod stderr;
+mod terminal;
+
+use std::{
+    borrow::Cow,
+    ffi::OsString,
+    io::{self, IsTerminal as _, Write as _},
+};
+
+use serde::Serialize;
+
+pub(crate) use self::terminal::Terminal;
+use crate::{error::Failure, text::is_unsafe};
+
+/// A line may be this long, in bytes: what a peer sends must not bury the rest.
+const LONGEST_LINE: usize = 2000;
+
+/// How wide text for a terminal is made: what every terminal has.
+pub const WIDTH: usize = 80;
+
+/// Where people read: stderr, with `--quiet` and `NO_COLOR` respected.
+#[derive(Clone, Copy, Debug)]
+pub struct Console {
+    quiet: bool,
+    colour: bool,
+    /// Whether lines are dropped rather than waited for if stderr is not read.
+    is_impatient: bool,
+}
+
+impl Console {
+    /// A console; `quiet` leaves only errors and warnings.
+    #[must_use]
+    pub fn new(quiet: bool) -> Self {
+        let plain = is_plain(std::env::var_os("NO_COLOR"), std::env::var_os("TERM"));
+        Self { quiet, colour: !plain && io::stderr().is_terminal(), is_impatient: false }
+    }
+
+    /// A console for a program that serves connections: it never waits for the reader of stderr, but drops lines and
+    /// counts them. Needs [`Console::finish`] at the end.
+    #[must_use]
+    pub fn without_waiting(self) -> Self {
+        Self { is_impatient: true, ..self }
+    }
+
+    /// Waits until everything is written, for as long as stderr is read.
+    pub fn finish(self) {
+        if self.is_impatient {
+            stderr::finish();
+        }
+    }
+
+    /// Writes bytes, whole lines, as they are.
+    pub fn write(self, lines: &[u8]) {
+        if self.is_impatient {
+            stderr::write(lines);
+        } else {
+            // If stderr is gone, no reader is left to tell.
+            let _ = io::stderr().lock().write_all(lines);
+        }
+    }
+
+    /// Whether `--quiet` was given.
+    #[must_use]
+    pub fn is_quiet(self) -> bool {
+        self.quiet
+    }
+
+    /// Says why the run, or one input of it, failed.
+    pub fn error(self, message: &str) {
+        self.line("error", "31", message);
+    }
+
+    /// Says why the run failed, and what to do next.
+    pub fn failure(self, failure: &Failure) {
+        self.error(&failure.message);
+        if let Some(step) = failure.next_step() {
+            self.hint(step);
+        }
+    }
+
+    /// Says that something is off, though the run goes on.
+    pub fn warn(self, message: &str) {
+        self.line("warning", "33", message);
+    }
+
+    /// Says what to do next; belongs to an error or a warning, so that `--quiet` keeps it.
+    pub fn hint(self, message: &str) {
+        self.line("hint", "36", message);
+    }
+
+    /// Says what happens; `--quiet` hides it.
+    pub fn note(self, message: &str) {
+        if !self.quiet {
+            self.line("tuyagw", "2", message);
+        }
+    }
+
+    fn line(self, label: &str, colour: &str, message: &str) {
+        let message = shortened(message);
+        let message = visible(&message);
+        let line = if self.colour {
+            format!("\x1b[{colour}m{label}:\x1b[0m {message}\n")
+        } else {
+            format!("{label}: {message}\n")
+        };
+        self.write(line.as_bytes());
+    }
+}
+
+/// The text up to what a line may hold.
+fn shortened(text: &str) -> Cow<'_, str> {
+    if text.len() <= LONGEST_LINE {
+        return Cow::Borrowed(text);
+    }
+    let end = text.floor_char_boundary(LONGEST_LINE);
+    Cow::Owned(format!("{}… ({} bytes more)", &text[..end], text.len() - end))
+}
+
+/// Whether the environment asks for no colours: `NO_COLOR` is set to something, or the terminal knows none.
+fn is_plain(no_color: Option<OsString>, term: Option<OsString>) -> bool {
+    no_color.is_some_and(|value| !value.is_empty()) || term.is_some_and(|term| term == "dumb")
+}
+
+/// The text with every unsafe character written as an escape.
+#[must_use]
+pub fn visible(text: &str) -> Cow<'_, str> {
+    if !text.contains(is_unsafe) {
+        return Cow::Borrowed(text);
+    }
+    let mut safe = String::with_capacity(text.len() + 8);
+    for c in text.chars() {
+        if is_unsafe(c) {
+            safe.extend(c.escape_unicode());
+        } else {
+            safe.push(c);
+        }
+    }
+    Cow::Owned(safe)
+}
+
+/// A value as one line of JSON, ended by a newline, in which every unsafe character is a `\u` escape.
+#[must_use]
+pub fn json_line(value: &impl Serialize) -> Vec<u8> {
+    let mut line = Vec::with_capacity(256);
+    if let Err(why) = serde_json::to_writer(&mut line, value) {
+        line = format!("{{\"error\":\"io\",\"message\":{why:?}}}").into_bytes();
+    }
+    // Without a short cut, so that it is done many bytes at a time; serde_json has escaped C0 already.
+    let is_plain = !line.iter().fold(false, |found, byte| found | !matches!(byte, b' '..=b'~'));
+    if !is_plain {
+        line = escaped(&String::from_utf8_lossy(&line)).into_bytes();
+    }
+    line.push(b'\n');
+    line
+}
+
+/// JSON on one line with every unsafe character as an escape, and the same value: raw line ends and tabs can stand
+/// between its parts alone, as in input that is echoed, and all others in strings alone.
+fn escaped(json: &str) -> String {
+    let mut safe = String::with_capacity(json.len() + 16);
+    for c in json.chars() {
+        match c {
+            '\n' | '\r' | '\t' => safe.push(' '),
+            c if is_unsafe(c) => safe.push_str(&format!("\\u{:04x}", u32::from(c))),
+            c => safe.push(c),
+        }
+    }
+    safe
+}
+
+/// Writes bytes to stdout and flushes them. A reader that has gone is not an error: it wanted no more.
+pub fn print(bytes: &[u8]) -> io::Result<()> {
+    let mut stdout = io::stdout().lock();
+    match stdout.write_all(bytes).and_then(|()| stdout.flush()) {
+        Err(gone) if gone.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        other => other,
+    }
+}
+
+/// A text in lines of at most `width` characters, broken at spaces.
+#[must_use]
+pub fn wrapped(text: &str, width: usize) -> Vec<String> {
+    let mut lines: Vec<String> = Vec::new();
+    for word in text.split(' ').filter(|word| !word.is_empty()) {
+        match lines.last_mut() {
+            Some(line) if line.chars().count() + 1 + word.chars().count() <= width => {
+                line.push(' ');
+                line.push_str(word);
+            }
+            _ => lines.push(word.to_owned()),
+        }
+    }
+    lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_has_an_end() {
+        assert_eq!(shortened("short"), "short");
+        let long = "é".repeat(LONGEST_LINE);
+        let short = shortened(&long);
+        assert!(short.starts_with('é') && short.ends_with("é… (2000 bytes more)"), "{short}");
+    }
+
+    #[test]
+    fn nothing_unsafe_reaches_a_terminal() {
+        assert_eq!(visible("a\u{1b}[2Jb"), "a\\u{1b}[2Jb");
+        assert_eq!(visible("plain 网关"), "plain 网关");
+        let line = json_line(&"\u{9b}31m\u{202e}\u{7f}\n");
+        assert_eq!(String::from_utf8(line).unwrap(), "\"\\u009b31m\\u202e\\u007f\\n\"\n");
+    }
+
+    #[test]
+    fn colours_are_left_out_where_the_environment_says_so() {
+        let plain = |no_color: &str, term: &str| is_plain(Some(no_color.into()), Some(term.into()));
+        assert!(plain("1", "xterm") && plain("", "dumb"));
+        assert!(!plain("", "xterm") && !is_plain(None, None));
+    }
+
+    #[test]
+    fn json_over_several_lines_becomes_one_line_of_the_same() {
+        let given = "{\r\n\t\"a\": [1,\n\"b\\n\u{9b}\"]\n}";
+        let raw = serde_json::value::RawValue::from_string(given.to_owned()).unwrap();
+        let line = json_line(&raw);
+        assert!(line.ends_with(b"}\n") && line.iter().filter(|byte| **byte == b'\n').count() == 1);
+        let value: serde_json::Value = serde_json::from_slice(&line).unwrap();
+        assert_eq!(value, serde_json::from_str::<serde_json::Value>(given).unwrap());
+    }
+}

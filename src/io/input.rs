@@ -1,0 +1,351 @@
+//! Requests from files and pipes: JSON Lines, any stream of JSON values, JSON arrays, or CSV; read by a thread, so
+//! that a slow writer never stalls the connection, and handed over in batches, so that memory stays constant.
+
+use std::{
+    borrow::Cow,
+    fs::{File, Metadata},
+    io::{self, IsTerminal as _, Read},
+    os::fd::AsFd as _,
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+use serde_json::{Map, Value};
+use tokio::sync::mpsc;
+
+use crate::{
+    error::Failure,
+    json::push_text,
+    request::{framer::Framer, parser::Invalid},
+    wrapping::{Look, look},
+};
+
+use super::{console::Console, stdin::stdin};
+
+/// How much is read at once: a batch that fits into a core's cache.
+const READ: usize = 32 * 1024;
+/// How many batches may wait for the consumer.
+const BATCHES: usize = 4;
+
+/// How input is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Format {
+    /// JSON Lines, a stream of JSON values, or JSON arrays
+    Json,
+    /// CSV with a header of the protocol's field names
+    Csv,
+}
+
+/// One value of the input.
+#[derive(Debug)]
+pub struct Input<'a> {
+    /// The line on which it begins, from 1; `None` for a request from flags.
+    pub line: Option<u64>,
+    /// What stands there.
+    pub content: Content<'a>,
+}
+
+/// What an input holds.
+#[derive(Debug)]
+pub enum Content<'a> {
+    /// The text of a JSON value, without spaces around it.
+    Json(Cow<'a, str>),
+    /// Fields as text, from CSV or from flags; what the text of a value means depends on its data point.
+    Fields(Vec<(String, String)>),
+    /// What cannot be read, as a JSON string, invalid UTF-8 replaced; and why.
+    Broken(String, Invalid),
+}
+
+impl<'a> Input<'a> {
+    /// A JSON value.
+    #[must_use]
+    pub fn json(line: u64, text: &'a str) -> Self {
+        Self { line: Some(line), content: Content::Json(text.into()) }
+    }
+
+    /// A piece of input that cannot be read.
+    #[must_use]
+    pub fn broken(line: u64, text: &[u8], why: Invalid) -> Self {
+        let mut quoted = Vec::new();
+        push_text(&mut quoted, String::from_utf8_lossy(text).trim());
+        let quoted = String::from_utf8(quoted).unwrap_or_default();
+        Self { line: Some(line), content: Content::Broken(quoted, why) }
+    }
+
+    /// How many bytes it takes in its file, nearly: what stands between values is not known any more.
+    #[must_use]
+    pub fn size(&self) -> u64 {
+        let bytes = match &self.content {
+            Content::Json(text) => text.len() + 1,
+            Content::Broken(text, _) => text.len() + 1,
+            Content::Fields(fields) => fields.iter().map(|(_, cell)| cell.len() + 1).sum(),
+        };
+        bytes as u64
+    }
+
+    /// A request made from flags.
+    #[must_use]
+    pub fn from_flags(fields: Map<String, Value>) -> Self {
+        Self { line: None, content: Content::Json(Value::Object(fields).to_string().into()) }
+    }
+}
+
+/// Where inputs come from.
+pub enum Source {
+    /// Values made from flags.
+    Flags(Vec<Input<'static>>),
+    /// A file or stdin, opened.
+    Reader(Reader),
+}
+
+/// A file or stdin, opened and not yet read.
+pub struct Reader {
+    bytes: Box<dyn Read + Send>,
+    name: String,
+    size: Option<u64>,
+    is_stdin: bool,
+    format: Format,
+}
+
+/// Whether stdin was redirected from a file.
+fn stdin_is_file() -> bool {
+    let stdin = io::stdin().as_fd().try_clone_to_owned();
+    stdin.and_then(|stdin| File::from(stdin).metadata()).is_ok_and(|stdin| stdin.is_file())
+}
+
+impl Source {
+    /// A file, or stdin where `path` is `-` or absent. Without a format the file's name tells it.
+    ///
+    /// # Errors
+    /// A file that cannot be opened, or is not text; stdin that is a terminal, if `-` did not ask for it.
+    pub fn open(path: Option<&Path>, format: Option<Format>) -> Result<Self, Failure> {
+        let (reader, name, size): (Box<dyn Read + Send>, _, _) = match path {
+            Some(path) if path != Path::new("-") => {
+                let file = File::open(path)
+                    .map_err(|why| Failure::io(format!("cannot read {}: {why}", path.display())))?;
+                let size = file.metadata().ok().filter(Metadata::is_file).map(|file| file.len());
+                let name = path.display().to_string();
+                // Of a pipe the first bytes may be long in coming.
+                if size.is_some() {
+                    (unwrapped(file, &name)?, name, size)
+                } else {
+                    (Box::new(file), name, size)
+                }
+            }
+            asked => {
+                if asked.is_none() && io::stdin().is_terminal() {
+                    return Err(Failure::invalid("nothing to do: neither flags nor input").hint(
+                        "Give the request by flags, a FILE, or JSON Lines on stdin (- reads a terminal); see --help",
+                    ));
+                }
+                (Box::new(stdin()), "stdin".to_owned(), None)
+            }
+        };
+        let named_csv = path.and_then(Path::extension).is_some_and(|extension| {
+            ["csv", "tsv"].iter().any(|known| extension.eq_ignore_ascii_case(known))
+        });
+        let format = format.unwrap_or(if named_csv { Format::Csv } else { Format::Json });
+        let is_stdin = path.is_none_or(|path| path == Path::new("-"));
+        Ok(Self::Reader(Reader { bytes: reader, name, size, is_stdin, format }))
+    }
+
+    /// What a reader gives; `name` is its name in messages.
+    #[must_use]
+    pub fn reader(bytes: Box<dyn Read + Send>, name: &str, format: Format) -> Self {
+        Self::Reader(Reader { bytes, name: name.to_owned(), size: None, is_stdin: false, format })
+    }
+
+    /// How many bytes there are to be read, where that is known.
+    #[must_use]
+    pub fn size(&self) -> Option<u64> {
+        match self {
+            Self::Flags(_) => None,
+            Self::Reader(reader) => reader.size,
+        }
+    }
+
+    /// Whether all of it is there to be read: of a file, unlike of a pipe.
+    #[must_use]
+    pub fn is_file(&self) -> bool {
+        match self {
+            Self::Flags(_) => true,
+            Self::Reader(reader) => reader.size.is_some() || (reader.is_stdin && stdin_is_file()),
+        }
+    }
+
+    /// Begins to read. `take` adds what it makes of a value to a batch; for a file and stdin it runs on a thread of
+    /// its own, so that a slow writer never stalls the connection, and making sense of values takes no time from it.
+    ///
+    /// # Errors
+    /// A thread that cannot be started.
+    pub fn start<T: Send + 'static>(
+        self,
+        mut take: impl FnMut(Input<'_>, &mut Vec<T>) + Send + 'static,
+    ) -> Result<Stream<T>, Failure> {
+        let Reader { bytes, name, format, .. } = match self {
+            Self::Flags(inputs) => {
+                let mut batch = Vec::with_capacity(inputs.len());
+                for input in inputs {
+                    take(input, &mut batch);
+                }
+                return Ok(Stream::Ready(Some(batch)));
+            }
+            Self::Reader(reader) => reader,
+        };
+        let (sender, receiver) = mpsc::channel(BATCHES);
+        let is_silent = Arc::new(AtomicBool::new(false));
+        let bytes = Watched { bytes, is_silent: Arc::clone(&is_silent) };
+        let source = name.clone();
+        let read = move || {
+            let bytes = match unwrapped(bytes, &source) {
+                Ok(bytes) => bytes,
+                Err(failure) => return drop(sender.blocking_send(Err(io::Error::other(failure)))),
+            };
+            match format {
+                Format::Json => read_json(bytes, &sender, take),
+                Format::Csv => {
+                    let warn = |message: &str| Console::new(true).warn(&format!("{source}: {message}"));
+                    crate::request::csv::read(bytes, &sender, take, &warn);
+                }
+            }
+        };
+        std::thread::Builder::new()
+            .name("input".into())
+            .spawn(read)
+            .map_err(|why| Failure::io(format!("cannot start a thread to read {name}: {why}")))?;
+        Ok(Stream::Thread(receiver, name, is_silent))
+    }
+}
+
+/// What was made of the values of a source, in batches, so that memory stays constant.
+pub enum Stream<T> {
+    /// All of it.
+    Ready(Option<Vec<T>>),
+    /// What a thread reads, the name of what it reads, and whether it waits for bytes.
+    Thread(mpsc::Receiver<io::Result<Vec<T>>>, String, Arc<AtomicBool>),
+}
+
+pub(crate) type Sender<T> = mpsc::Sender<io::Result<Vec<T>>>;
+
+/// A reader that says when it waits for bytes.
+struct Watched {
+    bytes: Box<dyn Read + Send>,
+    is_silent: Arc<AtomicBool>,
+}
+
+impl Read for Watched {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.is_silent.store(true, Ordering::Relaxed);
+        let read = self.bytes.read(buffer);
+        self.is_silent.store(false, Ordering::Relaxed);
+        read
+    }
+}
+
+impl<T> Stream<T> {
+    /// Whether nothing is there to be read: the thread waits for bytes.
+    #[must_use]
+    pub fn is_silent(&self) -> bool {
+        match self {
+            Self::Ready(_) => false,
+            Self::Thread(_, _, is_silent) => is_silent.load(Ordering::Relaxed),
+        }
+    }
+
+    /// The next batch; `None` at the end. Cancel-safe.
+    ///
+    /// # Errors
+    /// A read that failed, or bytes that are not text.
+    pub async fn next(&mut self) -> Result<Option<Vec<T>>, Failure> {
+        match self {
+            Self::Ready(batch) => Ok(batch.take()),
+            Self::Thread(receiver, name, _) => match receiver.recv().await {
+                None => Ok(None),
+                Some(Ok(batch)) => Ok(Some(batch)),
+                Some(Err(why)) => Err(why
+                    .downcast::<Failure>()
+                    .unwrap_or_else(|why| Failure::io(format!("cannot read {name}: {why}")))),
+            },
+        }
+    }
+}
+
+/// The text of a small file; `whose` is what messages begin with.
+///
+/// # Errors
+/// A file that cannot be read, or is not text in UTF-8.
+pub fn text_of(path: &Path, whose: &str) -> Result<String, Failure> {
+    let name = format!("{whose}{}", path.display());
+    let file = File::open(path)
+        .map_err(|why| Failure::io(format!("{whose}cannot read {}: {why}", path.display())))?;
+    let mut text = String::new();
+    unwrapped(file, &name)?
+        .read_to_string(&mut text)
+        .map_err(|why| Failure::io(format!("{whose}cannot read {}: {why}", path.display())))?;
+    Ok(text)
+}
+
+/// Refuses a file that is not text, by its first bytes.
+///
+/// # Errors
+/// A file that cannot be read, or is in another wrapping.
+pub fn see_that_it_is_text(path: &Path) -> Result<(), Failure> {
+    let name = path.display().to_string();
+    let file = File::open(path).map_err(|why| Failure::io(format!("cannot read {name}: {why}")))?;
+    unwrapped(file, &name).map(drop)
+}
+
+/// The same bytes, if they are text; of anything else the failure says what it is.
+///
+/// # Errors
+/// A read that failed, or another wrapping.
+pub fn unwrapped(
+    mut reader: impl Read + Send + 'static,
+    name: &str,
+) -> Result<Box<dyn Read + Send>, Failure> {
+    let mut beginning = Vec::new();
+    let mut chunk = vec![0; READ];
+    let mut ended = false;
+    loop {
+        match look(&beginning, ended) {
+            Look::Wrapped(wrapping) => return Err(wrapping.refusal(name)),
+            Look::Plain => return Ok(Box::new(io::Cursor::new(beginning).chain(reader))),
+            Look::NeedsMore => {}
+        }
+        match reader.read(&mut chunk) {
+            Err(why) if why.kind() == io::ErrorKind::Interrupted => {}
+            Err(why) => return Err(Failure::io(format!("cannot read {name}: {why}"))),
+            Ok(length) => {
+                ended = length == 0;
+                beginning.extend_from_slice(&chunk[..length]);
+            }
+        }
+    }
+}
+
+fn read_json<T>(mut reader: impl Read, sender: &Sender<T>, mut take: impl FnMut(Input<'_>, &mut Vec<T>)) {
+    let mut framer = Framer::default();
+    let mut chunk = vec![0; READ];
+    loop {
+        let read = match reader.read(&mut chunk) {
+            Err(why) if why.kind() == io::ErrorKind::Interrupted => continue,
+            Err(why) => {
+                let _ = sender.blocking_send(Err(why));
+                return;
+            }
+            Ok(read) => read,
+        };
+        framer.push(&chunk[..read], read == 0);
+        let mut batch = Vec::new();
+        while let Some(input) = framer.next_input() {
+            take(input, &mut batch);
+        }
+        // A consumer that has gone wants no more.
+        if (!batch.is_empty() && sender.blocking_send(Ok(batch)).is_err()) || read == 0 {
+            return;
+        }
+    }
+}

@@ -1,0 +1,11 @@
+//! Files, pipes, the terminal and random numbers, and the threads that read and write them.
+
+pub mod batch_writer;
+pub mod console;
+pub mod fifo;
+pub mod files;
+pub mod input;
+pub mod recording_file;
+pub mod registry_file;
+pub mod request_ids;
+pub mod stdin;

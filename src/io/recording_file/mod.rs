@@ -1,0 +1,494 @@
+//! Reading recordings: files and pipes, compressed or not, of every form that is understood.
+
+mod members;
+
+use std::{
+    collections::BTreeMap,
+    fs::File,
+    io::{self, BufRead as _, BufReader, IsTerminal as _, Read},
+    ops::ControlFlow,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use super::console::Console;
+use crate::{
+    error::{Exit, Failure},
+    json::first,
+    recording::{Beginning, Capture, Flaw, Form, Found, Harm, Lines, Table, Tell},
+    tuya::Topics,
+    wrapping::{Look, Wrapping, look},
+};
+use members::Members;
+
+/// How much is read at once.
+const READ: usize = 64 * 1024;
+/// The longest line that is taken: MQTT's largest payload in base64, and more.
+const LONGEST: u64 = 512 << 20;
+/// How many flaws of a kind are printed in full.
+const TOLD: u64 = 10;
+
+/// Which recording, and what it does not say itself.
+#[derive(Clone, Debug, clap::Args)]
+#[command(next_help_heading = "Recording")]
+pub struct RecordingArgs {
+    /// The recording: a file, or - for stdin; gzip and zstd are decompressed
+    #[arg(value_name = "FILE", help_heading = None::<&'static str>)]
+    pub file: PathBuf,
+
+    /// Payloads of a CSV recording are base64 (mqtt_recorder's --encode_b64)
+    #[arg(long)]
+    pub payload_base64: bool,
+
+    /// Another port of MQTT in a capture, beside 21883, 1883 and 8883; repeatable
+    #[arg(long = "mqtt-port", value_name = "PORT")]
+    pub ports: Vec<u16>,
+}
+
+/// What to do about a file that is not a recording.
+const FORMS: &str = "It reads records of tuyagw, mosquitto_sub -F %j and -F %J, mqtt-recorder-rs, mqtt_recorder's CSV, pcap \
+                     and pcapng. Record with tuyagw listen, or with mosquitto_sub -F %j.";
+/// How many times one compression may lie in another.
+const LAYERS: u8 = 4;
+
+/// A recording that is open.
+pub struct Recording {
+    name: String,
+    form: Form,
+    /// What does not belong to it and stands in front.
+    beginning: Beginning,
+    reader: Box<dyn Read + Send>,
+    trouble: Trouble,
+    payload_base64: bool,
+    ports: Vec<u16>,
+}
+
+impl Recording {
+    /// Opens a recording and finds out what it is.
+    ///
+    /// # Errors
+    /// A file that cannot be opened or read, or is not a recording; stdin that is a terminal.
+    pub fn open(args: &RecordingArgs) -> Result<Self, Failure> {
+        let trouble = Trouble::default();
+        let (name, reader) = open(&args.file, &trouble)?;
+        let (name, form, reader) = unwrapped(name, reader, &trouble)?;
+        let mut beginning = Beginning::default();
+        let (form, reader) = match form {
+            Some(form) => (form, reader),
+            None => text(&name, reader, &mut beginning, &trouble)?,
+        };
+        Ok(Self {
+            name,
+            form,
+            beginning,
+            reader,
+            trouble,
+            payload_base64: args.payload_base64,
+            ports: args.ports.clone(),
+        })
+    }
+
+    /// What its parts are called: lines or packets.
+    #[must_use]
+    pub fn unit(&self) -> &'static str {
+        self.form.unit()
+    }
+
+    /// Reads all of it, in constant memory. Where a read fails, everything before is told.
+    ///
+    /// # Errors
+    /// A read that failed. What cannot be understood is told as a flaw.
+    pub fn read(self, topics: &Topics, tell: &mut Tell<'_>) -> Result<(), Failure> {
+        let Self { name, form, beginning, reader, trouble, payload_base64, ports } = self;
+        let (mut is_over, mut has_message, mut has_told, mut is_unreadable) = (false, false, false, false);
+        let outcome = {
+            let mut watched = |number, found: Found<'_>| {
+                match &found {
+                    // The failure says it better.
+                    Found::Flaw(flaw) if flaw.harm == Harm::Torn && trouble.is_there() => {
+                        return ControlFlow::Continue(());
+                    }
+                    Found::Idle => {}
+                    found => {
+                        has_told = true;
+                        has_message |= matches!(found, Found::Message(_));
+                        is_unreadable |= matches!(found, Found::Flaw(flaw) if flaw.harm == Harm::Unreadable);
+                    }
+                }
+                let flow = tell(number, found);
+                is_over |= flow.is_break();
+                flow
+            };
+            let passed_over = beginning.passed_over();
+            if stray(&beginning, &mut watched).is_break() {
+                return Ok(());
+            }
+            // The lines that decided the form are the first ones to be read.
+            let reader = io::Cursor::new(beginning.into_lines()).chain(reader);
+            match form {
+                Form::Lines => lines(reader, Lines::new(topics, passed_over), &mut watched),
+                Form::Table => {
+                    let reader = BufReader::new(reader);
+                    Table::new(topics, payload_base64, passed_over).read(reader, &mut watched)
+                }
+                Form::Capture { .. } => Capture::new(topics, &ports).read(reader, &mut watched),
+            }
+        };
+        if let Some(failure) = trouble.failure(&name) {
+            return Err(failure);
+        }
+        outcome.map_err(|why| Failure::invalid(format!("cannot read {name}: {why}")))?;
+        if !is_over && (!has_told || is_unreadable && !has_message) {
+            let what = if has_told && form.unit() == "line" {
+                format!("holds no message that can be read. {FORMS}")
+            } else {
+                "holds no message".to_owned()
+            };
+            if !has_told || form.unit() == "line" {
+                let _ends_anyway = tell(0, Found::Flaw(Flaw { harm: Harm::Empty, message: what }));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Tells of what stands in front of a recording.
+fn stray(beginning: &Beginning, tell: &mut Tell<'_>) -> ControlFlow<()> {
+    let strays = beginning.strays();
+    let (harm, message) = if beginning.is_cut() {
+        (Harm::Torn, "begins in the middle, as tail -c leaves it; it was passed over")
+    } else {
+        (Harm::Unreadable, "stands in front of the recording and cannot be read")
+    };
+    let told = if beginning.is_cut() { 1 } else { strays.count };
+    let numbers = strays.numbers.iter().copied().chain(std::iter::repeat(beginning.passed_over()));
+    for (number, _) in numbers.zip(0..told) {
+        tell(number, Found::Flaw(Flaw { harm, message: message.to_owned() }))?;
+    }
+    ControlFlow::Continue(())
+}
+
+/// A read that failed, where the reader above it saw the end only, so that what was read before is used.
+#[derive(Clone, Debug, Default)]
+struct Trouble(Arc<Mutex<Option<FailedRead>>>);
+
+/// The compression that could not be read, if it was one, and why.
+type FailedRead = (Option<&'static str>, io::Error);
+
+impl Trouble {
+    fn note(&self, format: Option<&'static str>, why: io::Error) {
+        // The innermost reader is the first to fail, and the others see its end.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert((format, why));
+    }
+
+    fn is_there(&self) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).is_some()
+    }
+
+    fn failure(&self, name: &str) -> Option<Failure> {
+        let (format, why) = self.0.lock().unwrap_or_else(PoisonError::into_inner).take()?;
+        Some(match (format, why.kind()) {
+            (None, _) => Failure::io(format!("cannot read {name}: {why}")),
+            (Some(format), io::ErrorKind::UnexpectedEof) => Failure::invalid(format!(
+                "{name} is cut off: its {format} data ends in the middle; what could be read of it was used"
+            ))
+            .hint(format!("Copy or compress it again; {format} -t checks a file.")),
+            (Some(format), _) => Failure::invalid(format!(
+                "{name} is damaged: its {format} data cannot be read further ({why}); what could be read of it was used"
+            ))
+            .hint(format!("Copy or compress it again; {format} -t checks a file.")),
+        })
+    }
+}
+
+/// A reader whose failure is noted and ends it.
+struct Watched<R> {
+    reader: R,
+    format: Option<&'static str>,
+    trouble: Trouble,
+}
+
+impl<R: Read> Read for Watched<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        loop {
+            match self.reader.read(buffer) {
+                Err(why) if why.kind() == io::ErrorKind::Interrupted => {}
+                Err(why) => {
+                    self.trouble.note(self.format, why);
+                    return Ok(0);
+                }
+                read => return read,
+            }
+        }
+    }
+}
+
+/// Opens a file, or stdin for `-`, and gives it with its name.
+///
+/// # Errors
+/// A file that cannot be opened; stdin that is a terminal.
+fn open(path: &Path, trouble: &Trouble) -> Result<(String, Box<dyn Read + Send>), Failure> {
+    let (name, reader): (_, Box<dyn Read + Send>) = if path == Path::new("-") {
+        if io::stdin().is_terminal() {
+            return Err(Failure::invalid("the recording would be read from the terminal")
+                .hint("give a FILE, or a pipe"));
+        }
+        ("stdin".to_owned(), Box::new(io::stdin()))
+    } else {
+        let name = path.display().to_string();
+        let file = File::open(path).map_err(|why| Failure::io(format!("cannot open {name}: {why}")))?;
+        (name, Box::new(file))
+    };
+    Ok((name, Box::new(Watched { reader, format: None, trouble: trouble.clone() })))
+}
+
+/// Takes the compression off, and finds out whether it is a capture.
+///
+/// # Errors
+/// A wrapping that is not read.
+#[allow(clippy::type_complexity, reason = "what the caller gives, and what was found out")]
+fn unwrapped(
+    name: String,
+    mut reader: Box<dyn Read + Send>,
+    trouble: &Trouble,
+) -> Result<(String, Option<Form>, Box<dyn Read + Send>), Failure> {
+    for _layer in 0..LAYERS {
+        let mut beginning = Vec::new();
+        let mut has_ended = false;
+        let wrapping = loop {
+            if let Some(form) = Form::of_capture(&beginning) {
+                let Form::Capture { header } = form else { break None };
+                // Its reader wants the whole header in one piece.
+                while beginning.len() < header && more(&mut reader, &mut beginning) {}
+                return Ok((name, Some(form), Box::new(io::Cursor::new(beginning).chain(reader))));
+            }
+            match look(&beginning, has_ended) {
+                Look::Wrapped(wrapping) => break Some(wrapping),
+                Look::Plain if beginning.len() >= Form::LOOK || has_ended => break None,
+                Look::Plain | Look::NeedsMore => has_ended = !more(&mut reader, &mut beginning),
+            }
+        };
+        let whole = io::Cursor::new(beginning).chain(reader);
+        let format = match wrapping {
+            None => return Ok((name, None, Box::new(whole))),
+            Some(Wrapping::Gzip) => members::Format::Gzip,
+            Some(Wrapping::Zstd) => members::Format::Zstd,
+            Some(other) => return Err(other.refusal_of_recording(&name)),
+        };
+        let members = Members::new(format, Box::new(whole));
+        reader = Box::new(Watched { reader: members, format: Some(format.name()), trouble: trouble.clone() });
+    }
+    Err(Failure::invalid(format!("{name} is compressed more than {LAYERS} times over"))
+        .hint("Unpack it first."))
+}
+
+/// Reads what there is, once; `false` at the end.
+fn more(reader: &mut dyn Read, beginning: &mut Vec<u8>) -> bool {
+    let mut buffer = [0; 1024];
+    // Failures are noted below it, and look like the end.
+    let length = reader.read(&mut buffer).unwrap_or(0);
+    beginning.extend_from_slice(&buffer[..length]);
+    length > 0
+}
+
+/// Finds out where a recording in text begins, and which form it has.
+fn text(
+    name: &str,
+    reader: Box<dyn Read + Send>,
+    beginning: &mut Beginning,
+    trouble: &Trouble,
+) -> Result<(Form, Box<dyn Read + Send>), Failure> {
+    let mut text = BufReader::with_capacity(READ, reader);
+    let mut line = Vec::new();
+    loop {
+        line.clear();
+        let length = text.by_ref().take(LONGEST).read_until(b'\n', &mut line);
+        if length.unwrap_or(0) == 0 {
+            break;
+        }
+        if line.len() as u64 >= LONGEST {
+            return Err(Failure::invalid(format!("cannot read {name}: a line is longer than 512 MiB")));
+        }
+        if beginning.take(&line) {
+            break;
+        }
+    }
+    beginning.finish();
+    let form = match beginning.form() {
+        Some(form) => form,
+        None if trouble.is_there() || beginning.strays().count == 0 => Form::Lines,
+        None => {
+            let message = format!("{name} is not a recording: no line of it can be read as a message");
+            return Err(Failure::invalid(message).hint(FORMS));
+        }
+    };
+    Ok((form, Box::new(text)))
+}
+
+fn lines(reader: impl Read, mut lines: Lines<'_>, tell: &mut Tell<'_>) -> io::Result<()> {
+    let mut reader = BufReader::with_capacity(READ, reader);
+    // A line whose end is not there yet; the others are read where they lie.
+    let mut begun = Vec::new();
+    loop {
+        let buffer = match reader.fill_buf() {
+            Err(why) if why.kind() == io::ErrorKind::Interrupted => continue,
+            read => read?,
+        };
+        let (mut rest, length) = (buffer, buffer.len());
+        while let Some(end) = first(b'\n', rest) {
+            let line;
+            (line, rest) = rest.split_at(end + 1);
+            let flow = if begun.is_empty() {
+                lines.read(line, true, tell)
+            } else {
+                begun.extend_from_slice(line);
+                let flow = lines.read(&begun, true, tell);
+                begun.clear();
+                flow
+            };
+            if flow.is_break() {
+                return Ok(());
+            }
+        }
+        begun.extend_from_slice(rest);
+        reader.consume(length);
+        if begun.len() as u64 >= LONGEST {
+            return Err(io::Error::other("a line is longer than 512 MiB"));
+        }
+        if length == 0 {
+            if begun.is_empty() || lines.read(&begun, false, tell).is_continue() {
+                let _ends_anyway = lines.finish(tell);
+            }
+            return Ok(());
+        }
+        if tell(lines.number(), Found::Idle).is_break() {
+            return Ok(());
+        }
+    }
+}
+
+/// Tells of flaws on stderr, a flood of them by number.
+#[derive(Debug)]
+pub struct Flaws {
+    console: Console,
+    name: String,
+    unit: &'static str,
+    counts: BTreeMap<Harm, u64>,
+    pauses: u64,
+}
+
+impl Flaws {
+    /// No flaw yet of a recording.
+    #[must_use]
+    pub fn of(recording: &Recording, console: Console) -> Self {
+        Self {
+            console,
+            name: recording.name.clone(),
+            unit: recording.unit(),
+            counts: BTreeMap::new(),
+            pauses: 0,
+        }
+    }
+
+    /// Tells of one.
+    pub fn tell(&mut self, number: u64, flaw: &Flaw) {
+        let count = self.counts.entry(flaw.harm).or_default();
+        *count += 1;
+        if *count <= TOLD {
+            let Self { name, unit, .. } = self;
+            match number {
+                0 => self.console.warn(&format!("{name} {}", flaw.message)),
+                _ => self.console.warn(&format!("{name}: {unit} {number} {}", flaw.message)),
+            }
+        }
+    }
+
+    /// Tells, before it is waited for, that a pause of the recording is long.
+    pub fn long_pause(&mut self, number: u64, pause: Duration) {
+        self.pauses += 1;
+        if self.pauses <= TOLD {
+            let Self { name, unit, .. } = self;
+            let (days, hours) = (pause.as_secs() / 86_400, pause.as_secs() / 3_600 % 24);
+            self.console.warn(&format!(
+                "{name}: {unit} {number} follows a pause of {days} d {hours} h, which replay waits for: was a clock set \
+                 forward? --max-gap 10s cuts such pauses"
+            ));
+        }
+    }
+
+    /// Tells how many were not printed, and gives the exit code: what could not be read is wrong input.
+    #[must_use]
+    pub fn finish(&self) -> Exit {
+        for (harm, count) in &self.counts {
+            if *count > TOLD {
+                let what = match harm {
+                    Harm::Unreadable => "cannot be read",
+                    Harm::Torn => "are torn",
+                    Harm::Lossy | Harm::Empty => "have lost something",
+                };
+                let more = count - TOLD;
+                self.console.warn(&format!("{}: {more} more {}s {what}", self.name, self.unit));
+            }
+        }
+        if self.counts.contains_key(&Harm::Unreadable) { Exit::USAGE } else { Exit::SUCCESS }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Gives so many bytes at a time, at most.
+    struct Trickle<'a>(&'a [u8], usize);
+
+    impl Read for Trickle<'_> {
+        fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+            let length = self.1.min(buffer.len());
+            self.0.read(&mut buffer[..length])
+        }
+    }
+
+    #[test]
+    fn lines_are_the_same_however_their_bytes_come() {
+        let line =
+            |n: usize, payload: &str| format!("{{\"tst\":{n},\"topic\":\"a\",\"payload\":{payload}}}\r\n");
+        let long = format!("\"{}\"", "x".repeat(3 * READ));
+        let text =
+            [&line(1, "1"), "\n", &line(3, &long), "nonsense\n", &line(5, "{}"), "{\"tst\":6,\"to"].concat();
+        let read = |step: usize| {
+            let mut found = Vec::new();
+            let mut tell = |number, what: Found<'_>| {
+                match what {
+                    Found::Message(record) => found.push((number, record.payload.len(), record.unix_us)),
+                    Found::Flaw(flaw) => found.push((number, 0, i64::from(flaw.harm == Harm::Torn))),
+                    _ => {}
+                }
+                ControlFlow::Continue(())
+            };
+            let topics = Topics::default();
+            lines(Trickle(text.as_bytes(), step), Lines::new(&topics, 0), &mut tell).unwrap();
+            found
+        };
+        let second = 1_000_000;
+        let expected =
+            [(1, 1, second), (3, long.len(), 3 * second), (4, 0, 0), (5, 2, 5 * second), (6, 0, 1)];
+        for step in [1, 2, 7, 1000, READ, usize::MAX] {
+            assert_eq!(read(step), expected, "{step}");
+        }
+    }
+
+    #[test]
+    fn what_is_there_is_told_before_more_is_waited_for() {
+        let text = b"{\"tst\":1,\"topic\":\"a\",\"payload\":1}\n{\"tst\":2,\"topic\":\"a\",\"payload\":2}\n{\"tst\":3";
+        let mut told = Vec::new();
+        let mut tell = |number, what: Found<'_>| {
+            told.push(if let Found::Idle = what { 0 } else { number });
+            // The third line would have to come first.
+            if let Found::Idle = what { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        };
+        let topics = Topics::default();
+        lines(&text[..], Lines::new(&topics, 0), &mut tell).unwrap();
+        assert_eq!(told, [1, 2, 0]);
+    }
+}

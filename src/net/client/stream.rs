@@ -1,0 +1,352 @@
+//! A plain or encrypted TCP stream, and the dialling of one.
+
+use std::{
+    future::{Future as _, poll_fn},
+    io,
+    pin::{Pin, pin},
+    task::{Context, Poll},
+    time::Instant,
+};
+
+use bytes::{Buf as _, BytesMut};
+use tokio::{
+    io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf},
+    net::TcpStream,
+    time::timeout_at,
+};
+use tokio_rustls::client::TlsStream;
+
+use super::{Settings, connect, tls};
+use crate::{
+    error::{Failure, Kind},
+    mqtt::session::Session,
+};
+
+/// How much is read at once.
+const READ: usize = 64 * 1024;
+
+/// A connected socket, plain or encrypted.
+pub struct Stream {
+    transport: Transport,
+    /// Whether bytes that were written are still in a buffer of ours: TLS keeps up to 64 KiB.
+    unflushed: bool,
+}
+
+enum Transport {
+    Plain(Metered),
+    Encrypted(Box<TlsStream<Metered>>),
+}
+
+/// What came of waiting for a socket.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Activity {
+    /// Nothing yet.
+    None,
+    /// Bytes were read.
+    Read,
+    /// All of the outbox is with the system, and nothing is there to be read.
+    Written,
+    /// The peer closed its side.
+    Closed,
+}
+
+/// What a stream must be able to do.
+pub trait Socket: AsyncRead + AsyncWrite + Unpin {}
+impl<T: AsyncRead + AsyncWrite + Unpin> Socket for T {}
+
+impl Stream {
+    fn new(transport: Transport) -> Self {
+        Self { transport, unflushed: false }
+    }
+
+    /// The socket by itself, for a caller without a session.
+    pub fn into_socket(self) -> Box<dyn Socket> {
+        match self.transport {
+            Transport::Plain(stream) => Box::new(stream),
+            Transport::Encrypted(stream) => stream,
+        }
+    }
+
+    fn socket(&mut self) -> &mut dyn Socket {
+        match &mut self.transport {
+            Transport::Plain(stream) => stream,
+            Transport::Encrypted(stream) => stream.as_mut(),
+        }
+    }
+
+    /// How many bytes the system has taken.
+    fn taken(&self) -> u64 {
+        match &self.transport {
+            Transport::Plain(stream) => stream.taken,
+            Transport::Encrypted(stream) => stream.get_ref().0.taken,
+        }
+    }
+
+    /// Writes all of the session's outbox that the socket takes, and reads into its inbox; resolves once
+    /// something was read or, with `until_written`, once the system has taken all. With `held` nothing is read.
+    /// `stuck` tells since when the system has taken nothing of what is to be written.
+    pub async fn exchange(
+        &mut self,
+        session: &mut Session,
+        held: bool,
+        until_written: bool,
+        stuck: &mut Option<Instant>,
+    ) -> io::Result<Activity> {
+        poll_fn(|context| {
+            let before = self.taken();
+            let written = self.write(context, session.outbox());
+            let is_written = session.outbox().is_empty() && !self.unflushed;
+            if is_written {
+                *stuck = None;
+            } else if self.taken() > before {
+                *stuck = Some(Instant::now());
+            } else {
+                *stuck = stuck.or_else(|| Some(Instant::now()));
+            }
+            let is_done = until_written && is_written;
+            let read = if held {
+                Poll::Pending
+            } else {
+                let inbox = session.inbox();
+                inbox.reserve(READ);
+                pin!(self.socket().read_buf(inbox)).poll(context)
+            };
+            match (read, written) {
+                // What a peer said before it went counts, though nothing more can be written to it.
+                (Poll::Ready(Ok(n)), _) if n > 0 => Poll::Ready(Ok(Activity::Read)),
+                (_, Err(why)) | (Poll::Ready(Err(why)), Ok(())) => Poll::Ready(Err(why)),
+                (Poll::Ready(Ok(_)), Ok(())) => Poll::Ready(Ok(Activity::Closed)),
+                (Poll::Pending, Ok(())) if is_done => Poll::Ready(Ok(Activity::Written)),
+                (Poll::Pending, Ok(())) => Poll::Pending,
+            }
+        })
+        .await
+    }
+
+    /// Writes what the socket takes now, first what an earlier turn could not flush. A socket that takes nothing
+    /// more wakes the context when it does.
+    fn write(&mut self, context: &mut Context<'_>, outbox: &mut BytesMut) -> io::Result<()> {
+        while self.flush(context)? && !outbox.is_empty() {
+            match Pin::new(&mut self.socket()).poll_write(context, outbox) {
+                Poll::Ready(Ok(0)) => return Err(io::ErrorKind::WriteZero.into()),
+                Poll::Ready(Ok(n)) => {
+                    outbox.advance(n);
+                    self.unflushed = true;
+                }
+                Poll::Ready(Err(why)) => return Err(why),
+                Poll::Pending => break,
+            }
+        }
+        Ok(())
+    }
+
+    /// Flushes what was written; false while the socket does not take it all.
+    fn flush(&mut self, context: &mut Context<'_>) -> io::Result<bool> {
+        if self.unflushed {
+            match Pin::new(&mut self.socket()).poll_flush(context) {
+                Poll::Ready(flushed) => flushed?,
+                Poll::Pending => return Ok(false),
+            }
+            self.unflushed = false;
+        }
+        Ok(true)
+    }
+
+    /// Writes all of the outbox and ends this side of the connection; `lingers` waits until the peer has ended its
+    /// side too. A socket that is closed with bytes unread is reset, and the peer then loses what it has not read.
+    pub async fn finish(&mut self, outbox: &mut BytesMut, lingers: bool) -> io::Result<()> {
+        let socket = self.socket();
+        socket.write_all(outbox).await?;
+        socket.shutdown().await?;
+        if lingers {
+            let mut unread = vec![0; READ];
+            while socket.read(&mut unread).await? > 0 {}
+        }
+        Ok(())
+    }
+}
+
+/// A TCP socket that counts what the system takes of it: under TLS nothing else tells a slow peer from one that has
+/// stopped reading.
+pub struct Metered {
+    socket: TcpStream,
+    taken: u64,
+}
+
+impl Metered {
+    fn new(socket: TcpStream) -> Self {
+        Self { socket, taken: 0 }
+    }
+
+    fn count(&mut self, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        if let Poll::Ready(Ok(n)) = &written {
+            self.taken += *n as u64;
+        }
+        written
+    }
+}
+
+impl AsyncRead for Metered {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.socket).poll_read(context, buffer)
+    }
+}
+
+impl AsyncWrite for Metered {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.socket).poll_write(context, bytes);
+        self.count(written)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.socket).poll_write_vectored(context, bytes);
+        self.count(written)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.socket.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.socket).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.socket).poll_shutdown(context)
+    }
+}
+
+/// Opens a stream within the connect time-out, and logs nothing in yet.
+pub async fn dial(settings: Settings) -> Result<Stream, Failure> {
+    let limit = settings.connect_timeout;
+    let deadline = Instant::now() + limit;
+    let address = &settings.address;
+    let mut attempts = Vec::new();
+    let Ok(connected) = timeout_at(deadline.into(), connect::to(address, &mut attempts)).await else {
+        let tried = connect::tried(address, &attempts);
+        return Err(Failure::new(Kind::Connection, format!("{address} did not answer in {limit:?}{tried}"))
+            .hint(
+                "check the address, the network and firewalls in between; --connect-timeout waits longer",
+            ));
+    };
+    let socket = connected?;
+    // Without it each answer waits up to 40 ms for a delayed acknowledgement of TCP. Where it fails all still works.
+    let _ = socket.set_nodelay(true);
+    let socket = Metered::new(socket);
+    let Some(tls) = &settings.tls else { return Ok(Stream::new(Transport::Plain(socket))) };
+    match timeout_at(deadline.into(), tls::encrypt(tls, address, socket)).await {
+        Ok(encrypted) => Ok(Stream::new(Transport::Encrypted(Box::new(encrypted?)))),
+        Err(_) => Err(Failure::new(Kind::Connection, format!("{address} did not answer in {limit:?}")).hint(
+            "does the port speak plain MQTT? Then write mqtt:// in --broker; --connect-timeout waits longer",
+        )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{net::Ipv4Addr, sync::Arc, time::Duration};
+
+    use tokio::net::TcpSocket;
+    use tokio_rustls::{
+        TlsAcceptor,
+        rustls::{ServerConfig, crypto::ring, pki_types::PrivateKeyDer},
+    };
+
+    use super::*;
+    use crate::{
+        mqtt::{codec::End, session::Limits},
+        net::client::{Address, Tls},
+    };
+
+    /// Two connected sockets whose buffers are as small as the system lets them be.
+    async fn pair() -> (TcpStream, TcpStream) {
+        let server = TcpSocket::new_v4().unwrap();
+        server.set_recv_buffer_size(2048).unwrap();
+        server.bind((Ipv4Addr::LOCALHOST, 0).into()).unwrap();
+        let server = server.listen(1).unwrap();
+        let client = TcpSocket::new_v4().unwrap();
+        client.set_send_buffer_size(2048).unwrap();
+        let (client, server) = tokio::join!(client.connect(server.local_addr().unwrap()), server.accept());
+        (client.unwrap(), server.unwrap().0)
+    }
+
+    /// A stream and its peer, with TLS or without.
+    async fn streams(is_encrypted: bool) -> (Stream, Box<dyn Socket>) {
+        let (client, server) = pair().await;
+        let client = Metered::new(client);
+        if !is_encrypted {
+            return (Stream::new(Transport::Plain(client)), Box::new(server));
+        }
+        let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+        let key = PrivateKeyDer::try_from(made.signing_key.serialize_der()).unwrap();
+        let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(vec![made.cert.der().clone()], key)
+            .unwrap();
+        let tls = Tls::new("localhost", None, true).unwrap();
+        let address = Address { host: "localhost".into(), port: 1 };
+        let acceptor = TlsAcceptor::from(Arc::new(config));
+        let (client, server) = tokio::join!(tls::encrypt(&tls, &address, client), acceptor.accept(server));
+        (Stream::new(Transport::Encrypted(Box::new(client.unwrap()))), Box::new(server.unwrap()))
+    }
+
+    /// Whether bytes wait in a buffer of TLS.
+    fn holds_back(stream: &Stream) -> bool {
+        match &stream.transport {
+            Transport::Plain(_) => false,
+            Transport::Encrypted(stream) => stream.get_ref().1.wants_write(),
+        }
+    }
+
+    /// Writes a little at a time to a peer that reads nothing, until nothing more is taken; then the peer reads.
+    async fn slow_reader(is_encrypted: bool) {
+        let (mut stream, mut peer) = streams(is_encrypted).await;
+        let mut session = Session::new(End::Client, Limits { max_packet: 1024, in_flight: 1 });
+        let mut stuck = None;
+        let mut sent = 0;
+        loop {
+            session.outbox().extend_from_slice(&[7; 500]);
+            sent += 500;
+            let activity = {
+                let mut exchange = pin!(stream.exchange(&mut session, false, true, &mut stuck));
+                poll_fn(|context| Poll::Ready(exchange.as_mut().poll(context))).await
+            };
+            match activity {
+                Poll::Ready(activity) => assert_eq!(activity.unwrap(), Activity::Written),
+                Poll::Pending => break,
+            }
+            assert!(!holds_back(&stream) && stuck.is_none(), "{sent} bytes are called written");
+        }
+        assert!(stuck.is_some());
+        let mut heard = vec![0; sent];
+        let written = stream.exchange(&mut session, false, true, &mut stuck);
+        let (written, read) = tokio::join!(written, peer.read_exact(&mut heard));
+        assert_eq!((written.unwrap(), read.unwrap()), (Activity::Written, sent));
+        assert!(!holds_back(&stream) && stuck.is_none() && heard.iter().all(|byte| *byte == 7));
+    }
+
+    #[test]
+    fn a_slow_reader_gets_all_that_was_written_before_it_counts_as_written() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        for is_encrypted in [false, true] {
+            let limit = Duration::from_secs(20);
+            let read =
+                runtime.block_on(async { tokio::time::timeout(limit, slow_reader(is_encrypted)).await });
+            read.expect("everything arrives");
+        }
+    }
+}

@@ -1,0 +1,233 @@
+//! The tap's socket shell: stands between clients and a broker, forwards every byte unchanged and at once, and
+//! tells a witness what the bytes say.
+//!
+//! One thread forwards, with one task for each connection; another one listens to a copy of what passed, on the
+//! tape, so that nothing but the copying stands between two messages. Nothing that goes wrong in decoding or
+//! recording touches the traffic.
+
+mod capture_queue;
+mod dissector;
+mod relay;
+
+use std::{
+    cell::{Cell, RefCell},
+    fmt, io,
+    net::SocketAddr,
+    rc::Rc,
+    sync::{Arc, Mutex},
+    thread::{self, JoinHandle},
+    time::Duration,
+};
+
+use tokio::{
+    net::{TcpListener, TcpSocket, TcpStream},
+    task::JoinSet,
+};
+use tokio_rustls::TlsAcceptor;
+
+pub use self::{
+    capture_queue::Moment,
+    dissector::{Client, Heard, Transcript},
+};
+use self::{
+    capture_queue::{Take, Tape},
+    relay::{Passed, Relay, Scratch},
+};
+use super::client::{
+    Settings,
+    stream::{self, Socket},
+};
+use crate::error::Failure;
+
+/// How many connections may wait to be accepted: a whole fleet that comes back at once.
+const BACKLOG: u32 = 4096;
+
+/// Who is told what is said on the tapped connections, a moment later.
+pub trait Witness {
+    /// A connection said something.
+    fn heard(&mut self, heard: Heard<'_>, peer: SocketAddr, at: Moment);
+    /// Something is off; the traffic goes on.
+    fn warn(&mut self, message: &str);
+    /// Nothing more is to be told at present.
+    fn paused(&mut self);
+}
+
+/// A tap that listens.
+pub struct Tap {
+    listener: TcpListener,
+    address: SocketAddr,
+    tls: Option<TlsAcceptor>,
+    shared: Rc<Shared>,
+    witnessing: JoinHandle<()>,
+}
+
+/// What all connections share.
+struct Shared {
+    broker: Settings,
+    scratch: RefCell<Scratch>,
+    tape: Arc<Tape>,
+    /// How many connections there have been: their numbers on the tape.
+    connections: Cell<u64>,
+}
+
+impl fmt::Debug for Tap {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Tap").field("address", &self.address).finish_non_exhaustive()
+    }
+}
+
+impl Tap {
+    /// Listens on an address, in TLS with an acceptor; port 0 picks a free port. Of `broker`, the address, TLS, the
+    /// connect time-out and the largest packet to decode are used.
+    ///
+    /// # Errors
+    /// An address that cannot be bound, a thread that cannot be started.
+    pub fn bind(
+        address: SocketAddr,
+        tls: Option<TlsAcceptor>,
+        broker: Settings,
+        witness: Arc<Mutex<dyn Witness + Send>>,
+    ) -> Result<Self, Failure> {
+        let listener = listen(address).map_err(|why| cannot_bind(address, &why))?;
+        let address = listener.local_addr().map_err(|why| cannot_bind(address, &why))?;
+        let tape = Arc::new(Tape::default());
+        let (heard, max_packet) = (Arc::clone(&tape), broker.max_packet);
+        let witnessing = thread::Builder::new()
+            .name("witness".into())
+            .spawn(move || heard.listen(max_packet, &witness))
+            .map_err(|why| Failure::io(format!("cannot start a thread to record with: {why}")))?;
+        let shared = Shared { broker, scratch: RefCell::default(), tape, connections: Cell::new(0) };
+        Ok(Self { listener, address, tls, shared: Rc::new(shared), witnessing })
+    }
+
+    /// The address that clients connect to, as a URL.
+    #[must_use]
+    pub fn url(&self) -> String {
+        let scheme = if self.tls.is_some() { "mqtts" } else { "mqtt" };
+        format!("{scheme}://{}", self.address)
+    }
+
+    /// Whether other machines can reach the tap.
+    #[must_use]
+    pub fn is_public(&self) -> bool {
+        !self.address.ip().is_loopback()
+    }
+
+    /// Serves clients until `end` resolves, then closes every connection; gives what `end` gave once the witness has
+    /// been told everything. To be run on a [`tokio::task::LocalSet`].
+    pub async fn serve<T>(self, end: impl Future<Output = T>) -> T {
+        let mut connections = JoinSet::new();
+        let mut end = std::pin::pin!(end);
+        let ended = loop {
+            tokio::select! {
+                ended = &mut end => break ended,
+                Some(_) = connections.join_next() => {}
+                accepted = self.listener.accept() => match accepted {
+                    Ok((stream, peer)) => {
+                        let (shared, tls) = (Rc::clone(&self.shared), self.tls.clone());
+                        connections.spawn_local(connection(stream, peer, tls, shared));
+                    }
+                    Err(why) => {
+                        // Most often too many open files; a connection that ends makes room.
+                        self.shared.warn(&format!("cannot accept a connection: {why}"));
+                        tokio::time::sleep(Duration::from_millis(100)).await;
+                    }
+                },
+            }
+        };
+        connections.shutdown().await;
+        self.shared.tape.end();
+        // What is left takes a moment; that it could not be told to the end has then been seen by everybody.
+        let _ = self.witnessing.join();
+        ended
+    }
+}
+
+impl Shared {
+    fn warn(&self, message: &str) {
+        self.tape.record(0, Take::Warning(message.to_owned()));
+    }
+}
+
+async fn connection(client: TcpStream, peer: SocketAddr, tls: Option<TlsAcceptor>, shared: Rc<Shared>) {
+    // Without it small packets wait for delayed acknowledgements; where it fails, they do.
+    let _ = client.set_nodelay(true);
+    let limit = shared.broker.connect_timeout;
+    let client: Box<dyn Socket> = match tls {
+        None => Box::new(client),
+        Some(tls) => match tokio::time::timeout(limit, tls.accept(client)).await {
+            Ok(Ok(client)) => Box::new(client),
+            Ok(Err(why)) => {
+                return shared.warn(&format!(
+                    "{peer}: the TLS handshake failed: {why}; does the client use mqtts:// and know the certificate?"
+                ));
+            }
+            Err(_) => {
+                return shared.warn(&format!("{peer}: no TLS handshake in {} s", limit.as_secs_f64()));
+            }
+        },
+    };
+    let broker = match stream::dial(shared.broker.clone()).await {
+        Ok(broker) => broker.into_socket(),
+        Err(why) => {
+            let hint = why.hint.map(|hint| format!(" ({hint})")).unwrap_or_default();
+            return shared
+                .warn(&format!("{peer}: closed, because the broker is out of reach: {}{hint}", why.message));
+        }
+    };
+    let account = Account::open(&shared, peer);
+    let lend = |turn: &mut dyn FnMut(&mut Scratch)| turn(&mut shared.scratch.borrow_mut());
+    Relay::new(client, broker).run(lend, &mut |passed| account.note(&passed)).await;
+}
+
+/// What is taped of one connection; its end is, however the connection ends.
+struct Account<'s> {
+    number: u64,
+    tape: &'s Tape,
+}
+
+impl<'s> Account<'s> {
+    fn open(shared: &'s Shared, peer: SocketAddr) -> Self {
+        let number = shared.connections.get() + 1;
+        shared.connections.set(number);
+        shared.tape.record(number, Take::Opened(peer));
+        Self { number, tape: &shared.tape }
+    }
+
+    fn note(&self, passed: &Passed<'_>) {
+        let take = match *passed {
+            Passed::End(dir) => Take::Ended(dir),
+            Passed::Bytes(dir, bytes) => Take::Passed(dir, bytes),
+        };
+        self.tape.record(self.number, take);
+    }
+}
+
+impl Drop for Account<'_> {
+    fn drop(&mut self) {
+        self.tape.record(self.number, Take::Closed);
+    }
+}
+
+fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    // A restarted tap must not wait for its predecessor's connections to be forgotten.
+    #[cfg(not(windows))]
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
+}
+
+fn cannot_bind(address: SocketAddr, why: &io::Error) -> Failure {
+    let failure = Failure::io(format!("cannot listen on {address}: {why}"));
+    match why.kind() {
+        io::ErrorKind::AddrInUse => failure.hint(
+            "Another program listens there; choose another port with --listen, or port 0 for a free one.",
+        ),
+        io::ErrorKind::PermissionDenied => {
+            failure.hint("Ports below 1024 need privileges; choose another one.")
+        }
+        io::ErrorKind::AddrNotAvailable => failure.hint("The address must be one of this machine's."),
+        _ => failure,
+    }
+}

@@ -1,0 +1,316 @@
+//! What clients say, and what is passed on to others for it.
+
+use std::{rc::Rc, sync::Arc};
+
+use bytes::Bytes;
+
+use super::{Place, Switchboard};
+use crate::{
+    edge::{Fate, Heard, Role},
+    mqtt::{Event, Message, Publish, QoS, Receipt, SubscribeCode},
+    net::server::{
+        SessionId,
+        client_state::Offered,
+        connection::Ending,
+        subscriptions::{MAX_LEVELS, levels},
+    },
+    recording::Record,
+    tuya::{Channel, Direction},
+};
+
+/// What a filter costs of a turn, as `connection.rs` counts.
+const FILTER_COST: usize = 128;
+
+/// Where a message comes from that is passed on to whoever subscribes.
+#[derive(Clone, Copy, Debug, Default)]
+struct Source {
+    /// The client; `None` for the platform itself and for wills.
+    client: Option<SessionId>,
+    /// Whether the client asked for it to be retained.
+    retain: bool,
+}
+
+impl Switchboard {
+    /// Acts on what a client said.
+    pub(in crate::net::server) fn handle(&mut self, place: Place, event: Event) -> Result<(), Ending> {
+        self.current = Some(place.id);
+        match event {
+            Event::Publish(message, receipt) => self.publish(place, message, receipt),
+            Event::Subscribe { id, filters } => {
+                self.subscribe(place, id, filters);
+                Ok(())
+            }
+            Event::Unsubscribe { id, filters } => {
+                self.unsubscribe(place, id, &filters);
+                Ok(())
+            }
+            Event::Disconnect => Err(Ending::Left),
+            Event::Delivered { .. } => Ok(()),
+            Event::Ignored(warning) => {
+                let who = self.seat(place).map(|seat| Rc::clone(&seat.client_id)).unwrap_or_default();
+                self.warn(&format!("client {who:?}: {warning}"));
+                Ok(())
+            }
+            Event::Connect(_)
+            | Event::OtherVersion { .. }
+            | Event::ConnAck { .. }
+            | Event::SubAck { .. }
+            | Event::UnsubAck { .. } => Err(Ending::Closed("a packet that no client may send now".into())),
+        }
+    }
+
+    fn publish(&mut self, place: Place, message: Message, receipt: Option<Receipt>) -> Result<(), Ending> {
+        let Some(seat) = self.seat(place) else { return Err(Ending::TakenOver) };
+        let role = Rc::clone(&seat.role);
+        let mut acts = std::mem::take(&mut self.acts);
+        let heard = self.edge.hear(self.now, &role, &message.topic, &message.payload, &mut acts);
+        self.acts = acts;
+        let fate = heard.fate;
+        match fate {
+            Fate::Route | Fate::RouteKept => {
+                self.record(&message, &role, heard);
+                // Whoever listens to both hears the request before its answer, as through any broker.
+                self.pass_on(message, Some(place.id));
+                self.act();
+                if fate == Fate::RouteKept {
+                    self.acknowledge_once_kept(place, receipt);
+                } else {
+                    self.acknowledge(place, receipt);
+                }
+            }
+            Fate::Drop => {
+                self.record(&message, &role, heard);
+                self.acknowledge(place, receipt);
+                self.act();
+            }
+            Fate::Forbid => {
+                self.acknowledge(place, receipt);
+                self.act();
+            }
+            Fate::Cut => {
+                self.record(&message, &role, heard);
+                return Err(Ending::Closed("a fault, as --fault disconnect asked for".into()));
+            }
+            Fate::Silence => {
+                self.record(&message, &role, heard);
+                if let Some(seat) = self.seat(place) {
+                    seat.is_silent = true;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn record(&mut self, message: &Message, role: &Role, heard: Heard) {
+        let channel = heard.channel;
+        let (gateway_id, sent) = match role {
+            Role::Gateway(id) => (Some(id.as_str()), Direction::Up),
+            Role::Platform => (
+                channel.and_then(|channel| self.edge.topics().id_in(channel, &message.topic)),
+                Direction::Down,
+            ),
+        };
+        let record = Record {
+            dir: Some(channel.map_or(sent, Channel::direction)),
+            channel,
+            gateway_id: gateway_id.map(Into::into),
+            is_json: heard.is_json,
+            ..Record::of(message, self.unix_us(), Self::micros(self.now.mono))
+        };
+        self.witness.message(&record);
+    }
+
+    pub(super) fn acknowledge(&mut self, place: Place, receipt: Option<Receipt>) {
+        if let Some(receipt) = receipt
+            && let Some(seat) = self.seat(place)
+        {
+            seat.session.acknowledge(receipt);
+        }
+    }
+
+    fn subscribe(&mut self, place: Place, packet: u16, filters: Vec<(String, QoS)>) {
+        let Some(seat) = self.seat(place) else { return };
+        let (role, client_id) = (Rc::clone(&seat.role), Rc::clone(&seat.client_id));
+        self.effort += FILTER_COST * filters.len();
+        let mut codes = Vec::with_capacity(filters.len());
+        let mut refused: Option<(String, &str)> = None;
+        for (filter, qos) in filters {
+            if let Err(why) = self.subscribe_one(place, &role, &filter, qos) {
+                codes.push(SubscribeCode::Refused);
+                refused.get_or_insert((filter, why));
+            } else {
+                codes.push(SubscribeCode::Granted(qos));
+            }
+        }
+        if let Some((filter, why)) = refused {
+            let others = codes.iter().filter(|code| **code == SubscribeCode::Refused).count() - 1;
+            let others = if others > 0 { format!(" and {others} others") } else { String::new() };
+            self.warn(&format!(
+                "client {client_id:?} may not subscribe to {filter:?}{others}: SUBACK 0x80; {why}"
+            ));
+        }
+        if let Some(seat) = self.seat(place) {
+            seat.session.suback(packet, codes);
+        }
+    }
+
+    /// Subscribes to one filter, or says why not.
+    fn subscribe_one(
+        &mut self,
+        place: Place,
+        role: &Role,
+        filter: &str,
+        qos: QoS,
+    ) -> Result<(), &'static str> {
+        if !self.edge.grants(role, filter) {
+            return Err("a gateway subscribes below its own gateway_id");
+        }
+        if levels(filter) > MAX_LEVELS {
+            return Err("a filter with wildcards may have 100 levels");
+        }
+        let Some(seat) = self.seats.get_mut(place.id.0 as usize).and_then(Option::as_deref_mut) else {
+            return Ok(());
+        };
+        let name = seat.subscribe(filter, &self.limits)?;
+        self.subscriptions.insert(filter, place.id, qos);
+        if !self.retained.is_empty()
+            && let Some(seat) = self.seat(place)
+        {
+            seat.search(name, qos);
+        }
+        Ok(())
+    }
+
+    fn unsubscribe(&mut self, place: Place, packet: u16, filters: &[String]) {
+        let Some(seat) = self.seats.get_mut(place.id.0 as usize).and_then(Option::as_deref_mut) else {
+            return;
+        };
+        self.effort += FILTER_COST * filters.len();
+        for filter in filters {
+            if seat.unsubscribe(filter) {
+                self.subscriptions.remove(filter, place.id);
+            }
+        }
+        seat.session.unsuback(packet);
+    }
+
+    /// Sends a client more of the retained messages that its new subscriptions ask for.
+    pub(in crate::net::server) fn search_on(&mut self, place: Place) {
+        if let Some(seat) = self.seats.get_mut(place.id.0 as usize).and_then(Option::as_deref_mut)
+            && seat.epoch == place.epoch
+            && seat.is_searching(&self.limits, self.kept_bytes)
+        {
+            seat.search_on(&self.retained, &self.limits, self.kept_bytes);
+        }
+    }
+
+    /// Whether a client could be sent more of them at once.
+    pub(in crate::net::server) fn is_searching(&mut self, place: Place) -> bool {
+        let Some(seat) = self.seats.get_mut(place.id.0 as usize).and_then(Option::as_deref_mut) else {
+            return false;
+        };
+        seat.epoch == place.epoch && seat.is_searching(&self.limits, self.kept_bytes)
+    }
+
+    // Messages.
+
+    /// Retains a client's message where it asks for that, and passes it on to whoever subscribes.
+    pub(super) fn pass_on(&mut self, message: Message, client: Option<SessionId>) {
+        let Message { topic, payload, qos, retain, .. } = message;
+        if retain && !self.retained.set(&topic, &payload, qos) {
+            self.warn(&format!("there is no room to retain another message: {topic:?} is not retained"));
+        }
+        self.forward(topic, payload, qos, Source { client, retain });
+    }
+
+    /// Whether anybody subscribes to a topic.
+    pub(in crate::net::server) fn has_subscriber(&mut self, topic: &str) -> bool {
+        let mut found = std::mem::take(&mut self.found);
+        self.subscriptions.find(topic, &mut found);
+        let is_found = !found.is_empty();
+        self.found = found;
+        is_found
+    }
+
+    /// How many messages clients have not acknowledged.
+    pub(in crate::net::server) fn unacknowledged(&self) -> usize {
+        self.seats.iter().flatten().map(|seat| seat.session.in_flight() + seat.session.queued()).sum()
+    }
+
+    /// Passes a message of the platform's on to whoever subscribes.
+    pub(in crate::net::server) fn route(&mut self, topic: Arc<str>, payload: Bytes, qos: QoS) {
+        self.forward(topic, payload, qos, Source::default());
+    }
+
+    fn forward(&mut self, topic: Arc<str>, payload: Bytes, qos: QoS, source: Source) {
+        let mut found = std::mem::take(&mut self.found);
+        self.subscriptions.find_again(&topic, &mut found);
+        if let Some(((last, granted), others)) = found.split_last() {
+            for (id, granted) in others {
+                let (topic, payload) = (Arc::clone(&topic), payload.clone());
+                let publish = Publish { topic, payload, qos: qos.min(*granted), retain: false };
+                self.deliver(*id, publish, source);
+            }
+            let publish = Publish { topic, payload, qos: qos.min(*granted), retain: false };
+            self.deliver(*last, publish, source);
+        }
+        self.found = found;
+    }
+
+    fn deliver(&mut self, id: SessionId, mut publish: Publish, source: Source) {
+        let is_current = self.current == Some(id);
+        let Some(seat) = self.seats.get_mut(id.0 as usize).and_then(Option::as_deref_mut) else { return };
+        if seat.is_silent {
+            return;
+        }
+        if seat.is_bridge {
+            // Its own messages would go round between two brokers for ever.
+            if source.client == Some(id) {
+                return;
+            }
+            publish.retain = source.retain;
+        }
+        if seat.is_connected && !is_current {
+            if seat.session.outbox().capacity() == 0 {
+                *seat.session.outbox() = self.spare.pop().unwrap_or_default();
+            }
+            seat.wake();
+        }
+        let outcome = seat.offer(publish, &self.limits, self.kept_bytes);
+        let client_id = match outcome {
+            Offered::Taken => return self.weigh(id),
+            Offered::Dropped { first: false } => return,
+            Offered::Dropped { first: true } => Rc::clone(&seat.client_id),
+            Offered::TooSlow(why) => {
+                seat.leaving = Some(why);
+                return;
+            }
+        };
+        self.warn(&format!("client {client_id:?} cannot be reached or reads slowly: messages are dropped"));
+    }
+
+    pub(in crate::net::server) fn refill(&mut self, place: Place) {
+        let Some(seat) = self.seats.get_mut(place.id.0 as usize).and_then(Option::as_deref_mut) else {
+            return;
+        };
+        if seat.epoch == place.epoch {
+            seat.refill(&self.limits, self.kept_bytes);
+            if seat.is_silent {
+                seat.session.outbox().clear();
+            }
+        }
+    }
+
+    /// Whether a client must read before it may say more.
+    pub(in crate::net::server) fn is_full(&mut self, place: Place) -> Result<bool, Ending> {
+        let total = self.kept_bytes;
+        let seat = self.seats.get_mut(place.id.0 as usize).and_then(Option::as_deref_mut);
+        let seat = seat.filter(|seat| seat.epoch == place.epoch).ok_or(Ending::TakenOver)?;
+        Ok(seat.is_full(&self.limits, total))
+    }
+
+    /// Why a connection is to be closed, if it is.
+    pub(in crate::net::server) fn leaving(&mut self, place: Place) -> Option<&'static str> {
+        self.seat(place)?.leaving.take()
+    }
+}

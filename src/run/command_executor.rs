@@ -1,0 +1,499 @@
+//! How commands are executed: a fixed answer, or a program for each. One device's commands run in order,
+//! different devices' concurrently.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    ffi::{OsStr, OsString},
+    fs::File,
+    io::Read as _,
+    path::{Path, PathBuf},
+    process::Stdio,
+    time::Duration,
+};
+
+use bytes::Bytes;
+use clap::{Args as _, FromArgMatches as _};
+use rustix::process::{Pid, Signal, kill_process_group};
+use serde::Deserialize;
+use serde_json::Value;
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    task::JoinSet,
+};
+
+use crate::{
+    cli::listen::Args,
+    error::Failure,
+    gateway::CommandKey,
+    tuya::{Command, CommandAnswer, Envelope, ResultCode},
+};
+
+/// How much of a program's stdout is a reply; what follows is read and forgotten.
+const LONGEST_REPLY: u64 = 64 * 1024;
+/// How long the stdout of a program that has ended is read on.
+const LAST_WORDS: Duration = Duration::from_millis(250);
+/// How many programs run at once.
+const CONCURRENT: usize = 32;
+/// How many commands may wait for their turn, and the bytes of their messages.
+const MOST_WAITING: usize = 1000;
+const MOST_WAITING_BYTES: usize = 16 << 20;
+/// Secrets that a program has no need of.
+const SECRETS: [&str; 2] = ["TUYAGW_PASSWORD", "TUYAGW_PLATFORM_PASSWORD"];
+
+/// What answers the commands.
+#[derive(Clone, Debug)]
+pub enum Policy {
+    /// The same code and message for all.
+    Fixed(i64, String),
+    /// A program and its arguments, within a time.
+    Program {
+        /// The program, then its arguments.
+        command: Vec<OsString>,
+        /// How long it may take.
+        limit: Duration,
+    },
+}
+
+/// A command to execute.
+#[derive(Clone, Debug)]
+pub struct Job {
+    /// What tells it apart from others.
+    pub key: CommandKey,
+    /// The command.
+    pub envelope: Envelope<Command>,
+    /// The message as it came.
+    pub payload: Bytes,
+}
+
+/// A command that has been executed.
+#[derive(Clone, Debug)]
+pub struct Executed {
+    /// The command.
+    pub job: Job,
+    /// Its answer.
+    pub answer: CommandAnswer,
+    /// Why the program failed, where it has not said itself what to answer.
+    pub problem: Option<String>,
+}
+
+/// The commands that are being executed or wait for their turn.
+pub struct Executions {
+    policy: Option<Policy>,
+    running: JoinSet<Executed>,
+    /// What waits behind an earlier command of the same device; a device is here from its first command on until it has
+    /// none.
+    behind: HashMap<String, VecDeque<Job>>,
+    /// The next command of each device of which none runs, in their order: a device whose command has ended goes to the
+    /// end, so that no device keeps another one waiting.
+    line: VecDeque<Job>,
+    /// How many commands wait for a place, and the bytes of their messages.
+    waiting: usize,
+    waiting_bytes: usize,
+    finished: VecDeque<Executed>,
+}
+
+impl Executions {
+    /// Nothing to execute yet.
+    #[must_use]
+    pub fn new(policy: Option<Policy>) -> Self {
+        Self {
+            policy,
+            running: JoinSet::new(),
+            behind: HashMap::new(),
+            line: VecDeque::new(),
+            waiting: 0,
+            waiting_bytes: 0,
+            finished: VecDeque::new(),
+        }
+    }
+
+    /// Whether nothing is executed or waits.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.running.is_empty() && self.finished.is_empty() && self.line.is_empty()
+    }
+
+    /// Whether so much waits that a further command would be executed long after its platform has given up.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        self.waiting >= MOST_WAITING || self.waiting_bytes >= MOST_WAITING_BYTES
+    }
+
+    /// Executes a command, now or when its device and one of the places are free.
+    pub fn push(&mut self, job: Job) {
+        self.waiting += 1;
+        self.waiting_bytes += job.payload.len();
+        if let Some(queue) = self.behind.get_mut(&job.envelope.body.cid) {
+            queue.push_back(job);
+        } else {
+            self.behind.insert(job.envelope.body.cid.clone(), VecDeque::new());
+            self.line.push_back(job);
+            self.fill();
+        }
+    }
+
+    /// Gives the free places to those that are first in the line.
+    fn fill(&mut self) {
+        while self.running.len() < CONCURRENT
+            && let Some(job) = self.line.pop_front()
+        {
+            self.waiting -= 1;
+            self.waiting_bytes -= job.payload.len();
+            self.start(job);
+        }
+    }
+
+    fn start(&mut self, job: Job) {
+        match &self.policy {
+            None => {}
+            Some(Policy::Fixed(code, msg)) => {
+                let cid = job.envelope.body.cid.clone();
+                let answer = CommandAnswer { cid, code: ResultCode(*code), msg: msg.clone() };
+                self.finished.push_back(Executed { job, answer, problem: None });
+            }
+            Some(Policy::Program { command, limit }) => {
+                let (command, limit) = (command.clone(), *limit);
+                self.running.spawn(async move {
+                    let reply = match tokio::time::timeout(limit, program(&command, &job.payload)).await {
+                        Ok(reply) => reply,
+                        Err(_) => Err(format!("the program did not end in {limit:?}")),
+                    };
+                    let problem = reply.as_ref().err().cloned();
+                    let (code, msg) = reply.unwrap_or_else(|why| (ResultCode::SYSTEM_ERROR.0, why));
+                    let cid = job.envelope.body.cid.clone();
+                    Executed { job, answer: CommandAnswer { cid, code: ResultCode(code), msg }, problem }
+                });
+            }
+        }
+    }
+
+    /// A command that has been executed, without waiting for one.
+    pub fn ready(&mut self) -> Option<Executed> {
+        let ended = || self.running.try_join_next()?.ok();
+        let done = self.finished.pop_front().or_else(ended)?;
+        self.ended(&done);
+        Some(done)
+    }
+
+    /// The next command that has been executed. Cancel-safe.
+    pub async fn next(&mut self) -> Executed {
+        let done = match self.finished.pop_front() {
+            Some(done) => done,
+            None => match self.running.join_next().await {
+                Some(Ok(done)) => done,
+                // Nothing runs; a task neither panics nor is it aborted before the end.
+                Some(Err(_)) | None => std::future::pending().await,
+            },
+        };
+        self.ended(&done);
+        done
+    }
+
+    /// Puts the next command of a device into the line, once the one before it has ended.
+    fn ended(&mut self, done: &Executed) {
+        let cid = &done.job.envelope.body.cid;
+        match self.behind.get_mut(cid).and_then(VecDeque::pop_front) {
+            Some(next) => self.line.push_back(next),
+            None => {
+                self.behind.remove(cid);
+            }
+        }
+        self.fill();
+    }
+}
+
+/// Checks that a program can be run before anything is listened for: each command would otherwise be refused by and by.
+///
+/// # Errors
+/// A program that does not exist, is no file, may not be executed, or whose `#!` line names an interpreter that does not
+/// exist.
+pub fn check_program(name: &OsStr) -> Result<(), Failure> {
+    let shown = Path::new(name).display();
+    let invalid = |why: String, hint: &str| Err(Failure::invalid(format!("--exec: {why}")).hint(hint));
+    let is_path = name.as_encoded_bytes().contains(&b'/');
+    let path = if is_path {
+        PathBuf::from(name)
+    } else {
+        let folders = std::env::var_os("PATH").unwrap_or_default();
+        let found =
+            std::env::split_paths(&folders).map(|folder| folder.join(name)).find(|path| path.is_file());
+        match found {
+            Some(path) => path,
+            None => {
+                return invalid(
+                    format!("there is no program {shown} on the PATH"),
+                    "Give the path of a program, such as ./valve.sh",
+                );
+            }
+        }
+    };
+    match path.metadata() {
+        Err(why) => {
+            return invalid(
+                format!("cannot run {shown}: {why}"),
+                "Give the path of a program, such as ./valve.sh",
+            );
+        }
+        Ok(file) if file.is_dir() => {
+            return invalid(format!("{shown} is a folder"), "Give the path of a program in it");
+        }
+        Ok(_) => {}
+    }
+    if rustix::fs::access(&path, rustix::fs::Access::EXEC_OK).is_err() {
+        return invalid(
+            format!("{shown} may not be executed"),
+            "Make it executable: chmod +x, or name its interpreter before it",
+        );
+    }
+    match interpreter(&path) {
+        Some(interpreter) if !Path::new(&interpreter).exists() => invalid(
+            format!("{shown} names an interpreter that does not exist: {interpreter:?}"),
+            if interpreter.ends_with('\r') {
+                "Its lines end as those of Windows: sed -i 's/\\r$//' takes that away"
+            } else {
+                "Mend its first line"
+            },
+        ),
+        _ => Ok(()),
+    }
+}
+
+/// The interpreter that the first line of a script names; `None` for what is no script.
+fn interpreter(path: &Path) -> Option<String> {
+    let mut beginning = [0; 256];
+    let length = File::open(path).and_then(|mut file| file.read(&mut beginning)).ok()?;
+    let line = beginning[..length].strip_prefix(b"#!")?.split(|byte| *byte == b'\n').next()?;
+    let line = str::from_utf8(line).ok()?.trim_start_matches([' ', '\t']);
+    Some(line.split([' ', '\t']).next()?.to_owned()).filter(|interpreter| !interpreter.is_empty())
+}
+
+/// Runs a program for one command; gives the code and the message to answer, or why it failed.
+async fn program(command: &[OsString], payload: &[u8]) -> Result<(i64, String), String> {
+    let Some((name, args)) = command.split_first() else { return Err("no program is given".into()) };
+    let shown = name.to_string_lossy();
+    let mut process = tokio::process::Command::new(name);
+    process.args(args).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::inherit()).process_group(0);
+    for secret in SECRETS {
+        process.env_remove(secret);
+    }
+    let mut child = match process.spawn() {
+        Ok(child) => child,
+        Err(why) => return Err(format!("cannot run {shown}: {why}")),
+    };
+    let running = Running(child.id());
+    let (stdin, stdout) = (child.stdin.take(), child.stdout.take());
+    let give = async {
+        if let Some(mut stdin) = stdin {
+            // A program that does not read its stdin is free not to.
+            let _ = stdin.write_all(payload).await;
+        }
+    };
+    let mut reply = Vec::new();
+    let take = async {
+        if let Some(mut stdout) = stdout {
+            let _ = (&mut stdout).take(LONGEST_REPLY).read_to_end(&mut reply).await;
+            // Whoever says more is heard to the end, so that saying much is no failure.
+            let _ = tokio::io::copy(&mut stdout, &mut tokio::io::sink()).await;
+        }
+    };
+    let talk = async { tokio::join!(give, take) };
+    let end = async {
+        let status = child.wait().await;
+        running.has_ended();
+        status
+    };
+    let status = {
+        let (mut talk, mut end) = (std::pin::pin!(talk), std::pin::pin!(end));
+        tokio::select! {
+            _ = &mut talk => end.await,
+            status = &mut end => {
+                // What it started may hold its stdout for ever; what it said itself is there already.
+                let _ = tokio::time::timeout(LAST_WORDS, talk).await;
+                status
+            }
+        }
+    };
+    let by_status = match status {
+        Ok(status) if status.success() => Ok((0, "success".into())),
+        Ok(status) => Err(format!("{shown} ended with {status}")),
+        Err(why) => return Err(format!("cannot wait for {shown}: {why}")),
+    };
+    let Some(Reply { code, msg }) = said(&reply) else { return by_status };
+    let msg = msg.as_ref().and_then(Value::as_str).map(str::to_owned);
+    match (code, msg) {
+        (None, None) => by_status,
+        (None, Some(msg)) => Ok((by_status.map_or(ResultCode::SYSTEM_ERROR.0, |(code, _)| code), msg)),
+        (Some(code), msg) => match code.as_i64() {
+            Some(code) => Ok((code, msg.unwrap_or_else(|| ResultCode(code).name().to_owned()))),
+            None => Err(format!("{shown} gave the code {code}, which is no integer")),
+        },
+    }
+}
+
+/// A program that runs, with all that it started: they are killed where nobody waits for it any more.
+struct Running(Option<u32>);
+
+impl Running {
+    /// What it leaves behind is its own affair.
+    fn has_ended(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let id = self.0.and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
+        if let Some(id) = id {
+            // It may be gone already.
+            let _ = kill_process_group(id, Signal::KILL);
+        }
+    }
+}
+
+/// What a program says of its result: an object with code, msg, or both.
+#[derive(Debug, Deserialize, PartialEq)]
+struct Reply {
+    code: Option<Value>,
+    msg: Option<Value>,
+}
+
+/// The reply in what a program has printed; anything but an object is none.
+fn said(printed: &[u8]) -> Option<Reply> {
+    serde_json::from_slice(printed).ok().filter(|_| printed.trim_ascii_start().starts_with(b"{"))
+}
+
+/// Parses `success` or `CODE[:MSG]`.
+pub fn fixed(text: &str) -> Result<(i64, String), String> {
+    if text == "success" {
+        return Ok((0, text.to_owned()));
+    }
+    let (code, msg) = text.split_once(':').map_or((text, None), |(code, msg)| (code, Some(msg)));
+    let code = code.parse().map_err(|_| "write success, a code such as 2001, or CODE:MESSAGE".to_owned())?;
+    Ok((code, msg.unwrap_or(ResultCode(code).name()).to_owned()))
+}
+
+/// Takes those options of `listen` back that stand behind `--exec PROGRAM`, up to a `--`.
+pub fn own_options(mut args: Args) -> Result<Args, clap::Error> {
+    let command = Args::augment_args_for_update(clap::Command::new("tuyagw listen").no_binary_name(true));
+    let is_own = |arg: &OsString| {
+        let text = arg.to_string_lossy();
+        let name = text.strip_prefix("--").map(|name| name.split_once('=').map_or(name, |(name, _)| name));
+        name.is_some_and(|name| command.get_arguments().any(|known| known.get_long() == Some(name)))
+    };
+    let end = args.exec.iter().position(|arg| arg == "--");
+    let own = args.exec.iter().take(end.unwrap_or(usize::MAX)).position(is_own);
+    if let Some(own) = own {
+        let rest = args.exec.split_off(own);
+        let program = std::mem::take(&mut args.exec);
+        args.update_from_arg_matches(&command.try_get_matches_from(rest)?)?;
+        args.exec = program;
+    } else if let Some(end) = end {
+        args.exec.remove(end);
+    }
+    Ok(args)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_fixed_answer_is_success_or_a_code() {
+        assert_eq!(fixed("success"), Ok((0, "success".into())));
+        assert_eq!(fixed("2001"), Ok((2001, "device is offline".into())));
+        assert_eq!(fixed("400:tedge error: stuck"), Ok((400, "tedge error: stuck".into())));
+        assert!(fixed("maybe").is_err());
+    }
+
+    fn job(cid: &str, number: u64) -> Job {
+        let command = Command { cid: cid.into(), points: Vec::new() };
+        let envelope = Envelope { t: 1, request_id: number.to_string(), body: command };
+        let key = CommandKey::of(&envelope.request_id, &envelope.body);
+        Job { key, envelope, payload: Bytes::from_static(&[b' '; 1024]) }
+    }
+
+    fn executions() -> Executions {
+        let command = vec!["true".into()];
+        Executions::new(Some(Policy::Program { command, limit: Duration::from_mins(1) }))
+    }
+
+    /// Ten commands of each of 32 devices, and only then one of another device: it is the next in the line.
+    #[tokio::test(flavor = "current_thread")]
+    async fn a_device_whose_command_has_ended_goes_behind_those_that_wait() {
+        let mut executions = executions();
+        let busy: Vec<_> = (0..CONCURRENT).map(|device| format!("m{device}")).collect();
+        for number in 0..10 {
+            for cid in &busy {
+                executions.push(job(cid, number));
+            }
+        }
+        executions.push(job("late", 0));
+        let mut order = Vec::new();
+        while !executions.is_empty() {
+            order.push(executions.next().await.job);
+        }
+        assert_eq!((order.len(), executions.waiting, executions.waiting_bytes), (10 * CONCURRENT + 1, 0, 0));
+        let late = order.iter().position(|job| job.envelope.body.cid == "late").unwrap();
+        // It starts with the first free place, and what was started with it may end first.
+        assert!(late <= 2 * CONCURRENT, "{late}");
+        for cid in &busy {
+            let numbers: Vec<_> = order
+                .iter()
+                .filter(|job| job.envelope.body.cid == *cid)
+                .map(|job| job.envelope.request_id.parse::<u64>().unwrap())
+                .collect();
+            assert_eq!(numbers, (0..10).collect::<Vec<_>>());
+        }
+    }
+
+    #[tokio::test(flavor = "current_thread")]
+    async fn what_waits_is_bounded_by_number_and_bytes() {
+        let mut executions = executions();
+        let mut number = 0;
+        while !executions.is_full() {
+            executions.push(job("m1", number));
+            number += 1;
+        }
+        // The first one runs.
+        assert_eq!(number, 1 + MOST_WAITING as u64);
+        executions.waiting_bytes += MOST_WAITING_BYTES;
+        executions.waiting = 0;
+        assert!(executions.is_full());
+    }
+
+    #[test]
+    fn a_program_that_cannot_run_is_refused_with_its_reason() {
+        let folder = tempfile::tempdir().unwrap();
+        let script = |name: &str, text: &str, mode: u32| {
+            let path = folder.path().join(name);
+            std::fs::write(&path, text).unwrap();
+            std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(mode)).unwrap();
+            path
+        };
+        let said = |path: &Path| check_program(path.as_os_str()).map_err(|why| why.message);
+        for good in ["sh", "/bin/sh"] {
+            assert_eq!(check_program(OsStr::new(good)), Ok(()));
+        }
+        assert_eq!(said(&script("good.sh", "#! /bin/sh -e\n", 0o755)), Ok(()));
+        for (path, says) in [
+            (folder.path().join("nofile"), "No such file"),
+            (folder.path().to_owned(), "is a folder"),
+            (script("closed.sh", "#!/bin/sh\n", 0o644), "may not be executed"),
+            (script("windows.sh", "#!/bin/sh\r\n", 0o755), r#"does not exist: "/bin/sh\r""#),
+            (PathBuf::from("no-such-program-anywhere"), "on the PATH"),
+        ] {
+            assert!(said(&path).is_err_and(|why| why.contains(says)), "{path:?}: {:?}", said(&path));
+        }
+    }
+
+    #[test]
+    fn a_program_may_say_its_result_in_json() {
+        let reply = |code, msg| Some(Reply { code, msg });
+        assert_eq!(said(br#"{"code":2001}"#), reply(Some(2001.into()), None));
+        assert_eq!(said(b" {\"msg\":\"done\"}\n"), reply(None, Some("done".into())));
+        assert_eq!(said(br#"{"valve":"open"}"#), reply(None, None));
+        for printed in [&b"done\n"[..], b"[1,2]", b"5", b"", b"{\"code\":"] {
+            assert_eq!(said(printed), None);
+        }
+    }
+}

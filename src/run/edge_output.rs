@@ -1,0 +1,285 @@
+//! What the edge writes down: records of all traffic, results of commands, and warnings.
+
+use std::{
+    cell::RefCell,
+    collections::HashMap,
+    rc::Rc,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use tokio::sync::Notify;
+
+use crate::{
+    edge::{Outcome, Verdict},
+    error::Kind,
+    io::{batch_writer::Sink, console::Console},
+    net::server::Witness,
+    recording::{Connection, Record, Stamp},
+    request::parser::{Part, request_id_of},
+    run::results::ResultLine,
+    tuya::{Answer, GatewayId},
+};
+
+/// With this much unwritten, clients wait for the reader of the records.
+const CONGESTED: usize = 8 * 1024 * 1024;
+
+/// With this much written the rest is not waited for: it would leave the processor's caches before its thread comes to it.
+const BATCH: usize = 64 * 1024;
+
+/// After this long without any progress nobody reads stdout; clients are served and records are left out.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// How many warnings a second are printed.
+const WARNINGS: u32 = 50;
+
+/// Commands from stdin that may be without their results, and the bytes of their inputs; then stdin waits.
+const COMMANDS: usize = 1000;
+const COMMAND_BYTES: usize = 4 * 1024 * 1024;
+
+/// A command from stdin: what its result line repeats.
+#[derive(Debug)]
+pub(crate) struct Noted {
+    pub(crate) line: Option<u64>,
+    pub(crate) cid: Option<String>,
+    pub(crate) id: Option<String>,
+    /// Which of the `properties` of its input it is.
+    pub(crate) part: Option<Arc<Part>>,
+    pub(crate) request_id: Arc<str>,
+    pub(crate) input: Arc<str>,
+}
+
+/// The ledger.
+#[derive(Debug)]
+pub(crate) struct Ledger {
+    console: Console,
+    /// Whether stderr is PROGRAM's, so that it gets no warnings.
+    has_program: bool,
+    /// Where results and the first event go.
+    stdout: Option<Sink>,
+    /// Where records go, unless they go to stdout.
+    out: Option<Sink>,
+    /// Whether records go to stdout.
+    is_recording: bool,
+    asked: HashMap<u64, Noted>,
+    /// The bytes of their inputs.
+    asked_bytes: usize,
+    /// Told when a command has its result.
+    settled: Rc<Notify>,
+    progressed: Instant,
+    left_out: u64,
+    warnings: (Instant, u32),
+    stamp: Stamp,
+}
+
+impl Ledger {
+    /// A ledger; without `out` records go to stdout, and without either nowhere.
+    pub(crate) fn new(console: Console, has_program: bool, stdout: Option<Sink>, out: Option<Sink>) -> Self {
+        let now = Instant::now();
+        Self {
+            console,
+            has_program,
+            is_recording: stdout.is_some() && out.is_none(),
+            stdout,
+            out,
+            asked: HashMap::new(),
+            asked_bytes: 0,
+            settled: Rc::default(),
+            progressed: now,
+            left_out: 0,
+            warnings: (now, 0),
+            stamp: Stamp::default(),
+        }
+    }
+
+    /// Writes a line that is neither record nor result.
+    pub(crate) fn event(&mut self, line: &[u8]) {
+        if let Some(stdout) = &mut self.stdout {
+            stdout.write(line);
+        }
+    }
+
+    /// Hands over what was written outside the broker's turns.
+    pub(crate) fn flush_now(&mut self) {
+        for sink in [&mut self.stdout, &mut self.out].into_iter().flatten() {
+            sink.flush();
+        }
+    }
+
+    /// Notes what a command's result will need.
+    pub(crate) fn expect(&mut self, token: u64, asked: Noted) {
+        self.asked_bytes += asked.input.len();
+        self.asked.insert(token, asked);
+    }
+
+    /// Whether another command may be taken from stdin.
+    pub(crate) fn has_room_for_commands(&self) -> bool {
+        self.asked.len() < COMMANDS && self.asked_bytes < COMMAND_BYTES
+    }
+
+    /// What tells that a command has its result.
+    pub(crate) fn settled(&self) -> Rc<Notify> {
+        Rc::clone(&self.settled)
+    }
+
+    /// Writes the result of a command that was never sent.
+    pub(crate) fn invalid(&mut self, index: u64, asked: &Noted, field: Option<&str>, message: &str) {
+        let request_id = asked.part.is_none().then(|| request_id_of(&asked.input)).flatten();
+        let result = ResultLine {
+            field,
+            request_id: request_id.as_deref(),
+            ..ResultLine::failed(Kind::Invalid, message)
+        };
+        self.result(index, asked, None, result);
+    }
+
+    fn result(&mut self, index: u64, asked: &Noted, gateway_id: Option<&str>, result: ResultLine<'_>) {
+        let part = asked.part.as_ref().filter(|_| !result.ok);
+        let part =
+            part.map(|part| part.input_of(&asked.input, asked.cid.as_deref().unwrap_or_default(), None));
+        let line = ResultLine {
+            index,
+            line: asked.line,
+            op: "command",
+            gateway_id,
+            cid: asked.cid.as_deref(),
+            id: asked.id.as_deref(),
+            request_id: result.request_id.or((!asked.request_id.is_empty()).then_some(&*asked.request_id)),
+            input: (!result.ok).then(|| part.as_deref().unwrap_or(&asked.input)),
+            ..result
+        };
+        if let Some(stdout) = &mut self.stdout {
+            stdout.write_with(|out| line.write(out));
+        }
+    }
+
+    /// The reader of the records has taken some.
+    pub(crate) fn progress(&mut self) {
+        self.progressed = Instant::now();
+    }
+
+    fn backlog(&self) -> usize {
+        let sink = if self.is_recording { &self.stdout } else { &self.out };
+        sink.as_ref().map_or(0, Sink::backlog)
+    }
+
+    fn record(&mut self, write: impl FnOnce(&mut Vec<u8>, &mut Stamp)) {
+        let sink = if self.is_recording { &mut self.stdout } else { &mut self.out };
+        let Some(sink) = sink else { return };
+        let is_left_out =
+            sink.is_behind(CONGESTED as u64) && self.is_recording && self.progressed.elapsed() >= PATIENCE;
+        if is_left_out {
+            self.left_out += 1;
+            if self.left_out == 1 {
+                self.say("nobody reads stdout: records are left out until somebody does");
+            }
+        } else {
+            sink.write_with(|line| write(line, &mut self.stamp));
+            if sink.batched() > BATCH {
+                hand_over(sink, &mut self.progressed);
+            }
+        }
+    }
+
+    fn is_congested(&self) -> bool {
+        self.backlog() > CONGESTED && (!self.is_recording || self.progressed.elapsed() < PATIENCE)
+    }
+
+    /// Gives up the sinks, to be closed.
+    pub(crate) fn close(&mut self) -> [Option<Sink>; 2] {
+        if self.left_out > 0 {
+            self.say(&format!("{} records were left out, because nobody read stdout", self.left_out));
+        }
+        self.suppressed();
+        [self.out.take(), self.stdout.take()]
+    }
+
+    fn say(&self, warning: &str) {
+        if !self.has_program {
+            self.console.warn(warning);
+        }
+    }
+
+    fn suppressed(&mut self) {
+        let more = self.warnings.1.saturating_sub(WARNINGS);
+        if more > 0 {
+            self.say(&format!("{more} more warnings were not printed"));
+        }
+    }
+}
+
+/// Hands what was written to its thread. What comes after a pause begins a new measure of the reader's patience.
+fn hand_over(sink: &mut Sink, progressed: &mut Instant) {
+    if sink.backlog() == 0 {
+        *progressed = Instant::now();
+    }
+    sink.flush();
+}
+
+/// The ledger as the broker's witness.
+pub(crate) struct Shared(pub(crate) Rc<RefCell<Ledger>>);
+
+impl Witness for Shared {
+    fn message(&mut self, record: &Record<'_>) {
+        self.0.borrow_mut().record(|line, stamp| record.write_stamped(line, stamp));
+    }
+
+    fn connection(&mut self, record: &Connection<'_>) {
+        self.0.borrow_mut().record(|line, _| record.write(line));
+    }
+
+    fn settled(&mut self, outcome: Outcome) {
+        let ledger = &mut *self.0.borrow_mut();
+        let Some(asked) = ledger.asked.remove(&outcome.token) else { return };
+        ledger.asked_bytes -= asked.input.len();
+        ledger.settled.notify_one();
+        let (answer, message);
+        let result = match outcome.verdict {
+            Verdict::Answered { code, msg } => {
+                answer = Answer { cid: None, code, msg: msg.into() };
+                ResultLine::answered(&answer, outcome.round_trip)
+            }
+            Verdict::TimedOut(limit) => {
+                message = format!("no answer in {}s", limit.as_secs_f64());
+                ResultLine::failed(Kind::Timeout, &message)
+            }
+            Verdict::Unsent { field, why } => {
+                message = why;
+                ResultLine { field: Some(field), ..ResultLine::failed(Kind::Invalid, &message) }
+            }
+            Verdict::Malformed(why) => {
+                message = format!("the gateway's answer is none: {why}");
+                ResultLine::failed(Kind::Protocol, &message)
+            }
+        };
+        let gateway_id = outcome.gateway_id.as_ref().map(GatewayId::as_str);
+        ledger.result(outcome.token, &asked, gateway_id, result);
+    }
+
+    fn warn(&mut self, message: &str) {
+        let ledger = &mut *self.0.borrow_mut();
+        if ledger.warnings.0.elapsed() >= Duration::from_secs(1) {
+            ledger.suppressed();
+            ledger.warnings = (Instant::now(), 0);
+        }
+        ledger.warnings.1 += 1;
+        if ledger.warnings.1 <= WARNINGS {
+            ledger.say(message);
+        }
+    }
+
+    fn alert(&mut self, message: &str) {
+        self.0.borrow().console.warn(message);
+    }
+
+    fn flush(&mut self) {
+        let ledger = &mut *self.0.borrow_mut();
+        for sink in [&mut ledger.stdout, &mut ledger.out].into_iter().flatten() {
+            hand_over(sink, &mut ledger.progressed);
+        }
+    }
+
+    fn is_congested(&self) -> bool {
+        self.0.borrow().is_congested()
+    }
+}

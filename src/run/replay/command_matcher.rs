@@ -1,0 +1,278 @@
+//! Finds for each recorded answer to a command the command that it answers now: pure.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+
+use md5::{Digest as _, Md5};
+
+use crate::tuya::{Channel, Downlink, Envelope};
+
+/// How many commands are remembered that nothing was recorded about, or that never came, and how many answers whose
+/// commands have not come.
+pub const REMEMBERED: usize = 10_000;
+
+/// Commands that were recorded, commands that have come, and answers that wait for theirs; `A` is an answer.
+#[derive(Debug)]
+pub struct Commands<A> {
+    /// What each recorded command asks for, by gateway and request id.
+    recorded: HashMap<Key, Key>,
+    recorded_order: VecDeque<Key>,
+    /// The request ids of the commands that came and have no answer.
+    came: Queue<String>,
+    held: Queue<A>,
+    answered: u64,
+    total: u64,
+}
+
+/// What commands and answers are found by: a digest of a gateway and a request id, a cid, or all that is asked for.
+#[derive(Clone, Copy, Debug, Eq, Hash)]
+#[allow(clippy::derived_hash_with_manual_eq, reason = "it compares what the hash is made of")]
+struct Key([u8; 16]);
+
+// Each comparison is counted in tests, which is why it is not derived.
+impl PartialEq for Key {
+    fn eq(&self, other: &Self) -> bool {
+        #[cfg(test)]
+        tests::COMPARED.with(|compared| compared.set(compared.get() + 1));
+        self.0 == other.0
+    }
+}
+
+/// What waits, the oldest first, found by any of its keys.
+#[derive(Debug)]
+struct Queue<T> {
+    entries: BTreeMap<u64, (Vec<Key>, T)>,
+    by_key: HashMap<Key, BTreeSet<u64>>,
+    next: u64,
+}
+
+impl<T> Queue<T> {
+    fn new() -> Self {
+        Self { entries: BTreeMap::new(), by_key: HashMap::new(), next: 0 }
+    }
+
+    /// Adds an entry; gives the oldest one where they have become too many.
+    fn push(&mut self, keys: Vec<Key>, value: T) -> Option<T> {
+        for key in &keys {
+            self.by_key.entry(*key).or_default().insert(self.next);
+        }
+        self.entries.insert(self.next, (keys, value));
+        self.next += 1;
+        let oldest = *self.entries.first_key_value().filter(|_| self.entries.len() > REMEMBERED)?.0;
+        self.remove(oldest)
+    }
+
+    fn oldest(&self, key: &Key) -> Option<u64> {
+        self.by_key.get(key)?.first().copied()
+    }
+
+    fn remove(&mut self, number: u64) -> Option<T> {
+        let (keys, value) = self.entries.remove(&number)?;
+        for key in keys {
+            if let Some(numbers) = self.by_key.get_mut(&key) {
+                numbers.remove(&number);
+                if numbers.is_empty() {
+                    self.by_key.remove(&key);
+                }
+            }
+        }
+        Some(value)
+    }
+}
+
+impl<A> Default for Commands<A> {
+    fn default() -> Self {
+        Self {
+            recorded: HashMap::new(),
+            recorded_order: VecDeque::new(),
+            came: Queue::new(),
+            held: Queue::new(),
+            answered: 0,
+            total: 0,
+        }
+    }
+}
+
+impl<A> Commands<A> {
+    /// The recording holds a command; `gateway` is the one that gets it now, and cids are those in use now.
+    pub fn record(&mut self, gateway: &str, payload: &[u8], map_cid: impl Fn(&str) -> Option<String>) {
+        let Some(asked) = Asked::read(payload) else { return };
+        let cid = map_cid(&asked.cid).unwrap_or_else(|| asked.cid.clone());
+        let by_id = by_id(gateway, &asked.request_id);
+        if self.recorded.insert(by_id, asked.by_content(gateway, &cid)).is_none() {
+            self.recorded_order.push_back(by_id);
+        }
+        if self.recorded_order.len() > REMEMBERED
+            && let Some(oldest) = self.recorded_order.pop_front()
+        {
+            self.recorded.remove(&oldest);
+        }
+    }
+
+    /// A command has come. Gives the oldest answer that waited for such a one, and the command's request id.
+    pub fn come(&mut self, gateway: &str, payload: &[u8]) -> Option<(A, String)> {
+        let asked = Asked::read(payload)?;
+        self.total += 1;
+        let keys = vec![
+            by_id(gateway, &asked.request_id),
+            asked.by_content(gateway, &asked.cid),
+            by_cid(gateway, &asked.cid),
+        ];
+        if let Some(number) = keys.iter().filter_map(|key| self.held.oldest(key)).min() {
+            self.answered += 1;
+            return self.held.remove(number).map(|answer| (answer, asked.request_id));
+        }
+        self.came.push(keys, asked.request_id);
+        None
+    }
+
+    /// The request id of the command that a recorded answer is to; `None` while it has not come.
+    ///
+    /// The command with the recorded id counts, else the oldest without an answer that asks for the same. Where
+    /// the recording does not hold the command, the oldest to the same device does.
+    pub fn answer(&mut self, gateway: &str, recorded_id: &str, cid: &str) -> Option<String> {
+        let number = self.keys_of(gateway, recorded_id, cid).iter().find_map(|key| self.came.oldest(key))?;
+        self.answered += 1;
+        self.came.remove(number)
+    }
+
+    /// Holds an answer until its command comes; gives the oldest one where they have become too many.
+    pub fn hold(&mut self, gateway: &str, recorded_id: &str, cid: &str, answer: A) -> Option<A> {
+        let keys = self.keys_of(gateway, recorded_id, cid);
+        self.held.push(keys.to_vec(), answer)
+    }
+
+    fn keys_of(&self, gateway: &str, recorded_id: &str, cid: &str) -> [Key; 2] {
+        let by_id = by_id(gateway, recorded_id);
+        [by_id, self.recorded.get(&by_id).copied().unwrap_or_else(|| by_cid(gateway, cid))]
+    }
+
+    /// Whether answers wait for their commands.
+    #[must_use]
+    pub fn has_held(&self) -> bool {
+        !self.held.entries.is_empty()
+    }
+
+    /// The answers whose commands have not come, in their order.
+    pub fn take_held(&mut self) -> impl Iterator<Item = A> + use<A> {
+        std::mem::replace(&mut self.held, Queue::new()).entries.into_values().map(|(_, answer)| answer)
+    }
+
+    /// How many commands came that the recording holds no answer to.
+    #[must_use]
+    pub fn unanswered(&self) -> u64 {
+        self.total - self.answered
+    }
+}
+
+/// A command: its request id, the device, and its data points.
+struct Asked {
+    request_id: String,
+    cid: String,
+    points: Vec<(String, String)>,
+}
+
+impl Asked {
+    fn read(payload: &[u8]) -> Option<Self> {
+        let message = Envelope::<Downlink>::decode(Channel::Command, payload).ok()?;
+        let Downlink::Command(command) = message.body else { return None };
+        let points = command.points.into_iter().map(|(id, value)| (id, value.get().to_owned())).collect();
+        Some(Self { request_id: message.request_id, cid: command.cid, points })
+    }
+
+    fn by_content(&self, gateway: &str, cid: &str) -> Key {
+        let points = self.points.iter().flat_map(|(id, value)| [id.as_str(), value.as_str()]);
+        key(["content", gateway, cid].into_iter().chain(points))
+    }
+}
+
+fn by_id(gateway: &str, request_id: &str) -> Key {
+    key(["id", gateway, request_id].into_iter())
+}
+
+fn by_cid(gateway: &str, cid: &str) -> Key {
+    key(["cid", gateway, cid].into_iter())
+}
+
+fn key<'t>(texts: impl Iterator<Item = &'t str>) -> Key {
+    let mut digest = Md5::new();
+    for text in texts {
+        digest.update((text.len() as u64).to_be_bytes());
+        digest.update(text);
+    }
+    Key(digest.finalize().into())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use super::*;
+
+    thread_local! {
+        /// How often this thread has compared keys.
+        pub(crate) static COMPARED: Cell<usize> = const { Cell::new(0) };
+    }
+
+    fn command(id: &str, cid: &str, value: u8) -> Vec<u8> {
+        format!(r#"{{"t":1,"cid":"{cid}","request_id":"{id}","param":{{"id":"4","value":{value}}}}}"#)
+            .into_bytes()
+    }
+
+    #[test]
+    fn an_answer_finds_its_command() {
+        let mut commands = Commands::<()>::default();
+        let map = |cid: &str| (cid == "old").then(|| "new".to_owned());
+        commands.record("gw1", &command("r1", "old", 1), map);
+        commands.record("gw1", &command("r2", "old", 0), map);
+        assert_eq!(commands.answer("gw1", "r1", "new"), None);
+        commands.come("gw2", &command("x0", "new", 1));
+        commands.come("gw1", &command("x1", "new", 0));
+        assert_eq!(commands.answer("gw1", "r1", "new"), None);
+        commands.come("gw1", &command("x2", "new", 1));
+        assert_eq!(commands.answer("gw1", "r1", "new").as_deref(), Some("x2"));
+        assert_eq!(commands.answer("gw1", "r1", "new"), None);
+        assert_eq!(commands.answer("gw1", "unrecorded", "new").as_deref(), Some("x1"));
+        commands.come("gw1", &command("r2", "other", 1));
+        assert_eq!(commands.answer("gw1", "r2", "new").as_deref(), Some("r2"));
+        assert_eq!(commands.unanswered(), 1);
+    }
+
+    #[test]
+    fn a_command_finds_the_oldest_answer_that_waits_for_it() {
+        let mut commands = Commands::default();
+        commands.record("gw1", &command("r1", "m1", 1), |_| None);
+        assert_eq!(commands.hold("gw1", "unrecorded", "m1", "any of m1"), None);
+        assert_eq!(commands.hold("gw1", "r1", "m1", "the recorded one"), None);
+        assert_eq!(commands.hold("gw1", "x9", "m2", "by its id"), None);
+        assert_eq!(commands.come("gw2", &command("x0", "m1", 1)), None);
+        assert_eq!(commands.come("gw1", &command("x1", "m3", 1)), None);
+        assert_eq!(commands.come("gw1", &command("x2", "m1", 1)), Some(("any of m1", "x2".to_owned())));
+        assert_eq!(commands.come("gw1", &command("x3", "m1", 0)), None);
+        assert_eq!(
+            commands.come("gw1", &command("x4", "m1", 1)),
+            Some(("the recorded one", "x4".to_owned()))
+        );
+        assert_eq!(commands.come("gw1", &command("x9", "m3", 0)), Some(("by its id", "x9".to_owned())));
+        assert!(!commands.has_held());
+        assert_eq!(commands.unanswered(), 3);
+    }
+
+    #[test]
+    fn ten_thousand_that_wait_are_not_looked_through_for_each_other() {
+        let mut commands = Commands::default();
+        for n in 0..REMEMBERED {
+            assert_eq!(commands.hold("gw1", &format!("r{n}"), "m1", n), None);
+        }
+        assert_eq!(commands.hold("gw1", "one more", "m1", REMEMBERED), Some(0));
+        COMPARED.set(0);
+        for n in 0..REMEMBERED {
+            assert_eq!(commands.come("gw1", &command(&format!("x{n}"), "m2", 1)), None);
+            assert_eq!(commands.answer("gw1", &format!("y{n}"), "m3"), None);
+        }
+        assert!(COMPARED.get() < 20 * REMEMBERED, "{}", COMPARED.get());
+        assert_eq!(commands.answer("gw1", "y", "m2").as_deref(), Some("x0"));
+        assert_eq!(commands.take_held().collect::<Vec<_>>(), (1..=REMEMBERED).collect::<Vec<_>>());
+        // Each of three keys of each that came, but for the first.
+        assert_eq!(commands.came.by_key.len(), 2 + REMEMBERED - 1);
+    }
+}

@@ -1,0 +1,95 @@
+//! `--dry-run`: what would be sent, and how long it takes.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use serde::Serialize;
+
+use super::{
+    reader::{Line, Script, Step},
+    replay_stats::counted,
+};
+use crate::{
+    error::{Exit, Failure},
+    io::{
+        console::{Console, json_line, print},
+        recording_file::Flaws,
+    },
+    mqtt::codec::QoS,
+    recording::Schedule,
+    tuya::Channel,
+};
+
+#[derive(Default, Serialize)]
+struct Plan {
+    event: &'static str,
+    messages: u64,
+    payload_bytes: u64,
+    duration_ms: f64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    first_line: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    last_line: Option<u64>,
+    qos: [u64; 3],
+    gateways: BTreeMap<String, BTreeMap<&'static str, u64>>,
+}
+
+/// Reads the script and tells on stdout what it holds.
+pub async fn rehearse(
+    mut script: Script,
+    mut schedule: Schedule,
+    mut flaws: Flaws,
+    qos: Option<QoS>,
+    console: Console,
+) -> Result<Exit, Failure> {
+    let mut plan = Plan { event: "dry-run", ..Plan::default() };
+    let mut duration = Duration::ZERO;
+    let mut outcome = Ok(());
+    loop {
+        let lines = match script.next().await {
+            Ok(Some(lines)) => lines,
+            Ok(None) => break,
+            // What could be read is rehearsed all the same.
+            Err(failure) => {
+                outcome = Err(failure);
+                break;
+            }
+        };
+        for line in lines {
+            match line {
+                Line::Again => schedule.again(),
+                Line::Flaw(number, flaw) => flaws.tell(number, &flaw),
+                Line::Step(step) if step.is_ours => {
+                    if let Some(pause) = schedule.long_pause(step.offset) {
+                        flaws.long_pause(step.number, pause);
+                    }
+                    duration = schedule.due(step.offset);
+                    plan.count(&step, qos);
+                }
+                Line::Step(_) => {}
+            }
+        }
+    }
+    plan.duration_ms = (duration.as_secs_f64() * 1e6).round() / 1e3;
+    print(&json_line(&plan)).map_err(|why| Failure::io(format!("cannot write to stdout: {why}")))?;
+    console.note(&format!(
+        "{} from {} would be sent in {:.2} s",
+        counted(plan.messages, "message"),
+        counted(plan.gateways.len() as u64, "gateway"),
+        duration.as_secs_f64()
+    ));
+    let exit = flaws.finish();
+    outcome.map(|()| exit)
+}
+
+impl Plan {
+    fn count(&mut self, step: &Step, qos: Option<QoS>) {
+        self.messages += 1;
+        self.payload_bytes += step.payload.len() as u64;
+        self.first_line.get_or_insert(step.number);
+        self.last_line = Some(step.number);
+        self.qos[usize::from(qos.map_or(step.qos, |qos| qos as u8)).min(2)] += 1;
+        let gateway = step.address.gateway_id.clone().unwrap_or_default();
+        let kinds = self.gateways.entry(gateway).or_default();
+        *kinds.entry(step.address.channel.map_or("other", Channel::kind)).or_default() += 1;
+    }
+}

@@ -1,0 +1,105 @@
+//! The edge that `--direction down` plays: the embedded one, which says the recorded commands.
+
+use std::{
+    net::{SocketAddr, ToSocketAddrs as _},
+    rc::Rc,
+    time::Instant,
+};
+
+use serde::Serialize;
+
+use super::replay_stats::{Arrival, Shared};
+use crate::{
+    edge::{Access, Edge, Faults, Outcome, Registry, Settings},
+    error::Failure,
+    io::{
+        batch_writer::SinkError,
+        console::{json_line, print},
+    },
+    net::server::{Broker, Limits, Witness},
+    recording::{Connection, Record},
+    tuya::{ConnectCode, Direction, product::Product},
+};
+
+/// Listens, and says where on stdout.
+pub fn listen(address: &str, ledger: &Shared) -> Result<Rc<Broker>, Failure> {
+    #[derive(Serialize)]
+    struct Listening<'a> {
+        event: &'static str,
+        broker: &'a str,
+    }
+    let settings = Settings {
+        access: Access { usernames: Vec::new(), platform_usernames: Vec::new() },
+        product: Product::smart_water_meter(),
+        // The gateway's devices and values are what the recording is about; nobody has told them to this edge.
+        accepts_all: true,
+        max_skew: None,
+        offline_after: None,
+        command_timeout: std::time::Duration::from_secs(5),
+        faults: Faults::new(Vec::new(), 0),
+    };
+    let witness = Box::new(Ear(Rc::clone(ledger)));
+    let edge = Edge::new(settings, Registry::default());
+    let broker =
+        Broker::bind(resolve(address)?, edge, Limits::default(), None, None, witness, Instant::now())?;
+    print(&json_line(&Listening { event: "listening", broker: &broker.url() }))
+        .map_err(|why| Failure::io(format!("cannot write to stdout: {why}")))?;
+    let broker = Rc::new(broker);
+    let (serving, ledger) = (Rc::clone(&broker), Rc::clone(ledger));
+    tokio::task::spawn_local(async move {
+        if let SinkError::Failed(failure) = serving.serve().await {
+            let mut ledger = ledger.borrow_mut();
+            ledger.failure.get_or_insert(failure);
+            ledger.changed();
+        }
+    });
+    Ok(broker)
+}
+
+fn resolve(address: &str) -> Result<SocketAddr, Failure> {
+    let unusable = |why: String| {
+        Failure::invalid(format!("--listen {address}: {why}"))
+            .hint("write HOST:PORT, such as 127.0.0.1:21883")
+    };
+    let mut found = address.to_socket_addrs().map_err(|why| unusable(why.to_string()))?;
+    found.next().ok_or_else(|| unusable("the host has no address".into()))
+}
+
+/// Hears what gateways say.
+struct Ear(Shared);
+
+impl Witness for Ear {
+    fn message(&mut self, record: &Record<'_>) {
+        if let (Some(Direction::Up), Some(channel), Some(gateway_id)) =
+            (record.dir, record.channel, &record.gateway_id)
+        {
+            let gateway_id = gateway_id.clone().into_owned();
+            let payload = record.payload.clone().into_owned().into();
+            self.0.borrow_mut().arrived.push_back(Arrival { gateway_id, channel, payload });
+        }
+    }
+
+    fn connection(&mut self, record: &Connection<'_>) {
+        if let (true, Some(ConnectCode::ACCEPTED), Some(id)) =
+            (record.connected, record.code, record.gateway_id)
+        {
+            let mut ledger = self.0.borrow_mut();
+            ledger.ready.insert(id.to_owned());
+            ledger.changed();
+        }
+    }
+
+    fn settled(&mut self, _outcome: Outcome) {}
+
+    fn warn(&mut self, message: &str) {
+        self.0.borrow_mut().warn(message);
+    }
+
+    fn flush(&mut self) {
+        self.0.borrow().changed();
+    }
+
+    fn is_congested(&self) -> bool {
+        false
+    }
+}

@@ -1,0 +1,80 @@
+//! What the other end says: in the recording, and now.
+
+use super::{Key, Play, Request, Stage, Step};
+use crate::{
+    error::Failure,
+    tuya::{Answer, Channel, Envelope},
+};
+
+impl Play {
+    /// Takes note of what the other end said in the recording.
+    pub(crate) fn witness(&mut self, step: &Step) {
+        let Ok(gateway) = self.cast.part(&step.address) else { return };
+        match (step.address.channel, &self.stage) {
+            (Some(Channel::Command), Stage::Up { .. }) => {
+                let cids = &self.cids;
+                self.commands.record(gateway.as_str(), &step.payload, |cid| cids.get(cid).cloned());
+            }
+            (Some(Channel::SyncResponse | Channel::ReportResponse | Channel::CommandResponse), _)
+                if self.verify.is_some() =>
+            {
+                let Ok(answer) = Envelope::<Answer>::decode(&step.payload) else { return };
+                let id = match self.fresh_id(gateway.as_str(), &answer.request_id) {
+                    Some(id) => id.to_string(),
+                    None => answer.request_id,
+                };
+                if let Some(verify) = &mut self.verify {
+                    verify.expect(&(gateway.as_str().to_owned(), id), answer.body.code.0);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// Looks at what has come, and at what is due by now.
+    pub(crate) fn look(&mut self) -> Result<(), Failure> {
+        loop {
+            // Nothing may be borrowed while answers are sent.
+            let arrival = self.ledger.borrow_mut().arrived.pop_front();
+            let Some(arrival) = arrival else { break };
+            match (arrival.channel, &self.stage) {
+                (Channel::Command, Stage::Up { .. }) => {
+                    if let Some((held, id)) = self.commands.come(&arrival.gateway_id, &arrival.payload) {
+                        self.release(held, &id)?;
+                    }
+                }
+                (Channel::SyncResponse | Channel::ReportResponse, Stage::Up { .. })
+                | (Channel::CommandResponse, Stage::Down(_)) => {
+                    if let (Some(verify), Ok(answer)) =
+                        (&mut self.verify, Envelope::<Answer>::decode(&arrival.payload))
+                    {
+                        let key: Key = (arrival.gateway_id, answer.request_id);
+                        verify.answered(&key, answer.body.code.0);
+                    }
+                }
+                _ => {}
+            }
+        }
+        self.settle();
+        match self.ledger.borrow_mut().failure.take() {
+            Some(failure) => Err(failure),
+            None => Ok(()),
+        }
+    }
+
+    /// Tells of the differences that are settled by now.
+    pub(crate) fn settle(&mut self) {
+        if let (Some(verify), Some(start)) = (&mut self.verify, self.start) {
+            for difference in verify.settle(self.offset, start.elapsed()) {
+                self.ledger.borrow_mut().differ(&difference);
+            }
+        }
+    }
+
+    /// Sends an answer whose command has come.
+    fn release(&mut self, (step, request): (Step, Request), id: &str) -> Result<(), Failure> {
+        let gateway = self.cast.part(&step.address)?;
+        let is_fresh = request.id.as_deref() != Some(id);
+        self.dispatch(&step, request.index, is_fresh.then_some(id), &gateway, None)
+    }
+}

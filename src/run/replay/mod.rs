@@ -1,0 +1,496 @@
+//! Plays the script: each message at its time to its connection, and what comes back to whom it concerns.
+
+pub(crate) mod command_matcher;
+pub(crate) mod dry_run;
+pub(crate) mod embedded_edge;
+mod incoming;
+pub(crate) mod reader;
+pub(crate) mod replay_stats;
+pub(crate) mod sender;
+mod shutdown;
+pub(crate) mod timer;
+pub(crate) mod verify;
+
+use std::{
+    collections::{HashMap, HashSet, VecDeque},
+    rc::Rc,
+    sync::Arc,
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+};
+
+use bytes::{Bytes, BytesMut};
+use tokio::{
+    sync::{Notify, mpsc},
+    task::{JoinHandle, spawn_local},
+};
+use uuid::Uuid;
+
+use self::{
+    command_matcher::{Commands, REMEMBERED},
+    reader::{Address, Line, Script, Step},
+    replay_stats::{Ledger, Shared},
+    sender::{Order, Peer},
+    timer::Alarm,
+    verify::{Difference, Key, Request, Verify},
+};
+use crate::{
+    cli::{
+        connection::{Connection, Fleet},
+        replay::Args,
+    },
+    collections::OwnKeys,
+    error::{Exit, Failure, Kind},
+    io::{console::Console, recording_file::Flaws, request_ids::ReplayIds},
+    mqtt::codec::{Publish, QoS},
+    net::server::Broker,
+    recording::{Fresh, Pace, Schedule},
+    run::signals::Signals,
+    tuya::{Channel, GatewayId, Topics},
+};
+
+/// How many messages may be handed over and not yet done with.
+const WINDOW: u16 = 1024;
+/// How many lines are kept at hand, so that connections are open before they are needed.
+const AHEAD: usize = 256;
+/// How many bytes of payloads lie in one piece of memory, which is freed with the last of them: a message that is
+/// never acknowledged may keep one.
+const PAYLOADS: usize = 16 << 10;
+
+/// Plays a script to its end.
+#[allow(clippy::too_many_arguments, reason = "they are the parts of one performance")]
+pub async fn play(
+    args: &Args,
+    script: Script,
+    schedule: Schedule,
+    pace: Pace,
+    flaws: Flaws,
+    topics: Topics,
+    timeout: Duration,
+    console: Console,
+) -> Result<Exit, Failure> {
+    let changed = Rc::new(Notify::new());
+    let ledger = Ledger::new(console, Rc::clone(&changed));
+    if let Pace::Rate(rate) = pace {
+        ledger.borrow_mut().limit(rate);
+    }
+    let stage = match &args.listen {
+        None => {
+            let mut fleet = Connection::fleet(&args.network, &args.login)?;
+            fleet.one.settings.reconnect = !args.no_reconnect;
+            Stage::Up { fleet: Box::new(fleet), peers: OwnKeys::default(), tasks: Vec::new() }
+        }
+        Some(address) => Stage::Down(embedded_edge::listen(address, &ledger)?),
+    };
+    let default_gateway = match &stage {
+        Stage::Up { fleet, .. } => fleet.one.gateway_id.clone(),
+        Stage::Down(_) => args.login.gateway_id.clone().and_then(|id| GatewayId::new(id).ok()),
+    };
+    let mut play = Play {
+        script,
+        failure: None,
+        lines: VecDeque::new(),
+        schedule,
+        is_timed: pace != Pace::Max,
+        start: None,
+        stage,
+        ledger,
+        changed,
+        verify: args.verify.then(|| Verify::new(timeout)),
+        commands: Commands::default(),
+        given_up: 0,
+        flaws,
+        topics,
+        timeout,
+        cast: Cast {
+            default: default_gateway.map(Rc::new),
+            renamed: args.map_gateway.iter().cloned().collect(),
+            known: OwnKeys::default(),
+        },
+        cids: args.map_cid.iter().cloned().collect(),
+        qos: args.network.asked_qos(),
+        keep_t: args.keep_t,
+        ids: (!args.keep_ids).then(ReplayIds::default),
+        past: Duration::ZERO,
+        offset: Duration::ZERO,
+        index: 0,
+        alarm: Alarm::new()?,
+        signals: Signals::new()?,
+        spliced: Vec::new(),
+        payloads: BytesMut::with_capacity(PAYLOADS),
+        console,
+    };
+    let began = Instant::now();
+    let mut end = play.perform().await;
+    if let Ok(None) = end {
+        end = play.drain().await;
+    }
+    play.close(end, began).await
+}
+
+/// Where messages go.
+enum Stage {
+    /// To an edge, each gateway over a connection of its own.
+    Up { fleet: Box<Fleet>, peers: OwnKeys<String, mpsc::UnboundedSender<Order>>, tasks: Vec<JoinHandle<()>> },
+    /// To the gateways that connect to us.
+    Down(Rc<Broker>),
+}
+
+struct Play {
+    script: Script,
+    /// Why the recording cannot be read further; what was read before is played.
+    failure: Option<Failure>,
+    lines: VecDeque<Line>,
+    schedule: Schedule,
+    is_timed: bool,
+    /// The moment that all is scheduled against.
+    start: Option<Instant>,
+    stage: Stage,
+    ledger: Shared,
+    changed: Rc<Notify>,
+    verify: Option<Verify>,
+    /// Commands, and the answers to those that have not come.
+    commands: Commands<(Step, Request)>,
+    /// How many of these answers were given up.
+    given_up: u64,
+    flaws: Flaws,
+    topics: Topics,
+    timeout: Duration,
+    cast: Cast,
+    cids: HashMap<String, String>,
+    qos: Option<QoS>,
+    keep_t: bool,
+    /// The ids to replay with; `None` with `--keep-ids`.
+    ids: Option<ReplayIds>,
+    /// The recorded time of the times before.
+    past: Duration,
+    /// The recorded time that has been reached, over all times.
+    offset: Duration,
+    index: u64,
+    alarm: Alarm,
+    signals: Signals,
+    /// The last payload that was made, and the end of the memory that payloads lie in one behind the other.
+    spliced: Vec<u8>,
+    payloads: BytesMut,
+    console: Console,
+}
+
+/// Which gateway plays a recorded one.
+struct Cast {
+    /// Who plays messages whose topic names none.
+    default: Option<Rc<GatewayId>>,
+    renamed: HashMap<String, String>,
+    known: OwnKeys<String, Rc<GatewayId>>,
+}
+
+impl Cast {
+    /// The gateway that a message is played for.
+    fn part(&mut self, address: &Address) -> Result<Rc<GatewayId>, Failure> {
+        let Some(recorded) = &address.gateway_id else {
+            return self
+                .default
+                .clone()
+                .ok_or_else(|| Failure::invalid("the topic names no gateway, and no --gateway-id is given"));
+        };
+        if let Some(known) = self.known.get(recorded) {
+            return Ok(Rc::clone(known));
+        }
+        let id = self.renamed.get(recorded).unwrap_or(recorded);
+        let id = GatewayId::new(id.as_str()).map_err(|why| Failure::invalid(why.to_string()))?;
+        let id = Rc::new(id);
+        self.known.insert(recorded.clone(), Rc::clone(&id));
+        Ok(id)
+    }
+}
+
+impl Play {
+    /// Plays to the script's end, or to a signal, whose exit code it gives.
+    async fn perform(&mut self) -> Result<Option<Exit>, Failure> {
+        loop {
+            if self.lines.len() < AHEAD && self.failure.is_none() {
+                match self.script.ready() {
+                    Ok(Some(lines)) => self.prepare(lines)?,
+                    Ok(None) => {}
+                    Err(failure) => self.failure = Some(failure),
+                }
+            }
+            let Some(line) = self.lines.pop_front() else {
+                if let Some(failure) = self.failure.take() {
+                    return Err(failure);
+                }
+                tokio::select! {
+                    biased;
+                    signal = self.signals.next() => return Ok(Some(signal)),
+                    lines = self.script.next() => match lines {
+                        Ok(Some(lines)) => self.prepare(lines)?,
+                        Ok(None) => return Ok(None),
+                        Err(failure) => self.failure = Some(failure),
+                    },
+                    () = self.changed.notified() => self.look()?,
+                }
+                continue;
+            };
+            match line {
+                Line::Flaw(number, flaw) => self.flaws.tell(number, &flaw),
+                Line::Again => {
+                    self.schedule.again();
+                    if let Some(ids) = &mut self.ids {
+                        ids.next_round();
+                    }
+                    self.past = self.offset;
+                }
+                Line::Step(step) => {
+                    self.offset = self.offset.max(self.past.saturating_add(step.offset));
+                    if !step.is_ours {
+                        self.witness(&step);
+                    } else if let Some(signal) = self.cue(step).await? {
+                        return Ok(Some(signal));
+                    }
+                    self.settle();
+                }
+            }
+        }
+    }
+
+    /// Takes lines to hand, and opens the connections that they need.
+    fn prepare(&mut self, lines: Vec<Line>) -> Result<(), Failure> {
+        if let Stage::Up { .. } = self.stage {
+            let mut last = None;
+            for line in &lines {
+                if let Line::Step(step) = line
+                    && step.is_ours
+                    && !last.is_some_and(|last| Arc::ptr_eq(last, &step.address))
+                {
+                    if let Ok(gateway) = self.cast.part(&step.address) {
+                        self.open(&gateway)?;
+                    }
+                    last = Some(&step.address);
+                }
+            }
+        }
+        self.lines.extend(lines);
+        Ok(())
+    }
+
+    fn open(&mut self, gateway: &GatewayId) -> Result<(), Failure> {
+        let Stage::Up { fleet, peers, tasks } = &mut self.stage else { return Ok(()) };
+        if peers.contains_key(gateway.as_str()) {
+            return Ok(());
+        }
+        let (sender, orders) = mpsc::unbounded_channel();
+        let (mut settings, topics, qos) = (fleet.settings(gateway)?, self.topics.clone(), fleet.one.qos);
+        if !self.is_timed {
+            // As fast as it goes, all that may be under way at once is.
+            settings.in_flight = WINDOW;
+        }
+        let peer = Peer::new(gateway.clone(), settings, topics, qos, orders, Rc::clone(&self.ledger));
+        tasks.push(spawn_local(peer.run()));
+        peers.insert(gateway.as_str().to_owned(), sender);
+        Ok(())
+    }
+
+    /// Waits for a message's time and sends it; gives the exit code of a signal that came first.
+    async fn cue(&mut self, step: Step) -> Result<Option<Exit>, Failure> {
+        if self.start.is_none() {
+            let mut told = None;
+            while !self.is_ready(&step) {
+                self.tell_wait(&step, &mut told);
+                tokio::select! {
+                    signal = self.signals.next() => return Ok(Some(signal)),
+                    () = self.changed.notified() => self.look()?,
+                }
+            }
+        }
+        let start = *self.start.get_or_insert_with(Instant::now);
+        if let Some(pause) = self.schedule.long_pause(step.offset) {
+            self.flaws.long_pause(step.number, pause);
+        }
+        let due = self.schedule.due(step.offset);
+        let due = if self.is_timed {
+            let Some(due) = start.checked_add(due) else {
+                return Err(
+                    Failure::invalid("a message is due beyond all time").hint("use --max-gap or --speed")
+                );
+            };
+            while due > Instant::now() {
+                tokio::select! {
+                    biased;
+                    () = self.alarm.until(due) => {}
+                    signal = self.signals.next() => return Ok(Some(signal)),
+                    () = self.changed.notified() => self.look()?,
+                }
+            }
+            Some(due)
+        } else {
+            None
+        };
+        while self.ledger.borrow().in_flight >= usize::from(WINDOW) {
+            self.ledger.borrow_mut().tells_at = Some(usize::from(WINDOW) - 1);
+            tokio::select! {
+                signal = self.signals.next() => return Ok(Some(signal)),
+                () = self.changed.notified() => self.look()?,
+            }
+        }
+        self.send(&step, due)?;
+        Ok(None)
+    }
+
+    /// Whether the first message can leave: all connections that are known to be needed are open.
+    fn is_ready(&mut self, first: &Step) -> bool {
+        match &self.stage {
+            Stage::Up { peers, .. } => {
+                let ledger = self.ledger.borrow();
+                peers.keys().all(|gateway| ledger.ready.contains(gateway))
+            }
+            Stage::Down(broker) => match self.cast.part(&first.address) {
+                Ok(gateway) => broker.has_subscriber(&topic(&self.topics, &first.address, &gateway)),
+                Err(_) => true,
+            },
+        }
+    }
+
+    /// Says once for which gateway the first command waits, and for each other one that comes how it could be it.
+    fn tell_wait(&mut self, first: &Step, told: &mut Option<HashSet<String>>) {
+        let (Stage::Down(_), Ok(gateway)) = (&self.stage, self.cast.part(&first.address)) else { return };
+        let told = told.get_or_insert_with(|| {
+            let topic = topic(&self.topics, &first.address, &gateway);
+            self.console.note(&format!("waiting for gateway {gateway} to subscribe to {topic}"));
+            HashSet::from([gateway.as_str().to_owned()])
+        });
+        for other in &self.ledger.borrow().ready {
+            if told.insert(other.clone()) {
+                let recorded = first.address.gateway_id.as_deref().unwrap_or_default();
+                self.console
+                    .warn(&format!("gateway {other} has connected, and the recording is of {gateway}"));
+                self.console.hint(&format!("--map-gateway {recorded}={other} plays it to that one"));
+            }
+        }
+    }
+
+    /// Returns the id to replay a recorded one with; `None` if ids are kept.
+    fn fresh_id(&mut self, gateway: &str, recorded: &str) -> Option<Uuid> {
+        Some(self.ids.as_mut()?.of(gateway, recorded))
+    }
+
+    fn send(&mut self, step: &Step, due: Option<Instant>) -> Result<(), Failure> {
+        let index = self.index;
+        self.index += 1;
+        let address = &step.address;
+        let gateway = self.cast.part(address).and_then(|gateway| match &address.flaw {
+            None => Ok(gateway),
+            Some(flaw) => Err(Failure::invalid(flaw.to_string())),
+        });
+        let gateway = match gateway {
+            Ok(gateway) => gateway,
+            Err(why) => {
+                let request = self.request(step, index, address.gateway_id.as_deref().unwrap_or_default());
+                self.ledger.borrow_mut().fail(&request, why.kind, &why.message);
+                return Ok(());
+            }
+        };
+        let Some(recorded) = step.splice.request_id(&step.payload) else {
+            return self.dispatch(step, index, None, &gateway, due);
+        };
+        if address.channel != Some(Channel::CommandResponse) {
+            let id = self.fresh_id(gateway.as_str(), &recorded);
+            let mut text = Uuid::encode_buffer();
+            let id = id.map(|id| &*id.hyphenated().encode_lower(&mut text));
+            return self.dispatch(step, index, id, &gateway, due);
+        }
+        let request = self.request(step, index, gateway.as_str());
+        let cid = request.cid.as_deref().unwrap_or_default();
+        if let Some(id) = self.commands.answer(gateway.as_str(), &recorded, cid) {
+            // An id that stays keeps its bytes, too: there are several ways to write it in JSON.
+            return self.dispatch(step, index, Some(&*id).filter(|id| *id != recorded), &gateway, due);
+        }
+        // It may be held for long, and shall not hold its neighbours' memory.
+        let payload = Bytes::copy_from_slice(&step.payload);
+        let (address, splice) = (Arc::clone(&step.address), step.splice.clone());
+        let held = (Step { address, payload, splice, ..*step }, request.clone());
+        if let Some((_, oldest)) = self.commands.hold(gateway.as_str(), &recorded, cid, held) {
+            self.give_up(oldest, &format!("while {REMEMBERED} others waited"));
+        }
+        Ok(())
+    }
+
+    /// A recorded message as a result line names it before it is sent.
+    fn request(&self, step: &Step, index: u64, gateway_id: &str) -> Request {
+        let mut request = Request::of(index, step.number, step.address.channel, gateway_id, &step.payload);
+        if let Some(cid) = request.cid.as_mut()
+            && let Some(new) = self.cids.get(cid)
+        {
+            new.clone_into(cid);
+        }
+        request
+    }
+
+    /// Sends a message whose request id is settled: a new one, or its own.
+    fn dispatch(
+        &mut self,
+        step: &Step,
+        index: u64,
+        request_id: Option<&str>,
+        gateway: &GatewayId,
+        due: Option<Instant>,
+    ) -> Result<(), Failure> {
+        let fresh = Fresh {
+            t: (!self.keep_t).then(|| SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()),
+            request_id,
+            cid: &|cid| self.cids.get(cid).map(String::as_str),
+        };
+        self.spliced.clear();
+        step.splice.apply(&step.payload, &fresh, &mut self.spliced);
+        self.payloads.extend_from_slice(&self.spliced);
+        let payload = self.payloads.split().freeze();
+        let (line, channel) = (step.number, step.address.channel);
+        let qos = self.qos.or(QoS::from_number(step.qos)).unwrap_or_default();
+        let topic = topic(&self.topics, &step.address, gateway);
+        let asks = match self.stage {
+            Stage::Up { .. } => matches!(channel, Some(Channel::Sync | Channel::Report)),
+            Stage::Down(_) => channel == Some(Channel::Command),
+        };
+        if let (true, Some(verify)) = (asks, &mut self.verify) {
+            let request = Request::of(index, line, channel, gateway.as_str(), &payload);
+            if let Some(id) = request.id.clone() {
+                let now = self.start.map_or(Duration::ZERO, |start| start.elapsed());
+                verify.ask((gateway.as_str().to_owned(), id), request, self.offset, now);
+            }
+        }
+        self.open(gateway)?;
+        match &self.stage {
+            Stage::Up { peers, .. } => {
+                let publish = Publish { topic, payload, qos, retain: step.retain };
+                let mut ledger = self.ledger.borrow_mut();
+                let Some(peer) = peers.get(gateway.as_str()) else { return Ok(()) };
+                ledger.in_flight += 1;
+                if let Err(mpsc::error::SendError(order)) =
+                    peer.send(Order { publish, index, line, channel, due, keeps_t: self.keep_t })
+                {
+                    // Its failure ends the run as soon as it is looked at.
+                    ledger.fail(&order.request(gateway), Kind::Connection, "the connection is closed");
+                    ledger.done();
+                }
+            }
+            Stage::Down(broker) => {
+                if broker.has_subscriber(&topic) {
+                    self.ledger.borrow_mut().leaves(due);
+                    broker.say(topic.as_ref().to_owned(), payload, qos);
+                } else {
+                    let message = format!("no gateway subscribes to {topic}: is it connected?");
+                    let request = Request::of(index, line, channel, gateway.as_str(), &payload);
+                    self.ledger.borrow_mut().fail(&request, Kind::Timeout, &message);
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The topic on which a gateway plays a recorded message.
+fn topic(topics: &Topics, address: &Address, gateway: &GatewayId) -> Arc<str> {
+    match address.channel {
+        Some(channel) if address.gateway_id.as_deref() != Some(gateway.as_str()) => {
+            topics.topic(channel, gateway).into()
+        }
+        _ => Arc::clone(&address.topic),
+    }
+}

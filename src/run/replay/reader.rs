@@ -1,0 +1,335 @@
+//! The recording as a script: a thread reads it, tells what is to be sent from what is only to be known, and hands
+//! both over in batches, so that memory stays constant and a pipe is played as it comes.
+
+use std::{borrow::Cow, mem, ops::ControlFlow, str::FromStr, sync::Arc, thread, time::Duration};
+
+use bytes::{Bytes, BytesMut};
+use tokio::sync::mpsc;
+
+use crate::{
+    cli::connection::duration,
+    collections::OwnKeys,
+    error::Failure,
+    io::recording_file::{Recording, RecordingArgs},
+    recording::{Flaw, Found, Record, Splice, Timeline},
+    tuya::{Channel, Direction, InvalidTopic, Topics, check_filter, check_topic_name, matches},
+};
+
+/// How many messages a batch holds, at most.
+const BATCH: usize = 256;
+/// How many bytes of payloads a batch holds, about.
+const BATCH_BYTES: usize = 1 << 20;
+/// How many batches may wait.
+const BATCHES: usize = 4;
+/// How many bytes of payloads lie in one piece of memory.
+const PAYLOADS: usize = 32 << 10;
+/// How many topics are remembered at once.
+const ADDRESSES: usize = 4096;
+
+/// One message of the recording.
+#[derive(Debug)]
+pub struct Step {
+    /// The line or packet.
+    pub number: u64,
+    /// The recorded time since the recording began.
+    pub offset: Duration,
+    pub address: Arc<Address>,
+    pub payload: Bytes,
+    pub qos: u8,
+    pub retain: bool,
+    /// Whether it is to be sent; otherwise it came from the other end, and is only to be known.
+    pub is_ours: bool,
+    /// Where the payload of one that is to be sent has what can be fresh.
+    pub splice: Splice,
+}
+
+/// Where messages went in the recording; those that went to the same place share it.
+#[derive(Debug)]
+pub struct Address {
+    pub topic: Arc<str>,
+    /// Why nothing can be sent there.
+    pub flaw: Option<InvalidTopic>,
+    pub channel: Option<Channel>,
+    pub gateway_id: Option<String>,
+}
+
+/// What the thread tells.
+#[derive(Debug)]
+pub enum Line {
+    /// A message.
+    Step(Step),
+    /// Something is wrong with the recording.
+    Flaw(u64, Flaw),
+    /// The recording begins anew.
+    Again,
+}
+
+/// Which messages are sent.
+#[derive(Clone, Debug)]
+pub struct Selection {
+    pub direction: Direction,
+    pub kinds: Vec<String>,
+    pub cids: Vec<String>,
+    pub topics: Vec<String>,
+    pub from: Option<Bound>,
+    pub to: Option<Bound>,
+    /// How long after the end the other end's messages still count.
+    pub aftermath: Duration,
+}
+
+/// One end of a span of the recording.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Bound {
+    /// A time since the recording began.
+    Offset(Duration),
+    /// A time of the wall clock, in microseconds since 1970.
+    Time(i64),
+}
+
+impl FromStr for Bound {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if let Ok(offset) = duration(text) {
+            return Ok(Self::Offset(offset));
+        }
+        text.parse::<jiff::Timestamp>()
+            // A record at the microsecond before a bound within it comes before the bound.
+            .map(|time| Self::Time(time.as_microsecond() + i64::from(time.subsec_nanosecond() % 1000 > 0)))
+            .map_err(|_| "write a time such as 2026-11-22T07:22:00Z, or an offset such as 10m".to_owned())
+    }
+}
+
+impl Bound {
+    /// Whether a message comes before this.
+    fn is_after(self, unix_us: i64, offset: Duration, slack: Duration) -> bool {
+        match self {
+            Self::Offset(bound) => offset < bound.saturating_add(slack),
+            Self::Time(bound) => {
+                unix_us < bound.saturating_add(i64::try_from(slack.as_micros()).unwrap_or(i64::MAX))
+            }
+        }
+    }
+}
+
+impl Selection {
+    /// Checks the filters.
+    ///
+    /// # Errors
+    /// A topic filter that is none, or a kind that does not exist.
+    pub fn check(&self) -> Result<(), Failure> {
+        for topic in &self.topics {
+            check_filter(topic).map_err(|why| Failure::invalid(format!("--topic: {why}")))?;
+        }
+        let known: Vec<_> = Channel::ALL.into_iter().map(Channel::kind).chain([OTHER]).collect();
+        match self.kinds.iter().find(|kind| !known.contains(&kind.as_str())) {
+            None => Ok(()),
+            Some(kind) => Err(Failure::invalid(format!("--kind: {kind:?} is no kind of record"))
+                .hint(format!("the kinds are: {}", known.join(", ")))),
+        }
+    }
+
+    /// Whether a message is to be sent; `None` for one that does not matter at all.
+    fn part(&self, record: &Record<'_>, offset: Duration) -> Option<bool> {
+        let after = |bound: Bound, slack| !bound.is_after(record.unix_us, offset, slack);
+        if self.from.is_some_and(|from| !after(from, Duration::ZERO))
+            || self.to.is_some_and(|to| after(to, self.aftermath))
+        {
+            return None;
+        }
+        if !self.is_ours(record) {
+            return record.channel.is_some().then_some(false);
+        }
+        let kind = record.channel.map_or(OTHER, Channel::kind);
+        let wanted = self.to.is_none_or(|to| !after(to, Duration::ZERO))
+            && (self.topics.is_empty() || self.topics.iter().any(|filter| matches(filter, &record.topic)))
+            && (self.kinds.is_empty() || self.kinds.iter().any(|wanted| wanted == kind))
+            && (self.cids.is_empty()
+                || Splice::of(&record.payload).is_some_and(|message| {
+                    self.cids.iter().any(|cid| message.speaks_of(&record.payload, cid))
+                }));
+        wanted.then_some(true)
+    }
+
+    fn is_ours(&self, record: &Record<'_>) -> bool {
+        match self.direction {
+            // A topic outside the protocol tells no direction.
+            Direction::Up => record.dir != Some(Direction::Down),
+            // The answers to uplinks are the edge's own.
+            Direction::Down => {
+                record.dir == Some(Direction::Down)
+                    && !matches!(record.channel, Some(Channel::SyncResponse | Channel::ReportResponse))
+            }
+        }
+    }
+}
+
+const OTHER: &str = "other";
+
+/// A recording that is being read.
+pub struct Script(mpsc::Receiver<Result<Vec<Line>, Failure>>);
+
+impl Script {
+    /// Starts to read a recording, `times` times over.
+    ///
+    /// # Errors
+    /// A recording that cannot be opened, or cannot be opened again.
+    pub fn open(
+        first: Recording,
+        args: RecordingArgs,
+        times: u64,
+        selection: Selection,
+        topics: Topics,
+    ) -> Result<Self, Failure> {
+        let (sender, receiver) = mpsc::channel(BATCHES);
+        let read_all = move || {
+            let mut recording = Some(first);
+            for time in 0..times {
+                let outcome = match recording.take().map_or_else(|| Recording::open(&args), Ok) {
+                    Ok(recording) => read(recording, time > 0, &selection, &topics, &sender),
+                    Err(failure) => Err(failure),
+                };
+                match outcome {
+                    Ok(ControlFlow::Continue(())) => {}
+                    Ok(ControlFlow::Break(())) => return,
+                    Err(failure) => {
+                        // The receiver is gone only where nobody wants to know.
+                        let _ = sender.blocking_send(Err(failure));
+                        return;
+                    }
+                }
+            }
+        };
+        thread::Builder::new()
+            .name("recording".into())
+            .spawn(read_all)
+            .map_err(|why| Failure::io(format!("cannot start a thread to read with: {why}")))?;
+        Ok(Self(receiver))
+    }
+
+    /// The next lines; `None` at the end. Cancel-safe.
+    ///
+    /// # Errors
+    /// A read that failed.
+    pub async fn next(&mut self) -> Result<Option<Vec<Line>>, Failure> {
+        self.0.recv().await.transpose()
+    }
+
+    /// The next lines, if they are there already.
+    ///
+    /// # Errors
+    /// A read that failed.
+    pub fn ready(&mut self) -> Result<Option<Vec<Line>>, Failure> {
+        self.0.try_recv().ok().transpose()
+    }
+}
+
+fn read(
+    recording: Recording,
+    is_again: bool,
+    selection: &Selection,
+    topics: &Topics,
+    sender: &mpsc::Sender<Result<Vec<Line>, Failure>>,
+) -> Result<ControlFlow<()>, Failure> {
+    let mut batch = if is_again { vec![Line::Again] } else { Vec::new() };
+    let (mut bytes, mut is_wanted) = (0, true);
+    let (mut timeline, mut parts) = (Timeline::default(), Parts::new());
+    recording.read(topics, &mut |number, found| {
+        let mut is_idle = false;
+        match found {
+            Found::Message(record) => {
+                let offset = timeline.tick(record.unix_us, record.mono_us).offset;
+                if let Some(Bound::Offset(to)) = selection.to
+                    && offset >= to.saturating_add(selection.aftermath)
+                {
+                    // Nothing that matters can follow.
+                    return ControlFlow::Break(());
+                }
+                if let Some(is_ours) = selection.part(&record, offset) {
+                    bytes += record.payload.len();
+                    batch.push(Line::Step(parts.step(number, offset, record, is_ours)));
+                }
+            }
+            Found::Flaw(flaw) => batch.push(Line::Flaw(number, flaw)),
+            Found::Connection(_) | Found::Aside(_) => {}
+            Found::Idle => is_idle = true,
+        }
+        if !batch.is_empty() && (is_idle || batch.len() >= BATCH || bytes >= BATCH_BYTES) {
+            bytes = 0;
+            is_wanted = sender.blocking_send(Ok(mem::take(&mut batch))).is_ok();
+        }
+        if is_wanted { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+    })?;
+    if is_wanted && !batch.is_empty() {
+        is_wanted = sender.blocking_send(Ok(batch)).is_ok();
+    }
+    Ok(if is_wanted { ControlFlow::Continue(()) } else { ControlFlow::Break(()) })
+}
+
+/// What steps are made of, so that few of them own memory by themselves.
+struct Parts {
+    /// The end of a piece of memory that payloads lie in one behind the other; it is freed with the last of them.
+    payloads: BytesMut,
+    addresses: OwnKeys<Arc<str>, Arc<Address>>,
+}
+
+impl Parts {
+    fn new() -> Self {
+        Self { payloads: BytesMut::with_capacity(PAYLOADS), addresses: OwnKeys::default() }
+    }
+
+    fn step(&mut self, number: u64, offset: Duration, record: Record<'_>, is_ours: bool) -> Step {
+        Step {
+            number,
+            offset,
+            address: self.address(&record),
+            splice: if is_ours { Splice::of(&record.payload).unwrap_or_default() } else { Splice::default() },
+            payload: match record.payload {
+                Cow::Owned(payload) => payload.into(),
+                Cow::Borrowed(payload) => {
+                    self.payloads.extend_from_slice(payload);
+                    self.payloads.split().freeze()
+                }
+            },
+            qos: record.qos,
+            retain: record.retain,
+            is_ours,
+        }
+    }
+
+    fn address(&mut self, record: &Record<'_>) -> Arc<Address> {
+        // The topic alone does not tell what a record says itself.
+        if let Some(known) = self.addresses.get(&*record.topic)
+            && known.channel == record.channel
+            && known.gateway_id.as_deref() == record.gateway_id.as_deref()
+        {
+            return Arc::clone(known);
+        }
+        if self.addresses.len() >= ADDRESSES {
+            self.addresses.clear();
+        }
+        let address = Arc::new(Address {
+            topic: record.topic.as_ref().into(),
+            flaw: check_topic_name(&record.topic).err(),
+            channel: record.channel,
+            gateway_id: record.gateway_id.as_deref().map(ToOwned::to_owned),
+        });
+        self.addresses.insert(Arc::clone(&address.topic), Arc::clone(&address));
+        address
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bound_is_a_time_or_an_offset() {
+        assert_eq!("90s".parse(), Ok(Bound::Offset(Duration::from_secs(90))));
+        assert_eq!("1970-01-01T00:00:01.5Z".parse(), Ok(Bound::Time(1_500_000)));
+        assert_eq!("1970-01-01T00:00:01.0000005Z".parse(), Ok(Bound::Time(1_000_001)));
+        for text in ["yesterday", "1714550400", "1.7E9", "-5s", "1e400s", ""] {
+            assert!(text.parse::<Bound>().is_err(), "{text}");
+        }
+    }
+}

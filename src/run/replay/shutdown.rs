@@ -1,0 +1,138 @@
+//! The end of a performance: what is still open is waited for, what did not come is told.
+
+use std::time::Instant;
+
+use super::{Difference, Play, Request, Stage, Verify};
+use crate::{
+    error::{Exit, Failure, Kind},
+    run::{replay::replay_stats::counted, runtime::sleep_until},
+    tuya::Channel,
+};
+
+impl Play {
+    /// Waits for what is open: acknowledgements, commands that are to be answered, with `--verify` answers.
+    pub(crate) async fn drain(&mut self) -> Result<Option<Exit>, Failure> {
+        let ended = Instant::now();
+        self.ledger.borrow_mut().tells_at = Some(0);
+        loop {
+            self.look()?;
+            let answers = match (&self.verify, self.start) {
+                (Some(verify), Some(start)) if !verify.is_satisfied() => Some(start + verify.deadline()),
+                _ => None,
+            };
+            let commands = self.commands.has_held().then(|| ended + self.timeout);
+            let is_open = match &self.stage {
+                Stage::Up { .. } => self.ledger.borrow().in_flight > 0,
+                Stage::Down(broker) => broker.unacknowledged() > 0 && ended.elapsed() < self.timeout,
+            };
+            let now = Instant::now();
+            let due = [answers, commands].into_iter().flatten().filter(|due| *due > now).max();
+            if due.is_none() && !is_open {
+                return Ok(None);
+            }
+            let due = due.or_else(|| matches!(self.stage, Stage::Down(_)).then(|| ended + self.timeout));
+            tokio::select! {
+                signal = self.signals.next() => return Ok(Some(signal)),
+                () = self.changed.notified() => {}
+                () = sleep_until(due) => {}
+            }
+        }
+    }
+
+    /// Accounts for what is left, and gives the exit code.
+    pub(crate) async fn close(
+        mut self,
+        end: Result<Option<Exit>, Failure>,
+        began: Instant,
+    ) -> Result<Exit, Failure> {
+        let (exit, mut is_patient) = match end {
+            Ok(None) => (Exit::SUCCESS, true),
+            Ok(Some(signal)) => {
+                self.console.note("waiting for acknowledgements; the same signal again ends at once");
+                (signal, self.acknowledgements().await)
+            }
+            Err(failure) => {
+                self.console.failure(&failure);
+                (failure.kind.exit(), true)
+            }
+        };
+        if exit == Exit::SUCCESS {
+            if self.index == 0 {
+                // A test that compares nothing would pass for ever.
+                self.console
+                    .warn("there was nothing to send: the recording is empty, or the filters leave nothing");
+            }
+            self.missing();
+        }
+        if let Stage::Up { peers, tasks, .. } = &mut self.stage {
+            // Without orders to come, a connection ends once all of its messages are acknowledged or overdue.
+            peers.clear();
+            for task in tasks {
+                if is_patient {
+                    tokio::select! {
+                        _ended = task => {}
+                        _again = self.signals.next() => is_patient = false,
+                    }
+                }
+            }
+        }
+        if let Stage::Down(broker) = &self.stage {
+            let open = broker.unacknowledged() as u64;
+            let mut ledger = self.ledger.borrow_mut();
+            for _ in open..ledger.sent() {
+                ledger.in_flight += 1;
+                ledger.delivered(true);
+            }
+        }
+        let unanswered = self.commands.unanswered();
+        if unanswered > 0 {
+            self.console.warn(&format!("{unanswered} commands came that the recording holds no answer to"));
+        }
+        let matched = self.verify.as_ref().map(Verify::matched);
+        let duration = self.start.unwrap_or(began).elapsed();
+        let result = self.ledger.borrow().finish(matched, duration);
+        Ok(exit.or(result).or(self.flaws.finish()))
+    }
+
+    /// Waits for acknowledgements alone; `false` where another signal or a failure ended that.
+    async fn acknowledgements(&mut self) -> bool {
+        self.ledger.borrow_mut().tells_at = Some(0);
+        while self.ledger.borrow().in_flight > 0 {
+            tokio::select! {
+                _again = self.signals.next() => return false,
+                () = self.changed.notified() => if self.look().is_err() { return false },
+            }
+        }
+        true
+    }
+
+    /// Tells of commands and answers that did not come.
+    fn missing(&mut self) {
+        let limit = format!("in {:?}", self.timeout);
+        for (_, request) in self.commands.take_held() {
+            self.give_up(request, &limit);
+        }
+        if self.given_up > 0 {
+            let answers = counted(self.given_up, "answer");
+            self.console.warn(&format!("{answers} of the recording waited for commands that nobody sent"));
+            self.console.hint("--kind sync,report,status leaves the answers to commands out");
+        }
+        let mut ledger = self.ledger.borrow_mut();
+        for difference in self.verify.as_mut().map(Verify::finish).unwrap_or_default() {
+            ledger.differ(&difference);
+        }
+    }
+
+    /// Tells of an answer whose command did not come.
+    pub(crate) fn give_up(&mut self, request: Request, limit: &str) {
+        self.given_up += 1;
+        let mut ledger = self.ledger.borrow_mut();
+        if self.verify.is_some() {
+            let request = Request { channel: Some(Channel::Command), ..request };
+            ledger.differ(&Difference { request, kind: "missing", expected: None, code: None });
+        } else {
+            let message = format!("the command that it answers did not come {limit}");
+            ledger.fail(&request, Kind::Timeout, &message);
+        }
+    }
+}

@@ -1,0 +1,284 @@
+//! What the tap writes down, and what becomes of it when nobody can write: the traffic never waits for it.
+
+use std::{
+    collections::VecDeque,
+    net::SocketAddr,
+    time::{Duration, Instant, SystemTime},
+};
+
+use serde::Serialize;
+
+use crate::{
+    error::Failure,
+    io::{
+        batch_writer::{Sink, SinkError, Ticket, Written},
+        console::{Console, json_line},
+    },
+    mqtt::codec::Message,
+    net::proxy::{Heard, Moment, Witness},
+    recording::{Connection, LEFT_OUT, Record},
+    stats::{Inspection, Summary},
+    tuya::{Direction, Topics},
+};
+
+/// With this much unwritten, records are left out until half of it is written.
+const FULL: usize = 32 * 1024 * 1024;
+
+/// Records are handed over at once when there are this many bytes of them.
+const BATCH: usize = 256 * 1024;
+
+/// Records that have been written are forgotten once they are so many.
+const MANY_RECORDS: usize = 4096;
+
+/// How many warnings a second are printed.
+const WARNINGS: u32 = 50;
+
+/// The recorder.
+#[derive(Debug)]
+pub(crate) struct Recorder {
+    console: Console,
+    topics: Topics,
+    origin: Instant,
+    sink: Option<Sink>,
+    /// How far the sink has written, and where the records end that may not be written yet.
+    written: Written,
+    unwritten: VecDeque<Ticket>,
+    /// Bytes that the sink has and its thread does not.
+    batch: usize,
+    line: Vec<u8>,
+    /// When the last thing that was heard passed, in microseconds since the start.
+    mono_us: u64,
+    inspection: Inspection,
+    /// Records that were left out since the last that was written, and in all.
+    missing: u64,
+    missing_in_all: u64,
+    failure: Option<Failure>,
+    warnings: (Instant, u32),
+}
+
+impl Recorder {
+    /// A recorder that writes to a sink.
+    pub(crate) fn new(console: Console, topics: Topics, sink: Sink) -> Self {
+        let now = Instant::now();
+        Self {
+            console,
+            topics,
+            origin: now,
+            written: sink.written_so_far(),
+            unwritten: VecDeque::new(),
+            sink: Some(sink),
+            batch: 0,
+            line: Vec::new(),
+            mono_us: 0,
+            inspection: Inspection::new(None),
+            missing: 0,
+            missing_in_all: 0,
+            failure: None,
+            warnings: (now, 0),
+        }
+    }
+
+    /// Writes a line that is no record.
+    pub(crate) fn event(&mut self, line: &[u8]) {
+        self.line.extend_from_slice(line);
+        self.write();
+        self.flush();
+    }
+
+    /// Hands over what was written.
+    fn flush(&mut self) {
+        if let Some(sink) = &mut self.sink {
+            sink.flush();
+            self.batch = 0;
+        }
+    }
+
+    /// Ends the recording, which the traffic does not notice.
+    pub(crate) fn fail(&mut self, why: SinkError) {
+        if self.failure.is_some() {
+            return;
+        }
+        let failure = match why {
+            SinkError::Failed(failure) => failure,
+            SinkError::ReaderGone => Failure::io("the reader of stdout went away"),
+        };
+        self.console.error(&format!("{}: the recording ends here; the traffic goes on", failure.message));
+        self.failure = Some(failure);
+        // What the sink was given and has not written is missing as well.
+        self.forget_written();
+        self.lose(self.unwritten.len() as u64);
+        self.unwritten.clear();
+    }
+
+    fn forget_written(&mut self) {
+        let written = self.written.ticket();
+        self.unwritten.drain(..self.unwritten.partition_point(|end| *end <= written));
+    }
+
+    /// Counts records that are not in the recording.
+    fn lose(&mut self, records: u64) {
+        self.missing_in_all += records;
+        self.inspection.left_out(records);
+    }
+
+    /// Gives up the sink, to be closed.
+    pub(crate) fn close(&mut self) -> Option<Sink> {
+        if self.missing > 0 {
+            self.say_missing();
+        }
+        self.suppressed();
+        self.flush();
+        self.sink.take()
+    }
+
+    /// Whether everything that was heard is in the recording, once it is closed.
+    pub(crate) fn is_whole(&self) -> bool {
+        self.failure.is_none() && self.missing_in_all == 0
+    }
+
+    /// Records that are not in the recording.
+    pub(crate) fn missing_in_all(&self) -> u64 {
+        self.missing_in_all
+    }
+
+    /// What was heard, recorded or not.
+    pub(crate) fn summary(&self) -> Summary {
+        self.inspection.summary()
+    }
+
+    fn message(&mut self, dir: Direction, message: &Message, unix_us: i64) {
+        let record = Record { dir: Some(dir), ..Record::of(message, unix_us, self.mono_us) };
+        let record = record.classified(&self.topics);
+        self.inspection.message(&record);
+        if self.has_room() {
+            record.write(&mut self.line);
+            self.write_record();
+        }
+    }
+
+    fn connection(&mut self, record: &Connection<'_>) {
+        if record.connected {
+            self.inspection.connected(record.code);
+        } else {
+            self.inspection.disconnected();
+        }
+        if self.has_room() {
+            record.write(&mut self.line);
+            self.write_record();
+        }
+    }
+
+    /// Whether the next record can be written; counts it where it cannot.
+    fn has_room(&mut self) -> bool {
+        let Some(sink) = &self.sink else { return false };
+        let limit = if self.missing > 0 { FULL / 2 } else { FULL };
+        if self.failure.is_none() && sink.backlog() + self.batch < limit {
+            if self.missing > 0 {
+                self.say_missing();
+            }
+            return true;
+        }
+        self.missing += 1;
+        self.lose(1);
+        if self.missing == 1 && self.failure.is_none() {
+            self.console.warn("what is recorded is not written fast enough: records are left out");
+        }
+        false
+    }
+
+    /// Leaves a mark in the recording where records are missing.
+    fn say_missing(&mut self) {
+        #[derive(Serialize)]
+        struct LeftOut {
+            v: u64,
+            event: &'static str,
+            mono_us: u64,
+            records: u64,
+        }
+        let records = std::mem::take(&mut self.missing);
+        if self.failure.is_none() {
+            self.console.warn(&format!("{records} records were left out"));
+        }
+        let mark = LeftOut { v: crate::recording::VERSION, event: LEFT_OUT, mono_us: self.mono_us, records };
+        self.line.extend_from_slice(&json_line(&mark));
+        self.write();
+    }
+
+    fn write_record(&mut self) {
+        if let Some(end) = self.write() {
+            self.unwritten.push_back(end);
+            if self.unwritten.len() > MANY_RECORDS {
+                self.forget_written();
+            }
+        }
+    }
+
+    fn write(&mut self) -> Option<Ticket> {
+        let end = self.sink.as_mut().map(|sink| sink.write(&self.line));
+        self.batch += self.line.len();
+        self.line.clear();
+        if self.batch > BATCH {
+            self.flush();
+        }
+        end
+    }
+
+    fn suppressed(&mut self) {
+        let more = self.warnings.1.saturating_sub(WARNINGS);
+        if more > 0 {
+            self.console.warn(&format!("{more} more warnings were not printed"));
+        }
+    }
+}
+
+impl Witness for Recorder {
+    fn heard(&mut self, heard: Heard<'_>, peer: SocketAddr, at: Moment) {
+        let since = at.monotonic.saturating_duration_since(self.origin);
+        self.mono_us = u64::try_from(since.as_micros()).unwrap_or(u64::MAX);
+        let unix_us = unix_us(at.wall);
+        let (dir, client, connected, code) = match heard {
+            Heard::Message { dir, message } => return self.message(dir, message, unix_us),
+            Heard::Lost { dir, why } => {
+                let side = match dir {
+                    Direction::Up => "what the client says",
+                    Direction::Down => "what the broker says",
+                };
+                return self.warn(&format!("{peer}: {side} is forwarded, but no longer recorded: {why}"));
+            }
+            Heard::Connected { client, code } => (Direction::Up, client, true, code),
+            Heard::Disconnected { dir, client } => (dir, client, false, None),
+        };
+        let record = Connection {
+            unix_us,
+            dir,
+            connected,
+            gateway_id: None,
+            mono_us: self.mono_us,
+            client_id: &client.id,
+            username: client.username.as_deref(),
+            code,
+        };
+        self.connection(&record);
+    }
+
+    fn paused(&mut self) {
+        self.flush();
+    }
+
+    fn warn(&mut self, message: &str) {
+        if self.warnings.0.elapsed() >= Duration::from_secs(1) {
+            self.suppressed();
+            self.warnings = (Instant::now(), 0);
+        }
+        self.warnings.1 += 1;
+        if self.warnings.1 <= WARNINGS {
+            self.console.warn(message);
+        }
+    }
+}
+
+/// A time on the wall in microseconds since 1970.
+fn unix_us(wall: SystemTime) -> i64 {
+    let since = wall.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_micros()).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,200 @@
+//! Who and what occurs in a recording, counted: kinds, gateways, devices, codes, gaps.
+
+use std::collections::{BTreeMap, HashMap};
+
+use crate::{
+    recording::Record,
+    tuya::{Channel, ConnectCode, ResultCode},
+};
+
+/// How many of the largest gaps are kept.
+const GAPS: usize = 5;
+
+/// A shorter silence is no gap, in microseconds.
+const SILENCE: i64 = 1_000_000;
+
+/// A device of a gateway.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) struct DeviceId(pub(super) u32);
+
+/// What is counted of one kind of message.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct KindCount {
+    pub(super) records: u64,
+    pub(super) bytes: u64,
+    pub(super) dup: u64,
+    pub(super) malformed: u64,
+}
+
+/// What is counted of one gateway.
+#[derive(Clone, Debug, Default)]
+pub(super) struct GatewayCount {
+    pub(super) id: String,
+    pub(super) records: u64,
+    pub(super) bytes: u64,
+    pub(super) devices: u64,
+    by_cid: HashMap<Box<str>, DeviceId>,
+}
+
+/// What is counted of one device.
+#[derive(Clone, Debug)]
+pub(super) struct DeviceCount {
+    pub(super) gateway: u32,
+    pub(super) cid: Box<str>,
+    pub(super) syncs: u64,
+    pub(super) reports: u64,
+    pub(super) commands: u64,
+    pub(super) statuses: u64,
+    pub(super) refused: u64,
+    pub(super) unanswered: u64,
+    pub(super) online: Option<bool>,
+    /// When it last spoke or was spoken to.
+    pub(super) last: i64,
+}
+
+/// Clients that came and went.
+#[derive(Clone, Debug, Default)]
+pub(super) struct ConnectionCount {
+    pub(super) connects: u64,
+    pub(super) refused: BTreeMap<u8, u64>,
+    pub(super) disconnects: u64,
+}
+
+/// The census.
+#[derive(Debug, Default)]
+pub(super) struct Census {
+    /// By channel, `other` last.
+    kinds: [KindCount; 8],
+    /// Messages against their channel's direction, by channel.
+    copies: [KindCount; 7],
+    pub(super) gateways: Vec<GatewayCount>,
+    gateway_ids: HashMap<Box<str>, u32>,
+    pub(super) devices: Vec<DeviceCount>,
+    pub(super) codes: BTreeMap<(usize, ResultCode), BTreeMap<DeviceId, u64>>,
+    pub(super) connections: ConnectionCount,
+    pub(super) left_out: u64,
+    /// The largest first.
+    pub(super) gaps: Vec<(i64, i64)>,
+    pub(super) first: Option<i64>,
+    pub(super) last: i64,
+}
+
+impl Census {
+    /// Counts a message.
+    pub(super) fn message(&mut self, gateway: u32, record: &Record<'_>, at: i64) {
+        let bytes = record.payload.len() as u64;
+        let kind = match record.channel {
+            Some(channel) if super::is_copy(record) => &mut self.copies[channel as usize],
+            channel => self.kind(channel),
+        };
+        kind.records += 1;
+        kind.bytes += bytes;
+        kind.dup += u64::from(record.dup);
+        let gateway = &mut self.gateways[gateway as usize];
+        gateway.records += 1;
+        gateway.bytes += bytes;
+        if self.first.is_none() {
+            self.first = Some(at);
+        } else if at - self.last >= SILENCE {
+            self.gap(self.last, at);
+        }
+        self.last = at;
+    }
+
+    fn gap(&mut self, from: i64, to: i64) {
+        let place = self.gaps.partition_point(|(start, end)| end - start >= to - from);
+        if place < GAPS {
+            self.gaps.insert(place, (from, to));
+            self.gaps.truncate(GAPS);
+        }
+    }
+
+    pub(super) fn kind(&mut self, channel: Option<Channel>) -> &mut KindCount {
+        &mut self.kinds[channel.map_or(Channel::ALL.len(), |channel| channel as usize)]
+    }
+
+    /// The channels of which copies occur.
+    pub(super) fn copies(&self) -> impl Iterator<Item = (Channel, KindCount)> {
+        Channel::ALL.into_iter().zip(self.copies).filter(|(_, count)| count.records > 0)
+    }
+
+    /// The kinds that occur, copies left out.
+    pub(super) fn kinds(&self) -> impl Iterator<Item = (Option<Channel>, KindCount)> {
+        let channels = Channel::ALL.into_iter().map(Some).chain([None]);
+        channels.zip(self.kinds).filter(|(_, count)| count.records > 0)
+    }
+
+    /// The index of a gateway; the empty id stands for messages that name none.
+    pub(super) fn gateway(&mut self, id: &str) -> u32 {
+        if let Some(index) = self.gateway_ids.get(id) {
+            return *index;
+        }
+        let index = u32::try_from(self.gateways.len()).unwrap_or(u32::MAX);
+        self.gateways.push(GatewayCount { id: id.to_owned(), ..GatewayCount::default() });
+        self.gateway_ids.insert(id.into(), index);
+        index
+    }
+
+    /// A device of a gateway. An answer that names none has the device without a name.
+    pub(super) fn device(&mut self, gateway: u32, cid: &str) -> DeviceId {
+        let owner = &mut self.gateways[gateway as usize];
+        if let Some(known) = owner.by_cid.get(cid) {
+            return *known;
+        }
+        let device = DeviceId(u32::try_from(self.devices.len()).unwrap_or(u32::MAX));
+        owner.by_cid.insert(cid.into(), device);
+        owner.devices += u64::from(!cid.is_empty());
+        self.devices.push(DeviceCount {
+            gateway,
+            cid: cid.into(),
+            syncs: 0,
+            reports: 0,
+            commands: 0,
+            statuses: 0,
+            refused: 0,
+            unanswered: 0,
+            online: None,
+            last: 0,
+        });
+        device
+    }
+
+    /// Counts a message of or to a device.
+    pub(super) fn seen(&mut self, device: DeviceId, channel: Channel, at: i64) -> &mut DeviceCount {
+        let count = &mut self.devices[device.0 as usize];
+        count.last = at;
+        match channel {
+            Channel::Sync => count.syncs += 1,
+            Channel::Report => count.reports += 1,
+            Channel::Command => count.commands += 1,
+            Channel::Status => count.statuses += 1,
+            Channel::SyncResponse | Channel::CommandResponse | Channel::ReportResponse => {}
+        }
+        count
+    }
+
+    /// Counts an answer's code.
+    pub(super) fn code(&mut self, response: Channel, code: ResultCode, device: DeviceId) {
+        let devices = self.codes.entry((response as usize, code)).or_default();
+        if code.is_success() {
+            // Which devices were accepted is nobody's question.
+            *devices.entry(DeviceId(u32::MAX)).or_default() += 1;
+        } else {
+            *devices.entry(device).or_default() += 1;
+            self.devices[device.0 as usize].refused += 1;
+        }
+    }
+
+    /// Counts a request that nobody answered.
+    pub(super) fn unanswered(&mut self, device: DeviceId) {
+        self.devices[device.0 as usize].unanswered += 1;
+    }
+
+    /// Counts a client that came.
+    pub(super) fn connected(&mut self, code: Option<ConnectCode>) {
+        self.connections.connects += 1;
+        if let Some(code) = code.filter(|code| *code != ConnectCode::ACCEPTED) {
+            *self.connections.refused.entry(code.0).or_default() += 1;
+        }
+    }
+}

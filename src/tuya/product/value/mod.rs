@@ -1,0 +1,362 @@
+//! Values of data points: checked before they are sent, understood when they arrive, read from a command line.
+//!
+//! All work on the JSON text itself: a report's value is never parsed into a tree.
+
+#[cfg(test)]
+mod tests;
+
+use std::{borrow::Cow, fmt};
+
+use super::{DataPoint, Kind};
+use crate::{
+    json::{Json, text_of},
+    tuya::ResultCode,
+};
+
+/// How values are written on the wire.
+///
+/// The page's field table says "Refer to the DP type", its samples show a string for an integer; vendor code
+/// sends native JSON types.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum ValueEncoding {
+    /// A bool as `true`, a value or bitmap as an integer, everything else as a string.
+    #[default]
+    Native,
+    /// Every value as a JSON string: `"true"`, `"12345"`.
+    String,
+}
+
+/// Why a value does not fit a data point.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Misfit {
+    /// The code that an answer carries: 1103 type, 1101 range, 1102 null, 2002 no such enumeration value.
+    pub code: ResultCode,
+    /// The reason, naming the data point and the value.
+    pub message: String,
+}
+
+impl fmt::Display for Misfit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for Misfit {}
+
+/// A value that fits.
+enum Fit {
+    Bool(bool),
+    Integer(i64),
+    Text,
+}
+
+impl DataPoint {
+    /// Checks a value given as JSON and gives it as it goes onto the wire.
+    ///
+    /// An integer is digits with or without a minus sign: `1.0` and `1e3` are of the wrong type (1103), since
+    /// the edge keeps an int64. A bitmap may also be an array of its labels. Where the encoding is
+    /// [`ValueEncoding::String`], the value may be given as such a string already.
+    pub fn check(&self, json: &str, encoding: ValueEncoding) -> Result<Json, Misfit> {
+        let fit = self.fit(json, encoding == ValueEncoding::String)?;
+        Ok(match (encoding, fit) {
+            (_, Fit::Text) => Json::parse(json).map_err(|_| self.type_misfit(json))?,
+            (ValueEncoding::Native, Fit::Integer(number)) => Json::integer(number),
+            (ValueEncoding::Native, Fit::Bool(on)) => Json::flag(on),
+            (ValueEncoding::String, Fit::Bool(on)) => Json::string(if on { "true" } else { "false" }),
+            (ValueEncoding::String, Fit::Integer(number)) => Json::string(&number.to_string()),
+        })
+    }
+
+    /// Understands a value that arrived, in any encoding that edges are known to use, and gives its native form.
+    ///
+    /// A bool may also be `1`, `0`, `"1"`, `"0"`, `"true"` or `"false"`, an integer also `"10"`.
+    pub fn accept(&self, value: &Json) -> Result<Json, Misfit> {
+        Ok(match self.fit(value.get(), true)? {
+            Fit::Bool(on) => Json::flag(on),
+            Fit::Integer(number) => Json::integer(number),
+            Fit::Text => value.clone(),
+        })
+    }
+
+    /// Says why [`DataPoint::accept`] does not understand a value, given as JSON text, where it does not.
+    pub fn understand(&self, json: &str) -> Result<(), Misfit> {
+        self.fit(json, true).map(drop)
+    }
+
+    /// Reads a value from a command line, as JSON that is still to be checked.
+    ///
+    /// The text of a string, enum or raw data point is the value itself. Others are JSON; a value may also be a
+    /// number with its unit, such as `12.345m3`, which the scale turns into the integer 12345. A remainder, and
+    /// a unit other than the data point's, is refused.
+    pub fn from_text(&self, text: &str) -> Result<Json, Misfit> {
+        if matches!(self.kind, Kind::String { .. } | Kind::Enum { .. } | Kind::Raw { .. }) {
+            return Ok(Json::string(text));
+        }
+        let text = text.trim();
+        if let Ok(json) = Json::parse(text) {
+            return Ok(json);
+        }
+        if let Kind::Value { scale, .. } = self.kind {
+            return self.scaled(text, scale).map(Json::integer);
+        }
+        Err(self.type_misfit(text))
+    }
+
+    /// What is probably not meant, though the model allows it: a percentage beyond 0 to 100.
+    #[must_use]
+    pub fn caution(&self, value: &Json) -> Option<String> {
+        let Kind::Value { scale, .. } = self.kind else { return None };
+        if self.unit.as_deref() != Some("%") {
+            return None;
+        }
+        let Ok(Fit::Integer(number)) = self.fit(value.get(), true) else { return None };
+        let whole = 10_i64.checked_pow(scale).and_then(|one| one.checked_mul(100))?;
+        (number < 0 || number > whole).then(|| {
+            format!("{} is a percentage, and {} lies outside 0 to 100 %", self.label(), self.shown(number))
+        })
+    }
+
+    /// How messages call the data point.
+    #[must_use]
+    pub fn label(&self) -> String {
+        format!("DP {} {}", self.id, self.code)
+    }
+
+    /// An integer of this data point as people read it: scaled, and with its unit.
+    #[must_use]
+    pub fn shown(&self, number: i64) -> String {
+        let Kind::Value { scale, .. } = self.kind else { return number.to_string() };
+        let mut text = decimal(number, scale);
+        if let Some(unit) = &self.unit {
+            text.push(' ');
+            text.push_str(unit);
+        }
+        text
+    }
+
+    /// An integer for examples that lies within the limits.
+    #[must_use]
+    pub fn sample(&self) -> i64 {
+        let Kind::Value { min, max, scale, .. } = self.kind else { return 12345 };
+        let whole = if self.unit.as_deref() == Some("%") { 10_i64.checked_pow(scale) } else { None };
+        let hundred = whole.and_then(|one| one.checked_mul(100)).unwrap_or(i64::MAX);
+        let max = max.unwrap_or(i64::MAX).min(hundred);
+        let allowed = min.unwrap_or(i64::MIN)..=max;
+        [12345, 1234, 125, 50, 12, 1].into_iter().find(|number| allowed.contains(number)).unwrap_or(max)
+    }
+
+    fn fit(&self, json: &str, tolerant: bool) -> Result<Fit, Misfit> {
+        if json == "null" {
+            return Err(self.misfit(ResultCode::PARAM_NULL, "the value is null"));
+        }
+        match &self.kind {
+            Kind::Bool => match json {
+                "true" => Ok(Fit::Bool(true)),
+                "false" => Ok(Fit::Bool(false)),
+                "1" | "\"1\"" | "\"true\"" if tolerant => Ok(Fit::Bool(true)),
+                "0" | "\"0\"" | "\"false\"" if tolerant => Ok(Fit::Bool(false)),
+                _ => Err(self.type_misfit(json)),
+            },
+            &Kind::Value { min, max, .. } => {
+                let number = self.integer(json, tolerant)?;
+                if min.is_some_and(|min| number < min) || max.is_some_and(|max| number > max) {
+                    return Err(self.range_misfit(json));
+                }
+                Ok(Fit::Integer(number))
+            }
+            Kind::Bitmap { labels, maxlen } => {
+                let number = if json.starts_with('[') {
+                    self.faults(json, labels)?
+                } else {
+                    self.integer(json, tolerant)?
+                };
+                if number < 0 || number > greatest_set(labels, *maxlen) {
+                    return Err(self.range_misfit(json));
+                }
+                Ok(Fit::Integer(number))
+            }
+            Kind::Enum { range } => {
+                let text = text_of(json).ok_or_else(|| self.type_misfit(json))?;
+                if !range.is_empty() && !range.iter().any(|known| *known == text) {
+                    let known = range.join(", ");
+                    let reason = format!("{} is none of {known}", excerpt(json));
+                    return Err(self.misfit(ResultCode::NOT_SUPPORTED, &reason));
+                }
+                Ok(Fit::Text)
+            }
+            &Kind::String { maxlen } => {
+                let text = text_of(json).ok_or_else(|| self.type_misfit(json))?;
+                self.fit_length(text.len(), maxlen)
+            }
+            &Kind::Raw { maxlen } => {
+                let text = text_of(json).ok_or_else(|| self.type_misfit(json))?;
+                self.fit_length(base64_length(&text).unwrap_or(text.len()), maxlen)
+            }
+        }
+    }
+
+    /// The integer that a JSON text is.
+    fn integer(&self, json: &str, tolerant: bool) -> Result<i64, Misfit> {
+        let quoted =
+            if tolerant { json.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')) } else { None };
+        let text = quoted.unwrap_or(json);
+        let digits = text.strip_prefix('-').unwrap_or(text);
+        if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+            return Err(self.type_misfit(json));
+        }
+        // Digits that are no i64 are too many.
+        text.parse().map_err(|_| self.range_misfit(json))
+    }
+
+    /// The bits of an array of fault labels.
+    fn faults(&self, json: &str, labels: &[String]) -> Result<i64, Misfit> {
+        let named: Vec<String> = serde_json::from_str(json).map_err(|_| self.type_misfit(json))?;
+        named.iter().try_fold(0, |bits, name| {
+            let bit = labels.iter().take(63).position(|label| label == name).ok_or_else(|| {
+                let known = if labels.is_empty() { "unknown".to_owned() } else { labels.join(", ") };
+                let reason = format!("there is no fault {name:?}; the labels are {known}");
+                self.misfit(ResultCode::NOT_SUPPORTED, &reason)
+            })?;
+            Ok(bits | 1 << bit)
+        })
+    }
+
+    fn fit_length(&self, length: usize, maxlen: Option<u32>) -> Result<Fit, Misfit> {
+        match maxlen {
+            Some(maxlen) if length > maxlen as usize => {
+                let reason = format!("{length} bytes are more than {maxlen}");
+                Err(self.misfit(ResultCode::PARAM_RANGE, &reason))
+            }
+            _ => Ok(Fit::Text),
+        }
+    }
+
+    /// The integer for a decimal number with a unit.
+    fn scaled(&self, text: &str, scale: u32) -> Result<i64, Misfit> {
+        let end = text.find(|c: char| !matches!(c, '0'..='9' | '.' | '-')).unwrap_or(text.len());
+        let (number, unit) = (&text[..end], text[end..].trim());
+        let (negative, digits) = number.strip_prefix('-').map_or((false, number), |rest| (true, rest));
+        let (whole, fraction) = digits.split_once('.').unwrap_or((digits, "0"));
+        let all_digits = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
+        if unit.strip_prefix(',').is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit())) {
+            let is_decimal = !text.contains('.') && text.matches(',').count() == 1;
+            let instead = if is_decimal { format!(", {}", text.replace(',', ".")) } else { String::new() };
+            let reason = format!(
+                "{} has a comma; the decimal sign is a point{instead}, and nothing stands between thousands",
+                excerpt(text)
+            );
+            return Err(self.misfit(ResultCode::PARAM_TYPE, &reason));
+        }
+        if !all_digits(whole) || !all_digits(fraction) || unit.is_empty() {
+            return Err(self.type_misfit(text));
+        }
+        let own = self.unit.as_deref().unwrap_or_default();
+        if plain_unit(unit) != plain_unit(own) {
+            let wanted = if own.is_empty() {
+                "an integer without a unit".to_owned()
+            } else {
+                format!("a number in {own}, such as {}", self.shown(self.sample()))
+            };
+            return Err(self.misfit(ResultCode::PARAM_TYPE, &format!("{} is not {wanted}", excerpt(text))));
+        }
+        let fraction = fraction.trim_end_matches('0');
+        let missing = (scale as usize).checked_sub(fraction.len()).ok_or_else(|| {
+            let reason = format!("{} has more than the {scale} decimal places of its scale", excerpt(text));
+            self.misfit(ResultCode::PARAM_RANGE, &reason)
+        })?;
+        let sign = if negative { "-" } else { "" };
+        format!("{sign}{whole}{fraction}{}", "0".repeat(missing)).parse().map_err(|_| self.range_misfit(text))
+    }
+
+    fn misfit(&self, code: ResultCode, reason: &str) -> Misfit {
+        Misfit { code, message: format!("{}: {reason}", self.label()) }
+    }
+
+    fn type_misfit(&self, json: &str) -> Misfit {
+        let wanted = match &self.kind {
+            Kind::Bool => "a bool, true or false".to_owned(),
+            Kind::Value { scale: 0, .. } => "a whole number without fraction or exponent".to_owned(),
+            Kind::Value { scale, .. } => {
+                let number = self.sample();
+                let sample = self.shown(number);
+                format!(
+                    "a whole number without fraction or exponent, and its scale is {scale}: {sample} is {number}"
+                )
+            }
+            Kind::Enum { .. } => "a string of the enumeration".to_owned(),
+            Kind::String { .. } => "a string".to_owned(),
+            Kind::Raw { .. } => "a string, mostly base64".to_owned(),
+            Kind::Bitmap { .. } => "an integer with one bit for each fault, or an array of labels".to_owned(),
+        };
+        self.misfit(ResultCode::PARAM_TYPE, &format!("{} is not {wanted}", excerpt(json)))
+    }
+
+    fn range_misfit(&self, json: &str) -> Misfit {
+        let (min, max) = match &self.kind {
+            Kind::Value { min, max, .. } => (min.unwrap_or(i64::MIN), max.unwrap_or(i64::MAX)),
+            Kind::Bitmap { labels, maxlen } => (0, greatest_set(labels, *maxlen)),
+            Kind::Bool | Kind::Enum { .. } | Kind::String { .. } | Kind::Raw { .. } => (i64::MIN, i64::MAX),
+        };
+        self.misfit(ResultCode::PARAM_RANGE, &format!("{} lies outside {min} to {max}", excerpt(json)))
+    }
+}
+
+/// The integer with every known bit set; 30 bits where the model does not say, as in the vendor's driver SDK.
+fn greatest_set(labels: &[String], maxlen: Option<u32>) -> i64 {
+    let bits = match (labels.len(), maxlen) {
+        (0, None) => 30,
+        (0, Some(maxlen)) => maxlen,
+        (known, _) => u32::try_from(known).unwrap_or(u32::MAX),
+    };
+    1_i64.checked_shl(bits).filter(|_| bits < 63).map_or(i64::MAX, |above| above - 1)
+}
+
+/// The number of bytes that a base64 text stands for, or `None` where the text is not base64.
+fn base64_length(text: &str) -> Option<usize> {
+    let digits = text.trim_end_matches('=');
+    let padding = text.len() - digits.len();
+    let is_digit = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/');
+    (text.len().is_multiple_of(4) && padding <= 2 && digits.bytes().all(is_digit))
+        .then(|| text.len() / 4 * 3 - padding)
+}
+
+/// A unit in the letters that a keyboard has.
+fn plain_unit(unit: &str) -> String {
+    let mut plain = String::with_capacity(unit.len());
+    for c in unit.chars() {
+        match c {
+            '㎥' => plain.push_str("m3"),
+            '㎡' => plain.push_str("m2"),
+            '³' => plain.push('3'),
+            '²' => plain.push('2'),
+            '℃' => plain.push('C'),
+            '℉' => plain.push('F'),
+            '％' => plain.push('%'),
+            'µ' | 'μ' => plain.push('u'),
+            '\u{2126}' | '\u{3a9}' => plain.push_str("ohm"),
+            '°' | '·' | '^' | ' ' => {}
+            other => plain.push(other),
+        }
+    }
+    plain
+}
+
+/// An integer with its decimal point put back.
+fn decimal(number: i64, scale: u32) -> String {
+    if scale == 0 {
+        return number.to_string();
+    }
+    let places = scale as usize;
+    let digits = format!("{:0>width$}", number.unsigned_abs(), width = places + 1);
+    let (whole, fraction) = digits.split_at(digits.len() - places);
+    format!("{}{whole}.{fraction}", if number < 0 { "-" } else { "" })
+}
+
+/// The beginning of a value, for a message; nothing is shown as such.
+pub(super) fn excerpt(json: &str) -> Cow<'_, str> {
+    match json.char_indices().nth(60) {
+        Some((end, _)) => Cow::Owned(format!("{}…", &json[..end])),
+        None if json.is_empty() => Cow::Borrowed("\"\""),
+        None => Cow::Borrowed(json),
+    }
+}
