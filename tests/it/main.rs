@@ -23,6 +23,7 @@ mod protocol_docs;
 mod recipes;
 mod regression;
 mod replay;
+mod rooms;
 mod site;
 mod tap;
 mod tidy;

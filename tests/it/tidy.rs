@@ -1,30 +1,8 @@
 //! The house's conventions, where a test can hold them.
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-    process::Command,
-};
+use std::{fs, path::Path, process::Command};
 
 use super::generated::root;
-
-/// The pure modules: no clock, file, socket, environment or random number.
-const PURE: [&str; 11] = [
-    "edge.rs",
-    "gateway/mod.rs",
-    "hash.rs",
-    "json.rs",
-    "product.rs",
-    "protocol/mod.rs",
-    "rate.rs",
-    "record.rs",
-    "mqtt/packet/mod.rs",
-    "mqtt/session/mod.rs",
-    "wrapping.rs",
-];
-
-/// What carries the lint for a whole module, and for all below it.
-const PURITY: &str = "#![deny(clippy::disallowed_methods, clippy::disallowed_types)]";
 
 /// `.cargo/static` links what is released, and nothing that was asked for otherwise; `echo` stands for the compiler.
 #[cfg(unix)]
@@ -51,39 +29,6 @@ fn the_released_program_alone_is_linked_statically() {
         released.replace("--crate-type bin", "--crate-type proc-macro"),
     ] {
         assert_eq!(flags_of(&other), "", "{other}");
-    }
-}
-
-#[test]
-fn pure_modules_carry_the_lint_and_look_at_no_shell() {
-    let upward = [
-        "crate::commands",
-        "crate::cli",
-        "crate::sink",
-        "crate::mqtt::client",
-        "crate::mqtt::broker",
-        "mqtt::client::",
-        "mqtt::broker::",
-    ];
-    for module in PURE {
-        let head = root().join("src").join(module);
-        let text = fs::read_to_string(&head).unwrap_or_else(|why| panic!("{module}: {why}"));
-        assert!(text.lines().any(|line| line == PURITY), "src/{module} begins with {PURITY}");
-        for file in files_of(&head) {
-            let text = fs::read_to_string(&file).unwrap();
-            let code = text.split("#[cfg(test)]").next().unwrap_or_default();
-            for (n, line) in code.lines().enumerate().filter(|(_, line)| !line.trim_start().starts_with("//"))
-            {
-                let shell = upward.iter().find(|shell| line.contains(*shell));
-                assert!(
-                    shell.is_none(),
-                    "{}:{}: a pure module uses {}",
-                    file.display(),
-                    n + 1,
-                    shell.unwrap()
-                );
-            }
-        }
     }
 }
 
@@ -149,26 +94,6 @@ fn links_lead_somewhere_and_every_page_is_linked() {
 /// Pages that people read, transcripts aside.
 fn is_page(name: &str) -> bool {
     Path::new(name).extension().is_some_and(|extension| extension == "md") && !name.starts_with("tests/")
-}
-
-/// A module's head and all files of its folder.
-fn files_of(head: &Path) -> Vec<PathBuf> {
-    let folder =
-        if head.ends_with("mod.rs") { head.parent().unwrap().to_owned() } else { head.with_extension("") };
-    let mut files = vec![head.to_owned()];
-    let mut folders = vec![folder];
-    while let Some(folder) = folders.pop() {
-        for entry in fs::read_dir(&folder).into_iter().flatten() {
-            let path = entry.unwrap().path();
-            let is_rust = path.extension().is_some_and(|extension| extension == "rs");
-            if path.is_dir() {
-                folders.push(path);
-            } else if is_rust && !path.ends_with("tests.rs") {
-                files.push(path);
-            }
-        }
-    }
-    files
 }
 
 /// Every file that git keeps, or without git every file of the source, that is text.
