@@ -1000,7 +1000,7 @@ mod tests {
         let run = std::process::Command::new("sh")
             .args(["-c", "trap '' XFSZ; ulimit -f 8; exec \"$0\" --exact \"$1\""])
             .arg(std::env::current_exe().unwrap())
-            .arg("sink::tests::a_batch_that_does_not_fit_leaves_whole_lines")
+            .arg("io::batch_writer::tests::a_batch_that_does_not_fit_leaves_whole_lines")
             .env("TEST_LIMITED_FILE", &path)
             .output()
             .unwrap();
