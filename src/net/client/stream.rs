@@ -8,7 +8,7 @@ use std::{
     time::Instant,
 };
 
-use bytes::{Buf as _, BytesMut};
+use bytes::BytesMut;
 use tokio::{
     io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf},
     net::TcpStream,
@@ -20,6 +20,7 @@ use super::{Settings, connect, tls};
 use crate::{
     error::{Failure, Kind},
     mqtt::session::Session,
+    net::socket_writer::SocketWriter,
 };
 
 /// How much is read at once.
@@ -28,13 +29,29 @@ const READ: usize = 64 * 1024;
 /// A connected socket, plain or encrypted.
 pub struct Stream {
     transport: Transport,
-    /// Whether bytes that were written are still in a buffer of ours: TLS keeps up to 64 KiB.
-    unflushed: bool,
+    writer: SocketWriter,
 }
 
 enum Transport {
     Plain(Metered),
     Encrypted(Box<TlsStream<Metered>>),
+}
+
+impl Transport {
+    fn socket(&mut self) -> &mut dyn Socket {
+        match self {
+            Self::Plain(stream) => stream,
+            Self::Encrypted(stream) => stream.as_mut(),
+        }
+    }
+
+    /// How many bytes the system has taken.
+    fn taken(&self) -> u64 {
+        match self {
+            Self::Plain(stream) => stream.taken,
+            Self::Encrypted(stream) => stream.get_ref().0.taken,
+        }
+    }
 }
 
 /// What came of waiting for a socket.
@@ -56,7 +73,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Socket for T {}
 
 impl Stream {
     fn new(transport: Transport) -> Self {
-        Self { transport, unflushed: false }
+        Self { transport, writer: SocketWriter::default() }
     }
 
     /// The socket by itself, for a caller without a session.
@@ -64,21 +81,6 @@ impl Stream {
         match self.transport {
             Transport::Plain(stream) => Box::new(stream),
             Transport::Encrypted(stream) => stream,
-        }
-    }
-
-    fn socket(&mut self) -> &mut dyn Socket {
-        match &mut self.transport {
-            Transport::Plain(stream) => stream,
-            Transport::Encrypted(stream) => stream.as_mut(),
-        }
-    }
-
-    /// How many bytes the system has taken.
-    fn taken(&self) -> u64 {
-        match &self.transport {
-            Transport::Plain(stream) => stream.taken,
-            Transport::Encrypted(stream) => stream.get_ref().0.taken,
         }
     }
 
@@ -93,12 +95,13 @@ impl Stream {
         stuck: &mut Option<Instant>,
     ) -> io::Result<Activity> {
         poll_fn(|context| {
-            let before = self.taken();
-            let written = self.write(context, session.outbox());
-            let is_written = session.outbox().is_empty() && !self.unflushed;
+            let Self { transport, writer } = self;
+            let before = transport.taken();
+            let written = writer.write(transport.socket(), context, session.outbox());
+            let is_written = session.outbox().is_empty() && writer.held() == 0;
             if is_written {
                 *stuck = None;
-            } else if self.taken() > before {
+            } else if transport.taken() > before {
                 *stuck = Some(Instant::now());
             } else {
                 *stuck = stuck.or_else(|| Some(Instant::now()));
@@ -109,53 +112,24 @@ impl Stream {
             } else {
                 let inbox = session.inbox();
                 inbox.reserve(READ);
-                pin!(self.socket().read_buf(inbox)).poll(context)
+                pin!(transport.socket().read_buf(inbox)).poll(context)
             };
             match (read, written) {
                 // What a peer said before it went counts, though nothing more can be written to it.
                 (Poll::Ready(Ok(n)), _) if n > 0 => Poll::Ready(Ok(Activity::Read)),
-                (_, Err(why)) | (Poll::Ready(Err(why)), Ok(())) => Poll::Ready(Err(why)),
-                (Poll::Ready(Ok(_)), Ok(())) => Poll::Ready(Ok(Activity::Closed)),
-                (Poll::Pending, Ok(())) if is_done => Poll::Ready(Ok(Activity::Written)),
-                (Poll::Pending, Ok(())) => Poll::Pending,
+                (_, Err(why)) | (Poll::Ready(Err(why)), Ok(_)) => Poll::Ready(Err(why)),
+                (Poll::Ready(Ok(_)), Ok(_)) => Poll::Ready(Ok(Activity::Closed)),
+                (Poll::Pending, Ok(_)) if is_done => Poll::Ready(Ok(Activity::Written)),
+                (Poll::Pending, Ok(_)) => Poll::Pending,
             }
         })
         .await
     }
 
-    /// Writes what the socket takes now, first what an earlier turn could not flush. A socket that takes nothing
-    /// more wakes the context when it does.
-    fn write(&mut self, context: &mut Context<'_>, outbox: &mut BytesMut) -> io::Result<()> {
-        while self.flush(context)? && !outbox.is_empty() {
-            match Pin::new(&mut self.socket()).poll_write(context, outbox) {
-                Poll::Ready(Ok(0)) => return Err(io::ErrorKind::WriteZero.into()),
-                Poll::Ready(Ok(n)) => {
-                    outbox.advance(n);
-                    self.unflushed = true;
-                }
-                Poll::Ready(Err(why)) => return Err(why),
-                Poll::Pending => break,
-            }
-        }
-        Ok(())
-    }
-
-    /// Flushes what was written; false while the socket does not take it all.
-    fn flush(&mut self, context: &mut Context<'_>) -> io::Result<bool> {
-        if self.unflushed {
-            match Pin::new(&mut self.socket()).poll_flush(context) {
-                Poll::Ready(flushed) => flushed?,
-                Poll::Pending => return Ok(false),
-            }
-            self.unflushed = false;
-        }
-        Ok(true)
-    }
-
     /// Writes all of the outbox and ends this side of the connection; `lingers` waits until the peer has ended its
     /// side too. A socket that is closed with bytes unread is reset, and the peer then loses what it has not read.
     pub async fn finish(&mut self, outbox: &mut BytesMut, lingers: bool) -> io::Result<()> {
-        let socket = self.socket();
+        let socket = self.transport.socket();
         socket.write_all(outbox).await?;
         socket.shutdown().await?;
         if lingers {
