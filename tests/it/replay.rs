@@ -423,6 +423,21 @@ fn a_pipe_is_played_as_it_comes_and_a_signal_ends_it() {
 }
 
 #[test]
+fn an_unread_stdout_holds_no_message_up() {
+    let edge = Edge::start(&["--fault", "code=500"]);
+    let folder = tempfile::tempdir().unwrap();
+    let recording = folder.path().join("site.jsonl");
+    fs::write(&recording, conversation("gw1", 2000)).unwrap();
+    let recording = recording.to_str().unwrap();
+    let args = ["--verify", "--kind", "report,report.response", "--speed", "max", recording];
+    let child = replay(&edge.broker, &args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    // More lines are due than a pipe holds, and all of the messages leave.
+    edge.heard(2000);
+    let Ended { code, lines, stderr } = ended(child);
+    assert_eq!((code, lines.len()), (Some(1), 2000), "{stderr}");
+}
+
+#[test]
 fn what_cannot_be_played_is_said() {
     let edge = Edge::start(&["--username", "acme"]);
     let good = conversation("gw1", 1);

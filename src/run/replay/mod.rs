@@ -28,7 +28,7 @@ use uuid::Uuid;
 use self::{
     command_matcher::{Commands, REMEMBERED},
     reader::{Address, Line, Script, Step},
-    replay_stats::{Ledger, Shared},
+    replay_stats::{Ledger, Shared, watch_output},
     sender::{Order, Peer},
     timer::Alarm,
     verify::{Difference, Key, Request, Verify},
@@ -73,6 +73,7 @@ pub async fn play(
     if let Pace::Rate(rate) = pace {
         ledger.borrow_mut().limit(rate);
     }
+    spawn_local(watch_output(Rc::clone(&ledger)));
     let stage = match &args.listen {
         None => {
             let mut fleet = Connection::fleet(&args.network, &args.login)?;
@@ -325,6 +326,12 @@ impl Play {
         };
         while self.ledger.borrow().in_flight >= usize::from(WINDOW) {
             self.ledger.borrow_mut().tells_at = Some(usize::from(WINDOW) - 1);
+            tokio::select! {
+                signal = self.signals.next() => return Ok(Some(signal)),
+                () = self.changed.notified() => self.look()?,
+            }
+        }
+        while self.ledger.borrow_mut().is_behind() {
             tokio::select! {
                 signal = self.signals.next() => return Ok(Some(signal)),
                 () = self.changed.notified() => self.look()?,

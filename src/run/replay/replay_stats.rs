@@ -14,7 +14,10 @@ use tokio::sync::Notify;
 use super::verify::{Difference, Request};
 use crate::{
     error::{Exit, Failure, Kind},
-    io::console::{Console, json_line, print},
+    io::{
+        batch_writer::{Progress, Sink, SinkError},
+        console::{Console, json_line},
+    },
     rate::{Rate, RateLimiter},
     run::failures::{Failures, at_line},
     tuya::Channel,
@@ -24,6 +27,8 @@ use crate::{
 const LATE: Duration = Duration::from_millis(10);
 /// How many warnings are printed in full.
 const WARNINGS: u64 = 10;
+/// Nothing more is sent while more than this waits for the reader of stdout.
+const BACKLOG: u64 = 8 << 20;
 
 /// The ledger as everybody holds it.
 pub type Shared = Rc<RefCell<Ledger>>;
@@ -32,6 +37,8 @@ pub type Shared = Rc<RefCell<Ledger>>;
 #[derive(Debug)]
 pub struct Ledger {
     console: Console,
+    /// Result lines; `None` once it is closed.
+    out: Option<Sink>,
     exit: Exit,
     /// Messages that were handed over and are not done with.
     pub in_flight: usize,
@@ -114,6 +121,7 @@ impl Ledger {
     pub fn new(console: Console, changed: Rc<Notify>) -> Shared {
         Rc::new(RefCell::new(Self {
             console,
+            out: Some(Sink::stdout()),
             exit: Exit::SUCCESS,
             in_flight: 0,
             tells_at: None,
@@ -206,12 +214,27 @@ impl Ledger {
         self.print(&line);
     }
 
+    /// Hands a line to the thread that writes: the messages' times do not depend on the reader of stdout.
     fn print(&mut self, line: &ResultLine<'_>) {
-        if let Err(why) = print(&json_line(line)) {
-            let failure = Failure::io(format!("cannot write to stdout: {why}"));
-            self.failure.get_or_insert(failure);
-            self.changed();
+        if let Some(out) = &mut self.out {
+            out.write(&json_line(line));
+            out.flush();
         }
+    }
+
+    /// Whether the reader of stdout is so far behind that nothing more should be sent.
+    pub fn is_behind(&mut self) -> bool {
+        self.out.as_mut().is_some_and(|out| out.is_behind(BACKLOG))
+    }
+
+    /// A view of how far the result lines are written.
+    pub fn output(&self) -> Option<Progress> {
+        self.out.as_ref().map(Sink::watch)
+    }
+
+    /// Gives the result lines away, so that they can be written to their end.
+    pub fn take_output(&mut self) -> Option<Sink> {
+        self.out.take()
     }
 
     /// Warns of something; a flood is counted.
@@ -252,6 +275,26 @@ impl Ledger {
         }
         self.console.note(&format!("{summary}, in {:.2} s", duration.as_secs_f64()));
         self.exit
+    }
+}
+
+/// Takes note of the failure that ends the writing of result lines, and tells of progress, which a run may wait for.
+pub async fn watch_output(ledger: Shared) {
+    let output = ledger.borrow().output();
+    let Some(mut output) = output else { return };
+    loop {
+        let written = output.progress().await;
+        let mut ledger = ledger.borrow_mut();
+        ledger.changed();
+        match written {
+            Ok(_) => {}
+            Err(SinkError::Failed(failure)) => {
+                ledger.failure.get_or_insert(failure);
+                return;
+            }
+            // It wanted no more lines; the replay goes on.
+            Err(SinkError::ReaderGone) => return,
+        }
     }
 }
 

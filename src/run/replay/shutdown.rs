@@ -5,6 +5,7 @@ use std::time::Instant;
 use super::{Difference, Play, Request, Stage, Verify};
 use crate::{
     error::{Exit, Failure, Kind},
+    io::batch_writer::SinkError,
     run::{replay::replay_stats::counted, runtime::sleep_until},
     tuya::Channel,
 };
@@ -45,6 +46,7 @@ impl Play {
         end: Result<Option<Exit>, Failure>,
         began: Instant,
     ) -> Result<Exit, Failure> {
+        let mut told = None;
         let (exit, mut is_patient) = match end {
             Ok(None) => (Exit::SUCCESS, true),
             Ok(Some(signal)) => {
@@ -53,7 +55,9 @@ impl Play {
             }
             Err(failure) => {
                 self.console.failure(&failure);
-                (failure.kind.exit(), true)
+                let exit = failure.kind.exit();
+                told = Some(failure);
+                (exit, true)
             }
         };
         if exit == Exit::SUCCESS {
@@ -91,7 +95,29 @@ impl Play {
         let matched = self.verify.as_ref().map(Verify::matched);
         let duration = self.start.unwrap_or(began).elapsed();
         let result = self.ledger.borrow().finish(matched, duration);
-        Ok(exit.or(result).or(self.flaws.finish()))
+        let written = self.finish_output(is_patient, told).await;
+        Ok(exit.or(result).or(self.flaws.finish()).or(written))
+    }
+
+    /// Writes the result lines that are left; another signal ends it.
+    async fn finish_output(&mut self, is_patient: bool, told: Option<Failure>) -> Exit {
+        let Some(out) = self.ledger.borrow_mut().take_output() else { return Exit::SUCCESS };
+        let failure = tokio::select! {
+            biased;
+            written = out.close() => match written {
+                Ok(()) | Err(SinkError::ReaderGone) => return Exit::SUCCESS,
+                Err(SinkError::Failed(failure)) => failure,
+            },
+            () = async {
+                if is_patient {
+                    self.signals.next().await;
+                }
+            } => Failure::io("a signal ended the run before all result lines were written"),
+        };
+        if told.as_ref() != Some(&failure) {
+            self.console.failure(&failure);
+        }
+        failure.kind.exit()
     }
 
     /// Waits for acknowledgements alone; `false` where another signal or a failure ended that.
