@@ -569,7 +569,7 @@ struct Appended {
 
 impl Appended {
     fn write(&mut self, bytes: &[u8], written: &Written) -> Result<(), SinkError> {
-        // What cannot be put aside is no reason to lose what is to be written: it goes into the file as it is.
+        // If no new file can be begun, the lines go to the present one all the same, and the failure is told.
         let rotated = self.rotate();
         let mut rest = bytes;
         let pushed = push(&mut self.file, &mut rest);
@@ -590,25 +590,36 @@ impl Appended {
         told.and(rotated)
     }
 
-    /// Puts the file aside, which holds whole, synced lines only, and begins a new one, if that is due.
+    /// Begins a new file under the name if the present one is to be put aside, or no longer has the name because another
+    /// program, such as logrotate, moved or removed it. The present file holds whole lines only.
     fn rotate(&mut self) -> Result<(), SinkError> {
-        let Some(rotation) = self.rotation.as_mut().filter(|rotation| rotation.is_due()) else {
+        let is_due = self.rotation.as_ref().is_some_and(Rotating::is_due);
+        let is_watched = self.is_regular && self.purpose.is_recording();
+        if !(is_due || is_watched) {
             return Ok(());
-        };
-        let failed = |why: io::Error| {
-            let why = format!("cannot put {} aside: {why}", self.path.display());
+        }
+        let is_named = has_name(&self.file, &self.path);
+        if is_named && !is_due {
+            return Ok(());
+        }
+        let failed = |what: &str, why: io::Error| {
             SinkError::Failed(
-                Failure::io(why).hint("Everything is written; see whether its folder can be written to."),
+                Failure::io(format!("cannot {what}: {why}"))
+                    .hint("Everything is written; see whether its folder can be written to."),
             )
         };
-        // Where another program has moved it, such as logrotate, that is done, and what has its name now is not ours.
-        if has_name(&self.file, &self.path) {
-            rotation::put_aside(&self.path).map_err(failed)?;
+        let path = self.path.display();
+        if is_named {
+            rotation::put_aside(&self.path).map_err(|why| failed(&format!("put {path} aside"), why))?;
         }
-        let (file, _) = open(&self.path, self.purpose).map_err(failed)?;
-        claim(&file, &self.path, self.purpose).map_err(SinkError::Failed)?;
-        *rotation = rotation.anew(&file);
-        self.file = file;
+        let opened = open(&self.path, self.purpose);
+        let (file, is_regular) = opened.map_err(|why| failed(&format!("begin {path} anew"), why))?;
+        if is_regular {
+            self.purpose.check(&file, &self.path).map_err(SinkError::Failed)?;
+            claim(&file, &self.path, self.purpose).map_err(SinkError::Failed)?;
+        }
+        self.rotation = self.rotation.filter(|_| is_regular).map(|rotation| rotation.anew(&file));
+        (self.file, self.is_regular) = (file, is_regular);
         Ok(())
     }
 }
@@ -965,6 +976,32 @@ mod tests {
         let Err(SinkError::Failed(failure)) = sink.close_blocking() else { panic!("no failure") };
         assert!(failure.message.contains("/dev/full"), "{failure}");
         assert_eq!(failure.kind, crate::error::Kind::Io);
+    }
+
+    #[test]
+    fn a_recording_that_is_moved_or_removed_is_begun_anew_under_its_name() {
+        for purpose in [Purpose::ListenRecords, Purpose::TapRecords, Purpose::EdgeRecords] {
+            let (folder, path) = file(b"");
+            let moved = folder.path().join("moved.jsonl");
+            let mut sink = Sink::append(&path, purpose).unwrap();
+            let mut write = |line: &str| {
+                let ticket = sink.write(line.as_bytes());
+                sink.flush();
+                block_on(async { while sink.progress().await.unwrap() < ticket {} });
+            };
+            write("{\"v\":1}\n");
+            fs::rename(&path, &moved).unwrap();
+            write("{\"v\":2}\n");
+            assert_eq!((lines(&moved), lines(&path)), ("{\"v\":1}\n".to_owned(), "{\"v\":2}\n".to_owned()));
+            fs::remove_file(&path).unwrap();
+            write("{\"v\":3}\n");
+            assert_eq!(lines(&path), "{\"v\":3}\n");
+            // logrotate's `create` makes the new file.
+            fs::rename(&path, &moved).unwrap();
+            File::create(&path).unwrap();
+            write("{\"v\":4}\n");
+            assert_eq!(lines(&path), "{\"v\":4}\n");
+        }
     }
 
     #[test]
