@@ -116,6 +116,17 @@ pub fn look(beginning: &[u8], ended: bool) -> Look {
     Look::NeedsMore
 }
 
+/// Refuses a file that is not text, by its first bytes; `name` is its name for the failure.
+///
+/// # Errors
+/// A file in any wrapping.
+pub fn refuse_wrapped(beginning: &[u8], name: &str) -> Result<(), Failure> {
+    match look(beginning, true) {
+        Look::Wrapped(wrapping) => Err(wrapping.refusal(name)),
+        Look::Plain | Look::NeedsMore => Ok(()),
+    }
+}
+
 fn marked(beginning: &[u8], complete: bool) -> Option<Wrapping> {
     let (_, found) = *MARKS.iter().find(|(mark, _)| beginning.starts_with(mark))?;
     match found {

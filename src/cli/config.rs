@@ -3,7 +3,7 @@
 use std::{
     collections::BTreeMap,
     fs,
-    io::Read as _,
+    io::{self, Read as _},
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
@@ -14,6 +14,7 @@ use serde::{Deserialize, Deserializer, de::Error as _};
 use crate::{
     error::Failure,
     tuya::{Channel, GatewayId, Topics},
+    wrapping::refuse_wrapped,
 };
 
 /// The file: `default-profile`, `[profile.NAME]` tables, and a `[topics]` table for all of them.
@@ -97,10 +98,14 @@ impl Profile {
         };
         let text = match read(path) {
             Ok(text) => text,
-            Err(why) if why.kind() == std::io::ErrorKind::NotFound && file.is_none() => {
+            Err(why) if why.kind() == io::ErrorKind::NotFound && file.is_none() => {
                 return missing(name, &format!("{} does not exist", path.display()));
             }
-            Err(why) => return Err(Failure::io(format!("cannot read {}: {why}", path.display()))),
+            Err(why) => {
+                return Err(why
+                    .downcast::<Failure>()
+                    .unwrap_or_else(|why| Failure::io(format!("cannot read {}: {why}", path.display()))));
+            }
         };
         let parsed: File = toml::from_str(&text).map_err(|why| unreadable(path, &text, &why))?;
         let Some(name) = name.or(parsed.default_profile.as_deref()) else {
@@ -162,7 +167,7 @@ impl Profile {
 }
 
 /// Reads the file, which a subcommand may ask for more than once, though a pipe gives its bytes to the first reader.
-fn read(path: &Path) -> std::io::Result<Arc<str>> {
+fn read(path: &Path) -> io::Result<Arc<str>> {
     static PIPES: Mutex<BTreeMap<PathBuf, Arc<str>>> = Mutex::new(BTreeMap::new());
     let mut pipes = PIPES.lock().unwrap_or_else(PoisonError::into_inner);
     if let Some(text) = pipes.get(path) {
@@ -170,8 +175,10 @@ fn read(path: &Path) -> std::io::Result<Arc<str>> {
     }
     let mut file = fs::File::open(path)?;
     let is_pipe = !file.metadata()?.is_file();
-    let mut text = String::new();
-    file.read_to_string(&mut text)?;
+    let mut bytes = Vec::new();
+    file.read_to_end(&mut bytes)?;
+    refuse_wrapped(&bytes, &path.display().to_string()).map_err(io::Error::other)?;
+    let text = String::from_utf8(bytes).map_err(|why| io::Error::new(io::ErrorKind::InvalidData, why))?;
     let text: Arc<str> = text.into();
     if is_pipe {
         pipes.insert(path.to_owned(), Arc::clone(&text));

@@ -11,7 +11,7 @@ use crate::{
     error::{Exit, Failure},
     io::console::{Console, WIDTH, json_line, print, visible, wrapped},
     tuya::product::{DataPoint, Kind, ModelError, Product},
-    wrapping::{Look, look},
+    wrapping::refuse_wrapped,
 };
 
 /// Arguments of `model`.
@@ -73,9 +73,7 @@ fn load_with_ids(path: Option<&Path>, ids: &[(String, u32)]) -> Result<Product, 
     let Some(path) = path else { return Ok(Product::smart_water_meter()) };
     let bytes = fs::read(path)
         .map_err(|why| Failure::io(format!("cannot read the model {}: {why}", path.display())))?;
-    if let Look::Wrapped(wrapping) = look(&bytes, true) {
-        return Err(wrapping.refusal(&format!("the model {}", path.display())));
-    }
+    refuse_wrapped(&bytes, &format!("the model {}", path.display()))?;
     Product::read_with_ids(&bytes, ids).map_err(|why| {
         let failure = Failure::invalid(format!("the model {}: {why}", path.display()));
         let ModelError { hint, .. } = why;

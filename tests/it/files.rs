@@ -135,3 +135,40 @@ fn a_summary_is_written_at_the_end_and_in_one_step() {
     assert_eq!((lines.len(), &lines[0]["ok"], &lines[1]["accepted"]), (2, &true.into(), &1.into()));
     assert!(site.run_with("sync", &["-", "--summary", "/dev/null"], syncs(1)).code == Some(0));
 }
+
+#[test]
+fn a_wrapped_file_is_refused_by_every_option_that_reads_text() {
+    let folder = tempfile::tempdir().unwrap();
+    let utf16: Vec<u8> =
+        "\u{feff}default-profile = \"a\"\n".encode_utf16().flat_map(u16::to_le_bytes).collect();
+    let wrapped: [(&str, &[u8], &str); 3] = [
+        ("utf16", &utf16, "text in UTF-16"),
+        ("gzip", b"\x1f\x8b\x08\0\0\0\0\0\0\x03abc\n", "compressed with gzip"),
+        ("zip", b"PK\x05\x06\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0", "a ZIP archive"),
+    ];
+    let at = ["-b", "127.0.0.1:1", "-g", "gw1", "-u", "acme"];
+    let commands: &[&[&str]] = &[
+        &["report", "--cid", "m1", "1=1", "--journal"],
+        &["report", "--cid", "m1", "1=1", "--config"],
+        &["report", "--cid", "m1", "1=1", "--password-file"],
+        &["report", "--cid", "m1", "1=1", "--model"],
+        &["listen", "--answer", "success", "--devices"],
+        &["listen", "--out"],
+        &["edge", "--listen", "127.0.0.1:0", "--devices"],
+        &["edge", "--listen", "127.0.0.1:0", "--out"],
+    ];
+    for (name, bytes, what) in wrapped {
+        fs::write(folder.path().join(name), bytes).unwrap();
+        for args in commands {
+            let mut command = tuyagw();
+            command.current_dir(folder.path()).args(*args).arg(name);
+            if args[0] != "edge" {
+                command.args(at);
+            }
+            let ended = run(&mut command);
+            assert_eq!(ended.code, Some(2), "{args:?} {name}: {}", ended.stderr);
+            assert!(ended.stderr.contains(name) && ended.stderr.contains(what), "{args:?}: {}", ended.stderr);
+            assert_eq!(fs::read(folder.path().join(name)).unwrap(), bytes, "{args:?}");
+        }
+    }
+}

@@ -18,6 +18,7 @@ use crate::{
     mqtt::codec::{Connect, Password, QoS},
     net::client::Settings,
     tuya::{GatewayId, Secret, Topics, derive_password},
+    wrapping::refuse_wrapped,
 };
 
 /// The longest duration that is taken: a year.
@@ -351,8 +352,10 @@ struct Sources<'a> {
 fn password(sources: &Sources<'_>) -> Result<Option<Secret>, Failure> {
     let from_file = |path: &PathBuf, option: &str| {
         let place = path.display();
-        let text = std::fs::read_to_string(path)
-            .map_err(|why| Failure::io(format!("{option}: cannot read {place}: {why}")))?;
+        let unreadable = |why: String| Failure::io(format!("{option}: cannot read {place}: {why}"));
+        let bytes = std::fs::read(path).map_err(|why| unreadable(why.to_string()))?;
+        refuse_wrapped(&bytes, &format!("{option}: {place}"))?;
+        let text = String::from_utf8(bytes).map_err(|_| unreadable("it is not text in UTF-8".into()))?;
         // What editors of Windows put before and after it is no part of the password.
         let text = text.trim_start_matches('\u{feff}').trim_end_matches(['\r', '\n']);
         if text.is_empty() {

@@ -7,7 +7,7 @@ use std::{
     path::Path,
 };
 
-use crate::error::Failure;
+use crate::{error::Failure, wrapping::refuse_wrapped};
 
 /// A first line longer than this is not looked at.
 const LONGEST_FIRST_LINE: u64 = 64 * 1024;
@@ -117,10 +117,11 @@ impl Purpose {
         }
     }
 
-    /// Refuses a file that holds something else of this program.
+    /// Refuses a file that is not text, or that holds something else of this program.
     pub(crate) fn check(self, file: &File, path: &Path) -> Result<(), Failure> {
         let first =
             first_line(file).map_err(|why| Failure::io(format!("cannot read {}: {why}", path.display())))?;
+        refuse_wrapped(&first, &path.display().to_string())?;
         match Content::of(&first) {
             Some(found) if found != self.content() => {
                 let (found, wanted) = (found.name(), self.content().name());

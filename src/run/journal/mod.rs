@@ -26,6 +26,7 @@ use crate::{
     },
     request::parser::{Body, Item, Operation},
     tuya::{Command, DeviceStatus, GatewayId, Property, Uplink},
+    wrapping::refuse_wrapped,
 };
 
 /// The version of the format.
@@ -221,6 +222,8 @@ fn look_at(path: &Path, expected: &Head, any_broker: bool) -> Result<(), Failure
     let mut first = Vec::new();
     // A directory, or a file that cannot be read, is told when it is opened for writing.
     let _ = BufReader::new(file).take(LONGEST_HEAD).read_until(b'\n', &mut first);
+    let place = path.display().to_string();
+    refuse_wrapped(&first, &place)?;
     let beginning = b"{\"journal\":";
     if !first.ends_with(b"\n")
         && (beginning.starts_with(&first) || first.starts_with(beginning))
@@ -228,7 +231,7 @@ fn look_at(path: &Path, expected: &Head, any_broker: bool) -> Result<(), Failure
     {
         return Ok(());
     }
-    check_head(&first, &path.display().to_string(), expected, any_broker).map(drop)
+    check_head(&first, &place, expected, any_broker).map(drop)
 }
 
 /// Reads a head, and refuses that of another run.
