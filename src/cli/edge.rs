@@ -26,7 +26,8 @@ use crate::{
     io::{
         batch_writer::{Progress, Purpose, Sink, SinkError},
         console::{Console, json_line},
-        input::{Input, Source, Stream},
+        fifo,
+        input::{Input, Stream},
         registry_file::{Found, RegistryFile},
     },
     net::server::{self, Broker, Limits},
@@ -248,7 +249,7 @@ async fn serve(args: Args, console: Console) -> Result<Exit, Failure> {
     }
     announce(&broker, &ledger);
 
-    let mut commands = Commands::new(product, has_program)?;
+    let mut commands = Commands::new(product, has_program, console)?;
     let mut program = None;
     if has_program {
         let environment = Environment {
@@ -496,15 +497,14 @@ struct Commands {
 }
 
 impl Commands {
-    fn new(product: Product, has_program: bool) -> Result<Self, Failure> {
+    fn new(product: Product, has_program: bool, console: Console) -> Result<Self, Failure> {
         let mut commands = Self { input: None, read: VecDeque::new(), index: 0 };
         if !has_program && !io::stdin().is_terminal() {
             let operations = Operations { product, check: true, encoding: ValueEncoding::Native };
-            let source = Source::open(Some(Path::new("-")), None)?;
             let take = move |input: Input<'_>, asked: &mut Vec<Asked>| {
                 operations.take(Operation::Command, input, asked);
             };
-            commands.input = Some(source.start(take)?);
+            commands.input = Some(fifo::stdin(console)?.start(take)?);
         }
         Ok(commands)
     }

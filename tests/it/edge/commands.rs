@@ -2,7 +2,8 @@
 
 use std::{
     fs,
-    io::Write as _,
+    io::{BufRead as _, BufReader, Write as _},
+    process::{Command, Stdio},
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -13,6 +14,7 @@ use std::{
 use serde_json::{Value, json};
 
 use super::wire::Edge;
+use crate::process::tuyagw;
 
 fn command(cid: &str) -> String {
     json!({"gateway_id":"gw1","cid":cid,"id":"4","value":true}).to_string() + "\n"
@@ -104,4 +106,39 @@ fn results_of_commands_that_were_not_sent_name_them_and_their_fault() {
     }
     let result: Value = edge.line(|line| line["op"] == "command");
     assert_eq!((&result["field"], &result["request_id"]), (&json!("request_id"), &json!("b")), "{result}");
+}
+
+/// `edge < FIFO`, as a service has it: each job writes the commands that it has.
+#[test]
+fn every_writer_of_a_named_pipe_is_read() {
+    let (folder, file) = registry();
+    let path = folder.path().join("commands");
+    assert!(Command::new("mkfifo").arg(&path).status().unwrap().success());
+    let write = |id: &str| {
+        let (path, line) = (path.clone(), json!({"gateway_id":"gw1","cid":"m1","id":id,"value":true}));
+        thread::spawn(move || {
+            fs::OpenOptions::new()
+                .write(true)
+                .open(path)
+                .unwrap()
+                .write_all(line.to_string().as_bytes())
+                .unwrap();
+        })
+    };
+    let first = write("98");
+    let mut edge = tuyagw();
+    edge.args(["edge", "--listen", "127.0.0.1:0", "--devices", &file]).stdin(fs::File::open(&path).unwrap());
+    let mut edge = edge.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    first.join().unwrap();
+    let results = BufReader::new(edge.stdout.take().unwrap()).lines().map_while(Result::ok);
+    let mut results = results
+        .map(|line| serde_json::from_str::<Value>(&line).unwrap())
+        .filter(|line| line["op"] == "command");
+    // Neither data point exists, so that each command has its result at once.
+    assert_eq!(results.next().unwrap()["id"], "98");
+    write("99").join().unwrap();
+    let second = results.next().unwrap();
+    assert_eq!((&second["id"], &second["index"]), (&json!("99"), &json!(1)));
+    edge.kill().unwrap();
+    edge.wait().unwrap();
 }

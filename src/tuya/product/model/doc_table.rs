@@ -119,12 +119,17 @@ enum Column {
 }
 
 pub(super) fn read(text: &str) -> Result<Found, ModelError> {
+    // Spreadsheets that write `sep=;` as the first line separate the header by it, too.
+    let (first, rest) = text.split_once('\n').unwrap_or((text, ""));
+    let word = first.trim_start_matches('"').get(..4).unwrap_or_default();
+    let (text, first_line) = if word.eq_ignore_ascii_case("sep=") { (rest, 2) } else { (text, 1) };
     let header = text.trim_start().lines().next().unwrap_or_default();
     let delimiter =
         [b'\t', b';', b','].into_iter().find(|byte| header.as_bytes().contains(byte)).unwrap_or(b',');
     let mut reader =
         ReaderBuilder::new().delimiter(delimiter).flexible(true).trim(Trim::All).from_reader(text.as_bytes());
-    let headers = reader.headers().map_err(|why| ModelError::new("line 1", why.to_string()))?;
+    let headers =
+        reader.headers().map_err(|why| ModelError::new(format!("line {first_line}"), why.to_string()))?;
     let named = |header: &str| {
         let header = header.to_ascii_lowercase().replace(['_', '-'], " ");
         COLUMNS.iter().find(|(_, names)| names.contains(&header.as_str())).map(|(column, _)| *column)
@@ -134,13 +139,14 @@ pub(super) fn read(text: &str) -> Result<Found, ModelError> {
         names: headers.iter().map(str::to_owned).collect(),
     };
     if table.place_of(Column::Code).is_none() || table.place_of(Column::Type).is_none() {
-        return Err(ModelError::new("line 1", "this is neither JSON nor a table of data points").hint(
+        let place = format!("line {first_line}");
+        return Err(ModelError::new(place, "this is neither JSON nor a table of data points").hint(
             "A table begins with the columns DP ID, DP name, Identifier, Data transfer type, Data type, \
              DP property; identifier and data type are required.",
         ));
     }
     let mut found = Found::default();
-    let (mut counted, mut line) = (0, 1);
+    let (mut counted, mut line) = (0, first_line);
     for record in reader.records() {
         // The text is UTF-8 and rows may be ragged, so that nothing is left to go wrong.
         let record = record.map_err(|why| ModelError::new("", why.to_string()))?;

@@ -468,6 +468,13 @@ fn spreadsheets_table_variants() {
         quoted.as_bytes(),
         &[r#"{"id":"7","code":"t","type":"value","access":"rw","min":0,"max":9,"scale":0,"step":1}"#],
     );
+    // A first line that names the separator, as Excel takes it, counts as a line.
+    for first in ["sep=;", "SEP=;\r", "\"sep=;\""] {
+        let named = format!("{first}\n{quoted}");
+        assert_eq!(Product::read(named.as_bytes()), Product::read(quoted.as_bytes()), "{first}");
+        let error = Product::read(named.replace("\"value\"", "\"valu\"").as_bytes()).unwrap_err();
+        assert_eq!(error.place, "line 3, column 3");
+    }
     // The parts of a description in any order.
     let turned =
         quoted.replace("Value range: 0~9; Unit: /", "Unit: kWh. Step: 2. Scale: 1. Value range: 0~8");
