@@ -4,6 +4,7 @@
 
 pub mod cli;
 pub mod collections;
+pub mod duration;
 pub mod edge;
 pub mod error;
 pub mod gateway;

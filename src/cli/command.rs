@@ -3,12 +3,14 @@
 
 use std::ffi::OsString;
 
-use super::connection::{Connection, NetworkArgs, PlatformArgs};
+use super::connection::{NetworkArgs, PlatformArgs};
+use super::model_args::ModelArgs;
+use super::request_args::RequestArgs;
 use crate::{
     error::Exit,
     io::console::Console,
-    request::parser::{ModelArgs, Operation},
-    run::batch::{self, RequestArgs},
+    request::parser::Operation,
+    run::{batch, connection_settings::ConnectionSettings},
 };
 
 const EXAMPLES: &str = r#"EXAMPLES
@@ -43,7 +45,7 @@ pub struct Args {
 pub fn run(args: Args, console: Console) -> anyhow::Result<Exit> {
     let operations = args.model.operations()?;
     let random_id = format!("tuyagw-{}", uuid::Uuid::new_v4().simple());
-    let connection = Connection::platform(&args.network, &args.platform, random_id)?;
+    let connection = ConnectionSettings::platform(&args.network, &args.platform, random_id)?;
     let source = operations.source(args.cid.as_deref(), &args.values, args.requests.format(), console)?;
-    batch::run(operations, Operation::Command, source, connection, &args.requests, console)
+    batch::run(operations, Operation::Command, source, connection, args.requests.options(), console)
 }

@@ -17,12 +17,12 @@ use std::{
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde::Serialize;
-use tokio::task::LocalSet;
 
 use crate::{
     cli::{connection::duration, model},
     edge::{Access, Ask, Edge, Fault, Faults, Registry, Settings},
     error::{Exit, Failure},
+    gateway::Payload,
     io::{
         batch_writer::{Progress, Purpose, Sink, SinkError},
         console::{Console, json_line},
@@ -31,10 +31,11 @@ use crate::{
         registry_file::{Found, RegistryFile},
     },
     net::server::{self, Broker, Limits},
-    request::parser::{Asked, Body, Item, Operation, Operations},
+    request::parser::{Asked, Item, Operation, Operations},
     run::{
         edge_output::{Ledger, Noted, Shared},
         program::{Environment, NotRun, Program},
+        runtime::run_local,
         signals::Signals,
     },
     tuya::product::{Product, ValueEncoding},
@@ -199,14 +200,7 @@ impl From<&LimitArgs> for Limits {
 
 /// Runs `edge`.
 pub fn run(args: Args, console: Console) -> anyhow::Result<Exit> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(|why| Failure::io(format!("cannot start: {why}")))?;
-    let exit = LocalSet::new().block_on(&runtime, serve(args, console))?;
-    // A thread that waits for stdin is not waited for.
-    runtime.shutdown_background();
-    Ok(exit)
+    run_local(serve(args, console))
 }
 
 async fn serve(args: Args, console: Console) -> Result<Exit, Failure> {
@@ -548,7 +542,7 @@ impl Commands {
                 };
                 ledger.borrow_mut().invalid(index, &command, invalid.field.as_deref(), &invalid.message);
             }
-            Ok(Item { gateway_id, t, request_id, part, body: Body::Command(command), .. }) => {
+            Ok(Item { gateway_id, t, request_id, part, body: Payload::Command(command), .. }) => {
                 let request_id = request_id.unwrap_or_else(crate::io::request_ids::request_id);
                 let noted = Noted {
                     line,
@@ -562,7 +556,7 @@ impl Commands {
                 let request_id = request_id.as_ref().to_owned();
                 broker.command(Ask { token: index, gateway_id, t, request_id, command });
             }
-            Ok(Item { body: Body::Uplink(_), .. }) => {}
+            Ok(Item { body: Payload::Uplink(_), .. }) => {}
         }
     }
 }

@@ -2,8 +2,6 @@
 
 use std::time::Duration;
 
-use tokio::task::LocalSet;
-
 use super::connection::{GatewayArgs, NetworkArgs, duration};
 use crate::{
     error::{Exit, Failure},
@@ -13,8 +11,15 @@ use crate::{
     },
     rate::Rate,
     recording::{Pace, Schedule},
-    run::replay::reader::{Bound, Script, Selection},
-    tuya::Direction,
+    run::{
+        connection_settings::ConnectionSettings,
+        replay::{
+            self, Peer, ReplayOptions, dry_run,
+            reader::{Bound, Script, Selection},
+        },
+        runtime::run_local,
+    },
+    tuya::{Direction, GatewayId},
 };
 
 const EXAMPLES: &str = "A recording is what listen, tap and edge write, what `convert` reads, or a pipe of either. Each gateway \
@@ -71,19 +76,19 @@ pub struct Args {
 
     /// Play a gateway as another; repeatable
     #[arg(long, value_name = "OLD=NEW", value_parser = mapping)]
-    pub(crate) map_gateway: Vec<(String, String)>,
+    map_gateway: Vec<(String, String)>,
 
     /// Play a device as another; repeatable
     #[arg(long, value_name = "OLD=NEW", value_parser = mapping)]
-    pub(crate) map_cid: Vec<(String, String)>,
+    map_cid: Vec<(String, String)>,
 
     /// Keep the recorded time stamps
     #[arg(long)]
-    pub(crate) keep_t: bool,
+    keep_t: bool,
 
     /// Keep the recorded request ids
     #[arg(long)]
-    pub(crate) keep_ids: bool,
+    keep_ids: bool,
 
     /// Play the gateways (up) or, with --listen, the edge (down)
     #[arg(long, value_name = "up|down", default_value = "up", value_parser = direction)]
@@ -91,15 +96,15 @@ pub struct Args {
 
     /// Where gateways connect to, with --direction down; port 0 picks one
     #[arg(long, value_name = "HOST:PORT")]
-    pub(crate) listen: Option<String>,
+    listen: Option<String>,
 
     /// Compare each answer's code with the recorded one
     #[arg(long)]
-    pub(crate) verify: bool,
+    verify: bool,
 
-    /// Give a lost connection up at once
+    /// Exit on the first lost connection
     #[arg(long, conflicts_with = "listen")]
-    pub(crate) no_reconnect: bool,
+    no_reconnect: bool,
 
     /// Say what would be sent, and how long it takes
     #[arg(long)]
@@ -109,10 +114,10 @@ pub struct Args {
     recording: RecordingArgs,
 
     #[command(flatten)]
-    pub(crate) login: GatewayArgs,
+    login: GatewayArgs,
 
     #[command(flatten)]
-    pub(crate) network: NetworkArgs,
+    network: NetworkArgs,
 }
 
 fn speed(text: &str) -> Result<Pace, String> {
@@ -174,19 +179,33 @@ pub fn run(args: Args, console: Console) -> anyhow::Result<Exit> {
     let pace = args.rate.map(Pace::Rate).or(args.speed).unwrap_or(Pace::Speed(1.0));
     let schedule = Schedule::new(pace, args.max_gap);
     let script = Script::open(recording, args.recording.clone(), args.times, selection, topics.clone())?;
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(|why| Failure::io(format!("the event loop cannot be set up: {why}")))?;
-    let exit = LocalSet::new().block_on(&runtime, async {
-        if args.dry_run {
-            crate::run::replay::dry_run::rehearse(script, schedule, flaws, args.network.asked_qos(), console)
-                .await
-        } else {
-            crate::run::replay::play(&args, script, schedule, pace, flaws, topics, timeout, console).await
+    let qos = args.network.asked_qos();
+    if args.dry_run {
+        return run_local(dry_run::run(script, schedule, flaws, qos, console));
+    }
+    let (peer, default_gateway) = match args.listen {
+        None => {
+            let mut fleet = ConnectionSettings::fleet(&args.network, &args.login)?;
+            fleet.one.client.reconnect = !args.no_reconnect;
+            let gateway = fleet.one.gateway_id.clone();
+            (Peer::Edge(Box::new(fleet)), gateway)
         }
-    })?;
-    // A thread that waits for a pipe is not waited for.
-    runtime.shutdown_background();
-    Ok(exit)
+        Some(address) => {
+            (Peer::Gateways(address), args.login.gateway_id.and_then(|id| GatewayId::new(id).ok()))
+        }
+    };
+    let options = ReplayOptions {
+        peer,
+        default_gateway,
+        gateways: args.map_gateway.into_iter().collect(),
+        cids: args.map_cid.into_iter().collect(),
+        qos,
+        pace,
+        topics,
+        timeout,
+        verifies: args.verify,
+        keeps_t: args.keep_t,
+        keeps_ids: args.keep_ids,
+    };
+    run_local(replay::run(options, script, schedule, flaws, console))
 }

@@ -2,12 +2,14 @@
 
 use std::ffi::OsString;
 
-use super::connection::{Connection, GatewayArgs, NetworkArgs};
+use super::connection::{GatewayArgs, NetworkArgs};
+use super::model_args::ModelArgs;
+use super::request_args::RequestArgs;
 use crate::{
     error::Exit,
     io::console::Console,
-    request::parser::{ModelArgs, Operation},
-    run::batch::{self, RequestArgs},
+    request::parser::Operation,
+    run::{batch, connection_settings::ConnectionSettings},
 };
 
 const EXAMPLES: &str = "EXAMPLES
@@ -43,7 +45,7 @@ pub struct Args {
 /// Runs `report`.
 pub fn run(args: Args, console: Console) -> anyhow::Result<Exit> {
     let operations = args.model.operations()?;
-    let connection = Connection::gateway(&args.network, &args.gateway)?;
+    let connection = ConnectionSettings::gateway(&args.network, &args.gateway)?;
     let source = operations.source(args.cid.as_deref(), &args.values, args.requests.format(), console)?;
-    batch::run(operations, Operation::Report, source, connection, &args.requests, console)
+    batch::run(operations, Operation::Report, source, connection, args.requests.options(), console)
 }

@@ -12,15 +12,13 @@ use crate::{
         input::{Input, Source},
     },
     request::parser::{Operation, Operations},
-    run::{
-        batch::{self, RequestArgs},
-        heartbeat::Every,
-    },
+    run::{batch, connection_settings::ConnectionSettings, heartbeat, runtime::block_on},
     text::is_blank,
     tuya::product::{Product, ValueEncoding},
 };
 
-use super::connection::{Connection, GatewayArgs, NetworkArgs, duration};
+use super::connection::{GatewayArgs, NetworkArgs, duration};
+use super::request_args::RequestArgs;
 
 const EXAMPLES: &str = "EXAMPLES
   Two meters online, one offline, in one message:
@@ -66,7 +64,7 @@ pub struct Args {
 
 /// Runs `status`.
 pub fn run(args: Args, console: Console) -> anyhow::Result<Exit> {
-    let connection = Connection::gateway(&args.network, &args.gateway)?;
+    let connection = ConnectionSettings::gateway(&args.network, &args.gateway)?;
     let given = args.given();
     let source = if given.is_empty() {
         Source::open(args.file.as_deref(), args.requests.format())?
@@ -78,15 +76,15 @@ pub fn run(args: Args, console: Console) -> anyhow::Result<Exit> {
         if args.every.is_some_and(|every| every.is_zero()) {
             return Err(Failure::invalid("--every must be longer than 0s").into());
         }
-        return crate::run::runtime::block_on(async {
-            let Args { every, offline_on_exit, requests, .. } = args;
-            let every =
-                Every::new(connection, operations, source, &requests, every, offline_on_exit, console)
-                    .await?;
-            Ok(every.run().await?)
+        let Args { every, offline_on_exit, requests, .. } = args;
+        let options = requests.options();
+        return block_on(async {
+            let run =
+                heartbeat::run(connection, operations, source, &options, every, offline_on_exit, console);
+            Ok(Box::pin(run).await?)
         });
     }
-    batch::run(operations, Operation::Status, source, connection, &args.requests, console)
+    batch::run(operations, Operation::Status, source, connection, args.requests.options(), console)
 }
 
 impl Args {

@@ -4,7 +4,8 @@ use std::path::PathBuf;
 
 use serde_json::{Map, Value};
 
-use super::connection::{Connection, GatewayArgs, NetworkArgs};
+use super::connection::{GatewayArgs, NetworkArgs};
+use super::request_args::RequestArgs;
 use crate::{
     error::Exit,
     io::{
@@ -12,7 +13,7 @@ use crate::{
         input::{Input, Source},
     },
     request::parser::{Operation, Operations},
-    run::batch::{self, RequestArgs},
+    run::{batch, connection_settings::ConnectionSettings},
     tuya::product::{Product, ValueEncoding},
 };
 
@@ -89,14 +90,14 @@ pub struct Args {
 
 /// Runs `sync`.
 pub fn run(args: Args, console: Console) -> anyhow::Result<Exit> {
-    let connection = Connection::gateway(&args.network, &args.gateway)?;
+    let connection = ConnectionSettings::gateway(&args.network, &args.gateway)?;
     let source = match args.device() {
         Some(input) => Source::Flags(vec![input]),
         None => Source::open(args.file.as_deref(), args.requests.format())?,
     };
     let operations =
         Operations { product: Product::default(), check: !args.no_check, encoding: ValueEncoding::Native };
-    batch::run(operations, Operation::Sync, source, connection, &args.requests, console)
+    batch::run(operations, Operation::Sync, source, connection, args.requests.options(), console)
 }
 
 impl Args {

@@ -8,7 +8,6 @@ use std::{
 };
 
 use serde::Serialize;
-use tokio::task::LocalSet;
 
 use crate::{
     cli::{
@@ -27,7 +26,7 @@ use crate::{
         proxy::Tap,
         server,
     },
-    run::{signals::Signals, tap_recorder::Recorder},
+    run::{runtime::run_local, signals::Signals, tap_recorder::Recorder},
     stats::Summary,
     tuya::Topics,
 };
@@ -114,18 +113,11 @@ struct BrokerArgs {
 
 /// Runs `tap`.
 pub fn run(args: Args, console: Console) -> anyhow::Result<Exit> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(|why| Failure::io(format!("cannot start: {why}")))?;
-    // As a task of its own it is not polled each time that one of the connections has something to do.
-    let served = async move { tokio::task::spawn_local(serve(args, console)).await };
-    let exit = LocalSet::new()
-        .block_on(&runtime, served)
-        .map_err(|why| Failure::io(format!("tap ended too early: {why}")))??;
-    // A name server that does not answer must not hold the exit up.
-    runtime.shutdown_background();
-    Ok(exit)
+    run_local(async {
+        // As a task of its own it is not polled each time that one of the connections has something to do.
+        let served = tokio::task::spawn_local(serve(args, console)).await;
+        served.map_err(|why| Failure::io(format!("tap ended too early: {why}")))?
+    })
 }
 
 async fn serve(args: Args, console: Console) -> Result<Exit, Failure> {

@@ -2,7 +2,10 @@
 
 use std::{fmt, str::FromStr, time::Duration};
 
-use crate::tuya::{ConnectCode, ResultCode};
+use crate::{
+    duration,
+    tuya::{ConnectCode, ResultCode},
+};
 
 /// One way to misbehave.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -131,19 +134,7 @@ where
 }
 
 fn read_duration(text: &str) -> Result<Duration, InvalidFault> {
-    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
-    let (number, unit) = text.split_at(digits);
-    let milliseconds = match unit {
-        "ms" => Some(1),
-        "s" => Some(1_000),
-        "m" => Some(60_000),
-        "h" => Some(3_600_000),
-        _ => None,
-    };
-    match (number.parse::<u64>(), milliseconds) {
-        (Ok(number), Some(unit)) => Ok(Duration::from_millis(number.saturating_mul(unit))),
-        _ => Err(InvalidFault(format!("fault delay needs a duration such as 250ms or 2s, not {text:?}"))),
-    }
+    duration::parse(text).map_err(|why| InvalidFault(format!("fault delay: {why}; got {text:?}")))
 }
 
 /// The faults in force and the dice that throw them.

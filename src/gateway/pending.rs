@@ -198,6 +198,12 @@ impl<C> PendingRequests<C> {
         self.open.is_empty()
     }
 
+    /// What the caller keeps with an open request.
+    #[must_use]
+    pub fn context(&self, token: u64) -> Option<&C> {
+        self.open.get(&token).map(|pending| &pending.context)
+    }
+
     /// Whether an open request has an answer to come.
     #[must_use]
     pub fn has_answers_to_come(&self) -> bool {
@@ -250,6 +256,11 @@ impl<C> PendingRequests<C> {
     /// Whether something is to be sent, now or once the rate lets it.
     pub fn has_queued(&mut self) -> bool {
         self.front().is_some()
+    }
+
+    /// Whether [`PendingRequests::next_to_send`] has a message now.
+    pub fn can_send(&mut self, now: Duration) -> bool {
+        self.front().is_some() && self.limiter.as_ref().is_none_or(|limiter| limiter.allows(now))
     }
 
     /// Whether the rate lets one more message leave now, with nothing queued before it.
@@ -325,12 +336,12 @@ impl<C> PendingRequests<C> {
     }
 
     /// Queues again, after a reconnect, what the MQTT session does not send again by itself: each request without its
-    /// answer. Gives how many had been sent.
-    pub fn reconnected(&mut self, session_is_kept: bool) -> usize {
+    /// answer. `is_kept` says whether the session still holds a message that it held. Returns how many had been sent.
+    pub fn reconnected(&mut self, is_kept: impl Fn(&C) -> bool) -> usize {
         let mut sent = 0;
         self.queue.clear();
         for (token, pending) in &mut self.open {
-            pending.is_held &= session_is_kept;
+            pending.is_held &= is_kept(&pending.context);
             sent += usize::from(pending.state == State::Waiting);
             pending.is_queued = match pending.state {
                 State::Queued => true,
@@ -681,7 +692,7 @@ mod tests {
     fn the_clock_of_an_attempt_starts_once() {
         let mut requests = requests(&["a", "b"], 0);
         assert_eq!(send(&mut requests, 0).len(), 2);
-        assert_eq!(requests.reconnected(false), 2);
+        assert_eq!(requests.reconnected(|_| false), 2);
         let again = requests.next_to_send(ms(1500)).map(|sent| (*sent.context, sent.is_first));
         assert_eq!(again, Some(("a", false)));
         assert_eq!(requests.next_deadline(), Some(ms(2000)));
@@ -697,10 +708,10 @@ mod tests {
         let acknowledged = requests.handle_acknowledgement(1, ms(1)).unwrap();
         assert!(acknowledged.is_first && acknowledged.finished.is_none());
         // "b" was acknowledged, and has no answer.
-        assert_eq!(requests.reconnected(true), 3);
+        assert_eq!(requests.reconnected(|_| true), 3);
         assert_eq!(send(&mut requests, 10), [("b", 1)]);
         assert!(!requests.handle_acknowledgement(1, ms(11)).unwrap().is_first);
-        assert_eq!(requests.reconnected(false), 3);
+        assert_eq!(requests.reconnected(|_| false), 3);
         assert_eq!(send(&mut requests, 20), [("a", 1), ("b", 1), ("c", 1)]);
     }
 
@@ -710,12 +721,12 @@ mod tests {
         assert_eq!(send(&mut requests, 0).len(), 3);
         for _ in 0..2 {
             assert!(requests.lost(|id| *id != "small").is_none());
-            assert_eq!(requests.reconnected(false), 3);
+            assert_eq!(requests.reconnected(|_| false), 3);
             assert_eq!(send(&mut requests, 1).len(), 3);
         }
         let given_up = requests.lost(|id| *id != "small").map(|request| request.context);
         assert_eq!(given_up, Some("first"));
-        assert_eq!(requests.reconnected(false), 2);
+        assert_eq!(requests.reconnected(|_| false), 2);
         assert_eq!(send(&mut requests, 2).len(), 2);
         // What the broker has taken has no part in a loss.
         assert!(requests.handle_acknowledgement(2, ms(3)).is_some());
@@ -734,7 +745,7 @@ mod tests {
                 // One is never answered, one is cut off, and the others fail.
                 match id {
                     "a" => {}
-                    "b" => drop(requests.reconnected(false)),
+                    "b" => drop(requests.reconnected(|_| false)),
                     _ => assert!(!matches!(hear(&mut requests, id, "500", now), Match::Unmatched(_))),
                 }
             }

@@ -1,14 +1,6 @@
 //! From an input value to the messages it asks for: the input table of `sync`, `report`, `status` and `command`.
 
-use std::{
-    borrow::Cow,
-    collections::HashSet,
-    ffi::OsString,
-    hash::Hash,
-    ops::Range,
-    path::{Path, PathBuf},
-    sync::Arc,
-};
+use std::{borrow::Cow, collections::HashSet, ffi::OsString, hash::Hash, ops::Range, path::Path, sync::Arc};
 
 use md5::{Digest as _, Md5};
 use serde::Deserialize;
@@ -17,8 +9,8 @@ use smol_str::SmolStr;
 
 use super::identifier;
 use crate::{
-    cli::model,
     error::Failure,
+    gateway::Payload,
     io::{
         console::Console,
         input::{Content, Format, Input, Source},
@@ -29,46 +21,6 @@ use crate::{
         product::{Misfit, Product, ValueEncoding},
     },
 };
-
-/// The options that say what values mean.
-#[derive(Clone, Debug, clap::Args)]
-#[command(next_help_heading = "Product model")]
-pub struct ModelArgs {
-    /// The product model to check values against [default: the smart water meter]
-    #[arg(long, value_name = "FILE")]
-    model: Option<PathBuf>,
-
-    /// Check no values: neither type nor range, enumeration or access
-    #[arg(long)]
-    no_check: bool,
-
-    /// Send values as native JSON, or all of them as strings
-    #[arg(long, value_name = "HOW", default_value = "native")]
-    value_encoding: Encoding,
-}
-
-/// How values are written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-enum Encoding {
-    /// true, 12345, "opened"
-    Native,
-    /// "true", "12345", "opened"
-    String,
-}
-
-impl ModelArgs {
-    /// Loads the model.
-    ///
-    /// # Errors
-    /// A model file that cannot be read.
-    pub fn operations(&self) -> Result<Operations, Failure> {
-        let encoding = match self.value_encoding {
-            Encoding::Native => ValueEncoding::Native,
-            Encoding::String => ValueEncoding::String,
-        };
-        Ok(Operations { product: model::load(self.model.as_deref())?, check: !self.no_check, encoding })
-    }
-}
 
 /// What an input line asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -136,13 +88,13 @@ pub struct Item {
     /// Which part of its input it is, where that asks several times.
     pub part: Option<Arc<Part>>,
     /// The message.
-    pub body: Body,
+    pub body: Payload,
 }
 
 impl Item {
     /// A message about which nothing else is known.
     #[must_use]
-    pub fn new(operation: Operation, body: Body) -> Self {
+    pub fn new(operation: Operation, body: Payload) -> Self {
         Self { operation, gateway_id: None, t: None, request_id: None, part: None, body }
     }
 
@@ -150,13 +102,13 @@ impl Item {
     #[must_use]
     pub fn lines(&self) -> u64 {
         match &self.body {
-            Body::Uplink(uplink) => match uplink {
+            Payload::Uplink(uplink) => match uplink {
                 Uplink::Status(statuses) => statuses.len() as u64,
                 Uplink::Sync(_) | Uplink::Report(_) | Uplink::CommandResponse(_) | Uplink::AsGiven { .. } => {
                     1
                 }
             },
-            Body::Command(_) => 1,
+            Payload::Command(_) => 1,
         }
     }
 
@@ -164,7 +116,7 @@ impl Item {
     #[must_use]
     pub fn into_subject(self) -> Subject {
         let (cid, id) = match self.body {
-            Body::Uplink(uplink) => match uplink {
+            Payload::Uplink(uplink) => match uplink {
                 Uplink::Sync(device) => (device.cid.into(), None),
                 Uplink::Report(Property { cid, id, .. }) => (cid, Some(id)),
                 Uplink::Status(statuses) => {
@@ -173,7 +125,7 @@ impl Item {
                 Uplink::CommandResponse(answer) => (answer.cid.into(), None),
                 Uplink::AsGiven { cid, .. } => (cid.into(), None),
             },
-            Body::Command(Command { cid, points }) => {
+            Payload::Command(Command { cid, points }) => {
                 (cid.into(), points.into_iter().next().map(|(id, _)| id.into()))
             }
         };
@@ -234,15 +186,6 @@ impl From<DeviceStatus> for Subject {
     fn from(DeviceStatus { cid, status }: DeviceStatus) -> Self {
         Self { cid: cid.into(), status: Some(status), ..Self::default() }
     }
-}
-
-/// The message of an item.
-#[derive(Debug)]
-pub enum Body {
-    /// A gateway's message.
-    Uplink(Uplink),
-    /// A platform's command.
-    Command(Command),
 }
 
 /// Why an input, or one data point of it, is not sent.
@@ -433,7 +376,7 @@ impl Operations {
     /// A device's message; `aside` names the fields that are meant for this program, not for the edge.
     fn sync(&self, object: &Object<'_>, json: &str, aside: &[&str]) -> Result<Item, Invalid> {
         let cid = object.required_text("cid")?;
-        let item = |uplink| Item::new(Operation::Sync, Body::Uplink(uplink));
+        let item = |uplink| Item::new(Operation::Sync, Payload::Uplink(uplink));
         if !self.check {
             let fields = object.0.iter().filter(|(name, _)| !aside.contains(&&**name));
             let param = if fields.clone().count() == object.0.len() {
@@ -658,9 +601,9 @@ impl Operations {
         value: DataPointValue,
     ) -> Item {
         let body = if operation == Operation::Command {
-            Body::Command(Command { cid: cid.to_owned(), points: vec![(id.into(), value)] })
+            Payload::Command(Command { cid: cid.to_owned(), points: vec![(id.into(), value)] })
         } else {
-            Body::Uplink(Uplink::Report(Property { cid: cid.into(), id, value }))
+            Payload::Uplink(Uplink::Report(Property { cid: cid.into(), id, value }))
         };
         Item { gateway_id, ..Item::new(operation, body) }
     }
@@ -680,7 +623,7 @@ fn operation_of(json: &str) -> Result<Operation, Invalid> {
 /// A status report of devices, as one message.
 #[must_use]
 pub fn status_item(statuses: Vec<DeviceStatus>) -> Item {
-    Item::new(Operation::Status, Body::Uplink(Uplink::Status(statuses)))
+    Item::new(Operation::Status, Payload::Uplink(Uplink::Status(statuses)))
 }
 
 /// The fields of one device in a status message.
@@ -1059,7 +1002,7 @@ mod tests {
         let operations = operations(false);
         let param = |json: &str| {
             let item = asked(&operations, Operation::Sync, json).pop().unwrap().item.unwrap();
-            let Body::Uplink(Uplink::AsGiven { param, .. }) = item.body else { panic!() };
+            let Payload::Uplink(Uplink::AsGiven { param, .. }) = item.body else { panic!() };
             (item.t, param.get().to_owned())
         };
         let own = r#"{"cid":"m1", "extra":[1.10]}"#;
@@ -1082,7 +1025,7 @@ mod tests {
         let Asked { item, text, .. } = asked(&operations(true), Operation::Status, json).pop().unwrap();
         let item = item.unwrap();
         let part = item.part.clone();
-        let Body::Uplink(Uplink::Status(statuses)) = item.body else { panic!() };
+        let Payload::Uplink(Uplink::Status(statuses)) = item.body else { panic!() };
         let given: Vec<_> = statuses
             .into_iter()
             .map(|status| Subject { part: part.clone(), ..status.into() }.input_of(&text).unwrap())

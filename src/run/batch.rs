@@ -5,22 +5,25 @@
 
 use std::{
     path::PathBuf,
-    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+    time::{Duration, Instant},
 };
 
 use super::{
-    exchange::Exchange,
+    connection_settings::ConnectionSettings,
+    event_loop::{self, ConnectionOptions, GatewayConnection, Policy},
     grace::Grace,
     journal::{Head, Journal},
-    results::{Manner, Origin, Outcome, Progress, Results},
+    requests::{RequestConnection, Requests},
+    results::{Manner, Origin, Outcome, Progress, Results, Sources},
+    time_unit::TimeUnit,
 };
 use crate::{
-    cli::connection::Connection,
     error::{Exit, Failure, Kind},
+    gateway::GatewayEvent,
     io::{
         console::Console,
         files::Replacement,
-        input::{Format, Source, Stream},
+        input::{Source, Stream},
     },
     net::client::{Event, Settings},
     rate::Rate,
@@ -38,109 +41,40 @@ const CLOCK: u32 = 32;
 /// How long what is in flight may take after a signal, and then the writing of results.
 const GRACE: Duration = Duration::from_secs(1);
 
-/// The options of a run of requests.
-#[derive(Clone, Debug, clap::Args)]
-#[command(next_help_heading = "Requests")]
-pub struct RequestArgs {
-    /// How many requests may be in flight
-    #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u16).range(1..=65000))]
-    window: u16,
-
-    /// Send at most so many messages a second: 50/s, or 30/m; retries and what is sent again count too
-    #[arg(long, value_name = "N/s")]
-    rate: Option<Rate>,
-
-    /// Try a request again so many times after a system error (500) or a time-out, with its request id
-    #[arg(long, value_name = "N", default_value_t = 0)]
-    retries: u32,
-
-    /// Give the results in input order
-    #[arg(long)]
-    ordered: bool,
-
-    /// Note what was accepted in this file, so that the same command run again sends only the rest
-    #[arg(long, value_name = "FILE")]
-    journal: Option<PathBuf>,
-
-    /// Take a journal that was begun at another broker: what that one accepted is not sent to this one
-    #[arg(long, requires = "journal")]
-    journal_any_broker: bool,
-
-    /// Write counts, round-trip percentiles, duration and rate to this file as JSON
-    #[arg(long, value_name = "FILE")]
-    summary: Option<PathBuf>,
-
-    /// How the input is written [default: by the file's name, else json]
-    #[arg(long)]
-    format: Option<Format>,
-
-    /// Be done at the broker's acknowledgement, without waiting for the answer
-    #[arg(long)]
-    no_wait: bool,
-
-    /// The unit of the time stamp t in messages
-    #[arg(long, value_name = "UNIT", default_value = "s")]
-    t_unit: TimeUnit,
-
-    /// Give a lost connection up at once
-    #[arg(long)]
-    no_reconnect: bool,
-
-    /// Show progress on stderr
-    #[arg(long, value_name = "WHEN", default_value = "auto")]
-    progress: Progress,
+/// How a batch of requests is run.
+#[derive(Clone, Debug)]
+pub struct BatchOptions {
+    /// How many requests may be in flight.
+    pub window: usize,
+    /// The rate at which messages leave.
+    pub rate: Option<Rate>,
+    /// How often a request is tried again after a system error or a time-out.
+    pub retries: u32,
+    /// Whether results are given in input order.
+    pub is_ordered: bool,
+    /// The file that notes what was accepted.
+    pub journal: Option<PathBuf>,
+    /// Whether a journal of another broker is taken.
+    pub takes_any_broker: bool,
+    /// The file for the summary.
+    pub summary: Option<PathBuf>,
+    /// Whether requests end with their answers, rather than with the broker's acknowledgement.
+    pub waits_for_answers: bool,
+    /// The unit of `t`.
+    pub unit: TimeUnit,
+    /// Whether a lost connection is opened again.
+    pub reconnects: bool,
+    /// When progress is shown.
+    pub progress: Progress,
 }
 
-impl RequestArgs {
+impl BatchOptions {
     /// Sets what these options say of the connection.
-    pub fn apply(&self, settings: &mut Settings) {
+    pub fn apply(&self, client: &mut Settings) {
         // The window counts requests without an answer; a broker that acknowledges none of them is no reason to
         // hold others back.
-        settings.in_flight = u16::MAX;
-        settings.reconnect = !self.no_reconnect;
-    }
-
-    /// How the input is written, where that was said.
-    #[must_use]
-    pub fn format(&self) -> Option<Format> {
-        self.format
-    }
-
-    /// The unit of `t`.
-    #[must_use]
-    pub fn t_unit(&self) -> TimeUnit {
-        self.t_unit
-    }
-}
-
-/// The unit of `t`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub enum TimeUnit {
-    /// Seconds, as the protocol's samples have it
-    S,
-    /// Milliseconds
-    Ms,
-}
-
-impl TimeUnit {
-    /// The unit's name, as the option has it.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::S => "s",
-            Self::Ms => "ms",
-        }
-    }
-
-    /// The wall clock's Unix time in this unit.
-    #[must_use]
-    pub fn now(self) -> i64 {
-        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let time = match self {
-            Self::S => u128::from(since.as_secs()),
-            Self::Ms => since.as_millis(),
-        };
-        i64::try_from(time).unwrap_or(i64::MAX)
+        client.in_flight = u16::MAX;
+        client.reconnect = self.reconnects;
     }
 }
 
@@ -149,16 +83,15 @@ pub fn run(
     operations: Operations,
     operation: Operation,
     source: Source,
-    connection: Connection,
-    args: &RequestArgs,
+    settings: ConnectionSettings,
+    options: BatchOptions,
     console: Console,
 ) -> anyhow::Result<Exit> {
     super::runtime::block_on(async {
-        let mut grace = Grace::new(GRACE)?;
-        let mut run = Run::new(operations, operation, source, connection, args, console)?;
-        let end = run.drive(&mut grace).await;
-        let exit = run.finish(end, &mut grace).await;
-        Ok(grace.signal().unwrap_or(exit))
+        let (mut batch, mut connection) =
+            Batch::new(operations, operation, source, settings, &options, console)?;
+        let end = event_loop::run(&mut connection, &mut batch).await;
+        Ok(batch.finish(connection, end).await)
     })
 }
 
@@ -166,41 +99,57 @@ pub fn run(
 fn journal_head(
     operations: &Operations,
     operation: Operation,
-    connection: &Connection,
-    args: &RequestArgs,
+    settings: &ConnectionSettings,
+    unit: TimeUnit,
 ) -> Head {
-    let Connection { settings, gateway_id, topics, .. } = connection;
-    let scheme = if settings.tls.is_some() { "mqtts" } else { "mqtt" };
-    let broker = format!("{scheme}://{}", settings.address).to_ascii_lowercase();
+    let ConnectionSettings { client, gateway_id, topics, .. } = settings;
+    let scheme = if client.tls.is_some() { "mqtts" } else { "mqtt" };
+    let broker = format!("{scheme}://{}", client.address).to_ascii_lowercase();
     let mut options = operations.options(operation);
     options.insert("topics".into(), topics.filter(operation.channel()).into());
-    options.insert("t-unit".into(), args.t_unit.name().into());
+    options.insert("t-unit".into(), unit.name().into());
     Head::new(operation, broker, gateway_id.as_ref().map(GatewayId::as_str), options)
 }
 
-/// How a run came to its end before its input did.
+/// How a batch ends, failures of the connection and of the output aside.
 enum End {
-    /// A signal; what was in flight has been finished, unless it took too long or a second one came.
+    /// The input has ended, and each of its requests.
+    Done,
+    /// A signal came; the requests in flight have ended, unless they took too long or a second signal came.
     Signal,
-    /// A failure that ends all.
-    Failure(Failure),
+    /// The input cannot be read further; the requests before that have ended.
+    InputFailed(Failure),
 }
 
-impl From<Failure> for End {
-    fn from(failure: Failure) -> Self {
-        Self::Failure(failure)
-    }
+/// What a batch waits for beside its connection.
+enum Input {
+    /// A first signal, or the end of all: a second one, or of the grace.
+    Grace(bool),
+    /// Inputs; `None` at their end.
+    Inputs(Result<Option<Vec<Asked>>, Failure>),
+    /// More results are written, or are to be shown.
+    Written,
 }
 
-struct Run {
+struct Batch {
     operation: Operation,
     input: Stream<Asked>,
-    /// What was asked for and has no place in the window yet.
+    /// How the input has ended.
+    input_ended: Option<Result<(), Failure>>,
+    /// Inputs that have no place in the window yet.
     waiting: std::vec::IntoIter<Asked>,
-    /// What comes before that: its place among the results is taken, no former run has done it, and its turn has not come.
+    /// The input before them: it has its place among the results, no former run has done it, and its turn has not come.
     next: Option<(Origin, Item)>,
-    exchange: Exchange,
+    requests: Requests,
     window: usize,
+    grace: Grace,
+    is_over: bool,
+    /// Whether something was to be sent, so that the connection is needed.
+    is_started: bool,
+    /// Whether more input is to be read now.
+    is_hungry: bool,
+    /// When the rate lets one more message leave.
+    next_turn: Option<Instant>,
     /// A queued command came: nothing more is acknowledged, so that all comes again.
     withholds: bool,
     /// Whether all of the input is there to be read, however much it is.
@@ -208,139 +157,88 @@ struct Run {
     console: Console,
 }
 
-impl Run {
+impl Batch {
     fn new(
         operations: Operations,
         operation: Operation,
         source: Source,
-        mut connection: Connection,
-        args: &RequestArgs,
+        mut settings: ConnectionSettings,
+        options: &BatchOptions,
         console: Console,
-    ) -> Result<Self, Failure> {
-        args.apply(&mut connection.settings);
+    ) -> Result<(Self, RequestConnection), Failure> {
+        let grace = Grace::new(GRACE)?;
+        options.apply(&mut settings.client);
         let single = matches!(source, Source::Flags(_));
         let is_file = source.is_file();
-        let response = operation.channel().response().filter(|_| !args.no_wait);
-        let filter = response.map(|response| match &connection.gateway_id {
+        let response = operation.channel().response().filter(|_| options.waits_for_answers);
+        let filter = response.map(|response| match &settings.gateway_id {
             Some(gateway) if single || operation != Operation::Command => {
-                connection.topics.topic(response, gateway)
+                settings.topics.topic(response, gateway)
             }
             // The input may name any gateway.
-            _ => connection.topics.filter(response),
+            _ => settings.topics.filter(response),
         });
-        let subscriptions = filter.into_iter().map(|filter| (filter, connection.qos)).collect();
-        let journal = args.journal.as_deref().map(|path| {
-            let head = journal_head(&operations, operation, &connection, args);
-            Journal::open(path, &head, args.journal_any_broker, console)
+        let subscriptions = filter.into_iter().map(|filter| (filter, settings.qos)).collect();
+        let journal = options.journal.as_deref().map(|path| {
+            let head = journal_head(&operations, operation, &settings, options.unit);
+            Journal::open(path, &head, options.takes_any_broker, console)
         });
         let journal = journal.transpose()?;
-        let summary = args.summary.as_deref().map(|path| Replacement::prepare("--summary", path));
+        let summary = options.summary.as_deref().map(|path| Replacement::prepare("--summary", path));
         let summary = summary.transpose()?;
-        let manner = Manner { ordered: args.ordered, journal, summary };
-        let mut results = Results::new(args.progress, manner, single, console);
+        let manner = Manner { ordered: options.is_ordered, journal, summary };
+        let mut results = Results::new(options.progress, manner, single, console);
         if let Some(size) = source.size() {
             results.expect(size);
         }
-        let exchange = Exchange::new(connection, subscriptions, args.t_unit, !args.no_wait, results, console);
+        let connection_options = ConnectionOptions {
+            subscriptions,
+            waits_for_answers: options.waits_for_answers,
+            retries: options.retries,
+            rate: options.rate,
+            endures_outages: false,
+        };
+        let connection = GatewayConnection::new(settings, connection_options, options.unit);
         let input = source.start(move |input, asked| operations.take(operation, input, asked))?;
-        Ok(Self {
+        let batch = Self {
             operation,
             input,
+            input_ended: None,
             waiting: Vec::new().into_iter(),
             next: None,
-            exchange: exchange.paced(args.retries, args.rate),
-            window: usize::from(args.window),
+            requests: Requests::new(results, &connection, console),
+            window: options.window,
+            grace,
+            is_over: false,
+            is_started: false,
+            is_hungry: false,
+            next_turn: None,
             withholds: false,
             is_file,
             console,
-        })
-    }
-
-    async fn drive(&mut self, grace: &mut Grace) -> Result<(), End> {
-        // Whether the input has ended, and how.
-        let mut ended = None;
-        // Nothing is dialled before there is something to send.
-        let mut started = false;
-        loop {
-            let is_ending = grace.signal().is_some();
-            if !is_ending {
-                self.feed()?;
-            }
-            let in_flight = self.exchange.in_flight();
-            started |= in_flight > 0;
-            if is_ending && !self.exchange.has_written() {
-                return Err(End::Signal);
-            }
-            if in_flight == 0
-                && self.is_fed()
-                && let Some(end) = ended.take()
-            {
-                return end;
-            }
-            self.exchange.results.flush(in_flight);
-            let room = in_flight < self.window && !self.exchange.results.is_behind();
-            let hungry = ended.is_none() && !is_ending && self.is_fed() && room;
-            let paced = room && !self.is_fed() && !is_ending;
-            let turn = if paced { self.exchange.next_turn() } else { None };
-            let deadline = self.exchange.deadline().into_iter().chain(turn).min();
-            let show = self.exchange.results.next_show();
-            tokio::select! {
-                is_over = grace.is_over() => {
-                    if is_over {
-                        return Err(End::Signal);
-                    }
-                    self.console.note("finishing what is in flight; the same signal again ends at once");
-                }
-                event = self.exchange.client.next(), if started => {
-                    self.happened(event?)?;
-                    while let Some(event) = self.exchange.client.ready()? {
-                        self.happened(event)?;
-                    }
-                }
-                batch = self.input.next(), if hungry => match batch {
-                    Ok(Some(batch)) => self.waiting = batch.into_iter(),
-                    Ok(None) => ended = Some(Ok(())),
-                    // What was sent is waited for all the same.
-                    Err(failure) => ended = Some(Err(failure.into())),
-                },
-                written = self.exchange.results.progress() => written?,
-                () = super::runtime::sleep_until(deadline) => {}
-                () = super::runtime::sleep_until(show) => {}
-            }
-            if started && deadline.is_some_and(|due| due <= Instant::now()) {
-                // What came before the deadline is in time, though this process may have been stopped meanwhile.
-                if let Ok(event) = tokio::time::timeout(Duration::ZERO, self.exchange.client.next()).await {
-                    self.happened(event?)?;
-                    while let Some(event) = self.exchange.client.ready()? {
-                        self.happened(event)?;
-                    }
-                }
-            }
-            let advice =
-                "; run `tuyagw listen --persistent` first, which answers the commands that are queued";
-            self.exchange.expire(if self.withholds { advice } else { "" })?;
-        }
+        };
+        Ok((batch, connection))
     }
 
     /// Takes inputs into the window, at the rate that was asked for; what is not sent is not held up by it.
-    fn feed(&mut self) -> Result<(), Failure> {
-        let mut now = self.exchange.moment();
+    fn feed(&mut self, connection: &mut RequestConnection) -> Result<(), Failure> {
+        let mut now = connection.moment();
         let mut sent = 0;
-        while self.exchange.in_flight() < self.window
-            && !self.exchange.results.is_behind()
+        while connection.gateway().len() < self.window
+            && !self.requests.results.is_behind()
             && let Some((origin, item)) = self.next_item()
         {
-            if !self.exchange.has_turn(now) {
+            if !connection.gateway_mut().has_turn(now.since) {
                 self.next = Some((origin, item));
                 break;
             }
-            self.exchange.send_at(now, item, Some(origin))?;
+            self.requests.send(connection, now, item, Some(origin))?;
             sent += 1;
             if sent % CLOCK == 0 {
-                now = self.exchange.moment();
+                now = connection.moment();
             }
         }
-        self.exchange.send_statuses()
+        self.requests.send_statuses(connection)
     }
 
     /// Whether nothing that was read waits for its place in the window.
@@ -353,7 +251,7 @@ impl Run {
         if let Some(next) = self.next.take() {
             return Some(next);
         }
-        let results = &mut self.exchange.results;
+        let results = &mut self.requests.results;
         loop {
             match results.take(self.waiting.next()?) {
                 (origin, Ok(item)) if results.are_done(&origin, &item) => {}
@@ -363,71 +261,48 @@ impl Run {
         }
     }
 
-    fn happened(&mut self, event: Event) -> Result<(), Failure> {
-        if let Event::Message(message, _) = &event
-            && self.operation != Operation::Command
-            && self.exchange.is_command(message)
-        {
-            if !self.withholds {
-                self.withholds = true;
-                self.console.warn(
-                    "a queued command arrived, which this subcommand does not answer: nothing more is \
-                     acknowledged, so that all of it comes again",
-                );
-                self.console.hint("Run `tuyagw listen --persistent` to answer queued commands");
-            }
-            return Ok(());
-        }
-        match event {
-            Event::Message(message, _) if self.withholds => {
-                self.exchange.hear(message);
-                Ok(())
-            }
-            event => self.exchange.happened(event),
-        }
-    }
-
     /// Accounts for what is left, says farewell, and gives the exit code. A signal, or a second one, cuts it short.
-    async fn finish(mut self, end: Result<(), End>, grace: &mut Grace) -> Exit {
-        grace.renew();
-        let exit = match end {
-            Ok(()) => Exit::SUCCESS,
-            Err(End::Signal) => {
-                self.exchange.fail_all(Kind::Connection, "ended by a signal before the answer came");
-                Exit::SUCCESS
+    async fn finish(mut self, mut connection: RequestConnection, end: Result<End, Failure>) -> Exit {
+        self.grace.renew();
+        let failure = match end {
+            Ok(End::Done) => None,
+            Ok(End::Signal) => {
+                let message = "ended by a signal before the answer came";
+                self.requests.fail_all(&mut connection, Kind::Connection, message);
+                None
             }
-            Err(End::Failure(failure)) => {
-                self.exchange.results.fail(&failure);
-                self.exchange.fail_all(failure.kind, &failure.message);
-                if self.exchange.results.can_print() && grace.signal().is_none() {
-                    tokio::select! {
-                        () = self.fail_rest(&failure) => {}
-                        // What is not read yet is of no interest any more.
-                        _ = grace.is_over() => {}
-                    }
-                }
-                failure.kind.exit()
-            }
+            Ok(End::InputFailed(failure)) | Err(failure) => Some(failure),
         };
-        self.exchange.close().await;
-        let console = self.console;
+        if let Some(failure) = &failure {
+            self.requests.results.fail(failure);
+            self.requests.fail_all(&mut connection, failure.kind, &failure.message);
+            if self.requests.results.can_print() && self.grace.signal().is_none() {
+                self.fail_rest(failure).await;
+            }
+        }
+        connection.close().await;
+        self.requests.finish_warnings();
+        let (console, mut grace) = (self.console, self.grace);
         let cut = async {
             while !grace.is_over().await {
                 console.note("writing what is in hand; the same signal again ends at once");
             }
         };
-        exit.or(self.exchange.results.finish(cut).await)
+        let written = self.requests.results.finish(cut).await;
+        let exit = failure.map_or(Exit::SUCCESS, |failure| failure.kind.exit());
+        grace.signal().unwrap_or(exit.or(written))
     }
 
     /// Tells of a message that is not sent why not.
     fn fail(&mut self, origin: Origin, item: Item, failure: &Failure) {
         let outcome = Outcome::Failed { kind: failure.kind, message: &failure.message, sent: Some(false) };
         for source in origin.sources(item).as_slice() {
-            self.exchange.results.tell(source, None, 1, outcome);
+            self.requests.results.tell(source, None, 1, outcome);
         }
     }
 
-    /// Reports the inputs that were never sent: all of a file, and of a pipe what is there to be read, but not for ever.
+    /// Reports the inputs that were never sent: all of a file, and of a pipe what is there to be read, but not for ever. A
+    /// signal ends it.
     async fn fail_rest(&mut self, failure: &Failure) {
         let mut patience = PATIENCE;
         let mut told = 0;
@@ -436,10 +311,12 @@ impl Run {
                 self.fail(origin, item, failure);
                 told += 1;
             }
-            self.exchange.results.flush(0);
-            while self.exchange.results.is_behind() {
-                if self.exchange.results.progress().await.is_err() {
-                    return;
+            self.requests.results.flush(0);
+            while self.requests.results.is_behind() {
+                tokio::select! {
+                    written = self.requests.results.progress() => if written.is_err() { return },
+                    // What is not read yet is of no interest any more.
+                    _ = self.grace.is_over() => return,
                 }
             }
             if !self.is_fed() {
@@ -452,7 +329,11 @@ impl Run {
                 return;
             }
             let (asked, silent) = (Instant::now(), self.input.is_silent());
-            match tokio::time::timeout(patience.min(SILENCE), self.input.next()).await {
+            let batch = tokio::select! {
+                batch = tokio::time::timeout(patience.min(SILENCE), self.input.next()) => batch,
+                _ = self.grace.is_over() => return,
+            };
+            match batch {
                 Ok(Ok(Some(batch))) => self.waiting = batch.into_iter(),
                 Err(_) if !self.input.is_silent() => continue,
                 _ => return,
@@ -461,5 +342,109 @@ impl Run {
                 patience = patience.saturating_sub(asked.elapsed());
             }
         }
+    }
+}
+
+impl Policy for Batch {
+    type Context = Sources;
+    type Input = Input;
+    type End = End;
+
+    fn advance(&mut self, connection: &mut RequestConnection) -> Result<Option<End>, Failure> {
+        let is_ending = self.grace.signal().is_some();
+        if !is_ending {
+            self.feed(connection)?;
+        }
+        let in_flight = connection.gateway().len();
+        // Nothing is dialled before there is something to send.
+        self.is_started |= in_flight > 0;
+        if self.is_over || (is_ending && !connection.gateway().has_written()) {
+            return Ok(Some(End::Signal));
+        }
+        if in_flight == 0
+            && self.is_fed()
+            && let Some(ended) = self.input_ended.take()
+        {
+            return Ok(Some(ended.map_or_else(End::InputFailed, |()| End::Done)));
+        }
+        self.requests.results.flush(in_flight);
+        let has_room = in_flight < self.window && !self.requests.results.is_behind() && !is_ending;
+        self.is_hungry = has_room && self.is_fed() && self.input_ended.is_none();
+        let is_paced = has_room && !self.is_fed();
+        self.next_turn = if is_paced { connection.next_turn() } else { None };
+        Ok(None)
+    }
+
+    fn is_started(&self) -> bool {
+        self.is_started
+    }
+
+    fn next_wake(&self) -> Option<Instant> {
+        self.next_turn.into_iter().chain(self.requests.results.next_show()).min()
+    }
+
+    async fn next_input(&mut self) -> Result<Input, Failure> {
+        let Self { grace, input, requests, is_hungry, .. } = self;
+        tokio::select! {
+            is_over = grace.is_over() => Ok(Input::Grace(is_over)),
+            batch = input.next(), if *is_hungry => Ok(Input::Inputs(batch)),
+            written = requests.results.progress() => written.map(|()| Input::Written),
+        }
+    }
+
+    fn handle_input(&mut self, _connection: &mut RequestConnection, input: Input) -> Result<(), Failure> {
+        match input {
+            Input::Grace(true) => self.is_over = true,
+            Input::Grace(false) => {
+                self.console.note("finishing what is in flight; the same signal again ends at once");
+            }
+            Input::Inputs(Ok(Some(batch))) => self.waiting = batch.into_iter(),
+            Input::Inputs(Ok(None)) => self.input_ended = Some(Ok(())),
+            // What was sent is waited for all the same.
+            Input::Inputs(Err(failure)) => self.input_ended = Some(Err(failure)),
+            Input::Written => {}
+        }
+        Ok(())
+    }
+
+    fn handle_client_event(
+        &mut self,
+        connection: &mut RequestConnection,
+        event: Event,
+    ) -> Result<(), Failure> {
+        let event = match event {
+            Event::Message(message, _)
+                if self.operation != Operation::Command && connection.gateway().is_command(&message) =>
+            {
+                if !self.withholds {
+                    self.withholds = true;
+                    self.requests.advise(
+                        "; run `tuyagw listen --persistent` first, which answers the commands that are queued",
+                    );
+                    self.console.warn(
+                        "a queued command arrived, which this subcommand does not answer: nothing more is \
+                         acknowledged, so that all of it comes again",
+                    );
+                    self.console.hint("Run `tuyagw listen --persistent` to answer queued commands");
+                }
+                return Ok(());
+            }
+            Event::Message(message, _) if self.withholds => {
+                connection.handle_message(message);
+                return Ok(());
+            }
+            event => event,
+        };
+        let is_loss = matches!(event, Event::Lost { .. });
+        match connection.handle_event(event) {
+            Some(what) if is_loss => self.console.warn(&what),
+            Some(what) => self.requests.warn(&what),
+            None => {}
+        }
+        Ok(())
+    }
+
+    fn handle_gateway_event(&mut self, event: GatewayEvent<Sources>) {
+        self.requests.handle_event(event);
     }
 }

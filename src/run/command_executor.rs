@@ -12,7 +12,6 @@ use std::{
 };
 
 use bytes::Bytes;
-use clap::{Args as _, FromArgMatches as _};
 use rustix::process::{Pid, Signal, kill_process_group};
 use serde::Deserialize;
 use serde_json::Value;
@@ -22,7 +21,6 @@ use tokio::{
 };
 
 use crate::{
-    cli::listen::Args,
     error::Failure,
     gateway::CommandKey,
     tuya::{Command, CommandAnswer, Envelope, ResultCode},
@@ -362,48 +360,9 @@ fn said(printed: &[u8]) -> Option<Reply> {
     serde_json::from_slice(printed).ok().filter(|_| printed.trim_ascii_start().starts_with(b"{"))
 }
 
-/// Parses `success` or `CODE[:MSG]`.
-pub fn fixed(text: &str) -> Result<(i64, String), String> {
-    if text == "success" {
-        return Ok((0, text.to_owned()));
-    }
-    let (code, msg) = text.split_once(':').map_or((text, None), |(code, msg)| (code, Some(msg)));
-    let code = code.parse().map_err(|_| "write success, a code such as 2001, or CODE:MESSAGE".to_owned())?;
-    Ok((code, msg.unwrap_or(ResultCode(code).name()).to_owned()))
-}
-
-/// Takes those options of `listen` back that stand behind `--exec PROGRAM`, up to a `--`.
-pub fn own_options(mut args: Args) -> Result<Args, clap::Error> {
-    let command = Args::augment_args_for_update(clap::Command::new("tuyagw listen").no_binary_name(true));
-    let is_own = |arg: &OsString| {
-        let text = arg.to_string_lossy();
-        let name = text.strip_prefix("--").map(|name| name.split_once('=').map_or(name, |(name, _)| name));
-        name.is_some_and(|name| command.get_arguments().any(|known| known.get_long() == Some(name)))
-    };
-    let end = args.exec.iter().position(|arg| arg == "--");
-    let own = args.exec.iter().take(end.unwrap_or(usize::MAX)).position(is_own);
-    if let Some(own) = own {
-        let rest = args.exec.split_off(own);
-        let program = std::mem::take(&mut args.exec);
-        args.update_from_arg_matches(&command.try_get_matches_from(rest)?)?;
-        args.exec = program;
-    } else if let Some(end) = end {
-        args.exec.remove(end);
-    }
-    Ok(args)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_fixed_answer_is_success_or_a_code() {
-        assert_eq!(fixed("success"), Ok((0, "success".into())));
-        assert_eq!(fixed("2001"), Ok((2001, "device is offline".into())));
-        assert_eq!(fixed("400:tedge error: stuck"), Ok((400, "tedge error: stuck".into())));
-        assert!(fixed("maybe").is_err());
-    }
 
     fn job(cid: &str, number: u64) -> Job {
         let command = Command { cid: cid.into(), points: Vec::new() };

@@ -1,24 +1,25 @@
 //! `status --every` and `--offline-on-exit`: keeps saying which devices are online, and says offline at the end.
 
-use std::{
-    sync::Arc,
-    time::{Duration, Instant},
+use std::{sync::Arc, time::Duration};
+
+use tokio::time::{Interval, MissedTickBehavior};
+
+use super::{
+    batch::BatchOptions,
+    connection_settings::ConnectionSettings,
+    event_loop::{self, ConnectionOptions, GatewayConnection, Policy},
+    grace::Grace,
+    requests::{RequestConnection, Requests},
+    results::{Manner, Progress, Results, Sources},
+    time_unit::TimeUnit,
 };
-
-use tokio::time::MissedTickBehavior;
-
 use crate::{
-    cli::connection::Connection,
     error::{Exit, Failure, Kind},
+    gateway::{GatewayEvent, Payload},
     io::{console::Console, input::Source, request_ids::request_id},
     mqtt::codec::Will,
-    request::parser::{Asked, Body, Item, Operation, Operations, status_item},
-    run::{
-        batch::RequestArgs,
-        exchange::Exchange,
-        grace::Grace,
-        results::{Manner, Progress, Results},
-    },
+    net::client::Event,
+    request::parser::{Asked, Item, Operation, Operations, status_item},
     tuya::{Channel, DeviceStatus, Envelope, Uplink},
 };
 
@@ -36,167 +37,207 @@ struct Device {
     input: Arc<str>,
 }
 
-/// Keeps on reporting until a signal.
-pub struct Every {
-    exchange: Exchange,
+/// What a heartbeat waits for beside its connection.
+enum Input {
+    /// A first signal, or the end of all: a second one, or of the grace.
+    Grace(bool),
+    /// The time of a round.
+    Round,
+    /// More results are written.
+    Written,
+}
+
+/// Reports every device again and again, until a signal.
+struct Heartbeat {
+    requests: Requests,
     devices: Vec<Device>,
-    interval: Option<Duration>,
+    rounds: Interval,
     offline_on_exit: bool,
+    grace: Grace,
+    is_over: bool,
+    /// Since when the round before is not acknowledged, although the next one is due.
+    is_behind: bool,
     console: Console,
 }
 
-impl Every {
-    /// Reads the input to its end, which a later round and the will need.
-    ///
-    /// # Errors
-    /// An input that is invalid, or too long for a will.
-    pub async fn new(
-        mut connection: Connection,
-        operations: Operations,
-        source: Source,
-        args: &RequestArgs,
-        interval: Option<Duration>,
-        offline_on_exit: bool,
-        console: Console,
-    ) -> Result<Self, Failure> {
-        let mut devices = Vec::new();
-        let mut input = source.start(move |input, asked| operations.take(Operation::Status, input, asked))?;
-        while let Some(batch) = input.next().await? {
-            for Asked { line, text, item, .. } in batch {
-                let item = item.map_err(|invalid| {
-                    let line = line.map(|line| format!("line {line}: ")).unwrap_or_default();
-                    Failure::invalid(format!("{line}{}", invalid.message))
-                })?;
-                let (t, part) = (item.t, item.part.clone());
-                for status in statuses(item) {
-                    let input =
-                        part.as_ref().map(|part| part.input_of(&text, &status.cid, Some(status.status)));
-                    let input = input.map_or_else(|| Arc::clone(&text), Arc::from);
-                    devices.push(Device { status, t, line, input });
-                }
+/// Reads the input to its end, which a later round and the will need, and reports until a signal.
+///
+/// # Errors
+/// An input that is invalid, or too long for a will.
+pub async fn run(
+    mut settings: ConnectionSettings,
+    operations: Operations,
+    source: Source,
+    options: &BatchOptions,
+    interval: Option<Duration>,
+    offline_on_exit: bool,
+    console: Console,
+) -> Result<Exit, Failure> {
+    let devices = read(operations, source).await?;
+    if offline_on_exit {
+        settings.client.connect.will = Some(will(&settings, &devices, options.unit)?);
+    }
+    options.apply(&mut settings.client);
+    settings.client.gives_up = false;
+    let connection_options =
+        ConnectionOptions { waits_for_answers: true, endures_outages: true, ..ConnectionOptions::default() };
+    let mut connection = GatewayConnection::new(settings, connection_options, options.unit);
+    let results = Results::new(Progress::Never, Manner::default(), false, console);
+    // Without an interval there is one round, and the connection is held for its end.
+    let mut rounds = tokio::time::interval(interval.unwrap_or(Duration::from_hours(24 * 365)));
+    rounds.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut heartbeat = Heartbeat {
+        requests: Requests::new(results, &connection, console),
+        devices,
+        rounds,
+        offline_on_exit,
+        grace: Grace::new(GRACE)?,
+        is_over: false,
+        is_behind: false,
+        console,
+    };
+    let end = event_loop::run(&mut connection, &mut heartbeat).await;
+    Ok(heartbeat.finish(connection, end).await)
+}
+
+async fn read(operations: Operations, source: Source) -> Result<Vec<Device>, Failure> {
+    let mut devices = Vec::new();
+    let mut input = source.start(move |input, asked| operations.take(Operation::Status, input, asked))?;
+    while let Some(batch) = input.next().await? {
+        for Asked { line, text, item, .. } in batch {
+            let item = item.map_err(|invalid| {
+                let line = line.map(|line| format!("line {line}: ")).unwrap_or_default();
+                Failure::invalid(format!("{line}{}", invalid.message))
+            })?;
+            let (t, part) = (item.t, item.part.clone());
+            for status in statuses(item) {
+                let input = part.as_ref().map(|part| part.input_of(&text, &status.cid, Some(status.status)));
+                let input = input.map_or_else(|| Arc::clone(&text), Arc::from);
+                devices.push(Device { status, t, line, input });
             }
         }
-        if devices.is_empty() {
-            return Err(Failure::invalid("the input names no device"));
-        }
-        if offline_on_exit {
-            connection.settings.connect.will = Some(will(&connection, &devices, args)?);
-        }
-        let results = Results::new(Progress::Never, Manner::default(), false, console);
-        args.apply(&mut connection.settings);
-        connection.settings.gives_up = false;
-        let exchange = Exchange::new(connection, Vec::new(), args.t_unit(), true, results, console).patient();
-        Ok(Self { exchange, devices, interval, offline_on_exit, console })
     }
+    if devices.is_empty() { Err(Failure::invalid("the input names no device")) } else { Ok(devices) }
+}
 
-    /// Runs until a signal, and gives the exit code.
-    ///
-    /// # Errors
-    /// Where the system does not let us hear signals.
-    pub async fn run(mut self) -> Result<Exit, Failure> {
-        let mut grace = Grace::new(GRACE)?;
-        let exit = match self.drive(&mut grace).await {
-            Ok(exit) => exit,
-            Err(failure) => {
-                self.exchange.results.fail(&failure);
-                self.exchange.fail_all(failure.kind, &failure.message);
-                failure.kind.exit()
-            }
-        };
-        grace.renew();
-        self.exchange.close().await;
-        let cut = async { while !grace.is_over().await {} };
-        let written = self.exchange.results.finish(cut).await;
-        Ok(grace.signal().unwrap_or(exit.or(written)))
-    }
-
-    async fn drive(&mut self, grace: &mut Grace) -> Result<Exit, Failure> {
-        // Without an interval there is one round, and the connection is held for its end.
-        let mut rounds = tokio::time::interval(self.interval.unwrap_or(Duration::from_hours(24 * 365)));
-        rounds.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut behind: Option<Instant> = None;
-        loop {
-            self.exchange.results.flush(self.exchange.in_flight());
-            if let Some(exit) = grace.signal()
-                && self.exchange.in_flight() == 0
-            {
-                return Ok(exit);
-            }
-            let is_ending = grace.signal().is_some();
-            let deadline = self.exchange.deadline();
-            tokio::select! {
-                is_over = grace.is_over() => {
-                    if is_over {
-                        return Ok(self.cut_short(grace.signal().unwrap_or(Exit::TERMINATED)));
-                    }
-                    if self.offline_on_exit {
-                        self.report(true)?;
-                    }
-                }
-                _ = rounds.tick(), if !is_ending => {
-                    if self.exchange.in_flight() == 0 {
-                        behind = None;
-                        self.report(false)?;
-                    } else if behind.is_none() {
-                        behind = Some(Instant::now());
-                        self.console.warn("the last round is not acknowledged yet: this one is left out");
-                    }
-                }
-                event = self.exchange.client.next() => {
-                    self.exchange.happened(event?)?;
-                    while let Some(event) = self.exchange.client.ready()? {
-                        self.exchange.happened(event)?;
-                    }
-                }
-                written = self.exchange.results.progress() => written?,
-                () = crate::run::runtime::sleep_until(deadline) => {}
-            }
-            self.exchange.expire("")?;
-        }
-    }
-
-    /// Gives up on what is in flight.
-    fn cut_short(&mut self, signal: Exit) -> Exit {
-        self.exchange.fail_all(Kind::Connection, "ended by a signal before the acknowledgement came");
-        signal
-    }
-
+impl Heartbeat {
     /// Reports every device; at the end those that were online, as offline.
-    fn report(&mut self, end: bool) -> Result<(), Failure> {
+    fn report(&mut self, connection: &mut RequestConnection, is_end: bool) -> Result<(), Failure> {
         for device in &self.devices {
-            if end && !device.status.status {
+            if is_end && !device.status.status {
                 continue;
             }
             let cid = device.status.cid.clone();
-            let item = status_item(vec![DeviceStatus { cid, status: device.status.status && !end }]);
-            let item = Item { t: device.t.filter(|_| !end), ..item };
-            let origin =
-                self.exchange.results.origin(Operation::Status, device.line, Arc::clone(&device.input), 1);
-            self.exchange.send(item, Some(origin))?;
+            let item = status_item(vec![DeviceStatus { cid, status: device.status.status && !is_end }]);
+            let item = Item { t: device.t.filter(|_| !is_end), ..item };
+            let input = Arc::clone(&device.input);
+            let origin = self.requests.results.origin(Operation::Status, device.line, input, 1);
+            self.requests.send(connection, connection.moment(), item, Some(origin))?;
         }
-        self.exchange.send_statuses()
+        self.requests.send_statuses(connection)
+    }
+
+    /// Accounts for what is left, says farewell, and gives the exit code.
+    async fn finish(mut self, mut connection: RequestConnection, end: Result<Exit, Failure>) -> Exit {
+        let exit = match end {
+            Ok(exit) => {
+                let message = "ended by a signal before the acknowledgement came";
+                self.requests.fail_all(&mut connection, Kind::Connection, message);
+                exit
+            }
+            Err(failure) => {
+                self.requests.results.fail(&failure);
+                self.requests.fail_all(&mut connection, failure.kind, &failure.message);
+                failure.kind.exit()
+            }
+        };
+        self.grace.renew();
+        connection.close().await;
+        self.requests.finish_warnings();
+        let mut grace = self.grace;
+        let cut = async { while !grace.is_over().await {} };
+        let written = self.requests.results.finish(cut).await;
+        grace.signal().unwrap_or(exit.or(written))
+    }
+}
+
+impl Policy for Heartbeat {
+    type Context = Sources;
+    type Input = Input;
+    type End = Exit;
+
+    fn advance(&mut self, connection: &mut RequestConnection) -> Result<Option<Exit>, Failure> {
+        let in_flight = connection.gateway().len();
+        self.requests.results.flush(in_flight);
+        let is_done = in_flight == 0 || self.is_over;
+        Ok(self.grace.signal().filter(|_| is_done))
+    }
+
+    async fn next_input(&mut self) -> Result<Input, Failure> {
+        let Self { grace, rounds, requests, .. } = self;
+        let is_ending = grace.signal().is_some();
+        tokio::select! {
+            is_over = grace.is_over() => Ok(Input::Grace(is_over)),
+            _ = rounds.tick(), if !is_ending => Ok(Input::Round),
+            written = requests.results.progress() => written.map(|()| Input::Written),
+        }
+    }
+
+    fn handle_input(&mut self, connection: &mut RequestConnection, input: Input) -> Result<(), Failure> {
+        match input {
+            Input::Grace(true) => self.is_over = true,
+            Input::Grace(false) if self.offline_on_exit => self.report(connection, true)?,
+            Input::Round if connection.gateway().is_empty() => {
+                self.is_behind = false;
+                self.report(connection, false)?;
+            }
+            Input::Round if !self.is_behind => {
+                self.is_behind = true;
+                self.console.warn("the last round is not acknowledged yet: this one is left out");
+            }
+            Input::Grace(false) | Input::Round | Input::Written => {}
+        }
+        Ok(())
+    }
+
+    fn handle_client_event(
+        &mut self,
+        connection: &mut RequestConnection,
+        event: Event,
+    ) -> Result<(), Failure> {
+        let is_loss = matches!(event, Event::Lost { .. });
+        match connection.handle_event(event) {
+            Some(what) if is_loss => self.console.warn(&what),
+            Some(what) => self.requests.warn(&what),
+            None => {}
+        }
+        Ok(())
+    }
+
+    fn handle_gateway_event(&mut self, event: GatewayEvent<Sources>) {
+        self.requests.handle_event(event);
     }
 }
 
 fn statuses(item: Item) -> Vec<DeviceStatus> {
     match item.body {
-        Body::Uplink(uplink) => match uplink {
+        Payload::Uplink(uplink) => match uplink {
             Uplink::Status(statuses) => statuses,
             Uplink::Sync(_) | Uplink::Report(_) | Uplink::CommandResponse(_) | Uplink::AsGiven { .. } => {
                 Vec::new()
             }
         },
-        Body::Command(_) => Vec::new(),
+        Payload::Command(_) => Vec::new(),
     }
 }
 
 /// What the broker says for us when the connection is cut: every device offline.
-fn will(connection: &Connection, devices: &[Device], args: &RequestArgs) -> Result<Will, Failure> {
-    let gateway = connection.gateway_id.as_ref().ok_or_else(|| Failure::invalid("no gateway id is given"))?;
+fn will(settings: &ConnectionSettings, devices: &[Device], unit: TimeUnit) -> Result<Will, Failure> {
+    let gateway = settings.gateway_id.as_ref().ok_or_else(|| Failure::invalid("no gateway id is given"))?;
     let offline = |device: &Device| DeviceStatus { cid: device.status.cid.clone(), status: false };
     let statuses: Vec<_> = devices.iter().filter(|device| device.status.status).map(offline).collect();
     let request_id = request_id().to_string();
-    let payload = Envelope { t: args.t_unit().now(), request_id, body: Uplink::Status(statuses) }.encode();
+    let payload = Envelope { t: unit.now(), request_id, body: Uplink::Status(statuses) }.encode();
     if payload.len() > LONGEST_WILL {
         return Err(Failure::invalid(format!(
             "--offline-on-exit: the will of these devices takes {} bytes, more than the {LONGEST_WILL} that MQTT allows",
@@ -205,9 +246,9 @@ fn will(connection: &Connection, devices: &[Device], args: &RequestArgs) -> Resu
         .hint("Split the devices over several gateways, or leave --offline-on-exit out"));
     }
     Ok(Will {
-        topic: connection.topics.topic(Channel::Status, gateway),
+        topic: settings.topics.topic(Channel::Status, gateway),
         payload: payload.into(),
-        qos: connection.qos,
+        qos: settings.qos,
         retain: false,
     })
 }

@@ -2,18 +2,30 @@
 
 use std::time::{Duration, Instant};
 
+use tokio::{runtime::Runtime, task::LocalSet};
+
 use crate::error::Failure;
+
+fn runtime() -> Result<Runtime, Failure> {
+    let built = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    built.map_err(|why| Failure::io(format!("the event loop cannot be set up: {why}")))
+}
 
 /// Runs a subcommand's event loop on this thread.
 pub fn block_on<T>(future: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(|why| Failure::io(format!("the event loop cannot be set up: {why}")))?;
+    let runtime = runtime()?;
     let result = runtime.block_on(future);
     // A name server that does not answer must not hold the exit up.
     runtime.shutdown_timeout(Duration::ZERO);
     result
+}
+
+/// As [`block_on`], for an event loop that starts tasks of its own. A thread that waits for a pipe is not waited for.
+pub fn run_local<T>(future: impl Future<Output = Result<T, Failure>>) -> anyhow::Result<T> {
+    let runtime = runtime()?;
+    let result = LocalSet::new().block_on(&runtime, future);
+    runtime.shutdown_background();
+    Ok(result?)
 }
 
 /// Sleeps until `deadline`; never returns for `None`.

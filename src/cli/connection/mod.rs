@@ -5,6 +5,7 @@ mod origin;
 mod tls_args;
 mod url;
 
+pub use crate::duration::parse as duration;
 pub use origin::Origin;
 pub use tls_args::TlsArgs;
 pub use url::parse_url;
@@ -17,12 +18,10 @@ use crate::{
     error::Failure,
     mqtt::codec::{Connect, Password, QoS},
     net::client::Settings,
-    tuya::{GatewayId, Secret, Topics, derive_password},
+    run::connection_settings::{ConnectionSettings, Fleet, Login},
+    tuya::{GatewayId, Secret, Topics},
     wrapping::refuse_wrapped,
 };
-
-/// The longest duration that is taken: a year.
-const LONGEST: Duration = Duration::from_hours(24 * 365);
 
 /// The sizes of a packet that may be asked for, up to MQTT's own limit.
 pub const MAX_PACKET: std::ops::RangeInclusive<i64> = 1024..=268_435_455;
@@ -118,51 +117,6 @@ pub struct PlatformArgs {
     gateway_id: Option<String>,
 }
 
-/// A resolved connection: everything that a connecting subcommand needs to know.
-#[derive(Clone, Debug)]
-pub struct Connection {
-    /// How to reach the broker and log in.
-    pub settings: Settings,
-    /// The gateway that the topics speak of; `command` may do without.
-    pub gateway_id: Option<GatewayId>,
-    /// The topics in force.
-    pub topics: Topics,
-    /// Quality of service of what is published and subscribed.
-    pub qos: QoS,
-}
-
-/// The connections of several gateways, which differ in their logins.
-#[derive(Clone, Debug)]
-pub struct Fleet {
-    /// The connection of the gateway that was asked for, or of none.
-    pub one: Connection,
-    /// The client id of that gateway, where it is not the gateway id.
-    client_id: Option<String>,
-    username: Option<String>,
-    /// The password that was given; otherwise each gateway's own is derived.
-    password: Option<Secret>,
-}
-
-impl Fleet {
-    /// How a gateway connects.
-    ///
-    /// # Errors
-    /// A password without a username.
-    pub fn settings(&self, gateway: &GatewayId) -> Result<Settings, Failure> {
-        let client_id = match &self.client_id {
-            Some(client_id) if self.one.gateway_id.as_ref() == Some(gateway) => client_id,
-            _ => gateway.as_str(),
-        };
-        let login = login_of(client_id, self.username.clone(), self.password.clone())?;
-        let mut settings = self.one.settings.clone();
-        client_id.clone_into(&mut settings.connect.client_id);
-        settings.connect.username = login.username;
-        settings.connect.password =
-            login.password.map(|password| Password::new(password.expose().to_owned()));
-        Ok(settings)
-    }
-}
-
 impl NetworkArgs {
     /// The topics in force, for what needs no connection.
     ///
@@ -188,13 +142,7 @@ impl NetworkArgs {
     }
 }
 
-/// What a client says of itself when it logs in.
-struct Login {
-    username: Option<String>,
-    password: Option<Secret>,
-}
-
-impl Connection {
+impl ConnectionSettings {
     /// A gateway's connection.
     pub fn gateway(network: &NetworkArgs, login: &GatewayArgs) -> Result<Self, Failure> {
         let profile = Profile::load(network.config.as_deref(), network.profile.as_deref())?;
@@ -210,7 +158,7 @@ impl Connection {
             profile_file: profile.password_file.clone(),
             option: "--password-file",
         })?;
-        let login = login_of(&client_id, username, password)?;
+        let login = Login::new(&client_id, username, password)?;
         Self::resolve(network, &profile, client_id, login, Some(gateway_id))
     }
 
@@ -257,7 +205,7 @@ impl Connection {
             profile_file: profile.platform_password_file.clone(),
             option: "--platform-password-file",
         })?;
-        let login = login_of(&client_id, Some(username), password)?;
+        let login = Login::new(&client_id, Some(username), password)?;
         Self::resolve(network, &profile, client_id, login, gateway_id)
     }
 
@@ -287,7 +235,7 @@ impl Connection {
         let persistent = network.persistent || profile.persistent.unwrap_or(false);
         let max_packet = network.max_packet.or(profile.max_packet).unwrap_or(1 << 20) as usize;
         Ok(Self {
-            settings: Settings {
+            client: Settings {
                 address,
                 tls,
                 connect: Connect {
@@ -387,23 +335,6 @@ fn secret(text: &str, place: &str) -> Result<Secret, Failure> {
     }
 }
 
-fn login_of(client_id: &str, username: Option<String>, password: Option<Secret>) -> Result<Login, Failure> {
-    if username.is_none() && password.is_some() {
-        return Err(Failure::invalid("a password is given, but no username")
-            .hint("Use --username NAME, TUYAGW_USERNAME or a profile"));
-    }
-    let derived = username.as_ref().map(|username| derive_password(client_id, username));
-    Ok(Login { username, password: password.or(derived) })
-}
-
-/// Parses a duration such as `250ms`, `10s`, `5m` or `1h30m`; at most a year, so that every deadline can be reckoned.
-pub fn duration(text: &str) -> Result<Duration, String> {
-    let expected = || "a duration is written 250ms, 10s, 5m or 1h".to_owned();
-    let parsed: jiff::SignedDuration = text.parse().map_err(|_| expected())?;
-    let duration = Duration::try_from(parsed).map_err(|_| expected())?;
-    if duration > LONGEST { Err("a duration is at most 8760h".to_owned()) } else { Ok(duration) }
-}
-
 /// Parses a keep-alive interval, which MQTT counts in whole seconds of 16 bits.
 pub fn keep_alive(text: &str) -> Result<Duration, String> {
     let interval = duration(text)?;
@@ -411,19 +342,4 @@ pub fn keep_alive(text: &str) -> Result<Duration, String> {
         return Err("a keep-alive interval is whole seconds, from 0s to 65535s".to_owned());
     }
     Ok(interval)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn durations_have_units() {
-        assert_eq!(duration("250ms"), Ok(Duration::from_millis(250)));
-        assert_eq!(duration("5m"), Ok(Duration::from_mins(5)));
-        assert_eq!(duration("0s"), Ok(Duration::ZERO));
-        for bad in ["10", "", "-1s", "soon", "999999999999h"] {
-            assert!(duration(bad).is_err(), "{bad}");
-        }
-    }
 }

@@ -14,6 +14,7 @@ use rustix::{
 };
 
 use super::purpose::first_line;
+use crate::duration;
 
 /// How many names are tried for a file that is put aside.
 const ATTEMPTS: usize = 10;
@@ -49,8 +50,7 @@ impl Rotation {
                 return Ok(Self::Size(size));
             }
         }
-        let age: Option<jiff::SignedDuration> = text.parse().ok();
-        let age = age.and_then(|age| Duration::try_from(age).ok()).filter(|age| !age.is_zero());
+        let age = duration::parse_long(text).ok().filter(|age| !age.is_zero());
         age.map(Self::Age)
             .ok_or_else(|| "a size is written 500KB, 100MB or 1GiB; a time 10m or 1h".to_owned())
     }

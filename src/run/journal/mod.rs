@@ -20,11 +20,12 @@ pub use self::history::Digest;
 use self::history::{Entry, Hash, History};
 use crate::{
     error::Failure,
+    gateway::Payload,
     io::{
         batch_writer::{Purpose, Sink, SinkError},
         console::{Console, json_line},
     },
-    request::parser::{Body, Item, Operation},
+    request::parser::{Item, Operation},
     tuya::{Command, DeviceStatus, GatewayId, Property, Uplink},
     wrapping::refuse_wrapped,
 };
@@ -314,14 +315,14 @@ fn digests(item: &Item, gateway_id: Option<&str>) -> Vec<Digest> {
         Digest { key: hash(&json_line(&key)), content: hash(message) }
     };
     match &item.body {
-        Body::Uplink(Uplink::Status(statuses)) => {
+        Payload::Uplink(Uplink::Status(statuses)) => {
             let of = |status: &DeviceStatus| {
                 let message = Uplink::Status(vec![status.clone()]).encode(t, request_id);
                 digest(&status.cid, &[], &message)
             };
             statuses.iter().map(of).collect()
         }
-        Body::Uplink(uplink) => {
+        Payload::Uplink(uplink) => {
             let message = uplink.encode(t, request_id);
             let digest = match uplink {
                 Uplink::Sync(device) => digest(&device.cid, &[], &message),
@@ -332,7 +333,7 @@ fn digests(item: &Item, gateway_id: Option<&str>) -> Vec<Digest> {
             };
             vec![digest]
         }
-        Body::Command(command @ Command { cid, points }) => {
+        Payload::Command(command @ Command { cid, points }) => {
             let ids: Vec<_> = points.iter().map(|(id, _)| id.as_str()).collect();
             vec![digest(cid, &ids, &command.encode(t, request_id))]
         }
@@ -355,7 +356,7 @@ mod tests {
             id: "1".into(),
             value: serde_json::value::RawValue::from_string("12345".into()).unwrap().as_ref().into(),
         };
-        let item = Item::new(Operation::Report, Body::Uplink(Uplink::Report(property)));
+        let item = Item::new(Operation::Report, Payload::Uplink(Uplink::Report(property)));
         let [digest] = digests(&item, Some("gw1"))[..] else { panic!("one line") };
         assert_eq!(hex::encode(digest.key), hex::encode(Md5::digest("[\"gw1\",\"m1\",\"1\"]\n")));
         let message = "{\"t\":0,\"request_id\":\"\",\"param\":{\"cid\":\"m1\",\"id\":\"1\",\"value\":12345}}";
@@ -368,7 +369,7 @@ mod tests {
     fn a_given_time_stamp_or_request_id_belongs_to_the_content() {
         let item = || {
             let status = DeviceStatus { cid: "m1".into(), status: true };
-            Item::new(Operation::Status, Body::Uplink(Uplink::Status(vec![status])))
+            Item::new(Operation::Status, Payload::Uplink(Uplink::Status(vec![status])))
         };
         let contents =
             [item(), Item { t: Some(1), ..item() }, Item { request_id: Some("r".into()), ..item() }]

@@ -34,7 +34,7 @@ struct Plan {
 }
 
 /// Reads the script and tells on stdout what it holds.
-pub async fn rehearse(
+pub async fn run(
     mut script: Script,
     mut schedule: Schedule,
     mut flaws: Flaws,

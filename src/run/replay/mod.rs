@@ -29,22 +29,18 @@ use self::{
     command_matcher::{Commands, REMEMBERED},
     reader::{Address, Line, Script, Step},
     replay_stats::{Ledger, Shared, watch_output},
-    sender::{Order, Peer},
+    sender::{GatewaySender, Outgoing},
     timer::Alarm,
     verify::{Difference, Key, Request, Verify},
 };
 use crate::{
-    cli::{
-        connection::{Connection, Fleet},
-        replay::Args,
-    },
     collections::OwnKeys,
     error::{Exit, Failure, Kind},
     io::{console::Console, recording_file::Flaws, request_ids::ReplayIds},
     mqtt::codec::{Publish, QoS},
     net::server::Broker,
     recording::{Fresh, Pace, Schedule},
-    run::signals::Signals,
+    run::{connection_settings::Fleet, signals::Signals},
     tuya::{Channel, GatewayId, Topics},
 };
 
@@ -56,61 +52,86 @@ const AHEAD: usize = 256;
 /// never acknowledged may keep one.
 const PAYLOADS: usize = 16 << 10;
 
-/// Plays a script to its end.
-#[allow(clippy::too_many_arguments, reason = "they are the parts of one performance")]
-pub async fn play(
-    args: &Args,
+/// How a recording is sent.
+pub struct ReplayOptions {
+    /// The other end.
+    pub peer: Peer,
+    /// The gateway of messages whose topic names none.
+    pub default_gateway: Option<GatewayId>,
+    /// The gateways that take the place of recorded ones.
+    pub gateways: HashMap<String, String>,
+    /// The devices that take the place of recorded ones.
+    pub cids: HashMap<String, String>,
+    /// The quality of service, if it is not the recorded one.
+    pub qos: Option<QoS>,
+    /// How fast messages follow each other.
+    pub pace: Pace,
+    /// The topics in force.
+    pub topics: Topics,
+    /// How long an acknowledgement, or an answer that is compared, may take.
+    pub timeout: Duration,
+    /// Whether answers are compared with the recorded ones.
+    pub verifies: bool,
+    /// Whether time stamps stay as recorded.
+    pub keeps_t: bool,
+    /// Whether request ids stay as recorded.
+    pub keeps_ids: bool,
+}
+
+/// The other end of a replay.
+pub enum Peer {
+    /// An edge, to which each gateway has a connection of its own.
+    Edge(Box<Fleet>),
+    /// The gateways that connect to this address.
+    Gateways(String),
+}
+
+/// Replays a recording to its end, or to a signal.
+///
+/// # Errors
+/// A failure before the first message.
+pub async fn run(
+    options: ReplayOptions,
     script: Script,
     schedule: Schedule,
-    pace: Pace,
     flaws: Flaws,
-    topics: Topics,
-    timeout: Duration,
     console: Console,
 ) -> Result<Exit, Failure> {
     let changed = Rc::new(Notify::new());
     let ledger = Ledger::new(console, Rc::clone(&changed));
-    if let Pace::Rate(rate) = pace {
+    if let Pace::Rate(rate) = options.pace {
         ledger.borrow_mut().limit(rate);
     }
     spawn_local(watch_output(Rc::clone(&ledger)));
-    let stage = match &args.listen {
-        None => {
-            let mut fleet = Connection::fleet(&args.network, &args.login)?;
-            fleet.one.settings.reconnect = !args.no_reconnect;
-            Stage::Up { fleet: Box::new(fleet), peers: OwnKeys::default(), tasks: Vec::new() }
-        }
-        Some(address) => Stage::Down(embedded_edge::listen(address, &ledger)?),
-    };
-    let default_gateway = match &stage {
-        Stage::Up { fleet, .. } => fleet.one.gateway_id.clone(),
-        Stage::Down(_) => args.login.gateway_id.clone().and_then(|id| GatewayId::new(id).ok()),
+    let stage = match options.peer {
+        Peer::Edge(fleet) => Stage::Up { fleet, senders: OwnKeys::default(), tasks: Vec::new() },
+        Peer::Gateways(address) => Stage::Down(embedded_edge::listen(&address, &ledger)?),
     };
     let mut play = Play {
         script,
         failure: None,
         lines: VecDeque::new(),
         schedule,
-        is_timed: pace != Pace::Max,
+        is_timed: options.pace != Pace::Max,
         start: None,
         stage,
         ledger,
         changed,
-        verify: args.verify.then(|| Verify::new(timeout)),
+        verify: options.verifies.then(|| Verify::new(options.timeout)),
         commands: Commands::default(),
         given_up: 0,
         flaws,
-        topics,
-        timeout,
+        topics: options.topics,
+        timeout: options.timeout,
         cast: Cast {
-            default: default_gateway.map(Rc::new),
-            renamed: args.map_gateway.iter().cloned().collect(),
+            default: options.default_gateway.map(Rc::new),
+            renamed: options.gateways,
             known: OwnKeys::default(),
         },
-        cids: args.map_cid.iter().cloned().collect(),
-        qos: args.network.asked_qos(),
-        keep_t: args.keep_t,
-        ids: (!args.keep_ids).then(ReplayIds::default),
+        cids: options.cids,
+        qos: options.qos,
+        keep_t: options.keeps_t,
+        ids: (!options.keeps_ids).then(ReplayIds::default),
         past: Duration::ZERO,
         offset: Duration::ZERO,
         index: 0,
@@ -131,7 +152,11 @@ pub async fn play(
 /// Where messages go.
 enum Stage {
     /// To an edge, each gateway over a connection of its own.
-    Up { fleet: Box<Fleet>, peers: OwnKeys<String, mpsc::UnboundedSender<Order>>, tasks: Vec<JoinHandle<()>> },
+    Up {
+        fleet: Box<Fleet>,
+        senders: OwnKeys<String, mpsc::UnboundedSender<Outgoing>>,
+        tasks: Vec<JoinHandle<()>>,
+    },
     /// To the gateways that connect to us.
     Down(Rc<Broker>),
 }
@@ -273,19 +298,21 @@ impl Play {
     }
 
     fn open(&mut self, gateway: &GatewayId) -> Result<(), Failure> {
-        let Stage::Up { fleet, peers, tasks } = &mut self.stage else { return Ok(()) };
-        if peers.contains_key(gateway.as_str()) {
+        let Stage::Up { fleet, senders, tasks } = &mut self.stage else { return Ok(()) };
+        if senders.contains_key(gateway.as_str()) {
             return Ok(());
         }
-        let (sender, orders) = mpsc::unbounded_channel();
+        let (sender, messages) = mpsc::unbounded_channel();
         let (mut settings, topics, qos) = (fleet.settings(gateway)?, self.topics.clone(), fleet.one.qos);
         if !self.is_timed {
             // As fast as it goes, all that may be under way at once is.
             settings.in_flight = WINDOW;
         }
-        let peer = Peer::new(gateway.clone(), settings, topics, qos, orders, Rc::clone(&self.ledger));
-        tasks.push(spawn_local(peer.run()));
-        peers.insert(gateway.as_str().to_owned(), sender);
+        let stats = Rc::clone(&self.ledger);
+        let (gateway_sender, connection) =
+            GatewaySender::new(gateway.clone(), settings, topics, qos, messages, stats);
+        tasks.push(spawn_local(gateway_sender.run(connection)));
+        senders.insert(gateway.as_str().to_owned(), sender);
         Ok(())
     }
 
@@ -344,9 +371,9 @@ impl Play {
     /// Whether the first message can leave: all connections that are known to be needed are open.
     fn is_ready(&mut self, first: &Step) -> bool {
         match &self.stage {
-            Stage::Up { peers, .. } => {
+            Stage::Up { senders, .. } => {
                 let ledger = self.ledger.borrow();
-                peers.keys().all(|gateway| ledger.ready.contains(gateway))
+                senders.keys().all(|gateway| ledger.ready.contains(gateway))
             }
             Stage::Down(broker) => match self.cast.part(&first.address) {
                 Ok(gateway) => broker.has_subscriber(&topic(&self.topics, &first.address, &gateway)),
@@ -464,16 +491,16 @@ impl Play {
         }
         self.open(gateway)?;
         match &self.stage {
-            Stage::Up { peers, .. } => {
+            Stage::Up { senders, .. } => {
                 let publish = Publish { topic, payload, qos, retain: step.retain };
                 let mut ledger = self.ledger.borrow_mut();
-                let Some(peer) = peers.get(gateway.as_str()) else { return Ok(()) };
+                let Some(sender) = senders.get(gateway.as_str()) else { return Ok(()) };
                 ledger.in_flight += 1;
-                if let Err(mpsc::error::SendError(order)) =
-                    peer.send(Order { publish, index, line, channel, due, keeps_t: self.keep_t })
+                if let Err(mpsc::error::SendError(message)) =
+                    sender.send(Outgoing { publish, index, line, channel, due, keeps_t: self.keep_t })
                 {
                     // Its failure ends the run as soon as it is looked at.
-                    ledger.fail(&order.request(gateway), Kind::Connection, "the connection is closed");
+                    ledger.fail(&message.request(gateway), Kind::Connection, "the connection is closed");
                     ledger.done();
                 }
             }

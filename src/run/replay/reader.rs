@@ -7,8 +7,8 @@ use bytes::{Bytes, BytesMut};
 use tokio::sync::mpsc;
 
 use crate::{
-    cli::connection::duration,
     collections::OwnKeys,
+    duration,
     error::Failure,
     io::recording_file::{Recording, RecordingArgs},
     recording::{Flaw, Found, Record, Splice, Timeline},
@@ -90,7 +90,7 @@ impl FromStr for Bound {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        if let Ok(offset) = duration(text) {
+        if let Ok(offset) = duration::parse(text) {
             return Ok(Self::Offset(offset));
         }
         text.parse::<jiff::Timestamp>()

@@ -68,9 +68,9 @@ impl Play {
             }
             self.missing();
         }
-        if let Stage::Up { peers, tasks, .. } = &mut self.stage {
+        if let Stage::Up { senders, tasks, .. } = &mut self.stage {
             // Without orders to come, a connection ends once all of its messages are acknowledged or overdue.
-            peers.clear();
+            senders.clear();
             for task in tasks {
                 if is_patient {
                     tokio::select! {

@@ -18,12 +18,13 @@ use smol_str::SmolStr;
 use super::journal::Journal;
 use crate::{
     error::{Exit, Failure, Kind},
+    gateway::Payload,
     io::{
         batch_writer::{Sink, SinkError, Ticket, Written},
         console::Console,
         files::Replacement,
     },
-    request::parser::{Asked, Body, Invalid, Item, Operation, Subject, request_id_of},
+    request::parser::{Asked, Invalid, Item, Operation, Subject, request_id_of},
     tuya::{Answer, DeviceStatus, GatewayId, Uplink},
 };
 
@@ -48,7 +49,7 @@ impl Origin {
     /// What the result lines of a message need.
     #[must_use]
     pub fn sources(self, mut item: Item) -> Sources {
-        if let Body::Uplink(Uplink::Status(statuses)) = &mut item.body
+        if let Payload::Uplink(Uplink::Status(statuses)) = &mut item.body
             && statuses.len() > 1
         {
             let statuses = std::mem::take(statuses).into_iter().zip(self.index..);

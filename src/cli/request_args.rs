@@ -1,0 +1,88 @@
+//! The options of the subcommands that send requests.
+
+use std::path::PathBuf;
+
+use crate::{
+    io::input::Format,
+    rate::Rate,
+    run::{batch::BatchOptions, results::Progress, time_unit::TimeUnit},
+};
+
+/// The options of a run of requests.
+#[derive(Clone, Debug, clap::Args)]
+#[command(next_help_heading = "Requests")]
+pub struct RequestArgs {
+    /// How many requests may be in flight
+    #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u16).range(1..=65000))]
+    window: u16,
+
+    /// Send at most so many messages a second: 50/s, or 30/m; retries and what is sent again count too
+    #[arg(long, value_name = "N/s")]
+    rate: Option<Rate>,
+
+    /// Try a request again so many times after a system error (500) or a time-out, with its request id
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    retries: u32,
+
+    /// Give the results in input order
+    #[arg(long)]
+    ordered: bool,
+
+    /// Note what was accepted in this file, so that the same command run again sends only the rest
+    #[arg(long, value_name = "FILE")]
+    journal: Option<PathBuf>,
+
+    /// Take a journal that was begun at another broker: what that one accepted is not sent to this one
+    #[arg(long, requires = "journal")]
+    journal_any_broker: bool,
+
+    /// Write counts, round-trip percentiles, duration and rate to this file as JSON
+    #[arg(long, value_name = "FILE")]
+    summary: Option<PathBuf>,
+
+    /// How the input is written [default: by the file's name, else json]
+    #[arg(long)]
+    format: Option<Format>,
+
+    /// Be done at the broker's acknowledgement, without waiting for the answer
+    #[arg(long)]
+    no_wait: bool,
+
+    /// The unit of the time stamp t in messages
+    #[arg(long, value_name = "UNIT", default_value = "s")]
+    t_unit: TimeUnit,
+
+    /// Exit on the first lost connection
+    #[arg(long)]
+    no_reconnect: bool,
+
+    /// Show progress on stderr
+    #[arg(long, value_name = "WHEN", default_value = "auto")]
+    progress: Progress,
+}
+
+impl RequestArgs {
+    /// What the options mean.
+    #[must_use]
+    pub fn options(self) -> BatchOptions {
+        BatchOptions {
+            window: usize::from(self.window),
+            rate: self.rate,
+            retries: self.retries,
+            is_ordered: self.ordered,
+            journal: self.journal,
+            takes_any_broker: self.journal_any_broker,
+            summary: self.summary,
+            waits_for_answers: !self.no_wait,
+            unit: self.t_unit,
+            reconnects: !self.no_reconnect,
+            progress: self.progress,
+        }
+    }
+
+    /// How the input is written, if an option says so.
+    #[must_use]
+    pub fn format(&self) -> Option<Format> {
+        self.format
+    }
+}
