@@ -4,11 +4,13 @@
 //! Pure: texts and numbers in, bytes out.
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
+mod depth;
 mod scan;
 mod value;
 
 use std::{borrow::Cow, io::Write as _};
 
+pub use depth::{DEEPEST, TooDeep, too_deep};
 pub use scan::{Plain, each_member, is_plain};
 pub use value::Json;
 

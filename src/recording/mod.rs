@@ -32,7 +32,7 @@ use serde::{Deserialize, Deserializer, de};
 use serde_json::value::RawValue;
 
 use crate::{
-    json::{any_byte, is_plain, push_json, push_number, push_text},
+    json::{any_byte, is_plain, push_json, push_number, push_text, too_deep},
     mqtt::Message,
     text::is_unsafe,
     tuya::{Channel, ConnectCode, Direction, Topics},
@@ -43,9 +43,6 @@ pub const VERSION: u64 = 1;
 
 /// The `event` of a line that says how many `records` are missing at its place.
 pub const LEFT_OUT: &str = "left-out";
-
-/// A payload nested deeper than this is kept as base64: readers of JSON refuse or overflow on deeper ones.
-const DEEPEST: usize = 100;
 
 /// One message that travelled between a gateway and an edge.
 #[derive(Clone, Debug)]
@@ -173,7 +170,7 @@ impl<'a> Record<'a> {
             line.extend_from_slice(b"}\n");
         } else {
             line.extend_from_slice(b",\"payload_b64\":\"");
-            line.extend_from_slice(BASE64.encode(&self.payload).as_bytes());
+            push_base64(line, &self.payload);
             line.extend_from_slice(b"\"}\n");
         }
     }
@@ -355,30 +352,7 @@ fn stands_as_json(payload: &[u8], is_json: bool) -> bool {
         && !matches!(payload, [b' ', ..] | [.., b' '])
         && (is_json
             || is_plain(payload)
-            || !is_too_deep(payload) && serde_json::from_slice::<de::IgnoredAny>(payload).is_ok())
-}
-
-fn is_too_deep(json: &[u8]) -> bool {
-    // Most payloads have fewer brackets than that in all, and counting them costs next to nothing.
-    let brackets = |part: &[u8]| part.iter().map(|byte| u8::from(byte | 0x20 == b'{')).sum::<u8>();
-    if json.chunks(255).map(|part| usize::from(brackets(part))).sum::<usize>() <= DEEPEST {
-        return false;
-    }
-    let (mut depth, mut in_string, mut escaped) = (0_usize, false, false);
-    for byte in json {
-        match byte {
-            _ if escaped => escaped = false,
-            b'\\' => escaped = in_string,
-            b'"' => in_string = !in_string,
-            b'[' | b'{' if !in_string => depth += 1,
-            b']' | b'}' if !in_string => depth = depth.saturating_sub(1),
-            _ => {}
-        }
-        if depth > DEEPEST {
-            return true;
-        }
-    }
-    false
+            || too_deep(payload).is_none() && serde_json::from_slice::<de::IgnoredAny>(payload).is_ok())
 }
 
 /// The microseconds since 1970 of a time as JSON text: epoch seconds, or RFC 3339 in a string. mosquitto 1.6 prints
@@ -404,6 +378,14 @@ fn unix_us(raw: &str) -> Option<i64> {
 #[must_use]
 pub fn moment(unix_us: i64) -> String {
     String::from_utf8_lossy(&moment_text(unix_us)).into_owned()
+}
+
+/// Appends a payload in base64, without a copy beside the line: a payload may be large.
+fn push_base64(line: &mut Vec<u8>, payload: &[u8]) {
+    let start = line.len();
+    line.resize(start + payload.len().div_ceil(3) * 4, 0);
+    let written = BASE64.encode_slice(payload, &mut line[start..]).unwrap_or_default();
+    line.truncate(start + written);
 }
 
 /// A payload as `payload_b64` shows it.

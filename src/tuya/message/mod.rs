@@ -17,7 +17,7 @@ use smol_str::SmolStr;
 
 pub use self::fast_path::BorrowedReport;
 use super::{Channel, ResultCode};
-use crate::json::{Json, ObjectWriter, decimal, key, text_of};
+use crate::json::{Json, ObjectWriter, TooDeep, decimal, key, text_of, too_deep};
 
 /// The JSON text of a data point's value, exactly as it travels.
 pub type DataPointValue = Json;
@@ -325,6 +325,9 @@ impl<'a> WireMessage<'a> {
         payload: &'a [u8],
         body: impl FnOnce(&Self) -> Result<B, FieldError>,
     ) -> Result<Envelope<B>, Refused> {
+        if let Some(found) = too_deep(payload) {
+            return Err(Self::refuse_depth(payload, found));
+        }
         let wire: Self = Self::read(payload).map_err(|problem| Refused {
             request_id: None,
             cid: None,
@@ -335,6 +338,18 @@ impl<'a> WireMessage<'a> {
             cid: wire.named_cid(),
             error,
         })
+    }
+
+    /// Refuses a message that is nested too deep, without reading what is too deep or behind it: the members before it tell
+    /// which message it is.
+    fn refuse_depth(payload: &[u8], found: TooDeep) -> Refused {
+        let before = [payload.get(..found.before).unwrap_or_default(), b"}"].concat();
+        let wire: WireMessage<'_> = serde_json::from_slice(&before).unwrap_or_default();
+        let member = payload.get(found.before + 1..).unwrap_or_default();
+        let key = serde_json::Deserializer::from_slice(member).into_iter::<String>().next();
+        let field = key.and_then(Result::ok).unwrap_or_default();
+        let error = FieldError::new(field, Problem::Type("JSON of at most 100 levels"));
+        Refused { request_id: wire.request_id.text("request_id").ok(), cid: wire.named_cid(), error }
     }
 
     fn read(payload: &'a [u8]) -> Result<Self, Problem> {
@@ -1015,6 +1030,19 @@ mod tests {
         let deep =
             format!(r#"{{"t":1,"request_id":"r","param":{}1{}}}"#, "[".repeat(20_000), "]".repeat(20_000));
         assert_eq!(refused(Channel::Report, &deep).error.field, "param");
+        // What stands before it tells which message it is, and what stands behind it is not read.
+        let nested = format!("{}1{}", "{\"a\":".repeat(200), "}".repeat(200));
+        for (message, field, request_id) in [
+            (format!(r#"{{"t":1,"request_id":"r","param":{nested}}}"#), "param", Some("r")),
+            (format!(r#"{{"request_id":"r","x":[[]],"y" : {nested},"param":{{}}}}"#), "y", Some("r")),
+            (format!(r#"{{"param":{nested},"request_id":"r"}}"#), "param", None),
+            (nested.clone(), "a", None),
+            ("[".repeat(200), "", None),
+        ] {
+            let found = refused(Channel::Report, &message);
+            assert_eq!((&*found.error.field, found.request_id.as_deref()), (field, request_id), "{message}");
+            assert_eq!(found.error.problem, Problem::Type("JSON of at most 100 levels"));
+        }
         assert!(matches!(
             refused(Channel::Report, "1e999").error.problem,
             Problem::NotJson(_) | Problem::Type(_)
