@@ -4,6 +4,7 @@
 use std::ffi::OsString;
 
 use super::connection::{NetworkArgs, PlatformArgs};
+use super::inputs::source;
 use super::model_args::ModelArgs;
 use super::request_args::RequestArgs;
 use crate::{
@@ -46,6 +47,6 @@ pub fn run(args: Args, console: Console) -> anyhow::Result<Exit> {
     let operations = args.model.operations()?;
     let random_id = format!("tuyagw-{}", uuid::Uuid::new_v4().simple());
     let connection = ConnectionSettings::platform(&args.network, &args.platform, random_id)?;
-    let source = operations.source(args.cid.as_deref(), &args.values, args.requests.format(), console)?;
+    let source = source(&operations, args.cid.as_deref(), &args.values, args.requests.format(), console)?;
     batch::run(operations, Operation::Command, source, connection, args.requests.options(), console)
 }

@@ -230,8 +230,8 @@ fn row(record: &Record<'_>) -> [String; COLUMNS.len()] {
         record.mono_us.map(|us| us.to_string()).unwrap_or_default(),
         record.dir.map(Direction::name).unwrap_or_default().to_owned(),
         record.channel.map_or("other", crate::tuya::Channel::kind).to_owned(),
-        inert(crate::io::console::visible(record.gateway_id.as_deref().unwrap_or_default()).into_owned()),
-        inert(crate::io::console::visible(&record.topic).into_owned()),
+        inert(crate::text::visible(record.gateway_id.as_deref().unwrap_or_default()).into_owned()),
+        inert(crate::text::visible(&record.topic).into_owned()),
         record.qos.to_string(),
         u8::from(record.retain).to_string(),
         u8::from(record.dup).to_string(),
@@ -275,7 +275,7 @@ fn plain(value: Option<&RawValue>) -> String {
         Ok(text) => text,
         Err(_) => value.get().into(),
     };
-    inert(crate::io::console::visible(&text).into_owned())
+    inert(crate::text::visible(&text).into_owned())
 }
 
 #[cfg(test)]

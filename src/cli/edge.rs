@@ -25,13 +25,17 @@ use crate::{
     gateway::Payload,
     io::{
         batch_writer::{Progress, Purpose, Sink, SinkError},
-        console::{Console, json_line},
+        console::Console,
         fifo,
-        input::{Input, Stream},
+        input::Stream,
         registry_file::{Found, RegistryFile},
     },
+    json::json_line,
     net::server::{self, Broker, Limits},
-    request::parser::{Asked, Item, Operation, Operations},
+    request::{
+        input::Input,
+        parser::{Asked, Item, Operation, Operations},
+    },
     run::{
         edge_output::{Ledger, Noted, Shared},
         program::{Environment, NotRun, Program},

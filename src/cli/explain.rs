@@ -7,7 +7,8 @@ use serde::Serialize;
 
 use crate::{
     error::{Exit, Failure},
-    io::console::{Console, WIDTH, json_line, print, wrapped},
+    io::console::{Console, WIDTH, print, wrapped},
+    json::json_line,
     tuya::{ConnectCode, Explained, ResultCode, SUBSCRIPTION_REFUSED},
 };
 

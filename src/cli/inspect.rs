@@ -10,12 +10,14 @@ use crate::{
     cli::{config::TopicsArgs, model},
     error::{Exit, Failure},
     io::{
-        console::{Console, json_line, print, visible},
+        console::{Console, print},
         files::Replacement,
         recording_file::{Flaws, Recording, RecordingArgs},
     },
+    json::json_line,
     recording::{Connection, Found, Harm},
     stats::{self, Inspection},
+    text::visible,
 };
 
 /// Arguments of `inspect`.

@@ -8,6 +8,7 @@ pub(crate) mod convert;
 pub(crate) mod edge;
 pub(crate) mod explain;
 pub mod files;
+pub(crate) mod inputs;
 pub(crate) mod inspect;
 pub(crate) mod listen;
 pub(crate) mod model;

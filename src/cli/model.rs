@@ -9,7 +9,9 @@ use std::{
 
 use crate::{
     error::{Exit, Failure},
-    io::console::{Console, WIDTH, json_line, print, visible, wrapped},
+    io::console::{Console, WIDTH, print, wrapped},
+    json::json_line,
+    text::visible,
     tuya::product::{DataPoint, Kind, ModelError, Product},
     wrapping::refuse_wrapped,
 };

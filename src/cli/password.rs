@@ -12,11 +12,8 @@ use serde_json::Value;
 use crate::{
     cli::connection::Origin,
     error::{Exit, Failure},
-    io::{
-        console::{Console, json_line},
-        input::unwrapped,
-        stdin::stdin,
-    },
+    io::{console::Console, input::unwrapped, stdin::stdin},
+    json::json_line,
     run::failures::{Failures, at_line},
     tuya::{GatewayId, Secret, check_login_name, derive_password},
 };

@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 
 use super::connection::{GatewayArgs, NetworkArgs};
+use super::inputs::source;
 use super::model_args::ModelArgs;
 use super::request_args::RequestArgs;
 use crate::{
@@ -46,6 +47,6 @@ pub struct Args {
 pub fn run(args: Args, console: Console) -> anyhow::Result<Exit> {
     let operations = args.model.operations()?;
     let connection = ConnectionSettings::gateway(&args.network, &args.gateway)?;
-    let source = operations.source(args.cid.as_deref(), &args.values, args.requests.format(), console)?;
+    let source = source(&operations, args.cid.as_deref(), &args.values, args.requests.format(), console)?;
     batch::run(operations, Operation::Report, source, connection, args.requests.options(), console)
 }

@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 
 use crate::{
-    io::input::Format,
     rate::Rate,
+    request::input::Format,
     run::{batch::BatchOptions, results::Progress, time_unit::TimeUnit},
 };
 
@@ -42,7 +42,7 @@ pub struct RequestArgs {
 
     /// How the input is written [default: by the file's name, else json]
     #[arg(long)]
-    format: Option<Format>,
+    format: Option<FormatArg>,
 
     /// Be done at the broker's acknowledgement, without waiting for the answer
     #[arg(long)]
@@ -59,6 +59,24 @@ pub struct RequestArgs {
     /// Show progress on stderr
     #[arg(long, value_name = "WHEN", default_value = "auto")]
     progress: Progress,
+}
+
+/// How input is written.
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+enum FormatArg {
+    /// JSON Lines, a stream of JSON values, or JSON arrays
+    Json,
+    /// CSV with a header of the protocol's field names
+    Csv,
+}
+
+impl From<FormatArg> for Format {
+    fn from(format: FormatArg) -> Self {
+        match format {
+            FormatArg::Json => Self::Json,
+            FormatArg::Csv => Self::Csv,
+        }
+    }
 }
 
 impl RequestArgs {
@@ -83,6 +101,6 @@ impl RequestArgs {
     /// How the input is written, if an option says so.
     #[must_use]
     pub fn format(&self) -> Option<Format> {
-        self.format
+        self.format.map(Format::from)
     }
 }

@@ -7,11 +7,11 @@ use serde_json::{Map, Value};
 
 use crate::{
     error::{Exit, Failure},
-    io::{
-        console::Console,
-        input::{Input, Source},
+    io::{console::Console, input::Source},
+    request::{
+        input::Input,
+        parser::{Operation, Operations},
     },
-    request::parser::{Operation, Operations},
     run::{batch, connection_settings::ConnectionSettings, heartbeat, runtime::block_on},
     text::is_blank,
     tuya::product::{Product, ValueEncoding},

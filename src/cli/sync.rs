@@ -8,11 +8,11 @@ use super::connection::{GatewayArgs, NetworkArgs};
 use super::request_args::RequestArgs;
 use crate::{
     error::Exit,
-    io::{
-        console::Console,
-        input::{Input, Source},
+    io::{console::Console, input::Source},
+    request::{
+        input::Input,
+        parser::{Operation, Operations},
     },
-    request::parser::{Operation, Operations},
     run::{batch, connection_settings::ConnectionSettings},
     tuya::product::{Product, ValueEncoding},
 };

@@ -17,9 +17,10 @@ use crate::{
     error::{Exit, Failure},
     io::{
         batch_writer::{Progress, Purpose, Sink, SinkError},
-        console::{Console, json_line, print},
+        console::{Console, print},
         files::Replacement,
     },
+    json::json_line,
     mqtt::codec::Connect,
     net::{
         client::{Settings, Tls},

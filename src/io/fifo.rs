@@ -10,11 +10,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{
-    console::Console,
-    input::{Format, Source},
-};
-use crate::error::Failure;
+use super::{console::Console, input::Source};
+use crate::{error::Failure, request::input::Format};
 
 /// Stdin as JSON, for a subcommand that lasts. A named pipe is read on after each of its writers.
 ///

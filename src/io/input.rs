@@ -2,7 +2,6 @@
 //! that a slow writer never stalls the connection, and handed over in batches, so that memory stays constant.
 
 use std::{
-    borrow::Cow,
     fs::{File, Metadata},
     io::{self, IsTerminal as _, Read},
     os::fd::AsFd as _,
@@ -13,13 +12,15 @@ use std::{
     },
 };
 
-use serde_json::{Map, Value};
 use tokio::sync::mpsc;
 
 use crate::{
     error::Failure,
-    json::push_text,
-    request::{framer::Framer, parser::Invalid},
+    request::{
+        csv,
+        framer::Framer,
+        input::{Format, Input},
+    },
     wrapping::{Look, look},
 };
 
@@ -29,69 +30,6 @@ use super::{console::Console, stdin::stdin};
 const READ: usize = 32 * 1024;
 /// How many batches may wait for the consumer.
 const BATCHES: usize = 4;
-
-/// How input is written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub enum Format {
-    /// JSON Lines, a stream of JSON values, or JSON arrays
-    Json,
-    /// CSV with a header of the protocol's field names
-    Csv,
-}
-
-/// One value of the input.
-#[derive(Debug)]
-pub struct Input<'a> {
-    /// The line on which it begins, from 1; `None` for a request from flags.
-    pub line: Option<u64>,
-    /// What stands there.
-    pub content: Content<'a>,
-}
-
-/// What an input holds.
-#[derive(Debug)]
-pub enum Content<'a> {
-    /// The text of a JSON value, without spaces around it.
-    Json(Cow<'a, str>),
-    /// Fields as text, from CSV or from flags; what the text of a value means depends on its data point.
-    Fields(Vec<(String, String)>),
-    /// What cannot be read, as a JSON string, invalid UTF-8 replaced; and why.
-    Broken(String, Invalid),
-}
-
-impl<'a> Input<'a> {
-    /// A JSON value.
-    #[must_use]
-    pub fn json(line: u64, text: &'a str) -> Self {
-        Self { line: Some(line), content: Content::Json(text.into()) }
-    }
-
-    /// A piece of input that cannot be read.
-    #[must_use]
-    pub fn broken(line: u64, text: &[u8], why: Invalid) -> Self {
-        let mut quoted = Vec::new();
-        push_text(&mut quoted, String::from_utf8_lossy(text).trim());
-        let quoted = String::from_utf8(quoted).unwrap_or_default();
-        Self { line: Some(line), content: Content::Broken(quoted, why) }
-    }
-
-    /// How many bytes it takes in its file, nearly: what stands between values is not known any more.
-    #[must_use]
-    pub fn size(&self) -> u64 {
-        let bytes = match &self.content {
-            Content::Json(text) => text.len() + 1,
-            Content::Broken(text, _) => text.len() + 1,
-            Content::Fields(fields) => fields.iter().map(|(_, cell)| cell.len() + 1).sum(),
-        };
-        bytes as u64
-    }
-
-    /// A request made from flags.
-    #[must_use]
-    pub fn from_flags(fields: Map<String, Value>) -> Self {
-        Self { line: None, content: Content::Json(Value::Object(fields).to_string().into()) }
-    }
-}
 
 /// Where inputs come from.
 pub enum Source {
@@ -208,7 +146,12 @@ impl Source {
                 Format::Json => read_json(bytes, &sender, take),
                 Format::Csv => {
                     let warn = |message: &str| Console::new(true).warn(&format!("{source}: {message}"));
-                    crate::request::csv::read(bytes, &sender, take, &warn);
+                    let emit =
+                        |batch| sender.blocking_send(Ok(batch)).map_err(|_| io::ErrorKind::BrokenPipe.into());
+                    if let Err(why) = csv::read(bytes, &emit, take, &warn) {
+                        // A consumer that has gone wants to hear no error either.
+                        drop(sender.blocking_send(Err(why)));
+                    }
                 }
             }
         };
@@ -228,7 +171,7 @@ pub enum Stream<T> {
     Thread(mpsc::Receiver<io::Result<Vec<T>>>, String, Arc<AtomicBool>),
 }
 
-pub(crate) type Sender<T> = mpsc::Sender<io::Result<Vec<T>>>;
+type Sender<T> = mpsc::Sender<io::Result<Vec<T>>>;
 
 /// A reader that says when it waits for bytes.
 struct Watched {

@@ -5,12 +5,14 @@
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
 mod depth;
+mod line;
 mod scan;
 mod value;
 
 use std::{borrow::Cow, io::Write as _};
 
 pub use depth::{DEEPEST, TooDeep, too_deep};
+pub use line::json_line;
 pub use scan::{Plain, each_member, is_plain};
 pub use value::Json;
 

@@ -4,7 +4,10 @@ use std::ops::Range;
 
 use serde_json::value::RawValue;
 
-use crate::{io::input::Input, json::is_plain, request::parser::Invalid};
+use crate::{
+    json::is_plain,
+    request::{input::Input, parser::Invalid},
+};
 
 /// The longest value that is taken; what is longer cannot be a message of this protocol.
 const LONGEST: usize = 4 << 20;
@@ -333,7 +336,7 @@ fn not_json(why: &str) -> Invalid {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::io::input::Content;
+    use crate::request::input::Content;
 
     /// What each input is: its line, and its text or an exclamation mark.
     fn framed(bytes: &[u8], chunk: usize) -> Vec<(u64, String)> {

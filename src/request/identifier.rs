@@ -1,10 +1,7 @@
 //! Ids that a spreadsheet or a copy has damaged. Each of them is a valid string, so the edge would take it for another
 //! device.
 
-use crate::{
-    io::console::visible,
-    text::{is_blank, is_invisible},
-};
+use crate::text::{is_blank, is_invisible, visible};
 
 /// Says why a text is no id, if it is damaged; `name` is its field.
 ///

@@ -4,4 +4,5 @@
 pub mod csv;
 pub mod framer;
 pub mod identifier;
+pub mod input;
 pub mod parser;

@@ -1,6 +1,6 @@
 //! From an input value to the messages it asks for: the input table of `sync`, `report`, `status` and `command`.
 
-use std::{borrow::Cow, collections::HashSet, ffi::OsString, hash::Hash, ops::Range, path::Path, sync::Arc};
+use std::{borrow::Cow, collections::HashSet, hash::Hash, ops::Range, sync::Arc};
 
 use md5::{Digest as _, Md5};
 use serde::Deserialize;
@@ -9,13 +9,9 @@ use smol_str::SmolStr;
 
 use super::identifier;
 use crate::{
-    error::Failure,
     gateway::Payload,
-    io::{
-        console::Console,
-        input::{Content, Format, Input, Source},
-    },
     json::{Json, decimal, each_member, text_of},
+    request::input::{Content, Input},
     tuya::{
         Channel, Command, DataPointValue, Device, DeviceStatus, GatewayId, Property, Uplink,
         product::{Misfit, Product, ValueEncoding},
@@ -237,7 +233,7 @@ impl Operations {
                 ValueEncoding::String => "string",
             };
             // However the model's file is written, `model --json` prints it alike.
-            let model = hex::encode(Md5::digest(crate::io::console::json_line(&self.product)));
+            let model = hex::encode(Md5::digest(crate::json::json_line(&self.product)));
             options.extend([
                 ("value-encoding".to_owned(), Value::from(encoding)),
                 ("model".to_owned(), Value::from(model)),
@@ -513,44 +509,9 @@ impl Operations {
         Ok(Self::item(operation, cid, gateway, id, value))
     }
 
-    /// Where the inputs of `report` and `command` come from: `CODE=VALUE` arguments, or a file, or stdin. Of arguments
-    /// that fit, though they are probably not meant, the console is told.
-    ///
-    /// # Errors
-    /// Values without a device, a device without values, both values and a file, or a file that cannot be read.
-    pub fn source(
-        &self,
-        cid: Option<&str>,
-        args: &[OsString],
-        format: Option<Format>,
-        console: Console,
-    ) -> Result<Source, Failure> {
-        let (mut values, mut files) = (Vec::new(), Vec::new());
-        for arg in args {
-            // A name that is not UTF-8 can only be a file's.
-            match arg.to_str() {
-                Some(text) if text.contains('=') => values.push(text),
-                _ => files.push(arg),
-            }
-        }
-        match (cid, values.is_empty(), files.as_slice()) {
-            (Some(cid), false, []) => {
-                values.iter().filter_map(|value| self.caution(value)).for_each(|why| console.warn(&why));
-                let inputs = values.into_iter().map(|value| input_from_text(cid, value));
-                Ok(Source::Flags(inputs.collect()))
-            }
-            (None, true, []) => Source::open(None, format),
-            (None, true, [file]) => Source::open(Some(Path::new(file)), format),
-            (None, true, _) => Err(Failure::invalid("give one FILE; `cat` joins several")),
-            (None, false, _) => Err(Failure::invalid("CODE=VALUE needs the device: --cid CID")),
-            (Some(_), true, []) => Err(Failure::invalid("--cid needs what to send: CODE=VALUE")),
-            (Some(_), _, _) => Err(Failure::invalid("give --cid with CODE=VALUE, or a FILE, not both")
-                .hint("An argument with = in it is CODE=VALUE; give a file of such a name on stdin")),
-        }
-    }
-
     /// What a `CODE=VALUE` argument probably does not mean.
-    fn caution(&self, arg: &str) -> Option<String> {
+    #[must_use]
+    pub fn caution(&self, arg: &str) -> Option<String> {
         let (name, text) = arg.split_once('=')?;
         let point = self.product.find(name).filter(|_| self.check)?;
         point.caution(&point.from_text(text).ok()?)
@@ -700,7 +661,8 @@ fn gateway_of(object: &Object<'_>) -> Result<Option<GatewayId>, Invalid> {
 }
 
 /// A `CODE=VALUE` argument as an input: what a row of CSV would say.
-fn input_from_text(cid: &str, arg: &str) -> Input<'static> {
+#[must_use]
+pub fn input_from_text(cid: &str, arg: &str) -> Input<'static> {
     let (name, text) = arg.split_once('=').unwrap_or((arg, ""));
     let key = if name.bytes().all(|byte| byte.is_ascii_digit()) { "id" } else { "code" };
     let fields = [("cid", cid), (key, name), ("value", text)];

@@ -12,8 +12,9 @@ use crate::{
     error::Failure,
     io::{
         batch_writer::{Sink, SinkError, Ticket, Written},
-        console::{Console, json_line},
+        console::Console,
     },
+    json::json_line,
     mqtt::codec::Message,
     net::proxy::{Heard, Moment, Witness},
     recording::{Connection, LEFT_OUT, Record},

@@ -10,10 +10,8 @@ use std::{
     io::{self, IsTerminal as _, Write as _},
 };
 
-use serde::Serialize;
-
 pub(crate) use self::terminal::Terminal;
-use crate::{error::Failure, text::is_unsafe};
+use crate::{error::Failure, text::visible};
 
 /// A line may be this long, in bytes: what a peer sends must not bury the rest.
 const LONGEST_LINE: usize = 2000;
@@ -124,53 +122,6 @@ fn is_plain(no_color: Option<OsString>, term: Option<OsString>) -> bool {
     no_color.is_some_and(|value| !value.is_empty()) || term.is_some_and(|term| term == "dumb")
 }
 
-/// The text with every unsafe character written as an escape.
-#[must_use]
-pub fn visible(text: &str) -> Cow<'_, str> {
-    if !text.contains(is_unsafe) {
-        return Cow::Borrowed(text);
-    }
-    let mut safe = String::with_capacity(text.len() + 8);
-    for c in text.chars() {
-        if is_unsafe(c) {
-            safe.extend(c.escape_unicode());
-        } else {
-            safe.push(c);
-        }
-    }
-    Cow::Owned(safe)
-}
-
-/// A value as one line of JSON, ended by a newline, in which every unsafe character is a `\u` escape.
-#[must_use]
-pub fn json_line(value: &impl Serialize) -> Vec<u8> {
-    let mut line = Vec::with_capacity(256);
-    if let Err(why) = serde_json::to_writer(&mut line, value) {
-        line = format!("{{\"error\":\"io\",\"message\":{why:?}}}").into_bytes();
-    }
-    // Without a short cut, so that it is done many bytes at a time; serde_json has escaped C0 already.
-    let is_plain = !line.iter().fold(false, |found, byte| found | !matches!(byte, b' '..=b'~'));
-    if !is_plain {
-        line = escaped(&String::from_utf8_lossy(&line)).into_bytes();
-    }
-    line.push(b'\n');
-    line
-}
-
-/// JSON on one line with every unsafe character as an escape, and the same value: raw line ends and tabs can stand
-/// between its parts alone, as in input that is echoed, and all others in strings alone.
-fn escaped(json: &str) -> String {
-    let mut safe = String::with_capacity(json.len() + 16);
-    for c in json.chars() {
-        match c {
-            '\n' | '\r' | '\t' => safe.push(' '),
-            c if is_unsafe(c) => safe.push_str(&format!("\\u{:04x}", u32::from(c))),
-            c => safe.push(c),
-        }
-    }
-    safe
-}
-
 /// Writes bytes to stdout and flushes them. A reader that has gone is not an error: it wanted no more.
 pub fn print(bytes: &[u8]) -> io::Result<()> {
     let mut stdout = io::stdout().lock();
@@ -209,27 +160,9 @@ mod tests {
     }
 
     #[test]
-    fn nothing_unsafe_reaches_a_terminal() {
-        assert_eq!(visible("a\u{1b}[2Jb"), "a\\u{1b}[2Jb");
-        assert_eq!(visible("plain 网关"), "plain 网关");
-        let line = json_line(&"\u{9b}31m\u{202e}\u{7f}\n");
-        assert_eq!(String::from_utf8(line).unwrap(), "\"\\u009b31m\\u202e\\u007f\\n\"\n");
-    }
-
-    #[test]
     fn colours_are_left_out_where_the_environment_says_so() {
         let plain = |no_color: &str, term: &str| is_plain(Some(no_color.into()), Some(term.into()));
         assert!(plain("1", "xterm") && plain("", "dumb"));
         assert!(!plain("", "xterm") && !is_plain(None, None));
-    }
-
-    #[test]
-    fn json_over_several_lines_becomes_one_line_of_the_same() {
-        let given = "{\r\n\t\"a\": [1,\n\"b\\n\u{9b}\"]\n}";
-        let raw = serde_json::value::RawValue::from_string(given.to_owned()).unwrap();
-        let line = json_line(&raw);
-        assert!(line.ends_with(b"}\n") && line.iter().filter(|byte| **byte == b'\n').count() == 1);
-        let value: serde_json::Value = serde_json::from_slice(&line).unwrap();
-        assert_eq!(value, serde_json::from_str::<serde_json::Value>(given).unwrap());
     }
 }

@@ -17,8 +17,10 @@ use csv::{ByteRecord, ReaderBuilder};
 
 use self::scanner::Scanner;
 use crate::{
-    io::input::{Content, Input, Sender},
-    request::parser::Invalid,
+    request::{
+        input::{Content, Input},
+        parser::Invalid,
+    },
     text::is_blank,
     tuya::Device,
 };
@@ -34,14 +36,17 @@ const OTHER_FIELDS: [&str; 8] = ["id", "code", "value", "status", "gateway_id", 
 /// How many repeated headers are told one by one.
 const TOLD: u64 = 10;
 
-/// Reads rows and sends them in batches: when one is full, and before every read that may wait. `warn` is told of
-/// rows that are passed over.
+/// Reads rows and emits what `take` makes of them in batches: when one is full, and before every read that may wait. `warn` is
+/// told of rows that are passed over.
+///
+/// # Errors
+/// What reading, or emitting, fails with; all rows before are emitted.
 pub fn read<T>(
     mut reader: impl Read,
-    sender: &Sender<T>,
+    emit: &dyn Fn(Vec<T>) -> io::Result<()>,
     mut take: impl FnMut(Input<'_>, &mut Vec<T>),
     warn: &dyn Fn(&str),
-) {
+) -> io::Result<()> {
     let batch = Rc::new(RefCell::new(Vec::new()));
     let result = Beginning::read(&mut reader).and_then(|beginning| {
         let Beginning { delimiter, lines, bytes } = beginning;
@@ -50,7 +55,7 @@ pub fn read<T>(
             reader: io::Cursor::new(bytes).chain(reader),
             batch: Rc::clone(&batch),
             scanner: Rc::clone(&scanner),
-            sender,
+            emit,
             chunk: vec![0; CHUNK],
             scanned: Vec::new(),
             given: 0,
@@ -67,8 +72,8 @@ pub fn read<T>(
             let within = row.as_slice().iter().filter(|byte| **byte == b'\n').count() as u64;
             let Some(input) = table.row(last - within, &row, fault, warn)? else { continue };
             take(input, &mut batch.borrow_mut());
-            if batch.borrow().len() >= BATCH && flush(&batch, sender).is_err() {
-                break;
+            if batch.borrow().len() >= BATCH {
+                flush(&batch, emit)?;
             }
         }
         if table.headers > TOLD {
@@ -76,30 +81,24 @@ pub fn read<T>(
         }
         Ok(())
     });
-    let _ = flush(&batch, sender);
-    if let Err(why) = result {
-        // A consumer that has gone wants to hear no error either.
-        let _ = sender.blocking_send(Err(why));
-    }
+    flush(&batch, emit)?;
+    result
 }
 
-fn flush<T>(batch: &RefCell<Vec<T>>, sender: &Sender<T>) -> io::Result<()> {
+fn flush<T>(batch: &RefCell<Vec<T>>, emit: &dyn Fn(Vec<T>) -> io::Result<()>) -> io::Result<()> {
     let full = batch.take();
-    if full.is_empty() {
-        return Ok(());
-    }
-    sender.blocking_send(Ok(full)).map_err(|_| io::ErrorKind::BrokenPipe.into())
+    if full.is_empty() { Ok(()) } else { emit(full) }
 }
 
 /// How much is read at once.
 const CHUNK: usize = 32 * 1024;
 
 /// A reader that hands the rows over which it has, before it asks for more bytes.
-struct Eager<'s, R, T> {
+struct Eager<'e, R, T> {
     reader: R,
     batch: Rc<RefCell<Vec<T>>>,
     scanner: Rc<RefCell<Scanner>>,
-    sender: &'s Sender<T>,
+    emit: &'e dyn Fn(Vec<T>) -> io::Result<()>,
     chunk: Vec<u8>,
     /// What the scanner gave, and how much of it was handed on.
     scanned: Vec<u8>,
@@ -111,7 +110,7 @@ impl<R: Read, T> Read for Eager<'_, R, T> {
         if self.given == self.scanned.len() {
             self.scanned.clear();
             self.given = 0;
-            flush(&self.batch, self.sender)?;
+            flush(&self.batch, self.emit)?;
         }
         while self.scanned.is_empty() {
             let length = match self.reader.read(&mut self.chunk) {

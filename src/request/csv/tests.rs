@@ -15,7 +15,7 @@ impl Read for Pieces<'_> {
 
 /// What each row is: its line, and its fields or why it is none; or why there is no more. And the warnings.
 fn rows_and_warnings(text: &[u8], chunk: usize) -> (Vec<(u64, String)>, Vec<String>) {
-    let (sender, mut receiver) = tokio::sync::mpsc::channel(1024);
+    let found = RefCell::new(Vec::new());
     let warnings = RefCell::new(Vec::new());
     let take = |input: Input<'_>, batch: &mut Vec<(u64, String)>| {
         let text = match input.content {
@@ -25,14 +25,15 @@ fn rows_and_warnings(text: &[u8], chunk: usize) -> (Vec<(u64, String)>, Vec<Stri
         };
         batch.push((input.line.unwrap(), text));
     };
-    read(Pieces(text, chunk), &sender, take, &|message| warnings.borrow_mut().push(message.to_owned()));
-    drop(sender);
-    let mut found = Vec::new();
-    while let Some(batch) = receiver.blocking_recv() {
-        match batch {
-            Ok(rows) => found.extend(rows),
-            Err(why) => found.push((0, why.to_string())),
-        }
+    let emit = |batch: Vec<_>| {
+        found.borrow_mut().extend(batch);
+        Ok(())
+    };
+    let warn = |message: &str| warnings.borrow_mut().push(message.to_owned());
+    let result = read(Pieces(text, chunk), &emit, take, &warn);
+    let mut found = found.into_inner();
+    if let Err(why) = result {
+        found.push((0, why.to_string()));
     }
     (found, warnings.into_inner())
 }

@@ -23,8 +23,9 @@ use crate::{
     gateway::Payload,
     io::{
         batch_writer::{Purpose, Sink, SinkError},
-        console::{Console, json_line},
+        console::Console,
     },
+    json::json_line,
     request::parser::{Item, Operation},
     tuya::{Command, DeviceStatus, GatewayId, Property, Uplink},
     wrapping::refuse_wrapped,

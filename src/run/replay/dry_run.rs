@@ -11,9 +11,10 @@ use super::{
 use crate::{
     error::{Exit, Failure},
     io::{
-        console::{Console, json_line, print},
+        console::{Console, print},
         recording_file::Flaws,
     },
+    json::json_line,
     mqtt::codec::QoS,
     recording::Schedule,
     tuya::Channel,

@@ -12,10 +12,8 @@ use super::replay_stats::{Arrival, Shared};
 use crate::{
     edge::{Access, Edge, Faults, Outcome, Registry, Settings},
     error::Failure,
-    io::{
-        batch_writer::SinkError,
-        console::{json_line, print},
-    },
+    io::{batch_writer::SinkError, console::print},
+    json::json_line,
     net::server::{Broker, Limits, Witness},
     recording::{Connection, Record},
     tuya::{ConnectCode, Direction, product::Product},

@@ -16,8 +16,9 @@ use crate::{
     error::{Exit, Failure, Kind},
     io::{
         batch_writer::{Progress, Sink, SinkError},
-        console::{Console, json_line},
+        console::Console,
     },
+    json::json_line,
     rate::{Rate, RateLimiter},
     run::failures::{Failures, at_line},
     tuya::Channel,

@@ -17,9 +17,10 @@ use super::{
 use crate::{
     error::{Exit, Kind},
     io::{
-        console::{Console, Terminal, json_line},
+        console::{Console, Terminal},
         files::Replacement,
     },
+    json::json_line,
     run::failures::{Failures, at_line},
     tuya::ResultCode,
 };

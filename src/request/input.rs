@@ -1,0 +1,71 @@
+//! One value of the input, as its reader gives it.
+
+use std::borrow::Cow;
+
+use serde_json::{Map, Value};
+
+use super::parser::Invalid;
+use crate::json::push_text;
+
+/// How input is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// JSON Lines, a stream of JSON values, or JSON arrays
+    Json,
+    /// CSV with a header of the protocol's field names
+    Csv,
+}
+
+/// One value of the input.
+#[derive(Debug)]
+pub struct Input<'a> {
+    /// The line on which it begins, from 1; `None` for a request from flags.
+    pub line: Option<u64>,
+    /// What stands there.
+    pub content: Content<'a>,
+}
+
+/// What an input holds.
+#[derive(Debug)]
+pub enum Content<'a> {
+    /// The text of a JSON value, without spaces around it.
+    Json(Cow<'a, str>),
+    /// Fields as text, from CSV or from flags; what the text of a value means depends on its data point.
+    Fields(Vec<(String, String)>),
+    /// What cannot be read, as a JSON string, invalid UTF-8 replaced; and why.
+    Broken(String, Invalid),
+}
+
+impl<'a> Input<'a> {
+    /// A JSON value.
+    #[must_use]
+    pub fn json(line: u64, text: &'a str) -> Self {
+        Self { line: Some(line), content: Content::Json(text.into()) }
+    }
+
+    /// A piece of input that cannot be read.
+    #[must_use]
+    pub fn broken(line: u64, text: &[u8], why: Invalid) -> Self {
+        let mut quoted = Vec::new();
+        push_text(&mut quoted, String::from_utf8_lossy(text).trim());
+        let quoted = String::from_utf8(quoted).unwrap_or_default();
+        Self { line: Some(line), content: Content::Broken(quoted, why) }
+    }
+
+    /// How many bytes it takes in its file, nearly: what stands between values is not known any more.
+    #[must_use]
+    pub fn size(&self) -> u64 {
+        let bytes = match &self.content {
+            Content::Json(text) => text.len() + 1,
+            Content::Broken(text, _) => text.len() + 1,
+            Content::Fields(fields) => fields.iter().map(|(_, cell)| cell.len() + 1).sum(),
+        };
+        bytes as u64
+    }
+
+    /// A request made from flags.
+    #[must_use]
+    pub fn from_flags(fields: Map<String, Value>) -> Self {
+        Self { line: None, content: Content::Json(Value::Object(fields).to_string().into()) }
+    }
+}
