@@ -8,12 +8,13 @@ use serde_json::value::RawValue;
 use tuyagw::{
     io::request_ids,
     mqtt::{
-        QoS,
+        Direction, QoS,
         codec::{End, Message, Packet},
+        matches,
     },
     recording::Record,
     tuya::product::{Product, ValueEncoding},
-    tuya::{Answer, Channel, Direction, Envelope, Topics, Uplink, matches},
+    tuya::{Answer, Channel, Envelope, Topics, Uplink},
 };
 
 use crate::{

@@ -11,10 +11,7 @@ use std::{
 };
 
 use tempfile::TempDir;
-use tuyagw::{
-    recording::Record,
-    tuya::{Channel, Direction},
-};
+use tuyagw::{mqtt::Direction, recording::Record, tuya::Channel};
 
 use crate::{
     Options,

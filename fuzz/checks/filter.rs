@@ -1,6 +1,6 @@
 //! Topic filters: matching agrees with the standard's definition, written down a second time.
 
-use tuyagw::tuya::{check_filter, matches};
+use tuyagw::mqtt::{check_filter, matches};
 
 /// Section 4.7, word by word.
 fn by_the_book(filter: &[&str], topic: &[&str]) -> bool {

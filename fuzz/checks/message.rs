@@ -1,6 +1,9 @@
 //! Messages of all channels: a decoded message reads the same after it is encoded again.
 
-use tuyagw::tuya::{Channel, Direction, Downlink, Envelope, Uplink};
+use tuyagw::{
+    mqtt::Direction,
+    tuya::{Channel, Downlink, Envelope, Uplink},
+};
 
 /// Panics where the promise above is broken.
 pub fn check(payload: &[u8]) {

@@ -3,8 +3,7 @@
 use std::time::Duration;
 
 use tuyagw::{
-    mqtt::{Connect, End, Event, Limits, Publish, QoS, Session},
-    tuya::ConnectCode,
+    mqtt::{Connect, ConnectCode, End, Event, Limits, Publish, QoS, Session},
 };
 
 /// Panics where the promise above is broken.

@@ -16,9 +16,9 @@ use crate::{
         console::Console,
         recording_file::{Flaws, Recording, RecordingArgs},
     },
+    mqtt::Direction,
     recording::{Connection, Found, Record},
     text::is_unsafe,
-    tuya::Direction,
 };
 
 const EXAMPLES: &str = "It reads records, mosquitto_sub -F %j and %J, mqtt-recorder-rs, mqtt_recorder's CSV, pcap and \

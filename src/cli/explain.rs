@@ -9,7 +9,8 @@ use crate::{
     error::{Exit, Failure},
     io::console::{Console, WIDTH, print, wrapped},
     json::json_line,
-    tuya::{ConnectCode, Explained, ResultCode, SUBSCRIPTION_REFUSED},
+    mqtt::{ConnectCode, Explained, SUBSCRIPTION_REFUSED},
+    tuya::ResultCode,
 };
 
 /// Arguments of `explain`.

@@ -9,6 +9,7 @@ use crate::{
         console::Console,
         recording_file::{Flaws, Recording, RecordingArgs},
     },
+    mqtt::Direction,
     rate::Rate,
     recording::{Pace, Schedule},
     run::{
@@ -19,7 +20,7 @@ use crate::{
         },
         runtime::run_local,
     },
-    tuya::{Direction, GatewayId},
+    tuya::GatewayId,
 };
 
 const EXAMPLES: &str = "A recording is what listen, tap and edge write, what `convert` reads, or a pipe of either. Each gateway \

@@ -2,10 +2,7 @@
 
 use std::{fmt, str::FromStr, time::Duration};
 
-use crate::{
-    duration,
-    tuya::{ConnectCode, ResultCode},
-};
+use crate::{duration, mqtt::ConnectCode, tuya::ResultCode};
 
 /// One way to misbehave.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

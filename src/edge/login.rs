@@ -1,6 +1,9 @@
 //! Who may come in, and which topics they may use: the page's login rule and its topic table as law.
 
-use crate::tuya::{Channel, ConnectCode, GatewayId, Topics, derive_password};
+use crate::{
+    mqtt::ConnectCode,
+    tuya::{Channel, GatewayId, Topics, derive_password},
+};
 
 /// The channels on which gateways speak, the most frequent first.
 const UPLINKS: [Channel; 4] = [Channel::Report, Channel::Status, Channel::CommandResponse, Channel::Sync];

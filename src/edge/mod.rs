@@ -22,9 +22,12 @@ pub use login::{Access, Login, Role, Turned};
 pub use pending::{Ask, Outcome, Verdict};
 pub use registry::{NotARegistry, Registry};
 
-use crate::tuya::{
-    BorrowedReport, Channel, CommandAnswer, Device, DeviceStatus, Direction, Downlink, Envelope, GatewayId,
-    Refused, ResultCode, Topics, Uplink, product::Product, write_answer,
+use crate::{
+    mqtt::Direction,
+    tuya::{
+        BorrowedReport, Channel, CommandAnswer, Device, DeviceStatus, Downlink, Envelope, GatewayId, Refused,
+        ResultCode, Topics, Uplink, product::Product, write_answer,
+    },
 };
 use dedup::Memory;
 use pending::Pending;

@@ -3,7 +3,10 @@
 use serde_json::{Value, json};
 
 use super::*;
-use crate::tuya::{Command, ConnectCode, derive_password};
+use crate::{
+    mqtt::ConnectCode,
+    tuya::{Command, derive_password},
+};
 
 const NOW: Moment = Moment { mono: Duration::from_secs(100), unix: Duration::from_secs(1_700_000_000) };
 

@@ -1,10 +1,7 @@
 //! Lines as [`Record::write`] writes them, read in one pass; what is written in another way is read with care.
 
 use super::{Record, number::LONGEST_US};
-use crate::{
-    json::Plain,
-    tuya::{Channel, Direction},
-};
+use crate::{json::Plain, mqtt::Direction, tuya::Channel};
 
 impl<'a> Record<'a> {
     /// The record of a line that has what is usual, in the order of writing, and nothing else.

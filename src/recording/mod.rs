@@ -33,9 +33,9 @@ use serde_json::value::RawValue;
 
 use crate::{
     json::{any_byte, is_plain, push_json, push_number, push_text, too_deep},
-    mqtt::Message,
+    mqtt::{ConnectCode, Direction, Message},
     text::is_unsafe,
-    tuya::{Channel, ConnectCode, Direction, Topics},
+    tuya::{Channel, Topics},
 };
 
 /// The version of the format that [`Record::write`] writes and the highest that [`Record::read`] reads.

@@ -28,12 +28,13 @@ use crate::{
     },
     mqtt::{
         codec::{Message, QoS},
+        matches,
         session::Receipt,
     },
     net::client::Event,
     recording::{Record, Stamp},
     request::parser::{Asked, Item, Operation, Operations},
-    tuya::{Channel, Command, CommandAnswer, Envelope, GatewayId, Property, ResultCode, Uplink, matches},
+    tuya::{Channel, Command, CommandAnswer, Envelope, GatewayId, Property, ResultCode, Uplink},
 };
 
 /// How many uplinks of stdin may be in flight.

@@ -2,8 +2,8 @@
 
 use crate::{
     error::Failure,
-    mqtt::codec::Message,
-    tuya::{Channel, Topics, check_filter, matches, speaks_of},
+    mqtt::{check_filter, codec::Message, matches},
+    tuya::{Channel, Topics, speaks_of},
 };
 
 /// The kind of a message outside the protocol's topics.

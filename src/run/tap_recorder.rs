@@ -15,11 +15,11 @@ use crate::{
         console::Console,
     },
     json::json_line,
-    mqtt::codec::Message,
+    mqtt::{Direction, codec::Message},
     net::proxy::{Heard, Moment, Witness},
     recording::{Connection, LEFT_OUT, Record},
     stats::{Inspection, Summary},
-    tuya::{Direction, Topics},
+    tuya::Topics,
 };
 
 /// With this much unwritten, records are left out until half of it is written.

@@ -3,8 +3,9 @@
 use std::collections::{BTreeMap, HashMap};
 
 use crate::{
+    mqtt::ConnectCode,
     recording::Record,
-    tuya::{Channel, ConnectCode, ResultCode},
+    tuya::{Channel, ResultCode},
 };
 
 /// How many of the largest gaps are kept.

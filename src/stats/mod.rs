@@ -35,8 +35,9 @@ use self::{
     timeline::Traffic,
 };
 use crate::{
+    mqtt::{ConnectCode, Direction},
     recording::{LEFT_OUT, Record, Timeline},
-    tuya::{Channel, ConnectCode, Direction, Downlink, Envelope, ResultCode, Uplink, product::Product},
+    tuya::{Channel, Downlink, Envelope, ResultCode, Uplink, product::Product},
 };
 
 /// A recording that is being looked at.

@@ -9,10 +9,7 @@ use super::{
     correlator::Tally,
     counters::{Census, GatewayCount, KindCount},
 };
-use crate::{
-    recording::moment,
-    tuya::{Channel, Direction},
-};
+use crate::{mqtt::Direction, recording::moment, tuya::Channel};
 
 /// What there was in a recording. Times are RFC 3339, UTC; round trips are in milliseconds.
 #[derive(Clone, Debug, Serialize)]

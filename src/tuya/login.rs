@@ -4,7 +4,7 @@ use std::fmt;
 
 use md5::{Digest as _, Md5};
 
-use crate::text::is_blank;
+use crate::{mqtt::codec::Password, text::is_blank};
 
 /// A secret text, such as a password; its `Debug` prints no part of it and it has no `Display`.
 #[derive(Clone, PartialEq, Eq)]
@@ -26,6 +26,12 @@ impl Secret {
 impl fmt::Debug for Secret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Secret(…)")
+    }
+}
+
+impl From<&Secret> for Password {
+    fn from(secret: &Secret) -> Self {
+        Self::new(secret.expose().as_bytes().to_vec())
     }
 }
 

@@ -14,7 +14,5 @@ pub use message::{
     Answer, BorrowedReport, Command, CommandAnswer, DataPointValue, Device, DeviceStatus, Downlink, Envelope,
     FieldError, Problem, Property, Refused, Uplink, speaks_of, with_t, write_answer,
 };
-pub use result_code::{ConnectCode, Explained, ResultCode, SUBSCRIPTION_REFUSED};
-pub use topics::{
-    Channel, Direction, GatewayId, InvalidTopic, Topics, check_filter, check_topic_name, matches,
-};
+pub use result_code::ResultCode;
+pub use topics::{Channel, GatewayId, Topics};

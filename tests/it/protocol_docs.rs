@@ -3,8 +3,9 @@
 use std::{collections::BTreeSet, fs, path::Path};
 
 use serde_json::Value;
-use tuyagw::tuya::{
-    Channel, ConnectCode, Direction, Downlink, Envelope, GatewayId, ResultCode, Topics, Uplink,
+use tuyagw::{
+    mqtt::{ConnectCode, Direction},
+    tuya::{Channel, Downlink, Envelope, GatewayId, ResultCode, Topics, Uplink},
 };
 
 fn page() -> String {

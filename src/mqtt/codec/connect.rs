@@ -14,7 +14,6 @@ use super::{
     malformed,
     publish::check_name,
 };
-use crate::tuya::Secret;
 
 /// The version of MQTT that a client speaks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -95,12 +94,6 @@ impl Password {
     #[must_use]
     pub fn expose(&self) -> &[u8] {
         &self.0
-    }
-}
-
-impl From<&Secret> for Password {
-    fn from(secret: &Secret) -> Self {
-        Self(Bytes::copy_from_slice(secret.expose().as_bytes()))
     }
 }
 

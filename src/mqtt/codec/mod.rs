@@ -21,7 +21,7 @@ pub use self::{
     connect::{Connect, Password, Version, Will},
     header::Kind,
 };
-use crate::tuya::{ConnectCode, check_filter};
+use crate::mqtt::{ConnectCode, check_filter};
 
 /// Which end of a connection somebody is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -5,9 +5,9 @@ use std::fmt;
 use super::Receipt;
 #[cfg(doc)]
 use super::Session;
-use crate::{
-    mqtt::codec::{Connect, Malformed, Message, QoS, SubscribeCode},
-    tuya::ConnectCode,
+use crate::mqtt::{
+    ConnectCode,
+    codec::{Connect, Malformed, Message, QoS, SubscribeCode},
 };
 
 /// What came from the peer, or became of what was sent.

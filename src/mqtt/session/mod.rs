@@ -29,9 +29,9 @@ use self::{
     keep_alive::KeepAlive,
     outgoing::{Delivery, encode},
 };
-use crate::{
-    mqtt::codec::{Connect, End, Kind, Packet, Publish, QoS, SubscribeCode, TooLarge, Version},
-    tuya::ConnectCode,
+use crate::mqtt::{
+    ConnectCode,
+    codec::{Connect, End, Kind, Packet, Publish, QoS, SubscribeCode, TooLarge, Version},
 };
 
 /// The limits of a session.

@@ -22,11 +22,11 @@ use crate::{
     collections::CountedSet,
     error::{Failure, Kind},
     mqtt::{
+        ConnectCode, SUBSCRIPTION_REFUSED,
         backoff::{Backoff, Pause},
         codec::{Connect, End, Message, Publish, QoS, SubscribeCode, TooLarge},
         session::{self, Limits, Receipt, Session},
     },
-    tuya::{ConnectCode, SUBSCRIPTION_REFUSED},
 };
 use greeting::Greeting;
 use stream::{Activity, Stream};

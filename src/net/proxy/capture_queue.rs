@@ -13,7 +13,7 @@ use std::{
 };
 
 use super::{Transcript, Witness};
-use crate::tuya::Direction;
+use crate::mqtt::Direction;
 
 /// How long what passed may wait to be listened to, where little passes.
 const LINGER: Duration = Duration::from_millis(10);
@@ -215,9 +215,11 @@ mod tests {
 
     use super::*;
     use crate::{
-        mqtt::codec::{Message, Packet, QoS},
+        mqtt::{
+            Direction::{Down, Up},
+            codec::{Message, Packet, QoS},
+        },
         net::proxy::Heard,
-        tuya::Direction::{Down, Up},
     };
 
     /// Writes down whose messages it heard, in its order, and its pauses.

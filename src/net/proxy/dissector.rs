@@ -6,9 +6,9 @@
 
 use bytes::BytesMut;
 
-use crate::{
-    mqtt::codec::{End, Message, Packet, Version},
-    tuya::{ConnectCode, Direction},
+use crate::mqtt::{
+    ConnectCode, Direction,
+    codec::{End, Message, Packet, Version},
 };
 
 /// An inbox that grew beyond this is given back once it is empty.

@@ -16,7 +16,7 @@ use tokio::{
     time::{Instant, Sleep},
 };
 
-use crate::{net::client::stream::Socket, tuya::Direction};
+use crate::{mqtt::Direction, net::client::stream::Socket};
 
 /// How much is read at once.
 const READ: usize = 64 * 1024;

@@ -24,9 +24,8 @@ use tokio_rustls::server::TlsStream;
 
 use super::router::{Place, Switchboard};
 use crate::{
-    mqtt::{End, Event, Session},
+    mqtt::{ConnectCode, End, Event, Session},
     net::socket_writer::SocketWriter,
-    tuya::ConnectCode,
 };
 
 /// How much is read at once.

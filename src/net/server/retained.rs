@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, ops::Bound};
 
 use bytes::Bytes;
 
-use crate::{mqtt::QoS, tuya::matches};
+use crate::mqtt::{QoS, matches};
 
 /// A retained message.
 #[derive(Clone, Debug, PartialEq, Eq)]

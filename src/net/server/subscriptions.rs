@@ -186,7 +186,7 @@ impl Level {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::tuya::matches;
+    use crate::mqtt::matches;
 
     fn find(subscriptions: &Subscriptions, topic: &str) -> Vec<(SessionId, QoS)> {
         let mut found = vec![(SessionId(99), QoS::ExactlyOnce)];

@@ -17,9 +17,11 @@ use super::{
 };
 use crate::{
     edge::{Access, Faults, Registry, Role, Settings},
-    mqtt::{Connect, End, Event, Message, Packet, Password, Publish, Session, SubscribeCode, Will},
+    mqtt::{
+        Connect, ConnectCode, End, Event, Message, Packet, Password, Publish, Session, SubscribeCode, Will,
+    },
     net::socket_writer::tests::{TINY, tls_pair},
-    tuya::{ConnectCode, derive_password, product::Product},
+    tuya::{derive_password, product::Product},
 };
 
 impl Transport for DuplexStream {

@@ -9,9 +9,11 @@ use etherparse::PacketBuilder;
 
 use super::*;
 use crate::{
-    mqtt::codec::{Connect, Packet, Publish, QoS},
+    mqtt::{
+        ConnectCode,
+        codec::{Connect, Packet, Publish, QoS},
+    },
     recording::Found,
-    tuya::ConnectCode,
 };
 
 const CLIENT: [u8; 4] = [10, 0, 0, 7];

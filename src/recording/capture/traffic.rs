@@ -15,9 +15,12 @@ use super::{
 };
 use crate::{
     collections::Keyed,
-    mqtt::codec::{End, Message, Packet},
+    mqtt::{
+        ConnectCode, Direction,
+        codec::{End, Message, Packet},
+    },
     recording::{Connection, Found, Harm, Record, Tell, Timeline},
-    tuya::{ConnectCode, Direction, Topics},
+    tuya::Topics,
 };
 
 /// The largest packet that MQTT can say.

@@ -14,9 +14,10 @@ use crate::{
     error::Failure,
     io::{batch_writer::SinkError, console::print},
     json::json_line,
+    mqtt::{ConnectCode, Direction},
     net::server::{Broker, Limits, Witness},
     recording::{Connection, Record},
-    tuya::{ConnectCode, Direction, product::Product},
+    tuya::product::Product,
 };
 
 /// Listens, and says where on stdout.

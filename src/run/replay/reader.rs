@@ -11,8 +11,9 @@ use crate::{
     duration,
     error::Failure,
     io::recording_file::{Recording, RecordingArgs},
+    mqtt::{Direction, InvalidTopic, check_filter, check_topic_name, matches},
     recording::{Flaw, Found, Record, Splice, Timeline},
-    tuya::{Channel, Direction, InvalidTopic, Topics, check_filter, check_topic_name, matches},
+    tuya::{Channel, Topics},
 };
 
 /// How many messages a batch holds, at most.

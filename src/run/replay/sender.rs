@@ -12,7 +12,10 @@ use super::{
 use crate::{
     error::{Failure, Kind},
     gateway::{Draft, GatewayEvent, RequestOutcome, ToPublish},
-    mqtt::codec::{Publish, QoS},
+    mqtt::{
+        Direction,
+        codec::{Publish, QoS},
+    },
     net::client::{Event, Settings},
     recording::{Fresh, Splice},
     run::{
@@ -20,7 +23,7 @@ use crate::{
         event_loop::{self, ConnectionOptions, GatewayConnection, Policy},
         time_unit::TimeUnit,
     },
-    tuya::{Channel, Direction, GatewayId, Topics},
+    tuya::{Channel, GatewayId, Topics},
 };
 
 /// A message to send.

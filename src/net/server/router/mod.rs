@@ -22,9 +22,8 @@ use super::{
 use crate::{
     edge::{Act, Edge, Fate, Login, Moment, Role, Turned},
     io::registry_file::{Position, RegistryFile},
-    mqtt::{Connect, End, Message, Password, QoS, Session, Will},
+    mqtt::{Connect, ConnectCode, Direction, End, Message, Password, QoS, Session, Will},
     recording::Connection,
-    tuya::{ConnectCode, Direction},
 };
 
 /// How many spare buffers are kept, and how large one may be. A client that says little gets one as well as any other, so

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use super::{Place, Switchboard};
 use crate::{
     edge::{Fate, Heard, Role},
-    mqtt::{Event, Message, Publish, QoS, Receipt, SubscribeCode},
+    mqtt::{Direction, Event, Message, Publish, QoS, Receipt, SubscribeCode},
     net::server::{
         SessionId,
         client_state::Offered,
@@ -15,7 +15,7 @@ use crate::{
         subscriptions::{MAX_LEVELS, levels},
     },
     recording::Record,
-    tuya::{Channel, Direction},
+    tuya::Channel,
 };
 
 /// What a filter costs of a turn, as `connection.rs` counts.
