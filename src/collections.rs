@@ -1,8 +1,8 @@
 //! Spreads keys at less cost than the standard library's SipHash, which takes longer than reading the key's message.
 //!
 //! Keys that this end, or whoever gives it its input, has chosen need no secret; packet ids, of which there are few, may
-//! be a peer's ([`OwnKeys`], [`Counted`]). Peers could choose theirs so that they collide, so those are spread by a secret
-//! ([`PeerKeys`]). Pure, but for the secrets.
+//! be a peer's ([`FastMap`], [`IdMap`]). Peers could choose theirs so that they collide, so those are spread by a secret
+//! ([`SeededMap`]). Pure, but for the secrets.
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
 use std::{
@@ -14,13 +14,13 @@ use std::{
 use foldhash::{SharedSeed, fast::FoldHasher};
 
 /// A map by keys that no peer can add; without entries it owns no memory.
-pub type OwnKeys<K, V> = HashMap<K, V, BuildHasherDefault<OwnHasher>>;
+pub type FastMap<K, V> = HashMap<K, V, BuildHasherDefault<OwnHasher>>;
 
 /// A map by numbers that were counted up, such as packet ids: what belongs to neighbours lies side by side.
-pub type Counted<K, V> = HashMap<K, V, BuildHasherDefault<CountHasher>>;
+pub type IdMap<K, V> = HashMap<K, V, BuildHasherDefault<CountHasher>>;
 
 /// A set of such numbers.
-pub type CountedSet<K> = HashSet<K, BuildHasherDefault<CountHasher>>;
+pub type IdSet<K> = HashSet<K, BuildHasherDefault<CountHasher>>;
 
 /// An odd number without a pattern: the golden ratio's fraction.
 const MIX: u64 = 0x9e37_79b9_7f4a_7c15;
@@ -30,9 +30,9 @@ const MIX: u64 = 0x9e37_79b9_7f4a_7c15;
 /// foldhash is no generator and no keyed function in the cryptographic sense: who knows its seeds, or sees hashes, finds
 /// colliding keys. The seeds are the operating system's random numbers, new in each process and for each map, and no hash
 /// and no map's order may leave the process.
-pub type PeerKeys<K, V> = HashMap<K, V, Keyed>;
+pub type SeededMap<K, V> = HashMap<K, V, Keyed>;
 
-/// Makes the hashers of a [`PeerKeys`].
+/// Makes the hashers of a [`SeededMap`].
 #[derive(Clone, Copy, Debug)]
 pub struct Keyed(u64);
 
@@ -60,7 +60,7 @@ fn random(which: u64) -> u64 {
     RandomState::new().hash_one(which)
 }
 
-/// The hasher of [`OwnKeys`].
+/// The hasher of [`FastMap`].
 #[derive(Clone, Copy, Debug, Default)]
 pub struct OwnHasher(u64);
 
@@ -93,7 +93,7 @@ impl Hasher for OwnHasher {
     }
 }
 
-/// The hasher of [`Counted`], for one number below 2^57.
+/// The hasher of [`IdMap`], for one number below 2^57.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct CountHasher(u64);
 

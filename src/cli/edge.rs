@@ -24,7 +24,7 @@ use crate::{
     error::{Exit, Failure},
     gateway::Payload,
     io::{
-        batch_writer::{Progress, Purpose, Sink, SinkError},
+        batch_writer::{BatchWriter, Progress, Purpose, WriterError},
         console::Console,
         fifo,
         input::Stream,
@@ -34,7 +34,7 @@ use crate::{
     net::server::{self, Broker, Limits},
     request::{
         input::Input,
-        parser::{Asked, Item, Operation, Operations},
+        parser::{Item, Operation, ParsedInput, RequestParser},
     },
     run::{
         edge_output::{Ledger, Noted, Shared},
@@ -214,14 +214,14 @@ async fn serve(args: Args, console: Console) -> Result<Exit, Failure> {
     let product = model::load(args.model.as_deref())?;
     let known = args.devices.as_deref().map(|path| open_registry(path, console)).transpose()?;
     let (journal, registry) = known.map_or_else(Default::default, |(file, registry)| (Some(file), registry));
-    let stdout = (!has_program).then(Sink::stdout);
-    let out = args.out.as_ref().map(|path| Sink::append(path, Purpose::EdgeRecords)).transpose()?;
-    if let Some(repaired) = out.as_ref().and_then(Sink::repaired) {
+    let stdout = (!has_program).then(BatchWriter::stdout);
+    let out = args.out.as_ref().map(|path| BatchWriter::append(path, Purpose::EdgeRecords)).transpose()?;
+    if let Some(repaired) = out.as_ref().and_then(BatchWriter::repaired) {
         console.warn(repaired);
     }
     // Only now: a named pipe for a file waits in its opening, and a signal must end that.
     let mut signals = Signals::new()?;
-    let mut progress = [stdout.as_ref().map(Sink::watch), out.as_ref().map(Sink::watch)];
+    let mut progress = [stdout.as_ref().map(BatchWriter::watch), out.as_ref().map(BatchWriter::watch)];
     let tls = match (&args.tls_cert, &args.tls_key) {
         (Some(certificates), Some(key)) => Some(server::acceptor(certificates, key)?),
         _ => None,
@@ -313,7 +313,7 @@ async fn end(mut program: Program) {
 }
 
 /// Does something while the broker serves on, if it can.
-async fn alongside<F: Future<Output = SinkError>>(
+async fn alongside<F: Future<Output = WriterError>>(
     serving: &mut Option<Pin<Box<F>>>,
     work: impl Future<Output = ()>,
 ) {
@@ -331,7 +331,7 @@ async fn close(ledger: &RefCell<Ledger>, console: Console) -> Result<(), Failure
     let mut closed = Ok(());
     for sink in sinks.into_iter().flatten() {
         match tokio::time::timeout(FAREWELL, sink.close()).await {
-            Ok(Err(SinkError::Failed(why))) => closed = closed.and(Err(why)),
+            Ok(Err(WriterError::Failed(why))) => closed = closed.and(Err(why)),
             Ok(_) => {}
             Err(_) => console.warn("nobody reads stdout: what was left to print is lost"),
         }
@@ -453,7 +453,7 @@ fn allow_files(connections: usize) {
 }
 
 /// Serves until the broker fails; once it has failed, never returns.
-async fn failure<F: Future<Output = SinkError>>(serving: &mut Option<Pin<Box<F>>>) -> SinkError {
+async fn failure<F: Future<Output = WriterError>>(serving: &mut Option<Pin<Box<F>>>) -> WriterError {
     match serving {
         None => std::future::pending().await,
         Some(future) => {
@@ -471,7 +471,7 @@ async fn ended(program: &mut Option<Program>) -> Result<Exit, Failure> {
     }
 }
 
-async fn advance(progress: &mut Option<Progress>) -> Result<(), SinkError> {
+async fn advance(progress: &mut Option<Progress>) -> Result<(), WriterError> {
     match progress {
         Some(progress) => progress.progress().await.map(drop),
         None => std::future::pending().await,
@@ -479,18 +479,18 @@ async fn advance(progress: &mut Option<Progress>) -> Result<(), SinkError> {
 }
 
 /// A reader of stdout that went away wanted no more; everything else is a failure.
-fn failed(why: SinkError) -> Result<Exit, Failure> {
+fn failed(why: WriterError) -> Result<Exit, Failure> {
     match why {
-        SinkError::ReaderGone => Ok(Exit::SUCCESS),
-        SinkError::Failed(failure) => Err(failure),
+        WriterError::ReaderGone => Ok(Exit::SUCCESS),
+        WriterError::Failed(failure) => Err(failure),
     }
 }
 
 /// Commands from stdin.
 struct Commands {
-    input: Option<Stream<Asked>>,
+    input: Option<Stream<ParsedInput>>,
     /// What was read and is not sent yet.
-    read: VecDeque<Asked>,
+    read: VecDeque<ParsedInput>,
     index: u64,
 }
 
@@ -498,8 +498,8 @@ impl Commands {
     fn new(product: Product, has_program: bool, console: Console) -> Result<Self, Failure> {
         let mut commands = Self { input: None, read: VecDeque::new(), index: 0 };
         if !has_program && !io::stdin().is_terminal() {
-            let operations = Operations { product, check: true, encoding: ValueEncoding::Native };
-            let take = move |input: Input<'_>, asked: &mut Vec<Asked>| {
+            let operations = RequestParser { product, check: true, encoding: ValueEncoding::Native };
+            let take = move |input: Input<'_>, asked: &mut Vec<ParsedInput>| {
                 operations.take(Operation::Command, input, asked);
             };
             commands.input = Some(fifo::stdin(console)?.start(take)?);
@@ -508,7 +508,7 @@ impl Commands {
     }
 
     /// What is asked for next; never returns once there is no more. Cancel-safe.
-    async fn next(&mut self) -> Result<VecDeque<Asked>, Failure> {
+    async fn next(&mut self) -> Result<VecDeque<ParsedInput>, Failure> {
         while self.read.is_empty() {
             let Some(input) = &mut self.input else { return std::future::pending().await };
             match input.next().await? {
@@ -520,7 +520,7 @@ impl Commands {
     }
 
     /// Sends commands, and keeps those for which there is no room.
-    fn send(&mut self, mut asked: VecDeque<Asked>, broker: &Broker, ledger: &RefCell<Ledger>) {
+    fn send(&mut self, mut asked: VecDeque<ParsedInput>, broker: &Broker, ledger: &RefCell<Ledger>) {
         while ledger.borrow().has_room_for_commands()
             && let Some(next) = asked.pop_front()
         {
@@ -530,8 +530,8 @@ impl Commands {
         ledger.borrow_mut().flush_now();
     }
 
-    fn send_one(&mut self, asked: Asked, broker: &Broker, ledger: &RefCell<Ledger>) {
-        let Asked { line, text, item, .. } = asked;
+    fn send_one(&mut self, asked: ParsedInput, broker: &Broker, ledger: &RefCell<Ledger>) {
+        let ParsedInput { line, text, item, .. } = asked;
         let index = self.index;
         self.index += 1;
         match item {

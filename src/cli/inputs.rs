@@ -7,7 +7,7 @@ use crate::{
     io::{console::Console, input::Source},
     request::{
         input::Format,
-        parser::{Operations, input_from_text},
+        parser::{RequestParser, input_from_text},
     },
 };
 
@@ -17,7 +17,7 @@ use crate::{
 /// # Errors
 /// Values without a device, a device without values, both values and a file, or a file that cannot be read.
 pub fn source(
-    operations: &Operations,
+    operations: &RequestParser,
     cid: Option<&str>,
     args: &[OsString],
     format: Option<Format>,

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use super::model;
-use crate::{error::Failure, request::parser::Operations, tuya::product::ValueEncoding};
+use crate::{error::Failure, request::parser::RequestParser, tuya::product::ValueEncoding};
 
 /// The options that say what values mean.
 #[derive(Clone, Debug, clap::Args)]
@@ -36,11 +36,11 @@ impl ModelArgs {
     ///
     /// # Errors
     /// A model file that cannot be read.
-    pub fn operations(&self) -> Result<Operations, Failure> {
+    pub fn operations(&self) -> Result<RequestParser, Failure> {
         let encoding = match self.value_encoding {
             Encoding::Native => ValueEncoding::Native,
             Encoding::String => ValueEncoding::String,
         };
-        Ok(Operations { product: model::load(self.model.as_deref())?, check: !self.no_check, encoding })
+        Ok(RequestParser { product: model::load(self.model.as_deref())?, check: !self.no_check, encoding })
     }
 }

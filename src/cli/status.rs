@@ -10,7 +10,7 @@ use crate::{
     io::{console::Console, input::Source},
     request::{
         input::Input,
-        parser::{Operation, Operations},
+        parser::{Operation, RequestParser},
     },
     run::{batch, connection_settings::ConnectionSettings, heartbeat, runtime::block_on},
     text::is_blank,
@@ -71,7 +71,8 @@ pub fn run(args: Args, console: Console) -> anyhow::Result<Exit> {
     } else {
         Source::Flags(given)
     };
-    let operations = Operations { product: Product::default(), check: true, encoding: ValueEncoding::Native };
+    let operations =
+        RequestParser { product: Product::default(), check: true, encoding: ValueEncoding::Native };
     if args.every.is_some() || args.offline_on_exit {
         if args.every.is_some_and(|every| every.is_zero()) {
             return Err(Failure::invalid("--every must be longer than 0s").into());

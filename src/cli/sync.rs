@@ -11,7 +11,7 @@ use crate::{
     io::{console::Console, input::Source},
     request::{
         input::Input,
-        parser::{Operation, Operations},
+        parser::{Operation, RequestParser},
     },
     run::{batch, connection_settings::ConnectionSettings},
     tuya::product::{Product, ValueEncoding},
@@ -96,7 +96,7 @@ pub fn run(args: Args, console: Console) -> anyhow::Result<Exit> {
         None => Source::open(args.file.as_deref(), args.requests.format())?,
     };
     let operations =
-        Operations { product: Product::default(), check: !args.no_check, encoding: ValueEncoding::Native };
+        RequestParser { product: Product::default(), check: !args.no_check, encoding: ValueEncoding::Native };
     batch::run(operations, Operation::Sync, source, connection, args.requests.options(), console)
 }
 

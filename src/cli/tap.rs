@@ -16,7 +16,7 @@ use crate::{
     },
     error::{Exit, Failure},
     io::{
-        batch_writer::{Progress, Purpose, Sink, SinkError},
+        batch_writer::{BatchWriter, Progress, Purpose, WriterError},
         console::{Console, print},
         files::Replacement,
     },
@@ -130,8 +130,8 @@ async fn serve(args: Args, console: Console) -> Result<Exit, Failure> {
         _ => None,
     };
     let sink = match &args.out {
-        Some(path) => Sink::append(path, Purpose::TapRecords)?,
-        None => Sink::stdout(),
+        Some(path) => BatchWriter::append(path, Purpose::TapRecords)?,
+        None => BatchWriter::stdout(),
     };
     if let Some(repaired) = sink.repaired() {
         console.warn(repaired);
@@ -181,7 +181,7 @@ async fn finish(
         let limit = if args.out.is_some() { Duration::from_mins(1) } else { FAREWELL };
         let closed = tokio::time::timeout(limit, sink.close()).await;
         let nobody =
-            || Err(SinkError::Failed(Failure::io("what was left to record could not be written in time")));
+            || Err(WriterError::Failed(Failure::io("what was left to record could not be written in time")));
         if let Err(why) = closed.unwrap_or_else(|_| nobody()) {
             lock(recorder).fail(why);
         }
@@ -284,7 +284,7 @@ fn lock(recorder: &Mutex<Recorder>) -> MutexGuard<'_, Recorder> {
     recorder.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-async fn advance(progress: &mut Option<Progress>) -> Result<(), SinkError> {
+async fn advance(progress: &mut Option<Progress>) -> Result<(), WriterError> {
     match progress {
         Some(progress) => progress.progress().await.map(drop),
         None => std::future::pending().await,

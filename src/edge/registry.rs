@@ -8,7 +8,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::{
-    collections::PeerKeys,
+    collections::SeededMap,
     json::{ObjectWriter, key},
     tuya::{Device, GatewayId},
 };
@@ -16,7 +16,7 @@ use crate::{
 /// The known devices.
 #[derive(Debug, Default)]
 pub struct Registry {
-    fleets: PeerKeys<GatewayId, PeerKeys<Box<str>, Known>>,
+    fleets: SeededMap<GatewayId, SeededMap<Box<str>, Known>>,
     /// About what they occupy.
     bytes: usize,
 }
@@ -184,7 +184,7 @@ impl Registry {
     /// How many devices are known.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.fleets.values().map(PeerKeys::len).sum()
+        self.fleets.values().map(SeededMap::len).sum()
     }
 
     /// Whether no device is known.

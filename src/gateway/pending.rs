@@ -12,7 +12,7 @@ use std::{
 };
 
 use crate::{
-    collections::{Counted, OwnKeys},
+    collections::{FastMap, IdMap},
     rate::{Rate, RateLimiter},
     tuya::{Answer, Envelope, FieldError, ResultCode},
 };
@@ -32,9 +32,9 @@ pub struct PendingRequests<C> {
     timeout: Duration,
     retries: u32,
     limiter: Option<RateLimiter>,
-    open: Counted<u64, Pending<C>>,
+    open: IdMap<u64, Pending<C>>,
     /// The requests that an answer can belong to.
-    by_id: OwnKeys<Arc<str>, u64>,
+    by_id: FastMap<Arc<str>, u64>,
     /// The requests that wait for another one with the same id: their answers could not be told apart.
     behind: HashMap<Arc<str>, VecDeque<u64>>,
     /// What is to be sent, in order; an entry whose request needs no sending any more is passed over.
@@ -166,8 +166,8 @@ impl<C> PendingRequests<C> {
             timeout,
             retries: 0,
             limiter: None,
-            open: Counted::default(),
-            by_id: OwnKeys::default(),
+            open: IdMap::default(),
+            by_id: FastMap::default(),
             behind: HashMap::new(),
             queue: VecDeque::new(),
             deadlines: VecDeque::new(),
@@ -534,7 +534,7 @@ impl<C> From<Pending<C>> for Finished<C> {
 }
 
 impl Deadline {
-    fn is_valid<C>(&self, open: &Counted<u64, Pending<C>>) -> bool {
+    fn is_valid<C>(&self, open: &IdMap<u64, Pending<C>>) -> bool {
         open.get(&self.token)
             .is_some_and(|pending| pending.state == State::Waiting && pending.attempts == self.attempt)
     }

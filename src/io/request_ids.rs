@@ -5,7 +5,7 @@ use std::sync::Arc;
 use md5::{Digest as _, Md5};
 use uuid::{Builder, Uuid};
 
-use crate::collections::OwnKeys;
+use crate::collections::FastMap;
 
 /// Returns a random request id.
 ///
@@ -25,12 +25,12 @@ pub fn request_id() -> Arc<str> {
 pub struct ReplayIds {
     round: Uuid,
     /// The namespace of each gateway in this round: with it one block of MD5 is enough for an id.
-    gateways: OwnKeys<String, Uuid>,
+    gateways: FastMap<String, Uuid>,
 }
 
 impl Default for ReplayIds {
     fn default() -> Self {
-        Self { round: Uuid::new_v4(), gateways: OwnKeys::default() }
+        Self { round: Uuid::new_v4(), gateways: FastMap::default() }
     }
 }
 

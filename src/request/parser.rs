@@ -57,7 +57,7 @@ impl Operation {
 
 /// What one value of the input asks for: a message, or why there is none; one with `properties` asks several times.
 #[derive(Debug)]
-pub struct Asked {
+pub struct ParsedInput {
     /// What it asks to be done.
     pub operation: Operation,
     /// The line on which the value begins, from 1; `None` for a request from flags.
@@ -110,13 +110,13 @@ impl Item {
 
     /// What its result line speaks of, of several the first.
     #[must_use]
-    pub fn into_subject(self) -> Subject {
+    pub fn into_subject(self) -> ResultKey {
         let (cid, id) = match self.body {
             Payload::Uplink(uplink) => match uplink {
                 Uplink::Sync(device) => (device.cid.into(), None),
                 Uplink::Report(Property { cid, id, .. }) => (cid, Some(id)),
                 Uplink::Status(statuses) => {
-                    return statuses.into_iter().next().map(Subject::from).unwrap_or_default();
+                    return statuses.into_iter().next().map(ResultKey::from).unwrap_or_default();
                 }
                 Uplink::CommandResponse(answer) => (answer.cid.into(), None),
                 Uplink::AsGiven { cid, .. } => (cid.into(), None),
@@ -125,13 +125,13 @@ impl Item {
                 (cid.into(), points.into_iter().next().map(|(id, _)| id.into()))
             }
         };
-        Subject { cid, id, status: None, part: self.part }
+        ResultKey { cid, id, status: None, part: self.part }
     }
 }
 
 /// What one result line speaks of.
 #[derive(Clone, Debug, Default)]
-pub struct Subject {
+pub struct ResultKey {
     /// The device.
     pub cid: SmolStr,
     /// The data point's id, for reports and commands.
@@ -142,7 +142,7 @@ pub struct Subject {
     pub part: Option<Arc<Part>>,
 }
 
-impl Subject {
+impl ResultKey {
     /// The part of its input that asks for it, as an input of its own; `None` where that is all of it.
     #[must_use]
     pub fn input_of(&self, input: &str) -> Option<String> {
@@ -178,7 +178,7 @@ impl Part {
     }
 }
 
-impl From<DeviceStatus> for Subject {
+impl From<DeviceStatus> for ResultKey {
     fn from(DeviceStatus { cid, status }: DeviceStatus) -> Self {
         Self { cid: cid.into(), status: Some(status), ..Self::default() }
     }
@@ -213,7 +213,7 @@ impl Invalid {
 
 /// Reads inputs against a product.
 #[derive(Debug)]
-pub struct Operations {
+pub struct RequestParser {
     /// The product whose data points are reported and commanded.
     pub product: Product,
     /// Whether values are checked against the product before they are sent.
@@ -222,7 +222,7 @@ pub struct Operations {
     pub encoding: ValueEncoding,
 }
 
-impl Operations {
+impl RequestParser {
     /// What changes the bytes of an operation's messages, by the names of the options.
     #[must_use]
     pub fn options(&self, operation: Operation) -> Map<String, Value> {
@@ -243,12 +243,12 @@ impl Operations {
     }
 
     /// Adds to `asked` what one value of the input asks for.
-    pub fn take(&self, operation: Operation, input: Input<'_>, asked: &mut Vec<Asked>) {
+    pub fn take(&self, operation: Operation, input: Input<'_>, asked: &mut Vec<ParsedInput>) {
         self.take_for(Ok(operation), input, asked);
     }
 
-    /// As [`Operations::take`], for uplinks: the operation is what the value itself names as its `op`.
-    pub fn take_uplink(&self, input: Input<'_>, asked: &mut Vec<Asked>) {
+    /// As [`RequestParser::take`], for uplinks: the operation is what the value itself names as its `op`.
+    pub fn take_uplink(&self, input: Input<'_>, asked: &mut Vec<ParsedInput>) {
         let operation = match &input.content {
             Content::Json(text) => operation_of(text),
             Content::Fields(_) | Content::Broken(..) => Ok(Operation::Report),
@@ -256,7 +256,12 @@ impl Operations {
         self.take_for(operation, input, asked);
     }
 
-    fn take_for(&self, operation: Result<Operation, Invalid>, input: Input<'_>, asked: &mut Vec<Asked>) {
+    fn take_for(
+        &self,
+        operation: Result<Operation, Invalid>,
+        input: Input<'_>,
+        asked: &mut Vec<ParsedInput>,
+    ) {
         let mut size = input.size();
         let line = input.line;
         let named = operation.as_ref().ok().copied();
@@ -279,7 +284,7 @@ impl Operations {
         let operation = named.unwrap_or(Operation::Report);
         let mut add = |item| {
             let size = std::mem::take(&mut size);
-            asked.push(Asked { operation, line, text: Arc::clone(&text), size, item });
+            asked.push(ParsedInput { operation, line, text: Arc::clone(&text), size, item });
         };
         match items {
             Items::One(item) => add(item),
@@ -845,22 +850,22 @@ mod tests {
         LOOKS.get()
     }
 
-    fn operations(check: bool) -> Operations {
-        Operations { product: Product::smart_water_meter(), check, encoding: ValueEncoding::Native }
+    fn operations(check: bool) -> RequestParser {
+        RequestParser { product: Product::smart_water_meter(), check, encoding: ValueEncoding::Native }
     }
 
-    fn asked(operations: &Operations, operation: Operation, json: &str) -> Vec<Asked> {
+    fn asked(operations: &RequestParser, operation: Operation, json: &str) -> Vec<ParsedInput> {
         let mut asked = Vec::new();
         operations.take(operation, Input::json(1, json), &mut asked);
         asked
     }
 
     /// What a result line of each message gives back of the input, where it fails.
-    fn inputs(asked: Vec<Asked>) -> Vec<String> {
-        let input = |asked: Asked| {
+    fn inputs(asked: Vec<ParsedInput>) -> Vec<String> {
+        let input = |asked: ParsedInput| {
             let subject = match asked.item {
                 Ok(item) => item.into_subject(),
-                Err(invalid) => Subject { part: invalid.part, ..Subject::default() },
+                Err(invalid) => ResultKey { part: invalid.part, ..ResultKey::default() },
             };
             subject.input_of(&asked.text).unwrap_or_else(|| asked.text.to_string())
         };
@@ -939,11 +944,11 @@ mod tests {
             (Operation::Command, r#"{"cid":"m1","code":"valve_open_degree","value":10,"t":T}"#),
         ];
         for (operation, input) in inputs {
-            for Asked { item, .. } in asked(&operations, operation, &input.replace('T', "-7")) {
+            for ParsedInput { item, .. } in asked(&operations, operation, &input.replace('T', "-7")) {
                 assert_eq!(item.unwrap().t, Some(-7), "{input}");
             }
             for bad in ["\"7\"", "7.5", "null"] {
-                for Asked { item, .. } in asked(&operations, operation, &input.replace('T', bad)) {
+                for ParsedInput { item, .. } in asked(&operations, operation, &input.replace('T', bad)) {
                     assert_eq!(item.unwrap_err().field.as_deref(), Some("t"), "{input}");
                 }
             }
@@ -984,13 +989,13 @@ mod tests {
     fn a_device_of_a_status_message_gives_back_itself() {
         let json =
             r#"{"t":5,"request_id":"r","param":[{"cid":"m1","status":true},{"cid":"m2","status":false}]}"#;
-        let Asked { item, text, .. } = asked(&operations(true), Operation::Status, json).pop().unwrap();
+        let ParsedInput { item, text, .. } = asked(&operations(true), Operation::Status, json).pop().unwrap();
         let item = item.unwrap();
         let part = item.part.clone();
         let Payload::Uplink(Uplink::Status(statuses)) = item.body else { panic!() };
         let given: Vec<_> = statuses
             .into_iter()
-            .map(|status| Subject { part: part.clone(), ..status.into() }.input_of(&text).unwrap())
+            .map(|status| ResultKey { part: part.clone(), ..status.into() }.input_of(&text).unwrap())
             .collect();
         assert_eq!(given, [r#"{"t":5,"cid":"m1","status":true}"#, r#"{"t":5,"cid":"m2","status":false}"#]);
     }

@@ -14,7 +14,7 @@ use super::{
     grace::Grace,
     journal::{Head, Journal},
     requests::{RequestConnection, Requests},
-    results::{Manner, Origin, Outcome, Progress, Results, Sources},
+    results::{Origin, Outcome, Progress, ResultOptions, Results, Sources},
     time_unit::TimeUnit,
 };
 use crate::{
@@ -27,7 +27,7 @@ use crate::{
     },
     net::client::{Event, Settings},
     rate::Rate,
-    request::parser::{Asked, Item, Operation, Operations},
+    request::parser::{Item, Operation, ParsedInput, RequestParser},
     tuya::GatewayId,
 };
 
@@ -80,7 +80,7 @@ impl BatchOptions {
 
 /// Runs requests until the input ends and each of them is done.
 pub fn run(
-    operations: Operations,
+    operations: RequestParser,
     operation: Operation,
     source: Source,
     settings: ConnectionSettings,
@@ -97,7 +97,7 @@ pub fn run(
 
 /// What the entries of this run's journal are about.
 fn journal_head(
-    operations: &Operations,
+    operations: &RequestParser,
     operation: Operation,
     settings: &ConnectionSettings,
     unit: TimeUnit,
@@ -126,18 +126,18 @@ enum Input {
     /// A first signal, or the end of all: a second one, or of the grace.
     Grace(bool),
     /// Inputs; `None` at their end.
-    Inputs(Result<Option<Vec<Asked>>, Failure>),
+    Inputs(Result<Option<Vec<ParsedInput>>, Failure>),
     /// More results are written, or are to be shown.
     Written,
 }
 
 struct Batch {
     operation: Operation,
-    input: Stream<Asked>,
+    input: Stream<ParsedInput>,
     /// How the input has ended.
     input_ended: Option<Result<(), Failure>>,
     /// Inputs that have no place in the window yet.
-    waiting: std::vec::IntoIter<Asked>,
+    waiting: std::vec::IntoIter<ParsedInput>,
     /// The input before them: it has its place among the results, no former run has done it, and its turn has not come.
     next: Option<(Origin, Item)>,
     requests: Requests,
@@ -159,7 +159,7 @@ struct Batch {
 
 impl Batch {
     fn new(
-        operations: Operations,
+        operations: RequestParser,
         operation: Operation,
         source: Source,
         mut settings: ConnectionSettings,
@@ -186,7 +186,7 @@ impl Batch {
         let journal = journal.transpose()?;
         let summary = options.summary.as_deref().map(|path| Replacement::prepare("--summary", path));
         let summary = summary.transpose()?;
-        let manner = Manner { ordered: options.is_ordered, journal, summary };
+        let manner = ResultOptions { ordered: options.is_ordered, journal, summary };
         let mut results = Results::new(options.progress, manner, single, console);
         if let Some(size) = source.size() {
             results.expect(size);

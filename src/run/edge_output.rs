@@ -13,7 +13,7 @@ use tokio::sync::Notify;
 use crate::{
     edge::{Outcome, Verdict},
     error::Kind,
-    io::{batch_writer::Sink, console::Console},
+    io::{batch_writer::BatchWriter, console::Console},
     net::server::Witness,
     recording::{Connection, Record, Stamp},
     request::parser::{Part, request_id_of},
@@ -56,9 +56,9 @@ pub(crate) struct Ledger {
     /// Whether stderr is PROGRAM's, so that it gets no warnings.
     has_program: bool,
     /// Where results and the first event go.
-    stdout: Option<Sink>,
+    stdout: Option<BatchWriter>,
     /// Where records go, unless they go to stdout.
-    out: Option<Sink>,
+    out: Option<BatchWriter>,
     /// Whether records go to stdout.
     is_recording: bool,
     asked: HashMap<u64, Noted>,
@@ -74,7 +74,12 @@ pub(crate) struct Ledger {
 
 impl Ledger {
     /// A ledger; without `out` records go to stdout, and without either nowhere.
-    pub(crate) fn new(console: Console, has_program: bool, stdout: Option<Sink>, out: Option<Sink>) -> Self {
+    pub(crate) fn new(
+        console: Console,
+        has_program: bool,
+        stdout: Option<BatchWriter>,
+        out: Option<BatchWriter>,
+    ) -> Self {
         let now = Instant::now();
         Self {
             console,
@@ -160,7 +165,7 @@ impl Ledger {
 
     fn backlog(&self) -> usize {
         let sink = if self.is_recording { &self.stdout } else { &self.out };
-        sink.as_ref().map_or(0, Sink::backlog)
+        sink.as_ref().map_or(0, BatchWriter::backlog)
     }
 
     fn record(&mut self, write: impl FnOnce(&mut Vec<u8>, &mut Stamp)) {
@@ -186,7 +191,7 @@ impl Ledger {
     }
 
     /// Gives up the sinks, to be closed.
-    pub(crate) fn close(&mut self) -> [Option<Sink>; 2] {
+    pub(crate) fn close(&mut self) -> [Option<BatchWriter>; 2] {
         if self.left_out > 0 {
             self.say(&format!("{} records were left out, because nobody read stdout", self.left_out));
         }
@@ -209,7 +214,7 @@ impl Ledger {
 }
 
 /// Hands what was written to its thread. What comes after a pause begins a new measure of the reader's patience.
-fn hand_over(sink: &mut Sink, progressed: &mut Instant) {
+fn hand_over(sink: &mut BatchWriter, progressed: &mut Instant) {
     if sink.backlog() == 0 {
         *progressed = Instant::now();
     }

@@ -10,7 +10,7 @@ use super::{
     event_loop::{self, ConnectionOptions, GatewayConnection, Policy},
     grace::Grace,
     requests::{RequestConnection, Requests},
-    results::{Manner, Progress, Results, Sources},
+    results::{Progress, ResultOptions, Results, Sources},
     time_unit::TimeUnit,
 };
 use crate::{
@@ -19,7 +19,7 @@ use crate::{
     io::{console::Console, input::Source, request_ids::request_id},
     mqtt::codec::Will,
     net::client::Event,
-    request::parser::{Asked, Item, Operation, Operations, status_item},
+    request::parser::{Item, Operation, ParsedInput, RequestParser, status_item},
     tuya::{Channel, DeviceStatus, Envelope, Uplink},
 };
 
@@ -66,7 +66,7 @@ struct Heartbeat {
 /// An input that is invalid, or too long for a will.
 pub async fn run(
     mut settings: ConnectionSettings,
-    operations: Operations,
+    operations: RequestParser,
     source: Source,
     options: &BatchOptions,
     interval: Option<Duration>,
@@ -82,7 +82,7 @@ pub async fn run(
     let connection_options =
         ConnectionOptions { waits_for_answers: true, endures_outages: true, ..ConnectionOptions::default() };
     let mut connection = GatewayConnection::new(settings, connection_options, options.unit);
-    let results = Results::new(Progress::Never, Manner::default(), false, console);
+    let results = Results::new(Progress::Never, ResultOptions::default(), false, console);
     // Without an interval there is one round, and the connection is held for its end.
     let mut rounds = tokio::time::interval(interval.unwrap_or(Duration::from_hours(24 * 365)));
     rounds.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -100,11 +100,11 @@ pub async fn run(
     Ok(heartbeat.finish(connection, end).await)
 }
 
-async fn read(operations: Operations, source: Source) -> Result<Vec<Device>, Failure> {
+async fn read(operations: RequestParser, source: Source) -> Result<Vec<Device>, Failure> {
     let mut devices = Vec::new();
     let mut input = source.start(move |input, asked| operations.take(Operation::Status, input, asked))?;
     while let Some(batch) = input.next().await? {
-        for Asked { line, text, item, .. } in batch {
+        for ParsedInput { line, text, item, .. } in batch {
             let item = item.map_err(|invalid| {
                 let line = line.map(|line| format!("line {line}: ")).unwrap_or_default();
                 Failure::invalid(format!("{line}{}", invalid.message))

@@ -12,7 +12,7 @@ use super::{
     event_loop::{self, ConnectionOptions, GatewayConnection, Policy},
     record_filter::Filter,
     requests::{RequestConnection, Requests},
-    results::{Manner, Progress, Results, Sources},
+    results::{Progress, ResultOptions, Results, Sources},
     runtime::block_on,
     signals::Signals,
     time_unit::TimeUnit,
@@ -21,7 +21,7 @@ use crate::{
     error::{Exit, Failure, Kind},
     gateway::{CommandKey, Commands, GatewayEvent, Order, Payload},
     io::{
-        batch_writer::{Purpose, Rotation, Sink, SinkError, Ticket},
+        batch_writer::{BatchWriter, Offset, Purpose, Rotation, WriterError},
         console::Console,
         fifo,
         input::Stream,
@@ -33,7 +33,7 @@ use crate::{
     },
     net::client::Event,
     recording::{Record, Stamp},
-    request::parser::{Asked, Item, Operation, Operations},
+    request::parser::{Item, Operation, ParsedInput, RequestParser},
     tuya::{Channel, Command, CommandAnswer, Envelope, GatewayId, Property, ResultCode, Uplink},
 };
 
@@ -76,7 +76,7 @@ pub struct ListenOptions {
 /// Listens to the end.
 pub fn run(
     mut settings: ConnectionSettings,
-    operations: Operations,
+    operations: RequestParser,
     options: ListenOptions,
     console: Console,
 ) -> anyhow::Result<Exit> {
@@ -101,7 +101,7 @@ enum Input {
     Signal(Exit),
     Executed(Executed),
     /// Uplinks; `None` at the end of stdin.
-    Uplinks(Option<Vec<Asked>>),
+    Uplinks(Option<Vec<ParsedInput>>),
     /// More records or results are written.
     Written,
 }
@@ -110,7 +110,7 @@ enum Input {
 struct Arrived {
     receipt: Option<Receipt>,
     /// Its record is written once the output has come so far.
-    recorded: Option<Ticket>,
+    recorded: Option<Offset>,
     /// Its command is still to be answered.
     awaits_answer: bool,
 }
@@ -118,7 +118,7 @@ struct Arrived {
 struct Listen {
     requests: Requests,
     /// Where records go, if not to stdout among the results.
-    out: Option<Sink>,
+    out: Option<BatchWriter>,
     gateway_id: GatewayId,
     filter: Filter,
     /// How commands are answered; `None` where nothing is answered.
@@ -142,8 +142,8 @@ struct Listen {
     ending: Option<Exit>,
     /// When what is in hand is given up.
     grace_ends: Option<Instant>,
-    stdin: Option<Stream<Asked>>,
-    waiting: VecDeque<Asked>,
+    stdin: Option<Stream<ParsedInput>>,
+    waiting: VecDeque<ParsedInput>,
     /// Whether more of stdin is to be read now.
     is_hungry: bool,
     console: Console,
@@ -152,7 +152,7 @@ struct Listen {
 impl Listen {
     fn new(
         settings: ConnectionSettings,
-        operations: Operations,
+        operations: RequestParser,
         options: ListenOptions,
         console: Console,
     ) -> Result<(Self, RequestConnection), Failure> {
@@ -168,9 +168,9 @@ impl Listen {
         let out = options
             .out
             .as_ref()
-            .map(|path| Sink::append_rotating(path, Purpose::ListenRecords, options.rotation))
+            .map(|path| BatchWriter::append_rotating(path, Purpose::ListenRecords, options.rotation))
             .transpose()?;
-        if let Some(repaired) = out.as_ref().and_then(Sink::repaired) {
+        if let Some(repaired) = out.as_ref().and_then(BatchWriter::repaired) {
             console.warn(repaired);
         }
         let connection_options = ConnectionOptions {
@@ -185,7 +185,7 @@ impl Listen {
             ..ConnectionOptions::default()
         };
         let connection = GatewayConnection::new(settings, connection_options, options.unit);
-        let results = Results::new(Progress::Never, Manner::default(), false, console);
+        let results = Results::new(Progress::Never, ResultOptions::default(), false, console);
         let commands = is_answering
             .then(|| Commands::new(operations.product.clone(), operations.check, options.devices));
         let stdin = if options.reads_stdin {
@@ -248,7 +248,7 @@ impl Listen {
         channels.any(|(channel, _)| answers.contains(&channel)) && !connection.gateway().is_command(message)
     }
 
-    fn record(&mut self, connection: &RequestConnection, message: &Message) -> Ticket {
+    fn record(&mut self, connection: &RequestConnection, message: &Message) -> Offset {
         let heard = connection.heard_at();
         if self.heard.0 != heard {
             self.heard = (heard, unix_us());
@@ -263,8 +263,8 @@ impl Listen {
     }
 
     /// How far the records have been written, and to a file synced.
-    fn done(&self) -> Ticket {
-        self.out.as_ref().map_or_else(|| self.requests.results.done(), Sink::done)
+    fn done(&self) -> Offset {
+        self.out.as_ref().map_or_else(|| self.requests.results.done(), BatchWriter::done)
     }
 
     /// Whether the records are so far behind that no more should be read.
@@ -557,19 +557,19 @@ impl Policy for Listen {
 }
 
 /// Waits until more records are safe; for ever without a file. Cancel-safe.
-async fn progress(out: &mut Option<Sink>) -> Result<(), Failure> {
+async fn progress(out: &mut Option<BatchWriter>) -> Result<(), Failure> {
     match out {
         Some(out) => match out.progress().await {
             Ok(_) => Ok(()),
-            Err(SinkError::Failed(failure)) => Err(failure),
-            Err(SinkError::ReaderGone) => Err(Failure::io("nobody reads the records")),
+            Err(WriterError::Failed(failure)) => Err(failure),
+            Err(WriterError::ReaderGone) => Err(Failure::io("nobody reads the records")),
         },
         None => std::future::pending().await,
     }
 }
 
 /// The next inputs of stdin; none for ever without one.
-async fn next_batch(stdin: &mut Option<Stream<Asked>>) -> Result<Option<Vec<Asked>>, Failure> {
+async fn next_batch(stdin: &mut Option<Stream<ParsedInput>>) -> Result<Option<Vec<ParsedInput>>, Failure> {
     match stdin {
         Some(source) => source.next().await,
         None => std::future::pending().await,

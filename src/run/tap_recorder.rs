@@ -11,7 +11,7 @@ use serde::Serialize;
 use crate::{
     error::Failure,
     io::{
-        batch_writer::{Sink, SinkError, Ticket, Written},
+        batch_writer::{BatchWriter, Offset, WriterError, Written},
         console::Console,
     },
     json::json_line,
@@ -40,10 +40,10 @@ pub(crate) struct Recorder {
     console: Console,
     topics: Topics,
     origin: Instant,
-    sink: Option<Sink>,
+    sink: Option<BatchWriter>,
     /// How far the sink has written, and where the records end that may not be written yet.
     written: Written,
-    unwritten: VecDeque<Ticket>,
+    unwritten: VecDeque<Offset>,
     /// Bytes that the sink has and its thread does not.
     batch: usize,
     line: Vec<u8>,
@@ -59,7 +59,7 @@ pub(crate) struct Recorder {
 
 impl Recorder {
     /// A recorder that writes to a sink.
-    pub(crate) fn new(console: Console, topics: Topics, sink: Sink) -> Self {
+    pub(crate) fn new(console: Console, topics: Topics, sink: BatchWriter) -> Self {
         let now = Instant::now();
         Self {
             console,
@@ -95,13 +95,13 @@ impl Recorder {
     }
 
     /// Ends the recording, which the traffic does not notice.
-    pub(crate) fn fail(&mut self, why: SinkError) {
+    pub(crate) fn fail(&mut self, why: WriterError) {
         if self.failure.is_some() {
             return;
         }
         let failure = match why {
-            SinkError::Failed(failure) => failure,
-            SinkError::ReaderGone => Failure::io("the reader of stdout went away"),
+            WriterError::Failed(failure) => failure,
+            WriterError::ReaderGone => Failure::io("the reader of stdout went away"),
         };
         self.console.error(&format!("{}: the recording ends here; the traffic goes on", failure.message));
         self.failure = Some(failure);
@@ -123,7 +123,7 @@ impl Recorder {
     }
 
     /// Gives up the sink, to be closed.
-    pub(crate) fn close(&mut self) -> Option<Sink> {
+    pub(crate) fn close(&mut self) -> Option<BatchWriter> {
         if self.missing > 0 {
             self.say_missing();
         }
@@ -214,7 +214,7 @@ impl Recorder {
         }
     }
 
-    fn write(&mut self) -> Option<Ticket> {
+    fn write(&mut self) -> Option<Offset> {
         let end = self.sink.as_mut().map(|sink| sink.write(&self.line));
         self.batch += self.line.len();
         self.line.clear();

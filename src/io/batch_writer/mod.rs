@@ -57,23 +57,23 @@ const FAREWELL: Duration = Duration::from_millis(1500);
 
 /// A place in the stream of bytes: that of the end of one write. A greater ticket is a later one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Ticket(u64);
+pub struct Offset(u64);
 
-impl Ticket {
+impl Offset {
     /// Later than every other one.
     pub const LAST: Self = Self(u64::MAX);
 }
 
 /// Why a sink writes no more.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum SinkError {
+pub enum WriterError {
     /// The reader of stdout went away; it wanted no more.
     ReaderGone,
     /// Writing failed; the failure names the file.
     Failed(Failure),
 }
 
-impl fmt::Display for SinkError {
+impl fmt::Display for WriterError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::ReaderGone => f.write_str("the reader of stdout went away"),
@@ -82,16 +82,16 @@ impl fmt::Display for SinkError {
     }
 }
 
-impl std::error::Error for SinkError {}
+impl std::error::Error for WriterError {}
 
 /// A stream of whole lines to stdout or a file.
 #[derive(Debug)]
-pub struct Sink {
+pub struct BatchWriter {
     batch: Vec<u8>,
-    given: Ticket,
-    handed: Ticket,
+    given: Offset,
+    handed: Offset,
     /// How far the thread had come when it was last looked at.
-    seen: Ticket,
+    seen: Offset,
     queue: Arc<Queue>,
     state: watch::Receiver<State>,
     written: Written,
@@ -118,16 +118,16 @@ fn begin() -> Vec<u8> {
 pub struct Progress(watch::Receiver<State>);
 
 impl Progress {
-    /// As [`Sink::progress`].
+    /// As [`BatchWriter::progress`].
     ///
     /// # Errors
-    /// The failure that ended the writing; [`SinkError::ReaderGone`] where the sink itself is gone.
-    pub async fn progress(&mut self) -> Result<Ticket, SinkError> {
+    /// The failure that ended the writing; [`WriterError::ReaderGone`] where the sink itself is gone.
+    pub async fn progress(&mut self) -> Result<Offset, WriterError> {
         let ended = self.0.changed().await.is_err();
         let state = self.0.borrow_and_update();
         match &state.failed {
             Some(failed) => Err(failed.clone()),
-            None if ended => Err(SinkError::ReaderGone),
+            None if ended => Err(WriterError::ReaderGone),
             None => Ok(state.done),
         }
     }
@@ -140,19 +140,19 @@ pub struct Written(Arc<AtomicU64>);
 impl Written {
     /// Up to here all has been written.
     #[must_use]
-    pub fn ticket(&self) -> Ticket {
-        Ticket(self.0.load(Ordering::Relaxed))
+    pub fn ticket(&self) -> Offset {
+        Offset(self.0.load(Ordering::Relaxed))
     }
 }
 
 /// How far the thread has come; it ends at the first failure.
 #[derive(Debug, Default)]
 struct State {
-    done: Ticket,
-    failed: Option<SinkError>,
+    done: Offset,
+    failed: Option<WriterError>,
 }
 
-impl Sink {
+impl BatchWriter {
     /// A sink that writes to stdout.
     #[must_use]
     pub fn stdout() -> Self {
@@ -169,7 +169,7 @@ impl Sink {
 
     /// A sink that appends to a file, which is created if it is missing.
     ///
-    /// A last line that is not whole, as a crash leaves it, is cut off, which [`Sink::repaired`] tells.
+    /// A last line that is not whole, as a crash leaves it, is cut off, which [`BatchWriter::repaired`] tells.
     ///
     /// # Errors
     /// A file that cannot be opened or that holds something else, whose last line is torn and was never one of
@@ -178,10 +178,10 @@ impl Sink {
         Self::append_rotating(path, purpose, None)
     }
 
-    /// As [`Sink::append`]; the file is put aside and begun anew, between two batches, when `rotation` says so.
+    /// As [`BatchWriter::append`]; the file is put aside and begun anew, between two batches, when `rotation` says so.
     ///
     /// # Errors
-    /// As [`Sink::append`].
+    /// As [`BatchWriter::append`].
     pub fn append_rotating(
         path: impl Into<PathBuf>,
         purpose: Purpose,
@@ -217,9 +217,9 @@ impl Sink {
         let (sender, state) = watch::channel(State::default());
         Self {
             batch: Vec::new(),
-            given: Ticket::default(),
-            handed: Ticket::default(),
-            seen: Ticket::default(),
+            given: Offset::default(),
+            handed: Offset::default(),
+            seen: Offset::default(),
             queue: Arc::default(),
             state,
             written: Written::default(),
@@ -238,13 +238,13 @@ impl Sink {
         self.repaired.as_deref()
     }
 
-    /// Adds bytes, whole lines, to the current batch; they are safe once [`Sink::done`] reaches the ticket.
-    pub fn write(&mut self, bytes: &[u8]) -> Ticket {
+    /// Adds bytes, whole lines, to the current batch; they are safe once [`BatchWriter::done`] reaches the ticket.
+    pub fn write(&mut self, bytes: &[u8]) -> Offset {
         self.write_with(|batch| batch.extend_from_slice(bytes))
     }
 
-    /// As [`Sink::write`], for what `write` appends to the batch it is given.
-    pub fn write_with(&mut self, write: impl FnOnce(&mut Vec<u8>)) -> Ticket {
+    /// As [`BatchWriter::write`], for what `write` appends to the batch it is given.
+    pub fn write_with(&mut self, write: impl FnOnce(&mut Vec<u8>)) -> Offset {
         let before = self.batch.len();
         self.batch.append(&mut self.preface);
         write(&mut self.batch);
@@ -289,15 +289,15 @@ impl Sink {
 
     /// Everything up to here is written, and synced where the sink is durable.
     #[must_use]
-    pub fn done(&self) -> Ticket {
+    pub fn done(&self) -> Offset {
         self.state.borrow().done
     }
 
-    /// Waits until [`Sink::done`] has advanced since the last call, and gives it. Safe to drop at any point.
+    /// Waits until [`BatchWriter::done`] has advanced since the last call, and gives it. Safe to drop at any point.
     ///
     /// # Errors
     /// The failure that ended the writing, every time it is asked.
-    pub async fn progress(&mut self) -> Result<Ticket, SinkError> {
+    pub async fn progress(&mut self) -> Result<Offset, WriterError> {
         let thread_ended = self.state.changed().await.is_err();
         let state = self.state.borrow_and_update();
         match &state.failed {
@@ -339,7 +339,7 @@ impl Sink {
     ///
     /// # Errors
     /// The failure that ended the writing.
-    pub async fn close(mut self) -> Result<(), SinkError> {
+    pub async fn close(mut self) -> Result<(), WriterError> {
         if let Some(written) = self.write_at_once() {
             return written;
         }
@@ -351,7 +351,7 @@ impl Sink {
             let ended = async { while self.state.changed().await.is_ok() {} };
             if tokio::time::timeout(FAREWELL, ended).await.is_err() {
                 let why = format!("nobody reads {}: what was left to write to it is lost", path.display());
-                return Err(SinkError::Failed(Failure::io(why)));
+                return Err(WriterError::Failed(Failure::io(why)));
             }
         } else if self.thread.is_some() {
             while self.state.changed().await.is_ok() {}
@@ -363,7 +363,7 @@ impl Sink {
     ///
     /// # Errors
     /// The failure that ended the writing.
-    pub fn close_blocking(mut self) -> Result<(), SinkError> {
+    pub fn close_blocking(mut self) -> Result<(), WriterError> {
         self.finish();
         if let Some(thread) = self.thread.take() {
             // The thread's state says more than its panic could.
@@ -374,7 +374,7 @@ impl Sink {
 
     /// Writes the only, short batch of a stream without a thread, where that cannot block: a thread costs as much as
     /// the rest of a single request.
-    fn write_at_once(&mut self) -> Option<Result<(), SinkError>> {
+    fn write_at_once(&mut self) -> Option<Result<(), WriterError>> {
         let (target, _) = self.idle.as_mut().filter(|_| self.is_stdout)?;
         let stdout = io::stdout();
         let mut fds = [PollFd::new(&stdout, PollFlags::OUT)];
@@ -394,7 +394,7 @@ impl Sink {
             Ok(thread) => self.thread = Some(thread),
             Err(why) => {
                 let failed = Failure::io(format!("cannot start a thread to write with: {why}"));
-                let state = State { done: Ticket::default(), failed: Some(SinkError::Failed(failed)) };
+                let state = State { done: Offset::default(), failed: Some(WriterError::Failed(failed)) };
                 self.state = watch::channel(state).1;
             }
         }
@@ -405,7 +405,7 @@ impl Sink {
         self.queue.close();
     }
 
-    fn outcome(&self) -> Result<(), SinkError> {
+    fn outcome(&self) -> Result<(), WriterError> {
         let state = self.state.borrow();
         match &state.failed {
             Some(failed) => Err(failed.clone()),
@@ -415,7 +415,7 @@ impl Sink {
     }
 }
 
-impl Drop for Sink {
+impl Drop for BatchWriter {
     /// Lets the thread end once it has written what it was given.
     fn drop(&mut self) {
         self.queue.close();
@@ -435,8 +435,8 @@ fn refuse_compression(path: &Path) -> Result<(), Failure> {
     }
 }
 
-fn ended_early() -> SinkError {
-    SinkError::Failed(Failure::io("the thread that writes ended too early"))
+fn ended_early() -> WriterError {
+    WriterError::Failed(Failure::io("the thread that writes ended too early"))
 }
 
 /// What goes from the sink to its thread.
@@ -526,7 +526,7 @@ impl fmt::Debug for Target {
 
 impl Target {
     /// Does what may take long before the first write.
-    fn prepare(&mut self) -> Result<(), SinkError> {
+    fn prepare(&mut self) -> Result<(), WriterError> {
         if let Self::Fifo { path, file } = self {
             let opened = OpenOptions::new().write(true).open(&*path);
             *file = Some(opened.map_err(|why| cannot_write(path, &why))?);
@@ -534,14 +534,14 @@ impl Target {
         Ok(())
     }
 
-    fn write(&mut self, bytes: &[u8], written: &Written) -> Result<(), SinkError> {
+    fn write(&mut self, bytes: &[u8], written: &Written) -> Result<(), WriterError> {
         match self {
             Self::Stream { stream, file } => {
                 push_lines(stream, bytes, written, file.as_mut()).map_err(|why| {
                     if why.kind() == io::ErrorKind::BrokenPipe {
-                        SinkError::ReaderGone
+                        WriterError::ReaderGone
                     } else {
-                        SinkError::Failed(Failure::io(format!("cannot write to stdout: {why}")))
+                        WriterError::Failed(Failure::io(format!("cannot write to stdout: {why}")))
                     }
                 })
             }
@@ -554,8 +554,8 @@ impl Target {
     }
 }
 
-fn cannot_write(path: &Path, why: &io::Error) -> SinkError {
-    SinkError::Failed(Failure::io(format!("cannot write {}: {why}", path.display())))
+fn cannot_write(path: &Path, why: &io::Error) -> WriterError {
+    WriterError::Failed(Failure::io(format!("cannot write {}: {why}", path.display())))
 }
 
 /// A file that lines are appended to.
@@ -568,7 +568,7 @@ struct Appended {
 }
 
 impl Appended {
-    fn write(&mut self, bytes: &[u8], written: &Written) -> Result<(), SinkError> {
+    fn write(&mut self, bytes: &[u8], written: &Written) -> Result<(), WriterError> {
         // If no new file can be begun, the lines go to the present one all the same, and the failure is told.
         let rotated = self.rotate();
         let mut rest = bytes;
@@ -585,14 +585,14 @@ impl Appended {
         let synced = pushed.and_then(|()| if is_synced { self.file.sync_data() } else { Ok(()) });
         let told = synced.map_err(|why| {
             let why = format!("cannot write {}: {why}", self.path.display());
-            SinkError::Failed(Failure::io(why).hint(self.purpose.hint()))
+            WriterError::Failed(Failure::io(why).hint(self.purpose.hint()))
         });
         told.and(rotated)
     }
 
     /// Begins a new file under the name if the present one is to be put aside, or no longer has the name because another
     /// program, such as logrotate, moved or removed it. The present file holds whole lines only.
-    fn rotate(&mut self) -> Result<(), SinkError> {
+    fn rotate(&mut self) -> Result<(), WriterError> {
         let is_due = self.rotation.as_ref().is_some_and(Rotating::is_due);
         let is_watched = self.is_regular && self.purpose.is_recording();
         if !(is_due || is_watched) {
@@ -603,7 +603,7 @@ impl Appended {
             return Ok(());
         }
         let failed = |what: &str, why: io::Error| {
-            SinkError::Failed(
+            WriterError::Failed(
                 Failure::io(format!("cannot {what}: {why}"))
                     .hint("Everything is written; see whether its folder can be written to."),
             )
@@ -615,8 +615,8 @@ impl Appended {
         let opened = open(&self.path, self.purpose);
         let (file, is_regular) = opened.map_err(|why| failed(&format!("begin {path} anew"), why))?;
         if is_regular {
-            self.purpose.check(&file, &self.path).map_err(SinkError::Failed)?;
-            claim(&file, &self.path, self.purpose).map_err(SinkError::Failed)?;
+            self.purpose.check(&file, &self.path).map_err(WriterError::Failed)?;
+            claim(&file, &self.path, self.purpose).map_err(WriterError::Failed)?;
         }
         self.rotation = self.rotation.filter(|_| is_regular).map(|rotation| rotation.anew(&file));
         (self.file, self.is_regular) = (file, is_regular);
@@ -876,11 +876,14 @@ mod tests {
         }
     }
 
-    fn gated() -> (Sink, mpsc::Receiver<Vec<u8>>, mpsc::Sender<()>) {
+    fn gated() -> (BatchWriter, mpsc::Receiver<Vec<u8>>, mpsc::Sender<()>) {
         let (written, writes) = mpsc::channel();
         let (go, gate) = mpsc::channel();
         (
-            Sink::over(Target::Stream { stream: Box::new(Gate { written, go: gate }), file: None }, None),
+            BatchWriter::over(
+                Target::Stream { stream: Box::new(Gate { written, go: gate }), file: None },
+                None,
+            ),
             writes,
             go,
         )
@@ -890,9 +893,9 @@ mod tests {
     fn lines_keep_their_order_and_follow_what_was_there() {
         let (_folder, path) = file(b"before\n");
         block_on(async {
-            let mut sink = Sink::append(&path, Purpose::ListenRecords).unwrap();
+            let mut sink = BatchWriter::append(&path, Purpose::ListenRecords).unwrap();
             let mut expected = String::from("before\n");
-            let mut last = Ticket::default();
+            let mut last = Offset::default();
             for n in 0..1000 {
                 let line = format!("{n}\n");
                 let ticket = sink.write(line.as_bytes());
@@ -924,7 +927,7 @@ mod tests {
                 sink.write(line);
                 sink.flush();
             }
-            assert_eq!((sink.done(), sink.backlog()), (Ticket::default(), 8));
+            assert_eq!((sink.done(), sink.backlog()), (Offset::default(), 8));
             assert!(sink.is_behind(7) && !sink.is_behind(8));
             go.send(()).unwrap();
             assert_eq!(sink.progress().await, Ok(first));
@@ -956,24 +959,24 @@ mod tests {
     fn a_reader_that_went_away_ends_the_writing() {
         block_on(async {
             let (reader, writer) = io::pipe().unwrap();
-            let mut sink = Sink::over(Target::Stream { stream: Box::new(writer), file: None }, None);
+            let mut sink = BatchWriter::over(Target::Stream { stream: Box::new(writer), file: None }, None);
             drop(reader);
             sink.write(b"1\n");
             sink.flush();
-            assert_eq!(sink.progress().await, Err(SinkError::ReaderGone));
+            assert_eq!(sink.progress().await, Err(WriterError::ReaderGone));
             sink.write(b"2\n");
             sink.flush();
-            assert_eq!(sink.progress().await, Err(SinkError::ReaderGone));
-            assert_eq!(sink.close().await, Err(SinkError::ReaderGone));
+            assert_eq!(sink.progress().await, Err(WriterError::ReaderGone));
+            assert_eq!(sink.close().await, Err(WriterError::ReaderGone));
         });
     }
 
     #[test]
     #[cfg(target_os = "linux")]
     fn a_full_disk_is_named() {
-        let mut sink = Sink::append("/dev/full", Purpose::ListenRecords).unwrap();
+        let mut sink = BatchWriter::append("/dev/full", Purpose::ListenRecords).unwrap();
         sink.write(b"1\n");
-        let Err(SinkError::Failed(failure)) = sink.close_blocking() else { panic!("no failure") };
+        let Err(WriterError::Failed(failure)) = sink.close_blocking() else { panic!("no failure") };
         assert!(failure.message.contains("/dev/full"), "{failure}");
         assert_eq!(failure.kind, crate::error::Kind::Io);
     }
@@ -983,7 +986,7 @@ mod tests {
         for purpose in [Purpose::ListenRecords, Purpose::TapRecords, Purpose::EdgeRecords] {
             let (folder, path) = file(b"");
             let moved = folder.path().join("moved.jsonl");
-            let mut sink = Sink::append(&path, purpose).unwrap();
+            let mut sink = BatchWriter::append(&path, purpose).unwrap();
             let mut write = |line: &str| {
                 let ticket = sink.write(line.as_bytes());
                 sink.flush();
@@ -1027,9 +1030,9 @@ mod tests {
     #[cfg(unix)]
     fn a_batch_that_does_not_fit_leaves_whole_lines() {
         if let Some(path) = std::env::var_os("TEST_LIMITED_FILE") {
-            let mut sink = Sink::append(path, Purpose::ListenRecords).unwrap();
+            let mut sink = BatchWriter::append(path, Purpose::ListenRecords).unwrap();
             sink.write(numbered(10_000).as_bytes());
-            let Err(SinkError::Failed(failure)) = sink.close_blocking() else { panic!("no failure") };
+            let Err(WriterError::Failed(failure)) = sink.close_blocking() else { panic!("no failure") };
             assert!(failure.message.contains("out.jsonl"), "{failure}");
             return;
         }
@@ -1055,10 +1058,10 @@ mod tests {
             drop((writes, go));
             let ticket = sink.write(b"1\n");
             sink.flush();
-            assert!(matches!(sink.progress().await, Err(SinkError::Failed(_))));
-            assert!(matches!(sink.progress().await, Err(SinkError::Failed(_))));
+            assert!(matches!(sink.progress().await, Err(WriterError::Failed(_))));
+            assert!(matches!(sink.progress().await, Err(WriterError::Failed(_))));
             assert!(sink.done() < ticket);
-            assert!(matches!(sink.close().await, Err(SinkError::Failed(_))));
+            assert!(matches!(sink.close().await, Err(WriterError::Failed(_))));
         });
     }
 
@@ -1075,7 +1078,7 @@ mod tests {
             ("", "", None),
         ] {
             let (_folder, path) = file(content.as_bytes());
-            let mut sink = Sink::append(&path, Purpose::ListenRecords).unwrap();
+            let mut sink = BatchWriter::append(&path, Purpose::ListenRecords).unwrap();
             let repaired = sink.repaired().map(str::to_owned);
             assert_eq!(repaired.is_some(), told.is_some(), "{content}");
             assert!(
@@ -1088,7 +1091,7 @@ mod tests {
         }
         for foreign in [&b"\x89PNG"[..], b"{draft", b"{\"v\":1}\n{\"b\":", b"a\n\0\0"] {
             let (_folder, path) = file(foreign);
-            let failure = Sink::append(&path, Purpose::ListenRecords).unwrap_err();
+            let failure = BatchWriter::append(&path, Purpose::ListenRecords).unwrap_err();
             assert!(failure.message.contains("out.jsonl") && failure.hint.is_some(), "{failure}");
             assert_eq!(fs::read(&path).unwrap(), foreign);
         }
@@ -1098,12 +1101,12 @@ mod tests {
     #[cfg(unix)]
     fn a_last_line_that_another_program_writes_is_not_torn() {
         let (_folder, path) = file(b"");
-        let mut other = Sink::append(&path, Purpose::ListenRecords).unwrap();
+        let mut other = BatchWriter::append(&path, Purpose::ListenRecords).unwrap();
         let half = "{\"v\":1,\"b\":";
         let add_half =
             || OpenOptions::new().append(true).open(&path).unwrap().write_all(half.as_bytes()).unwrap();
         add_half();
-        let mut sink = Sink::append(&path, Purpose::ListenRecords).unwrap();
+        let mut sink = BatchWriter::append(&path, Purpose::ListenRecords).unwrap();
         assert_eq!((sink.repaired(), lines(&path)), (None, half.to_owned()));
         other.write(b"2}\n");
         other.close_blocking().unwrap();
@@ -1114,18 +1117,20 @@ mod tests {
         let foreign = File::open(&path).unwrap();
         foreign.lock().unwrap();
         add_half();
-        assert_eq!(Sink::append(&path, Purpose::ListenRecords).unwrap().repaired(), None);
+        assert_eq!(BatchWriter::append(&path, Purpose::ListenRecords).unwrap().repaired(), None);
         drop(foreign);
-        assert!(Sink::append(&path, Purpose::ListenRecords).unwrap().repaired().is_some());
+        assert!(BatchWriter::append(&path, Purpose::ListenRecords).unwrap().repaired().is_some());
     }
 
     #[test]
     fn a_file_is_created_for_its_owner_to_write_and_a_missing_folder_is_named() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("new.jsonl");
-        Sink::append(&path, Purpose::ListenRecords).unwrap().close_blocking().unwrap();
+        BatchWriter::append(&path, Purpose::ListenRecords).unwrap().close_blocking().unwrap();
         assert_eq!(fs::read(&path).unwrap(), b"");
         let missing = folder.path().join("no/such.jsonl");
-        assert!(Sink::append(missing, Purpose::EdgeRecords).unwrap_err().message.contains("such.jsonl"));
+        assert!(
+            BatchWriter::append(missing, Purpose::EdgeRecords).unwrap_err().message.contains("such.jsonl")
+        );
     }
 }

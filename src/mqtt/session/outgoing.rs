@@ -6,7 +6,7 @@ use bytes::BytesMut;
 
 use super::{Event, Violation, ignored, violation};
 use crate::{
-    collections::Counted,
+    collections::IdMap,
     mqtt::codec::{Packet, Publish, QoS, SubscribeCode, TooLarge},
 };
 
@@ -14,7 +14,7 @@ use crate::{
 const MOST_IN_FLIGHT: u16 = 65_000;
 
 /// A map by packet id.
-pub(super) type ById<V> = Counted<u16, V>;
+pub(super) type ById<V> = IdMap<u16, V>;
 
 /// What a packet id in use waits for.
 #[derive(Debug)]

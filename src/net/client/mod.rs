@@ -19,7 +19,7 @@ use std::{
 pub use tls::Tls;
 
 use crate::{
-    collections::CountedSet,
+    collections::IdSet,
     error::{Failure, Kind},
     mqtt::{
         ConnectCode, SUBSCRIPTION_REFUSED,
@@ -118,7 +118,7 @@ pub struct Client {
     /// When the connection was lost, or the client was made; `None` while it is open.
     down_since: Option<Duration>,
     /// Tokens of publishes with QoS 0, of which nobody acknowledges anything.
-    unacknowledged: CountedSet<u64>,
+    unacknowledged: IdSet<u64>,
     /// Those of them that are in the outbox, and count as delivered once it is empty.
     unwritten: Vec<u64>,
     /// Since when the socket takes nothing of what is to be written.
@@ -169,7 +169,7 @@ impl Client {
             events: unverified.into_iter().collect(),
             awaits: Awaits::default(),
             down_since: Some(Duration::ZERO),
-            unacknowledged: CountedSet::default(),
+            unacknowledged: IdSet::default(),
             unwritten: Vec::new(),
             stuck: None,
             early: false,

@@ -4,7 +4,7 @@ use std::{collections::VecDeque, mem, rc::Rc, task::Waker, time::Duration};
 
 use super::{Limits, retained::Retained, subscriptions::cost};
 use crate::{
-    collections::PeerKeys,
+    collections::SeededMap,
     edge::Role,
     mqtt::{Publish, QoS, Session, Will},
 };
@@ -51,7 +51,7 @@ pub(super) struct Seat {
     /// What its connection has taken of the output and not yet sent.
     pub(super) unsent: usize,
     /// Its filters, each with the number of the last search for its retained messages.
-    filters: PeerKeys<Rc<str>, u64>,
+    filters: SeededMap<Rc<str>, u64>,
     /// What its filters cost (see [`super::subscriptions::cost`]).
     filter_bytes: usize,
     /// The searches for retained messages that its new subscriptions still ask for, and former ones that are void.
@@ -109,7 +109,7 @@ impl Seat {
             will: None,
             identity_bytes: 0,
             unsent: 0,
-            filters: PeerKeys::default(),
+            filters: SeededMap::default(),
             filter_bytes: 0,
             searches: VecDeque::new(),
             search_count: 0,
@@ -324,6 +324,6 @@ impl Seat {
 }
 
 /// Whether the subscription that asked for a search is still there and has not asked anew.
-fn is_current(search: &Search, filters: &PeerKeys<Rc<str>, u64>) -> bool {
+fn is_current(search: &Search, filters: &SeededMap<Rc<str>, u64>) -> bool {
     filters.get(&search.filter) == Some(&search.number)
 }

@@ -40,7 +40,7 @@ use crate::{
     edge::{Ask, Edge, Outcome},
     error::Failure,
     io::{
-        batch_writer::SinkError,
+        batch_writer::WriterError,
         registry_file::{Position, RegistryFile, Step, Steps},
     },
     mqtt::codec::QoS,
@@ -249,7 +249,7 @@ impl Broker {
 
     /// Serves clients until the registry's file cannot be written, which it gives back. To be run on a
     /// [`tokio::task::LocalSet`]; dropping it closes every connection with the set.
-    pub async fn serve(&self) -> SinkError {
+    pub async fn serve(&self) -> WriterError {
         spawn_local(keep_time(Rc::clone(&self.board)));
         spawn_local(keep_flushed(Rc::clone(&self.board)));
         tokio::select! {
@@ -294,7 +294,7 @@ impl Broker {
         }
     }
 
-    async fn keep_journal(&self) -> SinkError {
+    async fn keep_journal(&self) -> WriterError {
         let Some(mut journal) = self.journal.clone() else { return std::future::pending().await };
         loop {
             match journal.next().await {
@@ -309,7 +309,7 @@ impl Broker {
                     board.rewrite_journal(&why);
                     board.end_turn();
                 }
-                Err(why) => return SinkError::Failed(why),
+                Err(why) => return WriterError::Failed(why),
             }
         }
     }

@@ -3,12 +3,12 @@
 use std::sync::Arc;
 
 use super::SessionId;
-use crate::{collections::PeerKeys, mqtt::QoS};
+use crate::{collections::SeededMap, mqtt::QoS};
 
 /// Every subscription of every session.
 #[derive(Debug, Default)]
 pub(super) struct Subscriptions {
-    exact: PeerKeys<Box<str>, Vec<(SessionId, QoS)>>,
+    exact: SeededMap<Box<str>, Vec<(SessionId, QoS)>>,
     wild: Level,
     /// Who gets the messages of the last two topics: a client's requests and their answers come many at a time.
     recent: [Option<Found>; 2],
@@ -40,7 +40,7 @@ pub(super) fn cost(filter: &str) -> usize {
 /// One level of the tree of filters with wildcards.
 #[derive(Debug, Default)]
 struct Level {
-    named: PeerKeys<Box<str>, Level>,
+    named: SeededMap<Box<str>, Level>,
     /// `+`
     any: Option<Box<Level>>,
     /// `#`

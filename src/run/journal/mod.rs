@@ -22,7 +22,7 @@ use crate::{
     error::Failure,
     gateway::Payload,
     io::{
-        batch_writer::{Purpose, Sink, SinkError},
+        batch_writer::{BatchWriter, Purpose, WriterError},
         console::Console,
     },
     json::json_line,
@@ -124,7 +124,7 @@ impl Line<'_> {
 
 /// The journal of a run.
 pub struct Journal {
-    out: Sink,
+    out: BatchWriter,
     gateway_id: Option<String>,
     history: History,
     skipped: u64,
@@ -139,7 +139,7 @@ impl Journal {
         // What is no journal is not touched.
         look_at(path, head, any_broker)?;
         // Opening repairs a last line that a crash tore, so that reading finds whole lines only.
-        let mut out = Sink::append(path, Purpose::Journal)?;
+        let mut out = BatchWriter::append(path, Purpose::Journal)?;
         if let Some(repaired) = out.repaired() {
             console.warn(repaired);
         }
@@ -206,10 +206,10 @@ impl Journal {
     }
 }
 
-fn failed(why: SinkError) -> Failure {
+fn failed(why: WriterError) -> Failure {
     match why {
-        SinkError::Failed(failure) => failure,
-        SinkError::ReaderGone => Failure::io("nobody reads the journal"),
+        WriterError::Failed(failure) => failure,
+        WriterError::ReaderGone => Failure::io("nobody reads the journal"),
     }
 }
 

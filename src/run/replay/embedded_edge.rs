@@ -12,7 +12,7 @@ use super::replay_stats::{Arrival, Shared};
 use crate::{
     edge::{Access, Edge, Faults, Outcome, Registry, Settings},
     error::Failure,
-    io::{batch_writer::SinkError, console::print},
+    io::{batch_writer::WriterError, console::print},
     json::json_line,
     mqtt::{ConnectCode, Direction},
     net::server::{Broker, Limits, Witness},
@@ -46,7 +46,7 @@ pub fn listen(address: &str, ledger: &Shared) -> Result<Rc<Broker>, Failure> {
     let broker = Rc::new(broker);
     let (serving, ledger) = (Rc::clone(&broker), Rc::clone(ledger));
     tokio::task::spawn_local(async move {
-        if let SinkError::Failed(failure) = serving.serve().await {
+        if let WriterError::Failed(failure) = serving.serve().await {
             let mut ledger = ledger.borrow_mut();
             ledger.failure.get_or_insert(failure);
             ledger.changed();

@@ -34,7 +34,7 @@ use self::{
     verify::{Difference, Key, Request, Verify},
 };
 use crate::{
-    collections::OwnKeys,
+    collections::FastMap,
     error::{Exit, Failure, Kind},
     io::{console::Console, recording_file::Flaws, request_ids::ReplayIds},
     mqtt::codec::{Publish, QoS},
@@ -104,7 +104,7 @@ pub async fn run(
     }
     spawn_local(watch_output(Rc::clone(&ledger)));
     let stage = match options.peer {
-        Peer::Edge(fleet) => Stage::Up { fleet, senders: OwnKeys::default(), tasks: Vec::new() },
+        Peer::Edge(fleet) => Stage::Up { fleet, senders: FastMap::default(), tasks: Vec::new() },
         Peer::Gateways(address) => Stage::Down(embedded_edge::listen(&address, &ledger)?),
     };
     let mut play = Play {
@@ -126,7 +126,7 @@ pub async fn run(
         cast: Cast {
             default: options.default_gateway.map(Rc::new),
             renamed: options.gateways,
-            known: OwnKeys::default(),
+            known: FastMap::default(),
         },
         cids: options.cids,
         qos: options.qos,
@@ -154,7 +154,7 @@ enum Stage {
     /// To an edge, each gateway over a connection of its own.
     Up {
         fleet: Box<Fleet>,
-        senders: OwnKeys<String, mpsc::UnboundedSender<Outgoing>>,
+        senders: FastMap<String, mpsc::UnboundedSender<Outgoing>>,
         tasks: Vec<JoinHandle<()>>,
     },
     /// To the gateways that connect to us.
@@ -205,7 +205,7 @@ struct Cast {
     /// Who plays messages whose topic names none.
     default: Option<Rc<GatewayId>>,
     renamed: HashMap<String, String>,
-    known: OwnKeys<String, Rc<GatewayId>>,
+    known: FastMap<String, Rc<GatewayId>>,
 }
 
 impl Cast {

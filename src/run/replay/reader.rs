@@ -7,7 +7,7 @@ use bytes::{Bytes, BytesMut};
 use tokio::sync::mpsc;
 
 use crate::{
-    collections::OwnKeys,
+    collections::FastMap,
     duration,
     error::Failure,
     io::recording_file::{Recording, RecordingArgs},
@@ -271,12 +271,12 @@ fn read(
 struct Parts {
     /// The end of a piece of memory that payloads lie in one behind the other; it is freed with the last of them.
     payloads: BytesMut,
-    addresses: OwnKeys<Arc<str>, Arc<Address>>,
+    addresses: FastMap<Arc<str>, Arc<Address>>,
 }
 
 impl Parts {
     fn new() -> Self {
-        Self { payloads: BytesMut::with_capacity(PAYLOADS), addresses: OwnKeys::default() }
+        Self { payloads: BytesMut::with_capacity(PAYLOADS), addresses: FastMap::default() }
     }
 
     fn step(&mut self, number: u64, offset: Duration, record: Record<'_>, is_ours: bool) -> Step {

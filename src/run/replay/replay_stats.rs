@@ -15,7 +15,7 @@ use super::verify::{Difference, Request};
 use crate::{
     error::{Exit, Failure, Kind},
     io::{
-        batch_writer::{Progress, Sink, SinkError},
+        batch_writer::{BatchWriter, Progress, WriterError},
         console::Console,
     },
     json::json_line,
@@ -39,7 +39,7 @@ pub type Shared = Rc<RefCell<Ledger>>;
 pub struct Ledger {
     console: Console,
     /// Result lines; `None` once it is closed.
-    out: Option<Sink>,
+    out: Option<BatchWriter>,
     exit: Exit,
     /// Messages that were handed over and are not done with.
     pub in_flight: usize,
@@ -122,7 +122,7 @@ impl Ledger {
     pub fn new(console: Console, changed: Rc<Notify>) -> Shared {
         Rc::new(RefCell::new(Self {
             console,
-            out: Some(Sink::stdout()),
+            out: Some(BatchWriter::stdout()),
             exit: Exit::SUCCESS,
             in_flight: 0,
             tells_at: None,
@@ -230,11 +230,11 @@ impl Ledger {
 
     /// A view of how far the result lines are written.
     pub fn output(&self) -> Option<Progress> {
-        self.out.as_ref().map(Sink::watch)
+        self.out.as_ref().map(BatchWriter::watch)
     }
 
     /// Gives the result lines away, so that they can be written to their end.
-    pub fn take_output(&mut self) -> Option<Sink> {
+    pub fn take_output(&mut self) -> Option<BatchWriter> {
         self.out.take()
     }
 
@@ -289,12 +289,12 @@ pub async fn watch_output(ledger: Shared) {
         ledger.changed();
         match written {
             Ok(_) => {}
-            Err(SinkError::Failed(failure)) => {
+            Err(WriterError::Failed(failure)) => {
                 ledger.failure.get_or_insert(failure);
                 return;
             }
             // It wanted no more lines; the replay goes on.
-            Err(SinkError::ReaderGone) => return,
+            Err(WriterError::ReaderGone) => return,
         }
     }
 }

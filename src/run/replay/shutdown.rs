@@ -5,7 +5,7 @@ use std::time::Instant;
 use super::{Difference, Play, Request, Stage, Verify};
 use crate::{
     error::{Exit, Failure, Kind},
-    io::batch_writer::SinkError,
+    io::batch_writer::WriterError,
     run::{replay::replay_stats::counted, runtime::sleep_until},
     tuya::Channel,
 };
@@ -105,8 +105,8 @@ impl Play {
         let failure = tokio::select! {
             biased;
             written = out.close() => match written {
-                Ok(()) | Err(SinkError::ReaderGone) => return Exit::SUCCESS,
-                Err(SinkError::Failed(failure)) => failure,
+                Ok(()) | Err(WriterError::ReaderGone) => return Exit::SUCCESS,
+                Err(WriterError::Failed(failure)) => failure,
             },
             () = async {
                 if is_patient {

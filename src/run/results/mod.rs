@@ -20,11 +20,11 @@ use crate::{
     error::{Exit, Failure, Kind},
     gateway::Payload,
     io::{
-        batch_writer::{Sink, SinkError, Ticket, Written},
+        batch_writer::{BatchWriter, Offset, WriterError, Written},
         console::Console,
         files::Replacement,
     },
-    request::parser::{Asked, Invalid, Item, Operation, Subject, request_id_of},
+    request::parser::{Invalid, Item, Operation, ParsedInput, ResultKey, request_id_of},
     tuya::{Answer, DeviceStatus, GatewayId, Uplink},
 };
 
@@ -55,7 +55,7 @@ impl Origin {
             let statuses = std::mem::take(statuses).into_iter().zip(self.index..);
             let part = item.part;
             let source = |(status, index)| {
-                let subject = Subject { part: part.clone(), ..DeviceStatus::into(status) };
+                let subject = ResultKey { part: part.clone(), ..DeviceStatus::into(status) };
                 Self { index, ..self.clone() }.source(subject)
             };
             return Sources::Several(statuses.map(source).collect());
@@ -70,7 +70,7 @@ impl Origin {
         self.source(status.into())
     }
 
-    fn source(self, subject: Subject) -> Source {
+    fn source(self, subject: ResultKey) -> Source {
         let Self { index, line, operation, input } = self;
         Source { index, line, operation, gateway_id: None, subject, input }
     }
@@ -83,7 +83,7 @@ pub struct Source {
     line: Option<u64>,
     operation: Operation,
     gateway_id: Option<GatewayId>,
-    subject: Subject,
+    subject: ResultKey,
     input: Arc<str>,
 }
 
@@ -140,7 +140,7 @@ pub enum Outcome<'a> {
 
 /// Where results go.
 pub struct Results {
-    out: Sink,
+    out: BatchWriter,
     /// The lines that may not have been written yet.
     lines: VecDeque<Line>,
     /// How far stdout has been written.
@@ -162,7 +162,7 @@ pub struct Results {
 /// A result line that was handed over.
 struct Line {
     /// Where it ends.
-    end: Ticket,
+    end: Offset,
     /// Its index, if its request was accepted: the journal notes it once it is written.
     accepted: Option<u64>,
 }
@@ -176,7 +176,7 @@ struct Waiting {
 
 /// How results are given.
 #[derive(Default)]
-pub struct Manner {
+pub struct ResultOptions {
     /// In input order.
     pub ordered: bool,
     /// What was accepted goes here too.
@@ -188,11 +188,11 @@ pub struct Manner {
 impl Results {
     /// Results on stdout; `single` says that one request came from flags.
     #[must_use]
-    pub fn new(progress: Progress, manner: Manner, single: bool, console: Console) -> Self {
-        let Manner { ordered, journal, summary } = manner;
+    pub fn new(progress: Progress, manner: ResultOptions, single: bool, console: Console) -> Self {
+        let ResultOptions { ordered, journal, summary } = manner;
         let tally = Tally::new(progress, summary, single, console);
         let ordered = ordered.then(|| (0, BTreeMap::new()));
-        let out = Sink::stdout();
+        let out = BatchWriter::stdout();
         Self {
             written: out.written_so_far(),
             out,
@@ -210,8 +210,8 @@ impl Results {
     }
 
     /// Takes a message, or what is wrong with it, for the result lines: gives them their places.
-    pub fn take(&mut self, asked: Asked) -> (Origin, Result<Item, Invalid>) {
-        let Asked { operation, line, text, size, item } = asked;
+    pub fn take(&mut self, asked: ParsedInput) -> (Origin, Result<Item, Invalid>) {
+        let ParsedInput { operation, line, text, size, item } = asked;
         self.tally.took(size);
         (self.origin(operation, line, text, item.as_ref().map_or(1, Item::lines)), item)
     }
@@ -255,7 +255,7 @@ impl Results {
 
     /// Writes that an input, or a part of one, was not sent because it is wrong.
     pub fn invalid(&mut self, origin: Origin, invalid: &Invalid) {
-        let subject = Subject {
+        let subject = ResultKey {
             cid: invalid.cid.as_deref().unwrap_or_default().into(),
             id: invalid.id.as_deref().map(SmolStr::from),
             status: None,
@@ -308,13 +308,13 @@ impl Results {
     }
 
     /// Writes a line of another kind among the results; it has been written once [`Results::done`] says so.
-    pub fn write_with(&mut self, write: impl FnOnce(&mut Vec<u8>)) -> Ticket {
+    pub fn write_with(&mut self, write: impl FnOnce(&mut Vec<u8>)) -> Offset {
         if self.muted { self.out.done() } else { self.out.write_with(write) }
     }
 
     /// Up to here all has been written.
     #[must_use]
-    pub fn done(&self) -> Ticket {
+    pub fn done(&self) -> Offset {
         self.out.done()
     }
 
@@ -386,11 +386,11 @@ impl Results {
             }
             written = written => match written {
                 Ok(_) => Ok(()),
-                Err(SinkError::ReaderGone) => {
+                Err(WriterError::ReaderGone) => {
                     self.mute();
                     Ok(())
                 }
-                Err(SinkError::Failed(failure)) => {
+                Err(WriterError::Failed(failure)) => {
                     *out_failed = true;
                     Err(failure)
                 }
@@ -489,8 +489,8 @@ impl Results {
         let journalled = match self.journal.take() {
             Some(mut journal) => {
                 // Lines that nobody wants are no reason to send anything again.
-                let is_gone = written == Err(SinkError::ReaderGone);
-                let written = if is_gone { Ticket::LAST } else { self.written.ticket() };
+                let is_gone = written == Err(WriterError::ReaderGone);
+                let written = if is_gone { Offset::LAST } else { self.written.ticket() };
                 note_written(&mut journal, &mut self.lines, written);
                 self.tally.skipped(journal.skipped());
                 journal.close().await
@@ -511,28 +511,33 @@ impl Results {
         }
         let journalled = journalled.map_or_else(|failure| tell(&failure), |()| Exit::SUCCESS);
         let written = match written {
-            Err(SinkError::Failed(failure)) => tell(&failure),
-            Ok(()) | Err(SinkError::ReaderGone) => Exit::SUCCESS,
+            Err(WriterError::Failed(failure)) => tell(&failure),
+            Ok(()) | Err(WriterError::ReaderGone) => Exit::SUCCESS,
         };
         (journalled.or(written), self.tally)
     }
 }
 
 /// Takes the lines that have been written up to here.
-fn take_written(lines: &mut VecDeque<Line>, written: Ticket) -> Drain<'_, Line> {
+fn take_written(lines: &mut VecDeque<Line>, written: Offset) -> Drain<'_, Line> {
     let count = lines.partition_point(|line| line.end <= written);
     lines.drain(..count)
 }
 
 /// Notes the requests that were accepted and whose lines have been written up to here.
-fn note_written(journal: &mut Journal, lines: &mut VecDeque<Line>, written: Ticket) {
+fn note_written(journal: &mut Journal, lines: &mut VecDeque<Line>, written: Offset) {
     for index in take_written(lines, written).filter_map(|line| line.accepted) {
         journal.settle(index, true);
     }
 }
 
 /// Writes the lines whose turn it is.
-fn release(out: &mut Sink, lines: &mut VecDeque<Line>, next: &mut u64, waiting: &mut BTreeMap<u64, Waiting>) {
+fn release(
+    out: &mut BatchWriter,
+    lines: &mut VecDeque<Line>,
+    next: &mut u64,
+    waiting: &mut BTreeMap<u64, Waiting>,
+) {
     while let Some(entry) = waiting.first_entry()
         && *entry.key() == *next
     {
