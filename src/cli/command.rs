@@ -10,7 +10,7 @@ use super::request_args::RequestArgs;
 use crate::{
     error::Exit,
     io::console::Console,
-    request::parser::Operation,
+    request::parser::RequestKind,
     run::{batch, connection_settings::ConnectionSettings},
 };
 
@@ -44,9 +44,9 @@ pub struct Args {
 
 /// Runs `command`.
 pub fn run(args: Args, console: Console) -> anyhow::Result<Exit> {
-    let operations = args.model.operations()?;
+    let parser = args.model.parser()?;
     let random_id = format!("tuyagw-{}", uuid::Uuid::new_v4().simple());
     let connection = ConnectionSettings::platform(&args.network, &args.platform, random_id)?;
-    let source = source(&operations, args.cid.as_deref(), &args.values, args.requests.format(), console)?;
-    batch::run(operations, Operation::Command, source, connection, args.requests.options(), console)
+    let source = source(&parser, args.cid.as_deref(), &args.values, args.requests.format(), console)?;
+    batch::run(parser, RequestKind::Command, source, connection, args.requests.options(), console)
 }

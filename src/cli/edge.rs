@@ -34,10 +34,10 @@ use crate::{
     net::server::{self, Broker, Limits},
     request::{
         input::Input,
-        parser::{Item, Operation, ParsedInput, RequestParser},
+        parser::{ParsedInput, Request, RequestKind, RequestParser},
     },
     run::{
-        edge_output::{Ledger, Noted, Shared},
+        edge_output::{EdgeOutput, Noted, Shared},
         program::{Environment, NotRun, Program},
         runtime::run_local,
         signals::Signals,
@@ -227,7 +227,7 @@ async fn serve(args: Args, console: Console) -> Result<Exit, Failure> {
         _ => None,
     };
     let edge = Edge::new(settings(&args, product.clone(), console), registry);
-    let ledger = Rc::new(RefCell::new(Ledger::new(console, has_program, stdout, out)));
+    let output = Rc::new(RefCell::new(EdgeOutput::new(console, has_program, stdout, out)));
     if !has_program {
         allow_files(args.limits.max_connections);
     }
@@ -237,7 +237,7 @@ async fn serve(args: Args, console: Console) -> Result<Exit, Failure> {
         Limits::from(&args.limits),
         tls,
         journal,
-        Box::new(Shared(Rc::clone(&ledger))),
+        Box::new(Shared(Rc::clone(&output))),
         start,
     )?;
     if broker.is_public() {
@@ -245,7 +245,7 @@ async fn serve(args: Args, console: Console) -> Result<Exit, Failure> {
         console
             .hint("The page's passwords protect little; listen on 127.0.0.1 unless gateways are elsewhere.");
     }
-    announce(&broker, &ledger);
+    announce(&broker, &output);
 
     let mut commands = Commands::new(product, has_program, console)?;
     let mut program = None;
@@ -268,9 +268,9 @@ async fn serve(args: Args, console: Console) -> Result<Exit, Failure> {
     let mut serving = Some(Box::pin(broker.serve()));
     let mut reader_gone = std::pin::pin!(reader_gone());
     let [stdout_progress, out_progress] = &mut progress;
-    let settled = ledger.borrow().settled();
+    let settled = output.borrow().settled();
     let exit = loop {
-        let has_room = ledger.borrow().has_room_for_commands();
+        let has_room = output.borrow().has_room_for_commands();
         tokio::select! {
             exit = signals.next() => match &mut program {
                 None => break Ok(exit),
@@ -282,14 +282,14 @@ async fn serve(args: Args, console: Console) -> Result<Exit, Failure> {
             }
             why = failure(&mut serving) => break failed(why),
             outcome = advance(stdout_progress) => match outcome {
-                Ok(()) => { ledger.borrow_mut().progress(); broker.resume(); }
+                Ok(()) => { output.borrow_mut().progress(); broker.resume(); }
                 Err(why) => break failed(why),
             },
             outcome = advance(out_progress) => match outcome {
                 Ok(()) => broker.resume(),
                 Err(why) => break failed(why),
             },
-            asked = commands.next(), if has_room => commands.send(asked?, &broker, &ledger),
+            asked = commands.next(), if has_room => commands.send(asked?, &broker, &output),
             () = settled.notified(), if !has_room => {}
             _ = look.tick() => broker.resume(),
             () = &mut reader_gone, if !has_program => break Ok(Exit::SUCCESS),
@@ -304,7 +304,7 @@ async fn serve(args: Args, console: Console) -> Result<Exit, Failure> {
         let emptied = tokio::time::timeout(DRAIN, emptied(&broker));
         alongside(&mut serving, async { drop(emptied.await) }).await;
     }
-    let closed = close(&ledger, console).await;
+    let closed = close(&output, console).await;
     exit.and_then(|exit| closed.map(|()| exit))
 }
 
@@ -326,8 +326,8 @@ async fn alongside<F: Future<Output = WriterError>>(
 }
 
 /// Writes what is left to write.
-async fn close(ledger: &RefCell<Ledger>, console: Console) -> Result<(), Failure> {
-    let sinks = ledger.borrow_mut().close();
+async fn close(output: &RefCell<EdgeOutput>, console: Console) -> Result<(), Failure> {
+    let sinks = output.borrow_mut().close();
     let mut closed = Ok(());
     for sink in sinks.into_iter().flatten() {
         match tokio::time::timeout(FAREWELL, sink.close()).await {
@@ -392,15 +392,15 @@ fn address(args: &Args, has_program: bool) -> Result<SocketAddr, Failure> {
     found.next().ok_or_else(|| unusable("the host has no address".into()))
 }
 
-fn announce(broker: &Broker, ledger: &RefCell<Ledger>) {
+fn announce(broker: &Broker, output: &RefCell<EdgeOutput>) {
     #[derive(Serialize)]
     struct Listening<'a> {
         event: &'static str,
         broker: &'a str,
     }
-    let mut ledger = ledger.borrow_mut();
-    ledger.event(&json_line(&Listening { event: "listening", broker: &broker.url() }));
-    ledger.flush_now();
+    let mut output = output.borrow_mut();
+    output.event(&json_line(&Listening { event: "listening", broker: &broker.url() }));
+    output.flush_now();
 }
 
 /// Opens the registry's file, and says what was found in it.
@@ -498,9 +498,9 @@ impl Commands {
     fn new(product: Product, has_program: bool, console: Console) -> Result<Self, Failure> {
         let mut commands = Self { input: None, read: VecDeque::new(), index: 0 };
         if !has_program && !io::stdin().is_terminal() {
-            let operations = RequestParser { product, check: true, encoding: ValueEncoding::Native };
+            let parser = RequestParser { product, check: true, encoding: ValueEncoding::Native };
             let take = move |input: Input<'_>, asked: &mut Vec<ParsedInput>| {
-                operations.take(Operation::Command, input, asked);
+                parser.take(RequestKind::Command, input, asked);
             };
             commands.input = Some(fifo::stdin(console)?.start(take)?);
         }
@@ -520,17 +520,17 @@ impl Commands {
     }
 
     /// Sends commands, and keeps those for which there is no room.
-    fn send(&mut self, mut asked: VecDeque<ParsedInput>, broker: &Broker, ledger: &RefCell<Ledger>) {
-        while ledger.borrow().has_room_for_commands()
+    fn send(&mut self, mut asked: VecDeque<ParsedInput>, broker: &Broker, output: &RefCell<EdgeOutput>) {
+        while output.borrow().has_room_for_commands()
             && let Some(next) = asked.pop_front()
         {
-            self.send_one(next, broker, ledger);
+            self.send_one(next, broker, output);
         }
         self.read = asked;
-        ledger.borrow_mut().flush_now();
+        output.borrow_mut().flush_now();
     }
 
-    fn send_one(&mut self, asked: ParsedInput, broker: &Broker, ledger: &RefCell<Ledger>) {
+    fn send_one(&mut self, asked: ParsedInput, broker: &Broker, output: &RefCell<EdgeOutput>) {
         let ParsedInput { line, text, item, .. } = asked;
         let index = self.index;
         self.index += 1;
@@ -544,9 +544,9 @@ impl Commands {
                     request_id: "".into(),
                     input: text,
                 };
-                ledger.borrow_mut().invalid(index, &command, invalid.field.as_deref(), &invalid.message);
+                output.borrow_mut().invalid(index, &command, invalid.field.as_deref(), &invalid.message);
             }
-            Ok(Item { gateway_id, t, request_id, part, body: Payload::Command(command), .. }) => {
+            Ok(Request { gateway_id, t, request_id, part, body: Payload::Command(command), .. }) => {
                 let request_id = request_id.unwrap_or_else(crate::io::request_ids::request_id);
                 let noted = Noted {
                     line,
@@ -556,11 +556,11 @@ impl Commands {
                     request_id: Arc::clone(&request_id),
                     input: text,
                 };
-                ledger.borrow_mut().expect(index, noted);
+                output.borrow_mut().expect(index, noted);
                 let request_id = request_id.as_ref().to_owned();
                 broker.command(Ask { token: index, gateway_id, t, request_id, command });
             }
-            Ok(Item { body: Payload::Uplink(_), .. }) => {}
+            Ok(Request { body: Payload::Uplink(_), .. }) => {}
         }
     }
 }

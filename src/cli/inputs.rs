@@ -17,7 +17,7 @@ use crate::{
 /// # Errors
 /// Values without a device, a device without values, both values and a file, or a file that cannot be read.
 pub fn source(
-    operations: &RequestParser,
+    parser: &RequestParser,
     cid: Option<&str>,
     args: &[OsString],
     format: Option<Format>,
@@ -33,7 +33,7 @@ pub fn source(
     }
     match (cid, values.is_empty(), files.as_slice()) {
         (Some(cid), false, []) => {
-            values.iter().filter_map(|value| operations.caution(value)).for_each(|why| console.warn(&why));
+            values.iter().filter_map(|value| parser.caution(value)).for_each(|why| console.warn(&why));
             let inputs = values.into_iter().map(|value| input_from_text(cid, value));
             Ok(Source::Flags(inputs.collect()))
         }

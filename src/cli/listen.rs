@@ -133,7 +133,7 @@ pub fn run(args: Args, console: Console) -> anyhow::Result<Exit> {
     let args = own_options(args)?;
     let mut settings = ConnectionSettings::gateway(&args.network, &args.gateway)?;
     settings.client.reconnect = !args.no_reconnect;
-    let operations = args.model.operations()?;
+    let parser = args.model.parser()?;
     let policy = match (args.answer, args.exec.as_slice()) {
         (Some((code, msg)), _) => Some(Policy::Fixed(code, msg)),
         (None, []) => None,
@@ -153,7 +153,7 @@ pub fn run(args: Args, console: Console) -> anyhow::Result<Exit> {
         reads_stdin: args.stdin,
         unit: args.t_unit,
     };
-    listen::run(settings, operations, options, console)
+    listen::run(settings, parser, options, console)
 }
 
 /// Parses `success` or `CODE[:MSG]`.

@@ -36,7 +36,7 @@ impl ModelArgs {
     ///
     /// # Errors
     /// A model file that cannot be read.
-    pub fn operations(&self) -> Result<RequestParser, Failure> {
+    pub fn parser(&self) -> Result<RequestParser, Failure> {
         let encoding = match self.value_encoding {
             Encoding::Native => ValueEncoding::Native,
             Encoding::String => ValueEncoding::String,

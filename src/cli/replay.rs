@@ -16,7 +16,7 @@ use crate::{
         connection_settings::ConnectionSettings,
         replay::{
             self, Peer, ReplayOptions, dry_run,
-            reader::{Bound, Script, Selection},
+            reader::{Bound, RecordingReader, Selection},
         },
         runtime::run_local,
     },
@@ -179,7 +179,8 @@ pub fn run(args: Args, console: Console) -> anyhow::Result<Exit> {
     let flaws = Flaws::of(&recording, console);
     let pace = args.rate.map(Pace::Rate).or(args.speed).unwrap_or(Pace::Speed(1.0));
     let schedule = Schedule::new(pace, args.max_gap);
-    let script = Script::open(recording, args.recording.clone(), args.times, selection, topics.clone())?;
+    let script =
+        RecordingReader::open(recording, args.recording.clone(), args.times, selection, topics.clone())?;
     let qos = args.network.asked_qos();
     if args.dry_run {
         return run_local(dry_run::run(script, schedule, flaws, qos, console));

@@ -9,7 +9,7 @@ use super::request_args::RequestArgs;
 use crate::{
     error::Exit,
     io::console::Console,
-    request::parser::Operation,
+    request::parser::RequestKind,
     run::{batch, connection_settings::ConnectionSettings},
 };
 
@@ -45,8 +45,8 @@ pub struct Args {
 
 /// Runs `report`.
 pub fn run(args: Args, console: Console) -> anyhow::Result<Exit> {
-    let operations = args.model.operations()?;
+    let parser = args.model.parser()?;
     let connection = ConnectionSettings::gateway(&args.network, &args.gateway)?;
-    let source = source(&operations, args.cid.as_deref(), &args.values, args.requests.format(), console)?;
-    batch::run(operations, Operation::Report, source, connection, args.requests.options(), console)
+    let source = source(&parser, args.cid.as_deref(), &args.values, args.requests.format(), console)?;
+    batch::run(parser, RequestKind::Report, source, connection, args.requests.options(), console)
 }

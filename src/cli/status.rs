@@ -10,7 +10,7 @@ use crate::{
     io::{console::Console, input::Source},
     request::{
         input::Input,
-        parser::{Operation, RequestParser},
+        parser::{RequestKind, RequestParser},
     },
     run::{batch, connection_settings::ConnectionSettings, heartbeat, runtime::block_on},
     text::is_blank,
@@ -71,8 +71,7 @@ pub fn run(args: Args, console: Console) -> anyhow::Result<Exit> {
     } else {
         Source::Flags(given)
     };
-    let operations =
-        RequestParser { product: Product::default(), check: true, encoding: ValueEncoding::Native };
+    let parser = RequestParser { product: Product::default(), check: true, encoding: ValueEncoding::Native };
     if args.every.is_some() || args.offline_on_exit {
         if args.every.is_some_and(|every| every.is_zero()) {
             return Err(Failure::invalid("--every must be longer than 0s").into());
@@ -80,12 +79,11 @@ pub fn run(args: Args, console: Console) -> anyhow::Result<Exit> {
         let Args { every, offline_on_exit, requests, .. } = args;
         let options = requests.options();
         return block_on(async {
-            let run =
-                heartbeat::run(connection, operations, source, &options, every, offline_on_exit, console);
+            let run = heartbeat::run(connection, parser, source, &options, every, offline_on_exit, console);
             Ok(Box::pin(run).await?)
         });
     }
-    batch::run(operations, Operation::Status, source, connection, args.requests.options(), console)
+    batch::run(parser, RequestKind::Status, source, connection, args.requests.options(), console)
 }
 
 impl Args {

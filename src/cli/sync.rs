@@ -11,7 +11,7 @@ use crate::{
     io::{console::Console, input::Source},
     request::{
         input::Input,
-        parser::{Operation, RequestParser},
+        parser::{RequestKind, RequestParser},
     },
     run::{batch, connection_settings::ConnectionSettings},
     tuya::product::{Product, ValueEncoding},
@@ -95,9 +95,9 @@ pub fn run(args: Args, console: Console) -> anyhow::Result<Exit> {
         Some(input) => Source::Flags(vec![input]),
         None => Source::open(args.file.as_deref(), args.requests.format())?,
     };
-    let operations =
+    let parser =
         RequestParser { product: Product::default(), check: !args.no_check, encoding: ValueEncoding::Native };
-    batch::run(operations, Operation::Sync, source, connection, args.requests.options(), console)
+    batch::run(parser, RequestKind::Sync, source, connection, args.requests.options(), console)
 }
 
 impl Args {

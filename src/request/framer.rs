@@ -6,7 +6,7 @@ use serde_json::value::RawValue;
 
 use crate::{
     json::is_plain,
-    request::{input::Input, parser::Invalid},
+    request::{input::Input, parser::InputError},
 };
 
 /// The longest value that is taken; what is longer cannot be a message of this protocol.
@@ -48,7 +48,7 @@ enum Mode {
 /// What one step of framing gave.
 enum Step {
     /// A value, or something broken, on this line: its place in the buffer, until bytes are pushed.
-    Found(u64, Range<usize>, Option<Invalid>),
+    Found(u64, Range<usize>, Option<InputError>),
     Again,
     NeedsMore,
 }
@@ -320,7 +320,7 @@ fn is_header(text: &[u8]) -> bool {
 
 /// A syntax error with its place in the input; `whole` says that the text's first line is there from its beginning, so
 /// that its columns are the input's.
-fn syntax(why: &serde_json::Error, first: u64, whole: bool) -> Invalid {
+fn syntax(why: &serde_json::Error, first: u64, whole: bool) -> InputError {
     let (line, column) = (why.line(), why.column());
     let text = why.to_string();
     let reason = text.strip_suffix(&format!(" at line {line} column {column}")).unwrap_or(&text);
@@ -329,8 +329,8 @@ fn syntax(why: &serde_json::Error, first: u64, whole: bool) -> Invalid {
     not_json(&format!("{reason} at line {number}{column}"))
 }
 
-fn not_json(why: &str) -> Invalid {
-    Invalid { message: format!("not JSON: {why}"), ..Invalid::default() }
+fn not_json(why: &str) -> InputError {
+    InputError { message: format!("not JSON: {why}"), ..InputError::default() }
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use serde_json::{Map, Value};
 
-use super::parser::Invalid;
+use super::parser::InputError;
 use crate::json::push_text;
 
 /// How input is written.
@@ -33,7 +33,7 @@ pub enum Content<'a> {
     /// Fields as text, from CSV or from flags; what the text of a value means depends on its data point.
     Fields(Vec<(String, String)>),
     /// What cannot be read, as a JSON string, invalid UTF-8 replaced; and why.
-    Broken(String, Invalid),
+    Broken(String, InputError),
 }
 
 impl<'a> Input<'a> {
@@ -45,7 +45,7 @@ impl<'a> Input<'a> {
 
     /// A piece of input that cannot be read.
     #[must_use]
-    pub fn broken(line: u64, text: &[u8], why: Invalid) -> Self {
+    pub fn broken(line: u64, text: &[u8], why: InputError) -> Self {
         let mut quoted = Vec::new();
         push_text(&mut quoted, String::from_utf8_lossy(text).trim());
         let quoted = String::from_utf8(quoted).unwrap_or_default();

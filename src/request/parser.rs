@@ -20,7 +20,7 @@ use crate::{
 
 /// What an input line asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Operation {
+pub enum RequestKind {
     /// Synchronise a device.
     Sync,
     /// Report data points.
@@ -31,7 +31,7 @@ pub enum Operation {
     Command,
 }
 
-impl Operation {
+impl RequestKind {
     /// The word that input and result lines carry as `op`.
     #[must_use]
     pub fn name(self) -> &'static str {
@@ -59,7 +59,7 @@ impl Operation {
 #[derive(Debug)]
 pub struct ParsedInput {
     /// What it asks to be done.
-    pub operation: Operation,
+    pub operation: RequestKind,
     /// The line on which the value begins, from 1; `None` for a request from flags.
     pub line: Option<u64>,
     /// The value's JSON text; of a former run's result line its `input`.
@@ -67,14 +67,14 @@ pub struct ParsedInput {
     /// How many bytes the value takes in its file, nearly; of several messages the first tells it.
     pub size: u64,
     /// The message, or what is wrong.
-    pub item: Result<Item, Invalid>,
+    pub item: Result<Request, InputError>,
 }
 
 /// One message that an input asks for.
 #[derive(Debug)]
-pub struct Item {
+pub struct Request {
     /// What it does.
-    pub operation: Operation,
+    pub operation: RequestKind,
     /// The gateway, where the input names one.
     pub gateway_id: Option<GatewayId>,
     /// The time stamp that the input gives.
@@ -87,10 +87,10 @@ pub struct Item {
     pub body: Payload,
 }
 
-impl Item {
+impl Request {
     /// A message about which nothing else is known.
     #[must_use]
-    pub fn new(operation: Operation, body: Payload) -> Self {
+    pub fn new(operation: RequestKind, body: Payload) -> Self {
         Self { operation, gateway_id: None, t: None, request_id: None, part: None, body }
     }
 
@@ -186,7 +186,7 @@ impl From<DeviceStatus> for ResultKey {
 
 /// Why an input, or one data point of it, is not sent.
 #[derive(Debug, Default)]
-pub struct Invalid {
+pub struct InputError {
     /// The field at fault.
     pub field: Option<String>,
     /// What is wrong.
@@ -199,7 +199,7 @@ pub struct Invalid {
     pub part: Option<Arc<Part>>,
 }
 
-impl Invalid {
+impl InputError {
     fn new(field: &str, message: impl Into<String>) -> Self {
         Self { field: Some(field.to_owned()), message: message.into(), ..Self::default() }
     }
@@ -225,9 +225,9 @@ pub struct RequestParser {
 impl RequestParser {
     /// What changes the bytes of an operation's messages, by the names of the options.
     #[must_use]
-    pub fn options(&self, operation: Operation) -> Map<String, Value> {
+    pub fn options(&self, operation: RequestKind) -> Map<String, Value> {
         let mut options = Map::from_iter([("no-check".to_owned(), Value::from(!self.check))]);
-        if matches!(operation, Operation::Report | Operation::Command) {
+        if matches!(operation, RequestKind::Report | RequestKind::Command) {
             let encoding = match self.encoding {
                 ValueEncoding::Native => "native",
                 ValueEncoding::String => "string",
@@ -243,7 +243,7 @@ impl RequestParser {
     }
 
     /// Adds to `asked` what one value of the input asks for.
-    pub fn take(&self, operation: Operation, input: Input<'_>, asked: &mut Vec<ParsedInput>) {
+    pub fn take(&self, operation: RequestKind, input: Input<'_>, asked: &mut Vec<ParsedInput>) {
         self.take_for(Ok(operation), input, asked);
     }
 
@@ -251,14 +251,14 @@ impl RequestParser {
     pub fn take_uplink(&self, input: Input<'_>, asked: &mut Vec<ParsedInput>) {
         let operation = match &input.content {
             Content::Json(text) => operation_of(text),
-            Content::Fields(_) | Content::Broken(..) => Ok(Operation::Report),
+            Content::Fields(_) | Content::Broken(..) => Ok(RequestKind::Report),
         };
         self.take_for(operation, input, asked);
     }
 
     fn take_for(
         &self,
-        operation: Result<Operation, Invalid>,
+        operation: Result<RequestKind, InputError>,
         input: Input<'_>,
         asked: &mut Vec<ParsedInput>,
     ) {
@@ -281,7 +281,7 @@ impl RequestParser {
                 (text.into(), items)
             }
         };
-        let operation = named.unwrap_or(Operation::Report);
+        let operation = named.unwrap_or(RequestKind::Report);
         let mut add = |item| {
             let size = std::mem::take(&mut size);
             asked.push(ParsedInput { operation, line, text: Arc::clone(&text), size, item });
@@ -293,7 +293,7 @@ impl RequestParser {
     }
 
     /// The messages that one input value asks for, in its order; and the input in it, where it is a result line.
-    fn read<'a>(&self, operation: Operation, json: &'a str) -> (Items, Option<&'a str>) {
+    fn read<'a>(&self, operation: RequestKind, json: &'a str) -> (Items, Option<&'a str>) {
         let invalid = |invalid| Items::One(Err(invalid));
         let object = match Object::parse(json) {
             Ok(object) => object,
@@ -304,11 +304,11 @@ impl RequestParser {
         }
         let Some(former) = object.get("input") else {
             let message = "a result line that was accepted has no input to send again";
-            return (invalid(Invalid::new("input", message)), None);
+            return (invalid(InputError::new("input", message)), None);
         };
         let items = match Object::parse(former) {
             Ok(object) if object.get("ok").is_some() => {
-                invalid(Invalid::new("input", "the input of a result line must not be another one"))
+                invalid(InputError::new("input", "the input of a result line must not be another one"))
             }
             Ok(object) => self.read_object(operation, &object, former),
             Err(why) => invalid(why),
@@ -316,55 +316,57 @@ impl RequestParser {
         (items, Some(former))
     }
 
-    fn read_object(&self, operation: Operation, object: &Object<'_>, json: &str) -> Items {
+    fn read_object(&self, operation: RequestKind, object: &Object<'_>, json: &str) -> Items {
         if let Some(op) = object.get("op")
             && text_of(op).as_deref() != Some(operation.name())
         {
-            return Items::One(Err(Invalid::new("op", format!("op must be {:?} here", operation.name()))));
+            return Items::One(Err(InputError::new("op", format!("op must be {:?} here", operation.name()))));
         }
         if object.get("param").is_some() {
             return Items::One(self.message(operation, object));
         }
         match operation {
-            Operation::Sync => Items::One(t_of(object).and_then(|t| {
+            RequestKind::Sync => Items::One(t_of(object).and_then(|t| {
                 let item = self.sync(object, json, &["op", "t"])?;
-                Ok(Item { t, ..item })
+                Ok(Request { t, ..item })
             })),
-            Operation::Status => Items::One(t_of(object).and_then(|t| {
+            RequestKind::Status => Items::One(t_of(object).and_then(|t| {
                 let statuses = vec![device_status(object, &["cid", "status", "t", "op"])?];
-                Ok(Item { t, ..status_item(statuses) })
+                Ok(Request { t, ..status_item(statuses) })
             })),
-            Operation::Report | Operation::Command => self.values(operation, object, json),
+            RequestKind::Report | RequestKind::Command => self.values(operation, object, json),
         }
     }
 
     /// A whole message of the protocol: its `t` and `request_id` are kept.
-    fn message(&self, operation: Operation, object: &Object<'_>) -> Result<Item, Invalid> {
+    fn message(&self, operation: RequestKind, object: &Object<'_>) -> Result<Request, InputError> {
         object.only(match operation {
-            Operation::Command => &["t", "request_id", "cid", "gateway_id", "param", "op"],
-            Operation::Sync | Operation::Report | Operation::Status => &["t", "request_id", "param", "op"],
+            RequestKind::Command => &["t", "request_id", "cid", "gateway_id", "param", "op"],
+            RequestKind::Sync | RequestKind::Report | RequestKind::Status => {
+                &["t", "request_id", "param", "op"]
+            }
         })?;
         let param = object.get("param").unwrap_or("null");
         let within = || match Object::parse(param) {
-            Err(Invalid { field: None, message, .. }) => Err(Invalid::new("param", message)),
+            Err(InputError { field: None, message, .. }) => Err(InputError::new("param", message)),
             parsed => parsed,
         };
         let t = t_of(object)?;
         // An answer repeats it, and without one could not be told from others.
         let request_id = object.get("request_id").map(|_| object.required_text("request_id")).transpose()?;
         let mut item = match operation {
-            Operation::Sync => self.sync(&within()?, param, &[])?,
-            Operation::Status if param.starts_with('[') => {
+            RequestKind::Sync => self.sync(&within()?, param, &[])?,
+            RequestKind::Status if param.starts_with('[') => {
                 let part = Part { head: head_of(object, &["op", "t"]).into(), point: None };
-                Item { part: Some(Arc::new(part)), ..statuses(param)? }
+                Request { part: Some(Arc::new(part)), ..statuses(param)? }
             }
-            Operation::Status => status_item(vec![device_status(&within()?, STATUS_FIELDS)?]),
-            Operation::Report => {
+            RequestKind::Status => status_item(vec![device_status(&within()?, STATUS_FIELDS)?]),
+            RequestKind::Report => {
                 let inner = within()?;
                 let cid = self.identifier(&inner, "cid")?;
                 self.value(operation, &cid, None, &inner, &["cid", "id", "code", "value"])?
             }
-            Operation::Command => {
+            RequestKind::Command => {
                 let cid = self.identifier(object, "cid")?;
                 self.value(operation, &cid, gateway_of(object)?, &within()?, &["id", "code", "value"])?
             }
@@ -375,9 +377,9 @@ impl RequestParser {
     }
 
     /// A device's message; `aside` names the fields that are meant for this program, not for the edge.
-    fn sync(&self, object: &Object<'_>, json: &str, aside: &[&str]) -> Result<Item, Invalid> {
+    fn sync(&self, object: &Object<'_>, json: &str, aside: &[&str]) -> Result<Request, InputError> {
         let cid = object.required_text("cid")?;
-        let item = |uplink| Item::new(Operation::Sync, Payload::Uplink(uplink));
+        let item = |uplink| Request::new(RequestKind::Sync, Payload::Uplink(uplink));
         if !self.check {
             let fields = object.0.iter().filter(|(name, _)| !aside.contains(&&**name));
             let param = if fields.clone().count() == object.0.len() {
@@ -385,7 +387,8 @@ impl RequestParser {
             } else {
                 serde_json::from_str(&json_of(fields.map(|(name, value)| (name.to_string(), *value))))
             };
-            let param = param.map_err(|why| Invalid { message: why.to_string(), ..Invalid::default() })?;
+            let param =
+                param.map_err(|why| InputError { message: why.to_string(), ..InputError::default() })?;
             return Ok(item(Uplink::AsGiven { channel: Channel::Sync, cid: cid.into_owned(), param }));
         }
         let known: Vec<_> = Device::FIELDS.into_iter().chain(["op"]).chain(aside.iter().copied()).collect();
@@ -393,14 +396,14 @@ impl RequestParser {
         let mut device = Device::decode(json).map_err(|error| {
             let field = error.field.trim_start_matches("param.").to_owned();
             let message = error.to_string().replace("param.", "");
-            Invalid { field: Some(field), message, cid: Some(cid.to_string()), ..Invalid::default() }
+            InputError { field: Some(field), message, cid: Some(cid.to_string()), ..InputError::default() }
         })?;
         for (name, text) in device.fields() {
             // The other three are words for people.
             let is_id = !matches!(name, "device_name" | "device_desc" | "install_location");
             let checked =
                 if is_id { identifier::check(name, text) } else { identifier::check_cell(name, text) };
-            checked.map_err(|message| Invalid::new(name, message).of(&cid, None))?;
+            checked.map_err(|message| InputError::new(name, message).of(&cid, None))?;
         }
         // The edge activates no device without a name; its own guide says to take the cid then.
         device.device_name.get_or_insert_with(|| device.cid.clone());
@@ -409,18 +412,19 @@ impl RequestParser {
     }
 
     /// An id that is required, and whole unless nothing is to be checked.
-    fn identifier<'a>(&self, object: &Object<'a>, name: &str) -> Result<Cow<'a, str>, Invalid> {
+    fn identifier<'a>(&self, object: &Object<'a>, name: &str) -> Result<Cow<'a, str>, InputError> {
         let text = object.required_text(name)?;
         if self.check {
-            identifier::check(name, &text).map_err(|message| Invalid::new(name, message).of(&text, None))?;
+            identifier::check(name, &text)
+                .map_err(|message| InputError::new(name, message).of(&text, None))?;
         }
         Ok(text)
     }
 
     /// The inputs of `report` and `command`: one data point, or several as `properties`.
-    fn values(&self, operation: Operation, object: &Object<'_>, json: &str) -> Items {
+    fn values(&self, operation: RequestKind, object: &Object<'_>, json: &str) -> Items {
         // A gateway reports for itself; the platform commands any.
-        let names_gateway = operation == Operation::Command;
+        let names_gateway = operation == RequestKind::Command;
         let head = || {
             let cid = self.identifier(object, "cid")?;
             let gateway = if names_gateway { gateway_of(object)? } else { None };
@@ -434,17 +438,17 @@ impl RequestParser {
             &["gateway_id", "cid", "id", "code", "value", "t", "op"][usize::from(!names_gateway)..];
         let Some(properties) = object.get("properties") else {
             let item = self.value(operation, &cid, gateway, object, known);
-            return Items::One(item.map(|item| Item { t, ..item }));
+            return Items::One(item.map(|item| Request { t, ..item }));
         };
         let known: &[&str] = &["gateway_id", "cid", "properties", "t", "op"][usize::from(!names_gateway)..];
         let entries = match object.only(known).and_then(|()| Object::parse(properties)) {
             Ok(entries) if !entries.0.is_empty() => entries,
             Ok(_) => {
-                return Items::One(Err(Invalid::new("properties", "properties is empty").of(&cid, None)));
+                return Items::One(Err(InputError::new("properties", "properties is empty").of(&cid, None)));
             }
             Err(invalid) => {
                 let field = Some("properties".into());
-                return Items::One(Err(Invalid { field, ..invalid }.of(&cid, None)));
+                return Items::One(Err(InputError { field, ..invalid }.of(&cid, None)));
             }
         };
         let head: Arc<str> = head_of(object, &["op", "gateway_id", "cid", "t"]).into();
@@ -452,8 +456,10 @@ impl RequestParser {
             let point = Some((SmolStr::from(&**name), place(json, value)));
             let part = Some(Arc::new(Part { head: Arc::clone(&head), point }));
             match self.point(operation, &cid, gateway.clone(), name, value) {
-                Ok(item) => Ok(Item { t, part, ..item }),
-                Err(invalid) => Err(Invalid { field: Some(format!("properties.{name}")), part, ..invalid }),
+                Ok(item) => Ok(Request { t, part, ..item }),
+                Err(invalid) => {
+                    Err(InputError { field: Some(format!("properties.{name}")), part, ..invalid })
+                }
             }
         });
         Items::Several(items.collect())
@@ -461,13 +467,13 @@ impl RequestParser {
 
     fn value(
         &self,
-        operation: Operation,
+        operation: RequestKind,
         cid: &str,
         gateway: Option<GatewayId>,
         object: &Object<'_>,
         known: &[&str],
-    ) -> Result<Item, Invalid> {
-        let invalid = |invalid: Invalid| invalid.of(cid, None);
+    ) -> Result<Request, InputError> {
+        let invalid = |invalid: InputError| invalid.of(cid, None);
         object.only(known).map_err(invalid)?;
         let name = match (object.get("id"), object.get("code")) {
             (Some(id), None) => match id.parse::<u32>() {
@@ -476,12 +482,12 @@ impl RequestParser {
             },
             (None, Some(_)) => object.required_text("code").map_err(invalid)?,
             (None, None) => {
-                return Err(invalid(Invalid::new("id", "id or code of the data point is missing")));
+                return Err(invalid(InputError::new("id", "id or code of the data point is missing")));
             }
-            (Some(_), Some(_)) => return Err(invalid(Invalid::new("code", "give id or code, not both"))),
+            (Some(_), Some(_)) => return Err(invalid(InputError::new("code", "give id or code, not both"))),
         };
         let Some(value) = object.get("value") else {
-            return Err(Invalid::new("value", "value is missing").of(cid, Some(&name)));
+            return Err(InputError::new("value", "value is missing").of(cid, Some(&name)));
         };
         self.point(operation, cid, gateway, &name, value)
     }
@@ -489,27 +495,28 @@ impl RequestParser {
     /// One data point's message, checked unless that is switched off.
     pub fn point(
         &self,
-        operation: Operation,
+        operation: RequestKind,
         cid: &str,
         gateway: Option<GatewayId>,
         name: &str,
         value: &str,
-    ) -> Result<Item, Invalid> {
+    ) -> Result<Request, InputError> {
         let id = self.product.find(name).map_or_else(|| name.into(), |point| decimal(point.id.into()));
         let value = if self.check {
             let point = match operation {
-                Operation::Command => self.product.commanded(name),
-                Operation::Sync | Operation::Report | Operation::Status => self.product.reported(name),
+                RequestKind::Command => self.product.commanded(name),
+                RequestKind::Sync | RequestKind::Report | RequestKind::Status => self.product.reported(name),
             };
-            let at =
-                |field: &str, misfit: &Misfit| Invalid::new(field, misfit.message.clone()).of(cid, Some(&id));
+            let at = |field: &str, misfit: &Misfit| {
+                InputError::new(field, misfit.message.clone()).of(cid, Some(&id))
+            };
             let field = if name.bytes().all(|byte| byte.is_ascii_digit()) { "id" } else { "code" };
             let point = point.map_err(|misfit| at(field, &misfit))?;
             point.check(value, self.encoding).map_err(|misfit| at("value", &misfit))?
         } else {
             let is_wrapped = self.encoding == ValueEncoding::String && !value.starts_with('"');
             let json = if is_wrapped { quoted(value) } else { value.to_owned() };
-            Json::parse(&json).map_err(|why| Invalid::new("value", why.to_string()).of(cid, Some(&id)))?
+            Json::parse(&json).map_err(|why| InputError::new("value", why.to_string()).of(cid, Some(&id)))?
         };
         Ok(Self::item(operation, cid, gateway, id, value))
     }
@@ -525,9 +532,9 @@ impl RequestParser {
     /// Fields given as text, as the JSON that a line would have; and why not, where a value has no meaning.
     fn json_of_fields(
         &self,
-        operation: Option<Operation>,
+        operation: Option<RequestKind>,
         fields: Vec<(String, String)>,
-    ) -> (String, Option<Invalid>) {
+    ) -> (String, Option<InputError>) {
         let field =
             |name: &str| fields.iter().find(|(known, _)| known == name).map(|(_, text)| text.as_str());
         let name = field("id").or_else(|| field("code"));
@@ -539,7 +546,7 @@ impl RequestParser {
                 Some((point, Err(misfit))) => {
                     let cid = field("cid").unwrap_or_default();
                     invalid =
-                        Some(Invalid::new("value", misfit.message).of(cid, Some(&point.id.to_string())));
+                        Some(InputError::new("value", misfit.message).of(cid, Some(&point.id.to_string())));
                     quoted(text)
                 }
                 // Without a check the text is JSON where it can be, and a string otherwise.
@@ -549,7 +556,7 @@ impl RequestParser {
         let json = fields.iter().map(|(key, text)| {
             let value = match key.as_str() {
                 "value" => value_of(text),
-                "status" if operation == Some(Operation::Status) => json_or_quoted(text),
+                "status" if operation == Some(RequestKind::Status) => json_or_quoted(text),
                 "t" => json_or_quoted(text),
                 _ => quoted(text),
             };
@@ -560,45 +567,45 @@ impl RequestParser {
     }
 
     fn item(
-        operation: Operation,
+        operation: RequestKind,
         cid: &str,
         gateway_id: Option<GatewayId>,
         id: SmolStr,
         value: DataPointValue,
-    ) -> Item {
-        let body = if operation == Operation::Command {
+    ) -> Request {
+        let body = if operation == RequestKind::Command {
             Payload::Command(Command { cid: cid.to_owned(), points: vec![(id.into(), value)] })
         } else {
             Payload::Uplink(Uplink::Report(Property { cid: cid.into(), id, value }))
         };
-        Item { gateway_id, ..Item::new(operation, body) }
+        Request { gateway_id, ..Request::new(operation, body) }
     }
 }
 
 /// The operation that an input names in its own `op`: a sync, a report or a status.
-fn operation_of(json: &str) -> Result<Operation, Invalid> {
+fn operation_of(json: &str) -> Result<RequestKind, InputError> {
     let object = Object::parse(json)?;
     let Some(op) = object.get("op").and_then(text_of) else {
-        return Err(Invalid::new("op", "op is missing: sync, report or status"));
+        return Err(InputError::new("op", "op is missing: sync, report or status"));
     };
-    let uplinks = [Operation::Sync, Operation::Report, Operation::Status];
+    let uplinks = [RequestKind::Sync, RequestKind::Report, RequestKind::Status];
     let known = uplinks.into_iter().find(|operation| operation.name() == op);
-    known.ok_or_else(|| Invalid::new("op", "op must be sync, report or status"))
+    known.ok_or_else(|| InputError::new("op", "op must be sync, report or status"))
 }
 
 /// A status report of devices, as one message.
 #[must_use]
-pub fn status_item(statuses: Vec<DeviceStatus>) -> Item {
-    Item::new(Operation::Status, Payload::Uplink(Uplink::Status(statuses)))
+pub fn status_item(statuses: Vec<DeviceStatus>) -> Request {
+    Request::new(RequestKind::Status, Payload::Uplink(Uplink::Status(statuses)))
 }
 
 /// The fields of one device in a status message.
 const STATUS_FIELDS: &[&str] = &["cid", "status", "op"];
 
 /// The time stamp that an input gives.
-fn t_of(object: &Object<'_>) -> Result<Option<i64>, Invalid> {
+fn t_of(object: &Object<'_>) -> Result<Option<i64>, InputError> {
     let t = object.get("t").map(|raw| raw.parse().map_err(|_| "t must be an integer, a Unix time"));
-    t.transpose().map_err(|message| Invalid::new("t", message))
+    t.transpose().map_err(|message| InputError::new("t", message))
 }
 
 /// The fields of an object with these names, as the beginning of another one.
@@ -630,11 +637,11 @@ pub fn request_id_of(input: &str) -> Option<String> {
     serde_json::from_str(&own).ok().filter(|id: &String| !id.is_empty())
 }
 
-fn statuses(param: &str) -> Result<Item, Invalid> {
+fn statuses(param: &str) -> Result<Request, InputError> {
     let elements: Vec<&RawValue> = serde_json::from_str(param)
-        .map_err(|_| Invalid::new("param", "param must be an array of objects"))?;
+        .map_err(|_| InputError::new("param", "param must be an array of objects"))?;
     if elements.is_empty() {
-        return Err(Invalid::new("param", "param is empty"));
+        return Err(InputError::new("param", "param is empty"));
     }
     elements
         .into_iter()
@@ -643,24 +650,24 @@ fn statuses(param: &str) -> Result<Item, Invalid> {
         .map(status_item)
 }
 
-fn device_status(object: &Object<'_>, known: &[&str]) -> Result<DeviceStatus, Invalid> {
+fn device_status(object: &Object<'_>, known: &[&str]) -> Result<DeviceStatus, InputError> {
     let cid = object.required_text("cid")?;
-    identifier::check("cid", &cid).map_err(|message| Invalid::new("cid", message).of(&cid, None))?;
+    identifier::check("cid", &cid).map_err(|message| InputError::new("cid", message).of(&cid, None))?;
     object.only(known).map_err(|invalid| invalid.of(&cid, None))?;
     match object.get("status") {
         Some("true") => Ok(DeviceStatus { cid: cid.into_owned(), status: true }),
         Some("false") => Ok(DeviceStatus { cid: cid.into_owned(), status: false }),
-        Some(_) => Err(Invalid::new("status", "status must be true or false").of(&cid, None)),
-        None => Err(Invalid::new("status", "status is missing").of(&cid, None)),
+        Some(_) => Err(InputError::new("status", "status must be true or false").of(&cid, None)),
+        None => Err(InputError::new("status", "status is missing").of(&cid, None)),
     }
 }
 
-fn gateway_of(object: &Object<'_>) -> Result<Option<GatewayId>, Invalid> {
+fn gateway_of(object: &Object<'_>) -> Result<Option<GatewayId>, InputError> {
     object
         .optional_text("gateway_id")?
         .map(|id| {
-            identifier::check("gateway_id", &id).map_err(|message| Invalid::new("gateway_id", message))?;
-            GatewayId::new(id).map_err(|why| Invalid::new("gateway_id", why.to_string()))
+            identifier::check("gateway_id", &id).map_err(|message| InputError::new("gateway_id", message))?;
+            GatewayId::new(id).map_err(|why| InputError::new("gateway_id", why.to_string()))
         })
         .transpose()
 }
@@ -710,28 +717,31 @@ fn push_member(object: &mut String, key: &str, value: &str) {
 
 /// The messages that one value asks for; nearly always one.
 enum Items {
-    One(Result<Item, Invalid>),
-    Several(Vec<Result<Item, Invalid>>),
+    One(Result<Request, InputError>),
+    Several(Vec<Result<Request, InputError>>),
 }
 
 /// A JSON object's entries, borrowed and in order.
 struct Object<'a>(Vec<(Cow<'a, str>, &'a str)>);
 
 impl<'a> Object<'a> {
-    fn parse(json: &'a str) -> Result<Self, Invalid> {
+    fn parse(json: &'a str) -> Result<Self, InputError> {
         if !json.starts_with('{') {
-            return Err(Invalid { message: "the value must be a JSON object".into(), ..Invalid::default() });
+            return Err(InputError {
+                message: "the value must be a JSON object".into(),
+                ..InputError::default()
+            });
         }
         let mut members = Vec::with_capacity(4);
         let object = match each_member(json, |name, value| members.push((Cow::Borrowed(name), value))) {
             Some(()) => Self(members),
             None => serde_json::from_str(json)
-                .map_err(|why| Invalid { message: why.to_string(), ..Invalid::default() })?,
+                .map_err(|why| InputError { message: why.to_string(), ..InputError::default() })?,
         };
         #[cfg(test)]
         tests::WORK.with(|work| work.set(work.get() + json.len()));
         match first_repeated(object.0.iter().map(|(name, _)| &**name)) {
-            Some(name) => Err(Invalid::new(name, format!("{name} stands twice"))),
+            Some(name) => Err(InputError::new(name, format!("{name} stands twice"))),
             None => Ok(object),
         }
     }
@@ -740,29 +750,29 @@ impl<'a> Object<'a> {
         self.0.iter().find(|(key, _)| key == name).map(|(_, value)| *value)
     }
 
-    fn required_text(&self, name: &str) -> Result<Cow<'a, str>, Invalid> {
+    fn required_text(&self, name: &str) -> Result<Cow<'a, str>, InputError> {
         match self.optional_text(name)? {
-            Some(text) if text.is_empty() => Err(Invalid::new(name, format!("{name} is empty"))),
+            Some(text) if text.is_empty() => Err(InputError::new(name, format!("{name} is empty"))),
             Some(text) => Ok(text),
-            None => Err(Invalid::new(name, format!("{name} is missing"))),
+            None => Err(InputError::new(name, format!("{name} is missing"))),
         }
     }
 
-    fn optional_text(&self, name: &str) -> Result<Option<Cow<'a, str>>, Invalid> {
+    fn optional_text(&self, name: &str) -> Result<Option<Cow<'a, str>>, InputError> {
         let Some(raw) = self.get(name) else { return Ok(None) };
         match text_of(raw) {
             Some(text) => Ok(Some(text)),
-            None => Err(Invalid::new(name, format!("{name} must be a string"))),
+            None => Err(InputError::new(name, format!("{name} must be a string"))),
         }
     }
 
     /// Refuses a field that nobody would read, so that a slip of the pen is not lost silently.
-    fn only(&self, known: &[&str]) -> Result<(), Invalid> {
+    fn only(&self, known: &[&str]) -> Result<(), InputError> {
         match self.0.iter().find(|(name, _)| !known.contains(&name.as_ref())) {
             None => Ok(()),
             Some((name, _)) => {
                 let listed: Vec<_> = known.iter().filter(|name| **name != "op").copied().collect();
-                Err(Invalid::new(
+                Err(InputError::new(
                     name,
                     format!("{name} is no field of this input; its fields are {}", listed.join(", ")),
                 ))
@@ -854,7 +864,7 @@ mod tests {
         RequestParser { product: Product::smart_water_meter(), check, encoding: ValueEncoding::Native }
     }
 
-    fn asked(operations: &RequestParser, operation: Operation, json: &str) -> Vec<ParsedInput> {
+    fn asked(operations: &RequestParser, operation: RequestKind, json: &str) -> Vec<ParsedInput> {
         let mut asked = Vec::new();
         operations.take(operation, Input::json(1, json), &mut asked);
         asked
@@ -877,7 +887,7 @@ mod tests {
         let names: Vec<_> = (0..properties).map(|n| format!(r#""bad_{n:06}":1"#)).collect();
         let json = format!(r#"{{"cid":"m1","properties":{{{}}}}}"#, names.join(","));
         WORK.set(0);
-        let inputs = inputs(asked(&operations(true), Operation::Report, &json));
+        let inputs = inputs(asked(&operations(true), RequestKind::Report, &json));
         assert_eq!(inputs.len(), properties);
         let last = properties - 1;
         assert_eq!(inputs[last], format!(r#"{{"cid":"m1","code":"bad_{last:06}","value":1}}"#));
@@ -917,31 +927,31 @@ mod tests {
             r#"{"op":"command","gateway_id":"gw1","cid":"m\u00e9","t":5,"id":"4","value":true}"#,
             r#"{"op":"command","gateway_id":"gw1","cid":"m\u00e9","t":5,"code":"valve_open","value":[1, 2]}"#,
         ];
-        assert_eq!(inputs(asked(&operations, Operation::Command, whole)), parts);
+        assert_eq!(inputs(asked(&operations, RequestKind::Command, whole)), parts);
         let former = format!(r#"{{"index":0,"ok":false,"input": {whole} }}"#);
-        assert_eq!(inputs(asked(&operations, Operation::Command, &former)), parts);
+        assert_eq!(inputs(asked(&operations, RequestKind::Command, &former)), parts);
         // One that asks once is its own input; a result line's is the one in it.
         let once = r#"{"cid":"m1","id":"1","value":"x"}"#;
         let former = format!(r#"{{"ok":false,"input":{once}}}"#);
-        assert_eq!(inputs(asked(&operations, Operation::Report, &former)), [once]);
-        assert_eq!(inputs(asked(&operations, Operation::Report, r#"{"ok":true}"#)), [r#"{"ok":true}"#]);
+        assert_eq!(inputs(asked(&operations, RequestKind::Report, &former)), [once]);
+        assert_eq!(inputs(asked(&operations, RequestKind::Report, r#"{"ok":true}"#)), [r#"{"ok":true}"#]);
         let nested = format!(r#"{{"ok":false,"input":{former}}}"#);
-        assert_eq!(inputs(asked(&operations, Operation::Report, &nested)), [former]);
+        assert_eq!(inputs(asked(&operations, RequestKind::Report, &nested)), [former]);
     }
 
     #[test]
     fn every_input_may_give_its_t() {
         let operations = operations(true);
         let inputs = [
-            (Operation::Sync, r#"{"cid":"m1","product_id":"p1","t":T}"#),
-            (Operation::Report, r#"{"cid":"m1","id":"1","value":1,"t":T}"#),
-            (Operation::Report, r#"{"cid":"m1","properties":{"1":1,"4":true},"t":T}"#),
-            (Operation::Status, r#"{"t":T,"cid":"m1","status":true}"#),
+            (RequestKind::Sync, r#"{"cid":"m1","product_id":"p1","t":T}"#),
+            (RequestKind::Report, r#"{"cid":"m1","id":"1","value":1,"t":T}"#),
+            (RequestKind::Report, r#"{"cid":"m1","properties":{"1":1,"4":true},"t":T}"#),
+            (RequestKind::Status, r#"{"t":T,"cid":"m1","status":true}"#),
             (
-                Operation::Status,
+                RequestKind::Status,
                 r#"{"t":T,"param":[{"cid":"m1","status":true},{"cid":"m2","status":false}]}"#,
             ),
-            (Operation::Command, r#"{"cid":"m1","code":"valve_open_degree","value":10,"t":T}"#),
+            (RequestKind::Command, r#"{"cid":"m1","code":"valve_open_degree","value":10,"t":T}"#),
         ];
         for (operation, input) in inputs {
             for ParsedInput { item, .. } in asked(&operations, operation, &input.replace('T', "-7")) {
@@ -957,7 +967,7 @@ mod tests {
         let fields = fields.map(|(name, text)| (name.to_owned(), text.to_owned()));
         let mut row = Vec::new();
         operations.take(
-            Operation::Report,
+            RequestKind::Report,
             Input { line: Some(2), content: Content::Fields(fields.into()) },
             &mut row,
         );
@@ -968,7 +978,7 @@ mod tests {
     fn an_unchecked_device_keeps_its_bytes_but_for_what_is_meant_for_this_program() {
         let operations = operations(false);
         let param = |json: &str| {
-            let item = asked(&operations, Operation::Sync, json).pop().unwrap().item.unwrap();
+            let item = asked(&operations, RequestKind::Sync, json).pop().unwrap().item.unwrap();
             let Payload::Uplink(Uplink::AsGiven { param, .. }) = item.body else { panic!() };
             (item.t, param.get().to_owned())
         };
@@ -989,7 +999,8 @@ mod tests {
     fn a_device_of_a_status_message_gives_back_itself() {
         let json =
             r#"{"t":5,"request_id":"r","param":[{"cid":"m1","status":true},{"cid":"m2","status":false}]}"#;
-        let ParsedInput { item, text, .. } = asked(&operations(true), Operation::Status, json).pop().unwrap();
+        let ParsedInput { item, text, .. } =
+            asked(&operations(true), RequestKind::Status, json).pop().unwrap();
         let item = item.unwrap();
         let part = item.part.clone();
         let Payload::Uplink(Uplink::Status(statuses)) = item.body else { panic!() };

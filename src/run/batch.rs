@@ -14,7 +14,7 @@ use super::{
     grace::Grace,
     journal::{Head, Journal},
     requests::{RequestConnection, Requests},
-    results::{Origin, Outcome, Progress, ResultOptions, Results, Sources},
+    results::{InputPosition, Outcome, Progress, ResultContexts, ResultOptions, Results},
     time_unit::TimeUnit,
 };
 use crate::{
@@ -27,7 +27,7 @@ use crate::{
     },
     net::client::{Event, Settings},
     rate::Rate,
-    request::parser::{Item, Operation, ParsedInput, RequestParser},
+    request::parser::{ParsedInput, Request, RequestKind, RequestParser},
     tuya::GatewayId,
 };
 
@@ -80,16 +80,15 @@ impl BatchOptions {
 
 /// Runs requests until the input ends and each of them is done.
 pub fn run(
-    operations: RequestParser,
-    operation: Operation,
+    parser: RequestParser,
+    operation: RequestKind,
     source: Source,
     settings: ConnectionSettings,
     options: BatchOptions,
     console: Console,
 ) -> anyhow::Result<Exit> {
     super::runtime::block_on(async {
-        let (mut batch, mut connection) =
-            Batch::new(operations, operation, source, settings, &options, console)?;
+        let (mut batch, mut connection) = Batch::new(parser, operation, source, settings, &options, console)?;
         let end = event_loop::run(&mut connection, &mut batch).await;
         Ok(batch.finish(connection, end).await)
     })
@@ -97,15 +96,15 @@ pub fn run(
 
 /// What the entries of this run's journal are about.
 fn journal_head(
-    operations: &RequestParser,
-    operation: Operation,
+    parser: &RequestParser,
+    operation: RequestKind,
     settings: &ConnectionSettings,
     unit: TimeUnit,
 ) -> Head {
     let ConnectionSettings { client, gateway_id, topics, .. } = settings;
     let scheme = if client.tls.is_some() { "mqtts" } else { "mqtt" };
     let broker = format!("{scheme}://{}", client.address).to_ascii_lowercase();
-    let mut options = operations.options(operation);
+    let mut options = parser.options(operation);
     options.insert("topics".into(), topics.filter(operation.channel()).into());
     options.insert("t-unit".into(), unit.name().into());
     Head::new(operation, broker, gateway_id.as_ref().map(GatewayId::as_str), options)
@@ -132,14 +131,14 @@ enum Input {
 }
 
 struct Batch {
-    operation: Operation,
+    operation: RequestKind,
     input: Stream<ParsedInput>,
     /// How the input has ended.
     input_ended: Option<Result<(), Failure>>,
     /// Inputs that have no place in the window yet.
     waiting: std::vec::IntoIter<ParsedInput>,
     /// The input before them: it has its place among the results, no former run has done it, and its turn has not come.
-    next: Option<(Origin, Item)>,
+    next: Option<(InputPosition, Request)>,
     requests: Requests,
     window: usize,
     grace: Grace,
@@ -159,8 +158,8 @@ struct Batch {
 
 impl Batch {
     fn new(
-        operations: RequestParser,
-        operation: Operation,
+        parser: RequestParser,
+        operation: RequestKind,
         source: Source,
         mut settings: ConnectionSettings,
         options: &BatchOptions,
@@ -172,7 +171,7 @@ impl Batch {
         let is_file = source.is_file();
         let response = operation.channel().response().filter(|_| options.waits_for_answers);
         let filter = response.map(|response| match &settings.gateway_id {
-            Some(gateway) if single || operation != Operation::Command => {
+            Some(gateway) if single || operation != RequestKind::Command => {
                 settings.topics.topic(response, gateway)
             }
             // The input may name any gateway.
@@ -180,7 +179,7 @@ impl Batch {
         });
         let subscriptions = filter.into_iter().map(|filter| (filter, settings.qos)).collect();
         let journal = options.journal.as_deref().map(|path| {
-            let head = journal_head(&operations, operation, &settings, options.unit);
+            let head = journal_head(&parser, operation, &settings, options.unit);
             Journal::open(path, &head, options.takes_any_broker, console)
         });
         let journal = journal.transpose()?;
@@ -199,7 +198,7 @@ impl Batch {
             endures_outages: false,
         };
         let connection = GatewayConnection::new(settings, connection_options, options.unit);
-        let input = source.start(move |input, asked| operations.take(operation, input, asked))?;
+        let input = source.start(move |input, asked| parser.take(operation, input, asked))?;
         let batch = Self {
             operation,
             input,
@@ -247,7 +246,7 @@ impl Batch {
     }
 
     /// The next message that no former run has done; what is wrong on the way to it is told.
-    fn next_item(&mut self) -> Option<(Origin, Item)> {
+    fn next_item(&mut self) -> Option<(InputPosition, Request)> {
         if let Some(next) = self.next.take() {
             return Some(next);
         }
@@ -294,7 +293,7 @@ impl Batch {
     }
 
     /// Tells of a message that is not sent why not.
-    fn fail(&mut self, origin: Origin, item: Item, failure: &Failure) {
+    fn fail(&mut self, origin: InputPosition, item: Request, failure: &Failure) {
         let outcome = Outcome::Failed { kind: failure.kind, message: &failure.message, sent: Some(false) };
         for source in origin.sources(item).as_slice() {
             self.requests.results.tell(source, None, 1, outcome);
@@ -346,7 +345,7 @@ impl Batch {
 }
 
 impl Policy for Batch {
-    type Context = Sources;
+    type Context = ResultContexts;
     type Input = Input;
     type End = End;
 
@@ -414,7 +413,7 @@ impl Policy for Batch {
     ) -> Result<(), Failure> {
         let event = match event {
             Event::Message(message, _)
-                if self.operation != Operation::Command && connection.gateway().is_command(&message) =>
+                if self.operation != RequestKind::Command && connection.gateway().is_command(&message) =>
             {
                 if !self.withholds {
                     self.withholds = true;
@@ -444,7 +443,7 @@ impl Policy for Batch {
         Ok(())
     }
 
-    fn handle_gateway_event(&mut self, event: GatewayEvent<Sources>) {
+    fn handle_gateway_event(&mut self, event: GatewayEvent<ResultContexts>) {
         self.requests.handle_event(event);
     }
 }

@@ -54,7 +54,7 @@ pub enum Policy {
 
 /// A command to execute.
 #[derive(Clone, Debug)]
-pub struct Job {
+pub struct CommandJob {
     /// What tells it apart from others.
     pub key: CommandKey,
     /// The command.
@@ -67,7 +67,7 @@ pub struct Job {
 #[derive(Clone, Debug)]
 pub struct Executed {
     /// The command.
-    pub job: Job,
+    pub job: CommandJob,
     /// Its answer.
     pub answer: CommandAnswer,
     /// Why the program failed, where it has not said itself what to answer.
@@ -75,22 +75,22 @@ pub struct Executed {
 }
 
 /// The commands that are being executed or wait for their turn.
-pub struct Executions {
+pub struct CommandExecutor {
     policy: Option<Policy>,
     running: JoinSet<Executed>,
     /// What waits behind an earlier command of the same device; a device is here from its first command on until it has
     /// none.
-    behind: HashMap<String, VecDeque<Job>>,
+    behind: HashMap<String, VecDeque<CommandJob>>,
     /// The next command of each device of which none runs, in their order: a device whose command has ended goes to the
     /// end, so that no device keeps another one waiting.
-    line: VecDeque<Job>,
+    line: VecDeque<CommandJob>,
     /// How many commands wait for a place, and the bytes of their messages.
     waiting: usize,
     waiting_bytes: usize,
     finished: VecDeque<Executed>,
 }
 
-impl Executions {
+impl CommandExecutor {
     /// Nothing to execute yet.
     #[must_use]
     pub fn new(policy: Option<Policy>) -> Self {
@@ -118,7 +118,7 @@ impl Executions {
     }
 
     /// Executes a command, now or when its device and one of the places are free.
-    pub fn push(&mut self, job: Job) {
+    pub fn push(&mut self, job: CommandJob) {
         self.waiting += 1;
         self.waiting_bytes += job.payload.len();
         if let Some(queue) = self.behind.get_mut(&job.envelope.body.cid) {
@@ -141,7 +141,7 @@ impl Executions {
         }
     }
 
-    fn start(&mut self, job: Job) {
+    fn start(&mut self, job: CommandJob) {
         match &self.policy {
             None => {}
             Some(Policy::Fixed(code, msg)) => {
@@ -364,16 +364,16 @@ fn said(printed: &[u8]) -> Option<Reply> {
 mod tests {
     use super::*;
 
-    fn job(cid: &str, number: u64) -> Job {
+    fn job(cid: &str, number: u64) -> CommandJob {
         let command = Command { cid: cid.into(), points: Vec::new() };
         let envelope = Envelope { t: 1, request_id: number.to_string(), body: command };
         let key = CommandKey::of(&envelope.request_id, &envelope.body);
-        Job { key, envelope, payload: Bytes::from_static(&[b' '; 1024]) }
+        CommandJob { key, envelope, payload: Bytes::from_static(&[b' '; 1024]) }
     }
 
-    fn executions() -> Executions {
+    fn executions() -> CommandExecutor {
         let command = vec!["true".into()];
-        Executions::new(Some(Policy::Program { command, limit: Duration::from_mins(1) }))
+        CommandExecutor::new(Some(Policy::Program { command, limit: Duration::from_mins(1) }))
     }
 
     /// Ten commands of each of 32 devices, and only then one of another device: it is the next in the line.

@@ -49,9 +49,9 @@ pub(crate) struct Noted {
     pub(crate) input: Arc<str>,
 }
 
-/// The ledger.
+/// The output.
 #[derive(Debug)]
-pub(crate) struct Ledger {
+pub(crate) struct EdgeOutput {
     console: Console,
     /// Whether stderr is PROGRAM's, so that it gets no warnings.
     has_program: bool,
@@ -72,8 +72,8 @@ pub(crate) struct Ledger {
     stamp: Stamp,
 }
 
-impl Ledger {
-    /// A ledger; without `out` records go to stdout, and without either nowhere.
+impl EdgeOutput {
+    /// A output; without `out` records go to stdout, and without either nowhere.
     pub(crate) fn new(
         console: Console,
         has_program: bool,
@@ -221,8 +221,8 @@ fn hand_over(sink: &mut BatchWriter, progressed: &mut Instant) {
     sink.flush();
 }
 
-/// The ledger as the broker's witness.
-pub(crate) struct Shared(pub(crate) Rc<RefCell<Ledger>>);
+/// The output as the broker's witness.
+pub(crate) struct Shared(pub(crate) Rc<RefCell<EdgeOutput>>);
 
 impl Witness for Shared {
     fn message(&mut self, record: &Record<'_>) {
@@ -234,10 +234,10 @@ impl Witness for Shared {
     }
 
     fn settled(&mut self, outcome: Outcome) {
-        let ledger = &mut *self.0.borrow_mut();
-        let Some(asked) = ledger.asked.remove(&outcome.token) else { return };
-        ledger.asked_bytes -= asked.input.len();
-        ledger.settled.notify_one();
+        let output = &mut *self.0.borrow_mut();
+        let Some(asked) = output.asked.remove(&outcome.token) else { return };
+        output.asked_bytes -= asked.input.len();
+        output.settled.notify_one();
         let (answer, message);
         let result = match outcome.verdict {
             Verdict::Answered { code, msg } => {
@@ -258,18 +258,18 @@ impl Witness for Shared {
             }
         };
         let gateway_id = outcome.gateway_id.as_ref().map(GatewayId::as_str);
-        ledger.result(outcome.token, &asked, gateway_id, result);
+        output.result(outcome.token, &asked, gateway_id, result);
     }
 
     fn warn(&mut self, message: &str) {
-        let ledger = &mut *self.0.borrow_mut();
-        if ledger.warnings.0.elapsed() >= Duration::from_secs(1) {
-            ledger.suppressed();
-            ledger.warnings = (Instant::now(), 0);
+        let output = &mut *self.0.borrow_mut();
+        if output.warnings.0.elapsed() >= Duration::from_secs(1) {
+            output.suppressed();
+            output.warnings = (Instant::now(), 0);
         }
-        ledger.warnings.1 += 1;
-        if ledger.warnings.1 <= WARNINGS {
-            ledger.say(message);
+        output.warnings.1 += 1;
+        if output.warnings.1 <= WARNINGS {
+            output.say(message);
         }
     }
 
@@ -278,9 +278,9 @@ impl Witness for Shared {
     }
 
     fn flush(&mut self) {
-        let ledger = &mut *self.0.borrow_mut();
-        for sink in [&mut ledger.stdout, &mut ledger.out].into_iter().flatten() {
-            hand_over(sink, &mut ledger.progressed);
+        let output = &mut *self.0.borrow_mut();
+        for sink in [&mut output.stdout, &mut output.out].into_iter().flatten() {
+            hand_over(sink, &mut output.progressed);
         }
     }
 

@@ -10,7 +10,7 @@ use super::{
     event_loop::{self, ConnectionOptions, GatewayConnection, Policy},
     grace::Grace,
     requests::{RequestConnection, Requests},
-    results::{Progress, ResultOptions, Results, Sources},
+    results::{Progress, ResultContexts, ResultOptions, Results},
     time_unit::TimeUnit,
 };
 use crate::{
@@ -19,7 +19,7 @@ use crate::{
     io::{console::Console, input::Source, request_ids::request_id},
     mqtt::codec::Will,
     net::client::Event,
-    request::parser::{Item, Operation, ParsedInput, RequestParser, status_item},
+    request::parser::{ParsedInput, Request, RequestKind, RequestParser, status_item},
     tuya::{Channel, DeviceStatus, Envelope, Uplink},
 };
 
@@ -66,14 +66,14 @@ struct Heartbeat {
 /// An input that is invalid, or too long for a will.
 pub async fn run(
     mut settings: ConnectionSettings,
-    operations: RequestParser,
+    parser: RequestParser,
     source: Source,
     options: &BatchOptions,
     interval: Option<Duration>,
     offline_on_exit: bool,
     console: Console,
 ) -> Result<Exit, Failure> {
-    let devices = read(operations, source).await?;
+    let devices = read(parser, source).await?;
     if offline_on_exit {
         settings.client.connect.will = Some(will(&settings, &devices, options.unit)?);
     }
@@ -100,9 +100,9 @@ pub async fn run(
     Ok(heartbeat.finish(connection, end).await)
 }
 
-async fn read(operations: RequestParser, source: Source) -> Result<Vec<Device>, Failure> {
+async fn read(parser: RequestParser, source: Source) -> Result<Vec<Device>, Failure> {
     let mut devices = Vec::new();
-    let mut input = source.start(move |input, asked| operations.take(Operation::Status, input, asked))?;
+    let mut input = source.start(move |input, asked| parser.take(RequestKind::Status, input, asked))?;
     while let Some(batch) = input.next().await? {
         for ParsedInput { line, text, item, .. } in batch {
             let item = item.map_err(|invalid| {
@@ -129,9 +129,9 @@ impl Heartbeat {
             }
             let cid = device.status.cid.clone();
             let item = status_item(vec![DeviceStatus { cid, status: device.status.status && !is_end }]);
-            let item = Item { t: device.t.filter(|_| !is_end), ..item };
+            let item = Request { t: device.t.filter(|_| !is_end), ..item };
             let input = Arc::clone(&device.input);
-            let origin = self.requests.results.origin(Operation::Status, device.line, input, 1);
+            let origin = self.requests.results.origin(RequestKind::Status, device.line, input, 1);
             self.requests.send(connection, connection.moment(), item, Some(origin))?;
         }
         self.requests.send_statuses(connection)
@@ -162,7 +162,7 @@ impl Heartbeat {
 }
 
 impl Policy for Heartbeat {
-    type Context = Sources;
+    type Context = ResultContexts;
     type Input = Input;
     type End = Exit;
 
@@ -214,12 +214,12 @@ impl Policy for Heartbeat {
         Ok(())
     }
 
-    fn handle_gateway_event(&mut self, event: GatewayEvent<Sources>) {
+    fn handle_gateway_event(&mut self, event: GatewayEvent<ResultContexts>) {
         self.requests.handle_event(event);
     }
 }
 
-fn statuses(item: Item) -> Vec<DeviceStatus> {
+fn statuses(item: Request) -> Vec<DeviceStatus> {
     match item.body {
         Payload::Uplink(uplink) => match uplink {
             Uplink::Status(statuses) => statuses,

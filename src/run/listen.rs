@@ -7,12 +7,12 @@ use std::{
 };
 
 use super::{
-    command_executor::{Executed, Executions, Job, Policy as CommandPolicy, check_program},
+    command_executor::{CommandExecutor, CommandJob, Executed, Policy as CommandPolicy, check_program},
     connection_settings::ConnectionSettings,
     event_loop::{self, ConnectionOptions, GatewayConnection, Policy},
     record_filter::Filter,
     requests::{RequestConnection, Requests},
-    results::{Progress, ResultOptions, Results, Sources},
+    results::{Progress, ResultContexts, ResultOptions, Results},
     runtime::block_on,
     signals::Signals,
     time_unit::TimeUnit,
@@ -33,7 +33,7 @@ use crate::{
     },
     net::client::Event,
     recording::{Record, Stamp},
-    request::parser::{Item, Operation, ParsedInput, RequestParser},
+    request::parser::{ParsedInput, Request, RequestKind, RequestParser},
     tuya::{Channel, Command, CommandAnswer, Envelope, GatewayId, Property, ResultCode, Uplink},
 };
 
@@ -76,13 +76,13 @@ pub struct ListenOptions {
 /// Listens to the end.
 pub fn run(
     mut settings: ConnectionSettings,
-    operations: RequestParser,
+    parser: RequestParser,
     options: ListenOptions,
     console: Console,
 ) -> anyhow::Result<Exit> {
     settings.client.gives_up = false;
     block_on(async {
-        let (mut listen, mut connection) = Listen::new(settings, operations, options, console)?;
+        let (mut listen, mut connection) = Listen::new(settings, parser, options, console)?;
         let end = event_loop::run(&mut connection, &mut listen).await;
         Ok(listen.finish(connection, end).await)
     })
@@ -123,7 +123,7 @@ struct Listen {
     filter: Filter,
     /// How commands are answered; `None` where nothing is answered.
     commands: Option<Commands>,
-    executions: Executions,
+    executions: CommandExecutor,
     report_back: bool,
     /// What arrived and is not acknowledged, in the order of arrival; the first one's number.
     arrived: VecDeque<Arrived>,
@@ -152,7 +152,7 @@ struct Listen {
 impl Listen {
     fn new(
         settings: ConnectionSettings,
-        operations: RequestParser,
+        parser: RequestParser,
         options: ListenOptions,
         console: Console,
     ) -> Result<(Self, RequestConnection), Failure> {
@@ -186,10 +186,10 @@ impl Listen {
         };
         let connection = GatewayConnection::new(settings, connection_options, options.unit);
         let results = Results::new(Progress::Never, ResultOptions::default(), false, console);
-        let commands = is_answering
-            .then(|| Commands::new(operations.product.clone(), operations.check, options.devices));
+        let commands =
+            is_answering.then(|| Commands::new(parser.product.clone(), parser.check, options.devices));
         let stdin = if options.reads_stdin {
-            Some(fifo::stdin(console)?.start(move |input, asked| operations.take_uplink(input, asked))?)
+            Some(fifo::stdin(console)?.start(move |input, asked| parser.take_uplink(input, asked))?)
         } else {
             None
         };
@@ -199,7 +199,7 @@ impl Listen {
             gateway_id,
             filter: options.filter,
             commands,
-            executions: Executions::new(options.policy),
+            executions: CommandExecutor::new(options.policy),
             report_back,
             arrived: VecDeque::new(),
             first: 0,
@@ -299,7 +299,7 @@ impl Listen {
             }
             Order::Execute(key, envelope) => {
                 self.awaits(key, number);
-                self.executions.push(Job { key, envelope, payload: message.payload.clone() });
+                self.executions.push(CommandJob { key, envelope, payload: message.payload.clone() });
                 Ok(())
             }
             Order::Repeated(key) => {
@@ -369,7 +369,7 @@ impl Listen {
         let Command { cid, points } = &job.envelope.body;
         for (id, value) in points {
             let property = Property { cid: cid.into(), id: id.into(), value: value.clone() };
-            let item = Item::new(Operation::Report, Payload::Uplink(Uplink::Report(property)));
+            let item = Request::new(RequestKind::Report, Payload::Uplink(Uplink::Report(property)));
             self.requests.send(connection, connection.moment(), item, None)?;
         }
         Ok(())
@@ -439,7 +439,7 @@ impl Listen {
 }
 
 impl Policy for Listen {
-    type Context = Sources;
+    type Context = ResultContexts;
     type Input = Input;
     type End = End;
 
@@ -551,7 +551,7 @@ impl Policy for Listen {
         Ok(())
     }
 
-    fn handle_gateway_event(&mut self, event: GatewayEvent<Sources>) {
+    fn handle_gateway_event(&mut self, event: GatewayEvent<ResultContexts>) {
         self.requests.handle_event(event);
     }
 }

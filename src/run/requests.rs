@@ -4,25 +4,25 @@ use std::{sync::Arc, time::Duration};
 
 use super::{
     event_loop::GatewayConnection,
-    results::{Origin, Outcome, Results, Source, Sources},
+    results::{InputPosition, Outcome, ResultContext, ResultContexts, Results},
     warnings::Warnings,
 };
 use crate::{
     error::{Failure, Kind},
     gateway::{Ended, GatewayEvent, Moment, Payload, RequestOutcome, StatusBatch, Unsendable, excerpt},
     io::{console::Console, request_ids::request_id},
-    request::parser::{Invalid, Item, status_item},
+    request::parser::{InputError, Request, status_item},
     tuya::{CommandAnswer, DeviceStatus, GatewayId, Uplink},
 };
 
 /// A connection whose requests end as result lines.
-pub type RequestConnection = GatewayConnection<Sources>;
+pub type RequestConnection = GatewayConnection<ResultContexts>;
 
 /// Sends what inputs ask for, and reports what becomes of it.
 pub struct Requests {
     /// The result lines.
     pub results: Results,
-    statuses: StatusBatch<Source>,
+    statuses: StatusBatch<ResultContext>,
     warnings: Warnings,
     timeout: Duration,
     /// What is added to the message of a request that timed out.
@@ -61,10 +61,11 @@ impl Requests {
         &mut self,
         connection: &mut RequestConnection,
         now: Moment,
-        item: Item,
-        origin: Option<Origin>,
+        item: Request,
+        origin: Option<InputPosition>,
     ) -> Result<(), Failure> {
-        if let Item { body: Payload::Uplink(Uplink::Status(statuses)), request_id: None, t: None, .. } = &item
+        if let Request { body: Payload::Uplink(Uplink::Status(statuses)), request_id: None, t: None, .. } =
+            &item
             && let [status] = statuses.as_slice()
             && let Some(origin) = origin
         {
@@ -73,7 +74,7 @@ impl Requests {
         }
         self.send_message(connection, now, item, |item| match origin {
             Some(origin) => origin.sources(item),
-            None => Sources::Several(Vec::new()),
+            None => ResultContexts::Several(Vec::new()),
         })
     }
 
@@ -90,21 +91,21 @@ impl Requests {
         &mut self,
         connection: &mut RequestConnection,
         now: Moment,
-        batch: Vec<(DeviceStatus, Source)>,
+        batch: Vec<(DeviceStatus, ResultContext)>,
     ) -> Result<(), Failure> {
         if batch.is_empty() {
             return Ok(());
         }
         let (statuses, sources) = batch.into_iter().unzip();
-        self.send_message(connection, now, status_item(statuses), |_| Sources::Several(sources))
+        self.send_message(connection, now, status_item(statuses), |_| ResultContexts::Several(sources))
     }
 
     fn send_message(
         &mut self,
         connection: &mut RequestConnection,
         now: Moment,
-        mut item: Item,
-        sources: impl FnOnce(Item) -> Sources,
+        mut item: Request,
+        sources: impl FnOnce(Request) -> ResultContexts,
     ) -> Result<(), Failure> {
         let request_id = item.request_id.take().unwrap_or_else(request_id);
         let (channel, gateway) = (item.operation.channel(), item.gateway_id.as_ref());
@@ -112,7 +113,7 @@ impl Requests {
             Ok(draft) => connection.insert(now, draft, sources(item)),
             Err(why) => {
                 let field = (why == Unsendable::NoGateway).then(|| "gateway_id".to_owned());
-                let invalid = Invalid { field, message: why.to_string(), ..Invalid::default() };
+                let invalid = InputError { field, message: why.to_string(), ..InputError::default() };
                 for source in sources(item).as_slice() {
                     self.results.refuse(source, &invalid);
                 }
@@ -133,12 +134,18 @@ impl Requests {
         answer: CommandAnswer,
     ) -> Result<(), Failure> {
         let now = connection.moment();
-        connection.gateway_mut().respond(now, gateway, request_id, answer, Sources::Several(Vec::new()));
+        connection.gateway_mut().respond(
+            now,
+            gateway,
+            request_id,
+            answer,
+            ResultContexts::Several(Vec::new()),
+        );
         connection.publish(now)
     }
 
     /// Takes an event of the gateway.
-    pub fn handle_event(&mut self, event: GatewayEvent<Sources>) {
+    pub fn handle_event(&mut self, event: GatewayEvent<ResultContexts>) {
         match event {
             GatewayEvent::Ended(ended, outcome) => self.handle_ended(&ended, &outcome),
             GatewayEvent::Progress => {}
@@ -148,7 +155,7 @@ impl Requests {
         }
     }
 
-    fn handle_ended(&mut self, ended: &Ended<Sources>, outcome: &RequestOutcome) {
+    fn handle_ended(&mut self, ended: &Ended<ResultContexts>, outcome: &RequestOutcome) {
         let failed = |kind, message| Outcome::Failed { kind, message, sent: None };
         let message;
         let outcome = match outcome {
@@ -189,7 +196,7 @@ impl Requests {
     }
 
     /// Writes the result lines of a request; the failure of a message of the program's own is a warning.
-    fn report(&mut self, ended: &Ended<Sources>, outcome: Outcome<'_>) {
+    fn report(&mut self, ended: &Ended<ResultContexts>, outcome: Outcome<'_>) {
         let Ended { context, topic, request_id, attempts } = ended;
         if context.as_slice().is_empty() {
             let problem = match outcome {

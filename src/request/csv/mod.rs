@@ -19,7 +19,7 @@ use self::scanner::Scanner;
 use crate::{
     request::{
         input::{Content, Input},
-        parser::Invalid,
+        parser::InputError,
     },
     text::is_blank,
     tuya::Device,
@@ -339,7 +339,11 @@ fn trimmed(cell: &[u8]) -> &[u8] {
 
 fn broken(line: u64, row: &ByteRecord, field: Option<&str>, message: String) -> Input<'static> {
     let text = row.iter().collect::<Vec<_>>().join(&b","[..]);
-    Input::broken(line, &text, Invalid { field: field.map(str::to_owned), message, ..Invalid::default() })
+    Input::broken(
+        line,
+        &text,
+        InputError { field: field.map(str::to_owned), message, ..InputError::default() },
+    )
 }
 
 fn input(line: u64, header: &[String], row: &ByteRecord) -> Input<'static> {

@@ -26,7 +26,7 @@ use crate::{
         console::Console,
     },
     json::json_line,
-    request::parser::{Item, Operation},
+    request::parser::{Request, RequestKind},
     tuya::{Command, DeviceStatus, GatewayId, Property, Uplink},
     wrapping::refuse_wrapped,
 };
@@ -55,7 +55,7 @@ pub struct Head {
 impl Head {
     /// The head of a run's journal.
     pub fn new(
-        operation: Operation,
+        operation: RequestKind,
         broker: String,
         gateway_id: Option<&str>,
         options: Map<String, Value>,
@@ -156,7 +156,7 @@ impl Journal {
     }
 
     /// Whether a former run has done a message, so that it is not sent; `first` is the index of its first result line.
-    pub fn passes(&mut self, first: u64, item: &Item) -> bool {
+    pub fn passes(&mut self, first: u64, item: &Request) -> bool {
         let passes = self.history.passes(first, &digests(item, self.gateway_id.as_deref()));
         if passes {
             self.skipped += item.lines();
@@ -306,7 +306,7 @@ impl Reading {
 
 /// Whom each result line of a message concerns, and what it says. Both hashes are MD5, of bytes that no platform
 /// and no version of this program changes: docs/bulk.md says which.
-fn digests(item: &Item, gateway_id: Option<&str>) -> Vec<Digest> {
+fn digests(item: &Request, gateway_id: Option<&str>) -> Vec<Digest> {
     let gateway = item.gateway_id.as_ref().map(GatewayId::as_str).or(gateway_id).unwrap_or_default();
     // Without one in the input they are fresh for each message, and say nothing.
     let (t, request_id) = (item.t.unwrap_or_default(), item.request_id.as_deref().unwrap_or_default());
@@ -357,7 +357,7 @@ mod tests {
             id: "1".into(),
             value: serde_json::value::RawValue::from_string("12345".into()).unwrap().as_ref().into(),
         };
-        let item = Item::new(Operation::Report, Payload::Uplink(Uplink::Report(property)));
+        let item = Request::new(RequestKind::Report, Payload::Uplink(Uplink::Report(property)));
         let [digest] = digests(&item, Some("gw1"))[..] else { panic!("one line") };
         assert_eq!(hex::encode(digest.key), hex::encode(Md5::digest("[\"gw1\",\"m1\",\"1\"]\n")));
         let message = "{\"t\":0,\"request_id\":\"\",\"param\":{\"cid\":\"m1\",\"id\":\"1\",\"value\":12345}}";
@@ -370,10 +370,10 @@ mod tests {
     fn a_given_time_stamp_or_request_id_belongs_to_the_content() {
         let item = || {
             let status = DeviceStatus { cid: "m1".into(), status: true };
-            Item::new(Operation::Status, Payload::Uplink(Uplink::Status(vec![status])))
+            Request::new(RequestKind::Status, Payload::Uplink(Uplink::Status(vec![status])))
         };
         let contents =
-            [item(), Item { t: Some(1), ..item() }, Item { request_id: Some("r".into()), ..item() }]
+            [item(), Request { t: Some(1), ..item() }, Request { request_id: Some("r".into()), ..item() }]
                 .map(|item| digests(&item, None)[0].content);
         for (n, content) in contents.iter().enumerate() {
             assert!(!contents[..n].contains(content), "{n}");

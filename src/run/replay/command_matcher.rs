@@ -12,7 +12,7 @@ pub const REMEMBERED: usize = 10_000;
 
 /// Commands that were recorded, commands that have come, and answers that wait for theirs; `A` is an answer.
 #[derive(Debug)]
-pub struct Commands<A> {
+pub struct CommandMatcher<A> {
     /// What each recorded command asks for, by gateway and request id.
     recorded: HashMap<Key, Key>,
     recorded_order: VecDeque<Key>,
@@ -79,7 +79,7 @@ impl<T> Queue<T> {
     }
 }
 
-impl<A> Default for Commands<A> {
+impl<A> Default for CommandMatcher<A> {
     fn default() -> Self {
         Self {
             recorded: HashMap::new(),
@@ -92,7 +92,7 @@ impl<A> Default for Commands<A> {
     }
 }
 
-impl<A> Commands<A> {
+impl<A> CommandMatcher<A> {
     /// The recording holds a command; `gateway` is the one that gets it now, and cids are those in use now.
     pub fn record(&mut self, gateway: &str, payload: &[u8], map_cid: impl Fn(&str) -> Option<String>) {
         let Some(asked) = Asked::read(payload) else { return };
@@ -220,7 +220,7 @@ mod tests {
 
     #[test]
     fn an_answer_finds_its_command() {
-        let mut commands = Commands::<()>::default();
+        let mut commands = CommandMatcher::<()>::default();
         let map = |cid: &str| (cid == "old").then(|| "new".to_owned());
         commands.record("gw1", &command("r1", "old", 1), map);
         commands.record("gw1", &command("r2", "old", 0), map);
@@ -239,7 +239,7 @@ mod tests {
 
     #[test]
     fn a_command_finds_the_oldest_answer_that_waits_for_it() {
-        let mut commands = Commands::default();
+        let mut commands = CommandMatcher::default();
         commands.record("gw1", &command("r1", "m1", 1), |_| None);
         assert_eq!(commands.hold("gw1", "unrecorded", "m1", "any of m1"), None);
         assert_eq!(commands.hold("gw1", "r1", "m1", "the recorded one"), None);
@@ -259,7 +259,7 @@ mod tests {
 
     #[test]
     fn ten_thousand_that_wait_are_not_looked_through_for_each_other() {
-        let mut commands = Commands::default();
+        let mut commands = CommandMatcher::default();
         for n in 0..REMEMBERED {
             assert_eq!(commands.hold("gw1", &format!("r{n}"), "m1", n), None);
         }

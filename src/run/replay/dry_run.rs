@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, time::Duration};
 use serde::Serialize;
 
 use super::{
-    reader::{Line, Script, Step},
+    reader::{Entry, RecordingReader, ReplayMessage},
     replay_stats::counted,
 };
 use crate::{
@@ -34,9 +34,9 @@ struct Plan {
     gateways: BTreeMap<String, BTreeMap<&'static str, u64>>,
 }
 
-/// Reads the script and tells on stdout what it holds.
+/// Reads the reader and tells on stdout what it holds.
 pub async fn run(
-    mut script: Script,
+    mut reader: RecordingReader,
     mut schedule: Schedule,
     mut flaws: Flaws,
     qos: Option<QoS>,
@@ -46,7 +46,7 @@ pub async fn run(
     let mut duration = Duration::ZERO;
     let mut outcome = Ok(());
     loop {
-        let lines = match script.next().await {
+        let lines = match reader.next().await {
             Ok(Some(lines)) => lines,
             Ok(None) => break,
             // What could be read is rehearsed all the same.
@@ -57,16 +57,16 @@ pub async fn run(
         };
         for line in lines {
             match line {
-                Line::Again => schedule.again(),
-                Line::Flaw(number, flaw) => flaws.tell(number, &flaw),
-                Line::Step(step) if step.is_ours => {
+                Entry::Again => schedule.again(),
+                Entry::Flaw(number, flaw) => flaws.tell(number, &flaw),
+                Entry::ReplayMessage(step) if step.should_send => {
                     if let Some(pause) = schedule.long_pause(step.offset) {
                         flaws.long_pause(step.number, pause);
                     }
                     duration = schedule.due(step.offset);
                     plan.count(&step, qos);
                 }
-                Line::Step(_) => {}
+                Entry::ReplayMessage(_) => {}
             }
         }
     }
@@ -83,7 +83,7 @@ pub async fn run(
 }
 
 impl Plan {
-    fn count(&mut self, step: &Step, qos: Option<QoS>) {
+    fn count(&mut self, step: &ReplayMessage, qos: Option<QoS>) {
         self.messages += 1;
         self.payload_bytes += step.payload.len() as u64;
         self.first_line.get_or_insert(step.number);

@@ -21,7 +21,7 @@ use crate::{
 };
 
 /// Listens, and says where on stdout.
-pub fn listen(address: &str, ledger: &Shared) -> Result<Rc<Broker>, Failure> {
+pub fn listen(address: &str, stats: &Shared) -> Result<Rc<Broker>, Failure> {
     #[derive(Serialize)]
     struct Listening<'a> {
         event: &'static str,
@@ -37,19 +37,19 @@ pub fn listen(address: &str, ledger: &Shared) -> Result<Rc<Broker>, Failure> {
         command_timeout: std::time::Duration::from_secs(5),
         faults: Faults::new(Vec::new(), 0),
     };
-    let witness = Box::new(Ear(Rc::clone(ledger)));
+    let witness = Box::new(Ear(Rc::clone(stats)));
     let edge = Edge::new(settings, Registry::default());
     let broker =
         Broker::bind(resolve(address)?, edge, Limits::default(), None, None, witness, Instant::now())?;
     print(&json_line(&Listening { event: "listening", broker: &broker.url() }))
         .map_err(|why| Failure::io(format!("cannot write to stdout: {why}")))?;
     let broker = Rc::new(broker);
-    let (serving, ledger) = (Rc::clone(&broker), Rc::clone(ledger));
+    let (serving, stats) = (Rc::clone(&broker), Rc::clone(stats));
     tokio::task::spawn_local(async move {
         if let WriterError::Failed(failure) = serving.serve().await {
-            let mut ledger = ledger.borrow_mut();
-            ledger.failure.get_or_insert(failure);
-            ledger.changed();
+            let mut stats = stats.borrow_mut();
+            stats.failure.get_or_insert(failure);
+            stats.changed();
         }
     });
     Ok(broker)
@@ -82,9 +82,9 @@ impl Witness for Ear {
         if let (true, Some(ConnectCode::ACCEPTED), Some(id)) =
             (record.connected, record.code, record.gateway_id)
         {
-            let mut ledger = self.0.borrow_mut();
-            ledger.ready.insert(id.to_owned());
-            ledger.changed();
+            let mut stats = self.0.borrow_mut();
+            stats.ready.insert(id.to_owned());
+            stats.changed();
         }
     }
 

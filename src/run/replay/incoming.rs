@@ -1,17 +1,17 @@
 //! What the other end says: in the recording, and now.
 
-use super::{Key, Play, Request, Stage, Step};
+use super::{Key, Replay, ReplayMessage, RequestSummary, Target};
 use crate::{
     error::Failure,
     tuya::{Answer, Channel, Envelope},
 };
 
-impl Play {
+impl Replay {
     /// Takes note of what the other end said in the recording.
-    pub(crate) fn witness(&mut self, step: &Step) {
-        let Ok(gateway) = self.cast.part(&step.address) else { return };
-        match (step.address.channel, &self.stage) {
-            (Some(Channel::Command), Stage::Up { .. }) => {
+    pub(crate) fn handle_recorded(&mut self, step: &ReplayMessage) {
+        let Ok(gateway) = self.gateways.resolve(&step.address) else { return };
+        match (step.address.channel, &self.target) {
+            (Some(Channel::Command), Target::Up { .. }) => {
                 let cids = &self.cids;
                 self.commands.record(gateway.as_str(), &step.payload, |cid| cids.get(cid).cloned());
             }
@@ -32,19 +32,19 @@ impl Play {
     }
 
     /// Looks at what has come, and at what is due by now.
-    pub(crate) fn look(&mut self) -> Result<(), Failure> {
+    pub(crate) fn handle_arrived(&mut self) -> Result<(), Failure> {
         loop {
             // Nothing may be borrowed while answers are sent.
-            let arrival = self.ledger.borrow_mut().arrived.pop_front();
+            let arrival = self.stats.borrow_mut().arrived.pop_front();
             let Some(arrival) = arrival else { break };
-            match (arrival.channel, &self.stage) {
-                (Channel::Command, Stage::Up { .. }) => {
+            match (arrival.channel, &self.target) {
+                (Channel::Command, Target::Up { .. }) => {
                     if let Some((held, id)) = self.commands.come(&arrival.gateway_id, &arrival.payload) {
                         self.release(held, &id)?;
                     }
                 }
-                (Channel::SyncResponse | Channel::ReportResponse, Stage::Up { .. })
-                | (Channel::CommandResponse, Stage::Down(_)) => {
+                (Channel::SyncResponse | Channel::ReportResponse, Target::Up { .. })
+                | (Channel::CommandResponse, Target::Down(_)) => {
                     if let (Some(verify), Ok(answer)) =
                         (&mut self.verify, Envelope::<Answer>::decode(&arrival.payload))
                     {
@@ -56,7 +56,7 @@ impl Play {
             }
         }
         self.settle();
-        match self.ledger.borrow_mut().failure.take() {
+        match self.stats.borrow_mut().failure.take() {
             Some(failure) => Err(failure),
             None => Ok(()),
         }
@@ -66,14 +66,14 @@ impl Play {
     pub(crate) fn settle(&mut self) {
         if let (Some(verify), Some(start)) = (&mut self.verify, self.start) {
             for difference in verify.settle(self.offset, start.elapsed()) {
-                self.ledger.borrow_mut().differ(&difference);
+                self.stats.borrow_mut().differ(&difference);
             }
         }
     }
 
     /// Sends an answer whose command has come.
-    fn release(&mut self, (step, request): (Step, Request), id: &str) -> Result<(), Failure> {
-        let gateway = self.cast.part(&step.address)?;
+    fn release(&mut self, (step, request): (ReplayMessage, RequestSummary), id: &str) -> Result<(), Failure> {
+        let gateway = self.gateways.resolve(&step.address)?;
         let is_fresh = request.id.as_deref() != Some(id);
         self.dispatch(&step, request.index, is_fresh.then_some(id), &gateway, None)
     }

@@ -1,4 +1,4 @@
-//! Plays the script: each message at its time to its connection, and what comes back to whom it concerns.
+//! Plays the reader: each message at its time to its connection, and what comes back to whom it concerns.
 
 pub(crate) mod command_matcher;
 pub(crate) mod dry_run;
@@ -26,12 +26,12 @@ use tokio::{
 use uuid::Uuid;
 
 use self::{
-    command_matcher::{Commands, REMEMBERED},
-    reader::{Address, Line, Script, Step},
-    replay_stats::{Ledger, Shared, watch_output},
+    command_matcher::{CommandMatcher, REMEMBERED},
+    reader::{Address, Entry, RecordingReader, ReplayMessage},
+    replay_stats::{ReplayStats, Shared, watch_output},
     sender::{GatewaySender, Outgoing},
-    timer::Alarm,
-    verify::{Difference, Key, Request, Verify},
+    timer::PreciseTimer,
+    verify::{Difference, Key, RequestSummary, Verify},
 };
 use crate::{
     collections::FastMap,
@@ -92,38 +92,38 @@ pub enum Peer {
 /// A failure before the first message.
 pub async fn run(
     options: ReplayOptions,
-    script: Script,
+    reader: RecordingReader,
     schedule: Schedule,
     flaws: Flaws,
     console: Console,
 ) -> Result<Exit, Failure> {
     let changed = Rc::new(Notify::new());
-    let ledger = Ledger::new(console, Rc::clone(&changed));
+    let stats = ReplayStats::new(console, Rc::clone(&changed));
     if let Pace::Rate(rate) = options.pace {
-        ledger.borrow_mut().limit(rate);
+        stats.borrow_mut().limit(rate);
     }
-    spawn_local(watch_output(Rc::clone(&ledger)));
-    let stage = match options.peer {
-        Peer::Edge(fleet) => Stage::Up { fleet, senders: FastMap::default(), tasks: Vec::new() },
-        Peer::Gateways(address) => Stage::Down(embedded_edge::listen(&address, &ledger)?),
+    spawn_local(watch_output(Rc::clone(&stats)));
+    let target = match options.peer {
+        Peer::Edge(fleet) => Target::Up { fleet, senders: FastMap::default(), tasks: Vec::new() },
+        Peer::Gateways(address) => Target::Down(embedded_edge::listen(&address, &stats)?),
     };
-    let mut play = Play {
-        script,
+    let mut replay = Replay {
+        reader,
         failure: None,
         lines: VecDeque::new(),
         schedule,
         is_timed: options.pace != Pace::Max,
         start: None,
-        stage,
-        ledger,
+        target,
+        stats,
         changed,
         verify: options.verifies.then(|| Verify::new(options.timeout)),
-        commands: Commands::default(),
+        commands: CommandMatcher::default(),
         given_up: 0,
         flaws,
         topics: options.topics,
         timeout: options.timeout,
-        cast: Cast {
+        gateways: GatewayMap {
             default: options.default_gateway.map(Rc::new),
             renamed: options.gateways,
             known: FastMap::default(),
@@ -135,22 +135,22 @@ pub async fn run(
         past: Duration::ZERO,
         offset: Duration::ZERO,
         index: 0,
-        alarm: Alarm::new()?,
+        timer: PreciseTimer::new()?,
         signals: Signals::new()?,
         spliced: Vec::new(),
         payloads: BytesMut::with_capacity(PAYLOADS),
         console,
     };
     let began = Instant::now();
-    let mut end = play.perform().await;
+    let mut end = replay.run().await;
     if let Ok(None) = end {
-        end = play.drain().await;
+        end = replay.drain().await;
     }
-    play.close(end, began).await
+    replay.close(end, began).await
 }
 
 /// Where messages go.
-enum Stage {
+enum Target {
     /// To an edge, each gateway over a connection of its own.
     Up {
         fleet: Box<Fleet>,
@@ -161,27 +161,27 @@ enum Stage {
     Down(Rc<Broker>),
 }
 
-struct Play {
-    script: Script,
+struct Replay {
+    reader: RecordingReader,
     /// Why the recording cannot be read further; what was read before is played.
     failure: Option<Failure>,
-    lines: VecDeque<Line>,
+    lines: VecDeque<Entry>,
     schedule: Schedule,
     is_timed: bool,
     /// The moment that all is scheduled against.
     start: Option<Instant>,
-    stage: Stage,
-    ledger: Shared,
+    target: Target,
+    stats: Shared,
     changed: Rc<Notify>,
     verify: Option<Verify>,
     /// Commands, and the answers to those that have not come.
-    commands: Commands<(Step, Request)>,
+    commands: CommandMatcher<(ReplayMessage, RequestSummary)>,
     /// How many of these answers were given up.
     given_up: u64,
     flaws: Flaws,
     topics: Topics,
     timeout: Duration,
-    cast: Cast,
+    gateways: GatewayMap,
     cids: HashMap<String, String>,
     qos: Option<QoS>,
     keep_t: bool,
@@ -192,7 +192,7 @@ struct Play {
     /// The recorded time that has been reached, over all times.
     offset: Duration,
     index: u64,
-    alarm: Alarm,
+    timer: PreciseTimer,
     signals: Signals,
     /// The last payload that was made, and the end of the memory that payloads lie in one behind the other.
     spliced: Vec<u8>,
@@ -201,16 +201,16 @@ struct Play {
 }
 
 /// Which gateway plays a recorded one.
-struct Cast {
+struct GatewayMap {
     /// Who plays messages whose topic names none.
     default: Option<Rc<GatewayId>>,
     renamed: HashMap<String, String>,
     known: FastMap<String, Rc<GatewayId>>,
 }
 
-impl Cast {
+impl GatewayMap {
     /// The gateway that a message is played for.
-    fn part(&mut self, address: &Address) -> Result<Rc<GatewayId>, Failure> {
+    fn resolve(&mut self, address: &Address) -> Result<Rc<GatewayId>, Failure> {
         let Some(recorded) = &address.gateway_id else {
             return self
                 .default
@@ -228,12 +228,12 @@ impl Cast {
     }
 }
 
-impl Play {
-    /// Plays to the script's end, or to a signal, whose exit code it gives.
-    async fn perform(&mut self) -> Result<Option<Exit>, Failure> {
+impl Replay {
+    /// Plays to the reader's end, or to a signal, whose exit code it gives.
+    async fn run(&mut self) -> Result<Option<Exit>, Failure> {
         loop {
             if self.lines.len() < AHEAD && self.failure.is_none() {
-                match self.script.ready() {
+                match self.reader.ready() {
                     Ok(Some(lines)) => self.prepare(lines)?,
                     Ok(None) => {}
                     Err(failure) => self.failure = Some(failure),
@@ -246,29 +246,29 @@ impl Play {
                 tokio::select! {
                     biased;
                     signal = self.signals.next() => return Ok(Some(signal)),
-                    lines = self.script.next() => match lines {
+                    lines = self.reader.next() => match lines {
                         Ok(Some(lines)) => self.prepare(lines)?,
                         Ok(None) => return Ok(None),
                         Err(failure) => self.failure = Some(failure),
                     },
-                    () = self.changed.notified() => self.look()?,
+                    () = self.changed.notified() => self.handle_arrived()?,
                 }
                 continue;
             };
             match line {
-                Line::Flaw(number, flaw) => self.flaws.tell(number, &flaw),
-                Line::Again => {
+                Entry::Flaw(number, flaw) => self.flaws.tell(number, &flaw),
+                Entry::Again => {
                     self.schedule.again();
                     if let Some(ids) = &mut self.ids {
                         ids.next_round();
                     }
                     self.past = self.offset;
                 }
-                Line::Step(step) => {
+                Entry::ReplayMessage(step) => {
                     self.offset = self.offset.max(self.past.saturating_add(step.offset));
-                    if !step.is_ours {
-                        self.witness(&step);
-                    } else if let Some(signal) = self.cue(step).await? {
+                    if !step.should_send {
+                        self.handle_recorded(&step);
+                    } else if let Some(signal) = self.wait_until_due(step).await? {
                         return Ok(Some(signal));
                     }
                     self.settle();
@@ -278,15 +278,15 @@ impl Play {
     }
 
     /// Takes lines to hand, and opens the connections that they need.
-    fn prepare(&mut self, lines: Vec<Line>) -> Result<(), Failure> {
-        if let Stage::Up { .. } = self.stage {
+    fn prepare(&mut self, lines: Vec<Entry>) -> Result<(), Failure> {
+        if let Target::Up { .. } = self.target {
             let mut last = None;
             for line in &lines {
-                if let Line::Step(step) = line
-                    && step.is_ours
+                if let Entry::ReplayMessage(step) = line
+                    && step.should_send
                     && !last.is_some_and(|last| Arc::ptr_eq(last, &step.address))
                 {
-                    if let Ok(gateway) = self.cast.part(&step.address) {
+                    if let Ok(gateway) = self.gateways.resolve(&step.address) {
                         self.open(&gateway)?;
                     }
                     last = Some(&step.address);
@@ -298,7 +298,7 @@ impl Play {
     }
 
     fn open(&mut self, gateway: &GatewayId) -> Result<(), Failure> {
-        let Stage::Up { fleet, senders, tasks } = &mut self.stage else { return Ok(()) };
+        let Target::Up { fleet, senders, tasks } = &mut self.target else { return Ok(()) };
         if senders.contains_key(gateway.as_str()) {
             return Ok(());
         }
@@ -308,7 +308,7 @@ impl Play {
             // As fast as it goes, all that may be under way at once is.
             settings.in_flight = WINDOW;
         }
-        let stats = Rc::clone(&self.ledger);
+        let stats = Rc::clone(&self.stats);
         let (gateway_sender, connection) =
             GatewaySender::new(gateway.clone(), settings, topics, qos, messages, stats);
         tasks.push(spawn_local(gateway_sender.run(connection)));
@@ -317,14 +317,14 @@ impl Play {
     }
 
     /// Waits for a message's time and sends it; gives the exit code of a signal that came first.
-    async fn cue(&mut self, step: Step) -> Result<Option<Exit>, Failure> {
+    async fn wait_until_due(&mut self, step: ReplayMessage) -> Result<Option<Exit>, Failure> {
         if self.start.is_none() {
             let mut told = None;
             while !self.is_ready(&step) {
                 self.tell_wait(&step, &mut told);
                 tokio::select! {
                     signal = self.signals.next() => return Ok(Some(signal)),
-                    () = self.changed.notified() => self.look()?,
+                    () = self.changed.notified() => self.handle_arrived()?,
                 }
             }
         }
@@ -342,26 +342,26 @@ impl Play {
             while due > Instant::now() {
                 tokio::select! {
                     biased;
-                    () = self.alarm.until(due) => {}
+                    () = self.timer.until(due) => {}
                     signal = self.signals.next() => return Ok(Some(signal)),
-                    () = self.changed.notified() => self.look()?,
+                    () = self.changed.notified() => self.handle_arrived()?,
                 }
             }
             Some(due)
         } else {
             None
         };
-        while self.ledger.borrow().in_flight >= usize::from(WINDOW) {
-            self.ledger.borrow_mut().tells_at = Some(usize::from(WINDOW) - 1);
+        while self.stats.borrow().in_flight >= usize::from(WINDOW) {
+            self.stats.borrow_mut().tells_at = Some(usize::from(WINDOW) - 1);
             tokio::select! {
                 signal = self.signals.next() => return Ok(Some(signal)),
-                () = self.changed.notified() => self.look()?,
+                () = self.changed.notified() => self.handle_arrived()?,
             }
         }
-        while self.ledger.borrow_mut().is_behind() {
+        while self.stats.borrow_mut().is_behind() {
             tokio::select! {
                 signal = self.signals.next() => return Ok(Some(signal)),
-                () = self.changed.notified() => self.look()?,
+                () = self.changed.notified() => self.handle_arrived()?,
             }
         }
         self.send(&step, due)?;
@@ -369,13 +369,13 @@ impl Play {
     }
 
     /// Whether the first message can leave: all connections that are known to be needed are open.
-    fn is_ready(&mut self, first: &Step) -> bool {
-        match &self.stage {
-            Stage::Up { senders, .. } => {
-                let ledger = self.ledger.borrow();
-                senders.keys().all(|gateway| ledger.ready.contains(gateway))
+    fn is_ready(&mut self, first: &ReplayMessage) -> bool {
+        match &self.target {
+            Target::Up { senders, .. } => {
+                let stats = self.stats.borrow();
+                senders.keys().all(|gateway| stats.ready.contains(gateway))
             }
-            Stage::Down(broker) => match self.cast.part(&first.address) {
+            Target::Down(broker) => match self.gateways.resolve(&first.address) {
                 Ok(gateway) => broker.has_subscriber(&topic(&self.topics, &first.address, &gateway)),
                 Err(_) => true,
             },
@@ -383,14 +383,16 @@ impl Play {
     }
 
     /// Says once for which gateway the first command waits, and for each other one that comes how it could be it.
-    fn tell_wait(&mut self, first: &Step, told: &mut Option<HashSet<String>>) {
-        let (Stage::Down(_), Ok(gateway)) = (&self.stage, self.cast.part(&first.address)) else { return };
+    fn tell_wait(&mut self, first: &ReplayMessage, told: &mut Option<HashSet<String>>) {
+        let (Target::Down(_), Ok(gateway)) = (&self.target, self.gateways.resolve(&first.address)) else {
+            return;
+        };
         let told = told.get_or_insert_with(|| {
             let topic = topic(&self.topics, &first.address, &gateway);
             self.console.note(&format!("waiting for gateway {gateway} to subscribe to {topic}"));
             HashSet::from([gateway.as_str().to_owned()])
         });
-        for other in &self.ledger.borrow().ready {
+        for other in &self.stats.borrow().ready {
             if told.insert(other.clone()) {
                 let recorded = first.address.gateway_id.as_deref().unwrap_or_default();
                 self.console
@@ -405,11 +407,11 @@ impl Play {
         Some(self.ids.as_mut()?.of(gateway, recorded))
     }
 
-    fn send(&mut self, step: &Step, due: Option<Instant>) -> Result<(), Failure> {
+    fn send(&mut self, step: &ReplayMessage, due: Option<Instant>) -> Result<(), Failure> {
         let index = self.index;
         self.index += 1;
         let address = &step.address;
-        let gateway = self.cast.part(address).and_then(|gateway| match &address.flaw {
+        let gateway = self.gateways.resolve(address).and_then(|gateway| match &address.flaw {
             None => Ok(gateway),
             Some(flaw) => Err(Failure::invalid(flaw.to_string())),
         });
@@ -417,7 +419,7 @@ impl Play {
             Ok(gateway) => gateway,
             Err(why) => {
                 let request = self.request(step, index, address.gateway_id.as_deref().unwrap_or_default());
-                self.ledger.borrow_mut().fail(&request, why.kind, &why.message);
+                self.stats.borrow_mut().fail(&request, why.kind, &why.message);
                 return Ok(());
             }
         };
@@ -439,7 +441,7 @@ impl Play {
         // It may be held for long, and shall not hold its neighbours' memory.
         let payload = Bytes::copy_from_slice(&step.payload);
         let (address, splice) = (Arc::clone(&step.address), step.splice.clone());
-        let held = (Step { address, payload, splice, ..*step }, request.clone());
+        let held = (ReplayMessage { address, payload, splice, ..*step }, request.clone());
         if let Some((_, oldest)) = self.commands.hold(gateway.as_str(), &recorded, cid, held) {
             self.give_up(oldest, &format!("while {REMEMBERED} others waited"));
         }
@@ -447,8 +449,9 @@ impl Play {
     }
 
     /// A recorded message as a result line names it before it is sent.
-    fn request(&self, step: &Step, index: u64, gateway_id: &str) -> Request {
-        let mut request = Request::of(index, step.number, step.address.channel, gateway_id, &step.payload);
+    fn request(&self, step: &ReplayMessage, index: u64, gateway_id: &str) -> RequestSummary {
+        let mut request =
+            RequestSummary::of(index, step.number, step.address.channel, gateway_id, &step.payload);
         if let Some(cid) = request.cid.as_mut()
             && let Some(new) = self.cids.get(cid)
         {
@@ -460,7 +463,7 @@ impl Play {
     /// Sends a message whose request id is settled: a new one, or its own.
     fn dispatch(
         &mut self,
-        step: &Step,
+        step: &ReplayMessage,
         index: u64,
         request_id: Option<&str>,
         gateway: &GatewayId,
@@ -478,40 +481,40 @@ impl Play {
         let (line, channel) = (step.number, step.address.channel);
         let qos = self.qos.or(QoS::from_number(step.qos)).unwrap_or_default();
         let topic = topic(&self.topics, &step.address, gateway);
-        let asks = match self.stage {
-            Stage::Up { .. } => matches!(channel, Some(Channel::Sync | Channel::Report)),
-            Stage::Down(_) => channel == Some(Channel::Command),
+        let asks = match self.target {
+            Target::Up { .. } => matches!(channel, Some(Channel::Sync | Channel::Report)),
+            Target::Down(_) => channel == Some(Channel::Command),
         };
         if let (true, Some(verify)) = (asks, &mut self.verify) {
-            let request = Request::of(index, line, channel, gateway.as_str(), &payload);
+            let request = RequestSummary::of(index, line, channel, gateway.as_str(), &payload);
             if let Some(id) = request.id.clone() {
                 let now = self.start.map_or(Duration::ZERO, |start| start.elapsed());
                 verify.ask((gateway.as_str().to_owned(), id), request, self.offset, now);
             }
         }
         self.open(gateway)?;
-        match &self.stage {
-            Stage::Up { senders, .. } => {
+        match &self.target {
+            Target::Up { senders, .. } => {
                 let publish = Publish { topic, payload, qos, retain: step.retain };
-                let mut ledger = self.ledger.borrow_mut();
+                let mut stats = self.stats.borrow_mut();
                 let Some(sender) = senders.get(gateway.as_str()) else { return Ok(()) };
-                ledger.in_flight += 1;
+                stats.in_flight += 1;
                 if let Err(mpsc::error::SendError(message)) =
                     sender.send(Outgoing { publish, index, line, channel, due, keeps_t: self.keep_t })
                 {
                     // Its failure ends the run as soon as it is looked at.
-                    ledger.fail(&message.request(gateway), Kind::Connection, "the connection is closed");
-                    ledger.done();
+                    stats.fail(&message.request(gateway), Kind::Connection, "the connection is closed");
+                    stats.done();
                 }
             }
-            Stage::Down(broker) => {
+            Target::Down(broker) => {
                 if broker.has_subscriber(&topic) {
-                    self.ledger.borrow_mut().leaves(due);
+                    self.stats.borrow_mut().leaves(due);
                     broker.say(topic.as_ref().to_owned(), payload, qos);
                 } else {
                     let message = format!("no gateway subscribes to {topic}: is it connected?");
-                    let request = Request::of(index, line, channel, gateway.as_str(), &payload);
-                    self.ledger.borrow_mut().fail(&request, Kind::Timeout, &message);
+                    let request = RequestSummary::of(index, line, channel, gateway.as_str(), &payload);
+                    self.stats.borrow_mut().fail(&request, Kind::Timeout, &message);
                 }
             }
         }

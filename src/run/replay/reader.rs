@@ -1,4 +1,4 @@
-//! The recording as a script: a thread reads it, tells what is to be sent from what is only to be known, and hands
+//! The recording as a reader: a thread reads it, tells what is to be sent from what is only to be known, and hands
 //! both over in batches, so that memory stays constant and a pipe is played as it comes.
 
 use std::{borrow::Cow, mem, ops::ControlFlow, str::FromStr, sync::Arc, thread, time::Duration};
@@ -29,7 +29,7 @@ const ADDRESSES: usize = 4096;
 
 /// One message of the recording.
 #[derive(Debug)]
-pub struct Step {
+pub struct ReplayMessage {
     /// The line or packet.
     pub number: u64,
     /// The recorded time since the recording began.
@@ -39,7 +39,7 @@ pub struct Step {
     pub qos: u8,
     pub retain: bool,
     /// Whether it is to be sent; otherwise it came from the other end, and is only to be known.
-    pub is_ours: bool,
+    pub should_send: bool,
     /// Where the payload of one that is to be sent has what can be fresh.
     pub splice: Splice,
 }
@@ -56,9 +56,9 @@ pub struct Address {
 
 /// What the thread tells.
 #[derive(Debug)]
-pub enum Line {
+pub enum Entry {
     /// A message.
-    Step(Step),
+    ReplayMessage(ReplayMessage),
     /// Something is wrong with the recording.
     Flaw(u64, Flaw),
     /// The recording begins anew.
@@ -131,14 +131,14 @@ impl Selection {
     }
 
     /// Whether a message is to be sent; `None` for one that does not matter at all.
-    fn part(&self, record: &Record<'_>, offset: Duration) -> Option<bool> {
+    fn resolve(&self, record: &Record<'_>, offset: Duration) -> Option<bool> {
         let after = |bound: Bound, slack| !bound.is_after(record.unix_us, offset, slack);
         if self.from.is_some_and(|from| !after(from, Duration::ZERO))
             || self.to.is_some_and(|to| after(to, self.aftermath))
         {
             return None;
         }
-        if !self.is_ours(record) {
+        if !self.should_send(record) {
             return record.channel.is_some().then_some(false);
         }
         let kind = record.channel.map_or(OTHER, Channel::kind);
@@ -152,7 +152,7 @@ impl Selection {
         wanted.then_some(true)
     }
 
-    fn is_ours(&self, record: &Record<'_>) -> bool {
+    fn should_send(&self, record: &Record<'_>) -> bool {
         match self.direction {
             // A topic outside the protocol tells no direction.
             Direction::Up => record.dir != Some(Direction::Down),
@@ -168,9 +168,9 @@ impl Selection {
 const OTHER: &str = "other";
 
 /// A recording that is being read.
-pub struct Script(mpsc::Receiver<Result<Vec<Line>, Failure>>);
+pub struct RecordingReader(mpsc::Receiver<Result<Vec<Entry>, Failure>>);
 
-impl Script {
+impl RecordingReader {
     /// Starts to read a recording, `times` times over.
     ///
     /// # Errors
@@ -212,7 +212,7 @@ impl Script {
     ///
     /// # Errors
     /// A read that failed.
-    pub async fn next(&mut self) -> Result<Option<Vec<Line>>, Failure> {
+    pub async fn next(&mut self) -> Result<Option<Vec<Entry>>, Failure> {
         self.0.recv().await.transpose()
     }
 
@@ -220,7 +220,7 @@ impl Script {
     ///
     /// # Errors
     /// A read that failed.
-    pub fn ready(&mut self) -> Result<Option<Vec<Line>>, Failure> {
+    pub fn ready(&mut self) -> Result<Option<Vec<Entry>>, Failure> {
         self.0.try_recv().ok().transpose()
     }
 }
@@ -230,9 +230,9 @@ fn read(
     is_again: bool,
     selection: &Selection,
     topics: &Topics,
-    sender: &mpsc::Sender<Result<Vec<Line>, Failure>>,
+    sender: &mpsc::Sender<Result<Vec<Entry>, Failure>>,
 ) -> Result<ControlFlow<()>, Failure> {
-    let mut batch = if is_again { vec![Line::Again] } else { Vec::new() };
+    let mut batch = if is_again { vec![Entry::Again] } else { Vec::new() };
     let (mut bytes, mut is_wanted) = (0, true);
     let (mut timeline, mut parts) = (Timeline::default(), Parts::new());
     recording.read(topics, &mut |number, found| {
@@ -246,12 +246,12 @@ fn read(
                     // Nothing that matters can follow.
                     return ControlFlow::Break(());
                 }
-                if let Some(is_ours) = selection.part(&record, offset) {
+                if let Some(should_send) = selection.resolve(&record, offset) {
                     bytes += record.payload.len();
-                    batch.push(Line::Step(parts.step(number, offset, record, is_ours)));
+                    batch.push(Entry::ReplayMessage(parts.step(number, offset, record, should_send)));
                 }
             }
-            Found::Flaw(flaw) => batch.push(Line::Flaw(number, flaw)),
+            Found::Flaw(flaw) => batch.push(Entry::Flaw(number, flaw)),
             Found::Connection(_) | Found::Aside(_) => {}
             Found::Idle => is_idle = true,
         }
@@ -279,12 +279,22 @@ impl Parts {
         Self { payloads: BytesMut::with_capacity(PAYLOADS), addresses: FastMap::default() }
     }
 
-    fn step(&mut self, number: u64, offset: Duration, record: Record<'_>, is_ours: bool) -> Step {
-        Step {
+    fn step(
+        &mut self,
+        number: u64,
+        offset: Duration,
+        record: Record<'_>,
+        should_send: bool,
+    ) -> ReplayMessage {
+        ReplayMessage {
             number,
             offset,
             address: self.address(&record),
-            splice: if is_ours { Splice::of(&record.payload).unwrap_or_default() } else { Splice::default() },
+            splice: if should_send {
+                Splice::of(&record.payload).unwrap_or_default()
+            } else {
+                Splice::default()
+            },
             payload: match record.payload {
                 Cow::Owned(payload) => payload.into(),
                 Cow::Borrowed(payload) => {
@@ -294,7 +304,7 @@ impl Parts {
             },
             qos: record.qos,
             retain: record.retain,
-            is_ours,
+            should_send,
         }
     }
 

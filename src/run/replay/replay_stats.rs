@@ -11,7 +11,7 @@ use bytes::Bytes;
 use serde::Serialize;
 use tokio::sync::Notify;
 
-use super::verify::{Difference, Request};
+use super::verify::{Difference, RequestSummary};
 use crate::{
     error::{Exit, Failure, Kind},
     io::{
@@ -31,12 +31,12 @@ const WARNINGS: u64 = 10;
 /// Nothing more is sent while more than this waits for the reader of stdout.
 const BACKLOG: u64 = 8 << 20;
 
-/// The ledger as everybody holds it.
-pub type Shared = Rc<RefCell<Ledger>>;
+/// The stats as everybody holds it.
+pub type Shared = Rc<RefCell<ReplayStats>>;
 
-/// The ledger.
+/// The stats.
 #[derive(Debug)]
-pub struct Ledger {
+pub struct ReplayStats {
     console: Console,
     /// Result lines; `None` once it is closed.
     out: Option<BatchWriter>,
@@ -98,7 +98,7 @@ struct ResultLine<'a> {
 }
 
 impl<'a> ResultLine<'a> {
-    fn of(request: &'a Request) -> Self {
+    fn of(request: &'a RequestSummary) -> Self {
         Self {
             index: request.index,
             line: request.line,
@@ -116,8 +116,8 @@ impl<'a> ResultLine<'a> {
     }
 }
 
-impl Ledger {
-    /// An empty ledger, which tells of changes.
+impl ReplayStats {
+    /// An empty stats, which tells of changes.
     #[must_use]
     pub fn new(console: Console, changed: Rc<Notify>) -> Shared {
         Rc::new(RefCell::new(Self {
@@ -188,7 +188,7 @@ impl Ledger {
     }
 
     /// A message was not sent, or not acknowledged.
-    pub fn fail(&mut self, request: &Request, kind: Kind, message: &str) {
+    pub fn fail(&mut self, request: &RequestSummary, kind: Kind, message: &str) {
         self.failed += 1;
         self.exit = self.exit.or(kind.exit());
         self.failures.tell(|| in_words(request, message));
@@ -280,17 +280,17 @@ impl Ledger {
 }
 
 /// Takes note of the failure that ends the writing of result lines, and tells of progress, which a run may wait for.
-pub async fn watch_output(ledger: Shared) {
-    let output = ledger.borrow().output();
+pub async fn watch_output(stats: Shared) {
+    let output = stats.borrow().output();
     let Some(mut output) = output else { return };
     loop {
         let written = output.progress().await;
-        let mut ledger = ledger.borrow_mut();
-        ledger.changed();
+        let mut stats = stats.borrow_mut();
+        stats.changed();
         match written {
             Ok(_) => {}
             Err(WriterError::Failed(failure)) => {
-                ledger.failure.get_or_insert(failure);
+                stats.failure.get_or_insert(failure);
                 return;
             }
             // It wanted no more lines; the replay goes on.
@@ -300,7 +300,7 @@ pub async fn watch_output(ledger: Shared) {
 }
 
 /// What became of a request, in words.
-fn in_words(request: &Request, what: &str) -> String {
+fn in_words(request: &RequestSummary, what: &str) -> String {
     let kind = request.channel.map_or("message", Channel::kind);
     let device = request.cid.as_deref().map(|cid| format!(" of {cid}")).unwrap_or_default();
     at_line(Some(request.line), &format!("{kind}{device}: {what}"))

@@ -7,7 +7,7 @@ use tokio::sync::mpsc::UnboundedReceiver;
 
 use super::{
     replay_stats::{Arrival, Shared},
-    verify::Request,
+    verify::RequestSummary,
 };
 use crate::{
     error::{Failure, Kind},
@@ -42,8 +42,8 @@ pub struct Outgoing {
 
 impl Outgoing {
     /// The message as a result line names it.
-    pub fn request(&self, gateway: &GatewayId) -> Request {
-        Request::of(self.index, self.line, self.channel, gateway.as_str(), &self.publish.payload)
+    pub fn request(&self, gateway: &GatewayId) -> RequestSummary {
+        RequestSummary::of(self.index, self.line, self.channel, gateway.as_str(), &self.publish.payload)
     }
 }
 
@@ -128,8 +128,8 @@ impl GatewaySender {
         connection.close().await;
     }
 
-    fn request(&self, sent: &Sent) -> Request {
-        Request::of(sent.index, sent.line, sent.channel, self.gateway.as_str(), &sent.payload)
+    fn request(&self, sent: &Sent) -> RequestSummary {
+        RequestSummary::of(sent.index, sent.line, sent.channel, self.gateway.as_str(), &sent.payload)
     }
 
     fn insert(connection: &mut GatewayConnection<Sent>, message: Outgoing) {

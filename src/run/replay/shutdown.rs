@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use super::{Difference, Play, Request, Stage, Verify};
+use super::{Difference, Replay, RequestSummary, Target, Verify};
 use crate::{
     error::{Exit, Failure, Kind},
     io::batch_writer::WriterError,
@@ -10,28 +10,28 @@ use crate::{
     tuya::Channel,
 };
 
-impl Play {
+impl Replay {
     /// Waits for what is open: acknowledgements, commands that are to be answered, with `--verify` answers.
     pub(crate) async fn drain(&mut self) -> Result<Option<Exit>, Failure> {
         let ended = Instant::now();
-        self.ledger.borrow_mut().tells_at = Some(0);
+        self.stats.borrow_mut().tells_at = Some(0);
         loop {
-            self.look()?;
+            self.handle_arrived()?;
             let answers = match (&self.verify, self.start) {
                 (Some(verify), Some(start)) if !verify.is_satisfied() => Some(start + verify.deadline()),
                 _ => None,
             };
             let commands = self.commands.has_held().then(|| ended + self.timeout);
-            let is_open = match &self.stage {
-                Stage::Up { .. } => self.ledger.borrow().in_flight > 0,
-                Stage::Down(broker) => broker.unacknowledged() > 0 && ended.elapsed() < self.timeout,
+            let is_open = match &self.target {
+                Target::Up { .. } => self.stats.borrow().in_flight > 0,
+                Target::Down(broker) => broker.unacknowledged() > 0 && ended.elapsed() < self.timeout,
             };
             let now = Instant::now();
             let due = [answers, commands].into_iter().flatten().filter(|due| *due > now).max();
             if due.is_none() && !is_open {
                 return Ok(None);
             }
-            let due = due.or_else(|| matches!(self.stage, Stage::Down(_)).then(|| ended + self.timeout));
+            let due = due.or_else(|| matches!(self.target, Target::Down(_)).then(|| ended + self.timeout));
             tokio::select! {
                 signal = self.signals.next() => return Ok(Some(signal)),
                 () = self.changed.notified() => {}
@@ -68,7 +68,7 @@ impl Play {
             }
             self.missing();
         }
-        if let Stage::Up { senders, tasks, .. } = &mut self.stage {
+        if let Target::Up { senders, tasks, .. } = &mut self.target {
             // Without orders to come, a connection ends once all of its messages are acknowledged or overdue.
             senders.clear();
             for task in tasks {
@@ -80,12 +80,12 @@ impl Play {
                 }
             }
         }
-        if let Stage::Down(broker) = &self.stage {
+        if let Target::Down(broker) = &self.target {
             let open = broker.unacknowledged() as u64;
-            let mut ledger = self.ledger.borrow_mut();
-            for _ in open..ledger.sent() {
-                ledger.in_flight += 1;
-                ledger.delivered(true);
+            let mut stats = self.stats.borrow_mut();
+            for _ in open..stats.sent() {
+                stats.in_flight += 1;
+                stats.delivered(true);
             }
         }
         let unanswered = self.commands.unanswered();
@@ -94,14 +94,14 @@ impl Play {
         }
         let matched = self.verify.as_ref().map(Verify::matched);
         let duration = self.start.unwrap_or(began).elapsed();
-        let result = self.ledger.borrow().finish(matched, duration);
+        let result = self.stats.borrow().finish(matched, duration);
         let written = self.finish_output(is_patient, told).await;
         Ok(exit.or(result).or(self.flaws.finish()).or(written))
     }
 
     /// Writes the result lines that are left; another signal ends it.
     async fn finish_output(&mut self, is_patient: bool, told: Option<Failure>) -> Exit {
-        let Some(out) = self.ledger.borrow_mut().take_output() else { return Exit::SUCCESS };
+        let Some(out) = self.stats.borrow_mut().take_output() else { return Exit::SUCCESS };
         let failure = tokio::select! {
             biased;
             written = out.close() => match written {
@@ -122,11 +122,11 @@ impl Play {
 
     /// Waits for acknowledgements alone; `false` where another signal or a failure ended that.
     async fn acknowledgements(&mut self) -> bool {
-        self.ledger.borrow_mut().tells_at = Some(0);
-        while self.ledger.borrow().in_flight > 0 {
+        self.stats.borrow_mut().tells_at = Some(0);
+        while self.stats.borrow().in_flight > 0 {
             tokio::select! {
                 _again = self.signals.next() => return false,
-                () = self.changed.notified() => if self.look().is_err() { return false },
+                () = self.changed.notified() => if self.handle_arrived().is_err() { return false },
             }
         }
         true
@@ -143,22 +143,22 @@ impl Play {
             self.console.warn(&format!("{answers} of the recording waited for commands that nobody sent"));
             self.console.hint("--kind sync,report,status leaves the answers to commands out");
         }
-        let mut ledger = self.ledger.borrow_mut();
+        let mut stats = self.stats.borrow_mut();
         for difference in self.verify.as_mut().map(Verify::finish).unwrap_or_default() {
-            ledger.differ(&difference);
+            stats.differ(&difference);
         }
     }
 
     /// Tells of an answer whose command did not come.
-    pub(crate) fn give_up(&mut self, request: Request, limit: &str) {
+    pub(crate) fn give_up(&mut self, request: RequestSummary, limit: &str) {
         self.given_up += 1;
-        let mut ledger = self.ledger.borrow_mut();
+        let mut stats = self.stats.borrow_mut();
         if self.verify.is_some() {
-            let request = Request { channel: Some(Channel::Command), ..request };
-            ledger.differ(&Difference { request, kind: "missing", expected: None, code: None });
+            let request = RequestSummary { channel: Some(Channel::Command), ..request };
+            stats.differ(&Difference { request, kind: "missing", expected: None, code: None });
         } else {
             let message = format!("the command that it answers did not come {limit}");
-            ledger.fail(&request, Kind::Timeout, &message);
+            stats.fail(&request, Kind::Timeout, &message);
         }
     }
 }

@@ -3,10 +3,10 @@
 use std::time::Instant;
 
 #[cfg(target_os = "linux")]
-pub use precise::Alarm;
+pub use precise::PreciseTimer;
 
 #[cfg(not(target_os = "linux"))]
-pub use coarse::Alarm;
+pub use coarse::PreciseTimer;
 
 #[cfg(target_os = "linux")]
 mod precise {
@@ -22,13 +22,13 @@ mod precise {
     use crate::error::Failure;
 
     /// A timer of the system's, which wakes the event loop as a socket does.
-    pub struct Alarm {
+    pub struct PreciseTimer {
         timer: AsyncFd<OwnedFd>,
         /// For when it is set, as far as it has not gone off.
         set: Option<Instant>,
     }
 
-    impl Alarm {
+    impl PreciseTimer {
         /// A timer; to be made within the event loop.
         ///
         /// # Errors
@@ -83,9 +83,9 @@ mod coarse {
     use crate::error::Failure;
 
     /// The event loop's own timer.
-    pub struct Alarm;
+    pub struct PreciseTimer;
 
-    impl Alarm {
+    impl PreciseTimer {
         /// A timer.
         ///
         /// # Errors

@@ -12,7 +12,7 @@ use crate::{recording::Splice, tuya::Channel};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Difference {
     /// The request.
-    pub request: Request,
+    pub request: RequestSummary,
     /// `code`, `missing` or `extra`.
     pub kind: &'static str,
     /// The recorded code.
@@ -23,7 +23,7 @@ pub struct Difference {
 
 /// A request, as its result line names it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Request {
+pub struct RequestSummary {
     /// Its place among the messages sent, from 0.
     pub index: u64,
     /// Its line in the recording.
@@ -38,7 +38,7 @@ pub struct Request {
     pub id: Option<String>,
 }
 
-impl Request {
+impl RequestSummary {
     /// The request that a message is; the device and the id are its own.
     #[must_use]
     pub fn of(index: u64, line: u64, channel: Option<Channel>, gateway_id: &str, payload: &[u8]) -> Self {
@@ -70,7 +70,7 @@ pub struct Verify {
 
 #[derive(Debug)]
 struct Pair {
-    request: Request,
+    request: RequestSummary,
     /// When it was recorded.
     offset: Duration,
     sent: Duration,
@@ -99,7 +99,7 @@ impl Verify {
     }
 
     /// A request goes out that was recorded at this offset.
-    pub fn ask(&mut self, key: Key, request: Request, offset: Duration, now: Duration) {
+    pub fn ask(&mut self, key: Key, request: RequestSummary, offset: Duration, now: Duration) {
         self.last_sent = self.last_sent.max(now);
         if let Some(again) = self.open.get_mut(&key) {
             again.sent = now;
@@ -212,7 +212,7 @@ mod tests {
     fn asked(ids: &[&str]) -> Verify {
         let mut verify = Verify::new(seconds(10));
         for (index, id) in (0..).zip(ids) {
-            let request = Request {
+            let request = RequestSummary {
                 index,
                 line: index + 1,
                 channel: Some(Channel::Report),

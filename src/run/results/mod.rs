@@ -12,7 +12,7 @@ use std::{
 
 pub use line::ResultLine;
 pub use run_stats::Progress;
-use run_stats::Tally;
+use run_stats::RunStats;
 use smol_str::SmolStr;
 
 use super::journal::Journal;
@@ -24,7 +24,7 @@ use crate::{
         console::Console,
         files::Replacement,
     },
-    request::parser::{Invalid, Item, Operation, ParsedInput, ResultKey, request_id_of},
+    request::parser::{InputError, ParsedInput, Request, RequestKind, ResultKey, request_id_of},
     tuya::{Answer, DeviceStatus, GatewayId, Uplink},
 };
 
@@ -38,17 +38,17 @@ const MANY_LINES: usize = 4096;
 
 /// Where a message comes from: its input, and the place of its first result line among all.
 #[derive(Clone, Debug)]
-pub struct Origin {
+pub struct InputPosition {
     index: u64,
     line: Option<u64>,
-    operation: Operation,
+    operation: RequestKind,
     input: Arc<str>,
 }
 
-impl Origin {
+impl InputPosition {
     /// What the result lines of a message need.
     #[must_use]
-    pub fn sources(self, mut item: Item) -> Sources {
+    pub fn sources(self, mut item: Request) -> ResultContexts {
         if let Payload::Uplink(Uplink::Status(statuses)) = &mut item.body
             && statuses.len() > 1
         {
@@ -58,30 +58,30 @@ impl Origin {
                 let subject = ResultKey { part: part.clone(), ..DeviceStatus::into(status) };
                 Self { index, ..self.clone() }.source(subject)
             };
-            return Sources::Several(statuses.map(source).collect());
+            return ResultContexts::Several(statuses.map(source).collect());
         }
         let gateway_id = item.gateway_id.take();
-        Sources::One(Source { gateway_id, ..self.source(item.into_subject()) })
+        ResultContexts::One(ResultContext { gateway_id, ..self.source(item.into_subject()) })
     }
 
     /// What the result line of one status needs.
     #[must_use]
-    pub fn source_of(self, status: DeviceStatus) -> Source {
+    pub fn source_of(self, status: DeviceStatus) -> ResultContext {
         self.source(status.into())
     }
 
-    fn source(self, subject: ResultKey) -> Source {
+    fn source(self, subject: ResultKey) -> ResultContext {
         let Self { index, line, operation, input } = self;
-        Source { index, line, operation, gateway_id: None, subject, input }
+        ResultContext { index, line, operation, gateway_id: None, subject, input }
     }
 }
 
 /// What one result line needs.
 #[derive(Debug)]
-pub struct Source {
+pub struct ResultContext {
     index: u64,
     line: Option<u64>,
-    operation: Operation,
+    operation: RequestKind,
     gateway_id: Option<GatewayId>,
     subject: ResultKey,
     input: Arc<str>,
@@ -89,17 +89,17 @@ pub struct Source {
 
 /// What the result lines of one message need: nearly always one.
 #[derive(Debug)]
-pub enum Sources {
+pub enum ResultContexts {
     /// One line.
-    One(Source),
+    One(ResultContext),
     /// Any number of lines; none for a message of our own, whose failure is a warning.
-    Several(Vec<Source>),
+    Several(Vec<ResultContext>),
 }
 
-impl Sources {
+impl ResultContexts {
     /// All of them, in their order.
     #[must_use]
-    pub fn as_slice(&self) -> &[Source] {
+    pub fn as_slice(&self) -> &[ResultContext] {
         match self {
             Self::One(source) => std::slice::from_ref(source),
             Self::Several(sources) => sources,
@@ -107,7 +107,7 @@ impl Sources {
     }
 }
 
-impl Source {
+impl ResultContext {
     /// The device that the line speaks of.
     #[must_use]
     pub fn cid(&self) -> &str {
@@ -150,7 +150,7 @@ pub struct Results {
     /// Stdout, or the journal, cannot be written.
     out_failed: bool,
     journal_failed: bool,
-    tally: Tally,
+    tally: RunStats,
     next_index: u64,
     /// With `--ordered`: the lines that wait for an earlier one, and the index that is next.
     ordered: Option<(u64, BTreeMap<u64, Waiting>)>,
@@ -190,7 +190,7 @@ impl Results {
     #[must_use]
     pub fn new(progress: Progress, manner: ResultOptions, single: bool, console: Console) -> Self {
         let ResultOptions { ordered, journal, summary } = manner;
-        let tally = Tally::new(progress, summary, single, console);
+        let tally = RunStats::new(progress, summary, single, console);
         let ordered = ordered.then(|| (0, BTreeMap::new()));
         let out = BatchWriter::stdout();
         Self {
@@ -210,21 +210,27 @@ impl Results {
     }
 
     /// Takes a message, or what is wrong with it, for the result lines: gives them their places.
-    pub fn take(&mut self, asked: ParsedInput) -> (Origin, Result<Item, Invalid>) {
+    pub fn take(&mut self, asked: ParsedInput) -> (InputPosition, Result<Request, InputError>) {
         let ParsedInput { operation, line, text, size, item } = asked;
         self.tally.took(size);
-        (self.origin(operation, line, text, item.as_ref().map_or(1, Item::lines)), item)
+        (self.origin(operation, line, text, item.as_ref().map_or(1, Request::lines)), item)
     }
 
     /// The origin of a message that ends as so many result lines, which are the next ones.
-    pub fn origin(&mut self, operation: Operation, line: Option<u64>, input: Arc<str>, lines: u64) -> Origin {
+    pub fn origin(
+        &mut self,
+        operation: RequestKind,
+        line: Option<u64>,
+        input: Arc<str>,
+        lines: u64,
+    ) -> InputPosition {
         let index = self.next_index;
         self.next_index += lines;
-        Origin { index, line, operation, input }
+        InputPosition { index, line, operation, input }
     }
 
     /// Whether all lines of a message were accepted by a former run, so that nothing is to be done for it.
-    pub fn are_done(&mut self, origin: &Origin, item: &Item) -> bool {
+    pub fn are_done(&mut self, origin: &InputPosition, item: &Request) -> bool {
         let Some(journal) = &mut self.journal else { return false };
         if !journal.passes(origin.index, item) {
             return false;
@@ -238,7 +244,13 @@ impl Results {
     }
 
     /// Writes the result of one line of a message; `attempts` is how often it was sent.
-    pub fn tell(&mut self, source: &Source, request_id: Option<&str>, attempts: u32, outcome: Outcome<'_>) {
+    pub fn tell(
+        &mut self,
+        source: &ResultContext,
+        request_id: Option<&str>,
+        attempts: u32,
+        outcome: Outcome<'_>,
+    ) {
         let mut result = match outcome {
             Outcome::Answered(answer, round_trip) => ResultLine::answered(answer, round_trip),
             Outcome::Delivered { acknowledged, round_trip } => {
@@ -254,7 +266,7 @@ impl Results {
     }
 
     /// Writes that an input, or a part of one, was not sent because it is wrong.
-    pub fn invalid(&mut self, origin: Origin, invalid: &Invalid) {
+    pub fn invalid(&mut self, origin: InputPosition, invalid: &InputError) {
         let subject = ResultKey {
             cid: invalid.cid.as_deref().unwrap_or_default().into(),
             id: invalid.id.as_deref().map(SmolStr::from),
@@ -265,7 +277,7 @@ impl Results {
     }
 
     /// Writes that a message was not sent because of what is wrong with it as a whole.
-    pub fn refuse(&mut self, source: &Source, invalid: &Invalid) {
+    pub fn refuse(&mut self, source: &ResultContext, invalid: &InputError) {
         let mut result = ResultLine::failed(Kind::Invalid, &invalid.message);
         result.field = invalid.field.as_deref();
         // A part of an input shares the whole with many others, so the whole is not read for each; it gives no id either.
@@ -274,7 +286,7 @@ impl Results {
         self.print(source, result);
     }
 
-    fn print(&mut self, source: &Source, result: ResultLine<'_>) {
+    fn print(&mut self, source: &ResultContext, result: ResultLine<'_>) {
         let mut result = result;
         result.index = source.index;
         result.line = source.line;
@@ -446,7 +458,7 @@ impl Results {
     }
 
     /// Writes what is left, then tells the failure that ended the run: words stand below the lines they speak of.
-    async fn end(mut self, cut: impl Future<Output = ()>) -> (Exit, Tally) {
+    async fn end(mut self, cut: impl Future<Output = ()>) -> (Exit, RunStats) {
         self.tally.hide();
         if let Some((_, waiting)) = self.ordered.take() {
             // What still waits does so for a line that will never come.

@@ -46,7 +46,7 @@ pub enum Progress {
 }
 
 /// The counts of one run.
-pub struct Tally {
+pub struct RunStats {
     console: Console,
     single: bool,
     started: Instant,
@@ -93,7 +93,7 @@ enum View {
     Json(Instant),
 }
 
-impl Tally {
+impl RunStats {
     /// Nothing counted yet; `single` says that the request came from flags.
     pub fn new(progress: Progress, summary: Option<Replacement>, single: bool, console: Console) -> Self {
         let crowded = io::stdout().is_terminal();
@@ -476,7 +476,7 @@ mod tests {
 
     #[test]
     fn progress_tells_rate_results_and_what_is_left() {
-        let mut tally = Tally::new(Progress::Never, None, false, Console::new(true));
+        let mut tally = RunStats::new(Progress::Never, None, false, Console::new(true));
         tally.expect(1000);
         tally.took(500);
         tally.counts = Counts { accepted: 96, refused: 3, invalid: 1, ..Counts::default() };
