@@ -20,7 +20,7 @@ use serde::Serialize;
 
 use crate::{
     cli::{connection::duration, model},
-    edge::{Access, Ask, Edge, Fault, Faults, Registry, Settings},
+    edge::{Access, CommandRequest, Edge, Fault, Faults, Registry, Settings},
     error::{Exit, Failure},
     gateway::Payload,
     io::{
@@ -558,7 +558,7 @@ impl Commands {
                 };
                 output.borrow_mut().expect(index, noted);
                 let request_id = request_id.as_ref().to_owned();
-                broker.command(Ask { token: index, gateway_id, t, request_id, command });
+                broker.command(CommandRequest { token: index, gateway_id, t, request_id, command });
             }
             Ok(Request { body: Payload::Uplink(_), .. }) => {}
         }

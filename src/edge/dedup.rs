@@ -16,13 +16,13 @@ const CAPACITY: usize = 10_000;
 /// different requests are served. Refused requests are not remembered: they change nothing, and asking again
 /// may rightly end better, for instance after the missing sync.
 #[derive(Debug, Default)]
-pub(super) struct Memory {
+pub(super) struct RecentRequests {
     known: HashSet<u64, BuildHasherDefault<OwnHasher>>,
     order: VecDeque<u64>,
     prints: Keyed,
 }
 
-impl Memory {
+impl RecentRequests {
     /// The fingerprint of a request's parts, in this memory and no other.
     pub(super) fn fingerprint(&self, parts: impl Hash) -> u64 {
         self.prints.hash_one(parts)
@@ -53,7 +53,7 @@ mod tests {
 
     #[test]
     fn the_last_ones_are_remembered_and_no_more() {
-        let mut memory = Memory::default();
+        let mut memory = RecentRequests::default();
         let last = CAPACITY as u64 + 5;
         for n in 0..last {
             memory.keep(n);

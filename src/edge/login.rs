@@ -39,16 +39,16 @@ pub enum Role {
 
 /// Why a client may not come in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Turned {
+pub enum LoginError {
     /// Tell it this return code, then close.
-    Away {
+    Refused {
         /// The return code.
         code: ConnectCode,
         /// The reason, for whoever runs the edge.
         why: &'static str,
     },
     /// Close without a word.
-    Off,
+    Dropped,
 }
 
 /// The login rule.
@@ -67,11 +67,11 @@ impl Access {
     /// 2 for a client id that cannot be a gateway's or is longer than 256 bytes, 5 for a username that is not on the list, 4
     /// for a missing username, one that is longer than 256 bytes, and a missing or wrong password; control characters in the
     /// client id are answered by closing.
-    pub fn login(&self, login: &Login<'_>) -> Result<Role, Turned> {
+    pub fn login(&self, login: &Login<'_>) -> Result<Role, LoginError> {
         if login.client_id.chars().any(char::is_control) {
-            return Err(Turned::Off);
+            return Err(LoginError::Dropped);
         }
-        let away = |code, why| Err(Turned::Away { code, why });
+        let away = |code, why| Err(LoginError::Refused { code, why });
         if login.client_id.len() > LONGEST_NAME {
             return away(ConnectCode::IDENTIFIER_REJECTED, "the client id is longer than 256 bytes");
         }
@@ -163,10 +163,10 @@ mod tests {
     }
 
     /// The return code of a refusal; `None` for a connection that is closed without a word.
-    fn code(login: Result<Role, Turned>) -> Result<Role, Option<ConnectCode>> {
+    fn code(login: Result<Role, LoginError>) -> Result<Role, Option<ConnectCode>> {
         login.map_err(|turned| match turned {
-            Turned::Away { code, .. } => Some(code),
-            Turned::Off => None,
+            LoginError::Refused { code, .. } => Some(code),
+            LoginError::Dropped => None,
         })
     }
 

@@ -1,6 +1,6 @@
 //! The platform's half of the protocol: what the Edge Gateway knows, checks and answers.
 //!
-//! Pure: clients' words, times and ids in, [`Act`]s out. The shell around it (`mqtt/broker.rs`) owns sockets,
+//! Pure: clients' words, times and ids in, [`Action`]s out. The shell around it (`mqtt/broker.rs`) owns sockets,
 //! sessions, subscriptions and files. Randomness comes from a seed.
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
@@ -18,8 +18,8 @@ use std::{borrow::Cow, collections::HashSet, mem, sync::Arc, time::Duration};
 use bytes::Bytes;
 
 pub use fault::{Fault, Faults, InvalidFault, Misbehaviour};
-pub use login::{Access, Login, Role, Turned};
-pub use pending::{Ask, Outcome, Verdict};
+pub use login::{Access, Login, LoginError, Role};
+pub use pending::{CommandOutcome, CommandRequest, EndedCommand};
 pub use registry::{NotARegistry, Registry};
 
 use crate::{
@@ -29,7 +29,7 @@ use crate::{
         ResultCode, Topics, Uplink, product::Product, write_answer,
     },
 };
-use dedup::Memory;
+use dedup::RecentRequests;
 use pending::Pending;
 use registry::NoRoom;
 use validate::{Refusal, check_report, check_time, is_milliseconds};
@@ -64,9 +64,9 @@ pub struct Settings {
 
 /// Something that the shell is to do for the edge.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Act {
+pub enum Action {
     /// Publish a message of the platform's, to whoever subscribes.
-    Say {
+    Publish {
         /// Where to.
         topic: Arc<str>,
         /// The topic's channel.
@@ -75,23 +75,23 @@ pub enum Act {
         payload: Bytes,
         /// How much later.
         after: Duration,
-        /// Not before every line of [`Act::Keep`] so far is on the disk.
+        /// Not before every line of [`Action::Persist`] so far is on the disk.
         once_kept: bool,
     },
     /// Append this line, newline included, to the registry's file; if it is empty, only see that the file is intact.
-    Keep(Vec<u8>),
+    Persist(Vec<u8>),
     /// Tell whoever runs the edge.
     Warn(String),
     /// A command has ended.
-    Settle(Outcome),
+    CommandDone(EndedCommand),
 }
 
 /// What becomes of a client's PUBLISH.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fate {
+pub enum Disposition {
     /// Acknowledge it and pass it on to whoever subscribes.
     Route,
-    /// As [`Fate::Route`], but acknowledge only once every line of [`Act::Keep`] so far is on the disk.
+    /// As [`Disposition::Route`], but acknowledge only once every line of [`Action::Persist`] so far is on the disk.
     RouteKept,
     /// Acknowledge it and let it go no further: the edge itself has dealt with it.
     Drop,
@@ -107,7 +107,7 @@ pub enum Fate {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Heard {
     /// What becomes of it.
-    pub fate: Fate,
+    pub fate: Disposition,
     /// The topic's channel, where it has one.
     pub channel: Option<Channel>,
     /// Whether the payload was read, and is one JSON value that is not nested deeply.
@@ -126,7 +126,7 @@ pub struct Edge {
     registry: Registry,
     /// The gateways that have a session, connected or waiting for their return.
     present: HashSet<GatewayId>,
-    memory: Memory,
+    memory: RecentRequests,
     pending: Pending,
     /// Whether the operator was told that a platform user speaks like a gateway.
     has_warned: bool,
@@ -143,7 +143,7 @@ impl Edge {
             scratch: Vec::new(),
             registry,
             present: HashSet::new(),
-            memory: Memory::default(),
+            memory: RecentRequests::default(),
             pending: Pending::default(),
             has_warned: false,
         }
@@ -165,13 +165,13 @@ impl Edge {
     ///
     /// # Errors
     /// As [`Access::login`] says, or whatever return code a fault throws.
-    pub fn login(&mut self, login: &Login<'_>) -> Result<Role, Turned> {
+    pub fn login(&mut self, login: &Login<'_>) -> Result<Role, LoginError> {
         let thrown = self.settings.faults.throw(|fault| match fault {
             Misbehaviour::Connack(code) => Some(code),
             _ => None,
         });
         match thrown {
-            Some(code) => Err(Turned::Away { code, why: "a fault, as --fault connack asked for" }),
+            Some(code) => Err(LoginError::Refused { code, why: "a fault, as --fault connack asked for" }),
             None => self.settings.access.login(login),
         }
     }
@@ -191,43 +191,43 @@ impl Edge {
         role.may_subscribe(filter) && !self.settings.faults.happens(Misbehaviour::Suback)
     }
 
-    /// Hears a client's PUBLISH; what is to be done follows in `acts`.
+    /// Hears a client's PUBLISH; what is to be done follows in `actions`.
     pub fn hear(
         &mut self,
         now: Moment,
         role: &Role,
         topic: &str,
         payload: &[u8],
-        acts: &mut Vec<Act>,
+        actions: &mut Vec<Action>,
     ) -> Heard {
         let heard = |fate, channel| Heard { fate, channel, is_json: false };
         match role {
             Role::Gateway(gateway) => match login::uplink(&self.topics, gateway, topic) {
-                Some(channel) => self.hear_uplink(now, gateway, channel, payload, acts),
-                None if role.may_publish(&self.topics, topic) => heard(Fate::Route, None),
+                Some(channel) => self.hear_uplink(now, gateway, channel, payload, actions),
+                None if role.may_publish(&self.topics, topic) => heard(Disposition::Route, None),
                 None => {
-                    acts.push(Act::Warn(format!(
+                    actions.push(Action::Warn(format!(
                         "{gateway} may not publish to {topic:?}: the message was dropped; a gateway publishes to \
                          its four uplink topics and to gateway/in/{gateway} and gateway/out/{gateway}"
                     )));
-                    heard(Fate::Forbid, None)
+                    heard(Disposition::Forbid, None)
                 }
             },
             Role::Platform => match self.topics.classify(topic, payload) {
                 Some((Some(Channel::Command), id)) => {
-                    heard(self.hear_command(now, id, payload, acts), Some(Channel::Command))
+                    heard(self.hear_command(now, id, payload, actions), Some(Channel::Command))
                 }
                 found => {
                     let channel = found.and_then(|(channel, _)| channel);
                     if channel.is_some_and(|channel| channel.direction() == Direction::Up)
                         && !mem::replace(&mut self.has_warned, true)
                     {
-                        acts.push(Act::Warn(format!(
+                        actions.push(Action::Warn(format!(
                             "a platform user published to {topic:?}: the edge passes such messages on and answers only \
                              gateways; a gateway needs a username that --platform-username does not name"
                         )));
                     }
-                    heard(Fate::Route, channel)
+                    heard(Disposition::Route, channel)
                 }
             },
         }
@@ -239,21 +239,21 @@ impl Edge {
         gateway: &GatewayId,
         channel: Channel,
         payload: &[u8],
-        acts: &mut Vec<Act>,
+        actions: &mut Vec<Action>,
     ) -> Heard {
         let answered = channel.response().is_some();
-        let mut heard = Heard { fate: Fate::Route, channel: Some(channel), is_json: false };
+        let mut heard = Heard { fate: Disposition::Route, channel: Some(channel), is_json: false };
         if answered && let Some(fate) = self.throw_fate() {
             heard.fate = fate;
         } else if channel == Channel::Report
             && let Some(report) = BorrowedReport::read(payload)
         {
             heard.is_json = true;
-            self.hear_report(now, gateway, &report, acts);
+            self.hear_report(now, gateway, &report, actions);
         } else {
             match Envelope::<Uplink>::decode(channel, payload) {
-                Ok(message) => heard.fate = self.hear_message(now, gateway, message, acts),
-                Err(refused) => self.refuse_shape(now, gateway, channel, refused, acts),
+                Ok(message) => heard.fate = self.hear_message(now, gateway, message, actions),
+                Err(refused) => self.refuse_shape(now, gateway, channel, refused, actions),
             }
         }
         heard
@@ -264,34 +264,34 @@ impl Edge {
         now: Moment,
         gateway: &GatewayId,
         message: Envelope<Uplink>,
-        acts: &mut Vec<Act>,
-    ) -> Fate {
+        actions: &mut Vec<Action>,
+    ) -> Disposition {
         let Envelope { t, request_id, body } = message;
         match body {
             Uplink::Report(property) => {
                 let (cid, id, value) = (&property.cid, &property.id, property.value.get());
                 let report = BorrowedReport { t, request_id: &request_id, cid, id, value };
-                self.hear_report(now, gateway, &report, acts);
+                self.hear_report(now, gateway, &report, actions);
             }
             Uplink::Sync(device) => {
                 let on_time = self.check_time(t, now);
-                let result = self.sync(now, gateway, &request_id, &device, on_time, acts);
+                let result = self.sync(now, gateway, &request_id, &device, on_time, actions);
                 let once_kept = result.is_ok();
                 let t = answer_time(t, now);
                 let respond = Respond { channel: Channel::SyncResponse, gateway, once_kept };
-                self.answer(respond, t, &request_id, &device.cid, result, acts);
+                self.answer(respond, t, &request_id, &device.cid, result, actions);
                 if once_kept {
-                    return Fate::RouteKept;
+                    return Disposition::RouteKept;
                 }
             }
-            Uplink::Status(statuses) => self.hear_status(now, gateway, t, &statuses, acts),
+            Uplink::Status(statuses) => self.hear_status(now, gateway, t, &statuses, actions),
             Uplink::CommandResponse(answer) => {
-                let verdict = Verdict::Answered { code: answer.code, msg: answer.msg };
-                self.settle(now, gateway, &request_id, verdict, acts);
+                let verdict = CommandOutcome::Answered { code: answer.code, msg: answer.msg };
+                self.settle(now, gateway, &request_id, verdict, actions);
             }
             Uplink::AsGiven { .. } => {}
         }
-        Fate::Route
+        Disposition::Route
     }
 
     fn hear_report(
@@ -299,12 +299,12 @@ impl Edge {
         now: Moment,
         gateway: &GatewayId,
         report: &BorrowedReport<'_>,
-        acts: &mut Vec<Act>,
+        actions: &mut Vec<Action>,
     ) {
         let result = self.report(gateway, report, self.check_time(report.t, now));
         let t = answer_time(report.t, now);
         let respond = Respond { channel: Channel::ReportResponse, gateway, once_kept: false };
-        self.answer(respond, t, report.request_id, report.cid, result, acts);
+        self.answer(respond, t, report.request_id, report.cid, result, actions);
     }
 
     fn hear_status(
@@ -313,10 +313,10 @@ impl Edge {
         gateway: &GatewayId,
         t: i64,
         statuses: &[DeviceStatus],
-        acts: &mut Vec<Act>,
+        actions: &mut Vec<Action>,
     ) {
         if let Err(refusal) = self.check_time(t, now) {
-            acts.push(Act::Warn(format!("{gateway}: status ignored: {}", refusal.why)));
+            actions.push(Action::Warn(format!("{gateway}: status ignored: {}", refusal.why)));
             return;
         }
         let mut set =
@@ -327,7 +327,7 @@ impl Edge {
             && !self.settings.accepts_all
         {
             let others = if more == 0 { String::new() } else { format!(" and {more} more") };
-            acts.push(Act::Warn(format!(
+            actions.push(Action::Warn(format!(
                 "{gateway}: status of {:?}{others} ignored: never synchronised",
                 first.cid
             )));
@@ -338,11 +338,11 @@ impl Edge {
         check_time(t, now.unix, self.settings.max_skew)
     }
 
-    /// The faults that act on the request itself.
-    fn throw_fate(&mut self) -> Option<Fate> {
+    /// The faults that action on the request itself.
+    fn throw_fate(&mut self) -> Option<Disposition> {
         self.settings.faults.throw(|fault| match fault {
-            Misbehaviour::Disconnect => Some(Fate::Cut),
-            Misbehaviour::Silent => Some(Fate::Silence),
+            Misbehaviour::Disconnect => Some(Disposition::Cut),
+            Misbehaviour::Silent => Some(Disposition::Silence),
             _ => None,
         })
     }
@@ -386,7 +386,7 @@ impl Edge {
         request_id: &str,
         device: &Device,
         on_time: Result<(), Refusal>,
-        acts: &mut Vec<Act>,
+        actions: &mut Vec<Action>,
     ) -> Result<(), Refusal> {
         self.throw_code()?;
         // A sync that was accepted before is done again, since others may have come in between, and is never too late.
@@ -397,7 +397,7 @@ impl Edge {
         let line = self.registry.sync(gateway, device, now.mono).map_err(|NoRoom| {
             Refusal::new(ResultCode::SYSTEM_ERROR, "there is no room for another device")
         })?;
-        acts.push(Act::Keep(line));
+        actions.push(Action::Persist(line));
         self.memory.keep(print);
         Ok(())
     }
@@ -409,7 +409,7 @@ impl Edge {
         gateway: &GatewayId,
         channel: Channel,
         refused: Refused,
-        acts: &mut Vec<Act>,
+        actions: &mut Vec<Action>,
     ) {
         let why = refused.to_string();
         let respond = match channel {
@@ -419,16 +419,16 @@ impl Edge {
                 let named = refused.request_id.filter(|id| self.pending.contains(gateway, id));
                 match named {
                     Some(request_id) => {
-                        self.settle(now, gateway, &request_id, Verdict::Malformed(why), acts);
+                        self.settle(now, gateway, &request_id, CommandOutcome::Malformed(why), actions);
                     }
                     None => {
-                        acts.push(Act::Warn(format!("{gateway}: answer to a command ignored: {why}")));
+                        actions.push(Action::Warn(format!("{gateway}: answer to a command ignored: {why}")));
                     }
                 }
                 return;
             }
             Channel::Status | Channel::SyncResponse | Channel::Command | Channel::ReportResponse => {
-                acts.push(Act::Warn(format!("{gateway}: {} ignored: {why}", channel.kind())));
+                actions.push(Action::Warn(format!("{gateway}: {} ignored: {why}", channel.kind())));
                 return;
             }
         };
@@ -436,7 +436,7 @@ impl Edge {
         let t = answer_time(0, now);
         let respond = Respond { channel: respond, gateway, once_kept: false };
         let (request_id, cid) = (refused.request_id.unwrap_or_default(), refused.cid.unwrap_or_default());
-        self.answer(respond, t, &request_id, &cid, result, acts);
+        self.answer(respond, t, &request_id, &cid, result, actions);
     }
 
     fn answer(
@@ -446,13 +446,13 @@ impl Edge {
         request_id: &str,
         cid: &str,
         result: Result<(), Refusal>,
-        acts: &mut Vec<Act>,
+        actions: &mut Vec<Action>,
     ) {
         let Respond { channel, gateway, once_kept } = respond;
         let code = match result {
             Ok(()) => ResultCode::SUCCESS,
             Err(Refusal { code, why }) => {
-                acts.push(Act::Warn(format!("{gateway}: {code} {}: {why}", code.name())));
+                actions.push(Action::Warn(format!("{gateway}: {code} {}: {why}", code.name())));
                 code
             }
         };
@@ -483,37 +483,44 @@ impl Edge {
             self.answered = self.topics.topic(channel, gateway).into();
         }
         let topic = Arc::clone(&self.answered);
-        let act = Act::Say { topic, channel, payload, after: after.unwrap_or_default(), once_kept };
+        let action = Action::Publish { topic, channel, payload, after: after.unwrap_or_default(), once_kept };
         if is_duplicate {
-            acts.push(act.clone());
+            actions.push(action.clone());
         }
-        acts.push(act);
+        actions.push(action);
     }
 
     /// A platform user's PUBLISH: a command to a device that cannot be reached is answered here.
-    fn hear_command(&mut self, now: Moment, id: &str, payload: &[u8], acts: &mut Vec<Act>) -> Fate {
-        let Ok(gateway) = GatewayId::new(id) else { return Fate::Route };
+    fn hear_command(
+        &mut self,
+        now: Moment,
+        id: &str,
+        payload: &[u8],
+        actions: &mut Vec<Action>,
+    ) -> Disposition {
+        let Ok(gateway) = GatewayId::new(id) else { return Disposition::Route };
         let message = match Envelope::<Downlink>::decode(Channel::Command, payload) {
             Ok(message) => message,
             Err(refused) => {
                 // Whoever tests a gateway with broken commands wants them to arrive.
-                acts.push(Act::Warn(format!("a malformed command goes to {gateway} as it is: {refused}")));
-                return Fate::Route;
+                actions
+                    .push(Action::Warn(format!("a malformed command goes to {gateway} as it is: {refused}")));
+                return Disposition::Route;
             }
         };
-        let Downlink::Command(command) = message.body else { return Fate::Route };
-        let Err(code) = self.reach(now.mono, &gateway, &command.cid) else { return Fate::Route };
+        let Downlink::Command(command) = message.body else { return Disposition::Route };
+        let Err(code) = self.reach(now.mono, &gateway, &command.cid) else { return Disposition::Route };
         let answer = CommandAnswer { cid: command.cid, code, msg: code.name().into() };
         let body = Uplink::CommandResponse(answer);
         let message = Envelope { t: answer_time(message.t, now), request_id: message.request_id, body };
-        acts.push(Act::Say {
+        actions.push(Action::Publish {
             topic: self.topics.topic(Channel::CommandResponse, &gateway).into(),
             channel: Channel::CommandResponse,
             payload: message.encode().into(),
             after: Duration::ZERO,
             once_kept: false,
         });
-        Fate::Drop
+        Disposition::Drop
     }
 
     /// Whether a command is passed on: 2003 where the device is unknown, 2001 where it is offline. Where its gateway
@@ -528,40 +535,46 @@ impl Edge {
 
     /// Sends a command of the platform's own as soon as its gateway has few enough, or settles it at once if it cannot be
     /// sent.
-    pub fn command(&mut self, now: Moment, ask: Ask, acts: &mut Vec<Act>) {
+    pub fn command(&mut self, now: Moment, ask: CommandRequest, actions: &mut Vec<Action>) {
         let gateway = match ask.gateway_id.clone().map_or_else(|| self.choose_gateway(&ask.command.cid), Ok) {
             Ok(gateway) => gateway,
             Err(why) => {
-                let verdict = Verdict::Unsent { field: "gateway_id", why };
-                let outcome = Outcome { token: ask.token, gateway_id: None, verdict, round_trip: None };
-                return acts.push(Act::Settle(outcome));
+                let verdict = CommandOutcome::Unsent { field: "gateway_id", why };
+                let outcome = EndedCommand { token: ask.token, gateway_id: None, verdict, round_trip: None };
+                return actions.push(Action::CommandDone(outcome));
             }
         };
         let ask = if self.present.contains(&gateway) { self.pending.queue(&gateway, ask) } else { Some(ask) };
         if let Some(ask) = ask {
-            self.send_command(now, gateway, ask, acts);
+            self.send_command(now, gateway, ask, actions);
         }
     }
 
     /// Sends the commands for which a gateway has room again.
-    fn send_queued(&mut self, now: Moment, gateway: &GatewayId, acts: &mut Vec<Act>) {
+    fn send_queued(&mut self, now: Moment, gateway: &GatewayId, actions: &mut Vec<Action>) {
         let is_present = self.present.contains(gateway);
         while let Some(ask) = self.pending.next_queued(gateway, is_present) {
-            self.send_command(now, gateway.clone(), ask, acts);
+            self.send_command(now, gateway.clone(), ask, actions);
         }
     }
 
-    fn send_command(&mut self, now: Moment, gateway: GatewayId, ask: Ask, acts: &mut Vec<Act>) {
-        let Ask { token, t, request_id, command, .. } = ask;
+    fn send_command(
+        &mut self,
+        now: Moment,
+        gateway: GatewayId,
+        ask: CommandRequest,
+        actions: &mut Vec<Action>,
+    ) {
+        let CommandRequest { token, t, request_id, command, .. } = ask;
         let mut settle = |gateway_id, verdict| {
-            acts.push(Act::Settle(Outcome { token, gateway_id, verdict, round_trip: None }));
+            actions.push(Action::CommandDone(EndedCommand { token, gateway_id, verdict, round_trip: None }));
         };
         if let Err(code) = self.reach(now.mono, &gateway, &command.cid) {
-            return settle(Some(gateway), Verdict::Answered { code, msg: code.name().into() });
+            return settle(Some(gateway), CommandOutcome::Answered { code, msg: code.name().into() });
         }
         if self.pending.contains(&gateway, &request_id) {
             let why = format!("another command with request_id {request_id:?} has no answer yet");
-            return settle(Some(gateway), Verdict::Unsent { field: "request_id", why });
+            return settle(Some(gateway), CommandOutcome::Unsent { field: "request_id", why });
         }
         let t = t.unwrap_or_else(|| answer_time(0, now));
         let topic = self.topics.topic(Channel::Command, &gateway).into();
@@ -570,7 +583,7 @@ impl Edge {
         let limit = self.settings.command_timeout;
         self.pending.insert((gateway, message.request_id), token, now.mono, limit);
         let channel = Channel::Command;
-        acts.push(Act::Say { topic, channel, payload, after: Duration::ZERO, once_kept: false });
+        actions.push(Action::Publish { topic, channel, payload, after: Duration::ZERO, once_kept: false });
     }
 
     fn choose_gateway(&self, cid: &str) -> Result<GatewayId, String> {
@@ -592,17 +605,17 @@ impl Edge {
         now: Moment,
         gateway: &GatewayId,
         request_id: &str,
-        verdict: Verdict,
-        acts: &mut Vec<Act>,
+        verdict: CommandOutcome,
+        actions: &mut Vec<Action>,
     ) {
         if let Some(waiting) = self.pending.take(gateway, request_id) {
-            acts.push(Act::Settle(Outcome {
+            actions.push(Action::CommandDone(EndedCommand {
                 token: waiting.token,
                 gateway_id: Some(gateway.clone()),
                 verdict,
                 round_trip: Some(now.mono.saturating_sub(waiting.sent)),
             }));
-            self.send_queued(now, gateway, acts);
+            self.send_queued(now, gateway, actions);
         }
     }
 
@@ -613,15 +626,15 @@ impl Edge {
     }
 
     /// Ends the commands whose time is over.
-    pub fn tick(&mut self, now: Moment, acts: &mut Vec<Act>) {
+    pub fn tick(&mut self, now: Moment, actions: &mut Vec<Action>) {
         while let Some((gateway, waiting)) = self.pending.take_overdue(now.mono) {
-            acts.push(Act::Settle(Outcome {
+            actions.push(Action::CommandDone(EndedCommand {
                 token: waiting.token,
                 gateway_id: Some(gateway.clone()),
-                verdict: Verdict::TimedOut(self.settings.command_timeout),
+                verdict: CommandOutcome::TimedOut(self.settings.command_timeout),
                 round_trip: Some(now.mono.saturating_sub(waiting.sent)),
             }));
-            self.send_queued(now, &gateway, acts);
+            self.send_queued(now, &gateway, actions);
         }
     }
 }
@@ -631,7 +644,7 @@ impl Edge {
 struct Respond<'a> {
     channel: Channel,
     gateway: &'a GatewayId,
-    /// Not before every line of [`Act::Keep`] so far is on the disk.
+    /// Not before every line of [`Action::Persist`] so far is on the disk.
     once_kept: bool,
 }
 

@@ -13,7 +13,7 @@ pub(super) const WINDOW: usize = 20;
 
 /// A command that somebody wants sent, its data points checked already.
 #[derive(Clone, Debug)]
-pub struct Ask {
+pub struct CommandRequest {
     /// The asker's own number for it, which the outcome carries.
     pub token: u64,
     /// The gateway; `None` where the device or the only connected gateway tells.
@@ -28,20 +28,20 @@ pub struct Ask {
 
 /// How a command ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Outcome {
+pub struct EndedCommand {
     /// The asker's number.
     pub token: u64,
     /// The gateway, once it is known.
     pub gateway_id: Option<GatewayId>,
     /// The end itself.
-    pub verdict: Verdict,
+    pub verdict: CommandOutcome,
     /// From sending to answer; `None` for what was never sent.
     pub round_trip: Option<Duration>,
 }
 
 /// The end of a command.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Verdict {
+pub enum CommandOutcome {
     /// The gateway answered, or the edge itself did (2001, 2003).
     Answered {
         /// 0 is success.
@@ -84,12 +84,12 @@ pub(super) struct Pending {
 #[derive(Debug, Default)]
 struct Traffic {
     in_flight: usize,
-    queued: VecDeque<Ask>,
+    queued: VecDeque<CommandRequest>,
 }
 
 impl Pending {
     /// Puts a command behind those that wait for the gateway; gives it back if it may be sent at once.
-    pub(super) fn queue(&mut self, gateway: &GatewayId, ask: Ask) -> Option<Ask> {
+    pub(super) fn queue(&mut self, gateway: &GatewayId, ask: CommandRequest) -> Option<CommandRequest> {
         match self.gateways.get_mut(gateway) {
             Some(traffic) if traffic.in_flight >= WINDOW || !traffic.queued.is_empty() => {
                 traffic.queued.push_back(ask);
@@ -100,7 +100,7 @@ impl Pending {
     }
 
     /// Takes the next command for a gateway; all of them, one by one, if it is not `connected`, since nobody answers.
-    pub(super) fn next_queued(&mut self, gateway: &GatewayId, connected: bool) -> Option<Ask> {
+    pub(super) fn next_queued(&mut self, gateway: &GatewayId, connected: bool) -> Option<CommandRequest> {
         let traffic = self.gateways.get_mut(gateway)?;
         if connected && traffic.in_flight >= WINDOW {
             return None;

@@ -38,27 +38,27 @@ fn gw1() -> GatewayId {
 }
 
 /// What the edge does about a gateway's message.
-fn tell(edge: &mut Edge, now: Moment, channel: Channel, payload: &str) -> (Fate, Vec<Act>) {
-    let mut acts = Vec::new();
+fn tell(edge: &mut Edge, now: Moment, channel: Channel, payload: &str) -> (Disposition, Vec<Action>) {
+    let mut actions = Vec::new();
     let topic = Topics::default().topic(channel, &gw1());
-    let Heard { fate, .. } = edge.hear(now, &Role::Gateway(gw1()), &topic, payload.as_bytes(), &mut acts);
-    (fate, acts)
+    let Heard { fate, .. } = edge.hear(now, &Role::Gateway(gw1()), &topic, payload.as_bytes(), &mut actions);
+    (fate, actions)
 }
 
 /// The messages that the edge says, parsed.
-fn said(acts: &[Act]) -> Vec<(String, Value)> {
+fn said(actions: &[Action]) -> Vec<(String, Value)> {
     let mut said = Vec::new();
-    for act in acts {
-        if let Act::Say { topic, payload, .. } = act {
+    for action in actions {
+        if let Action::Publish { topic, payload, .. } = action {
             said.push((topic.to_string(), serde_json::from_slice(payload).unwrap_or(Value::Null)));
         }
     }
     said
 }
 
-fn answer_code(acts: &[Act]) -> i64 {
-    let said = said(acts);
-    assert_eq!(said.len(), 1, "{acts:?}");
+fn answer_code(actions: &[Action]) -> i64 {
+    let said = said(actions);
+    assert_eq!(said.len(), 1, "{actions:?}");
     said[0].1["param"]["code"].as_i64().unwrap()
 }
 
@@ -77,15 +77,15 @@ fn report(edge: &mut Edge, cid: &str, id: &str, value: &Value) -> i64 {
 fn a_sync_is_kept_and_answered_on_its_own_topic() {
     let mut edge = edge();
     let message = r#"{"t":1,"request_id":"r1","param":{"cid":"m1","product_id":"p"}}"#;
-    let (fate, acts) = tell(&mut edge, NOW, Channel::Sync, message);
-    assert_eq!(fate, Fate::RouteKept);
+    let (fate, actions) = tell(&mut edge, NOW, Channel::Sync, message);
+    assert_eq!(fate, Disposition::RouteKept);
     assert_eq!(
-        acts[0],
-        Act::Keep(b"{\"gateway_id\":\"gw1\",\"cid\":\"m1\",\"product_id\":\"p\"}\n".to_vec())
+        actions[0],
+        Action::Persist(b"{\"gateway_id\":\"gw1\",\"cid\":\"m1\",\"product_id\":\"p\"}\n".to_vec())
     );
-    assert!(matches!(&acts[1], Act::Say { once_kept: true, .. }));
+    assert!(matches!(&actions[1], Action::Publish { once_kept: true, .. }));
     let expected = json!({"t":1_700_000_000,"request_id":"r1","param":{"cid":"m1","msg":"success","code":0}});
-    assert_eq!(said(&acts), [("gateway_id/gw1/devices/sync/response".to_owned(), expected)]);
+    assert_eq!(said(&actions), [("gateway_id/gw1/devices/sync/response".to_owned(), expected)]);
 }
 
 #[test]
@@ -112,31 +112,32 @@ fn each_check_has_its_code_and_they_come_in_order() {
         (good, 0),
         (milliseconds, 0),
     ] {
-        let (fate, acts) = tell(&mut edge, NOW, Channel::Report, message);
-        assert_eq!((fate, answer_code_of_warned(&acts)), (Fate::Route, code), "{message}");
+        let (fate, actions) = tell(&mut edge, NOW, Channel::Report, message);
+        assert_eq!((fate, answer_code_of_warned(&actions)), (Disposition::Route, code), "{message}");
     }
-    let (_, acts) = tell(&mut edge, NOW, Channel::Report, milliseconds);
-    assert_eq!(said(&acts)[0].1["t"], 1_700_000_000_000_i64, "answered in the request's unit");
+    let (_, actions) = tell(&mut edge, NOW, Channel::Report, milliseconds);
+    assert_eq!(said(&actions)[0].1["t"], 1_700_000_000_000_i64, "answered in the request's unit");
 }
 
 #[test]
 fn an_edge_that_accepts_all_still_wants_the_protocol() {
     let mut edge = edge_with(&[], |settings| settings.accepts_all = true);
     assert_eq!(report(&mut edge, "m9", "99", &json!("anything")), 0);
-    let (_, acts) = tell(
+    let (_, actions) = tell(
         &mut edge,
         NOW,
         Channel::Status,
         r#"{"t":1,"request_id":"s","param":[{"cid":"m9","status":true}]}"#,
     );
-    assert_eq!(acts, []);
-    let (_, acts) = tell(&mut edge, NOW, Channel::Report, r#"{"t":1,"request_id":"b","param":{"cid":"m9"}}"#);
-    assert_eq!(answer_code(&acts), 1100);
+    assert_eq!(actions, []);
+    let (_, actions) =
+        tell(&mut edge, NOW, Channel::Report, r#"{"t":1,"request_id":"b","param":{"cid":"m9"}}"#);
+    assert_eq!(answer_code(&actions), 1100);
 }
 
-fn answer_code_of_warned(acts: &[Act]) -> i64 {
-    let code = answer_code(acts);
-    let warned = acts.iter().any(|act| matches!(act, Act::Warn(_)));
+fn answer_code_of_warned(actions: &[Action]) -> i64 {
+    let code = answer_code(actions);
+    let warned = actions.iter().any(|action| matches!(action, Action::Warn(_)));
     assert_eq!(warned, code != 0, "a refusal is said to whoever runs the edge");
     code
 }
@@ -151,8 +152,8 @@ fn what_cannot_be_read_is_answered_as_far_as_it_can_be() {
         (r#"{"t":1,"request_id":"r","param":{"cid":"m1"}}"#, "r", json!("m1"), 1100),
         (r#"{"t":1,"request_id":"r","param":null}"#, "r", Value::Null, 1102),
     ] {
-        let (_, acts) = tell(&mut edge, NOW, Channel::Sync, payload);
-        let (_, message) = &said(&acts)[0];
+        let (_, actions) = tell(&mut edge, NOW, Channel::Sync, payload);
+        let (_, message) = &said(&actions)[0];
         assert_eq!(message["request_id"], id, "{payload}");
         assert_eq!(message["param"]["cid"], cid, "{payload}");
         assert_eq!(message["param"]["code"], code, "{payload}");
@@ -174,15 +175,15 @@ fn a_report_is_answered_alike_whichever_way_it_was_read() {
         ["1", "12345", "1.5", "-1", "true", "\"opened\"", "\"12\"", "[1]", "{}", "1e999", "\"\u{7f}\""];
     let mut hear = |payload: &str, extra: &str| {
         let topic = "gateway_id/gw1/properties/report";
-        let (mut acts, mut careful_acts) = (Vec::new(), Vec::new());
+        let (mut actions, mut careful_acts) = (Vec::new(), Vec::new());
         let role = Role::Gateway(gw1());
-        let heard = short.hear(NOW, &role, topic, payload.as_bytes(), &mut acts);
+        let heard = short.hear(NOW, &role, topic, payload.as_bytes(), &mut actions);
         assert!(heard.is_json, "{payload}");
         // A field that the page does not know is passed over by the careful reading alone.
         let with_more = payload.replacen('{', extra, 1);
         let careful = careful.hear(NOW, &role, topic, with_more.as_bytes(), &mut careful_acts);
         assert!(!careful.is_json, "{with_more}");
-        assert_eq!((heard.fate, acts), (careful.fate, careful_acts), "{payload}");
+        assert_eq!((heard.fate, actions), (careful.fate, careful_acts), "{payload}");
     };
     for t in times {
         for cid in cids {
@@ -202,15 +203,19 @@ fn a_report_is_answered_alike_whichever_way_it_was_read() {
 fn a_repeated_sync_is_answered_alike_and_never_too_late() {
     let mut edge = edge_with(&[], |settings| settings.max_skew = Some(Duration::from_mins(1)));
     let first = r#"{"t":1700000000,"request_id":"r","param":{"cid":"m1","product_id":"p"}}"#;
-    let (_, acts) = tell(&mut edge, NOW, Channel::Sync, first);
-    assert_eq!((answer_code(&acts), acts.len()), (0, 2));
+    let (_, actions) = tell(&mut edge, NOW, Channel::Sync, first);
+    assert_eq!((answer_code(&actions), actions.len()), (0, 2));
     // Its time stamp has become too old, and yet it was accepted once.
-    let (_, acts) = tell(&mut edge, at(300), Channel::Sync, first);
-    assert_eq!((answer_code(&acts), &acts[0]), (0, &Act::Keep(Vec::new())), "the file is looked at");
+    let (_, actions) = tell(&mut edge, at(300), Channel::Sync, first);
+    assert_eq!(
+        (answer_code(&actions), &actions[0]),
+        (0, &Action::Persist(Vec::new())),
+        "the file is looked at"
+    );
     // The same id with other content is another request.
     let other = first.replace("m1", "m2").replace("1700000000", "1700000300");
-    let (_, acts) = tell(&mut edge, at(300), Channel::Sync, &other);
-    assert_eq!((answer_code(&acts), acts.len()), (0, 2));
+    let (_, actions) = tell(&mut edge, at(300), Channel::Sync, &other);
+    assert_eq!((answer_code(&actions), actions.len()), (0, 2));
 }
 
 #[test]
@@ -222,8 +227,8 @@ fn a_repeated_sync_is_done_after_another_sync_and_after_a_status() {
         )
     };
     for hall in [1, 2, 1, 2, 2] {
-        let (_, acts) = tell(&mut edge, NOW, Channel::Sync, &sync(hall));
-        assert_eq!(answer_code(&acts), 0);
+        let (_, actions) = tell(&mut edge, NOW, Channel::Sync, &sync(hall));
+        assert_eq!(answer_code(&actions), 0);
         let lines = String::from_utf8(edge.registry().lines()).unwrap();
         assert!(lines.contains(&format!("Hall {hall}")), "{lines}");
     }
@@ -242,27 +247,27 @@ fn status_is_not_answered_and_unknown_devices_are_said() {
     sync(&mut edge, "m1");
     let message =
         r#"{"t":1,"request_id":"r","param":[{"cid":"m1","status":false},{"cid":"m9","status":true}]}"#;
-    let (fate, acts) = tell(&mut edge, NOW, Channel::Status, message);
-    assert_eq!(fate, Fate::Route);
-    assert!(matches!(&acts[..], [Act::Warn(warning)] if warning.contains("m9")), "{acts:?}");
+    let (fate, actions) = tell(&mut edge, NOW, Channel::Status, message);
+    assert_eq!(fate, Disposition::Route);
+    assert!(matches!(&actions[..], [Action::Warn(warning)] if warning.contains("m9")), "{actions:?}");
     assert!(!edge.registry().is_online(&gw1(), "m1", NOW.mono, None));
-    let (_, acts) = tell(&mut edge, NOW, Channel::Status, "rubbish");
-    assert!(matches!(&acts[..], [Act::Warn(_)]));
+    let (_, actions) = tell(&mut edge, NOW, Channel::Status, "rubbish");
+    assert!(matches!(&actions[..], [Action::Warn(_)]));
     assert_eq!(report(&mut edge, "m1", "1", &json!(1)), 0, "a report of an offline device is welcome");
 }
 
 #[test]
 fn a_gateway_publishes_nowhere_else() {
     let mut edge = edge();
-    let mut acts = Vec::new();
+    let mut actions = Vec::new();
     let role = Role::Gateway(gw1());
-    let mut hear = |topic: &str, acts: &mut Vec<Act>| edge.hear(NOW, &role, topic, b"{}", acts).fate;
-    assert_eq!(hear("gateway/in/gw1", &mut acts), Fate::Route);
-    assert_eq!(acts, []);
+    let mut hear = |topic: &str, actions: &mut Vec<Action>| edge.hear(NOW, &role, topic, b"{}", actions).fate;
+    assert_eq!(hear("gateway/in/gw1", &mut actions), Disposition::Route);
+    assert_eq!(actions, []);
     for topic in ["gateway_id/gw1/commands", "gateway_id/gw2/devices/sync", "gateway/out/gw2", "x"] {
-        acts.clear();
-        assert_eq!(hear(topic, &mut acts), Fate::Forbid, "{topic}");
-        assert!(matches!(&acts[..], [Act::Warn(warning)] if warning.contains(topic)), "{acts:?}");
+        actions.clear();
+        assert_eq!(hear(topic, &mut actions), Disposition::Forbid, "{topic}");
+        assert!(matches!(&actions[..], [Action::Warn(warning)] if warning.contains(topic)), "{actions:?}");
     }
 }
 
@@ -271,28 +276,32 @@ fn faults_change_the_answer_and_nothing_else() {
     let sync = r#"{"t":1,"request_id":"r1","param":{"cid":"m1","product_id":"p"}}"#;
     let try_fault = |fault: &str| {
         let mut edge = edge_with(&[fault], |_| ());
-        let (fate, acts) = tell(&mut edge, NOW, Channel::Sync, sync);
-        (fate, acts, edge.registry().knows(&gw1(), "m1"))
+        let (fate, actions) = tell(&mut edge, NOW, Channel::Sync, sync);
+        (fate, actions, edge.registry().knows(&gw1(), "m1"))
     };
-    let (fate, acts, known) = try_fault("drop-response");
-    assert_eq!((fate, said(&acts).len(), known), (Fate::RouteKept, 0, true));
-    let (_, acts, known) = try_fault("duplicate");
-    let answers = said(&acts);
+    let (fate, actions, known) = try_fault("drop-response");
+    assert_eq!((fate, said(&actions).len(), known), (Disposition::RouteKept, 0, true));
+    let (_, actions, known) = try_fault("duplicate");
+    let answers = said(&actions);
     assert_eq!((answers.len(), known), (2, true));
     assert_eq!(answers[0], answers[1]);
-    let (_, acts, known) = try_fault("wrong-id");
-    assert!(known && said(&acts)[0].1["request_id"] != "r1");
-    let (_, acts, known) = try_fault("garbage");
-    assert_eq!((&said(&acts)[0].1, known), (&Value::Null, true));
-    let (_, acts, _) = try_fault("delay=2s");
-    assert!(acts.iter().any(|act| matches!(act, Act::Say { after, .. } if *after == Duration::from_secs(2))));
-    let (fate, acts, known) = try_fault("code=500");
-    assert_eq!((fate, answer_code(&acts), known), (Fate::Route, 500, false));
-    assert_eq!(said(&acts)[0].1["param"]["msg"], "system error, please contact the admin");
-    let (_, acts, _) = try_fault("code=400");
-    assert!(said(&acts)[0].1["param"]["msg"].as_str().unwrap().starts_with("tedge error: "));
-    assert!(matches!(try_fault("disconnect"), (Fate::Cut, acts, false) if acts.is_empty()));
-    assert!(matches!(try_fault("silent"), (Fate::Silence, acts, false) if acts.is_empty()));
+    let (_, actions, known) = try_fault("wrong-id");
+    assert!(known && said(&actions)[0].1["request_id"] != "r1");
+    let (_, actions, known) = try_fault("garbage");
+    assert_eq!((&said(&actions)[0].1, known), (&Value::Null, true));
+    let (_, actions, _) = try_fault("delay=2s");
+    assert!(
+        actions.iter().any(
+            |action| matches!(action, Action::Publish { after, .. } if *after == Duration::from_secs(2))
+        )
+    );
+    let (fate, actions, known) = try_fault("code=500");
+    assert_eq!((fate, answer_code(&actions), known), (Disposition::Route, 500, false));
+    assert_eq!(said(&actions)[0].1["param"]["msg"], "system error, please contact the admin");
+    let (_, actions, _) = try_fault("code=400");
+    assert!(said(&actions)[0].1["param"]["msg"].as_str().unwrap().starts_with("tedge error: "));
+    assert!(matches!(try_fault("disconnect"), (Disposition::Cut, actions, false) if actions.is_empty()));
+    assert!(matches!(try_fault("silent"), (Disposition::Silence, actions, false) if actions.is_empty()));
 }
 
 #[test]
@@ -318,7 +327,7 @@ fn faults_reach_login_and_subscriptions() {
     assert!(!edge().grants(&role, "gateway_id/gw2/commands"));
     assert!(!edge_with(&["suback"], |_| ()).grants(&role, "gateway_id/gw1/commands"));
     let refused = edge_with(&["connack=3"], |_| ()).login(&login);
-    assert!(matches!(refused, Err(Turned::Away { code: ConnectCode::SERVER_UNAVAILABLE, .. })));
+    assert!(matches!(refused, Err(LoginError::Refused { code: ConnectCode::SERVER_UNAVAILABLE, .. })));
 }
 
 #[test]
@@ -327,10 +336,10 @@ fn a_platform_user_s_command_is_answered_here_where_nobody_could() {
     let command =
         |cid: &str| format!(r#"{{"t":1,"cid":"{cid}","request_id":"c","param":{{"id":"4","value":true}}}}"#);
     let send = |edge: &mut Edge, now, payload: &str| {
-        let mut acts = Vec::new();
+        let mut actions = Vec::new();
         let Heard { fate, .. } =
-            edge.hear(now, &Role::Platform, "gateway_id/gw1/commands", payload.as_bytes(), &mut acts);
-        let answer = said(&acts).pop();
+            edge.hear(now, &Role::Platform, "gateway_id/gw1/commands", payload.as_bytes(), &mut actions);
+        let answer = said(&actions).pop();
         (
             fate,
             answer.map(|(topic, message)| {
@@ -341,29 +350,29 @@ fn a_platform_user_s_command_is_answered_here_where_nobody_could() {
         )
     };
     edge.arrive(&gw1());
-    assert_eq!(send(&mut edge, NOW, &command("m1")), (Fate::Drop, Some(2003)));
+    assert_eq!(send(&mut edge, NOW, &command("m1")), (Disposition::Drop, Some(2003)));
     sync(&mut edge, "m1");
-    assert_eq!(send(&mut edge, NOW, &command("m1")), (Fate::Route, None));
+    assert_eq!(send(&mut edge, NOW, &command("m1")), (Disposition::Route, None));
     edge.leave(&gw1());
     assert_eq!(
         send(&mut edge, NOW, &command("m1")),
-        (Fate::Route, None),
+        (Disposition::Route, None),
         "the gateway's session may be kept"
     );
     edge.arrive(&gw1());
     edge.settings.offline_after = Some(Duration::from_secs(10));
-    assert_eq!(send(&mut edge, at(10), &command("m1")), (Fate::Route, None));
-    assert_eq!(send(&mut edge, at(11), &command("m1")), (Fate::Drop, Some(2001)));
+    assert_eq!(send(&mut edge, at(10), &command("m1")), (Disposition::Route, None));
+    assert_eq!(send(&mut edge, at(11), &command("m1")), (Disposition::Drop, Some(2001)));
     let online = r#"{"t":1,"request_id":"r","param":[{"cid":"m1","status":true}]}"#;
     tell(&mut edge, at(11), Channel::Status, online);
-    assert_eq!(send(&mut edge, at(12), &command("m1")), (Fate::Route, None));
+    assert_eq!(send(&mut edge, at(12), &command("m1")), (Disposition::Route, None));
     // Whoever tests a gateway with broken commands wants them to arrive.
-    assert_eq!(send(&mut edge, NOW, "{}"), (Fate::Route, None));
+    assert_eq!(send(&mut edge, NOW, "{}"), (Disposition::Route, None));
 }
 
-fn ask(token: u64, gateway_id: Option<&str>, cid: &str) -> Ask {
+fn ask(token: u64, gateway_id: Option<&str>, cid: &str) -> CommandRequest {
     let value = crate::json::Json::parse("true").unwrap();
-    Ask {
+    CommandRequest {
         token,
         gateway_id: gateway_id.map(|id| GatewayId::new(id).unwrap()),
         t: None,
@@ -372,10 +381,10 @@ fn ask(token: u64, gateway_id: Option<&str>, cid: &str) -> Ask {
     }
 }
 
-fn settled(acts: &[Act]) -> Vec<(u64, Verdict)> {
+fn settled(actions: &[Action]) -> Vec<(u64, CommandOutcome)> {
     let mut settled = Vec::new();
-    for act in acts {
-        if let Act::Settle(outcome) = act {
+    for action in actions {
+        if let Action::CommandDone(outcome) = action {
             settled.push((outcome.token, outcome.verdict.clone()));
         }
     }
@@ -387,44 +396,47 @@ fn a_command_ends_with_its_answer_or_with_its_time() {
     let mut edge = edge();
     sync(&mut edge, "m1");
     edge.arrive(&gw1());
-    let mut acts = Vec::new();
+    let mut actions = Vec::new();
     for token in 0..3 {
-        edge.command(at(token), ask(token, None, "m1"), &mut acts);
+        edge.command(at(token), ask(token, None, "m1"), &mut actions);
     }
-    let commands = said(&acts);
+    let commands = said(&actions);
     assert_eq!(commands.len(), 3);
     assert_eq!(commands[0].0, "gateway_id/gw1/commands");
     let expected = json!({"t":1_700_000_000,"cid":"m1","request_id":"c0","param":{"id":"4","value":true}});
     assert_eq!(commands[0].1, expected);
 
     let answer = r#"{"t":1,"cid":"m1","request_id":"c1","param":{"msg":"success","code":0}}"#;
-    let (_, acts) = tell(&mut edge, at(3), Channel::CommandResponse, answer);
-    assert_eq!(settled(&acts), [(1, Verdict::Answered { code: ResultCode::SUCCESS, msg: "success".into() })]);
+    let (_, actions) = tell(&mut edge, at(3), Channel::CommandResponse, answer);
+    assert_eq!(
+        settled(&actions),
+        [(1, CommandOutcome::Answered { code: ResultCode::SUCCESS, msg: "success".into() })]
+    );
     assert!(settled(&tell(&mut edge, at(3), Channel::CommandResponse, answer).1).is_empty(), "once");
     let malformed = answer.replace("c1", "c2").replace("\"code\":0", "\"code\":\"0\"");
-    let (_, acts) = tell(&mut edge, at(3), Channel::CommandResponse, &malformed);
-    assert!(matches!(&settled(&acts)[..], [(2, Verdict::Malformed(_))]), "{acts:?}");
+    let (_, actions) = tell(&mut edge, at(3), Channel::CommandResponse, &malformed);
+    assert!(matches!(&settled(&actions)[..], [(2, CommandOutcome::Malformed(_))]), "{actions:?}");
 
     assert_eq!(edge.deadline(), Some(at(5).mono));
-    let mut acts = Vec::new();
-    edge.tick(at(4), &mut acts);
-    assert_eq!(acts, []);
-    edge.tick(at(5), &mut acts);
-    assert_eq!(settled(&acts), [(0, Verdict::TimedOut(Duration::from_secs(5)))]);
+    let mut actions = Vec::new();
+    edge.tick(at(4), &mut actions);
+    assert_eq!(actions, []);
+    edge.tick(at(5), &mut actions);
+    assert_eq!(settled(&actions), [(0, CommandOutcome::TimedOut(Duration::from_secs(5)))]);
     assert_eq!(edge.deadline(), None);
 }
 
 #[test]
 fn a_command_finds_its_gateway_where_only_one_is_meant() {
     let verdict = |edge: &mut Edge, ask| {
-        let mut acts = Vec::new();
-        edge.command(NOW, ask, &mut acts);
-        settled(&acts).pop().map(|(_, verdict)| verdict)
+        let mut actions = Vec::new();
+        edge.command(NOW, ask, &mut actions);
+        settled(&actions).pop().map(|(_, verdict)| verdict)
     };
-    let refused = |code: ResultCode| Some(Verdict::Answered { code, msg: code.name().into() });
+    let refused = |code: ResultCode| Some(CommandOutcome::Answered { code, msg: code.name().into() });
     let mut edge = edge();
     let field = |verdict| match verdict {
-        Some(Verdict::Unsent { field, .. }) => field,
+        Some(CommandOutcome::Unsent { field, .. }) => field,
         other => panic!("{other:?}"),
     };
     assert_eq!(field(verdict(&mut edge, ask(0, None, "m1"))), "gateway_id");
@@ -449,46 +461,49 @@ fn commands_beyond_the_window_wait_and_their_time_begins_when_they_are_sent() {
     let mut edge = edge();
     sync(&mut edge, "m1");
     edge.arrive(&gw1());
-    let mut acts = Vec::new();
+    let mut actions = Vec::new();
     let count = pending::WINDOW as u64 + 2;
     for token in 0..count {
-        edge.command(NOW, ask(token, None, "m1"), &mut acts);
+        edge.command(NOW, ask(token, None, "m1"), &mut actions);
     }
-    assert_eq!((said(&acts).len(), settled(&acts).len()), (pending::WINDOW, 0));
+    assert_eq!((said(&actions).len(), settled(&actions).len()), (pending::WINDOW, 0));
     let answer = r#"{"t":1,"cid":"m1","request_id":"c0","param":{"msg":"success","code":0}}"#;
-    let (_, acts) = tell(&mut edge, at(4), Channel::CommandResponse, answer);
-    assert_eq!((said(&acts).len(), settled(&acts)[0].0), (1, 0));
+    let (_, actions) = tell(&mut edge, at(4), Channel::CommandResponse, answer);
+    assert_eq!((said(&actions).len(), settled(&actions)[0].0), (1, 0));
     // What was not answered in time makes room as well.
-    let mut acts = Vec::new();
-    edge.tick(at(5), &mut acts);
-    assert_eq!((said(&acts).len(), settled(&acts).len()), (1, pending::WINDOW - 1));
+    let mut actions = Vec::new();
+    edge.tick(at(5), &mut actions);
+    assert_eq!((said(&actions).len(), settled(&actions).len()), (1, pending::WINDOW - 1));
     assert_eq!(edge.deadline(), Some(at(9).mono), "the first that waited was sent at 4 s");
-    let mut acts = Vec::new();
-    edge.tick(at(10), &mut acts);
-    assert_eq!(settled(&acts).iter().map(|(token, _)| *token).collect::<Vec<_>>(), [count - 2, count - 1]);
+    let mut actions = Vec::new();
+    edge.tick(at(10), &mut actions);
+    assert_eq!(settled(&actions).iter().map(|(token, _)| *token).collect::<Vec<_>>(), [count - 2, count - 1]);
     assert_eq!(edge.deadline(), None);
 
     // A gateway without a session answers nothing, so that nothing waits for its answers.
-    let mut acts = Vec::new();
+    let mut actions = Vec::new();
     for token in 0..count {
-        edge.command(NOW, ask(token, None, "m1"), &mut acts);
+        edge.command(NOW, ask(token, None, "m1"), &mut actions);
     }
     edge.leave(&gw1());
-    edge.command(NOW, ask(count, Some("gw1"), "m1"), &mut acts);
-    assert_eq!(said(&acts).len(), pending::WINDOW + 1);
-    let mut acts = Vec::new();
-    edge.tick(at(5), &mut acts);
-    assert_eq!((said(&acts).len(), settled(&acts).len()), (2, pending::WINDOW + 1));
+    edge.command(NOW, ask(count, Some("gw1"), "m1"), &mut actions);
+    assert_eq!(said(&actions).len(), pending::WINDOW + 1);
+    let mut actions = Vec::new();
+    edge.tick(at(5), &mut actions);
+    assert_eq!((said(&actions).len(), settled(&actions).len()), (2, pending::WINDOW + 1));
 }
 
 #[test]
 fn a_platform_user_that_speaks_like_a_gateway_is_said_once() {
     let mut edge = edge();
-    let mut acts = Vec::new();
+    let mut actions = Vec::new();
     for topic in ["gateway_id/gw1/commands/response", "gateway_id/gw1/devices/sync", "x"] {
-        edge.hear(NOW, &Role::Platform, topic, b"{}", &mut acts);
+        edge.hear(NOW, &Role::Platform, topic, b"{}", &mut actions);
     }
-    assert!(matches!(&acts[..], [Act::Warn(why)] if why.contains("--platform-username")), "{acts:?}");
+    assert!(
+        matches!(&actions[..], [Action::Warn(why)] if why.contains("--platform-username")),
+        "{actions:?}"
+    );
 }
 
 #[test]

@@ -13,7 +13,7 @@ use fastrand::Rng;
 
 use super::*;
 use crate::{
-    edge::{self, Access, Act, Ask, Edge, Fate, Faults, Registry, Role, Verdict},
+    edge::{self, Access, Action, CommandOutcome, CommandRequest, Disposition, Edge, Faults, Registry, Role},
     tuya::{DataPointValue, Device, DeviceStatus, Property, ResultCode, product::Product},
 };
 
@@ -238,9 +238,9 @@ impl World {
                     self.now = self.now.max(due);
                     let jitter = self.random.f64();
                     self.gateway.handle_timeout(self.now, None, || jitter).unwrap();
-                    let mut acts = Vec::new();
-                    self.edge.tick(self.edge_moment(), &mut acts);
-                    self.act(acts);
+                    let mut actions = Vec::new();
+                    self.edge.tick(self.edge_moment(), &mut actions);
+                    self.action(actions);
                 }
                 (_, Some(_)) => {
                     let ((at, _), happening) = self.plan.pop_first().unwrap();
@@ -287,11 +287,11 @@ impl World {
             Happening::Up { connection, token, publish }
                 if connection == self.connection && self.is_connected =>
             {
-                let mut acts = Vec::new();
+                let mut actions = Vec::new();
                 let (now, role) = (self.edge_moment(), Role::Gateway(gateway_id()));
-                let heard = self.edge.hear(now, &role, &publish.topic, &publish.payload, &mut acts);
-                self.act(acts);
-                assert!(matches!(heard.fate, Fate::Route | Fate::RouteKept), "{heard:?}");
+                let heard = self.edge.hear(now, &role, &publish.topic, &publish.payload, &mut actions);
+                self.action(actions);
+                assert!(matches!(heard.fate, Disposition::Route | Disposition::RouteKept), "{heard:?}");
                 self.note_answer(&publish);
                 self.travel(|| Happening::Acknowledgement { connection, token });
             }
@@ -365,16 +365,16 @@ impl World {
                 self.asked.insert(token);
                 let points = vec![("18".to_owned(), DataPointValue::parse("50").unwrap())];
                 let command = Command { cid: format!("m{}", token % 4), points };
-                let ask = Ask {
+                let ask = CommandRequest {
                     token,
                     gateway_id: Some(gateway_id()),
                     t: None,
                     request_id: format!("c{token}"),
                     command,
                 };
-                let mut acts = Vec::new();
-                self.edge.command(self.edge_moment(), ask, &mut acts);
-                self.act(acts);
+                let mut actions = Vec::new();
+                self.edge.command(self.edge_moment(), ask, &mut actions);
+                self.action(actions);
             }
         }
     }
@@ -422,11 +422,11 @@ impl World {
     }
 
     /// Does what the edge asks for.
-    fn act(&mut self, acts: Vec<Act>) {
-        for act in acts {
-            match act {
-                Act::Keep(line) => self.file.extend(line),
-                Act::Say { topic, payload, .. } => {
+    fn action(&mut self, actions: Vec<Action>) {
+        for action in actions {
+            match action {
+                Action::Persist(line) => self.file.extend(line),
+                Action::Publish { topic, payload, .. } => {
                     let connection = self.connection;
                     self.travel(|| Happening::Down {
                         connection,
@@ -434,9 +434,9 @@ impl World {
                         payload: payload.clone(),
                     });
                 }
-                Act::Settle(outcome) => {
+                Action::CommandDone(outcome) => {
                     assert!(self.asked.remove(&outcome.token), "a command ended twice");
-                    if let Verdict::Answered { code, .. } = outcome.verdict
+                    if let CommandOutcome::Answered { code, .. } = outcome.verdict
                         && code.is_success()
                         && outcome.round_trip.is_some()
                     {
@@ -447,7 +447,7 @@ impl World {
                         );
                     }
                 }
-                Act::Warn(_) => {}
+                Action::Warn(_) => {}
             }
         }
     }

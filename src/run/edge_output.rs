@@ -11,10 +11,10 @@ use std::{
 use tokio::sync::Notify;
 
 use crate::{
-    edge::{Outcome, Verdict},
+    edge::{CommandOutcome, EndedCommand},
     error::Kind,
     io::{batch_writer::BatchWriter, console::Console},
-    net::server::Witness,
+    net::server::Handler,
     recording::{Connection, Record, Stamp},
     request::parser::{Part, request_id_of},
     run::results::ResultLine,
@@ -224,7 +224,7 @@ fn hand_over(sink: &mut BatchWriter, progressed: &mut Instant) {
 /// The output as the broker's witness.
 pub(crate) struct Shared(pub(crate) Rc<RefCell<EdgeOutput>>);
 
-impl Witness for Shared {
+impl Handler for Shared {
     fn message(&mut self, record: &Record<'_>) {
         self.0.borrow_mut().record(|line, stamp| record.write_stamped(line, stamp));
     }
@@ -233,26 +233,26 @@ impl Witness for Shared {
         self.0.borrow_mut().record(|line, _| record.write(line));
     }
 
-    fn settled(&mut self, outcome: Outcome) {
+    fn settled(&mut self, outcome: EndedCommand) {
         let output = &mut *self.0.borrow_mut();
         let Some(asked) = output.asked.remove(&outcome.token) else { return };
         output.asked_bytes -= asked.input.len();
         output.settled.notify_one();
         let (answer, message);
         let result = match outcome.verdict {
-            Verdict::Answered { code, msg } => {
+            CommandOutcome::Answered { code, msg } => {
                 answer = Answer { cid: None, code, msg: msg.into() };
                 ResultLine::answered(&answer, outcome.round_trip)
             }
-            Verdict::TimedOut(limit) => {
+            CommandOutcome::TimedOut(limit) => {
                 message = format!("no answer in {}s", limit.as_secs_f64());
                 ResultLine::failed(Kind::Timeout, &message)
             }
-            Verdict::Unsent { field, why } => {
+            CommandOutcome::Unsent { field, why } => {
                 message = why;
                 ResultLine { field: Some(field), ..ResultLine::failed(Kind::Invalid, &message) }
             }
-            Verdict::Malformed(why) => {
+            CommandOutcome::Malformed(why) => {
                 message = format!("the gateway's answer is none: {why}");
                 ResultLine::failed(Kind::Protocol, &message)
             }

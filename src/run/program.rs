@@ -164,7 +164,7 @@ struct Target {
 }
 
 impl Target {
-    /// Sends a signal, and lets a stopped program act on it.
+    /// Sends a signal, and lets a stopped program action on it.
     fn signal(self, signal: Signal) {
         let Some(id) = self.id else { return };
         for signal in [signal, Signal::CONT] {

@@ -16,7 +16,7 @@ use crate::{
     },
     json::json_line,
     mqtt::{Direction, codec::Message},
-    net::proxy::{Heard, Moment, Witness},
+    net::proxy::{Heard, Moment, Observer},
     recording::{Connection, LEFT_OUT, Record},
     stats::{Inspection, Summary},
     tuya::Topics,
@@ -232,7 +232,7 @@ impl Recorder {
     }
 }
 
-impl Witness for Recorder {
+impl Observer for Recorder {
     fn heard(&mut self, heard: Heard<'_>, peer: SocketAddr, at: Moment) {
         let since = at.monotonic.saturating_duration_since(self.origin);
         self.mono_us = u64::try_from(since.as_micros()).unwrap_or(u64::MAX);

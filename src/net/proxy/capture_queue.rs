@@ -12,7 +12,7 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
-use super::{Transcript, Witness};
+use super::{Dissector, Observer};
 use crate::mqtt::Direction;
 
 /// How long what passed may wait to be listened to, where little passes.
@@ -46,7 +46,7 @@ impl Moment {
 
 /// What happens on a connection, or to it.
 #[derive(Debug)]
-pub(super) enum Take<'a> {
+pub(super) enum Chunk<'a> {
     Opened(SocketAddr),
     Passed(Direction, &'a [u8]),
     Ended(Direction),
@@ -54,9 +54,9 @@ pub(super) enum Take<'a> {
     Warning(String),
 }
 
-/// The tape between the two threads.
+/// The queue between the two threads.
 #[derive(Debug, Default)]
-pub(super) struct Tape {
+pub(super) struct CaptureQueue {
     reel: Mutex<Reel>,
     filled: Condvar,
     taken: Condvar,
@@ -76,7 +76,7 @@ struct Scene {
     what: What,
 }
 
-/// A [`Take`], whose bytes are so many of the reel's.
+/// A [`Chunk`], whose bytes are so many of the reel's.
 #[derive(Debug)]
 enum What {
     Opened(SocketAddr),
@@ -103,9 +103,9 @@ impl Reel {
     }
 }
 
-impl Tape {
-    /// Adds what happened just now; once the tape is over, nothing is added.
-    pub(super) fn record(&self, connection: u64, take: Take<'_>) {
+impl CaptureQueue {
+    /// Adds what happened just now; once the queue is over, nothing is added.
+    pub(super) fn record(&self, connection: u64, take: Chunk<'_>) {
         let at = Moment::now();
         let mut reel = self.lock();
         if reel.is_over {
@@ -113,14 +113,14 @@ impl Tape {
         }
         let before = reel.size();
         let what = match take {
-            Take::Opened(peer) => What::Opened(peer),
-            Take::Passed(dir, bytes) => {
+            Chunk::Opened(peer) => What::Opened(peer),
+            Chunk::Passed(dir, bytes) => {
                 reel.bytes.extend_from_slice(bytes);
                 What::Passed(dir, bytes.len())
             }
-            Take::Ended(dir) => What::Ended(dir),
-            Take::Closed => What::Closed,
-            Take::Warning(message) => What::Warning(message),
+            Chunk::Ended(dir) => What::Ended(dir),
+            Chunk::Closed => What::Closed,
+            Chunk::Warning(message) => What::Warning(message),
         };
         reel.scenes.push(Scene { connection, at, what });
         let size = reel.size();
@@ -133,42 +133,42 @@ impl Tape {
         }
     }
 
-    /// Ends the tape: what is on it is still listened to, and nothing more is added.
+    /// Ends the queue: what is on it is still listened to, and nothing more is added.
     pub(super) fn end(&self) {
         self.lock().is_over = true;
         self.filled.notify_one();
         self.taken.notify_one();
     }
 
-    /// Listens until the tape ends, and tells a witness what is said.
-    pub(super) fn listen(&self, max_packet: usize, witness: &Mutex<dyn Witness + Send>) {
+    /// Listens until the queue ends, and tells a witness what is said.
+    pub(super) fn listen(&self, max_packet: usize, witness: &Mutex<dyn Observer + Send>) {
         // A listener that fails must not hold the traffic up.
         let _end = End(self);
-        let mut transcripts: HashMap<u64, (SocketAddr, Transcript)> = HashMap::new();
+        let mut transcripts: HashMap<u64, (SocketAddr, Dissector)> = HashMap::new();
         let mut reel = Reel::default();
         while self.take(&mut reel) {
             let mut witness = witness.lock().unwrap_or_else(PoisonError::into_inner);
             let mut bytes = &reel.bytes[..];
             for Scene { connection, at, what } in reel.scenes.drain(..) {
                 if let What::Opened(peer) = what {
-                    transcripts.insert(connection, (peer, Transcript::new(max_packet)));
+                    transcripts.insert(connection, (peer, Dissector::new(max_packet)));
                     continue;
                 }
                 if let What::Warning(message) = what {
                     witness.warn(&message);
                     continue;
                 }
-                let Some((peer, transcript)) = transcripts.get_mut(&connection) else { continue };
+                let Some((peer, dissector)) = transcripts.get_mut(&connection) else { continue };
                 match what {
                     What::Opened(_) | What::Warning(_) => {}
                     What::Passed(dir, length) => {
                         let (passed, rest) = bytes.split_at(length);
                         bytes = rest;
-                        transcript.hear(dir, passed, &mut |heard| witness.heard(heard, *peer, at));
+                        dissector.hear(dir, passed, &mut |heard| witness.heard(heard, *peer, at));
                     }
-                    What::Ended(dir) => transcript.ended(dir),
+                    What::Ended(dir) => dissector.ended(dir),
                     What::Closed => {
-                        transcript.close(&mut |heard| witness.heard(heard, *peer, at));
+                        dissector.close(&mut |heard| witness.heard(heard, *peer, at));
                         transcripts.remove(&connection);
                     }
                 }
@@ -198,8 +198,8 @@ impl Tape {
     }
 }
 
-/// Ends a tape when it is dropped.
-struct End<'a>(&'a Tape);
+/// Ends a queue when it is dropped.
+struct End<'a>(&'a CaptureQueue);
 
 impl Drop for End<'_> {
     fn drop(&mut self) {
@@ -232,7 +232,7 @@ mod tests {
         is_fragile: bool,
     }
 
-    impl Witness for Notes {
+    impl Observer for Notes {
         fn heard(&mut self, heard: Heard<'_>, peer: SocketAddr, at: Moment) {
             assert!(!self.is_fragile, "told to a fragile witness");
             assert!(self.last.is_none_or(|last| last <= at.monotonic));
@@ -270,37 +270,37 @@ mod tests {
 
     #[test]
     fn all_that_passed_is_told_in_order_however_far_behind_the_listener_is() {
-        let (tape, notes) = (Tape::default(), Mutex::new(Notes::default()));
+        let (queue, notes) = (CaptureQueue::default(), Mutex::new(Notes::default()));
         let (connections, count) = (5, 3000);
         thread::scope(|scope| {
-            // The witness is busy until the tape is full.
+            // The witness is busy until the queue is full.
             let busy = notes.lock().unwrap();
-            scope.spawn(|| tape.listen(1 << 20, &notes));
+            scope.spawn(|| queue.listen(1 << 20, &notes));
             let (full, is_full) = mpsc::channel();
             let forwarding = scope.spawn(|| {
                 let full = full;
                 for n in 0..connections {
-                    tape.record(n, Take::Opened(peer(u16::try_from(n).unwrap())));
+                    queue.record(n, Chunk::Opened(peer(u16::try_from(n).unwrap())));
                 }
                 for n in 0..count {
-                    tape.record(n % connections, Take::Passed(Up, &message(n.to_string(), 1000)));
+                    queue.record(n % connections, Chunk::Passed(Up, &message(n.to_string(), 1000)));
                     if n == 2 * FULL as u64 / 1000 {
                         full.send(()).unwrap();
                     }
                 }
-                tape.record(0, Take::Warning("something".into()));
+                queue.record(0, Chunk::Warning("something".into()));
                 for n in 0..connections {
-                    tape.record(n, Take::Closed);
+                    queue.record(n, Chunk::Closed);
                 }
             });
-            // One full tape is taken, a second one is not: whoever forwards waits.
-            while tape.lock().size() < FULL {
+            // One full queue is taken, a second one is not: whoever forwards waits.
+            while queue.lock().size() < FULL {
                 thread::yield_now();
             }
-            assert!(is_full.try_recv().is_err() && tape.lock().size() < FULL + 2000);
+            assert!(is_full.try_recv().is_err() && queue.lock().size() < FULL + 2000);
             drop(busy);
             forwarding.join().unwrap();
-            tape.end();
+            queue.end();
         });
         let notes = notes.into_inner().unwrap();
         let expected: Vec<_> =
@@ -312,12 +312,13 @@ mod tests {
 
     #[test]
     fn a_listener_that_fails_holds_nobody_up() {
-        let (tape, notes) = (Tape::default(), Mutex::new(Notes { is_fragile: true, ..Notes::default() }));
+        let (queue, notes) =
+            (CaptureQueue::default(), Mutex::new(Notes { is_fragile: true, ..Notes::default() }));
         thread::scope(|scope| {
-            let listener = scope.spawn(|| tape.listen(1 << 20, &notes));
-            tape.record(1, Take::Opened(peer(1)));
+            let listener = scope.spawn(|| queue.listen(1 << 20, &notes));
+            queue.record(1, Chunk::Opened(peer(1)));
             for n in 0..3 * FULL / 1000 {
-                tape.record(1, Take::Passed(Down, &message(n.to_string(), 1000)));
+                queue.record(1, Chunk::Passed(Down, &message(n.to_string(), 1000)));
             }
             assert!(listener.join().is_err());
         });

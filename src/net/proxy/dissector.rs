@@ -58,10 +58,10 @@ pub struct Client {
 
 /// The decoder of one connection.
 #[derive(Debug)]
-pub struct Transcript {
+pub struct Dissector {
     max_packet: usize,
-    up: Ear,
-    down: Ear,
+    up: DirectionState,
+    down: DirectionState,
     client: Option<Client>,
     version: Version,
     code: Option<ConnectCode>,
@@ -70,16 +70,16 @@ pub struct Transcript {
 }
 
 #[derive(Debug, Default)]
-struct Ear {
+struct DirectionState {
     inbox: BytesMut,
     is_deaf: bool,
 }
 
-impl Transcript {
+impl Dissector {
     /// A decoder for packets of at most `max_packet` bytes.
     #[must_use]
     pub fn new(max_packet: usize) -> Self {
-        let (up, down) = (Ear::default(), Ear::default());
+        let (up, down) = (DirectionState::default(), DirectionState::default());
         let version = Version::default();
         Self { max_packet, up, down, client: None, version, code: None, ended_by: None }
     }
@@ -168,11 +168,11 @@ impl Transcript {
     }
 
     fn lose(&mut self, dir: Direction, why: String, tell: &mut dyn FnMut(Heard<'_>)) {
-        *self.ear(dir) = Ear { inbox: BytesMut::new(), is_deaf: true };
+        *self.ear(dir) = DirectionState { inbox: BytesMut::new(), is_deaf: true };
         tell(Heard::Lost { dir, why });
     }
 
-    fn ear(&mut self, dir: Direction) -> &mut Ear {
+    fn ear(&mut self, dir: Direction) -> &mut DirectionState {
         match dir {
             Direction::Up => &mut self.up,
             Direction::Down => &mut self.down,
@@ -217,15 +217,15 @@ mod tests {
     }
 
     /// What was heard, in a few letters each.
-    fn told(transcript: &mut Transcript, dir: Direction, bytes: &[u8]) -> Vec<String> {
+    fn told(dissector: &mut Dissector, dir: Direction, bytes: &[u8]) -> Vec<String> {
         let mut said = Vec::new();
-        transcript.hear(dir, bytes, &mut |heard| said.push(format!("{heard:?}")));
+        dissector.hear(dir, bytes, &mut |heard| said.push(format!("{heard:?}")));
         said
     }
 
     #[test]
     fn a_login_a_message_each_way_and_the_end_are_told_byte_by_byte() {
-        let mut transcript = Transcript::new(1024);
+        let mut dissector = Dissector::new(1024);
         let mut said = Vec::new();
         let up = encoded(&[connect(), message("a"), Packet::PingReq]);
         let down = encoded(&[
@@ -234,14 +234,14 @@ mod tests {
             Packet::PubAck(7),
         ]);
         for byte in up {
-            said.extend(told(&mut transcript, Direction::Up, &[byte]));
+            said.extend(told(&mut dissector, Direction::Up, &[byte]));
         }
         for byte in down {
-            said.extend(told(&mut transcript, Direction::Down, &[byte]));
+            said.extend(told(&mut dissector, Direction::Down, &[byte]));
         }
-        transcript.ended(Direction::Down);
-        transcript.ended(Direction::Up);
-        transcript.close(&mut |heard| said.push(format!("{heard:?}")));
+        dissector.ended(Direction::Down);
+        dissector.ended(Direction::Up);
+        dissector.close(&mut |heard| said.push(format!("{heard:?}")));
         let expected = ["topic: \"a\"", "Connected", "topic: \"b\"", "Disconnected { dir: Down"];
         assert_eq!(said.len(), expected.len(), "{said:#?}");
         for (said, expected) in said.iter().zip(expected) {
@@ -253,40 +253,40 @@ mod tests {
 
     #[test]
     fn a_malformed_packet_silences_its_direction_only() {
-        let mut transcript = Transcript::new(64);
-        let said = told(&mut transcript, Direction::Up, b"GET / HTTP/1.1\r\n");
+        let mut dissector = Dissector::new(64);
+        let said = told(&mut dissector, Direction::Up, b"GET / HTTP/1.1\r\n");
         assert!(said.len() == 1 && said[0].contains("Lost { dir: Up"), "{said:?}");
-        assert!(told(&mut transcript, Direction::Up, &encoded(&[connect()])).is_empty());
-        assert_eq!(told(&mut transcript, Direction::Down, &encoded(&[message("b")])).len(), 1);
+        assert!(told(&mut dissector, Direction::Up, &encoded(&[connect()])).is_empty());
+        assert_eq!(told(&mut dissector, Direction::Down, &encoded(&[message("b")])).len(), 1);
         let large = encoded(&[message(&"t".repeat(100))]);
-        assert!(told(&mut transcript, Direction::Down, &large[..4])[0].contains("at most 64"));
+        assert!(told(&mut dissector, Direction::Down, &large[..4])[0].contains("at most 64"));
     }
 
     #[test]
     fn other_versions_are_said_once_unless_only_their_connect_differs() {
         let five = b"\x10\x0d\0\x04MQTT\x05\x02\0\x3c\0\0\0";
-        let mut transcript = Transcript::new(1024);
-        let said = told(&mut transcript, Direction::Up, five);
+        let mut dissector = Dissector::new(1024);
+        let said = told(&mut dissector, Direction::Up, five);
         assert!(said.len() == 1 && said[0].contains("level 5"), "{said:?}");
-        assert!(told(&mut transcript, Direction::Down, &encoded(&[message("b")])).is_empty());
+        assert!(told(&mut dissector, Direction::Down, &encoded(&[message("b")])).is_empty());
         let three = b"\x10\x0e\0\x06MQIsdp\x03\x02\0\x3c\0\0";
-        let mut transcript = Transcript::new(1024);
-        assert!(told(&mut transcript, Direction::Up, three).is_empty());
-        assert_eq!(told(&mut transcript, Direction::Down, &encoded(&[message("b")])).len(), 1);
+        let mut dissector = Dissector::new(1024);
+        assert!(told(&mut dissector, Direction::Up, three).is_empty());
+        assert_eq!(told(&mut dissector, Direction::Down, &encoded(&[message("b")])).len(), 1);
     }
 
     #[test]
     fn a_client_that_was_never_answered_or_was_refused_does_not_disconnect() {
         for (answer, expected) in [(None, "code: None"), (Some(ConnectCode(5)), "code: Some(ConnectCode(5))")]
         {
-            let mut transcript = Transcript::new(1024);
-            let mut said = told(&mut transcript, Direction::Up, &encoded(&[connect()]));
+            let mut dissector = Dissector::new(1024);
+            let mut said = told(&mut dissector, Direction::Up, &encoded(&[connect()]));
             if let Some(code) = answer {
                 let connack = encoded(&[Packet::ConnAck { session_present: false, code }]);
-                said.extend(told(&mut transcript, Direction::Down, &connack));
+                said.extend(told(&mut dissector, Direction::Down, &connack));
             }
-            transcript.ended(Direction::Up);
-            transcript.close(&mut |heard| said.push(format!("{heard:?}")));
+            dissector.ended(Direction::Up);
+            dissector.close(&mut |heard| said.push(format!("{heard:?}")));
             assert!(said.len() == 1 && said[0].contains(expected), "{said:?}");
         }
     }

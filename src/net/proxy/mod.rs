@@ -2,7 +2,7 @@
 //! tells a witness what the bytes say.
 //!
 //! One thread forwards, with one task for each connection; another one listens to a copy of what passed, on the
-//! tape, so that nothing but the copying stands between two messages. Nothing that goes wrong in decoding or
+//! queue, so that nothing but the copying stands between two messages. Nothing that goes wrong in decoding or
 //! recording touches the traffic.
 
 mod capture_queue;
@@ -27,10 +27,10 @@ use tokio_rustls::TlsAcceptor;
 
 pub use self::{
     capture_queue::Moment,
-    dissector::{Client, Heard, Transcript},
+    dissector::{Client, Dissector, Heard},
 };
 use self::{
-    capture_queue::{Take, Tape},
+    capture_queue::{CaptureQueue, Chunk},
     relay::{Passed, Relay, Scratch},
 };
 use super::client::{
@@ -43,7 +43,7 @@ use crate::error::Failure;
 const BACKLOG: u32 = 4096;
 
 /// Who is told what is said on the tapped connections, a moment later.
-pub trait Witness {
+pub trait Observer {
     /// A connection said something.
     fn heard(&mut self, heard: Heard<'_>, peer: SocketAddr, at: Moment);
     /// Something is off; the traffic goes on.
@@ -65,8 +65,8 @@ pub struct Tap {
 struct Shared {
     broker: Settings,
     scratch: RefCell<Scratch>,
-    tape: Arc<Tape>,
-    /// How many connections there have been: their numbers on the tape.
+    queue: Arc<CaptureQueue>,
+    /// How many connections there have been: their numbers on the queue.
     connections: Cell<u64>,
 }
 
@@ -86,17 +86,17 @@ impl Tap {
         address: SocketAddr,
         tls: Option<TlsAcceptor>,
         broker: Settings,
-        witness: Arc<Mutex<dyn Witness + Send>>,
+        witness: Arc<Mutex<dyn Observer + Send>>,
     ) -> Result<Self, Failure> {
         let listener = listen(address).map_err(|why| cannot_bind(address, &why))?;
         let address = listener.local_addr().map_err(|why| cannot_bind(address, &why))?;
-        let tape = Arc::new(Tape::default());
-        let (heard, max_packet) = (Arc::clone(&tape), broker.max_packet);
+        let queue = Arc::new(CaptureQueue::default());
+        let (heard, max_packet) = (Arc::clone(&queue), broker.max_packet);
         let witnessing = thread::Builder::new()
             .name("witness".into())
             .spawn(move || heard.listen(max_packet, &witness))
             .map_err(|why| Failure::io(format!("cannot start a thread to record with: {why}")))?;
-        let shared = Shared { broker, scratch: RefCell::default(), tape, connections: Cell::new(0) };
+        let shared = Shared { broker, scratch: RefCell::default(), queue, connections: Cell::new(0) };
         Ok(Self { listener, address, tls, shared: Rc::new(shared), witnessing })
     }
 
@@ -136,7 +136,7 @@ impl Tap {
             }
         };
         connections.shutdown().await;
-        self.shared.tape.end();
+        self.shared.queue.end();
         // What is left takes a moment; that it could not be told to the end has then been seen by everybody.
         let _ = self.witnessing.join();
         ended
@@ -145,7 +145,7 @@ impl Tap {
 
 impl Shared {
     fn warn(&self, message: &str) {
-        self.tape.record(0, Take::Warning(message.to_owned()));
+        self.queue.record(0, Chunk::Warning(message.to_owned()));
     }
 }
 
@@ -183,29 +183,29 @@ async fn connection(client: TcpStream, peer: SocketAddr, tls: Option<TlsAcceptor
 /// What is taped of one connection; its end is, however the connection ends.
 struct Account<'s> {
     number: u64,
-    tape: &'s Tape,
+    queue: &'s CaptureQueue,
 }
 
 impl<'s> Account<'s> {
     fn open(shared: &'s Shared, peer: SocketAddr) -> Self {
         let number = shared.connections.get() + 1;
         shared.connections.set(number);
-        shared.tape.record(number, Take::Opened(peer));
-        Self { number, tape: &shared.tape }
+        shared.queue.record(number, Chunk::Opened(peer));
+        Self { number, queue: &shared.queue }
     }
 
     fn note(&self, passed: &Passed<'_>) {
         let take = match *passed {
-            Passed::End(dir) => Take::Ended(dir),
-            Passed::Bytes(dir, bytes) => Take::Passed(dir, bytes),
+            Passed::End(dir) => Chunk::Ended(dir),
+            Passed::Bytes(dir, bytes) => Chunk::Passed(dir, bytes),
         };
-        self.tape.record(self.number, take);
+        self.queue.record(self.number, take);
     }
 }
 
 impl Drop for Account<'_> {
     fn drop(&mut self) {
-        self.tape.record(self.number, Take::Closed);
+        self.queue.record(self.number, Chunk::Closed);
     }
 }
 

@@ -37,7 +37,7 @@ const OVERHEAD: usize = 96;
 
 /// A client's place; it outlives the connection where the client asked for a persistent session.
 #[derive(Debug)]
-pub(super) struct Seat {
+pub(super) struct ClientState {
     pub(super) session: Session,
     pub(super) client_id: Rc<str>,
     pub(super) username: Option<Box<str>>,
@@ -58,7 +58,7 @@ pub(super) struct Seat {
     searches: VecDeque<Search>,
     search_count: u64,
     /// Which connection of the client this is; an older one's task finds out by it.
-    pub(super) epoch: u64,
+    pub(super) generation: u64,
     /// The connection with which the session began.
     pub(super) origin: u64,
     pub(super) is_connected: bool,
@@ -71,7 +71,7 @@ pub(super) struct Seat {
     pub(super) waker: Option<Waker>,
     waiting: VecDeque<Publish>,
     waiting_bytes: usize,
-    /// Its weight as the switchboard has counted it.
+    /// Its weight as the router has counted it.
     pub(super) weighed: usize,
     dropped: u64,
 }
@@ -97,8 +97,8 @@ pub(super) enum Offered {
     TooSlow(&'static str),
 }
 
-impl Seat {
-    pub(super) fn new(session: Session, client_id: Rc<str>, role: Rc<Role>, epoch: u64) -> Self {
+impl ClientState {
+    pub(super) fn new(session: Session, client_id: Rc<str>, role: Rc<Role>, generation: u64) -> Self {
         Self {
             session,
             client_id,
@@ -113,8 +113,8 @@ impl Seat {
             filter_bytes: 0,
             searches: VecDeque::new(),
             search_count: 0,
-            epoch,
-            origin: epoch,
+            generation,
+            origin: generation,
             is_connected: true,
             leaving: None,
             is_silent: false,

@@ -1,4 +1,4 @@
-//! One connection: reads what has come, lets the switchboard act on it, and writes all that this caused at once.
+//! One connection: reads what has come, lets the router action on it, and writes all that this caused at once.
 //!
 //! A connection that waits owns no buffer. A turn costs a bounded amount of work, and the others have theirs before the
 //! next one, so that a flood on one connection leaves room for them.
@@ -22,7 +22,7 @@ use tokio::{
 };
 use tokio_rustls::server::TlsStream;
 
-use super::router::{Place, Switchboard};
+use super::router::{ClientHandle, Router};
 use crate::{
     mqtt::{ConnectCode, End, Event, Session},
     net::socket_writer::SocketWriter,
@@ -103,7 +103,7 @@ impl Transport for TlsStream<TcpStream> {
 }
 
 /// Serves one client, whose connection was accepted at this time, until it leaves.
-pub(super) async fn serve<S: Transport>(stream: S, board: Rc<RefCell<Switchboard>>, accepted: Instant) {
+pub(super) async fn serve<S: Transport>(stream: S, board: Rc<RefCell<Router>>, accepted: Instant) {
     let stage = {
         let mut board = board.borrow_mut();
         let now = board.begin_turn().mono;
@@ -123,10 +123,10 @@ pub(super) async fn serve<S: Transport>(stream: S, board: Rc<RefCell<Switchboard
 struct Connection<S> {
     stream: S,
     writer: SocketWriter,
-    board: Rc<RefCell<Switchboard>>,
+    board: Rc<RefCell<Router>>,
     stage: Stage,
     timer: Option<Pin<Box<Sleep>>>,
-    /// Bytes of an unfinished packet, as the switchboard has counted them.
+    /// Bytes of an unfinished packet, as the router has counted them.
     unfinished: usize,
 }
 
@@ -146,15 +146,15 @@ enum Stage {
     /// CONNECT has not come yet, or was refused.
     Greeting { session: Box<Session>, until: Duration },
     /// The client has its place.
-    Seated(Place),
+    Connected(ClientHandle),
 }
 
 impl Stage {
-    fn session<'a>(&'a mut self, board: &'a mut Switchboard) -> Result<&'a mut Session, Ending> {
+    fn session<'a>(&'a mut self, board: &'a mut Router) -> Result<&'a mut Session, Ending> {
         match self {
             Self::Greeting { session, .. } => Ok(session),
-            Self::Seated(place) => match board.seat(*place) {
-                Some(seat) => Ok(&mut seat.session),
+            Self::Connected(place) => match board.client(*place) {
+                Some(client) => Ok(&mut client.session),
                 None => Err(Ending::TakenOver),
             },
         }
@@ -179,7 +179,7 @@ impl<S: Transport> Connection<S> {
             board.give_buffer(outbox);
         }
         match self.stage {
-            Stage::Seated(place) => board.depart(place, &why),
+            Stage::Connected(place) => board.depart(place, &why),
             Stage::Greeting { .. } => {
                 if let Ending::Closed(why) = &why {
                     board.warn(&format!("a connection was closed before its CONNECT: {why}"));
@@ -190,12 +190,12 @@ impl<S: Transport> Connection<S> {
         Poll::Ready(matches!(why, Ending::Closed(_) | Ending::Refused | Ending::TakenOver))
     }
 
-    fn exchange(&mut self, board: &mut Switchboard, cx: &mut Context<'_>) -> Result<(), Ending> {
+    fn exchange(&mut self, board: &mut Router, cx: &mut Context<'_>) -> Result<(), Ending> {
         let mut is_unacknowledged = false;
         let mut budget = BUDGET;
         for _ in 0..ROUNDS {
             let heard = self.hear(board, &mut budget);
-            if let Stage::Seated(place) = self.stage {
+            if let Stage::Connected(place) = self.stage {
                 board.search_on(place);
             }
             let written = self.write(board, cx);
@@ -239,8 +239,8 @@ impl<S: Transport> Connection<S> {
         self.rest(board, cx)
     }
 
-    /// Lets the switchboard act on the whole packets that have come, as far as the budget reaches.
-    fn hear(&mut self, board: &mut Switchboard, budget: &mut usize) -> Result<Heard, Ending> {
+    /// Lets the router action on the whole packets that have come, as far as the budget reaches.
+    fn hear(&mut self, board: &mut Router, budget: &mut usize) -> Result<Heard, Ending> {
         let now = board.now().mono;
         loop {
             if self.is_full(board)? {
@@ -258,11 +258,11 @@ impl<S: Transport> Connection<S> {
             };
             *budget = budget.saturating_sub(before - session.inbox().len() + PACKET_COST);
             match &mut self.stage {
-                Stage::Seated(place) => board.handle(*place, event)?,
+                Stage::Connected(place) => board.handle(*place, event)?,
                 Stage::Greeting { session, .. } => match event {
                     Event::Connect(connect) => {
                         let place = board.admit(*connect, session)?;
-                        self.stage = Stage::Seated(place);
+                        self.stage = Stage::Connected(place);
                     }
                     Event::OtherVersion { protocol, level, client_id, username } => {
                         let why = format!(
@@ -278,18 +278,18 @@ impl<S: Transport> Connection<S> {
         }
     }
 
-    fn is_full(&mut self, board: &mut Switchboard) -> Result<bool, Ending> {
+    fn is_full(&mut self, board: &mut Router) -> Result<bool, Ending> {
         match &self.stage {
             Stage::Greeting { .. } => Ok(false),
-            Stage::Seated(place) => board.is_full(*place),
+            Stage::Connected(place) => board.is_full(*place),
         }
     }
 
     /// Writes as much as the peer takes; says whether that was anything.
-    fn write(&mut self, board: &mut Switchboard, cx: &mut Context<'_>) -> Result<bool, Ending> {
+    fn write(&mut self, board: &mut Router, cx: &mut Context<'_>) -> Result<bool, Ending> {
         let mut wrote = false;
         loop {
-            if let Stage::Seated(place) = self.stage {
+            if let Stage::Connected(place) = self.stage {
                 board.refill(place);
             }
             let outbox = self.stage.session(board)?.outbox();
@@ -303,18 +303,14 @@ impl<S: Transport> Connection<S> {
                 break;
             }
         }
-        let Stage::Seated(place) = self.stage else { return Ok(wrote) };
-        if let Some(seat) = board.seat(place) {
-            seat.unsent = self.writer.held();
+        let Stage::Connected(place) = self.stage else { return Ok(wrote) };
+        if let Some(client) = board.client(place) {
+            client.unsent = self.writer.held();
         }
         board.leaving(place).map_or(Ok(wrote), |why| Err(Ending::Closed(why.into())))
     }
 
-    fn read(
-        &mut self,
-        board: &mut Switchboard,
-        cx: &mut Context<'_>,
-    ) -> Result<Poll<io::Result<usize>>, Ending> {
+    fn read(&mut self, board: &mut Router, cx: &mut Context<'_>) -> Result<Poll<io::Result<usize>>, Ending> {
         let mut buffer = std::mem::take(self.stage.session(board)?.inbox());
         if buffer.is_empty() {
             let spare = board.take_buffer();
@@ -335,7 +331,7 @@ impl<S: Transport> Connection<S> {
 
     /// Puts the first bytes of a packet, whose rest is waited for, into a buffer of their size: they must not keep one that
     /// is much larger. Of a packet that is larger than a read the buffer has grown with it.
-    fn shrink_inbox(&mut self, board: &mut Switchboard) -> Result<(), Ending> {
+    fn shrink_inbox(&mut self, board: &mut Router) -> Result<(), Ending> {
         let inbox = self.stage.session(board)?.inbox();
         if inbox.len() <= READ {
             let former = replace_by_copy(inbox);
@@ -345,7 +341,7 @@ impl<S: Transport> Connection<S> {
     }
 
     /// Gives back what an idle connection does not need.
-    fn rest(&mut self, board: &mut Switchboard, cx: &mut Context<'_>) -> Result<(), Ending> {
+    fn rest(&mut self, board: &mut Router, cx: &mut Context<'_>) -> Result<(), Ending> {
         let is_crowded = board.is_crowded();
         let session = self.stage.session(board)?;
         let unfinished = session.inbox().len();
@@ -359,21 +355,21 @@ impl<S: Transport> Connection<S> {
         }
         board.unfinished_bytes = board.unfinished_bytes + unfinished - self.unfinished;
         self.unfinished = unfinished;
-        let Stage::Seated(place) = self.stage else { return Ok(()) };
+        let Stage::Connected(place) = self.stage else { return Ok(()) };
         board.weigh(place.id);
         if board.is_searching(place) {
             come_again(cx);
         }
-        if let Some(seat) = board.seat(place)
-            && seat.waker.as_ref().is_none_or(|waker| !waker.will_wake(cx.waker()))
+        if let Some(client) = board.client(place)
+            && client.waker.as_ref().is_none_or(|waker| !waker.will_wake(cx.waker()))
         {
-            seat.waker = Some(cx.waker().clone());
+            client.waker = Some(cx.waker().clone());
         }
         Ok(())
     }
 
     /// Sees whether the client has been silent for too long, and when to look again.
-    fn arm(&mut self, board: &mut Switchboard, cx: &mut Context<'_>) -> Result<(), Ending> {
+    fn arm(&mut self, board: &mut Router, cx: &mut Context<'_>) -> Result<(), Ending> {
         let now = board.now().mono;
         let due = match &self.stage {
             Stage::Greeting { until, .. } if now >= *until => {
@@ -381,7 +377,7 @@ impl<S: Transport> Connection<S> {
                 return Err(Ending::Closed(format!("no CONNECT came within {limit} s")));
             }
             Stage::Greeting { until, .. } => Some(*until),
-            Stage::Seated(_) => {
+            Stage::Connected(_) => {
                 let session = self.stage.session(board)?;
                 session.tick(now).map_err(|silence| Ending::Closed(silence.to_string()))?;
                 session.deadline()

@@ -35,9 +35,9 @@ use tokio_rustls::TlsAcceptor;
 
 pub use tls::acceptor;
 
-use self::router::Switchboard;
+use self::router::Router;
 use crate::{
-    edge::{Ask, Edge, Outcome},
+    edge::{CommandRequest, Edge, EndedCommand},
     error::Failure,
     io::{
         batch_writer::WriterError,
@@ -108,13 +108,13 @@ impl Limits {
 }
 
 /// Who is told what happens at the broker.
-pub trait Witness {
+pub trait Handler {
     /// A message came from a client, or the platform said one.
     fn message(&mut self, record: &Record<'_>);
     /// A client connected, was refused, or is gone.
     fn connection(&mut self, record: &Connection<'_>);
     /// A command of the platform's own has ended.
-    fn settled(&mut self, outcome: Outcome);
+    fn settled(&mut self, outcome: EndedCommand);
     /// Something is off.
     fn warn(&mut self, message: &str);
     /// The operator's own files are at stake, which is said even where warnings are not.
@@ -138,7 +138,7 @@ pub struct Broker {
     tls: Option<TlsAcceptor>,
     max_connections: usize,
     connect_timeout: Duration,
-    board: Rc<RefCell<Switchboard>>,
+    board: Rc<RefCell<Router>>,
     journal: Option<Steps>,
     /// One more holder for each connection.
     alive: Rc<()>,
@@ -162,7 +162,7 @@ impl Broker {
         limits: Limits,
         tls: Option<TlsAcceptor>,
         journal: Option<RegistryFile>,
-        witness: Box<dyn Witness>,
+        witness: Box<dyn Handler>,
         start: Instant,
     ) -> Result<Self, Failure> {
         let listener = listen(address).map_err(|why| cannot_bind(address, &why))?;
@@ -175,7 +175,7 @@ impl Broker {
             connect_timeout: limits.connect_timeout,
             journal: journal.as_ref().map(RegistryFile::watch),
             alive: Rc::new(()),
-            board: Switchboard::new(edge, limits, witness, journal, start),
+            board: Router::new(edge, limits, witness, journal, start),
         })
     }
 
@@ -215,7 +215,7 @@ impl Broker {
     }
 
     /// Sends a command of the platform's own; the witness is told how it ends.
-    pub fn command(&self, ask: Ask) {
+    pub fn command(&self, ask: CommandRequest) {
         let mut board = self.board.borrow_mut();
         board.begin_turn();
         board.command(ask);
@@ -327,7 +327,7 @@ impl Broker {
     }
 }
 
-async fn serve_tls(stream: TcpStream, tls: &TlsAcceptor, limit: Duration, board: Rc<RefCell<Switchboard>>) {
+async fn serve_tls(stream: TcpStream, tls: &TlsAcceptor, limit: Duration, board: Rc<RefCell<Router>>) {
     let accepted = Instant::now();
     let shaken = tokio::time::timeout(limit, tls.accept(stream)).await;
     let why = match shaken {
@@ -341,7 +341,7 @@ async fn serve_tls(stream: TcpStream, tls: &TlsAcceptor, limit: Duration, board:
 }
 
 /// Does what is due at its time: delayed answers, commands without answers, sessions nobody came back for.
-async fn keep_time(board: Rc<RefCell<Switchboard>>) {
+async fn keep_time(board: Rc<RefCell<Router>>) {
     let mut timer: Option<Pin<Box<Sleep>>> = None;
     poll_fn(|cx: &mut Context<'_>| {
         loop {
@@ -366,7 +366,7 @@ async fn keep_time(board: Rc<RefCell<Switchboard>>) {
 }
 
 /// Hands over what was written, once after all the turns that were due at the same time.
-async fn keep_flushed(board: Rc<RefCell<Switchboard>>) {
+async fn keep_flushed(board: Rc<RefCell<Router>>) {
     poll_fn(|cx: &mut Context<'_>| {
         board.borrow_mut().flush(cx.waker());
         Poll::<()>::Pending

@@ -10,7 +10,7 @@ use tokio::{
 use tokio_rustls::server::TlsStream;
 
 use super::{
-    client_state::{Offered, Seat},
+    client_state::{ClientState, Offered},
     connection::Transport,
     retained::Retained,
     *,
@@ -39,14 +39,14 @@ struct Told {
     connections: Rc<RefCell<Vec<String>>>,
 }
 
-impl Witness for Told {
+impl Handler for Told {
     fn message(&mut self, _: &Record<'_>) {}
     fn connection(&mut self, record: &Connection<'_>) {
         let mut line = Vec::new();
         record.write(&mut line);
         self.connections.borrow_mut().push(String::from_utf8(line).unwrap());
     }
-    fn settled(&mut self, _: Outcome) {}
+    fn settled(&mut self, _: EndedCommand) {}
     fn warn(&mut self, message: &str) {
         self.warnings.borrow_mut().push(message.to_owned());
     }
@@ -56,7 +56,7 @@ impl Witness for Told {
     }
 }
 
-fn board_with(limits: Limits, faults: &[&str]) -> (Rc<RefCell<Switchboard>>, Told) {
+fn board_with(limits: Limits, faults: &[&str]) -> (Rc<RefCell<Router>>, Told) {
     let settings = Settings {
         access: Access { usernames: Vec::new(), platform_usernames: vec!["platform".into()] },
         product: Product::smart_water_meter(),
@@ -68,7 +68,7 @@ fn board_with(limits: Limits, faults: &[&str]) -> (Rc<RefCell<Switchboard>>, Tol
     };
     let told = Told::default();
     let edge = Edge::new(settings, Registry::default());
-    (Switchboard::new(edge, limits, Box::new(told.clone()), None, Instant::now()), told)
+    (Router::new(edge, limits, Box::new(told.clone()), None, Instant::now()), told)
 }
 
 fn login(client_id: &str, username: &str) -> Connect {
@@ -87,8 +87,8 @@ fn encoded(packet: &Packet) -> BytesMut {
     bytes
 }
 
-/// A client that has just been let in, as the switchboard alone sees it.
-fn admit(board: &mut Switchboard, connect: Connect) -> Result<router::Place, connection::Ending> {
+/// A client that has just been let in, as the router alone sees it.
+fn admit(board: &mut Router, connect: Connect) -> Result<router::ClientHandle, connection::Ending> {
     board.begin_turn();
     let (mut session, connect) = greeted(connect);
     let admitted = board.admit(connect, &mut session);
@@ -321,7 +321,7 @@ fn wills_and_names_count_and_the_heaviest_clients_go_first() {
         assert!(board.kept_bytes() <= 1_000_000, "{} after {n}", board.kept_bytes());
     }
     assert!(board.kept_bytes() > 500_000);
-    assert!(board.seat(small).is_some_and(|seat| seat.is_connected));
+    assert!(board.client(small).is_some_and(|client| client.is_connected));
     assert!(told.warnings.borrow()[0].contains("--max-queues allows"), "{:?}", told.warnings);
 }
 
@@ -353,21 +353,21 @@ fn a_session_left_under_another_username_is_not_resumed() {
     let (board, told) = board_with(Limits::default(), &[]);
     let board = &mut *board.borrow_mut();
     let connect = |username| Connect { clean_session: false, ..login("gw1", username) };
-    let leave = |board: &mut Switchboard, place| {
+    let leave = |board: &mut Router, place| {
         board.begin_turn();
         board.depart(place, &connection::Ending::Left);
         board.end_turn();
     };
     let place = admit(board, connect("acme")).unwrap();
-    board.seat(place).unwrap().subscribe("gateway/in/gw1", &Limits::default()).unwrap();
+    board.client(place).unwrap().subscribe("gateway/in/gw1", &Limits::default()).unwrap();
     leave(board, place);
-    let origin = |board: &mut Switchboard, place| board.seat(place).unwrap().origin;
+    let origin = |board: &mut Router, place| board.client(place).unwrap().origin;
     let again = admit(board, connect("acme")).unwrap();
-    assert_eq!(origin(board, again), place.epoch, "the session goes on");
+    assert_eq!(origin(board, again), place.generation, "the session goes on");
     leave(board, again);
     let other = admit(board, connect("other")).unwrap();
-    assert_eq!(origin(board, other), other.epoch, "a session of its own");
-    assert!(board.seat(other).unwrap().take_filters().next().is_none());
+    assert_eq!(origin(board, other), other.generation, "a session of its own");
+    assert!(board.client(other).unwrap().take_filters().next().is_none());
     assert!(told.warnings.borrow()[0].contains(r#"as username "acme""#), "{:?}", told.warnings);
 }
 
@@ -398,7 +398,7 @@ fn a_bridge_gets_none_of_its_own_messages_and_sees_the_retain_flag() {
     for place in [bridge, other] {
         let filters = vec![("#".to_owned(), QoS::AtMostOnce)];
         board.handle(place, Event::Subscribe { id: 1, filters }).unwrap();
-        board.seat(place).unwrap().session.outbox().clear();
+        board.client(place).unwrap().session.outbox().clear();
     }
     for place in [bridge, other] {
         let message = Message {
@@ -414,7 +414,7 @@ fn a_bridge_gets_none_of_its_own_messages_and_sees_the_retain_flag() {
         board.end_turn();
     }
     let mut flags = |place| {
-        let mut outbox = board.seat(place).unwrap().session.outbox().split();
+        let mut outbox = board.client(place).unwrap().session.outbox().split();
         let packets = std::iter::from_fn(move || Packet::decode(&mut outbox, End::Client, 100).unwrap());
         let messages = packets.filter_map(|packet| match packet {
             Packet::Publish(message) => Some(message.retain),
@@ -448,16 +448,16 @@ fn delayed_answers_leave_early_rather_than_fill_the_memory() {
         board.end_turn();
         assert!(board.delayed_bytes() <= 100_000, "{n}");
     }
-    let session = &mut board.seat(place).unwrap().session;
+    let session = &mut board.client(place).unwrap().session;
     let early = String::from_utf8_lossy(session.outbox()).matches("properties/report/response").count();
     assert!((100..500).contains(&early), "{early} of 600 answers before their time");
     assert!(told.warnings.borrow().iter().any(|warning| warning.contains("before their time")));
 }
 
-fn seat() -> Seat {
+fn client() -> ClientState {
     let (mut session, _) = greeted(login("gw1", "acme"));
     session.connack(false, ConnectCode::ACCEPTED);
-    Seat::new(session, "gw1".into(), Rc::new(Role::Platform), 1)
+    ClientState::new(session, "gw1".into(), Rc::new(Role::Platform), 1)
 }
 
 #[test]
@@ -470,9 +470,9 @@ fn a_slow_reader_learns_which_option_left_no_room() {
         retain: false,
     };
     let too_slow = |total: usize| {
-        let mut seat = seat();
+        let mut client = client();
         for _ in 0..1000 {
-            match seat.offer(message(5000), &limits, total) {
+            match client.offer(message(5000), &limits, total) {
                 Offered::Taken => {}
                 Offered::TooSlow(why) => return why,
                 dropped @ Offered::Dropped { .. } => panic!("{dropped:?}"),
@@ -490,22 +490,22 @@ fn subscribing_again_and_again_begins_no_more_searches_than_there_are_filters() 
     let limits = Limits::default();
     let mut retained = Retained::new(10_000);
     assert!(retained.set("a", b"x", QoS::AtMostOnce));
-    let mut seat = seat();
+    let mut client = client();
     for _ in 0..1000 {
         for filter in ["a", "b", "+", "#"] {
-            let filter = seat.subscribe(filter, &limits).unwrap();
-            seat.search(filter, QoS::AtMostOnce);
+            let filter = client.subscribe(filter, &limits).unwrap();
+            client.search(filter, QoS::AtMostOnce);
         }
     }
-    assert!(seat.searches() <= 9, "{}", seat.searches());
-    assert!(seat.unsubscribe("+") && !seat.unsubscribe("+"));
-    while seat.is_searching(&limits, 0) {
-        seat.search_on(&retained, &limits, 0);
+    assert!(client.searches() <= 9, "{}", client.searches());
+    assert!(client.unsubscribe("+") && !client.unsubscribe("+"));
+    while client.is_searching(&limits, 0) {
+        client.search_on(&retained, &limits, 0);
     }
-    let mut outbox = seat.session.outbox().split();
+    let mut outbox = client.session.outbox().split();
     let packets = std::iter::from_fn(|| Packet::decode(&mut outbox, End::Client, 100).unwrap());
     // Each of the three that are left found it once, behind the CONNACK.
-    assert_eq!((packets.count(), seat.searches()), (1 + 2, 0));
+    assert_eq!((packets.count(), client.searches()), (1 + 2, 0));
 }
 
 #[test]

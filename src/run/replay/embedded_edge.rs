@@ -10,12 +10,12 @@ use serde::Serialize;
 
 use super::replay_stats::{Arrival, Shared};
 use crate::{
-    edge::{Access, Edge, Faults, Outcome, Registry, Settings},
+    edge::{Access, Edge, EndedCommand, Faults, Registry, Settings},
     error::Failure,
     io::{batch_writer::WriterError, console::print},
     json::json_line,
     mqtt::{ConnectCode, Direction},
-    net::server::{Broker, Limits, Witness},
+    net::server::{Broker, Handler, Limits},
     recording::{Connection, Record},
     tuya::product::Product,
 };
@@ -37,7 +37,7 @@ pub fn listen(address: &str, stats: &Shared) -> Result<Rc<Broker>, Failure> {
         command_timeout: std::time::Duration::from_secs(5),
         faults: Faults::new(Vec::new(), 0),
     };
-    let witness = Box::new(Ear(Rc::clone(stats)));
+    let witness = Box::new(ReplayHandler(Rc::clone(stats)));
     let edge = Edge::new(settings, Registry::default());
     let broker =
         Broker::bind(resolve(address)?, edge, Limits::default(), None, None, witness, Instant::now())?;
@@ -65,9 +65,9 @@ fn resolve(address: &str) -> Result<SocketAddr, Failure> {
 }
 
 /// Hears what gateways say.
-struct Ear(Shared);
+struct ReplayHandler(Shared);
 
-impl Witness for Ear {
+impl Handler for ReplayHandler {
     fn message(&mut self, record: &Record<'_>) {
         if let (Some(Direction::Up), Some(channel), Some(gateway_id)) =
             (record.dir, record.channel, &record.gateway_id)
@@ -88,7 +88,7 @@ impl Witness for Ear {
         }
     }
 
-    fn settled(&mut self, _outcome: Outcome) {}
+    fn settled(&mut self, _outcome: EndedCommand) {}
 
     fn warn(&mut self, message: &str) {
         self.0.borrow_mut().warn(message);

@@ -14,13 +14,13 @@ use std::{
 
 use bytes::BytesMut;
 
-use self::platform::{Delayed, Unkept};
+use self::platform::{Delayed, PendingSync};
 use super::{
-    Limits, SessionId, Witness, client_state::Seat, connection::Ending, retained::Retained,
+    Handler, Limits, SessionId, client_state::ClientState, connection::Ending, retained::Retained,
     subscriptions::Subscriptions,
 };
 use crate::{
-    edge::{Act, Edge, Fate, Login, Moment, Role, Turned},
+    edge::{Action, Disposition, Edge, Login, LoginError, Moment, Role},
     io::registry_file::{Position, RegistryFile},
     mqtt::{Connect, ConnectCode, Direction, End, Message, Password, QoS, Session, Will},
     recording::Connection,
@@ -38,32 +38,32 @@ const WARNING_COST: usize = 2 * 1024;
 /// while a disk writes once.
 const MOST_UNKEPT: usize = 20_000;
 
-/// A connection's hold on a seat.
+/// A connection's hold on a client.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Place {
+pub(super) struct ClientHandle {
     pub(super) id: SessionId,
-    pub(super) epoch: u64,
+    pub(super) generation: u64,
 }
 
-pub(super) struct Switchboard {
+pub(super) struct Router {
     edge: Edge,
     limits: Limits,
-    witness: Box<dyn Witness>,
+    witness: Box<dyn Handler>,
     /// The registry's file.
     journal: Option<RegistryFile>,
-    seats: Vec<Option<Box<Seat>>>,
+    clients: Vec<Option<Box<ClientState>>>,
     vacant: Vec<SessionId>,
     by_client: HashMap<Rc<str>, SessionId>,
     /// Sessions without a connection, by the time of their end.
     absent: BTreeSet<(Duration, SessionId)>,
     subscriptions: Subscriptions,
     retained: Retained,
-    /// The weight of all clients together (see [`Seat::weight`]).
+    /// The weight of all clients together (see [`ClientState::weight`]).
     kept_bytes: usize,
     /// Bytes that have come of packets that are not whole, on all connections.
     pub(super) unfinished_bytes: usize,
     /// What waits for the journal, in its order.
-    unkept: VecDeque<(Position, Unkept)>,
+    unkept: VecDeque<(Position, PendingSync)>,
     last_line: Position,
     delayed: Delayed,
     /// What the present turn has cost beside the bytes that were heard.
@@ -73,7 +73,7 @@ pub(super) struct Switchboard {
     now: Moment,
     /// Whose turn it is: it writes by itself.
     current: Option<SessionId>,
-    acts: Vec<Act>,
+    actions: Vec<Action>,
     found: Vec<(SessionId, QoS)>,
     spare: Vec<BytesMut>,
     stalled: Vec<Waker>,
@@ -83,17 +83,17 @@ pub(super) struct Switchboard {
     alarm_at: Option<Duration>,
 }
 
-impl fmt::Debug for Switchboard {
+impl fmt::Debug for Router {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Switchboard").field("seats", &self.seats.len()).finish_non_exhaustive()
+        f.debug_struct("Router").field("clients", &self.clients.len()).finish_non_exhaustive()
     }
 }
 
-impl Switchboard {
+impl Router {
     pub(super) fn new(
         edge: Edge,
         limits: Limits,
-        witness: Box<dyn Witness>,
+        witness: Box<dyn Handler>,
         journal: Option<RegistryFile>,
         start: Instant,
     ) -> Rc<RefCell<Self>> {
@@ -102,7 +102,7 @@ impl Switchboard {
             edge,
             witness,
             journal,
-            seats: Vec::new(),
+            clients: Vec::new(),
             vacant: Vec::new(),
             by_client: HashMap::new(),
             absent: BTreeSet::new(),
@@ -117,7 +117,7 @@ impl Switchboard {
             start,
             now: Moment { mono: Duration::ZERO, unix: Duration::ZERO },
             current: None,
-            acts: Vec::new(),
+            actions: Vec::new(),
             found: Vec::new(),
             spare: Vec::new(),
             stalled: Vec::new(),
@@ -185,7 +185,7 @@ impl Switchboard {
         self.limits.is_crowded(self.kept_bytes)
     }
 
-    /// What is kept for all clients together (see [`Seat::weight`]).
+    /// What is kept for all clients together (see [`ClientState::weight`]).
     #[cfg(test)]
     pub(super) fn kept_bytes(&self) -> usize {
         self.kept_bytes
@@ -197,7 +197,7 @@ impl Switchboard {
     }
 
     #[cfg(test)]
-    pub(super) fn seat_of(&mut self, client_id: &str) -> Option<&mut Seat> {
+    pub(super) fn seat_of(&mut self, client_id: &str) -> Option<&mut ClientState> {
         let id = *self.by_client.get(client_id)?;
         self.seat_by_id(id)
     }
@@ -270,18 +270,22 @@ impl Switchboard {
 
     // Sessions.
 
-    /// The seat of a connection; `None` once another connection of the same client has it.
-    pub(super) fn seat(&mut self, place: Place) -> Option<&mut Seat> {
-        let seat = self.seats.get_mut(place.id.0 as usize)?.as_deref_mut()?;
-        (seat.epoch == place.epoch).then_some(seat)
+    /// The client of a connection; `None` once another connection of the same client has it.
+    pub(super) fn client(&mut self, place: ClientHandle) -> Option<&mut ClientState> {
+        let client = self.clients.get_mut(place.id.0 as usize)?.as_deref_mut()?;
+        (client.generation == place.generation).then_some(client)
     }
 
-    fn seat_by_id(&mut self, id: SessionId) -> Option<&mut Seat> {
-        self.seats.get_mut(id.0 as usize)?.as_deref_mut()
+    fn seat_by_id(&mut self, id: SessionId) -> Option<&mut ClientState> {
+        self.clients.get_mut(id.0 as usize)?.as_deref_mut()
     }
 
     /// Lets a client in, whose CONNECT `session` has just read; it is left empty then, and answers otherwise.
-    pub(super) fn admit(&mut self, mut connect: Connect, session: &mut Session) -> Result<Place, Ending> {
+    pub(super) fn admit(
+        &mut self,
+        mut connect: Connect,
+        session: &mut Session,
+    ) -> Result<ClientHandle, Ending> {
         let login = Login {
             client_id: &connect.client_id,
             username: connect.username.as_deref(),
@@ -290,33 +294,36 @@ impl Switchboard {
         };
         let role = match self.edge.login(&login) {
             Ok(role) => Rc::new(role),
-            Err(Turned::Off) => return Err(Ending::Closed("its client id holds control characters".into())),
-            Err(Turned::Away { code, why }) => {
+            Err(LoginError::Dropped) => {
+                return Err(Ending::Closed("its client id holds control characters".into()));
+            }
+            Err(LoginError::Refused { code, why }) => {
                 return Err(self.refuse(session, code, why, &connect.client_id, connect.username.as_deref()));
             }
         };
         self.count += 1;
-        let epoch = self.count;
+        let generation = self.count;
         if connect.client_id.is_empty() {
-            let mut names = (epoch..).map(|number| format!("platform-{number}"));
+            let mut names = (generation..).map(|number| format!("platform-{number}"));
             connect.client_id = names.find(|name| !self.by_client.contains_key(&**name)).unwrap_or_default();
         }
         let client_id: Rc<str> = connect.client_id.as_str().into();
-        self.say_goodbye(&client_id);
+        self.take_over(&client_id);
 
         let fresh = std::mem::replace(session, Session::new(End::Server, self.limits.session()));
-        let mut seat = Box::new(Seat::new(fresh, Rc::clone(&client_id), Rc::clone(&role), epoch));
-        seat.username = connect.username.as_deref().map(Into::into);
-        seat.is_clean = connect.clean_session;
-        seat.is_bridge = connect.is_bridge;
+        let mut client =
+            Box::new(ClientState::new(fresh, Rc::clone(&client_id), Rc::clone(&role), generation));
+        client.username = connect.username.as_deref().map(Into::into);
+        client.is_clean = connect.clean_session;
+        client.is_bridge = connect.is_bridge;
         let former = self.by_client.get(&client_id).copied();
         let mut resumed = former.filter(|id| {
             !connect.clean_session
-                && self.seat_by_id(*id).is_some_and(|seat| !seat.is_clean && seat.role == role)
+                && self.seat_by_id(*id).is_some_and(|client| !client.is_clean && client.role == role)
         });
         // What waits for one manufacturer's gateway is no business of another's.
         if let Some(id) = resumed
-            && let Some(other) = self.seat_by_id(id).filter(|former| former.username != seat.username)
+            && let Some(other) = self.seat_by_id(id).filter(|former| former.username != client.username)
         {
             let other = other.username.as_deref().unwrap_or_default().to_owned();
             self.warn(&format!(
@@ -328,9 +335,9 @@ impl Switchboard {
         }
         let id = match (resumed, former) {
             (Some(id), _) => {
-                if let Some(former) = self.seats[id.0 as usize].take() {
+                if let Some(former) = self.clients[id.0 as usize].take() {
                     self.absent.remove(&(former.expires, id));
-                    seat.inherit(*former);
+                    client.inherit(*former);
                 }
                 id
             }
@@ -346,16 +353,16 @@ impl Switchboard {
             Some(ConnectCode::ACCEPTED),
             Who { role: Some(&role), client_id: &client_id, username: connect.username.as_deref() },
         );
-        seat.set_will(connect.will);
-        seat.session.connack(resumed.is_some(), ConnectCode::ACCEPTED);
-        seat.session.resume();
-        self.seats[id.0 as usize] = Some(seat);
+        client.set_will(connect.will);
+        client.session.connack(resumed.is_some(), ConnectCode::ACCEPTED);
+        client.session.resume();
+        self.clients[id.0 as usize] = Some(client);
         self.by_client.insert(client_id, id);
         self.weigh(id);
         if let Role::Gateway(gateway) = &*role {
             self.edge.arrive(gateway);
         }
-        Ok(Place { id, epoch })
+        Ok(ClientHandle { id, generation })
     }
 
     /// Answers a CONNECT that is refused, and says so.
@@ -378,42 +385,42 @@ impl Switchboard {
     }
 
     /// Ends the connection that a client still has while it connects anew (MQTT-3.1.4-2).
-    fn say_goodbye(&mut self, client_id: &Rc<str>) {
+    fn take_over(&mut self, client_id: &Rc<str>) {
         let Some(id) = self.by_client.get(client_id).copied() else { return };
-        let Some(seat) = self.seat_by_id(id).filter(|seat| seat.is_connected) else { return };
-        let epoch = seat.epoch;
+        let Some(client) = self.seat_by_id(id).filter(|client| client.is_connected) else { return };
+        let generation = client.generation;
         self.warn(&format!(
             "client {client_id:?} connected anew while it was connected: the former connection is closed; \
              does another client use this id?"
         ));
-        self.depart(Place { id, epoch }, &Ending::TakenOver);
+        self.depart(ClientHandle { id, generation }, &Ending::TakenOver);
     }
 
     fn vacant_id(&mut self) -> SessionId {
         if let Some(id) = self.vacant.pop() {
             return id;
         }
-        let next = u32::try_from(self.seats.len()).unwrap_or(u32::MAX);
-        self.seats.push(None);
+        let next = u32::try_from(self.clients.len()).unwrap_or(u32::MAX);
+        self.clients.push(None);
         SessionId(next)
     }
 
     /// A connection has ended: publishes the will, and ends the session unless it is persistent.
-    pub(super) fn depart(&mut self, place: Place, why: &Ending) {
+    pub(super) fn depart(&mut self, place: ClientHandle, why: &Ending) {
         let now = self.now.mono;
         let expires = now + self.limits.session_expiry;
-        let Some(seat) = self.seat(place).filter(|seat| seat.is_connected) else { return };
-        seat.is_connected = false;
-        if let Some(former) = seat.waker.take() {
+        let Some(client) = self.client(place).filter(|client| client.is_connected) else { return };
+        client.is_connected = false;
+        if let Some(former) = client.waker.take() {
             former.wake();
         }
-        let will = seat.take_will().filter(|_| !matches!(why, Ending::Left));
-        seat.unsent = 0;
-        let (role, client_id) = (Rc::clone(&seat.role), Rc::clone(&seat.client_id));
-        let (username, is_clean) = (seat.username.clone(), seat.is_clean);
+        let will = client.take_will().filter(|_| !matches!(why, Ending::Left));
+        client.unsent = 0;
+        let (role, client_id) = (Rc::clone(&client.role), Rc::clone(&client.client_id));
+        let (username, is_clean) = (client.username.clone(), client.is_clean);
         // The task of a connection that was taken over must find nothing of its own here.
-        seat.epoch = 0;
-        seat.session.open(now);
+        client.generation = 0;
+        client.session.open(now);
         let dir = match why {
             Ending::Left | Ending::Gone | Ending::Failed(_) => Direction::Up,
             Ending::Closed(_) | Ending::Refused | Ending::TakenOver => Direction::Down,
@@ -431,9 +438,9 @@ impl Switchboard {
             {
                 self.remove(oldest);
             }
-            if let Some(seat) = self.seat_by_id(place.id) {
-                seat.expires = expires;
-                seat.session.shrink();
+            if let Some(client) = self.seat_by_id(place.id) {
+                client.expires = expires;
+                client.session.shrink();
                 self.absent.insert((expires, place.id));
             }
             self.weigh(place.id);
@@ -446,29 +453,31 @@ impl Switchboard {
     fn publish_will(&mut self, will: Will, role: &Role) {
         let Will { topic, payload, qos, retain } = will;
         let message = Message { topic: topic.into(), payload, qos, retain, dup: false, id: None };
-        let mut acts = std::mem::take(&mut self.acts);
-        let heard = self.edge.hear(self.now, role, &message.topic, &message.payload, &mut acts);
-        self.acts = acts;
+        let mut actions = std::mem::take(&mut self.actions);
+        let heard = self.edge.hear(self.now, role, &message.topic, &message.payload, &mut actions);
+        self.actions = actions;
         match heard.fate {
-            Fate::Route | Fate::RouteKept => {
+            Disposition::Route | Disposition::RouteKept => {
                 self.record(&message, role, heard);
-                self.act();
+                self.action();
                 self.pass_on(message, None);
             }
-            Fate::Drop | Fate::Forbid | Fate::Cut | Fate::Silence => self.act(),
+            Disposition::Drop | Disposition::Forbid | Disposition::Cut | Disposition::Silence => {
+                self.action()
+            }
         }
     }
 
     /// Forgets a session and all that belongs to it.
     fn remove(&mut self, id: SessionId) {
-        let Some(mut seat) = self.seats.get_mut(id.0 as usize).and_then(Option::take) else { return };
-        self.absent.remove(&(seat.expires, id));
-        self.kept_bytes -= seat.weighed;
-        for filter in seat.take_filters() {
+        let Some(mut client) = self.clients.get_mut(id.0 as usize).and_then(Option::take) else { return };
+        self.absent.remove(&(client.expires, id));
+        self.kept_bytes -= client.weighed;
+        for filter in client.take_filters() {
             self.subscriptions.remove(&filter, id);
         }
-        self.by_client.remove(&seat.client_id);
-        if let Role::Gateway(gateway) = &*seat.role {
+        self.by_client.remove(&client.client_id);
+        if let Role::Gateway(gateway) = &*client.role {
             self.edge.leave(gateway);
         }
         self.vacant.push(id);
@@ -476,10 +485,10 @@ impl Switchboard {
 
     /// Counts anew what is kept for a client.
     pub(super) fn weigh(&mut self, id: SessionId) {
-        if let Some(seat) = self.seats.get_mut(id.0 as usize).and_then(Option::as_deref_mut) {
-            let weight = seat.weight();
-            self.kept_bytes = self.kept_bytes - seat.weighed + weight;
-            seat.weighed = weight;
+        if let Some(client) = self.clients.get_mut(id.0 as usize).and_then(Option::as_deref_mut) {
+            let weight = client.weight();
+            self.kept_bytes = self.kept_bytes - client.weighed + weight;
+            client.weighed = weight;
         }
     }
 
@@ -490,9 +499,9 @@ impl Switchboard {
             return;
         }
         let enough = self.limits.max_queues / 4 * 3;
-        let seats = (0..).map(SessionId).zip(&self.seats);
+        let clients = (0..).map(SessionId).zip(&self.clients);
         let mut heaviest: Vec<(usize, SessionId)> =
-            seats.filter_map(|(id, seat)| Some((seat.as_ref()?.weighed, id))).collect();
+            clients.filter_map(|(id, client)| Some((client.as_ref()?.weighed, id))).collect();
         heaviest.sort_unstable_by_key(|(weight, _)| std::cmp::Reverse(*weight));
         for (_, id) in heaviest {
             if self.kept_bytes <= enough {
@@ -505,10 +514,10 @@ impl Switchboard {
     /// Ends a client's connection and session for the sake of all others.
     fn give_up(&mut self, id: SessionId) {
         let why = "more is kept for all clients than --max-queues allows, and most for this one";
-        let Some(seat) = self.seat_by_id(id) else { return };
-        let (epoch, client_id) = (seat.epoch, Rc::clone(&seat.client_id));
-        if seat.is_connected {
-            self.depart(Place { id, epoch }, &Ending::Closed(why.into()));
+        let Some(client) = self.seat_by_id(id) else { return };
+        let (generation, client_id) = (client.generation, Rc::clone(&client.client_id));
+        if client.is_connected {
+            self.depart(ClientHandle { id, generation }, &Ending::Closed(why.into()));
         } else {
             self.warn(&format!("the session of client {client_id:?}, which is away, was ended: {why}"));
         }

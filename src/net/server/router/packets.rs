@@ -4,9 +4,9 @@ use std::{rc::Rc, sync::Arc};
 
 use bytes::Bytes;
 
-use super::{Place, Switchboard};
+use super::{ClientHandle, Router};
 use crate::{
-    edge::{Fate, Heard, Role},
+    edge::{Disposition, Heard, Role},
     mqtt::{Direction, Event, Message, Publish, QoS, Receipt, SubscribeCode},
     net::server::{
         SessionId,
@@ -30,9 +30,9 @@ struct Source {
     retain: bool,
 }
 
-impl Switchboard {
+impl Router {
     /// Acts on what a client said.
-    pub(in crate::net::server) fn handle(&mut self, place: Place, event: Event) -> Result<(), Ending> {
+    pub(in crate::net::server) fn handle(&mut self, place: ClientHandle, event: Event) -> Result<(), Ending> {
         self.current = Some(place.id);
         match event {
             Event::Publish(message, receipt) => self.publish(place, message, receipt),
@@ -47,7 +47,7 @@ impl Switchboard {
             Event::Disconnect => Err(Ending::Left),
             Event::Delivered { .. } => Ok(()),
             Event::Ignored(warning) => {
-                let who = self.seat(place).map(|seat| Rc::clone(&seat.client_id)).unwrap_or_default();
+                let who = self.client(place).map(|client| Rc::clone(&client.client_id)).unwrap_or_default();
                 self.warn(&format!("client {who:?}: {warning}"));
                 Ok(())
             }
@@ -59,42 +59,47 @@ impl Switchboard {
         }
     }
 
-    fn publish(&mut self, place: Place, message: Message, receipt: Option<Receipt>) -> Result<(), Ending> {
-        let Some(seat) = self.seat(place) else { return Err(Ending::TakenOver) };
-        let role = Rc::clone(&seat.role);
-        let mut acts = std::mem::take(&mut self.acts);
-        let heard = self.edge.hear(self.now, &role, &message.topic, &message.payload, &mut acts);
-        self.acts = acts;
+    fn publish(
+        &mut self,
+        place: ClientHandle,
+        message: Message,
+        receipt: Option<Receipt>,
+    ) -> Result<(), Ending> {
+        let Some(client) = self.client(place) else { return Err(Ending::TakenOver) };
+        let role = Rc::clone(&client.role);
+        let mut actions = std::mem::take(&mut self.actions);
+        let heard = self.edge.hear(self.now, &role, &message.topic, &message.payload, &mut actions);
+        self.actions = actions;
         let fate = heard.fate;
         match fate {
-            Fate::Route | Fate::RouteKept => {
+            Disposition::Route | Disposition::RouteKept => {
                 self.record(&message, &role, heard);
                 // Whoever listens to both hears the request before its answer, as through any broker.
                 self.pass_on(message, Some(place.id));
-                self.act();
-                if fate == Fate::RouteKept {
+                self.action();
+                if fate == Disposition::RouteKept {
                     self.acknowledge_once_kept(place, receipt);
                 } else {
                     self.acknowledge(place, receipt);
                 }
             }
-            Fate::Drop => {
+            Disposition::Drop => {
                 self.record(&message, &role, heard);
                 self.acknowledge(place, receipt);
-                self.act();
+                self.action();
             }
-            Fate::Forbid => {
+            Disposition::Forbid => {
                 self.acknowledge(place, receipt);
-                self.act();
+                self.action();
             }
-            Fate::Cut => {
+            Disposition::Cut => {
                 self.record(&message, &role, heard);
                 return Err(Ending::Closed("a fault, as --fault disconnect asked for".into()));
             }
-            Fate::Silence => {
+            Disposition::Silence => {
                 self.record(&message, &role, heard);
-                if let Some(seat) = self.seat(place) {
-                    seat.is_silent = true;
+                if let Some(client) = self.client(place) {
+                    client.is_silent = true;
                 }
             }
         }
@@ -120,17 +125,17 @@ impl Switchboard {
         self.witness.message(&record);
     }
 
-    pub(super) fn acknowledge(&mut self, place: Place, receipt: Option<Receipt>) {
+    pub(super) fn acknowledge(&mut self, place: ClientHandle, receipt: Option<Receipt>) {
         if let Some(receipt) = receipt
-            && let Some(seat) = self.seat(place)
+            && let Some(client) = self.client(place)
         {
-            seat.session.acknowledge(receipt);
+            client.session.acknowledge(receipt);
         }
     }
 
-    fn subscribe(&mut self, place: Place, packet: u16, filters: Vec<(String, QoS)>) {
-        let Some(seat) = self.seat(place) else { return };
-        let (role, client_id) = (Rc::clone(&seat.role), Rc::clone(&seat.client_id));
+    fn subscribe(&mut self, place: ClientHandle, packet: u16, filters: Vec<(String, QoS)>) {
+        let Some(client) = self.client(place) else { return };
+        let (role, client_id) = (Rc::clone(&client.role), Rc::clone(&client.client_id));
         self.effort += FILTER_COST * filters.len();
         let mut codes = Vec::with_capacity(filters.len());
         let mut refused: Option<(String, &str)> = None;
@@ -149,15 +154,15 @@ impl Switchboard {
                 "client {client_id:?} may not subscribe to {filter:?}{others}: SUBACK 0x80; {why}"
             ));
         }
-        if let Some(seat) = self.seat(place) {
-            seat.session.suback(packet, codes);
+        if let Some(client) = self.client(place) {
+            client.session.suback(packet, codes);
         }
     }
 
     /// Subscribes to one filter, or says why not.
     fn subscribe_one(
         &mut self,
-        place: Place,
+        place: ClientHandle,
         role: &Role,
         filter: &str,
         qos: QoS,
@@ -168,48 +173,48 @@ impl Switchboard {
         if levels(filter) > MAX_LEVELS {
             return Err("a filter with wildcards may have 100 levels");
         }
-        let Some(seat) = self.seats.get_mut(place.id.0 as usize).and_then(Option::as_deref_mut) else {
+        let Some(client) = self.clients.get_mut(place.id.0 as usize).and_then(Option::as_deref_mut) else {
             return Ok(());
         };
-        let name = seat.subscribe(filter, &self.limits)?;
+        let name = client.subscribe(filter, &self.limits)?;
         self.subscriptions.insert(filter, place.id, qos);
         if !self.retained.is_empty()
-            && let Some(seat) = self.seat(place)
+            && let Some(client) = self.client(place)
         {
-            seat.search(name, qos);
+            client.search(name, qos);
         }
         Ok(())
     }
 
-    fn unsubscribe(&mut self, place: Place, packet: u16, filters: &[String]) {
-        let Some(seat) = self.seats.get_mut(place.id.0 as usize).and_then(Option::as_deref_mut) else {
+    fn unsubscribe(&mut self, place: ClientHandle, packet: u16, filters: &[String]) {
+        let Some(client) = self.clients.get_mut(place.id.0 as usize).and_then(Option::as_deref_mut) else {
             return;
         };
         self.effort += FILTER_COST * filters.len();
         for filter in filters {
-            if seat.unsubscribe(filter) {
+            if client.unsubscribe(filter) {
                 self.subscriptions.remove(filter, place.id);
             }
         }
-        seat.session.unsuback(packet);
+        client.session.unsuback(packet);
     }
 
     /// Sends a client more of the retained messages that its new subscriptions ask for.
-    pub(in crate::net::server) fn search_on(&mut self, place: Place) {
-        if let Some(seat) = self.seats.get_mut(place.id.0 as usize).and_then(Option::as_deref_mut)
-            && seat.epoch == place.epoch
-            && seat.is_searching(&self.limits, self.kept_bytes)
+    pub(in crate::net::server) fn search_on(&mut self, place: ClientHandle) {
+        if let Some(client) = self.clients.get_mut(place.id.0 as usize).and_then(Option::as_deref_mut)
+            && client.generation == place.generation
+            && client.is_searching(&self.limits, self.kept_bytes)
         {
-            seat.search_on(&self.retained, &self.limits, self.kept_bytes);
+            client.search_on(&self.retained, &self.limits, self.kept_bytes);
         }
     }
 
     /// Whether a client could be sent more of them at once.
-    pub(in crate::net::server) fn is_searching(&mut self, place: Place) -> bool {
-        let Some(seat) = self.seats.get_mut(place.id.0 as usize).and_then(Option::as_deref_mut) else {
+    pub(in crate::net::server) fn is_searching(&mut self, place: ClientHandle) -> bool {
+        let Some(client) = self.clients.get_mut(place.id.0 as usize).and_then(Option::as_deref_mut) else {
             return false;
         };
-        seat.epoch == place.epoch && seat.is_searching(&self.limits, self.kept_bytes)
+        client.generation == place.generation && client.is_searching(&self.limits, self.kept_bytes)
     }
 
     // Messages.
@@ -234,7 +239,7 @@ impl Switchboard {
 
     /// How many messages clients have not acknowledged.
     pub(in crate::net::server) fn unacknowledged(&self) -> usize {
-        self.seats.iter().flatten().map(|seat| seat.session.in_flight() + seat.session.queued()).sum()
+        self.clients.iter().flatten().map(|client| client.session.in_flight() + client.session.queued()).sum()
     }
 
     /// Passes a message of the platform's on to whoever subscribes.
@@ -259,58 +264,59 @@ impl Switchboard {
 
     fn deliver(&mut self, id: SessionId, mut publish: Publish, source: Source) {
         let is_current = self.current == Some(id);
-        let Some(seat) = self.seats.get_mut(id.0 as usize).and_then(Option::as_deref_mut) else { return };
-        if seat.is_silent {
+        let Some(client) = self.clients.get_mut(id.0 as usize).and_then(Option::as_deref_mut) else { return };
+        if client.is_silent {
             return;
         }
-        if seat.is_bridge {
+        if client.is_bridge {
             // Its own messages would go round between two brokers for ever.
             if source.client == Some(id) {
                 return;
             }
             publish.retain = source.retain;
         }
-        if seat.is_connected && !is_current {
-            if seat.session.outbox().capacity() == 0 {
-                *seat.session.outbox() = self.spare.pop().unwrap_or_default();
+        if client.is_connected && !is_current {
+            if client.session.outbox().capacity() == 0 {
+                *client.session.outbox() = self.spare.pop().unwrap_or_default();
             }
-            seat.wake();
+            client.wake();
         }
-        let outcome = seat.offer(publish, &self.limits, self.kept_bytes);
+        let outcome = client.offer(publish, &self.limits, self.kept_bytes);
         let client_id = match outcome {
             Offered::Taken => return self.weigh(id),
             Offered::Dropped { first: false } => return,
-            Offered::Dropped { first: true } => Rc::clone(&seat.client_id),
+            Offered::Dropped { first: true } => Rc::clone(&client.client_id),
             Offered::TooSlow(why) => {
-                seat.leaving = Some(why);
+                client.leaving = Some(why);
                 return;
             }
         };
         self.warn(&format!("client {client_id:?} cannot be reached or reads slowly: messages are dropped"));
     }
 
-    pub(in crate::net::server) fn refill(&mut self, place: Place) {
-        let Some(seat) = self.seats.get_mut(place.id.0 as usize).and_then(Option::as_deref_mut) else {
+    pub(in crate::net::server) fn refill(&mut self, place: ClientHandle) {
+        let Some(client) = self.clients.get_mut(place.id.0 as usize).and_then(Option::as_deref_mut) else {
             return;
         };
-        if seat.epoch == place.epoch {
-            seat.refill(&self.limits, self.kept_bytes);
-            if seat.is_silent {
-                seat.session.outbox().clear();
+        if client.generation == place.generation {
+            client.refill(&self.limits, self.kept_bytes);
+            if client.is_silent {
+                client.session.outbox().clear();
             }
         }
     }
 
     /// Whether a client must read before it may say more.
-    pub(in crate::net::server) fn is_full(&mut self, place: Place) -> Result<bool, Ending> {
+    pub(in crate::net::server) fn is_full(&mut self, place: ClientHandle) -> Result<bool, Ending> {
         let total = self.kept_bytes;
-        let seat = self.seats.get_mut(place.id.0 as usize).and_then(Option::as_deref_mut);
-        let seat = seat.filter(|seat| seat.epoch == place.epoch).ok_or(Ending::TakenOver)?;
-        Ok(seat.is_full(&self.limits, total))
+        let client = self.clients.get_mut(place.id.0 as usize).and_then(Option::as_deref_mut);
+        let client =
+            client.filter(|client| client.generation == place.generation).ok_or(Ending::TakenOver)?;
+        Ok(client.is_full(&self.limits, total))
     }
 
     /// Why a connection is to be closed, if it is.
-    pub(in crate::net::server) fn leaving(&mut self, place: Place) -> Option<&'static str> {
-        self.seat(place)?.leaving.take()
+    pub(in crate::net::server) fn leaving(&mut self, place: ClientHandle) -> Option<&'static str> {
+        self.client(place)?.leaving.take()
     }
 }

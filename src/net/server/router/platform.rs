@@ -4,9 +4,9 @@ use std::{collections::BTreeMap, sync::Arc, task::Waker, time::Duration};
 
 use bytes::Bytes;
 
-use super::{Place, Switchboard};
+use super::{ClientHandle, Router};
 use crate::{
-    edge::{Act, Ask},
+    edge::{Action, CommandRequest},
     io::registry_file::Position,
     mqtt::{QoS, Receipt},
     net::server::SessionId,
@@ -22,14 +22,14 @@ const OVERHEAD: usize = 192;
 
 /// Something that may happen only once the journal has its line on the disk.
 #[derive(Debug)]
-pub(super) enum Unkept {
+pub(super) enum PendingSync {
     Acknowledgement { id: SessionId, origin: u64, receipt: Receipt },
-    Saying(Saying),
+    QueuedPublish(QueuedPublish),
 }
 
 /// A message of the platform's.
 #[derive(Debug)]
-pub(super) struct Saying {
+pub(super) struct QueuedPublish {
     topic: Arc<str>,
     channel: Channel,
     payload: Bytes,
@@ -39,7 +39,7 @@ pub(super) struct Saying {
 /// Messages of the platform's that a fault delays, in a bounded number of bytes.
 #[derive(Debug)]
 pub(super) struct Delayed {
-    by_time: BTreeMap<(Duration, u64), Saying>,
+    by_time: BTreeMap<(Duration, u64), QueuedPublish>,
     count: u64,
     bytes: usize,
     limit: usize,
@@ -50,14 +50,14 @@ impl Delayed {
         Self { by_time: BTreeMap::new(), count: 0, bytes: 0, limit }
     }
 
-    fn insert(&mut self, due: Duration, saying: Saying) {
+    fn insert(&mut self, due: Duration, saying: QueuedPublish) {
         self.count += 1;
         self.bytes += saying.payload.len() + OVERHEAD;
         self.by_time.insert((due, self.count), saying);
     }
 
     /// Takes the first one where it is due, or where all together occupy too much.
-    fn pop(&mut self, now: Duration) -> Option<Saying> {
+    fn pop(&mut self, now: Duration) -> Option<QueuedPublish> {
         let is_too_much = self.is_too_much();
         let first = self.by_time.first_entry().filter(|first| is_too_much || first.key().0 <= now)?;
         let saying = first.remove();
@@ -79,8 +79,8 @@ impl Delayed {
     }
 }
 
-impl Switchboard {
-    /// The next moment at which [`Switchboard::run_due`] has something to do.
+impl Router {
+    /// The next moment at which [`Router::run_due`] has something to do.
     pub(super) fn next_due(&self) -> Option<Duration> {
         let absent = self.absent.first().map(|(due, _)| *due);
         [self.delayed.next_due(), absent, self.edge.deadline()].into_iter().flatten().min()
@@ -97,10 +97,10 @@ impl Switchboard {
             let Some((_, id)) = self.absent.first().copied().filter(|(due, _)| *due <= now) else { break };
             self.remove(id);
         }
-        let mut acts = std::mem::take(&mut self.acts);
-        self.edge.tick(self.now, &mut acts);
-        self.acts = acts;
-        self.act();
+        let mut actions = std::mem::take(&mut self.actions);
+        self.edge.tick(self.now, &mut actions);
+        self.actions = actions;
+        self.action();
         self.alarm = Some(waker.clone());
         self.alarm_at = self.next_due();
         self.alarm_at
@@ -112,15 +112,15 @@ impl Switchboard {
     }
 
     /// Acknowledges a message once the journal has its line.
-    pub(super) fn acknowledge_once_kept(&mut self, place: Place, receipt: Option<Receipt>) {
+    pub(super) fn acknowledge_once_kept(&mut self, place: ClientHandle, receipt: Option<Receipt>) {
         if self.is_kept() {
             return self.acknowledge(place, receipt);
         }
         let last_line = self.last_line;
         if let Some(receipt) = receipt
-            && let Some(seat) = self.seat(place)
+            && let Some(client) = self.client(place)
         {
-            let waits = Unkept::Acknowledgement { id: place.id, origin: seat.origin, receipt };
+            let waits = PendingSync::Acknowledgement { id: place.id, origin: client.origin, receipt };
             self.unkept.push_back((last_line, waits));
         }
     }
@@ -131,12 +131,12 @@ impl Switchboard {
         for _ in 0..BATCH {
             let Some((_, waits)) = self.unkept.pop_front_if(|(position, _)| *position <= done) else { break };
             match waits {
-                Unkept::Saying(saying) => self.say(saying),
-                Unkept::Acknowledgement { id, origin, receipt } => {
+                PendingSync::QueuedPublish(saying) => self.say(saying),
+                PendingSync::Acknowledgement { id, origin, receipt } => {
                     // A session that began later counts anew, so the receipt would stand for another message.
-                    if let Some(seat) = self.seat_by_id(id).filter(|seat| seat.origin == origin) {
-                        seat.session.acknowledge(receipt);
-                        seat.wake();
+                    if let Some(client) = self.seat_by_id(id).filter(|client| client.origin == origin) {
+                        client.session.acknowledge(receipt);
+                        client.wake();
                     }
                 }
             }
@@ -156,43 +156,43 @@ impl Switchboard {
         }
     }
 
-    pub(in crate::net::server) fn command(&mut self, ask: Ask) {
-        let mut acts = std::mem::take(&mut self.acts);
-        self.edge.command(self.now, ask, &mut acts);
-        self.acts = acts;
-        self.act();
+    pub(in crate::net::server) fn command(&mut self, ask: CommandRequest) {
+        let mut actions = std::mem::take(&mut self.actions);
+        self.edge.command(self.now, ask, &mut actions);
+        self.actions = actions;
+        self.action();
     }
 
     /// Does what the edge asked for.
-    pub(super) fn act(&mut self) {
-        if self.acts.is_empty() {
+    pub(super) fn action(&mut self) {
+        if self.actions.is_empty() {
             return;
         }
-        let mut acts = std::mem::take(&mut self.acts);
-        for act in acts.drain(..) {
-            match act {
-                Act::Say { topic, channel, payload, after, once_kept } => {
-                    let saying = Saying { topic, channel, payload, once_kept };
+        let mut actions = std::mem::take(&mut self.actions);
+        for action in actions.drain(..) {
+            match action {
+                Action::Publish { topic, channel, payload, after, once_kept } => {
+                    let saying = QueuedPublish { topic, channel, payload, once_kept };
                     if after.is_zero() {
                         self.say(saying);
                     } else {
                         self.delay(after, saying);
                     }
                 }
-                Act::Keep(line) => {
+                Action::Persist(line) => {
                     if let Some(journal) = &mut self.journal {
                         self.last_line = journal.write(&line);
                     }
                 }
-                Act::Warn(message) => self.warn(&message),
-                Act::Settle(outcome) => self.witness.settled(outcome),
+                Action::Warn(message) => self.warn(&message),
+                Action::CommandDone(outcome) => self.witness.settled(outcome),
             }
         }
-        self.acts = acts;
+        self.actions = actions;
     }
 
     /// Says something later; where too much waits for its time, what is due first is said now instead of being lost.
-    fn delay(&mut self, after: Duration, saying: Saying) {
+    fn delay(&mut self, after: Duration, saying: QueuedPublish) {
         self.delayed.insert(self.now.mono + after, saying);
         if self.delayed.is_too_much() {
             self.warn(
@@ -207,12 +207,12 @@ impl Switchboard {
         }
     }
 
-    fn say(&mut self, saying: Saying) {
+    fn say(&mut self, saying: QueuedPublish) {
         if saying.once_kept && !self.is_kept() {
-            self.unkept.push_back((self.last_line, Unkept::Saying(saying)));
+            self.unkept.push_back((self.last_line, PendingSync::QueuedPublish(saying)));
             return;
         }
-        let Saying { topic, channel, payload, .. } = saying;
+        let QueuedPublish { topic, channel, payload, .. } = saying;
         let record = Record {
             unix_us: self.unix_us(),
             topic: (&*topic).into(),
@@ -225,7 +225,7 @@ impl Switchboard {
             gateway_id: self.edge.topics().id_in(channel, &topic).map(Into::into),
             mono_us: Some(Self::micros(self.now.mono)),
             payload: (&payload[..]).into(),
-            // As [`Act::Say`] says.
+            // As [`Action::Publish`] says.
             is_json: true,
             unknown: Vec::new(),
         };
