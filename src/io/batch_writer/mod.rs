@@ -326,11 +326,15 @@ impl Sink {
         usize::try_from(self.handed.0 - self.done().0).unwrap_or(usize::MAX)
     }
 
-    /// Whether more than this many bytes were handed over and are not yet written; looks at the thread only where they
-    /// may be.
+    /// Whether more than this many bytes were handed over and are not yet written; looks at the thread only if they may
+    /// be. A sink that failed is never behind, because waiting for it has no end.
     pub fn is_behind(&mut self, limit: u64) -> bool {
         if self.handed.0 - self.seen.0 > limit {
-            self.seen = self.done();
+            let state = self.state.borrow();
+            if state.failed.is_some() {
+                return false;
+            }
+            self.seen = state.done;
         }
         self.handed.0 - self.seen.0 > limit
     }
@@ -964,6 +968,7 @@ mod tests {
             sink.write(b"2\n");
             sink.flush();
             assert_eq!(sink.progress().await, Err(SinkError::ReaderGone));
+            assert!(!sink.is_behind(0), "a run that waits for room would wait for ever");
             assert_eq!(sink.close().await, Err(SinkError::ReaderGone));
         });
     }
