@@ -146,25 +146,28 @@ fn a_wrapped_file_is_refused_by_every_option_that_reads_text() {
         ("gzip", b"\x1f\x8b\x08\0\0\0\0\0\0\x03abc\n", "compressed with gzip"),
         ("zip", b"PK\x05\x06\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0", "a ZIP archive"),
     ];
-    let at = ["-b", "127.0.0.1:1", "-g", "gw1", "-u", "acme"];
+    let at = [("BROKER", "127.0.0.1:1"), ("GATEWAY_ID", "gw1"), ("USERNAME", "acme")];
     let commands: &[&[&str]] = &[
         &["report", "--cid", "m1", "1=1", "--journal"],
         &["report", "--cid", "m1", "1=1", "--config"],
         &["report", "--cid", "m1", "1=1", "--password-file"],
         &["report", "--cid", "m1", "1=1", "--model"],
+        &["report", "--cid", "m1", "1=1", "-b", "mqtts://127.0.0.1:1", "--ca-file"],
         &["listen", "--answer", "success", "--devices"],
         &["listen", "--out"],
         &["edge", "--listen", "127.0.0.1:0", "--devices"],
         &["edge", "--listen", "127.0.0.1:0", "--out"],
+        &["edge", "--listen", "127.0.0.1:0", "--tls-key", "/dev/null", "--tls-cert"],
+        &["tap", "--listen", "127.0.0.1:0", "--tls-key", "/dev/null", "--tls-cert"],
+        &["tap", "--listen", "127.0.0.1:0", "--out"],
+        &["command", "--cid", "m1", "1=1", "--platform-password-file"],
     ];
     for (name, bytes, what) in wrapped {
         fs::write(folder.path().join(name), bytes).unwrap();
         for args in commands {
             let mut command = tuyagw();
             command.current_dir(folder.path()).args(*args).arg(name);
-            if args[0] != "edge" {
-                command.args(at);
-            }
+            command.envs(at.map(|(option, value)| (format!("TUYAGW_{option}"), value)));
             let ended = run(&mut command);
             assert_eq!(ended.code, Some(2), "{args:?} {name}: {}", ended.stderr);
             assert!(ended.stderr.contains(name) && ended.stderr.contains(what), "{args:?}: {}", ended.stderr);
