@@ -13,6 +13,7 @@ use crate::{
     cli::connection::Origin,
     error::{Exit, Failure},
     io::{
+        batch_writer::end_torn_line,
         console::{Console, json_line},
         input::unwrapped,
         stdin::stdin,
@@ -57,7 +58,8 @@ pub struct Args {
 /// Runs `password`.
 pub fn run(args: Args, console: Console) -> anyhow::Result<Exit> {
     let bare = args.raw || io::stdout().is_terminal();
-    let stdout = io::stdout().lock();
+    let mut stdout = io::stdout().lock();
+    end_torn_line(&mut stdout).map_err(|why| Failure::io(format!("cannot write to stdout: {why}")))?;
     let written = match &args.file {
         Some(path) if path != Path::new("-") => {
             let name = path.display().to_string();

@@ -175,3 +175,33 @@ fn a_wrapped_file_is_refused_by_every_option_that_reads_text() {
         }
     }
 }
+
+/// A run that was killed in the middle of a write to `>> FILE`.
+#[test]
+fn what_is_appended_to_a_torn_file_begins_a_line_of_its_own() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("site.jsonl"), RECORD).unwrap();
+    for args in [
+        &["password", "-g", "gw1", "-u", "acme"][..],
+        &["explain", "2003", "--json"],
+        &["model", "--json"],
+        &["convert", "site.jsonl"],
+        &["convert", "--to", "csv", "site.jsonl"],
+        &["inspect", "--json", "site.jsonl"],
+        &["replay", "--dry-run", "site.jsonl"],
+        &["tap", "--listen", "127.0.0.1:0", "-b", "127.0.0.1:1", "--for", "10ms", "--out", "new.jsonl"],
+    ] {
+        for (before, between) in [("{\"whole\":1}\n", ""), ("{\"tor", "\n")] {
+            let file = folder.path().join("results");
+            fs::write(&file, before).unwrap();
+            let mut command = tuyagw();
+            command.current_dir(folder.path()).args(args).stdin(Stdio::null()).stderr(Stdio::null());
+            command.stdout(OpenOptions::new().append(true).open(&file).unwrap());
+            assert_eq!(command.status().unwrap().code(), Some(0), "{args:?}");
+            let text = fs::read_to_string(&file).unwrap();
+            let added = text.strip_prefix(before).unwrap();
+            let line = added.strip_prefix(between).unwrap_or_else(|| panic!("{args:?}: {text}"));
+            assert!(!line.is_empty() && !line.starts_with('\n'), "{args:?}: {text}");
+        }
+    }
+}

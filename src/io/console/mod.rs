@@ -13,7 +13,7 @@ use std::{
 use serde::Serialize;
 
 pub(crate) use self::terminal::Terminal;
-use crate::{error::Failure, text::is_unsafe};
+use crate::{error::Failure, io::batch_writer::end_torn_line, text::is_unsafe};
 
 /// A line may be this long, in bytes: what a peer sends must not bury the rest.
 const LONGEST_LINE: usize = 2000;
@@ -171,10 +171,11 @@ fn escaped(json: &str) -> String {
     safe
 }
 
-/// Writes bytes to stdout and flushes them. A reader that has gone is not an error: it wanted no more.
+/// Writes bytes, whole lines, to stdout and flushes them. A reader that has gone is not an error: it wanted no more.
 pub fn print(bytes: &[u8]) -> io::Result<()> {
     let mut stdout = io::stdout().lock();
-    match stdout.write_all(bytes).and_then(|()| stdout.flush()) {
+    let ended = end_torn_line(&mut stdout);
+    match ended.and_then(|()| stdout.write_all(bytes)).and_then(|()| stdout.flush()) {
         Err(gone) if gone.kind() == io::ErrorKind::BrokenPipe => Ok(()),
         other => other,
     }
