@@ -13,6 +13,7 @@ use super::config::TopicsArgs;
 use crate::{
     error::{Exit, Failure},
     io::{
+        batch_writer::end_torn_line,
         console::Console,
         recording_file::{Flaws, Recording, RecordingArgs},
     },
@@ -66,7 +67,7 @@ pub fn run(args: Args, console: Console) -> anyhow::Result<Exit> {
         }
         Target::Csv => Output::csv(Box::new(io::stdout().lock())),
     };
-    let mut written = output.begin();
+    let mut written = end_torn_line(&mut io::stdout().lock()).and_then(|()| output.begin());
     let mut read = Ok(());
     if written.is_ok() {
         read = recording.read(&topics, &mut |number, found| {

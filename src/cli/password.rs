@@ -12,7 +12,7 @@ use serde_json::Value;
 use crate::{
     cli::connection::Origin,
     error::{Exit, Failure},
-    io::{console::Console, input::unwrapped, stdin::stdin},
+    io::{batch_writer::end_torn_line, console::Console, input::unwrapped, stdin::stdin},
     json::json_line,
     run::failures::{Failures, at_line},
     tuya::{GatewayId, Secret, check_login_name, derive_password},
@@ -54,7 +54,8 @@ pub struct Args {
 /// Runs `password`.
 pub fn run(args: Args, console: Console) -> anyhow::Result<Exit> {
     let bare = args.raw || io::stdout().is_terminal();
-    let stdout = io::stdout().lock();
+    let mut stdout = io::stdout().lock();
+    end_torn_line(&mut stdout).map_err(|why| Failure::io(format!("cannot write to stdout: {why}")))?;
     let written = match &args.file {
         Some(path) if path != Path::new("-") => {
             let name = path.display().to_string();

@@ -71,10 +71,6 @@ fn diagnosis(bytes: &[u8], text: &str, wanted: Wanted, why: Option<&pem::Error>,
     let name = wanted.name();
     let unusable =
         |what: String, hint: String| Unusable { what, hint: Some(hint).filter(|hint| !hint.is_empty()) };
-    if bytes.starts_with(b"\xff\xfe") || bytes.starts_with(b"\xfe\xff") {
-        let hint = format!("Convert it: iconv -f UTF-16 -t UTF-8 {place} > new.pem");
-        return unusable(format!("holds no PEM {name}: it is UTF-16"), hint);
-    }
     let label = label(text);
     let Some(label) = label else {
         if let Some(command) = conversion(bytes, wanted) {
@@ -240,7 +236,6 @@ mod tests {
             (relabelled("TRUSTED CERTIFICATE").into_bytes(), "openssl x509 -in ca.file -out new.pem"),
             (b"\x30\x82\x09\x00\x02\x01\x03\x30".to_vec(), "openssl pkcs12 -in ca.file -nokeys -out new.pem"),
             (base64.into_bytes(), "openssl base64 -d -in ca.file | openssl x509 -inform DER -out new.pem"),
-            (b"\xff\xfe-\0-\0".to_vec(), "iconv -f UTF-16 -t UTF-8 ca.file > new.pem"),
         ] {
             let (what, hint) = refused(&bytes);
             assert!(

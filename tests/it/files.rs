@@ -146,29 +146,62 @@ fn a_wrapped_file_is_refused_by_every_option_that_reads_text() {
         ("gzip", b"\x1f\x8b\x08\0\0\0\0\0\0\x03abc\n", "compressed with gzip"),
         ("zip", b"PK\x05\x06\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0", "a ZIP archive"),
     ];
-    let at = ["-b", "127.0.0.1:1", "-g", "gw1", "-u", "acme"];
+    let at = [("BROKER", "127.0.0.1:1"), ("GATEWAY_ID", "gw1"), ("USERNAME", "acme")];
     let commands: &[&[&str]] = &[
         &["report", "--cid", "m1", "1=1", "--journal"],
         &["report", "--cid", "m1", "1=1", "--config"],
         &["report", "--cid", "m1", "1=1", "--password-file"],
         &["report", "--cid", "m1", "1=1", "--model"],
+        &["report", "--cid", "m1", "1=1", "-b", "mqtts://127.0.0.1:1", "--ca-file"],
         &["listen", "--answer", "success", "--devices"],
         &["listen", "--out"],
         &["edge", "--listen", "127.0.0.1:0", "--devices"],
         &["edge", "--listen", "127.0.0.1:0", "--out"],
+        &["edge", "--listen", "127.0.0.1:0", "--tls-key", "/dev/null", "--tls-cert"],
+        &["tap", "--listen", "127.0.0.1:0", "--tls-key", "/dev/null", "--tls-cert"],
+        &["tap", "--listen", "127.0.0.1:0", "--out"],
+        &["command", "--cid", "m1", "1=1", "--platform-password-file"],
     ];
     for (name, bytes, what) in wrapped {
         fs::write(folder.path().join(name), bytes).unwrap();
         for args in commands {
             let mut command = tuyagw();
             command.current_dir(folder.path()).args(*args).arg(name);
-            if args[0] != "edge" {
-                command.args(at);
-            }
+            command.envs(at.map(|(option, value)| (format!("TUYAGW_{option}"), value)));
             let ended = run(&mut command);
             assert_eq!(ended.code, Some(2), "{args:?} {name}: {}", ended.stderr);
             assert!(ended.stderr.contains(name) && ended.stderr.contains(what), "{args:?}: {}", ended.stderr);
             assert_eq!(fs::read(folder.path().join(name)).unwrap(), bytes, "{args:?}");
+        }
+    }
+}
+
+/// A run that was killed in the middle of a write to `>> FILE`.
+#[test]
+fn what_is_appended_to_a_torn_file_begins_a_line_of_its_own() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("site.jsonl"), RECORD).unwrap();
+    for args in [
+        &["password", "-g", "gw1", "-u", "acme"][..],
+        &["explain", "2003", "--json"],
+        &["model", "--json"],
+        &["convert", "site.jsonl"],
+        &["convert", "--to", "csv", "site.jsonl"],
+        &["inspect", "--json", "site.jsonl"],
+        &["replay", "--dry-run", "site.jsonl"],
+        &["tap", "--listen", "127.0.0.1:0", "-b", "127.0.0.1:1", "--for", "10ms", "--out", "new.jsonl"],
+    ] {
+        for (before, between) in [("{\"whole\":1}\n", ""), ("{\"tor", "\n")] {
+            let file = folder.path().join("results");
+            fs::write(&file, before).unwrap();
+            let mut command = tuyagw();
+            command.current_dir(folder.path()).args(args).stdin(Stdio::null()).stderr(Stdio::null());
+            command.stdout(OpenOptions::new().append(true).open(&file).unwrap());
+            assert_eq!(command.status().unwrap().code(), Some(0), "{args:?}");
+            let text = fs::read_to_string(&file).unwrap();
+            let added = text.strip_prefix(before).unwrap();
+            let line = added.strip_prefix(between).unwrap_or_else(|| panic!("{args:?}: {text}"));
+            assert!(!line.is_empty() && !line.starts_with('\n'), "{args:?}: {text}");
         }
     }
 }

@@ -53,7 +53,7 @@ const ROOMS: [Room; 19] = [
     ),
     pure("stats", "text collections json mqtt tuya recording", "jiff serde serde_json smol_str"),
     // The sockets know neither the vendor's protocol nor recordings: the server calls a trait.
-    shell("net", "text collections rate error mqtt"),
+    shell("net", "text collections rate error wrapping mqtt"),
     shell("io", "text duration collections rate json error wrapping mqtt tuya edge recording request"),
     shell(
         "run",

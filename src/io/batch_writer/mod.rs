@@ -157,7 +157,7 @@ impl BatchWriter {
     #[must_use]
     pub fn stdout() -> Self {
         let file = redirected_stdout();
-        let is_torn = file.as_ref().is_some_and(|file| !ends_whole(file));
+        let is_torn = is_torn_before(file.as_ref());
         let mut sink = Self::over(Target::Stream { stream: Box::new(io::stdout()), file }, None);
         sink.is_stdout = true;
         if is_torn {
@@ -326,11 +326,15 @@ impl BatchWriter {
         usize::try_from(self.handed.0 - self.done().0).unwrap_or(usize::MAX)
     }
 
-    /// Whether more than this many bytes were handed over and are not yet written; looks at the thread only where they
-    /// may be.
+    /// Whether more than this many bytes were handed over and are not yet written; looks at the thread only if they may
+    /// be. A sink that failed is never behind, because waiting for it has no end.
     pub fn is_behind(&mut self, limit: u64) -> bool {
         if self.handed.0 - self.seen.0 > limit {
-            self.seen = self.done();
+            let state = self.state.borrow();
+            if state.failed.is_some() {
+                return false;
+            }
+            self.seen = state.done;
         }
         self.handed.0 - self.seen.0 > limit
     }
@@ -569,8 +573,12 @@ struct Appended {
 
 impl Appended {
     fn write(&mut self, bytes: &[u8], written: &Written) -> Result<(), WriterError> {
-        // If no new file can be begun, the lines go to the present one all the same, and the failure is told.
+        // If no new file can be begun, the lines go to the present one all the same, and the failure is told. Lines in a
+        // removed file would be lost without a word.
         let rotated = self.rotate();
+        if rotated.is_err() && self.is_removed() {
+            return rotated;
+        }
         let mut rest = bytes;
         let pushed = push(&mut self.file, &mut rest);
         let mut kept = bytes.len() - rest.len();
@@ -602,11 +610,13 @@ impl Appended {
         if is_named && !is_due {
             return Ok(());
         }
+        let hint = if self.is_removed() {
+            self.purpose.hint()
+        } else {
+            "Everything is written; see whether its folder can be written to."
+        };
         let failed = |what: &str, why: io::Error| {
-            WriterError::Failed(
-                Failure::io(format!("cannot {what}: {why}"))
-                    .hint("Everything is written; see whether its folder can be written to."),
-            )
+            WriterError::Failed(Failure::io(format!("cannot {what}: {why}")).hint(hint))
         };
         let path = self.path.display();
         if is_named {
@@ -621,6 +631,11 @@ impl Appended {
         self.rotation = self.rotation.filter(|_| is_regular).map(|rotation| rotation.anew(&file));
         (self.file, self.is_regular) = (file, is_regular);
         Ok(())
+    }
+
+    /// Whether the file has no name left, so that its content ends with this process.
+    fn is_removed(&self) -> bool {
+        self.is_regular && self.file.metadata().is_ok_and(|found| found.nlink() == 0)
     }
 }
 
@@ -639,6 +654,15 @@ fn redirected_stdout() -> Option<File> {
     let length = file.metadata().ok().filter(Metadata::is_file)?.len();
     let appends = fcntl_getfl(&file).is_ok_and(|flags| flags.contains(OFlags::APPEND));
     (appends || file.stream_position().is_ok_and(|at| at == length)).then_some(file)
+}
+
+/// Ends the line that another run, which was killed, left torn in the file that stdout is appended to.
+pub(crate) fn end_torn_line(stdout: &mut impl Write) -> io::Result<()> {
+    if is_torn_before(redirected_stdout().as_ref()) { stdout.write_all(b"\n") } else { Ok(()) }
+}
+
+fn is_torn_before(file: Option<&File>) -> bool {
+    file.is_some_and(|file| !ends_whole(file))
 }
 
 /// Whether a file that stdout goes to ends with a whole line, as far as can be told.
@@ -967,6 +991,7 @@ mod tests {
             sink.write(b"2\n");
             sink.flush();
             assert_eq!(sink.progress().await, Err(WriterError::ReaderGone));
+            assert!(!sink.is_behind(0), "a run that waits for room would wait for ever");
             assert_eq!(sink.close().await, Err(WriterError::ReaderGone));
         });
     }
@@ -979,6 +1004,26 @@ mod tests {
         let Err(WriterError::Failed(failure)) = sink.close_blocking() else { panic!("no failure") };
         assert!(failure.message.contains("/dev/full"), "{failure}");
         assert_eq!(failure.kind, crate::error::Kind::Io);
+    }
+
+    /// Nothing goes on into the removed file: what is not written is not acknowledged.
+    #[test]
+    fn a_recording_whose_folder_is_removed_ends_with_the_hint_of_its_purpose() {
+        for purpose in [Purpose::ListenRecords, Purpose::TapRecords, Purpose::EdgeRecords] {
+            let folder = tempfile::tempdir().unwrap();
+            let inner = folder.path().join("inner");
+            fs::create_dir(&inner).unwrap();
+            let mut sink = BatchWriter::append(inner.join("out.jsonl"), purpose).unwrap();
+            fs::remove_dir_all(&inner).unwrap();
+            let written = sink.written_so_far();
+            sink.write(b"{\"v\":1}\n");
+            let Err(WriterError::Failed(failure)) = sink.close_blocking() else { panic!("no failure") };
+            assert!(failure.message.contains("out.jsonl"), "{failure}");
+            assert_eq!(
+                (failure.hint.as_deref(), written.ticket()),
+                (Some(purpose.hint()), Offset::default())
+            );
+        }
     }
 
     #[test]

@@ -11,7 +11,7 @@ use std::{
 };
 
 pub(crate) use self::terminal::Terminal;
-use crate::{error::Failure, text::visible};
+use crate::{error::Failure, io::batch_writer::end_torn_line, text::visible};
 
 /// A line may be this long, in bytes: what a peer sends must not bury the rest.
 const LONGEST_LINE: usize = 2000;
@@ -122,10 +122,11 @@ fn is_plain(no_color: Option<OsString>, term: Option<OsString>) -> bool {
     no_color.is_some_and(|value| !value.is_empty()) || term.is_some_and(|term| term == "dumb")
 }
 
-/// Writes bytes to stdout and flushes them. A reader that has gone is not an error: it wanted no more.
+/// Writes bytes, whole lines, to stdout and flushes them. A reader that has gone is not an error: it wanted no more.
 pub fn print(bytes: &[u8]) -> io::Result<()> {
     let mut stdout = io::stdout().lock();
-    match stdout.write_all(bytes).and_then(|()| stdout.flush()) {
+    let ended = end_torn_line(&mut stdout);
+    match ended.and_then(|()| stdout.write_all(bytes)).and_then(|()| stdout.flush()) {
         Err(gone) if gone.kind() == io::ErrorKind::BrokenPipe => Ok(()),
         other => other,
     }

@@ -18,6 +18,7 @@ use super::{Address, stream::Metered};
 use crate::{
     error::{Failure, Kind},
     net::pem,
+    wrapping::refuse_wrapped,
 };
 
 /// What to insist on in a broker's certificate.
@@ -77,6 +78,7 @@ fn roots(ca_file: Option<&Path>) -> Result<RootCertStore, Failure> {
         let place = path.display();
         let bytes =
             fs::read(path).map_err(|why| Failure::io(format!("--ca-file: cannot read {place}: {why}")))?;
+        refuse_wrapped(&bytes, &format!("--ca-file: {place}"))?;
         let certificates = pem::certificates(&bytes, &place.to_string()).map_err(|why| {
             let failure = Failure::io(format!("--ca-file: {place} {}", why.what));
             match why.hint {

@@ -10,6 +10,7 @@ use tokio_rustls::{
 use crate::{
     error::Failure,
     net::pem::{self, Unusable},
+    wrapping::refuse_wrapped,
 };
 
 /// Reads a certificate chain, the server's own first, and its private key.
@@ -36,7 +37,10 @@ pub fn acceptor(certificates: &Path, key: &Path) -> Result<TlsAcceptor, Failure>
 }
 
 fn read(option: &str, path: &Path) -> Result<Vec<u8>, Failure> {
-    fs::read(path).map_err(|why| Failure::io(format!("{option}: cannot read {}: {why}", path.display())))
+    let place = path.display();
+    let bytes = fs::read(path).map_err(|why| Failure::io(format!("{option}: cannot read {place}: {why}")))?;
+    refuse_wrapped(&bytes, &format!("{option}: {place}"))?;
+    Ok(bytes)
 }
 
 fn unusable(option: &str, path: &Path, why: Unusable) -> Failure {

@@ -459,11 +459,11 @@ impl Router {
         match heard.fate {
             Disposition::Route | Disposition::RouteKept => {
                 self.record(&message, role, heard);
-                self.action();
+                self.perform_actions();
                 self.pass_on(message, None);
             }
             Disposition::Drop | Disposition::Forbid | Disposition::Cut | Disposition::Silence => {
-                self.action()
+                self.perform_actions();
             }
         }
     }

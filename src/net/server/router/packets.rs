@@ -76,7 +76,7 @@ impl Router {
                 self.record(&message, &role, heard);
                 // Whoever listens to both hears the request before its answer, as through any broker.
                 self.pass_on(message, Some(place.id));
-                self.action();
+                self.perform_actions();
                 if fate == Disposition::RouteKept {
                     self.acknowledge_once_kept(place, receipt);
                 } else {
@@ -86,11 +86,11 @@ impl Router {
             Disposition::Drop => {
                 self.record(&message, &role, heard);
                 self.acknowledge(place, receipt);
-                self.action();
+                self.perform_actions();
             }
             Disposition::Forbid => {
                 self.acknowledge(place, receipt);
-                self.action();
+                self.perform_actions();
             }
             Disposition::Cut => {
                 self.record(&message, &role, heard);

@@ -100,7 +100,7 @@ impl Router {
         let mut actions = std::mem::take(&mut self.actions);
         self.edge.tick(self.now, &mut actions);
         self.actions = actions;
-        self.action();
+        self.perform_actions();
         self.alarm = Some(waker.clone());
         self.alarm_at = self.next_due();
         self.alarm_at
@@ -160,11 +160,11 @@ impl Router {
         let mut actions = std::mem::take(&mut self.actions);
         self.edge.command(self.now, ask, &mut actions);
         self.actions = actions;
-        self.action();
+        self.perform_actions();
     }
 
     /// Does what the edge asked for.
-    pub(super) fn action(&mut self) {
+    pub(super) fn perform_actions(&mut self) {
         if self.actions.is_empty() {
             return;
         }

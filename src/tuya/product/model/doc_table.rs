@@ -119,13 +119,14 @@ enum Column {
 }
 
 pub(super) fn read(text: &str) -> Result<Found, ModelError> {
-    // Spreadsheets that write `sep=;` as the first line separate the header by it, too.
     let (first, rest) = text.split_once('\n').unwrap_or((text, ""));
-    let word = first.trim_start_matches('"').get(..4).unwrap_or_default();
-    let (text, first_line) = if word.eq_ignore_ascii_case("sep=") { (rest, 2) } else { (text, 1) };
+    let (text, first_line, named) = match behind_sep(first) {
+        Some(name) => (rest, 2, named_separator(name)),
+        None => (text, 1, None),
+    };
     let header = text.trim_start().lines().next().unwrap_or_default();
-    let delimiter =
-        [b'\t', b';', b','].into_iter().find(|byte| header.as_bytes().contains(byte)).unwrap_or(b',');
+    let found = [b'\t', b';', b','].into_iter().find(|byte| header.as_bytes().contains(byte));
+    let delimiter = named.or(found).unwrap_or(b',');
     let mut reader =
         ReaderBuilder::new().delimiter(delimiter).flexible(true).trim(Trim::All).from_reader(text.as_bytes());
     let headers =
@@ -161,6 +162,18 @@ pub(super) fn read(text: &str) -> Result<Found, ModelError> {
         }
     }
     Ok(found)
+}
+
+/// What stands behind `sep=` in a first line such as `sep=;`, as Excel takes it; a spreadsheet may have put it into quotes.
+fn behind_sep(line: &str) -> Option<&str> {
+    let (word, rest) = line.strip_prefix('"').unwrap_or(line).split_at_checked(4)?;
+    word.eq_ignore_ascii_case("sep=").then_some(rest)
+}
+
+/// The separator that it names; `None` if an editor has cut off a tab at the line's end.
+fn named_separator(rest: &str) -> Option<u8> {
+    let first = if rest.starts_with("\\t") { Some(b'\t') } else { rest.bytes().next() };
+    first.filter(|byte| *byte == b'\t' || byte.is_ascii_punctuation() && *byte != b'"')
 }
 
 struct Table {

@@ -475,6 +475,20 @@ fn spreadsheets_table_variants() {
         let error = Product::read(named.replace("\"value\"", "\"valu\"").as_bytes()).unwrap_err();
         assert_eq!(error.place, "line 3, column 3");
     }
+    // The separator that it names counts, whatever else the header holds.
+    for (first, separator) in [
+        ("sep=,", ","),
+        ("sep=|", "|"),
+        ("\"sep=\t\"", "\t"),
+        ("sep=\\t", "\t"),
+        ("sep=", "\t"),
+        ("sep=,,", ","),
+    ] {
+        let header = ["DP ID", "Identifier", "Data type", "DP property", "see a; b"].join(separator);
+        let row = ["7", "t", "value", "\"Value range: 0~9; Unit: /\"", ""].join(separator);
+        let table = format!("{first}\n{header}\n{row}\n");
+        assert_eq!(Product::read(table.as_bytes()), Product::read(quoted.as_bytes()), "{table}");
+    }
     // The parts of a description in any order.
     let turned =
         quoted.replace("Value range: 0~9; Unit: /", "Unit: kWh. Step: 2. Scale: 1. Value range: 0~8");
