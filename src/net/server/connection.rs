@@ -225,8 +225,7 @@ impl<S: Transport> Connection<S> {
                     }
                     self.shrink_inbox(board)?;
                     self.rest(board, cx)?;
-                    if self.unfinished > FAIR_SHARE && board.unfinished_bytes > board.limits().max_unfinished
-                    {
+                    if self.unfinished > FAIR_SHARE && board.unfinished_bytes > board.room_for_unfinished() {
                         let why =
                             "all clients together have begun too many large packets without ending them";
                         return Err(Ending::Closed(why.into()));

@@ -66,7 +66,8 @@ pub struct Limits {
     /// Bytes that are kept for all clients together: what waits, is unwritten, unsent, unacknowledged or unreleased, their
     /// subscriptions, names and wills. Those with most are given up when there is more.
     pub max_queues: usize,
-    /// Bytes that have come of unfinished packets, of all clients together.
+    /// Bytes that have come of unfinished packets, of all clients together; a quarter once half of `max_queues` is taken.
+    /// What they have taken beyond that quarter is missing in `max_queues`, of which half stays.
     pub max_unfinished: usize,
     /// Bytes of retained messages.
     pub max_retained: usize,

@@ -326,6 +326,36 @@ fn wills_and_names_count_and_the_heaviest_clients_go_first() {
 }
 
 #[test]
+fn unfinished_packets_and_what_is_kept_for_clients_share_their_room() {
+    let limits = Limits { max_queues: 1_000_000, max_unfinished: 800_000, ..Limits::default() };
+    let (board, _) = board_with(limits, &[]);
+    let board = &mut *board.borrow_mut();
+    let fill = |board: &mut Router| {
+        let mut most = 0;
+        for n in 0..30 {
+            let topic = "gateway/out/x".to_owned();
+            let will = Will { topic, payload: vec![0; 60_000].into(), qos: QoS::AtMostOnce, retain: false };
+            admit(board, Connect { will: Some(will), ..login(&format!("gw{n}"), "acme") }).unwrap();
+            most = most.max(board.kept_bytes());
+        }
+        most
+    };
+    assert_eq!(board.room_for_unfinished(), 800_000);
+    board.unfinished_bytes = 200_000;
+    assert!((900_000..=1_000_000).contains(&fill(board)));
+    assert_eq!(board.room_for_unfinished(), 200_000);
+    board.unfinished_bytes = 500_000;
+    board.begin_turn();
+    board.end_turn();
+    assert!((600_000..=700_000).contains(&fill(board)));
+    // Half of the room is the clients' whatever is unfinished.
+    board.unfinished_bytes = 10_000_000;
+    board.begin_turn();
+    board.end_turn();
+    assert!((400_000..=500_000).contains(&fill(board)));
+}
+
+#[test]
 fn absent_sessions_with_long_names_are_counted_and_longer_ones_refused() {
     let limits = Limits { max_queues: 100_000, ..Limits::default() };
     let (board, told) = board_with(limits, &[]);

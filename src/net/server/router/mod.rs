@@ -185,6 +185,20 @@ impl Router {
         self.limits.is_crowded(self.kept_bytes)
     }
 
+    /// How much unfinished packets may take: less once much is kept for all clients, so that both together have an end.
+    pub(super) fn room_for_unfinished(&self) -> usize {
+        let most = self.limits.max_unfinished;
+        if self.is_crowded() { most / 4 } else { most }
+    }
+
+    /// How much may be kept for all clients together: what unfinished packets have taken beyond what they get in a crowd
+    /// is missing.
+    fn room_for_clients(&self) -> usize {
+        let Limits { max_queues, max_unfinished, .. } = self.limits;
+        let taken = self.unfinished_bytes.saturating_sub(max_unfinished / 4);
+        max_queues.saturating_sub(taken).max(max_queues / 2)
+    }
+
     /// What is kept for all clients together (see [`ClientState::weight`]).
     #[cfg(test)]
     pub(super) fn kept_bytes(&self) -> usize {
@@ -495,10 +509,11 @@ impl Router {
     /// Gives up the heaviest clients where more is kept for all of them than the limit allows, and a quarter more,
     /// so that it is not done for each message.
     fn relieve(&mut self) {
-        if self.kept_bytes <= self.limits.max_queues {
+        let room = self.room_for_clients();
+        if self.kept_bytes <= room {
             return;
         }
-        let enough = self.limits.max_queues / 4 * 3;
+        let enough = room / 4 * 3;
         let clients = (0..).map(SessionId).zip(&self.clients);
         let mut heaviest: Vec<(usize, SessionId)> =
             clients.filter_map(|(id, client)| Some((client.as_ref()?.weighed, id))).collect();
