@@ -1,8 +1,7 @@
-//! Spreads keys at less cost than the standard library's SipHash, which takes longer than reading the key's message.
+//! Hash maps for three kinds of key: [`FastMap`] for keys that this program or its user creates (unseeded), [`IdMap`] for dense
+//! counters such as packet ids (identity hash), and [`SeededMap`] for keys that a peer chooses (seeded against collisions).
 //!
-//! Keys that this end, or whoever gives it its input, has chosen need no secret; packet ids, of which there are few, may
-//! be a peer's ([`FastMap`], [`IdMap`]). Peers could choose theirs so that they collide, so those are spread by a secret
-//! ([`SeededMap`]). Pure, but for the secrets.
+//! The standard library's SipHash takes longer than reading the key's message. Pure, but for the seeds.
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
 use std::{

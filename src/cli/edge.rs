@@ -48,7 +48,7 @@ use crate::{
 /// The username that a program under `edge -- PROGRAM` finds.
 const USERNAME: &str = "acme";
 
-/// How long the end may take where nobody reads stdout.
+/// How long the end may take if stdout is not being read.
 const FAREWELL: Duration = Duration::from_millis(1500);
 
 /// How long clients that are left when PROGRAM has ended are waited for.
@@ -333,7 +333,7 @@ async fn close(output: &RefCell<EdgeOutput>, console: Console) -> Result<(), Fai
         match tokio::time::timeout(FAREWELL, sink.close()).await {
             Ok(Err(WriterError::Failed(why))) => closed = closed.and(Err(why)),
             Ok(_) => {}
-            Err(_) => console.warn("nobody reads stdout: what was left to print is lost"),
+            Err(_) => console.warn("stdout is not being read: what was left to print is lost"),
         }
     }
     closed

@@ -378,7 +378,7 @@ impl<C> PendingRequests<C> {
         let pending = self.by_id.get(request_id).and_then(|token| Some((*token, self.open.get(token)?)));
         let Some((token, pending)) = pending else {
             let request_id = excerpt(request_id);
-            return Match::Unmatched(format!("on {topic}, request_id {request_id} is of no open request"));
+            return Match::Unmatched(format!("on {topic}, no pending request has request_id {request_id}"));
         };
         let response_topic = pending.response_topic.as_deref().unwrap_or_default();
         if response_topic != topic {

@@ -741,7 +741,7 @@ impl<'a> Object<'a> {
         #[cfg(test)]
         tests::WORK.with(|work| work.set(work.get() + json.len()));
         match first_repeated(object.0.iter().map(|(name, _)| &**name)) {
-            Some(name) => Err(InputError::new(name, format!("{name} stands twice"))),
+            Some(name) => Err(InputError::new(name, format!("duplicate field {name:?}"))),
             None => Ok(object),
         }
     }

@@ -31,7 +31,7 @@ use crate::{
     tuya::GatewayId,
 };
 
-/// How long a silent pipe is waited for when the rest of the input can only be reported: at once, and all in all.
+/// After a fatal error, how long to wait for more input: per read, and in total.
 const SILENCE: Duration = Duration::from_millis(500);
 const PATIENCE: Duration = Duration::from_secs(2);
 /// How many inputs of a pipe are only reported: a writer that never ends would fill the disk.

@@ -290,7 +290,7 @@ async fn program(command: &[OsString], payload: &[u8]) -> Result<(i64, String), 
     let take = async {
         if let Some(mut stdout) = stdout {
             let _ = (&mut stdout).take(LONGEST_REPLY).read_to_end(&mut reply).await;
-            // Whoever says more is heard to the end, so that saying much is no failure.
+            // Drain the rest, or a program that prints more than the limit dies of SIGPIPE.
             let _ = tokio::io::copy(&mut stdout, &mut tokio::io::sink()).await;
         }
     };

@@ -27,7 +27,7 @@ const CONGESTED: usize = 8 * 1024 * 1024;
 /// With this much written the rest is not waited for: it would leave the processor's caches before its thread comes to it.
 const BATCH: usize = 64 * 1024;
 
-/// After this long without any progress nobody reads stdout; clients are served and records are left out.
+/// Stdout counts as not being read after this long without progress; clients are served and records are dropped.
 const PATIENCE: Duration = Duration::from_secs(1);
 
 /// How many warnings a second are printed.
@@ -176,7 +176,7 @@ impl EdgeOutput {
         if is_left_out {
             self.left_out += 1;
             if self.left_out == 1 {
-                self.say("nobody reads stdout: records are left out until somebody does");
+                self.say("stdout is not being read; dropping records until it is");
             }
         } else {
             sink.write_with(|line| write(line, &mut self.stamp));
@@ -253,7 +253,7 @@ impl Handler for Shared {
                 ResultLine { field: Some(field), ..ResultLine::failed(Kind::Invalid, &message) }
             }
             CommandOutcome::Malformed(why) => {
-                message = format!("the gateway's answer is none: {why}");
+                message = format!("malformed answer from the gateway: {why}");
                 ResultLine::failed(Kind::Protocol, &message)
             }
         };

@@ -178,7 +178,7 @@ impl Census {
     pub(super) fn code(&mut self, response: Channel, code: ResultCode, device: DeviceId) {
         let devices = self.codes.entry((response as usize, code)).or_default();
         if code.is_success() {
-            // Which devices were accepted is nobody's question.
+            // Successes are counted in total only; counts by device are for refusals.
             *devices.entry(DeviceId(u32::MAX)).or_default() += 1;
         } else {
             *devices.entry(device).or_default() += 1;

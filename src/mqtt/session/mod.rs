@@ -128,8 +128,9 @@ impl Session {
         self.held = self.in_flight() + self.queued() > 0;
     }
 
-    /// Ends the transport, of which the owner has lost the other side: what is published from now on waits for
-    /// the next one. Without this call, publishes of QoS 0 would count as delivered though they are lost.
+    /// Marks the transport as closed. Later publishes are queued for the next one.
+    ///
+    /// Must be called when the connection is lost, or QoS 0 publishes are reported as delivered.
     pub fn close(&mut self) {
         self.inbox.clear();
         self.outbox.clear();
@@ -171,7 +172,7 @@ impl Session {
         &mut self.inbox
     }
 
-    /// The bytes to send; whoever has written some takes them off the front.
+    /// Bytes to send. The caller removes the bytes that it has written from the front.
     pub fn outbox(&mut self) -> &mut BytesMut {
         &mut self.outbox
     }

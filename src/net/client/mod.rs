@@ -117,7 +117,7 @@ pub struct Client {
     awaits: Awaits,
     /// When the connection was lost, or the client was made; `None` while it is open.
     down_since: Option<Duration>,
-    /// Tokens of publishes with QoS 0, of which nobody acknowledges anything.
+    /// Tokens of QoS 0 publishes, which are never acknowledged.
     unacknowledged: IdSet<u64>,
     /// Those of them that are in the outbox, and count as delivered once it is empty.
     unwritten: Vec<u64>,
@@ -188,7 +188,7 @@ impl Client {
         self.origin.elapsed()
     }
 
-    /// When that was read, or with QoS 0 written, of which the events of now tell.
+    /// Returns when the bytes behind the current events were read (QoS 0: written).
     #[must_use]
     pub fn heard_at(&self) -> Duration {
         self.heard_at

@@ -1,8 +1,8 @@
-//! What passed, on its way from the thread that forwards it to the one that listens to it.
+//! A queue of forwarded bytes, from the thread that forwards them to the thread that decodes them.
 //!
-//! Whoever forwards only copies the bytes here; a waking costs as much as many messages, so one serves for all that
-//! passed in a moment. When the listener is so far behind that memory is at stake, forwarding waits for it: it works
-//! off what it has at once, and waits for nobody itself.
+//! The forwarding thread only copies bytes. The decoder is woken once for all bytes of a moment, because a wake-up costs as much
+//! as decoding many messages. If the decoder falls so far behind that memory is at stake, the forwarding thread waits for it; the
+//! decoder itself waits for no other thread.
 
 use std::{
     collections::HashMap,

@@ -103,7 +103,7 @@ impl Relay {
         loop {
             let up = self.up.step(cx, &mut *self.client, &mut *self.broker, &mut scratch.up);
             let down = self.down.step(cx, &mut *self.broker, &mut *self.client, &mut scratch.down);
-            // Both ways have been served; only now comes what is nobody's business on the way.
+            // Observe only after both directions were forwarded, to keep it off the latency path.
             if up > 0 {
                 tell(Passed::Bytes(Direction::Up, &scratch.up[..up]));
             }

@@ -1,4 +1,4 @@
-//! Plays the reader: each message at its time to its connection, and what comes back to whom it concerns.
+//! Replays a recording: sends each message when it is due, and passes incoming messages to the verifier.
 
 pub(crate) mod command_matcher;
 pub(crate) mod dry_run;

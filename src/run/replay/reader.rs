@@ -1,5 +1,6 @@
-//! The recording as a reader: a thread reads it, tells what is to be sent from what is only to be known, and hands
-//! both over in batches, so that memory stays constant and a pipe is played as it comes.
+//! Reads a recording on a thread of its own and marks each message as "to send" or "expected".
+//!
+//! Batches are bounded, so memory stays constant and a pipe can be replayed live.
 
 use std::{borrow::Cow, mem, ops::ControlFlow, str::FromStr, sync::Arc, thread, time::Duration};
 

@@ -138,7 +138,7 @@ fn push_milliseconds(out: &mut Vec<u8>, duration: Duration) {
     let microseconds = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
     push_number(out, microseconds / 1000);
     let fraction = microseconds % 1000;
-    // A number without a fraction would become an integer in the hands of whoever reads it.
+    // Keep one decimal, so that readers infer a float.
     let mut digits = [b'.', b'0', b'0', b'0'];
     for (digit, place) in digits[1..].iter_mut().zip([100, 10, 1]) {
         *digit += u8::try_from(fraction / place % 10).unwrap_or(0);

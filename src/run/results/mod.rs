@@ -389,7 +389,7 @@ impl Results {
                 _ => std::future::pending().await,
             }
         };
-        // Asked of the sink even where nothing is left: whoever looked a moment ago may have seen the rest unwritten.
+        // Poll the writer even if nothing is queued: the caller may have seen a backlog just before, and needs the wake-up.
         let written = async { if *muted { std::future::pending().await } else { out.progress().await } };
         tokio::select! {
             safe = journalled => {

@@ -398,7 +398,7 @@ pub fn speaks_of(payload: &[u8], cids: &[String]) -> bool {
 
 fn not_a_message(payload: &[u8], why: &serde_json::Error) -> Problem {
     match serde_json::from_slice::<&RawValue>(payload) {
-        Ok(_) if why.is_data() => Problem::Type("an object in which no field stands twice"),
+        Ok(_) if why.is_data() => Problem::Type("an object without duplicate fields"),
         _ => Problem::NotJson(why.to_string()),
     }
 }
@@ -840,7 +840,7 @@ mod tests {
         }
         assert_eq!(refused(Channel::Report, "[1,").request_id, None);
         let twice = r#"{"t":1,"t":1,"request_id":"r","param":{"cid":"m1","id":"1","value":1}}"#;
-        assert!(refused(Channel::Report, twice).to_string().contains("no field stands twice"));
+        assert!(refused(Channel::Report, twice).to_string().contains("without duplicate fields"));
         let empty = r#"{"t":1,"request_id":"r","cid":"m1","param":[]}"#;
         let command = Envelope::<Downlink>::decode(Channel::Command, empty.as_bytes()).unwrap_err();
         for refused in [refused(Channel::Status, empty), command] {

@@ -179,7 +179,7 @@ impl DataPoint {
                 let text = text_of(json).ok_or_else(|| self.type_misfit(json))?;
                 if !range.is_empty() && !range.iter().any(|known| *known == text) {
                     let known = range.join(", ");
-                    let reason = format!("{} is none of {known}", excerpt(json));
+                    let reason = format!("expected one of {known}; got {}", excerpt(json));
                     return Err(self.misfit(ResultCode::NOT_SUPPORTED, &reason));
                 }
                 Ok(Fit::Text)

@@ -312,7 +312,7 @@ fn a_refusal_names_the_data_point_the_value_and_what_fits() {
         ),
         ("1", "-1", "DP 1 water_flow: -1 lies outside 0 to 999999999"),
         ("4", "\"on\"", "DP 4 switch_state: \"on\" is not a bool, true or false"),
-        ("9", "\"run\"", "DP 9 valve_state: \"run\" is none of opened, closed, opening, closing"),
+        ("9", "\"run\"", "DP 9 valve_state: expected one of opened, closed, opening, closing; got \"run\""),
         ("7", "1", "DP 7 d_begin_time: 1 is not a string"),
     ] {
         let misfit = check(meter.find(point).unwrap(), &json(value)).unwrap_err();
