@@ -187,6 +187,7 @@ mod tests {
             ("drop-response@0.25", Misbehaviour::DropResponse, 0.25),
             ("delay=250ms@10%", Misbehaviour::Delay(Duration::from_millis(250)), 0.1),
             ("delay=2s", Misbehaviour::Delay(Duration::from_secs(2)), 1.0),
+            ("delay=1m30s", Misbehaviour::Delay(Duration::from_secs(90)), 1.0),
             ("duplicate", Misbehaviour::Duplicate, 1.0),
             ("wrong-id", Misbehaviour::WrongId, 1.0),
             ("code=500@0.5", Misbehaviour::Code(ResultCode::SYSTEM_ERROR), 0.5),
