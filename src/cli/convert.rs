@@ -248,7 +248,7 @@ fn row(record: &Record<'_>) -> [String; COLUMNS.len()] {
     ]
 }
 
-/// Whether a spreadsheet would compute a cell: one that begins as a formula does (OWASP, "CSV Injection") and is no number.
+/// Returns whether a spreadsheet would compute a cell: it begins like a formula (OWASP, "CSV Injection") and is not a number.
 fn is_formula(cell: &str) -> bool {
     cell.starts_with(['=', '+', '-', '@', '\t', '\r', '\u{ff1d}', '\u{ff0b}', '\u{ff0d}', '\u{ff20}'])
         // Of JSON that begins so, there are but numbers.

@@ -325,7 +325,7 @@ async fn alongside<F: Future<Output = WriterError>>(
     work.await;
 }
 
-/// Writes what is left to write.
+/// Writes the queued output to its end.
 async fn close(output: &RefCell<EdgeOutput>, console: Console) -> Result<(), Failure> {
     let sinks = output.borrow_mut().close();
     let mut closed = Ok(());
@@ -348,7 +348,7 @@ async fn emptied(broker: &Broker) {
 
 /// Refuses arguments that contradict each other.
 fn check(args: &Args) -> Result<(), Failure> {
-    // An empty variable, unquoted: nobody wants an edge without the program that is to end it.
+    // An unquoted empty variable: the edge would run without the program that is to end it.
     if args.program.is_empty() && std::env::args_os().next_back().is_some_and(|last| last == "--") {
         return Err(Failure::invalid("no PROGRAM follows --")
             .hint("Name a program, or leave -- away for an edge by itself; is a shell variable empty?"));
@@ -403,7 +403,7 @@ fn announce(broker: &Broker, output: &RefCell<EdgeOutput>) {
     output.flush_now();
 }
 
-/// Opens the registry's file, and says what was found in it.
+/// Opens the registry's file and prints its warnings.
 fn open_registry(path: &Path, console: Console) -> Result<(RegistryFile, Registry), Failure> {
     // Opening repairs the file's end, which would cut a file of another kind.
     if path.is_file() {
@@ -489,7 +489,7 @@ fn failed(why: WriterError) -> Result<Exit, Failure> {
 /// Commands from stdin.
 struct Commands {
     input: Option<Stream<ParsedInput>>,
-    /// What was read and is not sent yet.
+    /// Commands that were read and are not sent yet.
     read: VecDeque<ParsedInput>,
     index: u64,
 }
@@ -507,7 +507,7 @@ impl Commands {
         Ok(commands)
     }
 
-    /// What is asked for next; never returns once there is no more. Cancel-safe.
+    /// Returns the next commands; never returns after the end of stdin. Cancel-safe.
     async fn next(&mut self) -> Result<VecDeque<ParsedInput>, Failure> {
         while self.read.is_empty() {
             let Some(input) = &mut self.input else { return std::future::pending().await };

@@ -13,7 +13,7 @@ use crate::{
     io::files::{FileUse, RunFiles},
 };
 
-/// Refuses a command line of which one part would destroy or spoil the file of another part.
+/// Refuses a command line if one part of it would destroy or spoil the file of another part.
 ///
 /// Every argument that holds a path counts, whatever its subcommand, so that a new option needs no mention here
 /// unless its file is written to.
@@ -61,8 +61,8 @@ fn name(id: &str) -> String {
     }
 }
 
-/// The configuration file, and the files that the profile in force names. What is wrong with the profile is told by
-/// the subcommand, which reads it as well.
+/// Returns the configuration file and the files that the profile in force names. The subcommand reads the profile, too, and
+/// reports its errors.
 fn profile_files(matches: &ArgMatches) -> Vec<(&'static str, PathBuf)> {
     let Ok(config) = matches.try_get_one::<PathBuf>("config") else { return Vec::new() };
     let name = matches.try_get_one::<String>("profile").ok().flatten();

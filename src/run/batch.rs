@@ -434,12 +434,7 @@ impl Policy for Batch {
             }
             event => event,
         };
-        let is_loss = matches!(event, Event::Lost { .. });
-        match connection.handle_event(event) {
-            Some(what) if is_loss => self.console.warn(&what),
-            Some(what) => self.requests.warn(&what),
-            None => {}
-        }
+        self.requests.handle_client_event(connection, event);
         Ok(())
     }
 

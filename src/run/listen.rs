@@ -517,16 +517,10 @@ impl Policy for Listen {
         let (message, receipt) = match event {
             Event::Message(message, receipt) => (message, receipt),
             event => {
-                let (is_loss, is_grant) =
-                    (matches!(event, Event::Lost { .. }), matches!(event, Event::Subscribed));
-                if is_grant {
+                if matches!(event, Event::Subscribed) {
                     self.console.note("listening");
                 }
-                match connection.handle_event(event) {
-                    Some(what) if is_loss => self.console.warn(&what),
-                    Some(what) => self.requests.warn(&what),
-                    None => {}
-                }
+                self.requests.handle_client_event(connection, event);
                 return Ok(());
             }
         };

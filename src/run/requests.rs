@@ -11,6 +11,7 @@ use crate::{
     error::{Failure, Kind},
     gateway::{Ended, GatewayEvent, Moment, Payload, RequestOutcome, StatusBatch, Unsendable, excerpt},
     io::{console::Console, request_ids::request_id},
+    net::client::Event,
     request::parser::{InputError, Request, status_item},
     tuya::{CommandAnswer, DeviceStatus, GatewayId, Uplink},
 };
@@ -24,6 +25,7 @@ pub struct Requests {
     pub results: Results,
     statuses: StatusBatch<ResultContext>,
     warnings: Warnings,
+    console: Console,
     timeout: Duration,
     /// What is added to the message of a request that timed out.
     advice: &'static str,
@@ -37,6 +39,7 @@ impl Requests {
             results,
             statuses: StatusBatch::new(connection.gateway().longest_status()),
             warnings: Warnings::new(console),
+            console,
             timeout: connection.gateway().timeout(),
             advice: "",
         }
@@ -142,6 +145,17 @@ impl Requests {
             ResultContexts::Several(Vec::new()),
         );
         connection.publish(now)
+    }
+
+    /// Passes an event of the client to the gateway, and warns of a loss or of something odd. Every loss is told; a flood of
+    /// oddities is counted.
+    pub fn handle_client_event(&mut self, connection: &mut RequestConnection, event: Event) {
+        let is_loss = matches!(event, Event::Lost { .. });
+        match connection.handle_event(event) {
+            Some(what) if is_loss => self.console.warn(&what),
+            Some(what) => self.warn(&what),
+            None => {}
+        }
     }
 
     /// Takes an event of the gateway.

@@ -519,7 +519,10 @@ fn a_broker_that_goes_before_the_first_message_is_3() {
     let ended = run_with(&mut replay(&broker, &args), conversation("gw1", 4).as_bytes());
     accepted.join().unwrap();
     assert_eq!(ended.code, Some(3), "{ended:?}");
-    assert!(ended.stderr.contains("did not come back in 300ms"), "{ended:?}");
+    assert!(
+        ended.stderr.contains("gw1: the connection was lost and did not come back in 300ms"),
+        "{ended:?}"
+    );
 }
 
 #[test]

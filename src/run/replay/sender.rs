@@ -110,7 +110,9 @@ impl GatewaySender {
 
     /// Serves the connection until there are no more messages and all are acknowledged.
     pub async fn run(mut self, mut connection: GatewayConnection<Sent>) {
-        if let Err(failure) = event_loop::run(&mut connection, &mut self).await {
+        if let Err(mut failure) = event_loop::run(&mut connection, &mut self).await {
+            // A replay has several connections, which often go to one address.
+            failure.message = format!("{}: {}", self.gateway, failure.message);
             let mut stats = self.stats.borrow_mut();
             self.messages.close();
             let sent = connection.gateway_mut().drain().map(|ended| self.request(&ended.context));
