@@ -81,7 +81,13 @@ impl SpoolFolder for DiskFolder {
     }
 
     fn sync(&self) -> io::Result<()> {
-        File::open(&self.0)?.sync_all()
+        match File::open(&self.0)?.sync_all() {
+            // The file system has no such thing.
+            Err(why) if matches!(why.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::Unsupported) => {
+                Ok(())
+            }
+            synced => synced,
+        }
     }
 
     fn describe(&self, name: &str) -> String {

@@ -19,7 +19,7 @@ use std::{
     cell::RefCell,
     collections::VecDeque,
     fs::{DirBuilder, File, OpenOptions, TryLockError},
-    mem,
+    io, mem,
     os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
@@ -58,7 +58,7 @@ const SYNC_MARKS: Duration = Duration::from_secs(1);
 /// How long the thread waits before it reads a file again that it could not read.
 const READ_AGAIN: Duration = Duration::from_secs(10);
 
-/// What a spool has beside entries, at most: its file of marks, and the beginning of a segment.
+/// What a spool has beside entries and marks, at most: the beginning and the end of a segment.
 const OVERHEAD: u64 = 4096;
 
 /// How large a spool may be.
@@ -85,6 +85,8 @@ impl SpoolOptions {
 #[derive(Debug)]
 pub struct Spool {
     max_bytes: u64,
+    /// The bytes that marks and the next segment may need.
+    reserve: u64,
     next: u64,
     window: ReadAhead,
     index: RefCell<DeviceIndex<DiskFolder>>,
@@ -173,6 +175,7 @@ impl Spool {
             .map_err(|why| Failure::io(format!("cannot start a thread for the spool {place}: {why}")))?;
         let spool = Self {
             max_bytes: options.max_bytes,
+            reserve: options.limits().marks + OVERHEAD,
             next,
             window: ReadAhead::default(),
             index: RefCell::new(DeviceIndex::new(disk, tables)),
@@ -192,7 +195,7 @@ impl Spool {
         if state.is_ended {
             return Err(AppendError::Disk(Failure::io("the thread of the spool ended too early")));
         }
-        if state.stored.1 + state.waiting.1 + bytes + OVERHEAD > self.max_bytes {
+        if state.stored.1 + state.waiting.1 + bytes + self.reserve > self.max_bytes {
             return Err(AppendError::Full { max_bytes: self.max_bytes });
         }
         let sequence = self.next;
@@ -378,6 +381,8 @@ fn prepare(folder: &Path) -> Result<File, Failure> {
     let lock = lock.map_err(|why| failed("write to the spool", why))?;
     match lock.try_lock() {
         Ok(()) => Ok(lock),
+        // A file system without locks.
+        Err(TryLockError::Error(why)) if why.kind() == io::ErrorKind::Unsupported => Ok(lock),
         Err(TryLockError::WouldBlock) => {
             let message = format!("the spool {} is in use by another program", folder.display());
             Err(Failure::io(message).hint("Give each agent a folder of its own with --spool."))

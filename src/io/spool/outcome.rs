@@ -47,3 +47,11 @@ pub struct Commit {
     /// `Ok` once they are written and synced. After an error none of them is stored.
     pub outcome: Result<(), AppendError>,
 }
+
+impl Commit {
+    /// The number of entries that this is about.
+    #[must_use]
+    pub fn count(&self) -> u64 {
+        self.last.0 - self.first.0 + 1
+    }
+}

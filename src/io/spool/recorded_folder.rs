@@ -24,6 +24,8 @@ pub enum Operation {
     Write(usize, u64, Vec<u8>),
     SetLength(usize, u64),
     SyncFile(usize),
+    /// A sync that failed: what was written before may be lost, and no later sync tells.
+    FailedSync(usize),
 }
 
 /// The content of a folder.
@@ -73,7 +75,7 @@ impl FolderContent {
             Operation::SetLength(file, length) => {
                 self.file(*file).resize(usize::try_from(*length).unwrap(), 0);
             }
-            Operation::SyncFolder | Operation::SyncFile(_) => {}
+            Operation::SyncFolder | Operation::SyncFile(_) | Operation::FailedSync(_) => {}
         }
     }
 
@@ -135,6 +137,9 @@ impl RecordedFolder {
             for durable in unsynced.extract_if(.., |waiting| is_durable(waiting)) {
                 content.apply(durable);
             }
+            if let Operation::FailedSync(failed) = operation {
+                unsynced.retain(|waiting| !matches!(waiting, Operation::Write(file, ..) if file == failed));
+            }
             unsynced.push(operation);
         }
         // All, none, most or few of the unsynced operations; in the folder any, or the first ones.
@@ -166,7 +171,12 @@ impl RecordedFolder {
 
     fn operate(&self, operation: Operation) -> io::Result<()> {
         let mut disk = self.0.borrow_mut();
-        fail(&mut disk)?;
+        if let Err(why) = fail(&mut disk) {
+            if let Operation::SyncFile(file) = operation {
+                disk.operations.push(Operation::FailedSync(file));
+            }
+            return Err(why);
+        }
         if let (Operation::Write(file, offset, bytes), Some(room)) = (&operation, disk.room) {
             let used = disk.now.bytes();
             let length = disk.now.file(*file).len();

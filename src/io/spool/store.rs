@@ -247,10 +247,11 @@ impl<F: SpoolFolder> Store<F> {
         segment.unfinished =
             segment.count.saturating_sub(self.finished.count_in(header.first..segment.last + 1));
         self.next = self.next.max(segment.last + 1);
-        if let Some(devices) = devices
-            && segment.unfinished > 0
-        {
-            complete(&mut segment, &file, &devices);
+        match devices {
+            Some(devices) if segment.unfinished > 0 => complete(&mut segment, &file, &devices),
+            // It is about to be removed.
+            Some(_) => segment.place = Some(TablePlace::Memory(Arc::default())),
+            None => {}
         }
         self.segments.insert(header.first, segment);
         Ok(())
