@@ -243,15 +243,7 @@ impl SpoolFolder for RecordedFolder {
         if self.0.borrow().now.names.contains_key(name) {
             return Err(io::ErrorKind::AlreadyExists.into());
         }
-        let file = {
-            let disk = self.0.borrow();
-            let used = disk.now.names.values().chain(disk.before.names.values());
-            let created = disk.operations.iter().filter_map(|operation| match operation {
-                Operation::Create(_, file) => Some(*file),
-                _ => None,
-            });
-            used.copied().chain(created).max().map_or(0, |last| last + 1)
-        };
+        let file = self.0.borrow().now.files.len();
         self.operate(Operation::Create(name.to_owned(), file))?;
         self.0.borrow_mut().now.file(file);
         Ok(RecordedFile(self.clone(), file))

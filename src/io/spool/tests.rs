@@ -214,14 +214,17 @@ fn a_spool_survives_one_power_loss_after_another() {
 fn a_killed_program_whose_entries_were_all_finished_leaves_nothing_in_the_way_of_later_ones() {
     let folder = RecordedFolder::default();
     let mut store = open(&folder, 1);
-    let mut batch: Vec<_> = (1..4).map(|n| (n, entry(n))).collect();
+    let small = |n| SpoolEntry { payload: "{}".into(), ..entry(n) };
+    let mut batch: Vec<_> = (1..4).map(|n| (n, small(n))).collect();
     store.append(&batch);
     assert_eq!(read_all(&mut store).len(), 3);
     store.finish(&mut vec![1, 2, 3]);
     assert_eq!(folder.names().unwrap().len(), 2, "the segment is kept for more");
     drop(store);
     let mut store = open(&folder, 2);
-    batch.iter_mut().for_each(|(sequence, _)| *sequence += 3);
+    for (sequence, _) in &mut batch {
+        *sequence += 3;
+    }
     store.append(&batch);
     assert_eq!(read_all(&mut store), batch);
 }
