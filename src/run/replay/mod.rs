@@ -40,7 +40,7 @@ use crate::{
     mqtt::codec::{Publish, QoS},
     net::server::Broker,
     recording::{Fresh, Pace, Schedule},
-    run::{connection_settings::Fleet, signals::Signals},
+    run::{connection_settings::Fleet, edge_handler::EdgeHandler, signals::Signals},
     tuya::{Channel, GatewayId, Topics},
 };
 
@@ -158,7 +158,7 @@ enum Target {
         tasks: Vec<JoinHandle<()>>,
     },
     /// To the gateways that connect to us.
-    Down(Rc<Broker>),
+    Down(Rc<Broker<EdgeHandler>>),
 }
 
 struct Replay {
@@ -510,7 +510,7 @@ impl Replay {
             Target::Down(broker) => {
                 if broker.has_subscriber(&topic) {
                     self.stats.borrow_mut().leaves(due);
-                    broker.say(topic.as_ref().to_owned(), payload, qos);
+                    broker.publish(topic.as_ref().into(), payload, qos);
                 } else {
                     let message = format!("no gateway subscribes to {topic}: is it connected?");
                     let request = RequestSummary::of(index, line, channel, gateway.as_str(), &payload);
