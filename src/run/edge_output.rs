@@ -15,7 +15,7 @@ use crate::{
     error::Kind,
     io::{batch_writer::BatchWriter, console::Console},
     net::server::Handler,
-    recording::{Connection, Record, Stamp},
+    recording::{ConnectionRecord, Record, Stamp},
     request::parser::{Part, request_id_of},
     run::results::ResultLine,
     tuya::{Answer, GatewayId},
@@ -229,7 +229,7 @@ impl Handler for Shared {
         self.0.borrow_mut().record(|line, stamp| record.write_stamped(line, stamp));
     }
 
-    fn connection(&mut self, record: &Connection<'_>) {
+    fn connection(&mut self, record: &ConnectionRecord<'_>) {
         self.0.borrow_mut().record(|line, _| record.write(line));
     }
 

@@ -17,7 +17,7 @@ use crate::{
     json::json_line,
     mqtt::{Direction, codec::Message},
     net::proxy::{Heard, Moment, Observer},
-    recording::{Connection, LEFT_OUT, Record},
+    recording::{ConnectionRecord, LEFT_OUT, Record},
     stats::{Inspection, Summary},
     tuya::Topics,
 };
@@ -157,7 +157,7 @@ impl Recorder {
         }
     }
 
-    fn connection(&mut self, record: &Connection<'_>) {
+    fn connection(&mut self, record: &ConnectionRecord<'_>) {
         if record.connected {
             self.inspection.connected(record.code);
         } else {
@@ -249,7 +249,7 @@ impl Observer for Recorder {
             Heard::Connected { client, code } => (Direction::Up, client, true, code),
             Heard::Disconnected { dir, client } => (dir, client, false, None),
         };
-        let record = Connection {
+        let record = ConnectionRecord {
             unix_us,
             dir,
             connected,

@@ -44,7 +44,7 @@ use crate::{
         registry_file::{Position, RegistryFile, Step, Steps},
     },
     mqtt::codec::QoS,
-    recording::{Connection, Record},
+    recording::{ConnectionRecord, Record},
 };
 
 /// How many connections may wait to be accepted: a whole fleet that comes back at once.
@@ -113,7 +113,7 @@ pub trait Handler {
     /// A message came from a client, or the platform said one.
     fn message(&mut self, record: &Record<'_>);
     /// A client connected, was refused, or is gone.
-    fn connection(&mut self, record: &Connection<'_>);
+    fn connection(&mut self, record: &ConnectionRecord<'_>);
     /// A command of the platform's own has ended.
     fn settled(&mut self, outcome: EndedCommand);
     /// Something is off.

@@ -41,7 +41,7 @@ struct Told {
 
 impl Handler for Told {
     fn message(&mut self, _: &Record<'_>) {}
-    fn connection(&mut self, record: &Connection<'_>) {
+    fn connection(&mut self, record: &ConnectionRecord<'_>) {
         let mut line = Vec::new();
         record.write(&mut line);
         self.connections.borrow_mut().push(String::from_utf8(line).unwrap());

@@ -16,7 +16,7 @@ use crate::{
     json::json_line,
     mqtt::{ConnectCode, Direction},
     net::server::{Broker, Handler, Limits},
-    recording::{Connection, Record},
+    recording::{ConnectionRecord, Record},
     tuya::product::Product,
 };
 
@@ -78,7 +78,7 @@ impl Handler for ReplayHandler {
         }
     }
 
-    fn connection(&mut self, record: &Connection<'_>) {
+    fn connection(&mut self, record: &ConnectionRecord<'_>) {
         if let (true, Some(ConnectCode::ACCEPTED), Some(id)) =
             (record.connected, record.code, record.gateway_id)
         {

@@ -23,7 +23,7 @@ use crate::{
     edge::{Action, Disposition, Edge, Login, LoginError, Moment, Role},
     io::registry_file::{Position, RegistryFile},
     mqtt::{Connect, ConnectCode, Direction, End, Message, Password, QoS, Session, Will},
-    recording::Connection,
+    recording::ConnectionRecord,
 };
 
 /// How many spare buffers are kept, and how large one may be. A client that says little gets one as well as any other, so
@@ -269,7 +269,7 @@ impl Router {
             Some(Role::Gateway(id)) => Some(id.as_str()),
             Some(Role::Platform) | None => None,
         };
-        let record = Connection {
+        let record = ConnectionRecord {
             unix_us: self.unix_us(),
             dir,
             connected: code.is_some(),
