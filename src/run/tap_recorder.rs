@@ -18,7 +18,7 @@ use crate::{
     mqtt::{Direction, codec::Message},
     net::proxy::{Heard, Moment, Observer},
     recording::{ConnectionRecord, LEFT_OUT, Record},
-    stats::{Inspection, Summary},
+    stats::{Inspection, RecordingSummary},
     tuya::Topics,
 };
 
@@ -143,7 +143,7 @@ impl Recorder {
     }
 
     /// What was heard, recorded or not.
-    pub(crate) fn summary(&self) -> Summary {
+    pub(crate) fn summary(&self) -> RecordingSummary {
         self.inspection.summary()
     }
 

@@ -280,8 +280,8 @@ fn unwrapped(
         let whole = io::Cursor::new(beginning).chain(reader);
         let format = match wrapping {
             None => return Ok((name, None, Box::new(whole))),
-            Some(Wrapping::Gzip) => members::Format::Gzip,
-            Some(Wrapping::Zstd) => members::Format::Zstd,
+            Some(Wrapping::Gzip) => members::Compression::Gzip,
+            Some(Wrapping::Zstd) => members::Compression::Zstd,
             Some(other) => return Err(other.refusal_of_recording(&name)),
         };
         let members = Members::new(format, Box::new(whole));

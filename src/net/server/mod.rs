@@ -41,7 +41,7 @@ use crate::{
     error::Failure,
     io::{
         batch_writer::WriterError,
-        registry_file::{Position, RegistryFile, Step, Steps},
+        registry_file::{Position, RegistryFile, RegistryFileEvent, RegistryFileEvents},
     },
     mqtt::codec::QoS,
     recording::{ConnectionRecord, Record},
@@ -140,7 +140,7 @@ pub struct Broker {
     max_connections: usize,
     connect_timeout: Duration,
     board: Rc<RefCell<Router>>,
-    journal: Option<Steps>,
+    journal: Option<RegistryFileEvents>,
     /// One more holder for each connection.
     alive: Rc<()>,
 }
@@ -299,12 +299,12 @@ impl Broker {
         let Some(mut journal) = self.journal.clone() else { return std::future::pending().await };
         loop {
             match journal.next().await {
-                Ok(Step::Done(done)) => {
+                Ok(RegistryFileEvent::Done(done)) => {
                     while !self.keep(done) {
                         tokio::task::yield_now().await;
                     }
                 }
-                Ok(Step::Lost(why)) => {
+                Ok(RegistryFileEvent::Lost(why)) => {
                     let mut board = self.board.borrow_mut();
                     board.begin_turn();
                     board.rewrite_journal(&why);
