@@ -13,6 +13,7 @@ mod fake_broker;
 mod files;
 mod fuzz_corpora;
 mod generated;
+mod imports;
 mod inspect;
 mod listen;
 mod model;
