@@ -24,11 +24,11 @@ use crate::{
     error::{Exit, Failure},
     gateway::Payload,
     io::{
-        batch_writer::{BatchWriter, Progress, Purpose, WriterError},
+        batch_writer::{BatchWriter, CommitWatch, Purpose, WriterError},
         console::Console,
         fifo,
-        input::Stream,
-        registry_file::{Found, RegistryFile},
+        input::InputStream,
+        registry_file::{LoadedRegistry, RegistryFile},
     },
     json::json_line,
     net::server::{self, Broker, ServerLimits},
@@ -405,7 +405,7 @@ fn open_registry(path: &Path, console: Console) -> Result<(RegistryFile, Registr
     if path.is_file() {
         crate::io::input::see_that_it_is_text(path)?;
     }
-    let (file, Found { registry, warnings }) = RegistryFile::open(path)?;
+    let (file, LoadedRegistry { registry, warnings }) = RegistryFile::open(path)?;
     for warning in warnings {
         console.warn(&warning);
     }
@@ -467,7 +467,7 @@ async fn ended(program: &mut Option<Program>) -> Result<Exit, Failure> {
     }
 }
 
-async fn advance(progress: &mut Option<Progress>) -> Result<(), WriterError> {
+async fn advance(progress: &mut Option<CommitWatch>) -> Result<(), WriterError> {
     match progress {
         Some(progress) => progress.progress().await.map(drop),
         None => std::future::pending().await,
@@ -484,7 +484,7 @@ fn failed(why: WriterError) -> Result<Exit, Failure> {
 
 /// Commands from stdin.
 struct Commands {
-    input: Option<Stream<ParsedInput>>,
+    input: Option<InputStream<ParsedInput>>,
     /// Commands that were read and are not sent yet.
     read: VecDeque<ParsedInput>,
     index: u64,

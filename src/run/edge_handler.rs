@@ -14,14 +14,14 @@ use crate::{
     edge::{Action, CommandRequest, Disposition, Edge, EndedCommand, Heard, Login, LoginError, Moment, Role},
     io::{
         batch_writer::WriterError,
-        registry_file::{Position, RegistryFile, Step, Steps},
+        registry_file::{Position, RegistryFile, RegistryFileEvent, RegistryFileEvents},
     },
     mqtt::{Connect, ConnectCode, Direction, Message, Password, QoS},
     net::server::{
         Ack, Broker, ClientInfo, ConnectRefusal, Handler, Incoming, Now, PublishAck, PublishDecision,
         Recipients, ServerAction,
     },
-    recording::{Connection, Record},
+    recording::{ConnectionRecord, Record},
     tuya::Channel,
 };
 
@@ -41,7 +41,7 @@ pub trait EdgeObserver {
     /// A message came from a client, or the edge published one.
     fn handle_message(&mut self, record: &Record<'_>);
     /// A client connected, was refused, or is gone.
-    fn handle_connection(&mut self, record: &Connection<'_>);
+    fn handle_connection(&mut self, record: &ConnectionRecord<'_>);
     /// A command from [`EdgeHandler::command`] has ended.
     fn handle_command_end(&mut self, ended: EndedCommand);
     /// Something is off.
@@ -127,7 +127,7 @@ impl EdgeHandler {
     }
 
     /// The steps of the journal's thread, which [`serve`] passes on.
-    fn journal_steps(&self) -> Option<Steps> {
+    fn journal_steps(&self) -> Option<RegistryFileEvents> {
         self.journal.as_ref().map(RegistryFile::watch)
     }
 
@@ -251,7 +251,7 @@ impl EdgeHandler {
             Some(Role::Gateway(id)) => Some(id.as_str()),
             Some(Role::Platform) | None => None,
         };
-        let record = Connection {
+        let record = ConnectionRecord {
             unix_us: unix_us(now),
             dir,
             connected: code.is_some(),
@@ -404,16 +404,16 @@ pub async fn serve(broker: &Broker<EdgeHandler>) -> WriterError {
 }
 
 /// Passes the steps of the journal's thread to the handler.
-async fn follow_journal(broker: &Broker<EdgeHandler>, steps: Option<Steps>) -> WriterError {
+async fn follow_journal(broker: &Broker<EdgeHandler>, steps: Option<RegistryFileEvents>) -> WriterError {
     let Some(mut steps) = steps else { return std::future::pending().await };
     loop {
         match steps.next().await {
-            Ok(Step::Done(done)) => {
+            Ok(RegistryFileEvent::Done(done)) => {
                 while !broker.turn(|handler, _| handler.handle_journal_written(done)) {
                     tokio::task::yield_now().await;
                 }
             }
-            Ok(Step::Lost(why)) => broker.turn(|handler, _| handler.handle_journal_lost(&why)),
+            Ok(RegistryFileEvent::Lost(why)) => broker.turn(|handler, _| handler.handle_journal_lost(&why)),
             Err(why) => return WriterError::Failed(why),
         }
     }
@@ -501,7 +501,7 @@ mod tests {
             record.write(&mut line);
             self.0.borrow_mut().push(String::from_utf8(line).unwrap());
         }
-        fn handle_connection(&mut self, record: &Connection<'_>) {
+        fn handle_connection(&mut self, record: &ConnectionRecord<'_>) {
             let mut line = Vec::new();
             record.write(&mut line);
             self.0.borrow_mut().push(String::from_utf8(line).unwrap());
@@ -623,11 +623,11 @@ mod tests {
     }
 
     /// Passes on what the journal's thread has done.
-    async fn follow(handler: &mut EdgeHandler, steps: &mut Steps) {
+    async fn follow(handler: &mut EdgeHandler, steps: &mut RegistryFileEvents) {
         handler.flush();
         match tokio::time::timeout(Duration::from_secs(20), steps.next()).await.expect("the journal's thread")
         {
-            Ok(Step::Done(done)) => assert!(handler.handle_journal_written(done)),
+            Ok(RegistryFileEvent::Done(done)) => assert!(handler.handle_journal_written(done)),
             other => panic!("{other:?}"),
         }
     }

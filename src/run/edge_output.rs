@@ -14,7 +14,7 @@ use crate::{
     edge::{CommandOutcome, EndedCommand},
     error::Kind,
     io::{batch_writer::BatchWriter, console::Console},
-    recording::{Connection, Record, Stamp},
+    recording::{ConnectionRecord, Record, Stamp},
     request::parser::{Part, request_id_of},
     run::{edge_handler::EdgeObserver, results::ResultLine},
     tuya::{Answer, GatewayId},
@@ -228,7 +228,7 @@ impl EdgeObserver for Shared {
         self.0.borrow_mut().record(|line, stamp| record.write_stamped(line, stamp));
     }
 
-    fn handle_connection(&mut self, record: &Connection<'_>) {
+    fn handle_connection(&mut self, record: &ConnectionRecord<'_>) {
         self.0.borrow_mut().record(|line, _| record.write(line));
     }
 

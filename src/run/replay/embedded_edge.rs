@@ -16,7 +16,7 @@ use crate::{
     json::json_line,
     mqtt::{ConnectCode, Direction},
     net::server::{Broker, ServerLimits},
-    recording::{Connection, Record},
+    recording::{ConnectionRecord, Record},
     run::edge_handler::{self, EdgeHandler, EdgeObserver},
     tuya::product::Product,
 };
@@ -79,7 +79,7 @@ impl EdgeObserver for ReplayObserver {
         }
     }
 
-    fn handle_connection(&mut self, record: &Connection<'_>) {
+    fn handle_connection(&mut self, record: &ConnectionRecord<'_>) {
         if let (true, Some(ConnectCode::ACCEPTED), Some(id)) =
             (record.connected, record.code, record.gateway_id)
         {
