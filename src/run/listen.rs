@@ -29,7 +29,7 @@ use crate::{
     mqtt::{
         codec::{Message, QoS},
         matches,
-        session::Receipt,
+        session::AckToken,
     },
     net::client::Event,
     recording::{Record, Stamp},
@@ -108,7 +108,7 @@ enum Input {
 
 /// A message that was recorded and is not acknowledged yet.
 struct Arrived {
-    receipt: Option<Receipt>,
+    receipt: Option<AckToken>,
     /// Its record is written once the output has come so far.
     recorded: Option<Offset>,
     /// Its command is still to be answered.

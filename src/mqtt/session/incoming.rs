@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use bytes::BytesMut;
 
 use super::{
-    Event, Violation, ignored,
+    SessionEvent, Violation, ignored,
     outgoing::{ById, encode},
     violation,
 };
@@ -17,7 +17,7 @@ use crate::mqtt::codec::{Message, Packet, QoS};
 /// the message, which the peer will send again and the session will not deliver again, can be answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use = "a message whose receipt is not given back is never acknowledged"]
-pub struct Receipt {
+pub struct AckToken {
     /// Counts the received messages of a session, over all its transports.
     delivery: u64,
     id: u16,
@@ -26,7 +26,7 @@ pub struct Receipt {
 
 /// An acknowledgement that is owed on this transport, in the order of arrival.
 #[derive(Debug)]
-struct Owed {
+struct PendingAck {
     id: u16,
     exactly_once: bool,
     due: bool,
@@ -34,7 +34,7 @@ struct Owed {
 
 /// A message of QoS 2 that was delivered and not yet released.
 #[derive(Debug)]
-struct Held {
+struct Unreleased {
     delivery: u64,
     /// The arrival on this transport whose PUBREC is still owed.
     arrival: u64,
@@ -47,10 +47,10 @@ struct Held {
 
 #[derive(Debug, Default)]
 pub(super) struct Reception {
-    owed: VecDeque<Owed>,
+    owed: VecDeque<PendingAck>,
     /// The number of the arrival at the front of `owed`; deliveries and arrivals are counted together.
     first: u64,
-    held: ById<Held>,
+    held: ById<Unreleased>,
 }
 
 impl Reception {
@@ -86,8 +86,8 @@ impl Reception {
         self.held.len()
     }
 
-    pub fn publish(&mut self, message: Message, out: &mut BytesMut) -> Result<Option<Event>, Violation> {
-        let Some(id) = message.id else { return Ok(Some(Event::Publish(message, None))) };
+    pub fn publish(&mut self, message: Message, out: &mut BytesMut) -> Result<Option<SessionEvent>, Violation> {
+        let Some(id) = message.id else { return Ok(Some(SessionEvent::Publish(message, None))) };
         let arrival = self.next();
         let exactly_once = message.qos == QoS::ExactlyOnce;
         if exactly_once {
@@ -106,18 +106,18 @@ impl Reception {
                 if held.accepted || held.arrival < self.first {
                     held.arrival = arrival;
                     let due = held.accepted;
-                    self.owed.push_back(Owed { id, exactly_once, due });
+                    self.owed.push_back(PendingAck { id, exactly_once, due });
                     self.flush(out);
                 }
                 return Ok(None);
             }
-            self.held.insert(id, Held { delivery: arrival, arrival, accepted: false, size, repeated: 0 });
+            self.held.insert(id, Unreleased { delivery: arrival, arrival, accepted: false, size, repeated: 0 });
         }
-        self.owed.push_back(Owed { id, exactly_once, due: false });
-        Ok(Some(Event::Publish(message, Some(Receipt { delivery: arrival, id, exactly_once }))))
+        self.owed.push_back(PendingAck { id, exactly_once, due: false });
+        Ok(Some(SessionEvent::Publish(message, Some(AckToken { delivery: arrival, id, exactly_once }))))
     }
 
-    pub fn acknowledge(&mut self, receipt: Receipt, out: &mut BytesMut) {
+    pub fn acknowledge(&mut self, receipt: AckToken, out: &mut BytesMut) {
         let arrival = if receipt.exactly_once {
             match self.held.get_mut(&receipt.id) {
                 Some(held) if held.delivery == receipt.delivery => {
@@ -145,7 +145,7 @@ impl Reception {
         }
     }
 
-    pub fn pubrel(&mut self, id: u16, out: &mut BytesMut) -> Result<Option<Event>, Violation> {
+    pub fn pubrel(&mut self, id: u16, out: &mut BytesMut) -> Result<Option<SessionEvent>, Violation> {
         let known = match self.held.get(&id) {
             Some(held) if !held.accepted => {
                 return Err(violation!("PUBREL for packet id {id} before its PUBREC (MQTT-4.3.3-1)"));

@@ -2,7 +2,7 @@
 
 use std::{fmt, time::Duration};
 
-use crate::mqtt::codec::End;
+use crate::mqtt::codec::Side;
 
 /// The peer has sent nothing for 1.5 times the keep-alive interval.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,22 +66,22 @@ impl KeepAlive {
     }
 
     /// The next moment at which [`KeepAlive::due`] has something to say.
-    pub fn deadline(&self, end: End) -> Option<Duration> {
+    pub fn deadline(&self, end: Side) -> Option<Duration> {
         (self.seconds > 0).then(|| match end {
-            End::Client => self.silent_at().min(self.ping_at()),
-            End::Server => self.silent_at(),
+            Side::Client => self.silent_at().min(self.ping_at()),
+            Side::Server => self.silent_at(),
         })
     }
 
     /// Whether a client must ping now.
-    pub fn due(&self, end: End) -> Result<bool, Silence> {
+    pub fn due(&self, end: Side) -> Result<bool, Silence> {
         if self.seconds == 0 {
             return Ok(false);
         }
         if self.now >= self.silent_at() {
             return Err(Silence { quiet: self.now.saturating_sub(self.heard) });
         }
-        Ok(end == End::Client && self.now >= self.ping_at())
+        Ok(end == Side::Client && self.now >= self.ping_at())
     }
 
     fn silent_at(&self) -> Duration {

@@ -19,8 +19,8 @@ use std::{sync::Arc, time::Duration};
 use bytes::BytesMut;
 
 pub use self::{
-    event::{Event, Violation},
-    incoming::Receipt,
+    event::{SessionEvent, Violation},
+    incoming::AckToken,
     keep_alive::Silence,
 };
 use self::{
@@ -31,12 +31,12 @@ use self::{
 };
 use crate::mqtt::{
     ConnectCode,
-    codec::{Connect, End, Kind, Packet, Publish, QoS, SubscribeCode, TooLarge, Version},
+    codec::{Connect, Side, PacketType, Packet, Publish, QoS, SubscribeCode, TooLarge, Version},
 };
 
 /// The limits of a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Limits {
+pub struct SessionLimits {
     /// The largest packet in bytes that is received; a larger one is a violation before its body is stored.
     pub max_packet: usize,
     /// The most publishes of QoS 1 and 2 that wait for acknowledgement; 1 to 65,000, others are taken as the
@@ -79,7 +79,7 @@ pub struct Session {
     /// How many bytes of an unfinished packet have been seen.
     unfinished: usize,
     max_packet: usize,
-    end: End,
+    end: Side,
     /// What the client on this transport speaks, once its CONNECT has come.
     version: Version,
     phase: Phase,
@@ -92,7 +92,7 @@ pub struct Session {
 impl Session {
     /// A session without a transport; [`Session::open`] gives it one.
     #[must_use]
-    pub fn new(end: End, limits: Limits) -> Self {
+    pub fn new(end: Side, limits: SessionLimits) -> Self {
         Self {
             inbox: BytesMut::new(),
             outbox: BytesMut::new(),
@@ -194,7 +194,7 @@ impl Session {
     /// # Errors
     /// A text or payload of more than 65,535 bytes; then nothing is sent.
     pub fn connect(&mut self, connect: &Connect, now: Duration) -> Result<(), TooLarge> {
-        debug_assert_eq!(self.end, End::Client);
+        debug_assert_eq!(self.end, Side::Client);
         self.keep_alive.at(now);
         self.noting_output(|session| connect.encode(&mut session.outbox))?;
         self.keep_alive.start(connect.keep_alive);
@@ -205,7 +205,7 @@ impl Session {
 
     /// Answers CONNECT. After a refusal nothing more is read.
     pub fn connack(&mut self, session_present: bool, code: ConnectCode) {
-        debug_assert_eq!(self.end, End::Server);
+        debug_assert_eq!(self.end, Side::Server);
         let accepted = code == ConnectCode::ACCEPTED;
         // MQTT 3.1 has no such flag.
         let session_present = session_present && accepted && self.version != Version::V3_1;
@@ -220,7 +220,7 @@ impl Session {
         });
     }
 
-    /// Sends a message, or queues it while the window is full. [`Event::Delivered`] will bring the token back.
+    /// Sends a message, or queues it while the window is full. [`SessionEvent::Delivered`] will bring the token back.
     ///
     /// # Errors
     /// A message for which MQTT has no room; it is not sent.
@@ -235,7 +235,7 @@ impl Session {
 
     /// Acknowledges a received message. PUBACKs and PUBRECs leave in the order of arrival, so this one waits
     /// for those before it (MQTT-4.6.0-2). A receipt of a former transport sends nothing.
-    pub fn acknowledge(&mut self, receipt: Receipt) {
+    pub fn acknowledge(&mut self, receipt: AckToken) {
         self.noting_output(|session| session.reception.acknowledge(receipt, &mut session.outbox));
     }
 
@@ -360,10 +360,10 @@ impl Session {
     ///
     /// # Errors
     /// The peer broke MQTT. Nothing more is read on this transport.
-    pub fn next(&mut self, now: Duration) -> Result<Option<Event>, Violation> {
+    pub fn next(&mut self, now: Duration) -> Result<Option<SessionEvent>, Violation> {
         self.keep_alive.at(now);
         if let Some(token) = self.delivery.next_written() {
-            return Ok(Some(Event::Delivered { token }));
+            return Ok(Some(SessionEvent::Delivered { token }));
         }
         let heard = self.noting_output(Self::hear);
         if heard.is_err() {
@@ -375,7 +375,7 @@ impl Session {
         heard
     }
 
-    fn hear(&mut self) -> Result<Option<Event>, Violation> {
+    fn hear(&mut self) -> Result<Option<SessionEvent>, Violation> {
         while self.phase != Phase::Closed {
             if self.phase == Phase::Greeting {
                 self.check_greeting()?;
@@ -388,7 +388,7 @@ impl Session {
                 &mut self.topic,
             )?
             else {
-                if self.end == End::Client && self.inbox.len() != self.unfinished {
+                if self.end == Side::Client && self.inbox.len() != self.unfinished {
                     self.keep_alive.heard();
                 }
                 self.unfinished = self.inbox.len();
@@ -406,15 +406,15 @@ impl Session {
     /// Refuses anything but the greeting by its first byte, before its body is waited for.
     fn check_greeting(&self) -> Result<(), Violation> {
         let (greeting, rule) = match self.end {
-            End::Client => (Kind::ConnAck, "MQTT-3.2.0-1"),
-            End::Server => (Kind::Connect, "MQTT-3.1.0-1"),
+            Side::Client => (PacketType::ConnAck, "MQTT-3.2.0-1"),
+            Side::Server => (PacketType::Connect, "MQTT-3.1.0-1"),
         };
         let Some(&first) = self.inbox.first() else { return Ok(()) };
         // What most often answers on a port that is not MQTT's.
         if self.inbox.starts_with(b"HTTP") || self.inbox.starts_with(b"GET ") {
             return Err(violation!("the {} speaks HTTP, not MQTT", self.end.peer().name()));
         }
-        match Kind::of(first) {
+        match PacketType::of(first) {
             _ if matches!(self.inbox[..], [0x15 | 0x16, 3, ..]) => {
                 Err(violation!("the {} speaks TLS, and this end does not", self.end.peer().name()))
             }
@@ -425,7 +425,7 @@ impl Session {
         }
     }
 
-    fn take(&mut self, packet: Packet) -> Result<Option<Event>, Violation> {
+    fn take(&mut self, packet: Packet) -> Result<Option<SessionEvent>, Violation> {
         let event = match packet {
             Packet::Publish(message) => return self.reception.publish(message, &mut self.outbox),
             Packet::PubAck(id) => self.delivery.puback(id)?,
@@ -434,8 +434,8 @@ impl Session {
             Packet::PubComp(id) => self.delivery.pubcomp(id)?,
             Packet::SubAck { id, codes } => self.delivery.suback(id, codes)?,
             Packet::UnsubAck(id) => self.delivery.unsuback(id)?,
-            Packet::Subscribe { id, filters } => Event::Subscribe { id, filters },
-            Packet::Unsubscribe { id, filters } => Event::Unsubscribe { id, filters },
+            Packet::Subscribe { id, filters } => SessionEvent::Subscribe { id, filters },
+            Packet::Unsubscribe { id, filters } => SessionEvent::Unsubscribe { id, filters },
             Packet::PingReq => {
                 encode(&Packet::PingResp, &mut self.outbox);
                 return Ok(None);
@@ -445,31 +445,31 @@ impl Session {
             Packet::Connect(connect) => self.take_connect(connect)?,
             Packet::OtherVersion { protocol, level, client_id, username } => {
                 self.phase = Phase::Closed;
-                Event::OtherVersion { protocol, level, client_id, username }
+                SessionEvent::OtherVersion { protocol, level, client_id, username }
             }
             Packet::ConnAck { session_present, code } => self.take_connack(session_present, code)?,
             Packet::Disconnect => {
                 self.phase = Phase::Closed;
-                Event::Disconnect
+                SessionEvent::Disconnect
             }
         };
-        if matches!(event, Event::Delivered { .. }) {
+        if matches!(event, SessionEvent::Delivered { .. }) {
             self.drain();
         }
         Ok(Some(event))
     }
 
-    fn take_connect(&mut self, connect: Box<Connect>) -> Result<Event, Violation> {
+    fn take_connect(&mut self, connect: Box<Connect>) -> Result<SessionEvent, Violation> {
         if self.phase == Phase::Open {
             return Err(violation!("a second CONNECT (MQTT-3.1.0-2)"));
         }
         self.phase = Phase::Open;
         self.version = connect.version;
         self.keep_alive.start(connect.keep_alive);
-        Ok(Event::Connect(connect))
+        Ok(SessionEvent::Connect(connect))
     }
 
-    fn take_connack(&mut self, session_present: bool, code: ConnectCode) -> Result<Event, Violation> {
+    fn take_connack(&mut self, session_present: bool, code: ConnectCode) -> Result<SessionEvent, Violation> {
         if self.phase == Phase::Open {
             return Err(violation!("a second CONNACK"));
         }
@@ -491,7 +491,7 @@ impl Session {
         } else {
             self.phase = Phase::Closed;
         }
-        Ok(Event::ConnAck { session_present, code })
+        Ok(SessionEvent::ConnAck { session_present, code })
     }
 
     fn flowing(&self) -> bool {

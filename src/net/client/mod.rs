@@ -24,8 +24,8 @@ use crate::{
     mqtt::{
         ConnectCode, SUBSCRIPTION_REFUSED,
         backoff::{Backoff, Pause},
-        codec::{Connect, End, Message, Publish, QoS, SubscribeCode, TooLarge},
-        session::{self, Limits, Receipt, Session},
+        codec::{Connect, Side, Message, Publish, QoS, SubscribeCode, TooLarge},
+        session::{self, SessionLimits, AckToken, Session},
     },
 };
 use greeting::Greeting;
@@ -86,7 +86,7 @@ pub enum Event {
     /// Every subscription was granted.
     Subscribed,
     /// A message arrived; one with a receipt must be acknowledged.
-    Message(Message, Option<Receipt>),
+    Message(Message, Option<AckToken>),
     /// A publish was acknowledged (QoS 1 and 2) or written to the socket (QoS 0).
     Delivered {
         /// The token that was given with it.
@@ -158,9 +158,9 @@ impl Client {
         let unverified = settings.tls.as_ref().filter(|tls| tls.is_insecure()).map(|_| {
             Event::Warning("--tls-insecure: nothing of the broker's certificate is verified".into())
         });
-        let limits = Limits { max_packet: settings.max_packet, in_flight: settings.in_flight };
+        let limits = SessionLimits { max_packet: settings.max_packet, in_flight: settings.in_flight };
         Self {
-            session: Session::new(End::Client, limits),
+            session: Session::new(Side::Client, limits),
             subscriptions,
             origin: Instant::now(),
             heard_at: Duration::ZERO,
@@ -232,7 +232,7 @@ impl Client {
     }
 
     /// Acknowledges a received message; acknowledgements leave in the order of arrival.
-    pub fn acknowledge(&mut self, receipt: Receipt) {
+    pub fn acknowledge(&mut self, receipt: AckToken) {
         self.session.acknowledge(receipt);
     }
 
@@ -432,26 +432,26 @@ impl Client {
     }
 
     /// Takes what the session made of the broker's bytes; gives what the caller should know.
-    fn take(&mut self, event: session::Event, now: Duration) -> Result<Option<Event>, Failure> {
+    fn take(&mut self, event: session::SessionEvent, now: Duration) -> Result<Option<Event>, Failure> {
         Ok(match event {
-            session::Event::ConnAck { session_present, code } => {
+            session::SessionEvent::ConnAck { session_present, code } => {
                 self.connected(session_present, code, now)?;
                 None
             }
-            session::Event::Publish(message, receipt) => Some(Event::Message(message, receipt)),
-            session::Event::Delivered { token } if self.unacknowledged.remove(&token) => {
+            session::SessionEvent::Publish(message, receipt) => Some(Event::Message(message, receipt)),
+            session::SessionEvent::Delivered { token } if self.unacknowledged.remove(&token) => {
                 self.unwritten.push(token);
                 None
             }
-            session::Event::Delivered { token } => Some(Event::Delivered { token }),
-            session::Event::SubAck { id, codes } => self.granted(id, &codes)?,
-            session::Event::Ignored(what) => Some(Event::Warning(what)),
-            session::Event::UnsubAck { .. } => None,
-            session::Event::Connect(_)
-            | session::Event::OtherVersion { .. }
-            | session::Event::Subscribe { .. }
-            | session::Event::Unsubscribe { .. }
-            | session::Event::Disconnect => {
+            session::SessionEvent::Delivered { token } => Some(Event::Delivered { token }),
+            session::SessionEvent::SubAck { id, codes } => self.granted(id, &codes)?,
+            session::SessionEvent::Ignored(what) => Some(Event::Warning(what)),
+            session::SessionEvent::UnsubAck { .. } => None,
+            session::SessionEvent::Connect(_)
+            | session::SessionEvent::OtherVersion { .. }
+            | session::SessionEvent::Subscribe { .. }
+            | session::SessionEvent::Unsubscribe { .. }
+            | session::SessionEvent::Disconnect => {
                 return Err(self.violated("a packet that only clients send"));
             }
         })

@@ -240,7 +240,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        mqtt::{codec::End, session::Limits},
+        mqtt::{codec::Side, session::SessionLimits},
         net::client::{Address, Tls},
     };
 
@@ -289,7 +289,7 @@ mod tests {
     /// Writes a little at a time to a peer that reads nothing, until nothing more is taken; then the peer reads.
     async fn slow_reader(is_encrypted: bool) {
         let (mut stream, mut peer) = streams(is_encrypted).await;
-        let mut session = Session::new(End::Client, Limits { max_packet: 1024, in_flight: 1 });
+        let mut session = Session::new(Side::Client, SessionLimits { max_packet: 1024, in_flight: 1 });
         let mut stuck = None;
         let mut sent = 0;
         loop {

@@ -24,7 +24,7 @@ use tokio_rustls::server::TlsStream;
 
 use super::router::{ClientHandle, Router};
 use crate::{
-    mqtt::{ConnectCode, End, Event, Session},
+    mqtt::{ConnectCode, Side, SessionEvent, Session},
     net::socket_writer::SocketWriter,
 };
 
@@ -107,7 +107,7 @@ pub(super) async fn serve<S: Transport>(stream: S, board: Rc<RefCell<Router>>, a
     let stage = {
         let mut board = board.borrow_mut();
         let now = board.begin_turn().mono;
-        let mut session = Session::new(End::Server, board.limits().session());
+        let mut session = Session::new(Side::Server, board.limits().session());
         session.open(now);
         let until = (now + board.limits().connect_timeout).saturating_sub(accepted.elapsed());
         Stage::Greeting { session: Box::new(session), until }
@@ -259,11 +259,11 @@ impl<S: Transport> Connection<S> {
             match &mut self.stage {
                 Stage::Connected(place) => board.handle(*place, event)?,
                 Stage::Greeting { session, .. } => match event {
-                    Event::Connect(connect) => {
+                    SessionEvent::Connect(connect) => {
                         let place = board.admit(*connect, session)?;
                         self.stage = Stage::Connected(place);
                     }
-                    Event::OtherVersion { protocol, level, client_id, username } => {
+                    SessionEvent::OtherVersion { protocol, level, client_id, username } => {
                         let why = format!(
                             "it speaks {protocol} level {level}, and this edge MQTT 3.1.1 (level 4) and 3.1"
                         );

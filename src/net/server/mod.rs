@@ -98,8 +98,8 @@ impl Default for Limits {
 }
 
 impl Limits {
-    fn session(&self) -> crate::mqtt::Limits {
-        crate::mqtt::Limits { max_packet: self.max_packet, in_flight: self.in_flight }
+    fn session(&self) -> crate::mqtt::SessionLimits {
+        crate::mqtt::SessionLimits { max_packet: self.max_packet, in_flight: self.in_flight }
     }
 
     /// Whether so much is kept for all clients together that each of them gets less room.

@@ -18,7 +18,7 @@ use super::{
 use crate::{
     edge::{Access, Faults, Registry, Role, Settings},
     mqtt::{
-        Connect, ConnectCode, End, Event, Message, Packet, Password, Publish, Session, SubscribeCode, Will,
+        Connect, ConnectCode, Side, SessionEvent, Message, Packet, Password, Publish, Session, SubscribeCode, Will,
     },
     net::socket_writer::tests::{TINY, tls_pair},
     tuya::{derive_password, product::Product},
@@ -98,11 +98,11 @@ fn admit(board: &mut Router, connect: Connect) -> Result<router::ClientHandle, c
 
 /// A server's session that has heard a CONNECT.
 fn greeted(connect: Connect) -> (Session, Connect) {
-    let mut session = Session::new(End::Server, Limits::default().session());
+    let mut session = Session::new(Side::Server, Limits::default().session());
     session.open(Duration::ZERO);
     session.inbox().extend_from_slice(&encoded(&Packet::Connect(Box::new(connect))));
     match session.next(Duration::ZERO) {
-        Ok(Some(Event::Connect(connect))) => (session, *connect),
+        Ok(Some(SessionEvent::Connect(connect))) => (session, *connect),
         other => panic!("{other:?}"),
     }
 }
@@ -118,7 +118,7 @@ fn run(test: impl Future<Output = ()>) {
 /// The next packet that a broker sends.
 async fn next(stream: &mut (impl AsyncRead + Unpin), inbox: &mut BytesMut) -> Packet {
     loop {
-        if let Some(packet) = Packet::decode(inbox, End::Client, 1 << 20).unwrap() {
+        if let Some(packet) = Packet::decode(inbox, Side::Client, 1 << 20).unwrap() {
             return packet;
         }
         assert!(stream.read_buf(inbox).await.unwrap() > 0, "the broker has closed the connection");
@@ -427,7 +427,7 @@ fn a_bridge_gets_none_of_its_own_messages_and_sees_the_retain_flag() {
     let other = admit(board, login("other", "platform")).unwrap();
     for place in [bridge, other] {
         let filters = vec![("#".to_owned(), QoS::AtMostOnce)];
-        board.handle(place, Event::Subscribe { id: 1, filters }).unwrap();
+        board.handle(place, SessionEvent::Subscribe { id: 1, filters }).unwrap();
         board.client(place).unwrap().session.outbox().clear();
     }
     for place in [bridge, other] {
@@ -440,12 +440,12 @@ fn a_bridge_gets_none_of_its_own_messages_and_sees_the_retain_flag() {
             id: None,
         };
         board.begin_turn();
-        board.handle(place, Event::Publish(message, None)).unwrap();
+        board.handle(place, SessionEvent::Publish(message, None)).unwrap();
         board.end_turn();
     }
     let mut flags = |place| {
         let mut outbox = board.client(place).unwrap().session.outbox().split();
-        let packets = std::iter::from_fn(move || Packet::decode(&mut outbox, End::Client, 100).unwrap());
+        let packets = std::iter::from_fn(move || Packet::decode(&mut outbox, Side::Client, 100).unwrap());
         let messages = packets.filter_map(|packet| match packet {
             Packet::Publish(message) => Some(message.retain),
             _ => None,
@@ -462,7 +462,7 @@ fn delayed_answers_leave_early_rather_than_fill_the_memory() {
     let board = &mut *board.borrow_mut();
     let place = admit(board, login("gw1", "acme")).unwrap();
     let filters = vec![("gateway_id/gw1/#".to_owned(), QoS::AtMostOnce)];
-    board.handle(place, Event::Subscribe { id: 1, filters }).unwrap();
+    board.handle(place, SessionEvent::Subscribe { id: 1, filters }).unwrap();
     for n in 0..600 {
         let report = format!(r#"{{"t":1,"request_id":"r{n}","param":{{"cid":"m1","id":"1","value":{n}}}}}"#);
         let message = Message {
@@ -474,7 +474,7 @@ fn delayed_answers_leave_early_rather_than_fill_the_memory() {
             id: None,
         };
         board.begin_turn();
-        board.handle(place, Event::Publish(message, None)).unwrap();
+        board.handle(place, SessionEvent::Publish(message, None)).unwrap();
         board.end_turn();
         assert!(board.delayed_bytes() <= 100_000, "{n}");
     }
@@ -533,7 +533,7 @@ fn subscribing_again_and_again_begins_no_more_searches_than_there_are_filters() 
         client.search_on(&retained, &limits, 0);
     }
     let mut outbox = client.session.outbox().split();
-    let packets = std::iter::from_fn(|| Packet::decode(&mut outbox, End::Client, 100).unwrap());
+    let packets = std::iter::from_fn(|| Packet::decode(&mut outbox, Side::Client, 100).unwrap());
     // Each of the three that are left found it once, behind the CONNACK.
     assert_eq!((packets.count(), client.searches()), (1 + 2, 0));
 }

@@ -22,7 +22,7 @@ use super::{
 use crate::{
     edge::{Action, Disposition, Edge, Login, LoginError, Moment, Role},
     io::registry_file::{Position, RegistryFile},
-    mqtt::{Connect, ConnectCode, Direction, End, Message, Password, QoS, Session, Will},
+    mqtt::{Connect, ConnectCode, Direction, Side, Message, Password, QoS, Session, Will},
     recording::Connection,
 };
 
@@ -324,7 +324,7 @@ impl Router {
         let client_id: Rc<str> = connect.client_id.as_str().into();
         self.take_over(&client_id);
 
-        let fresh = std::mem::replace(session, Session::new(End::Server, self.limits.session()));
+        let fresh = std::mem::replace(session, Session::new(Side::Server, self.limits.session()));
         let mut client =
             Box::new(ClientState::new(fresh, Rc::clone(&client_id), Rc::clone(&role), generation));
         client.username = connect.username.as_deref().map(Into::into);

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use super::{ClientHandle, Router};
 use crate::{
     edge::{Disposition, Heard, Role},
-    mqtt::{Direction, Event, Message, Publish, QoS, Receipt, SubscribeCode},
+    mqtt::{Direction, SessionEvent, Message, Publish, QoS, AckToken, SubscribeCode},
     net::server::{
         SessionId,
         client_state::Offered,
@@ -32,30 +32,30 @@ struct Source {
 
 impl Router {
     /// Acts on what a client said.
-    pub(in crate::net::server) fn handle(&mut self, place: ClientHandle, event: Event) -> Result<(), Ending> {
+    pub(in crate::net::server) fn handle(&mut self, place: ClientHandle, event: SessionEvent) -> Result<(), Ending> {
         self.current = Some(place.id);
         match event {
-            Event::Publish(message, receipt) => self.publish(place, message, receipt),
-            Event::Subscribe { id, filters } => {
+            SessionEvent::Publish(message, receipt) => self.publish(place, message, receipt),
+            SessionEvent::Subscribe { id, filters } => {
                 self.subscribe(place, id, filters);
                 Ok(())
             }
-            Event::Unsubscribe { id, filters } => {
+            SessionEvent::Unsubscribe { id, filters } => {
                 self.unsubscribe(place, id, &filters);
                 Ok(())
             }
-            Event::Disconnect => Err(Ending::Left),
-            Event::Delivered { .. } => Ok(()),
-            Event::Ignored(warning) => {
+            SessionEvent::Disconnect => Err(Ending::Left),
+            SessionEvent::Delivered { .. } => Ok(()),
+            SessionEvent::Ignored(warning) => {
                 let who = self.client(place).map(|client| Rc::clone(&client.client_id)).unwrap_or_default();
                 self.warn(&format!("client {who:?}: {warning}"));
                 Ok(())
             }
-            Event::Connect(_)
-            | Event::OtherVersion { .. }
-            | Event::ConnAck { .. }
-            | Event::SubAck { .. }
-            | Event::UnsubAck { .. } => Err(Ending::Closed("a packet that no client may send now".into())),
+            SessionEvent::Connect(_)
+            | SessionEvent::OtherVersion { .. }
+            | SessionEvent::ConnAck { .. }
+            | SessionEvent::SubAck { .. }
+            | SessionEvent::UnsubAck { .. } => Err(Ending::Closed("a packet that no client may send now".into())),
         }
     }
 
@@ -63,7 +63,7 @@ impl Router {
         &mut self,
         place: ClientHandle,
         message: Message,
-        receipt: Option<Receipt>,
+        receipt: Option<AckToken>,
     ) -> Result<(), Ending> {
         let Some(client) = self.client(place) else { return Err(Ending::TakenOver) };
         let role = Rc::clone(&client.role);
@@ -125,7 +125,7 @@ impl Router {
         self.witness.message(&record);
     }
 
-    pub(super) fn acknowledge(&mut self, place: ClientHandle, receipt: Option<Receipt>) {
+    pub(super) fn acknowledge(&mut self, place: ClientHandle, receipt: Option<AckToken>) {
         if let Some(receipt) = receipt
             && let Some(client) = self.client(place)
         {

@@ -8,7 +8,7 @@ use super::{ClientHandle, Router};
 use crate::{
     edge::{Action, CommandRequest},
     io::registry_file::Position,
-    mqtt::{QoS, Receipt},
+    mqtt::{QoS, AckToken},
     net::server::SessionId,
     recording::Record,
     tuya::Channel,
@@ -23,7 +23,7 @@ const OVERHEAD: usize = 192;
 /// Something that may happen only once the journal has its line on the disk.
 #[derive(Debug)]
 pub(super) enum PendingSync {
-    Acknowledgement { id: SessionId, origin: u64, receipt: Receipt },
+    Acknowledgement { id: SessionId, origin: u64, receipt: AckToken },
     QueuedPublish(QueuedPublish),
 }
 
@@ -112,7 +112,7 @@ impl Router {
     }
 
     /// Acknowledges a message once the journal has its line.
-    pub(super) fn acknowledge_once_kept(&mut self, place: ClientHandle, receipt: Option<Receipt>) {
+    pub(super) fn acknowledge_once_kept(&mut self, place: ClientHandle, receipt: Option<AckToken>) {
         if self.is_kept() {
             return self.acknowledge(place, receipt);
         }
