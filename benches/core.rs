@@ -9,7 +9,7 @@ use tuyagw::{
     io::request_ids,
     mqtt::{
         Direction, QoS,
-        codec::{Side, Message, Packet},
+        codec::{Message, Packet, Side},
         matches,
     },
     recording::Record,

@@ -24,18 +24,18 @@ pub fn check(data: &[u8]) {
         now += Duration::from_secs(1);
         session.inbox().extend_from_slice(piece);
         loop {
-            match session.next(now) {
+            match session.poll_event(now) {
                 Ok(Some(SessionEvent::Connect(_))) => session.connack(false, ConnectCode::ACCEPTED),
                 Ok(Some(SessionEvent::Publish(_, Some(receipt)))) => session.acknowledge(receipt),
                 Ok(Some(_)) => {}
                 Ok(None) => break,
                 Err(_) => {
-                    assert_eq!(session.next(now), Ok(None));
+                    assert_eq!(session.poll_event(now), Ok(None));
                     return;
                 }
             }
         }
-        if session.tick(now).is_err() {
+        if session.handle_timeout(now).is_err() {
             return;
         }
         session.outbox().clear();

@@ -9,7 +9,7 @@ use std::fmt;
 use bytes::{BufMut as _, Bytes, BytesMut};
 
 use super::{
-    Side, Malformed, Packet, QoS, TooLarge,
+    Malformed, Packet, QoS, Side, TooLarge,
     header::{FieldReader, PacketType, length_prefix, remaining_length},
     malformed,
     publish::check_name,

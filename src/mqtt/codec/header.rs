@@ -3,7 +3,7 @@
 
 use bytes::{BufMut as _, BytesMut};
 
-use super::{Side, Malformed, Version, malformed};
+use super::{Malformed, Side, Version, malformed};
 
 /// The largest remaining length that four bytes can say (section 2.2.3).
 pub(super) const MAX_REMAINING: usize = 268_435_455;

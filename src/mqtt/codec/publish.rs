@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bytes::{Buf as _, BufMut as _, Bytes, BytesMut};
 
 use super::{
-    Side, Malformed, Message, Publish, QoS, TooLarge,
+    Malformed, Message, Publish, QoS, Side, TooLarge,
     header::{FieldReader, Header, MAX_REMAINING, length_prefix, remaining_length},
     malformed,
 };

@@ -234,7 +234,7 @@ impl Delivery {
         self.next_order
     }
 
-    pub fn puback(&mut self, id: u16) -> Result<SessionEvent, Violation> {
+    pub fn handle_puback(&mut self, id: u16) -> Result<SessionEvent, Violation> {
         match self.waiting.get(&id) {
             Some(AwaitedReply::Publish { publish, token, .. }) if publish.qos == QoS::AtLeastOnce => {
                 let token = *token;
@@ -245,7 +245,7 @@ impl Delivery {
         }
     }
 
-    pub fn pubrec(&mut self, id: u16, out: &mut BytesMut) -> Result<Option<SessionEvent>, Violation> {
+    pub fn handle_pubrec(&mut self, id: u16, out: &mut BytesMut) -> Result<Option<SessionEvent>, Violation> {
         match self.waiting.get(&id) {
             Some(AwaitedReply::Publish { publish, token, .. }) if publish.qos == QoS::ExactlyOnce => {
                 let token = *token;
@@ -268,7 +268,7 @@ impl Delivery {
         }
     }
 
-    pub fn pubcomp(&mut self, id: u16) -> Result<SessionEvent, Violation> {
+    pub fn handle_pubcomp(&mut self, id: u16) -> Result<SessionEvent, Violation> {
         match self.waiting.get(&id) {
             Some(AwaitedReply::Release { token, .. }) => {
                 let token = *token;
@@ -278,7 +278,7 @@ impl Delivery {
         }
     }
 
-    pub fn suback(&mut self, id: u16, codes: Vec<SubscribeCode>) -> Result<SessionEvent, Violation> {
+    pub fn handle_suback(&mut self, id: u16, codes: Vec<SubscribeCode>) -> Result<SessionEvent, Violation> {
         match self.waiting.get(&id) {
             Some(AwaitedReply::Subscribe { filters }) if *filters == codes.len() => {
                 self.waiting.remove(&id);
@@ -292,7 +292,7 @@ impl Delivery {
         }
     }
 
-    pub fn unsuback(&mut self, id: u16) -> Result<SessionEvent, Violation> {
+    pub fn handle_unsuback(&mut self, id: u16) -> Result<SessionEvent, Violation> {
         match self.waiting.get(&id) {
             Some(AwaitedReply::Unsubscribe) => {
                 self.waiting.remove(&id);

@@ -124,7 +124,7 @@ fn connect(client: &mut Party, server: &mut Party, link: &mut Link, random: &mut
 }
 
 fn hear_client(client: &mut Party) {
-    while let Some(event) = client.session.next(NOW).unwrap() {
+    while let Some(event) = client.session.poll_event(NOW).unwrap() {
         match client.take(event) {
             None => {}
             Some(SessionEvent::ConnAck { .. }) => client.session.resume(),
@@ -134,7 +134,7 @@ fn hear_client(client: &mut Party) {
 }
 
 fn hear_server(server: &mut Party, known: &mut bool) {
-    while let Some(event) = server.session.next(NOW).unwrap() {
+    while let Some(event) = server.session.poll_event(NOW).unwrap() {
         match server.take(event) {
             None => {}
             Some(SessionEvent::Connect(_)) => {
@@ -269,7 +269,7 @@ fn random_and_mutated_bytes_neither_panic_nor_fill_the_memory() {
         while bytes.has_remaining() {
             let most = random.usize(1..20);
             carry(&mut bytes, session.inbox(), most);
-            while let Ok(Some(event)) = session.next(NOW) {
+            while let Ok(Some(event)) = session.poll_event(NOW) {
                 match event {
                     SessionEvent::Connect(_) => session.connack(true, ConnectCode::ACCEPTED),
                     SessionEvent::Publish(_, Some(receipt)) => session.acknowledge(receipt),

@@ -23,7 +23,7 @@ fn open(session: &mut Session, clean: bool, keep_alive: u16, session_present: bo
     session.connect(&Connect { clean_session: clean, keep_alive, ..Connect::default() }, at(0)).unwrap();
     hear(session, &Packet::ConnAck { session_present, code: ConnectCode::ACCEPTED });
     let expected = SessionEvent::ConnAck { session_present, code: ConnectCode::ACCEPTED };
-    assert_eq!(session.next(at(0)), Ok(Some(expected)));
+    assert_eq!(session.poll_event(at(0)), Ok(Some(expected)));
     session.outbox().clear();
 }
 
@@ -31,7 +31,7 @@ fn server(keep_alive: u16) -> Session {
     let mut session = Session::new(Side::Server, LIMITS);
     session.open(at(0));
     hear(&mut session, &Packet::Connect(Box::new(Connect { keep_alive, ..Connect::default() })));
-    assert!(matches!(session.next(at(0)), Ok(Some(SessionEvent::Connect(_)))));
+    assert!(matches!(session.poll_event(at(0)), Ok(Some(SessionEvent::Connect(_)))));
     session.connack(false, ConnectCode::ACCEPTED);
     session.outbox().clear();
     session
@@ -43,7 +43,7 @@ fn hear(session: &mut Session, packet: &Packet) {
 
 fn heard(session: &mut Session, packet: &Packet) -> Result<Option<SessionEvent>, Violation> {
     hear(session, packet);
-    session.next(at(0))
+    session.poll_event(at(0))
 }
 
 fn incoming(qos: QoS, id: u16, dup: bool) -> Packet {
@@ -105,10 +105,16 @@ fn section_2_3_1_ids_begin_at_1_skip_those_in_use_and_wrap_at_65_535() {
         session.publish(message(QoS::AtLeastOnce, ""), token).unwrap();
         expected = if expected == 65_535 { 3 } else { expected + 1 };
         assert_eq!(publishes(&mut session), [(expected, false)]);
-        assert_eq!(heard(&mut session, &Packet::PubAck(expected)), Ok(Some(SessionEvent::Delivered { token })));
+        assert_eq!(
+            heard(&mut session, &Packet::PubAck(expected)),
+            Ok(Some(SessionEvent::Delivered { token }))
+        );
     }
     let codes = vec![SubscribeCode::Refused];
-    assert!(matches!(heard(&mut session, &Packet::SubAck { id: 2, codes }), Ok(Some(SessionEvent::SubAck { .. }))));
+    assert!(matches!(
+        heard(&mut session, &Packet::SubAck { id: 2, codes }),
+        Ok(Some(SessionEvent::SubAck { .. }))
+    ));
     session.forget();
     session.publish(message(QoS::AtLeastOnce, ""), 0).unwrap();
     assert_eq!(publishes(&mut session), [(1, false)]);
@@ -128,7 +134,7 @@ fn the_window_holds_publishes_back_and_acknowledgements_let_them_out_in_order() 
     assert_eq!(publishes(&mut session), [(3, false)]);
     assert_eq!(heard(&mut session, &Packet::PubAck(1)), Ok(Some(SessionEvent::Delivered { token: 0 })));
     assert_eq!(publishes(&mut session), [(4, false), (0, false)]);
-    assert_eq!(session.next(at(0)), Ok(Some(SessionEvent::Delivered { token: 4 })));
+    assert_eq!(session.poll_event(at(0)), Ok(Some(SessionEvent::Delivered { token: 4 })));
     assert_eq!(session.unacknowledged().collect::<Vec<_>>(), [2, 3]);
 }
 
@@ -159,7 +165,7 @@ fn section_4_4_what_was_not_acknowledged_is_sent_again_with_dup_before_anything_
     assert_eq!(publishes, [(Some(1), true), (Some(2), true), (Some(4), true), (None, false)]);
     session.resume();
     assert_eq!(said(&mut session), [], "a second resume has nothing to say");
-    assert_eq!(session.next(at(0)), Ok(Some(SessionEvent::Delivered { token: 9 })));
+    assert_eq!(session.poll_event(at(0)), Ok(Some(SessionEvent::Delivered { token: 9 })));
     ignores(
         heard(&mut session, &Packet::SubAck { id: 5, codes: vec![SubscribeCode::Refused] }),
         "not in use",
@@ -258,8 +264,8 @@ fn without_a_transport_publishes_wait() {
     session.close();
     session.publish(message(QoS::AtMostOnce, ""), 0).unwrap();
     session.publish(message(QoS::AtLeastOnce, ""), 1).unwrap();
-    assert_eq!((session.outbox().len(), session.deadline(), session.queued()), (0, None, 2));
-    assert_eq!(session.next(at(0)), Ok(None));
+    assert_eq!((session.outbox().len(), session.next_timeout(), session.queued()), (0, None, 2));
+    assert_eq!(session.poll_event(at(0)), Ok(None));
     open(&mut session, false, 10, true);
     assert_eq!(said(&mut session), []);
     session.resume();
@@ -319,7 +325,7 @@ fn acknowledgements_of_the_wrong_type_are_violations() {
                 assert_eq!(releases.count(), 2);
             } else {
                 violates(event, &format!("which awaits {name}"));
-                assert_eq!(session.next(at(0)), Ok(None), "nothing is read after a violation");
+                assert_eq!(session.poll_event(at(0)), Ok(None), "nothing is read after a violation");
             }
         }
     }
@@ -382,7 +388,7 @@ fn section_3_2_connack_comes_first_and_once() {
     ] {
         let mut session = fresh();
         session.inbox().extend_from_slice(bytes);
-        violates(session.next(at(0)), why);
+        violates(session.poll_event(at(0)), why);
         assert!(session.inbox().is_empty());
     }
     let mut session = fresh();
@@ -394,8 +400,11 @@ fn section_3_2_connack_comes_first_and_once() {
         let code = ConnectCode(code);
         hear(&mut session, &Packet::ConnAck { session_present: false, code });
         hear(&mut session, &Packet::PubAck(1));
-        assert_eq!(session.next(at(0)), Ok(Some(SessionEvent::ConnAck { session_present: false, code })));
-        assert_eq!(session.next(at(0)), Ok(None), "nothing is read after a refusal");
+        assert_eq!(
+            session.poll_event(at(0)),
+            Ok(Some(SessionEvent::ConnAck { session_present: false, code }))
+        );
+        assert_eq!(session.poll_event(at(0)), Ok(None), "nothing is read after a refusal");
     }
 }
 
@@ -410,7 +419,7 @@ fn section_3_1_connect_comes_first_and_once() {
         let mut session = Session::new(Side::Server, LIMITS);
         session.open(at(0));
         session.inbox().extend_from_slice(bytes);
-        violates(session.next(at(0)), why);
+        violates(session.poll_event(at(0)), why);
     }
     violates(heard(&mut server(0), &Packet::Connect(Box::default())), "a second CONNECT");
     let mut session = Session::new(Side::Server, LIMITS);
@@ -418,10 +427,10 @@ fn section_3_1_connect_comes_first_and_once() {
     session.inbox().extend_from_slice(b"\x10\x0f\0\x04MQTT\x05\x02\0\x3c\0\0\x02gw\xc0\0");
     let (protocol, client_id) = ("MQTT".into(), "gw".into());
     let other = SessionEvent::OtherVersion { protocol, level: 5, client_id, username: None };
-    assert_eq!(session.next(at(0)), Ok(Some(other)));
+    assert_eq!(session.poll_event(at(0)), Ok(Some(other)));
     session.connack(true, ConnectCode::PROTOCOL_VERSION);
     assert_eq!(session.outbox()[..], [0x20, 2, 0, 1]);
-    assert_eq!(session.next(at(0)), Ok(None));
+    assert_eq!(session.poll_event(at(0)), Ok(None));
 }
 
 #[test]
@@ -430,7 +439,10 @@ fn a_server_says_nothing_before_connack() {
     session.open(at(0));
     session.publish(message(QoS::AtMostOnce, ""), 0).unwrap();
     assert!(session.outbox().is_empty());
-    assert!(matches!(heard(&mut session, &Packet::Connect(Box::default())), Ok(Some(SessionEvent::Connect(_)))));
+    assert!(matches!(
+        heard(&mut session, &Packet::Connect(Box::default())),
+        Ok(Some(SessionEvent::Connect(_)))
+    ));
     session.connack(false, ConnectCode::ACCEPTED);
     assert!(matches!(said(&mut session)[..], [Packet::ConnAck { .. }, Packet::Publish(_)]));
 }
@@ -442,14 +454,14 @@ fn section_3_14_nothing_follows_disconnect() {
     session.disconnect();
     session.publish(message(QoS::AtMostOnce, ""), 0).unwrap();
     session.acknowledge(owed);
-    session.tick(at(10)).unwrap();
+    session.handle_timeout(at(10)).unwrap();
     assert_eq!(said(&mut session), [Packet::Disconnect]);
 
     let mut session = server(0);
     hear(&mut session, &Packet::Disconnect);
     hear(&mut session, &incoming(QoS::AtMostOnce, 0, false));
-    assert_eq!(session.next(at(0)), Ok(Some(SessionEvent::Disconnect)));
-    assert_eq!(session.next(at(0)), Ok(None));
+    assert_eq!(session.poll_event(at(0)), Ok(Some(SessionEvent::Disconnect)));
+    assert_eq!(session.poll_event(at(0)), Ok(None));
 }
 
 #[test]
@@ -462,13 +474,13 @@ fn section_4_6_acknowledgements_leave_in_the_order_of_arrival() {
     assert!(matches!(plain, Ok(Some(SessionEvent::Publish(_, None)))));
     session.acknowledge(second);
     session.acknowledge(third);
-    assert_eq!((said(&mut session), session.owed()), (vec![], 3));
+    assert_eq!((said(&mut session), session.pending_acks()), (vec![], 3));
     session.acknowledge(first);
     assert_eq!(said(&mut session), [Packet::PubAck(10), Packet::PubRec(11), Packet::PubAck(12)]);
     session.acknowledge(first);
     session.acknowledge(second);
     assert_eq!(said(&mut session), [], "a receipt counts once");
-    assert_eq!(session.owed(), 0);
+    assert_eq!(session.pending_acks(), 0);
 }
 
 #[test]
@@ -540,26 +552,26 @@ fn a_server_adopts_what_the_client_s_former_session_left() {
 #[test]
 fn section_3_1_2_10_a_client_pings_when_idle_and_finds_silence() {
     let mut session = client(LIMITS, true, 10);
-    assert_eq!(session.deadline(), Some(at(10)));
-    session.tick(at(9)).unwrap();
+    assert_eq!(session.next_timeout(), Some(at(10)));
+    session.handle_timeout(at(9)).unwrap();
     session.publish(message(QoS::AtMostOnce, ""), 0).unwrap();
-    assert!(session.next(at(9)).is_ok());
+    assert!(session.poll_event(at(9)).is_ok());
     hear(&mut session, &incoming(QoS::AtMostOnce, 0, false));
-    assert!(session.next(at(9)).is_ok());
+    assert!(session.poll_event(at(9)).is_ok());
     said(&mut session);
-    assert_eq!(session.deadline(), Some(at(19)));
-    session.tick(at(18)).unwrap();
+    assert_eq!(session.next_timeout(), Some(at(19)));
+    session.handle_timeout(at(18)).unwrap();
     assert_eq!(said(&mut session), []);
-    session.tick(at(19)).unwrap();
+    session.handle_timeout(at(19)).unwrap();
     assert_eq!(said(&mut session), [Packet::PingReq]);
-    assert_eq!(session.deadline(), Some(at(24)));
-    session.tick(at(23)).unwrap();
-    assert_eq!(session.tick(at(24)), Err(Silence { quiet: at(15) }));
+    assert_eq!(session.next_timeout(), Some(at(24)));
+    session.handle_timeout(at(23)).unwrap();
+    assert_eq!(session.handle_timeout(at(24)), Err(Silence { quiet: at(15) }));
     assert_eq!(Silence { quiet: at(15) }.to_string(), "nothing was received for 15.0 s");
 
     hear(&mut session, &Packet::PingResp);
-    assert_eq!(session.next(at(24)), Ok(None));
-    session.tick(at(24)).unwrap();
+    assert_eq!(session.poll_event(at(24)), Ok(None));
+    session.handle_timeout(at(24)).unwrap();
     ignores(heard(&mut session, &Packet::PingResp), "without a PINGREQ");
 
     session.ping();
@@ -571,42 +583,42 @@ fn section_3_1_2_10_a_client_pings_when_idle_and_finds_silence() {
 fn who_only_sends_pings_for_a_sign_of_life_and_who_is_not_reading_hears_no_silence() {
     let mut session = client(LIMITS, true, 10);
     for second in 1..=10 {
-        session.tick(at(second)).unwrap();
+        session.handle_timeout(at(second)).unwrap();
         session.publish(message(QoS::AtMostOnce, ""), second).unwrap();
     }
     assert_eq!(said(&mut session).iter().filter(|packet| **packet == Packet::PingReq).count(), 1);
     for second in 11..=60 {
         session.not_reading(at(second));
-        session.tick(at(second)).unwrap();
+        session.handle_timeout(at(second)).unwrap();
     }
     assert_eq!(said(&mut session).iter().filter(|packet| **packet == Packet::PingReq).count(), 5);
-    while session.next(at(60)).unwrap().is_some() {}
+    while session.poll_event(at(60)).unwrap().is_some() {}
     // A packet that is long in coming is a sign of life.
     for second in 61..=90 {
         let byte: &[u8] = if second == 61 { &[0x30, 0xff, 0x7f, 0, 90] } else { b"a" };
         session.inbox().extend_from_slice(byte);
-        assert_eq!(session.next(at(second)), Ok(None));
-        session.tick(at(second)).unwrap();
+        assert_eq!(session.poll_event(at(second)), Ok(None));
+        session.handle_timeout(at(second)).unwrap();
     }
-    assert!(session.tick(at(105)).is_err());
+    assert!(session.handle_timeout(at(105)).is_err());
 }
 
 #[test]
 fn a_server_waits_one_and_a_half_times_the_keep_alive() {
     let mut session = server(10);
-    assert_eq!(session.deadline(), Some(at(15)));
+    assert_eq!(session.next_timeout(), Some(at(15)));
     hear(&mut session, &Packet::PingReq);
-    assert_eq!(session.next(at(14)), Ok(None));
+    assert_eq!(session.poll_event(at(14)), Ok(None));
     assert_eq!(said(&mut session), [Packet::PingResp]);
     session.inbox().extend_from_slice(&[0x30]);
-    assert_eq!(session.next(at(20)), Ok(None));
-    assert_eq!(session.deadline(), Some(at(29)), "half a packet is none");
-    session.tick(at(28)).unwrap();
-    assert!(session.tick(at(29)).is_err());
+    assert_eq!(session.poll_event(at(20)), Ok(None));
+    assert_eq!(session.next_timeout(), Some(at(29)), "half a packet is none");
+    session.handle_timeout(at(28)).unwrap();
+    assert!(session.handle_timeout(at(29)).is_err());
     let mut off = server(0);
-    assert_eq!(off.deadline(), None);
-    off.tick(at(1 << 40)).unwrap();
-    assert_eq!(client(LIMITS, true, 0).deadline(), None);
+    assert_eq!(off.next_timeout(), None);
+    off.handle_timeout(at(1 << 40)).unwrap();
+    assert_eq!(client(LIMITS, true, 0).next_timeout(), None);
 }
 
 #[test]

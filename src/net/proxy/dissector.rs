@@ -8,7 +8,7 @@ use bytes::BytesMut;
 
 use crate::mqtt::{
     ConnectCode, Direction,
-    codec::{Side, Message, Packet, Version},
+    codec::{Message, Packet, Side, Version},
 };
 
 /// An inbox that grew beyond this is given back once it is empty.

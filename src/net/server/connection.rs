@@ -24,7 +24,7 @@ use tokio_rustls::server::TlsStream;
 
 use super::router::{ClientHandle, Router};
 use crate::{
-    mqtt::{ConnectCode, Side, SessionEvent, Session},
+    mqtt::{ConnectCode, Session, SessionEvent, Side},
     net::socket_writer::SocketWriter,
 };
 
@@ -250,7 +250,7 @@ impl<S: Transport> Connection<S> {
             }
             let session = self.stage.session(board)?;
             let before = session.inbox().len();
-            let event = match session.next(now) {
+            let event = match session.poll_event(now) {
                 Ok(Some(event)) => event,
                 Ok(None) => return Ok(Heard::All),
                 Err(why) => return Err(Ending::Closed(why.to_string())),
@@ -346,7 +346,7 @@ impl<S: Transport> Connection<S> {
         let unfinished = session.inbox().len();
         let outbox = session.outbox();
         let empty = (is_crowded || outbox.len() <= READ).then(|| replace_by_copy(outbox));
-        if session.in_flight() + session.queued() + session.owed() == 0 {
+        if session.in_flight() + session.queued() + session.pending_acks() == 0 {
             session.shrink();
         }
         if let Some(buffer) = empty {
@@ -378,8 +378,8 @@ impl<S: Transport> Connection<S> {
             Stage::Greeting { until, .. } => Some(*until),
             Stage::Connected(_) => {
                 let session = self.stage.session(board)?;
-                session.tick(now).map_err(|silence| Ending::Closed(silence.to_string()))?;
-                session.deadline()
+                session.handle_timeout(now).map_err(|silence| Ending::Closed(silence.to_string()))?;
+                session.next_timeout()
             }
         };
         let Some(due) = due else {

@@ -18,7 +18,8 @@ use super::{
 use crate::{
     edge::{Access, Faults, Registry, Role, Settings},
     mqtt::{
-        Connect, ConnectCode, Side, SessionEvent, Message, Packet, Password, Publish, Session, SubscribeCode, Will,
+        Connect, ConnectCode, Message, Packet, Password, Publish, Session, SessionEvent, Side, SubscribeCode,
+        Will,
     },
     net::socket_writer::tests::{TINY, tls_pair},
     tuya::{derive_password, product::Product},
@@ -101,7 +102,7 @@ fn greeted(connect: Connect) -> (Session, Connect) {
     let mut session = Session::new(Side::Server, Limits::default().session());
     session.open(Duration::ZERO);
     session.inbox().extend_from_slice(&encoded(&Packet::Connect(Box::new(connect))));
-    match session.next(Duration::ZERO) {
+    match session.poll_event(Duration::ZERO) {
         Ok(Some(SessionEvent::Connect(connect))) => (session, *connect),
         other => panic!("{other:?}"),
     }

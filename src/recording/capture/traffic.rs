@@ -17,7 +17,7 @@ use crate::{
     collections::Keyed,
     mqtt::{
         ConnectCode, Direction,
-        codec::{Side, Message, Packet},
+        codec::{Message, Packet, Side},
     },
     recording::{Connection, Found, Harm, Record, Tell, Timeline},
     tuya::Topics,

@@ -22,7 +22,7 @@ use super::{
 use crate::{
     edge::{Action, Disposition, Edge, Login, LoginError, Moment, Role},
     io::registry_file::{Position, RegistryFile},
-    mqtt::{Connect, ConnectCode, Direction, Side, Message, Password, QoS, Session, Will},
+    mqtt::{Connect, ConnectCode, Direction, Message, Password, QoS, Session, Side, Will},
     recording::Connection,
 };
 

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use super::{ClientHandle, Router};
 use crate::{
     edge::{Disposition, Heard, Role},
-    mqtt::{Direction, SessionEvent, Message, Publish, QoS, AckToken, SubscribeCode},
+    mqtt::{AckToken, Direction, Message, Publish, QoS, SessionEvent, SubscribeCode},
     net::server::{
         SessionId,
         client_state::Offered,
@@ -32,7 +32,11 @@ struct Source {
 
 impl Router {
     /// Acts on what a client said.
-    pub(in crate::net::server) fn handle(&mut self, place: ClientHandle, event: SessionEvent) -> Result<(), Ending> {
+    pub(in crate::net::server) fn handle(
+        &mut self,
+        place: ClientHandle,
+        event: SessionEvent,
+    ) -> Result<(), Ending> {
         self.current = Some(place.id);
         match event {
             SessionEvent::Publish(message, receipt) => self.publish(place, message, receipt),
@@ -55,7 +59,9 @@ impl Router {
             | SessionEvent::OtherVersion { .. }
             | SessionEvent::ConnAck { .. }
             | SessionEvent::SubAck { .. }
-            | SessionEvent::UnsubAck { .. } => Err(Ending::Closed("a packet that no client may send now".into())),
+            | SessionEvent::UnsubAck { .. } => {
+                Err(Ending::Closed("a packet that no client may send now".into()))
+            }
         }
     }
 

@@ -8,7 +8,7 @@ use super::{ClientHandle, Router};
 use crate::{
     edge::{Action, CommandRequest},
     io::registry_file::Position,
-    mqtt::{QoS, AckToken},
+    mqtt::{AckToken, QoS},
     net::server::SessionId,
     recording::Record,
     tuya::Channel,
