@@ -35,7 +35,7 @@ use self::{
 };
 use crate::{
     collections::FastMap,
-    error::{Exit, Failure, Kind},
+    error::{Exit, Failure, FailureKind},
     io::{console::Console, recording_file::IssueReporter, request_ids::ReplayIds},
     mqtt::codec::{Publish, QoS},
     net::server::Broker,
@@ -503,7 +503,11 @@ impl Replay {
                     sender.send(Outgoing { publish, index, line, channel, due, keeps_t: self.keep_t })
                 {
                     // Its failure ends the run as soon as it is looked at.
-                    stats.fail(&message.request(gateway), Kind::Connection, "the connection is closed");
+                    stats.fail(
+                        &message.request(gateway),
+                        FailureKind::Connection,
+                        "the connection is closed",
+                    );
                     stats.done();
                 }
             }
@@ -514,7 +518,7 @@ impl Replay {
                 } else {
                     let message = format!("no gateway subscribes to {topic}: is it connected?");
                     let request = RequestSummary::of(index, line, channel, gateway.as_str(), &payload);
-                    self.stats.borrow_mut().fail(&request, Kind::Timeout, &message);
+                    self.stats.borrow_mut().fail(&request, FailureKind::Timeout, &message);
                 }
             }
         }
