@@ -1,7 +1,8 @@
 //! PUBACK and its kin.
 
 use super::Case;
-use crate::fake_broker::{Packet, Peer, puback, response};
+use crate::fake_broker::{Peer, response};
+use crate::wire::{Packet, puback};
 
 /// Sends what `bytes` makes of the report's packet id, then answers it.
 fn acknowledged(peer: &mut Peer, bytes: fn(u16) -> Vec<u8>) {
@@ -40,7 +41,7 @@ pub fn pubacks() -> Vec<Case> {
         Case::new("PUBREC for QoS 1", 6, "protocol", |_, peer| acknowledged(peer, |id| two(0x50, id))),
         Case::new("PUBCOMP for QoS 1", 6, "protocol", |_, peer| acknowledged(peer, |id| two(0x70, id))),
         Case::new("SUBACK for a PUBLISH", 6, "protocol", |_, peer| {
-            acknowledged(peer, |id| crate::fake_broker::suback(id, &[1]));
+            acknowledged(peer, |id| crate::wire::suback(id, &[1]));
         }),
         Case::new("PUBACK for QoS 2", 6, "protocol", |_, peer| acknowledged(peer, puback))
             .args(&["--qos", "2"]),

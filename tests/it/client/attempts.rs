@@ -13,8 +13,9 @@ use std::{
 
 use super::{accounted, reports};
 use crate::{
-    fake_broker::{FakeBroker, Packet, Publish, puback, response, suback},
+    fake_broker::{FakeBroker, response},
     process::{ended, gateway, run, run_with, signal},
+    wire::{Packet, Publish, puback, suback},
 };
 
 fn t(request: &Publish) -> i64 {
