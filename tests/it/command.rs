@@ -24,9 +24,13 @@ fn program() -> Command {
     command
 }
 
-/// The program without the developer's settings, with an empty stdin.
+/// The program, without the developer's settings.
 pub fn tuyagw() -> Command {
-    let mut command = program();
+    isolated(program())
+}
+
+/// Hides the developer's settings from a command, and gives it an empty stdin.
+pub fn isolated(mut command: Command) -> Command {
     for (name, _) in std::env::vars_os() {
         if name.to_string_lossy().starts_with("TUYAGW_") {
             command.env_remove(name);

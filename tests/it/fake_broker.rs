@@ -189,7 +189,7 @@ impl Peer {
 
     /// Acknowledges a PUBLISH and answers it.
     pub fn answer(&mut self, request: &Publish, code: i64) {
-        let mut bytes = if request.qos == 1 { puback(request.id) } else { Vec::new() };
+        let mut bytes = if request.qos == 1 { puback(request.id).to_vec() } else { Vec::new() };
         bytes.extend(response(request, code));
         self.send(&bytes);
     }

@@ -85,24 +85,25 @@ pub fn text(text: impl AsRef<[u8]>) -> Vec<u8> {
     [&length[..], text].concat()
 }
 
-/// A packet that holds its packet id only; PUBREL and UNSUBSCRIBE's kin have flags in their first byte.
-pub fn acknowledgement(first: u8, id: u16) -> Vec<u8> {
-    packet(first, &[&id.to_be_bytes()])
+/// A packet that holds its packet id only, such as PUBACK.
+pub fn acknowledgement(first: u8, id: u16) -> [u8; 4] {
+    let [high, low] = id.to_be_bytes();
+    [first, 2, high, low]
 }
 
-pub fn puback(id: u16) -> Vec<u8> {
+pub fn puback(id: u16) -> [u8; 4] {
     acknowledgement(0x40, id)
 }
 
-pub fn pubrec(id: u16) -> Vec<u8> {
+pub fn pubrec(id: u16) -> [u8; 4] {
     acknowledgement(0x50, id)
 }
 
-pub fn pubrel(id: u16) -> Vec<u8> {
+pub fn pubrel(id: u16) -> [u8; 4] {
     acknowledgement(0x62, id)
 }
 
-pub fn pubcomp(id: u16) -> Vec<u8> {
+pub fn pubcomp(id: u16) -> [u8; 4] {
     acknowledgement(0x70, id)
 }
 

@@ -100,7 +100,7 @@ pub fn odd_packets() -> Vec<Case> {
             peer.log_in();
             let id = peer.expect_subscribe();
             let request = peer.request();
-            let all = [suback(id, &[1]), puback(request.id), response(&request, 0)].concat();
+            let all = [suback(id, &[1]), puback(request.id).into(), response(&request, 0)].concat();
             all.chunks(1).for_each(|byte| peer.send(byte));
             peer.hold();
         }),
