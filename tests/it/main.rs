@@ -6,6 +6,7 @@ mod bulk;
 mod chaos;
 mod client;
 mod clock;
+mod codec_oracle;
 mod command;
 mod convert;
 mod corpus;

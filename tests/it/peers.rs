@@ -4,6 +4,8 @@
 //! there.
 #![allow(clippy::print_stdout, reason = "a skipped test says so")]
 
+mod rumqttc_client;
+
 use std::{
     collections::BTreeMap,
     ffi::OsString,
