@@ -4,7 +4,10 @@ use std::time::{Duration, Instant};
 
 use tokio::{runtime::Runtime, task::LocalSet};
 
-use crate::error::Failure;
+use crate::{
+    error::Failure,
+    io::batch_writer::{Progress, WriterError},
+};
 
 fn runtime() -> Result<Runtime, Failure> {
     let built = tokio::runtime::Builder::new_current_thread().enable_all().build();
@@ -32,6 +35,17 @@ pub fn run_local<T>(future: impl Future<Output = Result<T, Failure>>) -> anyhow:
 pub async fn sleep_until(deadline: Option<Instant>) {
     match deadline {
         Some(deadline) => tokio::time::sleep_until(deadline.into()).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Waits until more of a writer's output is committed; never returns for `None`. Cancel-safe.
+///
+/// # Errors
+/// The writer has failed, or the reader of stdout has gone.
+pub async fn committed_changed(progress: &mut Option<Progress>) -> Result<(), WriterError> {
+    match progress {
+        Some(progress) => progress.progress().await.map(drop),
         None => std::future::pending().await,
     }
 }

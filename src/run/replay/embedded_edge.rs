@@ -1,32 +1,21 @@
 //! The edge that `--direction down` plays: the embedded one, which says the recorded commands.
 
-use std::{
-    net::{SocketAddr, ToSocketAddrs as _},
-    rc::Rc,
-    time::Instant,
-};
-
-use serde::Serialize;
+use std::{rc::Rc, time::Instant};
 
 use super::replay_stats::{Arrival, Shared};
 use crate::{
     edge::{Access, Edge, EndedCommand, Faults, Registry, Settings},
     error::Failure,
     io::{batch_writer::WriterError, console::print},
-    json::json_line,
     mqtt::{ConnectCode, Direction},
     net::server::{Broker, Handler, Limits},
     recording::{Connection, Record},
+    run::listen_address::{listening_event, resolve},
     tuya::product::Product,
 };
 
 /// Listens, and says where on stdout.
 pub fn listen(address: &str, stats: &Shared) -> Result<Rc<Broker>, Failure> {
-    #[derive(Serialize)]
-    struct Listening<'a> {
-        event: &'static str,
-        broker: &'a str,
-    }
     let settings = Settings {
         access: Access { usernames: Vec::new(), platform_usernames: Vec::new() },
         product: Product::smart_water_meter(),
@@ -41,7 +30,7 @@ pub fn listen(address: &str, stats: &Shared) -> Result<Rc<Broker>, Failure> {
     let edge = Edge::new(settings, Registry::default());
     let broker =
         Broker::bind(resolve(address)?, edge, Limits::default(), None, None, witness, Instant::now())?;
-    print(&json_line(&Listening { event: "listening", broker: &broker.url() }))
+    print(&listening_event(&broker.url()))
         .map_err(|why| Failure::io(format!("cannot write to stdout: {why}")))?;
     let broker = Rc::new(broker);
     let (serving, stats) = (Rc::clone(&broker), Rc::clone(stats));
@@ -53,15 +42,6 @@ pub fn listen(address: &str, stats: &Shared) -> Result<Rc<Broker>, Failure> {
         }
     });
     Ok(broker)
-}
-
-fn resolve(address: &str) -> Result<SocketAddr, Failure> {
-    let unusable = |why: String| {
-        Failure::invalid(format!("--listen {address}: {why}"))
-            .hint("write HOST:PORT, such as 127.0.0.1:21883")
-    };
-    let mut found = address.to_socket_addrs().map_err(|why| unusable(why.to_string()))?;
-    found.next().ok_or_else(|| unusable("the host has no address".into()))
 }
 
 /// Hears what gateways say.
