@@ -13,11 +13,11 @@ use crate::{
     error::Exit,
     io::{batch_writer::Rotation, console::Console},
     run::{
-        command_executor::Policy,
+        command_executor::CommandPolicy,
         connection_settings::ConnectionSettings,
         known_devices::read_devices,
         listen::{self, ListenOptions},
-        record_filter::Filter,
+        record_filter::RecordFilter,
         time_unit::TimeUnit,
     },
 };
@@ -128,13 +128,13 @@ pub fn run(mut args: Args, console: Console) -> anyhow::Result<Exit> {
     settings.client.reconnect = !args.no_reconnect;
     let parser = args.model.parser()?;
     let policy = match (args.answer, exec) {
-        (Some((code, msg)), _) => Some(Policy::Fixed(code, msg)),
+        (Some((code, msg)), _) => Some(CommandPolicy::Fixed(code, msg)),
         (None, exec) if exec.is_empty() => None,
-        (None, command) => Some(Policy::Program { command, limit: args.exec_timeout }),
+        (None, command) => Some(CommandPolicy::Program { command, limit: args.exec_timeout }),
     };
     let options = ListenOptions {
         hears_all: args.all,
-        filter: Filter::new(&args.topic, &args.kind, &args.cid)?,
+        filter: RecordFilter::new(&args.topic, &args.kind, &args.cid)?,
         topics: args.topic,
         out: args.out,
         rotation: args.rotate,

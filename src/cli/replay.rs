@@ -18,7 +18,7 @@ use crate::{
     recording::{Pace, Schedule},
     run::{
         connection_settings::ConnectionSettings,
-        replay::{self, Peer, ReplayOptions, dry_run, reader::RecordingReader},
+        replay::{self, ReplayOptions, ReplayPeer, dry_run, reader::RecordingReader},
         runtime::run_local,
     },
     tuya::GatewayId,
@@ -140,10 +140,10 @@ pub fn run(args: Args, console: Console) -> anyhow::Result<Exit> {
             let mut fleet = ConnectionSettings::fleet(&args.network, &args.login)?;
             fleet.one.client.reconnect = !args.no_reconnect;
             let gateway = fleet.one.gateway_id.clone();
-            (Peer::Edge(Box::new(fleet)), gateway)
+            (ReplayPeer::Edge(Box::new(fleet)), gateway)
         }
         Some(address) => {
-            (Peer::Gateways(address), args.login.gateway_id.and_then(|id| GatewayId::new(id).ok()))
+            (ReplayPeer::Gateways(address), args.login.gateway_id.and_then(|id| GatewayId::new(id).ok()))
         }
     };
     let options = ReplayOptions {

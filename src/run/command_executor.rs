@@ -40,7 +40,7 @@ const SECRETS: [&str; 2] = ["TUYAGW_PASSWORD", "TUYAGW_PLATFORM_PASSWORD"];
 
 /// What answers the commands.
 #[derive(Clone, Debug)]
-pub enum Policy {
+pub enum CommandPolicy {
     /// The same code and message for all.
     Fixed(i64, String),
     /// A program and its arguments, within a time.
@@ -65,7 +65,7 @@ pub struct CommandJob {
 
 /// A command that has been executed.
 #[derive(Clone, Debug)]
-pub struct Executed {
+pub struct ExecutedCommand {
     /// The command.
     pub job: CommandJob,
     /// Its answer.
@@ -76,8 +76,8 @@ pub struct Executed {
 
 /// The commands that are being executed or wait for their turn.
 pub struct CommandExecutor {
-    policy: Option<Policy>,
-    running: JoinSet<Executed>,
+    policy: Option<CommandPolicy>,
+    running: JoinSet<ExecutedCommand>,
     /// What waits behind an earlier command of the same device; a device is here from its first command on until it has
     /// none.
     behind: HashMap<String, VecDeque<CommandJob>>,
@@ -87,13 +87,13 @@ pub struct CommandExecutor {
     /// How many commands wait for a place, and the bytes of their messages.
     waiting: usize,
     waiting_bytes: usize,
-    finished: VecDeque<Executed>,
+    finished: VecDeque<ExecutedCommand>,
 }
 
 impl CommandExecutor {
     /// Nothing to execute yet.
     #[must_use]
-    pub fn new(policy: Option<Policy>) -> Self {
+    pub fn new(policy: Option<CommandPolicy>) -> Self {
         Self {
             policy,
             running: JoinSet::new(),
@@ -144,12 +144,12 @@ impl CommandExecutor {
     fn start(&mut self, job: CommandJob) {
         match &self.policy {
             None => {}
-            Some(Policy::Fixed(code, msg)) => {
+            Some(CommandPolicy::Fixed(code, msg)) => {
                 let cid = job.envelope.body.cid.clone();
                 let answer = CommandAnswer { cid, code: ResultCode(*code), msg: msg.clone() };
-                self.finished.push_back(Executed { job, answer, problem: None });
+                self.finished.push_back(ExecutedCommand { job, answer, problem: None });
             }
-            Some(Policy::Program { command, limit }) => {
+            Some(CommandPolicy::Program { command, limit }) => {
                 let (command, limit) = (command.clone(), *limit);
                 self.running.spawn(async move {
                     let reply = match tokio::time::timeout(limit, program(&command, &job.payload)).await {
@@ -159,14 +159,18 @@ impl CommandExecutor {
                     let problem = reply.as_ref().err().cloned();
                     let (code, msg) = reply.unwrap_or_else(|why| (ResultCode::SYSTEM_ERROR.0, why));
                     let cid = job.envelope.body.cid.clone();
-                    Executed { job, answer: CommandAnswer { cid, code: ResultCode(code), msg }, problem }
+                    ExecutedCommand {
+                        job,
+                        answer: CommandAnswer { cid, code: ResultCode(code), msg },
+                        problem,
+                    }
                 });
             }
         }
     }
 
     /// A command that has been executed, without waiting for one.
-    pub fn ready(&mut self) -> Option<Executed> {
+    pub fn ready(&mut self) -> Option<ExecutedCommand> {
         let ended = || self.running.try_join_next()?.ok();
         let done = self.finished.pop_front().or_else(ended)?;
         self.ended(&done);
@@ -174,7 +178,7 @@ impl CommandExecutor {
     }
 
     /// The next command that has been executed. Cancel-safe.
-    pub async fn next(&mut self) -> Executed {
+    pub async fn next(&mut self) -> ExecutedCommand {
         let done = match self.finished.pop_front() {
             Some(done) => done,
             None => match self.running.join_next().await {
@@ -188,7 +192,7 @@ impl CommandExecutor {
     }
 
     /// Puts the next command of a device into the line, once the one before it has ended.
-    fn ended(&mut self, done: &Executed) {
+    fn ended(&mut self, done: &ExecutedCommand) {
         let cid = &done.job.envelope.body.cid;
         match self.behind.get_mut(cid).and_then(VecDeque::pop_front) {
             Some(next) => self.line.push_back(next),
@@ -278,7 +282,7 @@ async fn program(command: &[OsString], payload: &[u8]) -> Result<(i64, String), 
         Ok(child) => child,
         Err(why) => return Err(format!("cannot run {shown}: {why}")),
     };
-    let running = Running(child.id());
+    let running = RunningProgram(child.id());
     let (stdin, stdout) = (child.stdin.take(), child.stdout.take());
     let give = async {
         if let Some(mut stdin) = stdin {
@@ -316,7 +320,7 @@ async fn program(command: &[OsString], payload: &[u8]) -> Result<(i64, String), 
         Ok(status) => Err(format!("{shown} ended with {status}")),
         Err(why) => return Err(format!("cannot wait for {shown}: {why}")),
     };
-    let Some(Reply { code, msg }) = said(&reply) else { return by_status };
+    let Some(ProgramReply { code, msg }) = said(&reply) else { return by_status };
     let msg = msg.as_ref().and_then(Value::as_str).map(str::to_owned);
     match (code, msg) {
         (None, None) => by_status,
@@ -329,16 +333,16 @@ async fn program(command: &[OsString], payload: &[u8]) -> Result<(i64, String), 
 }
 
 /// A program that runs, with all that it started: they are killed where nobody waits for it any more.
-struct Running(Option<u32>);
+struct RunningProgram(Option<u32>);
 
-impl Running {
+impl RunningProgram {
     /// What it leaves behind is its own affair.
     fn has_ended(mut self) {
         self.0 = None;
     }
 }
 
-impl Drop for Running {
+impl Drop for RunningProgram {
     fn drop(&mut self) {
         let id = self.0.and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
         if let Some(id) = id {
@@ -350,13 +354,13 @@ impl Drop for Running {
 
 /// What a program says of its result: an object with code, msg, or both.
 #[derive(Debug, Deserialize, PartialEq)]
-struct Reply {
+struct ProgramReply {
     code: Option<Value>,
     msg: Option<Value>,
 }
 
 /// The reply in what a program has printed; anything but an object is none.
-fn said(printed: &[u8]) -> Option<Reply> {
+fn said(printed: &[u8]) -> Option<ProgramReply> {
     serde_json::from_slice(printed).ok().filter(|_| printed.trim_ascii_start().starts_with(b"{"))
 }
 
@@ -373,7 +377,7 @@ mod tests {
 
     fn executions() -> CommandExecutor {
         let command = vec!["true".into()];
-        CommandExecutor::new(Some(Policy::Program { command, limit: Duration::from_mins(1) }))
+        CommandExecutor::new(Some(CommandPolicy::Program { command, limit: Duration::from_mins(1) }))
     }
 
     /// Ten commands of each of 32 devices, and only then one of another device: it is the next in the line.
@@ -447,7 +451,7 @@ mod tests {
 
     #[test]
     fn a_program_may_say_its_result_in_json() {
-        let reply = |code, msg| Some(Reply { code, msg });
+        let reply = |code, msg| Some(ProgramReply { code, msg });
         assert_eq!(said(br#"{"code":2001}"#), reply(Some(2001.into()), None));
         assert_eq!(said(b" {\"msg\":\"done\"}\n"), reply(None, Some("done".into())));
         assert_eq!(said(br#"{"valve":"open"}"#), reply(None, None));

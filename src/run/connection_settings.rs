@@ -43,7 +43,7 @@ impl Fleet {
             Some(client_id) if self.one.gateway_id.as_ref() == Some(gateway) => client_id,
             _ => gateway.as_str(),
         };
-        let login = Login::new(client_id, self.username.clone(), self.password.clone())?;
+        let login = Credentials::new(client_id, self.username.clone(), self.password.clone())?;
         let mut settings = self.one.client.clone();
         client_id.clone_into(&mut settings.connect.client_id);
         settings.connect.username = login.username;
@@ -54,14 +54,14 @@ impl Fleet {
 }
 
 /// What a client says of itself when it logs in.
-pub struct Login {
+pub struct Credentials {
     /// The username.
     pub username: Option<String>,
     /// The password.
     pub password: Option<Secret>,
 }
 
-impl Login {
+impl Credentials {
     /// A login with the password that was given, or else the derived one.
     ///
     /// # Errors

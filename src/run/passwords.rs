@@ -83,7 +83,7 @@ pub fn write_many(input: impl io::Read, out: impl Write, bare: bool, console: Co
                 if bare {
                     console.error(&format!("line {number}: {message}"));
                 } else {
-                    failures.tell(|| at_line(Some(number), &message));
+                    failures.print(|| at_line(Some(number), &message));
                     let invalid =
                         InvalidLoginLine { line: number, ok: false, error: "invalid", field, message };
                     out.write_all(&json_line(&invalid))?;

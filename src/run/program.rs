@@ -32,7 +32,7 @@ const LOOK: Duration = Duration::from_millis(10);
 #[derive(Debug)]
 pub(crate) struct Program {
     child: Child,
-    target: Target,
+    target: SignalTarget,
     /// The terminal that the program shares with the edge.
     terminal: Option<File>,
     /// When the program is killed, once it was asked to end.
@@ -98,7 +98,7 @@ impl Program {
             exit: Exit(if why.kind() == io::ErrorKind::NotFound { 127 } else { 126 }),
         })?;
         let id = child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
-        let target = Target { id, is_group: terminal.is_none() };
+        let target = SignalTarget { id, is_group: terminal.is_none() };
         if let Some(guard) = &mut guard {
             guard.watch(target);
         }
@@ -158,12 +158,12 @@ impl Drop for Program {
 
 /// Who gets the signals: the program's group, or the program alone if it shares the edge's group.
 #[derive(Clone, Copy, Debug)]
-struct Target {
+struct SignalTarget {
     id: Option<Pid>,
     is_group: bool,
 }
 
-impl Target {
+impl SignalTarget {
     /// Sends a signal, and lets a stopped program action on it.
     fn signal(self, signal: Signal) {
         let Some(id) = self.id else { return };
@@ -213,7 +213,7 @@ impl Guard {
     }
 
     /// Tells the guard whom to end.
-    fn watch(&mut self, target: Target) {
+    fn watch(&mut self, target: SignalTarget) {
         let id = target.id.map_or(0, |id| id.as_raw_nonzero().get());
         let whom = if target.is_group { -id } else { id };
         if id != 0

@@ -10,13 +10,13 @@ use crate::{
 const OTHER: &str = "other";
 
 /// A message passes if it matches one of each list that is not empty.
-pub struct Filter {
+pub struct RecordFilter {
     topics: Vec<String>,
     kinds: Vec<String>,
     cids: Vec<String>,
 }
 
-impl Filter {
+impl RecordFilter {
     /// Checks and takes the options.
     ///
     /// # Errors

@@ -23,7 +23,7 @@ use crate::{
     error::Failure,
     mqtt::codec::{Connect, Password, QoS},
     net::client::Settings,
-    run::connection_settings::{ConnectionSettings, Fleet, Login},
+    run::connection_settings::{ConnectionSettings, Credentials, Fleet},
     tuya::{GatewayId, Topics},
 };
 
@@ -141,7 +141,7 @@ impl ConnectionSettings {
             profile_file: profile.password_file.clone(),
             option: "--password-file",
         })?;
-        let login = Login::new(&client_id, username, password)?;
+        let login = Credentials::new(&client_id, username, password)?;
         Self::resolve(network, &profile, client_id, login, Some(gateway_id))
     }
 
@@ -155,7 +155,7 @@ impl ConnectionSettings {
             profile_file: profile.password_file.clone(),
             option: "--password-file",
         })?;
-        let nobody = Login { username: None, password: None };
+        let nobody = Credentials { username: None, password: None };
         Ok(Fleet {
             one: Self::resolve(network, &profile, String::new(), nobody, gateway_id)?,
             client_id: login.client_id(&profile)?,
@@ -188,7 +188,7 @@ impl ConnectionSettings {
             profile_file: profile.platform_password_file.clone(),
             option: "--platform-password-file",
         })?;
-        let login = Login::new(&client_id, Some(username), password)?;
+        let login = Credentials::new(&client_id, Some(username), password)?;
         Self::resolve(network, &profile, client_id, login, gateway_id)
     }
 
@@ -196,7 +196,7 @@ impl ConnectionSettings {
         network: &NetworkArgs,
         profile: &Profile,
         client_id: String,
-        login: Login,
+        login: Credentials,
         gateway_id: Option<GatewayId>,
     ) -> Result<Self, Failure> {
         let keep_alive = network.keep_alive.or(profile.keep_alive).unwrap_or(Duration::from_mins(1));

@@ -14,11 +14,11 @@ pub const REMEMBERED: usize = 10_000;
 #[derive(Debug)]
 pub struct CommandMatcher<A> {
     /// What each recorded command asks for, by gateway and request id.
-    recorded: HashMap<Key, Key>,
-    recorded_order: VecDeque<Key>,
+    recorded: HashMap<MatchKey, MatchKey>,
+    recorded_order: VecDeque<MatchKey>,
     /// The request ids of the commands that came and have no answer.
-    came: Queue<String>,
-    held: Queue<A>,
+    came: KeyedQueue<String>,
+    held: KeyedQueue<A>,
     answered: u64,
     total: u64,
 }
@@ -26,10 +26,10 @@ pub struct CommandMatcher<A> {
 /// What commands and answers are found by: a digest of a gateway and a request id, a cid, or all that is asked for.
 #[derive(Clone, Copy, Debug, Eq, Hash)]
 #[allow(clippy::derived_hash_with_manual_eq, reason = "it compares what the hash is made of")]
-struct Key([u8; 16]);
+struct MatchKey([u8; 16]);
 
 // Each comparison is counted in tests, which is why it is not derived.
-impl PartialEq for Key {
+impl PartialEq for MatchKey {
     fn eq(&self, other: &Self) -> bool {
         #[cfg(test)]
         tests::COMPARED.with(|compared| compared.set(compared.get() + 1));
@@ -39,19 +39,19 @@ impl PartialEq for Key {
 
 /// What waits, the oldest first, found by any of its keys.
 #[derive(Debug)]
-struct Queue<T> {
-    entries: BTreeMap<u64, (Vec<Key>, T)>,
-    by_key: HashMap<Key, BTreeSet<u64>>,
+struct KeyedQueue<T> {
+    entries: BTreeMap<u64, (Vec<MatchKey>, T)>,
+    by_key: HashMap<MatchKey, BTreeSet<u64>>,
     next: u64,
 }
 
-impl<T> Queue<T> {
+impl<T> KeyedQueue<T> {
     fn new() -> Self {
         Self { entries: BTreeMap::new(), by_key: HashMap::new(), next: 0 }
     }
 
     /// Adds an entry; gives the oldest one where they have become too many.
-    fn push(&mut self, keys: Vec<Key>, value: T) -> Option<T> {
+    fn push(&mut self, keys: Vec<MatchKey>, value: T) -> Option<T> {
         for key in &keys {
             self.by_key.entry(*key).or_default().insert(self.next);
         }
@@ -61,7 +61,7 @@ impl<T> Queue<T> {
         self.remove(oldest)
     }
 
-    fn oldest(&self, key: &Key) -> Option<u64> {
+    fn oldest(&self, key: &MatchKey) -> Option<u64> {
         self.by_key.get(key)?.first().copied()
     }
 
@@ -84,8 +84,8 @@ impl<A> Default for CommandMatcher<A> {
         Self {
             recorded: HashMap::new(),
             recorded_order: VecDeque::new(),
-            came: Queue::new(),
-            held: Queue::new(),
+            came: KeyedQueue::new(),
+            held: KeyedQueue::new(),
             answered: 0,
             total: 0,
         }
@@ -95,7 +95,7 @@ impl<A> Default for CommandMatcher<A> {
 impl<A> CommandMatcher<A> {
     /// The recording holds a command; `gateway` is the one that gets it now, and cids are those in use now.
     pub fn record(&mut self, gateway: &str, payload: &[u8], map_cid: impl Fn(&str) -> Option<String>) {
-        let Some(asked) = Asked::read(payload) else { return };
+        let Some(asked) = ParsedCommand::read(payload) else { return };
         let cid = map_cid(&asked.cid).unwrap_or_else(|| asked.cid.clone());
         let by_id = by_id(gateway, &asked.request_id);
         if self.recorded.insert(by_id, asked.by_content(gateway, &cid)).is_none() {
@@ -110,7 +110,7 @@ impl<A> CommandMatcher<A> {
 
     /// A command has come. Gives the oldest answer that waited for such a one, and the command's request id.
     pub fn come(&mut self, gateway: &str, payload: &[u8]) -> Option<(A, String)> {
-        let asked = Asked::read(payload)?;
+        let asked = ParsedCommand::read(payload)?;
         self.total += 1;
         let keys = vec![
             by_id(gateway, &asked.request_id),
@@ -141,7 +141,7 @@ impl<A> CommandMatcher<A> {
         self.held.push(keys.to_vec(), answer)
     }
 
-    fn keys_of(&self, gateway: &str, recorded_id: &str, cid: &str) -> [Key; 2] {
+    fn keys_of(&self, gateway: &str, recorded_id: &str, cid: &str) -> [MatchKey; 2] {
         let by_id = by_id(gateway, recorded_id);
         [by_id, self.recorded.get(&by_id).copied().unwrap_or_else(|| by_cid(gateway, cid))]
     }
@@ -154,7 +154,7 @@ impl<A> CommandMatcher<A> {
 
     /// The answers whose commands have not come, in their order.
     pub fn take_held(&mut self) -> impl Iterator<Item = A> + use<A> {
-        std::mem::replace(&mut self.held, Queue::new()).entries.into_values().map(|(_, answer)| answer)
+        std::mem::replace(&mut self.held, KeyedQueue::new()).entries.into_values().map(|(_, answer)| answer)
     }
 
     /// How many commands came that the recording holds no answer to.
@@ -165,13 +165,13 @@ impl<A> CommandMatcher<A> {
 }
 
 /// A command: its request id, the device, and its data points.
-struct Asked {
+struct ParsedCommand {
     request_id: String,
     cid: String,
     points: Vec<(String, String)>,
 }
 
-impl Asked {
+impl ParsedCommand {
     fn read(payload: &[u8]) -> Option<Self> {
         let message = Envelope::<Downlink>::decode(Channel::Command, payload).ok()?;
         let Downlink::Command(command) = message.body else { return None };
@@ -179,27 +179,27 @@ impl Asked {
         Some(Self { request_id: message.request_id, cid: command.cid, points })
     }
 
-    fn by_content(&self, gateway: &str, cid: &str) -> Key {
+    fn by_content(&self, gateway: &str, cid: &str) -> MatchKey {
         let points = self.points.iter().flat_map(|(id, value)| [id.as_str(), value.as_str()]);
         key(["content", gateway, cid].into_iter().chain(points))
     }
 }
 
-fn by_id(gateway: &str, request_id: &str) -> Key {
+fn by_id(gateway: &str, request_id: &str) -> MatchKey {
     key(["id", gateway, request_id].into_iter())
 }
 
-fn by_cid(gateway: &str, cid: &str) -> Key {
+fn by_cid(gateway: &str, cid: &str) -> MatchKey {
     key(["cid", gateway, cid].into_iter())
 }
 
-fn key<'t>(texts: impl Iterator<Item = &'t str>) -> Key {
+fn key<'t>(texts: impl Iterator<Item = &'t str>) -> MatchKey {
     let mut digest = Md5::new();
     for text in texts {
         digest.update((text.len() as u64).to_be_bytes());
         digest.update(text);
     }
-    Key(digest.finalize().into())
+    MatchKey(digest.finalize().into())
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, time::Duration};
 use serde::Serialize;
 
 use super::{
-    reader::{Entry, RecordingReader, ReplayMessage},
+    reader::{RecordingReader, ReplayEntry, ReplayMessage},
     replay_stats::counted,
 };
 use crate::{
@@ -57,16 +57,16 @@ pub async fn run(
         };
         for line in lines {
             match line {
-                Entry::Again => schedule.again(),
-                Entry::Flaw(number, flaw) => flaws.tell(number, &flaw),
-                Entry::ReplayMessage(step) if step.should_send => {
+                ReplayEntry::Again => schedule.again(),
+                ReplayEntry::Flaw(number, flaw) => flaws.tell(number, &flaw),
+                ReplayEntry::Message(step) if step.should_send => {
                     if let Some(pause) = schedule.long_pause(step.offset) {
                         flaws.long_pause(step.number, pause);
                     }
                     duration = schedule.due(step.offset);
                     plan.count(&step, qos);
                 }
-                Entry::ReplayMessage(_) => {}
+                ReplayEntry::Message(_) => {}
             }
         }
     }

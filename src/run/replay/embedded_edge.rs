@@ -2,7 +2,7 @@
 
 use std::{rc::Rc, time::Instant};
 
-use super::replay_stats::{Arrival, Shared};
+use super::replay_stats::{IncomingMessage, SharedReplayStats};
 use crate::{
     edge::{Access, Edge, EndedCommand, Faults, Registry, Settings},
     error::Failure,
@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// Listens, and says where on stdout.
-pub fn listen(address: &str, stats: &Shared) -> Result<Rc<Broker>, Failure> {
+pub fn listen(address: &str, stats: &SharedReplayStats) -> Result<Rc<Broker>, Failure> {
     let settings = Settings {
         access: Access { usernames: Vec::new(), platform_usernames: Vec::new() },
         product: Product::smart_water_meter(),
@@ -45,7 +45,7 @@ pub fn listen(address: &str, stats: &Shared) -> Result<Rc<Broker>, Failure> {
 }
 
 /// Hears what gateways say.
-struct ReplayHandler(Shared);
+struct ReplayHandler(SharedReplayStats);
 
 impl Handler for ReplayHandler {
     fn message(&mut self, record: &Record<'_>) {
@@ -54,7 +54,7 @@ impl Handler for ReplayHandler {
         {
             let gateway_id = gateway_id.clone().into_owned();
             let payload = record.payload.clone().into_owned().into();
-            self.0.borrow_mut().arrived.push_back(Arrival { gateway_id, channel, payload });
+            self.0.borrow_mut().arrived.push_back(IncomingMessage { gateway_id, channel, payload });
         }
     }
 

@@ -1,6 +1,6 @@
 //! What the other end says: in the recording, and now.
 
-use super::{Key, Replay, ReplayMessage, RequestSummary, Target};
+use super::{Replay, ReplayMessage, ReplayTarget, RequestKey, RequestSummary};
 use crate::{
     error::Failure,
     tuya::{Answer, Channel, Envelope},
@@ -11,7 +11,7 @@ impl Replay {
     pub(crate) fn handle_recorded(&mut self, step: &ReplayMessage) {
         let Ok(gateway) = self.gateways.resolve(&step.address) else { return };
         match (step.address.channel, &self.target) {
-            (Some(Channel::Command), Target::Up { .. }) => {
+            (Some(Channel::Command), ReplayTarget::Up { .. }) => {
                 let cids = &self.cids;
                 self.commands.record(gateway.as_str(), &step.payload, |cid| cids.get(cid).cloned());
             }
@@ -38,17 +38,17 @@ impl Replay {
             let arrival = self.stats.borrow_mut().arrived.pop_front();
             let Some(arrival) = arrival else { break };
             match (arrival.channel, &self.target) {
-                (Channel::Command, Target::Up { .. }) => {
+                (Channel::Command, ReplayTarget::Up { .. }) => {
                     if let Some((held, id)) = self.commands.come(&arrival.gateway_id, &arrival.payload) {
                         self.release(held, &id)?;
                     }
                 }
-                (Channel::SyncResponse | Channel::ReportResponse, Target::Up { .. })
-                | (Channel::CommandResponse, Target::Down(_)) => {
+                (Channel::SyncResponse | Channel::ReportResponse, ReplayTarget::Up { .. })
+                | (Channel::CommandResponse, ReplayTarget::Down(_)) => {
                     if let (Some(verify), Ok(answer)) =
                         (&mut self.verify, Envelope::<Answer>::decode(&arrival.payload))
                     {
-                        let key: Key = (arrival.gateway_id, answer.request_id);
+                        let key: RequestKey = (arrival.gateway_id, answer.request_id);
                         verify.answered(&key, answer.body.code.0);
                     }
                 }

@@ -27,11 +27,11 @@ use uuid::Uuid;
 
 use self::{
     command_matcher::{CommandMatcher, REMEMBERED},
-    reader::{Address, Entry, RecordingReader, ReplayMessage},
-    replay_stats::{ReplayStats, Shared, watch_output},
-    sender::{GatewaySender, Outgoing},
+    reader::{RecordedTopic, RecordingReader, ReplayEntry, ReplayMessage},
+    replay_stats::{ReplayStats, SharedReplayStats, watch_output},
+    sender::{GatewaySender, OutgoingMessage},
     timer::PreciseTimer,
-    verify::{Difference, Key, RequestSummary, Verify},
+    verify::{Difference, RequestKey, RequestSummary, Verify},
 };
 use crate::{
     collections::FastMap,
@@ -55,7 +55,7 @@ const PAYLOADS: usize = 16 << 10;
 /// How a recording is sent.
 pub struct ReplayOptions {
     /// The other end.
-    pub peer: Peer,
+    pub peer: ReplayPeer,
     /// The gateway of messages whose topic names none.
     pub default_gateway: Option<GatewayId>,
     /// The gateways that take the place of recorded ones.
@@ -79,7 +79,7 @@ pub struct ReplayOptions {
 }
 
 /// The other end of a replay.
-pub enum Peer {
+pub enum ReplayPeer {
     /// An edge, to which each gateway has a connection of its own.
     Edge(Box<Fleet>),
     /// The gateways that connect to this address.
@@ -104,8 +104,8 @@ pub async fn run(
     }
     spawn_local(watch_output(Rc::clone(&stats)));
     let target = match options.peer {
-        Peer::Edge(fleet) => Target::Up { fleet, senders: FastMap::default(), tasks: Vec::new() },
-        Peer::Gateways(address) => Target::Down(embedded_edge::listen(&address, &stats)?),
+        ReplayPeer::Edge(fleet) => ReplayTarget::Up { fleet, senders: FastMap::default(), tasks: Vec::new() },
+        ReplayPeer::Gateways(address) => ReplayTarget::Down(embedded_edge::listen(&address, &stats)?),
     };
     let mut replay = Replay {
         reader,
@@ -150,11 +150,11 @@ pub async fn run(
 }
 
 /// Where messages go.
-enum Target {
+enum ReplayTarget {
     /// To an edge, each gateway over a connection of its own.
     Up {
         fleet: Box<Fleet>,
-        senders: FastMap<String, mpsc::UnboundedSender<Outgoing>>,
+        senders: FastMap<String, mpsc::UnboundedSender<OutgoingMessage>>,
         tasks: Vec<JoinHandle<()>>,
     },
     /// To the gateways that connect to us.
@@ -165,13 +165,13 @@ struct Replay {
     reader: RecordingReader,
     /// Why the recording cannot be read further; what was read before is played.
     failure: Option<Failure>,
-    lines: VecDeque<Entry>,
+    lines: VecDeque<ReplayEntry>,
     schedule: Schedule,
     is_timed: bool,
     /// The moment that all is scheduled against.
     start: Option<Instant>,
-    target: Target,
-    stats: Shared,
+    target: ReplayTarget,
+    stats: SharedReplayStats,
     changed: Rc<Notify>,
     verify: Option<Verify>,
     /// Commands, and the answers to those that have not come.
@@ -210,7 +210,7 @@ struct GatewayMap {
 
 impl GatewayMap {
     /// The gateway that a message is played for.
-    fn resolve(&mut self, address: &Address) -> Result<Rc<GatewayId>, Failure> {
+    fn resolve(&mut self, address: &RecordedTopic) -> Result<Rc<GatewayId>, Failure> {
         let Some(recorded) = &address.gateway_id else {
             return self
                 .default
@@ -256,15 +256,15 @@ impl Replay {
                 continue;
             };
             match line {
-                Entry::Flaw(number, flaw) => self.flaws.tell(number, &flaw),
-                Entry::Again => {
+                ReplayEntry::Flaw(number, flaw) => self.flaws.tell(number, &flaw),
+                ReplayEntry::Again => {
                     self.schedule.again();
                     if let Some(ids) = &mut self.ids {
                         ids.next_round();
                     }
                     self.past = self.offset;
                 }
-                Entry::ReplayMessage(step) => {
+                ReplayEntry::Message(step) => {
                     self.offset = self.offset.max(self.past.saturating_add(step.offset));
                     if !step.should_send {
                         self.handle_recorded(&step);
@@ -278,11 +278,11 @@ impl Replay {
     }
 
     /// Takes lines to hand, and opens the connections that they need.
-    fn prepare(&mut self, lines: Vec<Entry>) -> Result<(), Failure> {
-        if let Target::Up { .. } = self.target {
+    fn prepare(&mut self, lines: Vec<ReplayEntry>) -> Result<(), Failure> {
+        if let ReplayTarget::Up { .. } = self.target {
             let mut last = None;
             for line in &lines {
-                if let Entry::ReplayMessage(step) = line
+                if let ReplayEntry::Message(step) = line
                     && step.should_send
                     && !last.is_some_and(|last| Arc::ptr_eq(last, &step.address))
                 {
@@ -298,7 +298,7 @@ impl Replay {
     }
 
     fn open(&mut self, gateway: &GatewayId) -> Result<(), Failure> {
-        let Target::Up { fleet, senders, tasks } = &mut self.target else { return Ok(()) };
+        let ReplayTarget::Up { fleet, senders, tasks } = &mut self.target else { return Ok(()) };
         if senders.contains_key(gateway.as_str()) {
             return Ok(());
         }
@@ -371,11 +371,11 @@ impl Replay {
     /// Whether the first message can leave: all connections that are known to be needed are open.
     fn is_ready(&mut self, first: &ReplayMessage) -> bool {
         match &self.target {
-            Target::Up { senders, .. } => {
+            ReplayTarget::Up { senders, .. } => {
                 let stats = self.stats.borrow();
                 senders.keys().all(|gateway| stats.ready.contains(gateway))
             }
-            Target::Down(broker) => match self.gateways.resolve(&first.address) {
+            ReplayTarget::Down(broker) => match self.gateways.resolve(&first.address) {
                 Ok(gateway) => broker.has_subscriber(&topic(&self.topics, &first.address, &gateway)),
                 Err(_) => true,
             },
@@ -384,7 +384,8 @@ impl Replay {
 
     /// Says once for which gateway the first command waits, and for each other one that comes how it could be it.
     fn tell_wait(&mut self, first: &ReplayMessage, told: &mut Option<HashSet<String>>) {
-        let (Target::Down(_), Ok(gateway)) = (&self.target, self.gateways.resolve(&first.address)) else {
+        let (ReplayTarget::Down(_), Ok(gateway)) = (&self.target, self.gateways.resolve(&first.address))
+        else {
             return;
         };
         let told = told.get_or_insert_with(|| {
@@ -482,8 +483,8 @@ impl Replay {
         let qos = self.qos.or(QoS::from_number(step.qos)).unwrap_or_default();
         let topic = topic(&self.topics, &step.address, gateway);
         let asks = match self.target {
-            Target::Up { .. } => matches!(channel, Some(Channel::Sync | Channel::Report)),
-            Target::Down(_) => channel == Some(Channel::Command),
+            ReplayTarget::Up { .. } => matches!(channel, Some(Channel::Sync | Channel::Report)),
+            ReplayTarget::Down(_) => channel == Some(Channel::Command),
         };
         if let (true, Some(verify)) = (asks, &mut self.verify) {
             let request = RequestSummary::of(index, line, channel, gateway.as_str(), &payload);
@@ -494,20 +495,20 @@ impl Replay {
         }
         self.open(gateway)?;
         match &self.target {
-            Target::Up { senders, .. } => {
+            ReplayTarget::Up { senders, .. } => {
                 let publish = Publish { topic, payload, qos, retain: step.retain };
                 let mut stats = self.stats.borrow_mut();
                 let Some(sender) = senders.get(gateway.as_str()) else { return Ok(()) };
                 stats.in_flight += 1;
                 if let Err(mpsc::error::SendError(message)) =
-                    sender.send(Outgoing { publish, index, line, channel, due, keeps_t: self.keep_t })
+                    sender.send(OutgoingMessage { publish, index, line, channel, due, keeps_t: self.keep_t })
                 {
                     // Its failure ends the run as soon as it is looked at.
                     stats.fail(&message.request(gateway), Kind::Connection, "the connection is closed");
                     stats.done();
                 }
             }
-            Target::Down(broker) => {
+            ReplayTarget::Down(broker) => {
                 if broker.has_subscriber(&topic) {
                     self.stats.borrow_mut().leaves(due);
                     broker.say(topic.as_ref().to_owned(), payload, qos);
@@ -523,7 +524,7 @@ impl Replay {
 }
 
 /// The topic on which a gateway plays a recorded message.
-fn topic(topics: &Topics, address: &Address, gateway: &GatewayId) -> Arc<str> {
+fn topic(topics: &Topics, address: &RecordedTopic, gateway: &GatewayId) -> Arc<str> {
     match address.channel {
         Some(channel) if address.gateway_id.as_deref() != Some(gateway.as_str()) => {
             topics.topic(channel, gateway).into()

@@ -35,7 +35,7 @@ pub struct ReplayMessage {
     pub number: u64,
     /// The recorded time since the recording began.
     pub offset: Duration,
-    pub address: Arc<Address>,
+    pub address: Arc<RecordedTopic>,
     pub payload: Bytes,
     pub qos: u8,
     pub retain: bool,
@@ -47,7 +47,7 @@ pub struct ReplayMessage {
 
 /// Where messages went in the recording; those that went to the same place share it.
 #[derive(Debug)]
-pub struct Address {
+pub struct RecordedTopic {
     pub topic: Arc<str>,
     /// Why nothing can be sent there.
     pub flaw: Option<InvalidTopic>,
@@ -57,9 +57,9 @@ pub struct Address {
 
 /// What the thread tells.
 #[derive(Debug)]
-pub enum Entry {
+pub enum ReplayEntry {
     /// A message.
-    ReplayMessage(ReplayMessage),
+    Message(ReplayMessage),
     /// Something is wrong with the recording.
     Flaw(u64, Flaw),
     /// The recording begins anew.
@@ -169,7 +169,7 @@ impl Selection {
 const OTHER: &str = "other";
 
 /// A recording that is being read.
-pub struct RecordingReader(mpsc::Receiver<Result<Vec<Entry>, Failure>>);
+pub struct RecordingReader(mpsc::Receiver<Result<Vec<ReplayEntry>, Failure>>);
 
 impl RecordingReader {
     /// Starts to read a recording, `times` times over.
@@ -213,7 +213,7 @@ impl RecordingReader {
     ///
     /// # Errors
     /// A read that failed.
-    pub async fn next(&mut self) -> Result<Option<Vec<Entry>>, Failure> {
+    pub async fn next(&mut self) -> Result<Option<Vec<ReplayEntry>>, Failure> {
         self.0.recv().await.transpose()
     }
 
@@ -221,7 +221,7 @@ impl RecordingReader {
     ///
     /// # Errors
     /// A read that failed.
-    pub fn ready(&mut self) -> Result<Option<Vec<Entry>>, Failure> {
+    pub fn ready(&mut self) -> Result<Option<Vec<ReplayEntry>>, Failure> {
         self.0.try_recv().ok().transpose()
     }
 }
@@ -231,11 +231,11 @@ fn read(
     is_again: bool,
     selection: &Selection,
     topics: &Topics,
-    sender: &mpsc::Sender<Result<Vec<Entry>, Failure>>,
+    sender: &mpsc::Sender<Result<Vec<ReplayEntry>, Failure>>,
 ) -> Result<ControlFlow<()>, Failure> {
-    let mut batch = if is_again { vec![Entry::Again] } else { Vec::new() };
+    let mut batch = if is_again { vec![ReplayEntry::Again] } else { Vec::new() };
     let (mut bytes, mut is_wanted) = (0, true);
-    let (mut timeline, mut parts) = (Timeline::default(), Parts::new());
+    let (mut timeline, mut parts) = (Timeline::default(), MessageBuilder::new());
     recording.read(topics, &mut |number, found| {
         let mut is_idle = false;
         match found {
@@ -249,10 +249,10 @@ fn read(
                 }
                 if let Some(should_send) = selection.resolve(&record, offset) {
                     bytes += record.payload.len();
-                    batch.push(Entry::ReplayMessage(parts.step(number, offset, record, should_send)));
+                    batch.push(ReplayEntry::Message(parts.step(number, offset, record, should_send)));
                 }
             }
-            Found::Flaw(flaw) => batch.push(Entry::Flaw(number, flaw)),
+            Found::Flaw(flaw) => batch.push(ReplayEntry::Flaw(number, flaw)),
             Found::Connection(_) | Found::Aside(_) => {}
             Found::Idle => is_idle = true,
         }
@@ -269,13 +269,13 @@ fn read(
 }
 
 /// What steps are made of, so that few of them own memory by themselves.
-struct Parts {
+struct MessageBuilder {
     /// The end of a piece of memory that payloads lie in one behind the other; it is freed with the last of them.
     payloads: BytesMut,
-    addresses: FastMap<Arc<str>, Arc<Address>>,
+    addresses: FastMap<Arc<str>, Arc<RecordedTopic>>,
 }
 
-impl Parts {
+impl MessageBuilder {
     fn new() -> Self {
         Self { payloads: BytesMut::with_capacity(PAYLOADS), addresses: FastMap::default() }
     }
@@ -309,7 +309,7 @@ impl Parts {
         }
     }
 
-    fn address(&mut self, record: &Record<'_>) -> Arc<Address> {
+    fn address(&mut self, record: &Record<'_>) -> Arc<RecordedTopic> {
         // The topic alone does not tell what a record says itself.
         if let Some(known) = self.addresses.get(&*record.topic)
             && known.channel == record.channel
@@ -320,7 +320,7 @@ impl Parts {
         if self.addresses.len() >= ADDRESSES {
             self.addresses.clear();
         }
-        let address = Arc::new(Address {
+        let address = Arc::new(RecordedTopic {
             topic: record.topic.as_ref().into(),
             flaw: check_topic_name(&record.topic).err(),
             channel: record.channel,

@@ -32,7 +32,7 @@ const WARNINGS: u64 = 10;
 const BACKLOG: u64 = 8 << 20;
 
 /// The stats as everybody holds it.
-pub type Shared = Rc<RefCell<ReplayStats>>;
+pub type SharedReplayStats = Rc<RefCell<ReplayStats>>;
 
 /// The stats.
 #[derive(Debug)]
@@ -46,7 +46,7 @@ pub struct ReplayStats {
     /// At how many of them a change is told; of each would wake the player for nothing.
     pub tells_at: Option<usize>,
     /// What came from the other end and has not been looked at.
-    pub arrived: VecDeque<Arrival>,
+    pub arrived: VecDeque<IncomingMessage>,
     /// The gateways whose connections have been open.
     pub ready: HashSet<String>,
     /// What ends the run.
@@ -67,14 +67,14 @@ pub struct ReplayStats {
 
 /// A message from the other end.
 #[derive(Debug)]
-pub struct Arrival {
+pub struct IncomingMessage {
     pub gateway_id: String,
     pub channel: Channel,
     pub payload: Bytes,
 }
 
 #[derive(Serialize)]
-struct ResultLine<'a> {
+struct ReplayLine<'a> {
     index: u64,
     line: u64,
     kind: &'a str,
@@ -97,7 +97,7 @@ struct ResultLine<'a> {
     message: Option<&'a str>,
 }
 
-impl<'a> ResultLine<'a> {
+impl<'a> ReplayLine<'a> {
     fn of(request: &'a RequestSummary) -> Self {
         Self {
             index: request.index,
@@ -119,7 +119,7 @@ impl<'a> ResultLine<'a> {
 impl ReplayStats {
     /// An empty stats, which tells of changes.
     #[must_use]
-    pub fn new(console: Console, changed: Rc<Notify>) -> Shared {
+    pub fn new(console: Console, changed: Rc<Notify>) -> SharedReplayStats {
         Rc::new(RefCell::new(Self {
             console,
             out: Some(BatchWriter::stdout()),
@@ -191,8 +191,8 @@ impl ReplayStats {
     pub fn fail(&mut self, request: &RequestSummary, kind: Kind, message: &str) {
         self.failed += 1;
         self.exit = self.exit.or(kind.exit());
-        self.failures.tell(|| in_words(request, message));
-        let line = ResultLine { error: Some(kind.name()), message: Some(message), ..ResultLine::of(request) };
+        self.failures.print(|| in_words(request, message));
+        let line = ReplayLine { error: Some(kind.name()), message: Some(message), ..ReplayLine::of(request) };
         self.print(&line);
     }
 
@@ -200,23 +200,23 @@ impl ReplayStats {
     pub fn differ(&mut self, difference: &Difference) {
         self.differences += 1;
         self.exit = self.exit.or(Exit::ANSWERED_NO);
-        self.failures.tell(|| {
+        self.failures.print(|| {
             let named = |code: Option<i64>| code.map_or_else(|| "none".to_owned(), |code| code.to_string());
             let (expected, code) = (named(difference.expected), named(difference.code));
             let what = format!("{}: expected {expected}, got {code}", difference.kind);
             in_words(&difference.request, &what)
         });
-        let line = ResultLine {
+        let line = ReplayLine {
             difference: Some(difference.kind),
             expected: difference.expected,
             code: difference.code,
-            ..ResultLine::of(&difference.request)
+            ..ReplayLine::of(&difference.request)
         };
         self.print(&line);
     }
 
     /// Hands a line to the thread that writes: the messages' times do not depend on the reader of stdout.
-    fn print(&mut self, line: &ResultLine<'_>) {
+    fn print(&mut self, line: &ReplayLine<'_>) {
         if let Some(out) = &mut self.out {
             out.write(&json_line(line));
             out.flush();
@@ -280,7 +280,7 @@ impl ReplayStats {
 }
 
 /// Takes note of the failure that ends the writing of result lines, and tells of progress, which a run may wait for.
-pub async fn watch_output(stats: Shared) {
+pub async fn watch_output(stats: SharedReplayStats) {
     let output = stats.borrow().output();
     let Some(mut output) = output else { return };
     loop {

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use tokio::sync::mpsc::UnboundedReceiver;
 
 use super::{
-    replay_stats::{Arrival, Shared},
+    replay_stats::{IncomingMessage, SharedReplayStats},
     verify::RequestSummary,
 };
 use crate::{
@@ -27,7 +27,7 @@ use crate::{
 };
 
 /// A message to send.
-pub struct Outgoing {
+pub struct OutgoingMessage {
     pub publish: Publish,
     /// Its place among the messages sent, from 0.
     pub index: u64,
@@ -40,7 +40,7 @@ pub struct Outgoing {
     pub keeps_t: bool,
 }
 
-impl Outgoing {
+impl OutgoingMessage {
     /// The message as a result line names it.
     pub fn request(&self, gateway: &GatewayId) -> RequestSummary {
         RequestSummary::of(self.index, self.line, self.channel, gateway.as_str(), &self.publish.payload)
@@ -48,7 +48,7 @@ impl Outgoing {
 }
 
 /// What is kept with a message that is under way.
-pub struct Sent {
+pub struct SentMessage {
     payload: Bytes,
     index: u64,
     line: u64,
@@ -63,8 +63,8 @@ pub struct GatewaySender {
     gateway: GatewayId,
     topics: Topics,
     timeout: Duration,
-    messages: UnboundedReceiver<Outgoing>,
-    stats: Shared,
+    messages: UnboundedReceiver<OutgoingMessage>,
+    stats: SharedReplayStats,
     /// Whether no more messages will be given.
     is_over: bool,
     /// Whether the broker has granted the subscriptions once, for which the first message waits.
@@ -80,9 +80,9 @@ impl GatewaySender {
         settings: Settings,
         topics: Topics,
         qos: QoS,
-        messages: UnboundedReceiver<Outgoing>,
-        stats: Shared,
-    ) -> (Self, GatewayConnection<Sent>) {
+        messages: UnboundedReceiver<OutgoingMessage>,
+        stats: SharedReplayStats,
+    ) -> (Self, GatewayConnection<SentMessage>) {
         let timeout = settings.timeout;
         let subscriptions = [Channel::Command, Channel::SyncResponse, Channel::ReportResponse]
             .map(|channel| (topics.topic(channel, &gateway), qos))
@@ -109,7 +109,7 @@ impl GatewaySender {
     }
 
     /// Serves the connection until there are no more messages and all are acknowledged.
-    pub async fn run(mut self, mut connection: GatewayConnection<Sent>) {
+    pub async fn run(mut self, mut connection: GatewayConnection<SentMessage>) {
         if let Err(mut failure) = event_loop::run(&mut connection, &mut self).await {
             // A replay has several connections, which often go to one address.
             failure.message = format!("{}: {}", self.gateway, failure.message);
@@ -130,24 +130,24 @@ impl GatewaySender {
         connection.close().await;
     }
 
-    fn request(&self, sent: &Sent) -> RequestSummary {
+    fn request(&self, sent: &SentMessage) -> RequestSummary {
         RequestSummary::of(sent.index, sent.line, sent.channel, self.gateway.as_str(), &sent.payload)
     }
 
-    fn insert(connection: &mut GatewayConnection<Sent>, message: Outgoing) {
-        let Outgoing { publish, index, line, channel, due, keeps_t } = message;
+    fn insert(connection: &mut GatewayConnection<SentMessage>, message: OutgoingMessage) {
+        let OutgoingMessage { publish, index, line, channel, due, keeps_t } = message;
         let is_delayed = !keeps_t && !connection.can_publish();
-        let sent = Sent { payload: publish.payload.clone(), index, line, channel, due, is_delayed };
+        let sent = SentMessage { payload: publish.payload.clone(), index, line, channel, due, is_delayed };
         connection.gateway_mut().insert(Draft::as_given(publish), sent);
     }
 }
 
 impl Policy for GatewaySender {
-    type Context = Sent;
-    type Input = Option<Outgoing>;
+    type Context = SentMessage;
+    type Input = Option<OutgoingMessage>;
     type End = ();
 
-    fn advance(&mut self, connection: &mut GatewayConnection<Sent>) -> Result<Option<()>, Failure> {
+    fn advance(&mut self, connection: &mut GatewayConnection<SentMessage>) -> Result<Option<()>, Failure> {
         if self.outage_ends.is_some_and(|ends| ends <= Instant::now()) {
             let message = format!("the connection was lost and did not come back in {:?}", self.timeout);
             return Err(Failure::new(Kind::Connection, message).hint("--timeout waits longer"));
@@ -168,7 +168,7 @@ impl Policy for GatewaySender {
 
     fn handle_input(
         &mut self,
-        connection: &mut GatewayConnection<Sent>,
+        connection: &mut GatewayConnection<SentMessage>,
         message: Self::Input,
     ) -> Result<(), Failure> {
         match message {
@@ -185,7 +185,7 @@ impl Policy for GatewaySender {
 
     fn handle_client_event(
         &mut self,
-        connection: &mut GatewayConnection<Sent>,
+        connection: &mut GatewayConnection<SentMessage>,
         event: Event,
     ) -> Result<(), Failure> {
         match &event {
@@ -204,7 +204,7 @@ impl Policy for GatewaySender {
                     let gateway_id = self.gateway.as_str().to_owned();
                     let payload = message.payload.clone();
                     let mut stats = self.stats.borrow_mut();
-                    stats.arrived.push_back(Arrival { gateway_id, channel, payload });
+                    stats.arrived.push_back(IncomingMessage { gateway_id, channel, payload });
                     stats.changed();
                 }
             }
@@ -229,7 +229,7 @@ impl Policy for GatewaySender {
         self.stats.borrow_mut().take_turn()
     }
 
-    fn handle_publish(&mut self, message: ToPublish<'_, Sent>) {
+    fn handle_publish(&mut self, message: ToPublish<'_, SentMessage>) {
         if message.is_first {
             self.stats.borrow_mut().leaves(message.context.due);
             if message.context.is_delayed {
@@ -238,7 +238,7 @@ impl Policy for GatewaySender {
         }
     }
 
-    fn handle_gateway_event(&mut self, event: GatewayEvent<Sent>) {
+    fn handle_gateway_event(&mut self, event: GatewayEvent<SentMessage>) {
         let (ended, outcome) = match event {
             GatewayEvent::Ended(ended, outcome) => (ended, outcome),
             GatewayEvent::Warning(what) => {

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use super::{Difference, Replay, RequestSummary, Target, Verify};
+use super::{Difference, Replay, ReplayTarget, RequestSummary, Verify};
 use crate::{
     error::{Exit, Failure, Kind},
     io::batch_writer::WriterError,
@@ -23,15 +23,16 @@ impl Replay {
             };
             let commands = self.commands.has_held().then(|| ended + self.timeout);
             let is_open = match &self.target {
-                Target::Up { .. } => self.stats.borrow().in_flight > 0,
-                Target::Down(broker) => broker.unacknowledged() > 0 && ended.elapsed() < self.timeout,
+                ReplayTarget::Up { .. } => self.stats.borrow().in_flight > 0,
+                ReplayTarget::Down(broker) => broker.unacknowledged() > 0 && ended.elapsed() < self.timeout,
             };
             let now = Instant::now();
             let due = [answers, commands].into_iter().flatten().filter(|due| *due > now).max();
             if due.is_none() && !is_open {
                 return Ok(None);
             }
-            let due = due.or_else(|| matches!(self.target, Target::Down(_)).then(|| ended + self.timeout));
+            let due =
+                due.or_else(|| matches!(self.target, ReplayTarget::Down(_)).then(|| ended + self.timeout));
             tokio::select! {
                 signal = self.signals.next() => return Ok(Some(signal)),
                 () = self.changed.notified() => {}
@@ -68,7 +69,7 @@ impl Replay {
             }
             self.missing();
         }
-        if let Target::Up { senders, tasks, .. } = &mut self.target {
+        if let ReplayTarget::Up { senders, tasks, .. } = &mut self.target {
             // Without orders to come, a connection ends once all of its messages are acknowledged or overdue.
             senders.clear();
             for task in tasks {
@@ -80,7 +81,7 @@ impl Replay {
                 }
             }
         }
-        if let Target::Down(broker) = &self.target {
+        if let ReplayTarget::Down(broker) = &self.target {
             let open = broker.unacknowledged() as u64;
             let mut stats = self.stats.borrow_mut();
             for _ in open..stats.sent() {

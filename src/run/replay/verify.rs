@@ -55,21 +55,21 @@ impl RequestSummary {
 }
 
 /// A gateway and a request id, as they travel now.
-pub type Key = (String, String);
+pub type RequestKey = (String, String);
 
 /// The requests whose answers are not all there.
 #[derive(Debug)]
 pub struct Verify {
     timeout: Duration,
-    open: HashMap<Key, Pair>,
-    order: VecDeque<Key>,
+    open: HashMap<RequestKey, OpenRequest>,
+    order: VecDeque<RequestKey>,
     unsatisfied: usize,
     last_sent: Duration,
     matched: u64,
 }
 
 #[derive(Debug)]
-struct Pair {
+struct OpenRequest {
     request: RequestSummary,
     /// When it was recorded.
     offset: Duration,
@@ -78,7 +78,7 @@ struct Pair {
     came: Vec<i64>,
 }
 
-impl Pair {
+impl OpenRequest {
     fn is_satisfied(&self) -> bool {
         self.came.len() >= self.expected.len()
     }
@@ -99,27 +99,28 @@ impl Verify {
     }
 
     /// A request goes out that was recorded at this offset.
-    pub fn ask(&mut self, key: Key, request: RequestSummary, offset: Duration, now: Duration) {
+    pub fn ask(&mut self, key: RequestKey, request: RequestSummary, offset: Duration, now: Duration) {
         self.last_sent = self.last_sent.max(now);
         if let Some(again) = self.open.get_mut(&key) {
             again.sent = now;
             return;
         }
         self.order.push_back(key.clone());
-        self.open.insert(key, Pair { request, offset, sent: now, expected: Vec::new(), came: Vec::new() });
+        self.open
+            .insert(key, OpenRequest { request, offset, sent: now, expected: Vec::new(), came: Vec::new() });
     }
 
     /// The recording holds an answer with this code. One to a request that was not sent does not matter.
-    pub fn expect(&mut self, key: &Key, code: i64) {
+    pub fn expect(&mut self, key: &RequestKey, code: i64) {
         self.change(key, |pair| pair.expected.push(code));
     }
 
     /// An answer came. Whether it is one to a request of ours.
-    pub fn answered(&mut self, key: &Key, code: i64) -> bool {
+    pub fn answered(&mut self, key: &RequestKey, code: i64) -> bool {
         self.change(key, |pair| pair.came.push(code))
     }
 
-    fn change(&mut self, key: &Key, change: impl FnOnce(&mut Pair)) -> bool {
+    fn change(&mut self, key: &RequestKey, change: impl FnOnce(&mut OpenRequest)) -> bool {
         let Some(pair) = self.open.get_mut(key) else { return false };
         let before = pair.is_satisfied();
         change(pair);
@@ -176,7 +177,7 @@ impl Verify {
         self.matched
     }
 
-    fn close(&mut self, key: &Key, differences: &mut Vec<Difference>) {
+    fn close(&mut self, key: &RequestKey, differences: &mut Vec<Difference>) {
         let Some(pair) = self.open.remove(key) else { return };
         if !pair.is_satisfied() {
             self.unsatisfied -= 1;
@@ -205,7 +206,7 @@ mod tests {
         Duration::from_secs(seconds)
     }
 
-    fn key(id: &str) -> Key {
+    fn key(id: &str) -> RequestKey {
         ("gw1".into(), id.into())
     }
 

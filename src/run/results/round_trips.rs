@@ -7,13 +7,13 @@ const FINENESS: u64 = 32;
 
 /// How often each round-trip time was seen, to a precision of about 3 percent.
 #[derive(Debug, Default)]
-pub struct RoundTrips {
+pub struct RoundTripHistogram {
     buckets: Vec<u64>,
     count: u64,
     longest: Duration,
 }
 
-impl RoundTrips {
+impl RoundTripHistogram {
     /// Counts one.
     pub fn add(&mut self, time: Duration) {
         let place = bucket(u64::try_from(time.as_micros()).unwrap_or(u64::MAX));
@@ -67,7 +67,7 @@ mod tests {
 
     #[test]
     fn percentiles_are_within_a_thirty_second() {
-        let mut times = RoundTrips::default();
+        let mut times = RoundTripHistogram::default();
         assert_eq!(times.percentile(50), None);
         for microseconds in 1..=100_000 {
             times.add(Duration::from_micros(microseconds));
