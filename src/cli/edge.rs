@@ -7,7 +7,7 @@ use crate::{
     edge::Fault,
     error::{Exit, Failure},
     io::console::Console,
-    net::server::Limits,
+    net::server::ServerLimits,
     run::{
         edge::{self, EdgeOptions},
         product_model,
@@ -118,7 +118,7 @@ pub fn run(args: Args, console: Console) -> anyhow::Result<Exit> {
         faults: args.fault,
         seed: args.seed,
         program: args.program,
-        limits: Limits::from(&args.limits),
+        limits: ServerLimits::from(&args.limits),
     };
     edge::run(options, console)
 }

@@ -12,10 +12,10 @@ use crate::{
     io::{
         console::{Console, print},
         files::Replacement,
-        recording_file::{Flaws, Recording, RecordingArgs},
+        recording_file::{IssueReporter, Recording, RecordingArgs},
     },
     json::json_line,
-    recording::{Connection, Found, Harm},
+    recording::{ConnectionRecord, IssueKind, RecordingEntry},
     run::product_model,
     stats::{self, Inspection},
     text::visible,
@@ -59,7 +59,7 @@ pub struct Args {
 /// Runs `inspect`.
 pub fn run(args: Args, console: Console) -> anyhow::Result<Exit> {
     let product = product_model::load(args.model.as_deref())?;
-    // Found out now, rather than after a long recording.
+    // RecordingEntry out now, rather than after a long recording.
     let html = args.html.as_deref().map(|path| Replacement::prepare("--html", path)).transpose()?;
     let mut inspection = Inspection::new(args.html.is_some().then_some(product));
     let exit = take(&args, &mut inspection, console)?;
@@ -97,23 +97,25 @@ fn take(
 ) -> Result<Result<Exit, Failure>, Failure> {
     let topics = args.profile.topics()?;
     let recording = Recording::open(&args.recording)?;
-    let mut flaws = Flaws::of(&recording, console);
+    let mut issues = IssueReporter::of(&recording, console);
     let read = recording.read(&topics, &mut |number, found| {
         match found {
-            Found::Message(record) => inspection.message(&record),
-            Found::Connection(Connection { connected: true, code, .. }) => inspection.connected(code),
-            Found::Connection(_) => inspection.disconnected(),
-            Found::Aside(line) => inspection.aside(line),
-            Found::Flaw(flaw) => {
-                flaws.tell(number, &flaw);
-                if matches!(flaw.harm, Harm::Unreadable | Harm::Torn) {
-                    inspection.bad_line(number, &flaw.message);
+            RecordingEntry::Message(record) => inspection.message(&record),
+            RecordingEntry::Connection(ConnectionRecord { connected: true, code, .. }) => {
+                inspection.connected(code)
+            }
+            RecordingEntry::Connection(_) => inspection.disconnected(),
+            RecordingEntry::EventLine(line) => inspection.aside(line),
+            RecordingEntry::Issue(issue) => {
+                issues.report(number, &issue);
+                if matches!(issue.kind, IssueKind::Unreadable | IssueKind::Torn) {
+                    inspection.bad_line(number, &issue.message);
                 }
             }
-            Found::Idle => {}
+            RecordingEntry::Idle => {}
         }
         ControlFlow::Continue(())
     });
-    let exit = flaws.finish();
+    let exit = issues.finish();
     Ok(read.map(|()| exit))
 }

@@ -5,7 +5,7 @@ use std::{ffi::OsString, path::Path};
 use super::{connection::NetworkArgs, model_args::ModelArgs, request_args::RequestArgs};
 use crate::{
     error::{Exit, Failure},
-    io::{console::Console, input::Source},
+    io::{console::Console, input::InputSource},
     request::parser::{RequestKind, RequestParser, input_from_text},
     run::{batch, connection_settings::ConnectionSettings},
 };
@@ -46,7 +46,7 @@ impl ValueArgs {
     }
 
     /// Returns the inputs: `CODE=VALUE` arguments, or a file, or stdin. Warns of arguments that are probably mistakes.
-    fn source(&self, parser: &RequestParser, console: Console) -> Result<Source, Failure> {
+    fn source(&self, parser: &RequestParser, console: Console) -> Result<InputSource, Failure> {
         let (mut values, mut files) = (Vec::new(), Vec::new());
         for arg in &self.values {
             // A name that is not UTF-8 can only be a file's.
@@ -60,10 +60,10 @@ impl ValueArgs {
             (Some(cid), false, []) => {
                 values.iter().filter_map(|value| parser.caution(value)).for_each(|why| console.warn(&why));
                 let inputs = values.into_iter().map(|value| input_from_text(cid, value));
-                Ok(Source::Flags(inputs.collect()))
+                Ok(InputSource::Flags(inputs.collect()))
             }
-            (None, true, []) => Source::open(None, format),
-            (None, true, [file]) => Source::open(Some(Path::new(file)), format),
+            (None, true, []) => InputSource::open(None, format),
+            (None, true, [file]) => InputSource::open(Some(Path::new(file)), format),
             (None, true, _) => {
                 Err(Failure::invalid("expected one FILE; got several").hint("`cat` joins several"))
             }

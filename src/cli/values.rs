@@ -3,7 +3,9 @@
 use std::{ops::RangeInclusive, time::Duration};
 
 pub use crate::duration::parse as duration;
-use crate::{error::Failure, mqtt::Direction, net::client::Address, recording::Pace, tuya::ResultCode};
+use crate::{
+    error::Failure, mqtt::Direction, net::client::Address, recording::ReplaySpeed, tuya::ResultCode,
+};
 
 /// The range of `--max-packet`, up to MQTT's own limit (MQTT 3.1.1, section 2.2.3).
 pub const MAX_PACKET: RangeInclusive<i64> = 1024..=268_435_455;
@@ -18,10 +20,10 @@ pub fn keep_alive(text: &str) -> Result<Duration, String> {
 }
 
 /// Parses the speed of a replay: a factor, or `max`.
-pub fn speed(text: &str) -> Result<Pace, String> {
+pub fn speed(text: &str) -> Result<ReplaySpeed, String> {
     match text.parse() {
-        _ if text == "max" => Ok(Pace::Max),
-        Ok(factor) if f64::is_finite(factor) && factor > 0.0 => Ok(Pace::Speed(factor)),
+        _ if text == "max" => Ok(ReplaySpeed::Max),
+        Ok(factor) if f64::is_finite(factor) && factor > 0.0 => Ok(ReplaySpeed::Speed(factor)),
         _ => Err("expected a factor such as 10 or 0.5, or max".into()),
     }
 }
@@ -147,8 +149,8 @@ mod tests {
 
     #[test]
     fn a_speed_is_a_positive_factor_or_max() {
-        assert_eq!(speed("max"), Ok(Pace::Max));
-        assert_eq!(speed("0.5"), Ok(Pace::Speed(0.5)));
+        assert_eq!(speed("max"), Ok(ReplaySpeed::Max));
+        assert_eq!(speed("0.5"), Ok(ReplaySpeed::Speed(0.5)));
         for text in ["0", "-1", "inf", "NaN", "fast"] {
             assert!(speed(text).is_err(), "{text}");
         }

@@ -23,7 +23,7 @@ use crate::{
     io::{
         console::Console,
         files::Replacement,
-        input::{Source, Stream},
+        input::{InputSource, InputStream},
     },
     net::client::{Event, Settings},
     rate::Rate,
@@ -84,7 +84,7 @@ impl BatchOptions {
 pub fn run(
     parser: RequestParser,
     kind: RequestKind,
-    source: Source,
+    source: InputSource,
     settings: ConnectionSettings,
     options: BatchOptions,
     console: Console,
@@ -134,7 +134,7 @@ enum BatchInput {
 
 struct Batch {
     kind: RequestKind,
-    input: Stream<ParsedInput>,
+    input: InputStream<ParsedInput>,
     /// How the input ended.
     input_ended: Option<Result<(), Failure>>,
     /// Inputs that wait for room in the window.
@@ -162,14 +162,14 @@ impl Batch {
     fn new(
         parser: RequestParser,
         kind: RequestKind,
-        source: Source,
+        source: InputSource,
         mut settings: ConnectionSettings,
         options: &BatchOptions,
         console: Console,
     ) -> Result<(Self, RequestConnection), Failure> {
         let grace = Grace::new(GRACE)?;
         options.apply(&mut settings.client);
-        let single = matches!(source, Source::Flags(_));
+        let single = matches!(source, InputSource::Flags(_));
         let is_file = source.is_file();
         let response = kind.channel().response().filter(|_| options.waits_for_answers);
         let filter = response.map(|response| match &settings.gateway_id {

@@ -16,7 +16,7 @@ use super::{
 use crate::{
     error::{Exit, Failure, Kind},
     gateway::{GatewayEvent, Payload},
-    io::{console::Console, input::Source, request_ids::request_id},
+    io::{console::Console, input::InputSource, request_ids::request_id},
     mqtt::codec::Will,
     net::client::Event,
     request::parser::{ParsedInput, Request, RequestKind, RequestParser, status_item},
@@ -67,7 +67,7 @@ struct Heartbeat {
 pub async fn run(
     mut settings: ConnectionSettings,
     parser: RequestParser,
-    source: Source,
+    source: InputSource,
     options: &BatchOptions,
     interval: Option<Duration>,
     offline_on_exit: bool,
@@ -100,7 +100,7 @@ pub async fn run(
     Ok(heartbeat.finish(connection, end).await)
 }
 
-async fn read(parser: RequestParser, source: Source) -> Result<Vec<HeartbeatDevice>, Failure> {
+async fn read(parser: RequestParser, source: InputSource) -> Result<Vec<HeartbeatDevice>, Failure> {
     let mut devices = Vec::new();
     let mut input = source.start(move |input, parsed| parser.take(RequestKind::Status, input, parsed))?;
     while let Some(batch) = input.next().await? {

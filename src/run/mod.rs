@@ -6,6 +6,7 @@ pub mod command_executor;
 pub mod connection_settings;
 pub mod convert;
 pub mod edge;
+pub mod edge_handler;
 pub mod edge_output;
 pub mod event_loop;
 pub mod failures;

@@ -6,7 +6,7 @@ use tokio::{runtime::Runtime, task::LocalSet};
 
 use crate::{
     error::Failure,
-    io::batch_writer::{Progress, WriterError},
+    io::batch_writer::{CommitWatch, WriterError},
 };
 
 fn runtime() -> Result<Runtime, Failure> {
@@ -43,7 +43,7 @@ pub async fn sleep_until(deadline: Option<Instant>) {
 ///
 /// # Errors
 /// The writer has failed, or the reader of stdout has gone.
-pub async fn committed_changed(progress: &mut Option<Progress>) -> Result<(), WriterError> {
+pub async fn committed_changed(progress: &mut Option<CommitWatch>) -> Result<(), WriterError> {
     match progress {
         Some(progress) => progress.progress().await.map(drop),
         None => std::future::pending().await,

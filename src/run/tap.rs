@@ -21,7 +21,7 @@ use crate::{
     },
     json::json_line,
     net::{client::Settings, proxy::Tap, server},
-    stats::Summary,
+    stats::RecordingSummary,
     tuya::Topics,
 };
 
@@ -136,8 +136,8 @@ async fn finish(
 /// How many requests without an answer are named at the end.
 const NAMED: usize = 5;
 
-fn print_summary(summary: &Summary, console: Console) {
-    let Summary { records, connections, .. } = summary;
+fn print_summary(summary: &RecordingSummary, console: Console) {
+    let RecordingSummary { records, connections, .. } = summary;
     console.note(&format!("{records} messages on {} connections", connections.connects));
     for kind in &summary.round_trips {
         let ms = |time: Option<f64>| time.map_or("-".to_owned(), |time| format!("{time:.3}"));

@@ -13,9 +13,9 @@ use crate::{
     io::{
         batch_writer::end_torn_line,
         console::Console,
-        recording_file::{Flaws, Recording, RecordingArgs},
+        recording_file::{IssueReporter, Recording, RecordingArgs},
     },
-    recording::{Connection, Found, Record},
+    recording::{ConnectionRecord, Record, RecordingEntry},
     tuya::Topics,
 };
 
@@ -39,7 +39,7 @@ pub fn run(
     console: Console,
 ) -> anyhow::Result<Exit> {
     let recording = Recording::open(recording)?;
-    let mut flaws = Flaws::of(&recording, console);
+    let mut issues = IssueReporter::of(&recording, console);
     let mut output = match form {
         ConvertForm::Records => {
             Output::Records { out: BufWriter::new(Box::new(io::stdout().lock())), line: Vec::new() }
@@ -51,14 +51,14 @@ pub fn run(
     if written.is_ok() {
         read = recording.read(topics, &mut |number, found| {
             let outcome = match found {
-                Found::Message(record) => output.message(&record),
-                Found::Connection(connection) => output.connection(&connection),
-                Found::Aside(line) => output.aside(line),
-                Found::Flaw(flaw) => {
-                    flaws.tell(number, &flaw);
+                RecordingEntry::Message(record) => output.message(&record),
+                RecordingEntry::Connection(connection) => output.connection(&connection),
+                RecordingEntry::EventLine(line) => output.aside(line),
+                RecordingEntry::Issue(issue) => {
+                    issues.report(number, &issue);
                     Ok(())
                 }
-                Found::Idle => output.flush(),
+                RecordingEntry::Idle => output.flush(),
             };
             match outcome {
                 Ok(()) => ControlFlow::Continue(()),
@@ -71,7 +71,7 @@ pub fn run(
     }
     match written.and_then(|()| output.flush()) {
         Ok(()) => {
-            let exit = flaws.finish();
+            let exit = issues.finish();
             // Even if reading fails in the middle, the records before that have been written.
             read?;
             Ok(exit)
@@ -110,7 +110,7 @@ impl<'o> Output<'o> {
         }
     }
 
-    fn connection(&mut self, connection: &Connection<'_>) -> io::Result<()> {
+    fn connection(&mut self, connection: &ConnectionRecord<'_>) -> io::Result<()> {
         match self {
             Self::Records { out, line } => {
                 line.clear();

@@ -17,6 +17,7 @@ use self::{
     stdin_commands::StdinCommands,
 };
 use super::{
+    edge_handler::{self, EdgeHandler},
     edge_output::{EdgeOutput, Shared},
     listen_address::{listening_event, resolve},
     program::{Environment, NotRun, Program},
@@ -29,9 +30,9 @@ use crate::{
     io::{
         batch_writer::{BatchWriter, Purpose, WriterError},
         console::Console,
-        registry_file::{Found, RegistryFile},
+        registry_file::{LoadedRegistry, RegistryFile},
     },
-    net::server::{self, Broker, Limits},
+    net::server::{self, Broker, ServerLimits},
     tuya::product::Product,
 };
 
@@ -76,7 +77,7 @@ pub struct EdgeOptions {
     /// The program to run against the edge, with its arguments; empty if none.
     pub program: Vec<OsString>,
     /// The limits of clients.
-    pub limits: Limits,
+    pub limits: ServerLimits,
 }
 
 /// Runs the edge until a signal, or the end of PROGRAM.
@@ -107,15 +108,10 @@ async fn serve(options: EdgeOptions, console: Console) -> Result<Exit, Failure> 
         allow_files(options.limits.max_connections);
     }
     let default_address = if has_program { "127.0.0.1:0" } else { "127.0.0.1:21883" };
-    let broker = Broker::bind(
-        resolve(options.listen.as_deref().unwrap_or(default_address))?,
-        edge,
-        options.limits.clone(),
-        tls,
-        journal,
-        Box::new(Shared(Rc::clone(&output))),
-        start,
-    )?;
+    let observer = Box::new(Shared(Rc::clone(&output)));
+    let handler = EdgeHandler::new(edge, journal, observer, options.limits.max_queues / 4);
+    let address = resolve(options.listen.as_deref().unwrap_or(default_address))?;
+    let broker = Broker::bind(address, handler, options.limits.clone(), tls, start)?;
     if broker.is_public() {
         console.warn(&format!("{} can be reached from other machines", broker.url()));
         console.hint(
@@ -142,7 +138,7 @@ async fn serve(options: EdgeOptions, console: Console) -> Result<Exit, Failure> 
         }
     }
     let mut look = tokio::time::interval(LOOK);
-    let mut serving = Some(Box::pin(broker.serve()));
+    let mut serving = Some(Box::pin(edge_handler::serve(&broker)));
     let mut reader_gone = std::pin::pin!(reader_gone());
     let [stdout_progress, out_progress] = &mut progress;
     let settled = output.borrow().settled();
@@ -217,7 +213,7 @@ async fn close(output: &RefCell<EdgeOutput>, console: Console) -> Result<(), Fai
 }
 
 /// Waits until no client is connected.
-async fn all_disconnected(broker: &Broker) {
+async fn all_disconnected(broker: &Broker<EdgeHandler>) {
     while broker.connections() > 0 {
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
@@ -242,7 +238,7 @@ fn settings(options: &EdgeOptions, console: Console) -> Settings {
     }
 }
 
-fn announce(broker: &Broker, output: &RefCell<EdgeOutput>) {
+fn announce(broker: &Broker<EdgeHandler>, output: &RefCell<EdgeOutput>) {
     let mut output = output.borrow_mut();
     output.event(&listening_event(&broker.url()));
     output.flush_now();
@@ -254,7 +250,7 @@ fn open_registry(path: &Path, console: Console) -> Result<(RegistryFile, Registr
     if path.is_file() {
         crate::io::input::see_that_it_is_text(path)?;
     }
-    let (file, Found { registry, warnings }) = RegistryFile::open(path)?;
+    let (file, LoadedRegistry { registry, warnings }) = RegistryFile::open(path)?;
     for warning in warnings {
         console.warn(&warning);
     }

@@ -12,19 +12,22 @@ use crate::{
     edge::CommandRequest,
     error::Failure,
     gateway::Payload,
-    io::{console::Console, fifo, input::Stream, request_ids},
+    io::{console::Console, fifo, input::InputStream, request_ids},
     net::server::Broker,
     request::{
         input::Input,
         parser::{ParsedInput, Request, RequestKind, RequestParser},
     },
-    run::edge_output::{EdgeOutput, Noted},
+    run::{
+        edge_handler::EdgeHandler,
+        edge_output::{EdgeOutput, Noted},
+    },
     tuya::product::{Product, ValueEncoding},
 };
 
 /// Commands from stdin.
 pub struct StdinCommands {
-    input: Option<Stream<ParsedInput>>,
+    input: Option<InputStream<ParsedInput>>,
     /// Unsent commands.
     read: VecDeque<ParsedInput>,
     index: u64,
@@ -63,7 +66,12 @@ impl StdinCommands {
     }
 
     /// Sends commands while there is room, and keeps the rest.
-    pub fn send(&mut self, mut asked: VecDeque<ParsedInput>, broker: &Broker, output: &RefCell<EdgeOutput>) {
+    pub fn send(
+        &mut self,
+        mut asked: VecDeque<ParsedInput>,
+        broker: &Broker<EdgeHandler>,
+        output: &RefCell<EdgeOutput>,
+    ) {
         while output.borrow().has_room_for_commands()
             && let Some(next) = asked.pop_front()
         {
@@ -73,7 +81,7 @@ impl StdinCommands {
         output.borrow_mut().flush_now();
     }
 
-    fn send_one(&mut self, asked: ParsedInput, broker: &Broker, output: &RefCell<EdgeOutput>) {
+    fn send_one(&mut self, asked: ParsedInput, broker: &Broker<EdgeHandler>, output: &RefCell<EdgeOutput>) {
         let ParsedInput { line, text, item, .. } = asked;
         let index = self.index;
         self.index += 1;
@@ -101,7 +109,8 @@ impl StdinCommands {
                 };
                 output.borrow_mut().expect(index, noted);
                 let request_id = request_id.as_ref().to_owned();
-                broker.command(CommandRequest { token: index, gateway_id, t, request_id, command });
+                let request = CommandRequest { token: index, gateway_id, t, request_id, command };
+                broker.turn(|handler, now| handler.command(now, request));
             }
             Ok(Request { body: Payload::Uplink(_), .. }) => {}
         }

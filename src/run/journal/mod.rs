@@ -388,7 +388,7 @@ mod tests {
             Request { t: Some(1), ..request() },
             Request { request_id: Some("r".into()), ..request() },
         ]
-        .map(|item| digests(&request, None)[0].content);
+        .map(|request| digests(&request, None)[0].content);
         for (n, content) in contents.iter().enumerate() {
             assert!(!contents[..n].contains(content), "{n}");
         }

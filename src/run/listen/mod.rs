@@ -29,7 +29,7 @@ use crate::{
         batch_writer::{BatchWriter, Offset, Purpose, Rotation, WriterError},
         console::Console,
         fifo,
-        input::Stream,
+        input::InputStream,
     },
     mqtt::{codec::Message, session::Receipt},
     net::client::Event,
@@ -134,7 +134,7 @@ struct Listen {
     ending: Option<Exit>,
     /// When open work is dropped.
     grace_ends: Option<Instant>,
-    stdin: Option<Stream<ParsedInput>>,
+    stdin: Option<InputStream<ParsedInput>>,
     waiting: VecDeque<ParsedInput>,
     /// Whether more of stdin is to be read now.
     is_hungry: bool,
@@ -448,7 +448,9 @@ async fn committed_changed(out: &mut Option<BatchWriter>) -> Result<(), Failure>
 }
 
 /// Returns the next inputs of stdin; never returns without `--stdin`.
-async fn next_batch(stdin: &mut Option<Stream<ParsedInput>>) -> Result<Option<Vec<ParsedInput>>, Failure> {
+async fn next_batch(
+    stdin: &mut Option<InputStream<ParsedInput>>,
+) -> Result<Option<Vec<ParsedInput>>, Failure> {
     match stdin {
         Some(source) => source.next().await,
         None => std::future::pending().await,

@@ -8,14 +8,17 @@ use crate::{
     error::Failure,
     io::{batch_writer::WriterError, console::print},
     mqtt::{ConnectCode, Direction},
-    net::server::{Broker, Handler, Limits},
-    recording::{Connection, Record},
-    run::listen_address::{listening_event, resolve},
+    net::server::{Broker, ServerLimits},
+    recording::{ConnectionRecord, Record},
+    run::{
+        edge_handler::{self, EdgeHandler, EdgeObserver},
+        listen_address::{listening_event, resolve},
+    },
     tuya::product::Product,
 };
 
 /// Listens, and says where on stdout.
-pub fn listen(address: &str, stats: &SharedReplayStats) -> Result<Rc<Broker>, Failure> {
+pub fn listen(address: &str, stats: &SharedReplayStats) -> Result<Rc<Broker<EdgeHandler>>, Failure> {
     let settings = Settings {
         access: Access { usernames: Vec::new(), platform_usernames: Vec::new() },
         product: Product::smart_water_meter(),
@@ -26,16 +29,16 @@ pub fn listen(address: &str, stats: &SharedReplayStats) -> Result<Rc<Broker>, Fa
         command_timeout: std::time::Duration::from_secs(5),
         faults: Faults::new(Vec::new(), 0),
     };
-    let witness = Box::new(ReplayHandler(Rc::clone(stats)));
+    let (observer, limits) = (Box::new(ReplayObserver(Rc::clone(stats))), ServerLimits::default());
     let edge = Edge::new(settings, Registry::default());
-    let broker =
-        Broker::bind(resolve(address)?, edge, Limits::default(), None, None, witness, Instant::now())?;
+    let handler = EdgeHandler::new(edge, None, observer, limits.max_queues / 4);
+    let broker = Broker::bind(resolve(address)?, handler, limits, None, Instant::now())?;
     print(&listening_event(&broker.url()))
         .map_err(|why| Failure::io(format!("cannot write to stdout: {why}")))?;
     let broker = Rc::new(broker);
     let (serving, stats) = (Rc::clone(&broker), Rc::clone(stats));
     tokio::task::spawn_local(async move {
-        if let WriterError::Failed(failure) = serving.serve().await {
+        if let WriterError::Failed(failure) = edge_handler::serve(&serving).await {
             let mut stats = stats.borrow_mut();
             stats.failure.get_or_insert(failure);
             stats.changed();
@@ -44,11 +47,11 @@ pub fn listen(address: &str, stats: &SharedReplayStats) -> Result<Rc<Broker>, Fa
     Ok(broker)
 }
 
-/// Hears what gateways say.
-struct ReplayHandler(SharedReplayStats);
+/// Passes the gateways' messages to the replay.
+struct ReplayObserver(SharedReplayStats);
 
-impl Handler for ReplayHandler {
-    fn message(&mut self, record: &Record<'_>) {
+impl EdgeObserver for ReplayObserver {
+    fn handle_message(&mut self, record: &Record<'_>) {
         if let (Some(Direction::Up), Some(channel), Some(gateway_id)) =
             (record.dir, record.channel, &record.gateway_id)
         {
@@ -58,7 +61,7 @@ impl Handler for ReplayHandler {
         }
     }
 
-    fn connection(&mut self, record: &Connection<'_>) {
+    fn handle_connection(&mut self, record: &ConnectionRecord<'_>) {
         if let (true, Some(ConnectCode::ACCEPTED), Some(id)) =
             (record.connected, record.code, record.gateway_id)
         {
@@ -68,7 +71,7 @@ impl Handler for ReplayHandler {
         }
     }
 
-    fn settled(&mut self, _outcome: EndedCommand) {}
+    fn handle_command_end(&mut self, _: EndedCommand) {}
 
     fn warn(&mut self, message: &str) {
         self.0.borrow_mut().warn(message);
