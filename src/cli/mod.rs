@@ -35,7 +35,7 @@ pub(crate) mod values;
 
 pub use parse::{Cli, exit_codes, main};
 
-use clap::{Args as _, Subcommand};
+use clap::Args as _;
 
 use crate::{error::Exit, io::console::Console};
 
@@ -44,13 +44,13 @@ use crate::{error::Exit, io::console::Console};
 macro_rules! subcommands {
     ($($(#[doc = $about:literal])+ $variant:ident in $module:ident $($connects:ident)?,)+) => {
         /// The subcommands.
-        #[derive(Debug, Subcommand)]
+        #[derive(Debug, clap::Subcommand)]
         #[allow(clippy::large_enum_variant, reason = "a run has one value of it")]
-        pub enum Command {
+        pub enum Subcommand {
             $($(#[doc = $about])+ $variant($module::Args),)+
         }
 
-        impl Command {
+        impl Subcommand {
             /// Runs the subcommand.
             pub fn run(self, console: Console) -> anyhow::Result<Exit> {
                 match self {

@@ -14,7 +14,7 @@ use clap::{
     error::ErrorKind,
 };
 
-use super::{Command, files};
+use super::{Subcommand, files};
 use crate::{
     error::{Exit, Failure, exit_code},
     io::console::Console,
@@ -41,7 +41,7 @@ pub struct Cli {
 
     /// What to do
     #[command(subcommand)]
-    pub command: Command,
+    pub command: Subcommand,
 }
 
 /// The options that every subcommand has.
@@ -72,7 +72,7 @@ impl Cli {
         }
         let is_name = |arg: &&OsString| !arg.to_string_lossy().starts_with('-');
         let name = args.iter().skip(1).find(is_name)?.to_str()?;
-        let subcommand = without_empty_variables(Command::single(name)?);
+        let subcommand = without_empty_variables(Subcommand::single(name)?);
         let root = Common::augment_args(clap::Command::new("tuyagw")).subcommand(subcommand);
         let matches = root.try_get_matches_from(args).ok()?;
         Some(Ok((Self::from_arg_matches(&matches).ok()?, matches)))
@@ -177,11 +177,11 @@ mod tests {
     fn every_subcommand_is_parsed_quickly() {
         for subcommand in Cli::command().get_subcommands() {
             let name = subcommand.get_name();
-            assert!(Command::single(name).is_some(), "{name}");
+            assert!(Subcommand::single(name).is_some(), "{name}");
         }
         let args = ["tuyagw", "-q", "explain", "2003", "--json"].map(OsString::from);
         let (cli, _) = Cli::parse_quickly(&args).expect("a command line that is right").unwrap();
-        assert!(cli.common.quiet && matches!(cli.command, Command::Explain(_)));
+        assert!(cli.common.quiet && matches!(cli.command, Subcommand::Explain(_)));
         for wrong in
             [&["tuyagw"][..], &["tuyagw", "--help"], &["tuyagw", "explain", "--help"], &["tuyagw", "what"]]
         {

@@ -138,8 +138,8 @@ pub fn run(args: Args, console: Console) -> anyhow::Result<Exit> {
     let (peer, default_gateway) = match args.listen {
         None => {
             let mut fleet = ConnectionSettings::fleet(&args.network, &args.login)?;
-            fleet.one.client.reconnect = !args.no_reconnect;
-            let gateway = fleet.one.gateway_id.clone();
+            fleet.base.client.reconnect = !args.no_reconnect;
+            let gateway = fleet.base.gateway_id.clone();
             (ReplayPeer::Edge(Box::new(fleet)), gateway)
         }
         Some(address) => {

@@ -157,7 +157,7 @@ impl ConnectionSettings {
         })?;
         let nobody = Credentials { username: None, password: None };
         Ok(Fleet {
-            one: Self::resolve(network, &profile, String::new(), nobody, gateway_id)?,
+            base: Self::resolve(network, &profile, String::new(), nobody, gateway_id)?,
             client_id: login.client_id(&profile)?,
             username: login.username(&profile)?,
             password,

@@ -34,13 +34,13 @@ impl Listen {
             return Ok(());
         }
         match commands.hear(&message.payload) {
-            Order::Execute(key, envelope) if self.executions.is_full() => {
+            Order::Execute(key, envelope) if self.executor.is_full() => {
                 commands.forget(key);
                 self.refuse_busy(connection, &envelope)
             }
             Order::Execute(key, envelope) => {
                 self.arrivals.await_answer(key, number);
-                self.executions.push(CommandJob { key, envelope, payload: message.payload.clone() });
+                self.executor.push(CommandJob { key, envelope, payload: message.payload.clone() });
                 Ok(())
             }
             Order::Repeated(key) => {

@@ -118,7 +118,7 @@ struct Listen {
     filter: RecordFilter,
     /// The commands that were answered; `None` if commands are not answered.
     commands: Option<Commands>,
-    executions: CommandExecutor,
+    executor: CommandExecutor,
     report_back: bool,
     /// Unacknowledged messages.
     arrivals: ArrivalQueue<CommandKey, Receipt, Offset>,
@@ -189,7 +189,7 @@ impl Listen {
             gateway_id,
             filter: options.filter,
             commands,
-            executions: CommandExecutor::new(options.policy),
+            executor: CommandExecutor::new(options.policy),
             report_back,
             arrivals: ArrivalQueue::default(),
             records: 0,
@@ -342,7 +342,7 @@ impl Policy for Listen {
         }
         if let Some(exit) = self.ending
             && self.arrivals.is_empty()
-            && self.executions.is_empty()
+            && self.executor.is_empty()
             && connection.gateway().is_empty()
             && self.requests.results.is_written()
         {
@@ -360,10 +360,10 @@ impl Policy for Listen {
     }
 
     async fn next_input(&mut self) -> Result<ListenInput, Failure> {
-        let Self { signals, executions, stdin, requests, out, is_hungry, .. } = self;
+        let Self { signals, executor, stdin, requests, out, is_hungry, .. } = self;
         tokio::select! {
             signal = signals.next() => Ok(ListenInput::Signal(signal)),
-            executed = executions.next() => Ok(ListenInput::Executed(executed)),
+            executed = executor.next() => Ok(ListenInput::Executed(executed)),
             batch = next_batch(stdin), if *is_hungry => batch.map(ListenInput::Uplinks),
             written = requests.results.committed_changed() => written.map(|()| ListenInput::Written),
             recorded = committed_changed(out) => recorded.map(|()| ListenInput::Written),
@@ -383,7 +383,7 @@ impl Policy for Listen {
             }
             ListenInput::Executed(executed) => {
                 self.handle_executed(connection, executed)?;
-                while let Some(executed) = self.executions.ready() {
+                while let Some(executed) = self.executor.try_next() {
                     self.handle_executed(connection, executed)?;
                 }
             }

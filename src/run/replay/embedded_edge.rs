@@ -1,4 +1,4 @@
-//! The edge that `--direction down` plays: the embedded one, which says the recorded commands.
+//! The edge of `--direction down`: the embedded one, which sends the recorded commands.
 
 use std::{rc::Rc, time::Instant};
 
@@ -17,12 +17,15 @@ use crate::{
     tuya::product::Product,
 };
 
-/// Listens, and says where on stdout.
+/// Listens, and prints the address on stdout.
+///
+/// # Errors
+/// An address that cannot be bound, or a stdout that cannot be written.
 pub fn listen(address: &str, stats: &SharedReplayStats) -> Result<Rc<Broker<EdgeHandler>>, Failure> {
     let settings = Settings {
         access: Access { usernames: Vec::new(), platform_usernames: Vec::new() },
         product: Product::smart_water_meter(),
-        // The gateway's devices and values are what the recording is about; nobody has told them to this edge.
+        // The devices of the recording are not registered at this edge.
         accepts_all: true,
         max_skew: None,
         offline_after: None,
@@ -41,7 +44,7 @@ pub fn listen(address: &str, stats: &SharedReplayStats) -> Result<Rc<Broker<Edge
         if let WriterError::Failed(failure) = edge_handler::serve(&serving).await {
             let mut stats = stats.borrow_mut();
             stats.failure.get_or_insert(failure);
-            stats.changed();
+            stats.notify();
         }
     });
     Ok(broker)
@@ -67,7 +70,7 @@ impl EdgeObserver for ReplayObserver {
         {
             let mut stats = self.0.borrow_mut();
             stats.ready.insert(id.to_owned());
-            stats.changed();
+            stats.notify();
         }
     }
 
@@ -78,7 +81,7 @@ impl EdgeObserver for ReplayObserver {
     }
 
     fn flush(&mut self) {
-        self.0.borrow().changed();
+        self.0.borrow().notify();
     }
 
     fn is_congested(&self) -> bool {

@@ -2,7 +2,7 @@
 
 mod context;
 mod line;
-mod line_queue;
+mod result_queue;
 mod round_trips;
 mod run_stats;
 
@@ -10,7 +10,7 @@ use std::{sync::Arc, time::Instant};
 
 pub use context::{InputPosition, ResultContext, ResultContexts, ResultStatus};
 pub use line::ResultLine;
-use line_queue::{LineQueue, PendingLine};
+use result_queue::{PendingLine, ResultQueue};
 pub use run_stats::ProgressMode;
 use run_stats::RunStats;
 use smol_str::SmolStr;
@@ -35,7 +35,7 @@ const BACKLOG: u64 = 1 << 20;
 /// The result lines of a run, its statistics and its journal.
 pub struct Results {
     out: BatchWriter,
-    lines: LineQueue<Offset>,
+    lines: ResultQueue<Offset>,
     /// How far stdout has been written.
     written: Written,
     /// The reader of stdout has gone: the run goes on without printing.
@@ -70,7 +70,7 @@ impl Results {
         Self {
             written: out.written_so_far(),
             out,
-            lines: LineQueue::new(ordered),
+            lines: ResultQueue::new(ordered),
             muted: false,
             out_failed: false,
             journal_failed: false,

@@ -9,7 +9,7 @@ const MANY_LINES: usize = 4096;
 
 /// Result lines that may not be written yet; `O` is an offset of the writer.
 #[derive(Debug)]
-pub struct LineQueue<O> {
+pub struct ResultQueue<O> {
     /// Lines that the writer has, in its order.
     queued: VecDeque<QueuedLine<O>>,
     /// With `--ordered`, the next index, and the lines that wait for an earlier one.
@@ -33,7 +33,7 @@ pub struct PendingLine {
     pub is_accepted: bool,
 }
 
-impl<O: Copy + PartialOrd> LineQueue<O> {
+impl<O: Copy + PartialOrd> ResultQueue<O> {
     /// No lines yet.
     #[must_use]
     pub fn new(is_ordered: bool) -> Self {
@@ -52,7 +52,7 @@ impl<O: Copy + PartialOrd> LineQueue<O> {
         self.ordered.as_ref().map_or(0, |(_, pending)| pending.len())
     }
 
-    /// Holds a line until [`LineQueue::next_pending`] returns it.
+    /// Holds a line until [`ResultQueue::next_pending`] returns it.
     pub fn insert(&mut self, index: u64, line: PendingLine) {
         if let Some((_, pending)) = &mut self.ordered {
             pending.insert(index, line);
@@ -113,13 +113,13 @@ mod tests {
         PendingLine { text: text.into(), is_accepted: true }
     }
 
-    fn ready(queue: &mut LineQueue<u64>) -> Vec<u64> {
+    fn ready(queue: &mut ResultQueue<u64>) -> Vec<u64> {
         std::iter::from_fn(|| queue.next_pending()).map(|(index, _)| index).collect()
     }
 
     #[test]
     fn lines_leave_in_input_order_once_the_earlier_ones_have_come() {
-        let mut queue = LineQueue::new(true);
+        let mut queue = ResultQueue::new(true);
         queue.insert(2, line("c"));
         queue.insert(1, line("b"));
         assert_eq!((ready(&mut queue), queue.pending()), (vec![], 2));
@@ -131,7 +131,7 @@ mod tests {
 
     #[test]
     fn accepted_lines_are_returned_once_when_they_are_written() {
-        let mut queue = LineQueue::new(false);
+        let mut queue = ResultQueue::new(false);
         for (end, accepted) in [(10, Some(0)), (20, None), (30, Some(2)), (40, Some(3))] {
             queue.push_queued(end, accepted);
         }
@@ -143,7 +143,7 @@ mod tests {
 
     #[test]
     fn all_accepted_lines_are_taken_when_the_reader_has_gone() {
-        let mut queue = LineQueue::new(true);
+        let mut queue = ResultQueue::new(true);
         queue.push_queued(10, Some(0));
         queue.insert(2, line("c"));
         queue.insert(3, PendingLine { is_accepted: false, ..line("d") });
