@@ -20,7 +20,7 @@ use serde::Serialize;
 
 use crate::{
     cli::{connection::duration, model},
-    edge::{Access, CommandRequest, Edge, Fault, Faults, Registry, Settings},
+    edge::{CommandRequest, Edge, EdgeSettings, Fault, Faults, LoginRule, Registry},
     error::{Exit, Failure},
     gateway::Payload,
     io::{
@@ -38,7 +38,7 @@ use crate::{
     },
     run::{
         edge_handler::{self, EdgeHandler},
-        edge_output::{EdgeOutput, Noted, Shared},
+        edge_output::{EdgeOutput, Noted, SharedEdgeOutput},
         program::{Environment, NotRun, Program},
         runtime::run_local,
         signals::Signals,
@@ -233,7 +233,7 @@ async fn serve(args: Args, console: Console) -> Result<Exit, Failure> {
         allow_files(args.limits.max_connections);
     }
     let limits = ServerLimits::from(&args.limits);
-    let observer = Box::new(Shared(Rc::clone(&output)));
+    let observer = Box::new(SharedEdgeOutput(Rc::clone(&output)));
     let handler = EdgeHandler::new(edge, journal, observer, limits.max_queues / 4);
     let broker = Broker::bind(address(&args, has_program)?, handler, limits, tls, start)?;
     if broker.is_public() {
@@ -358,13 +358,13 @@ fn check(args: &Args) -> Result<(), Failure> {
     }
 }
 
-fn settings(args: &Args, product: Product, console: Console) -> Settings {
+fn settings(args: &Args, product: Product, console: Console) -> EdgeSettings {
     let seed = args.seed.unwrap_or_else(|| fastrand::u64(..));
     if args.seed.is_none() && !args.fault.is_empty() {
         console.note(&format!("--seed {seed} gives the same faults again"));
     }
-    Settings {
-        access: Access {
+    EdgeSettings {
+        access: LoginRule {
             usernames: args.username.clone(),
             platform_usernames: args.platform_username.clone(),
         },

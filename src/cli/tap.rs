@@ -23,7 +23,7 @@ use crate::{
     json::json_line,
     mqtt::codec::Connect,
     net::{
-        client::{Settings, Tls},
+        client::{ClientSettings, Tls},
         proxy::Tap,
         server,
     },
@@ -233,7 +233,7 @@ fn say(summary: &Summary, console: Console) {
 }
 
 /// Where the edge is, and the topics in force.
-fn reach(args: &BrokerArgs, console: Console) -> Result<(Settings, Topics), Failure> {
+fn reach(args: &BrokerArgs, console: Console) -> Result<(ClientSettings, Topics), Failure> {
     let profile = Profile::load(args.config.as_deref(), args.profile.as_deref())?;
     let url = args.broker.as_ref().or(profile.broker.as_ref()).ok_or_else(|| {
         Failure::invalid("no broker is given").hint("Use --broker URL, TUYAGW_BROKER or a profile")
@@ -243,7 +243,7 @@ fn reach(args: &BrokerArgs, console: Console) -> Result<(Settings, Topics), Fail
     if tls.as_ref().is_some_and(Tls::is_insecure) {
         console.warn("--tls-insecure: nothing of the broker's certificate is verified");
     }
-    let settings = Settings {
+    let settings = ClientSettings {
         address,
         tls,
         connect: Connect::default(),

@@ -17,7 +17,7 @@ const LONGEST_NAME: usize = 256;
 
 /// What a client said in its CONNECT.
 #[derive(Clone, Copy, Debug)]
-pub struct Login<'a> {
+pub struct LoginAttempt<'a> {
     /// The client id, which is the gateway id of a gateway.
     pub client_id: &'a str,
     /// The username, which names the manufacturer.
@@ -53,21 +53,21 @@ pub enum LoginError {
 
 /// The login rule.
 #[derive(Clone, Debug, Default)]
-pub struct Access {
+pub struct LoginRule {
     /// Usernames of gateways; empty: any.
     pub usernames: Vec<String>,
     /// Usernames of platform users.
     pub platform_usernames: Vec<String>,
 }
 
-impl Access {
+impl LoginRule {
     /// Decides who a client is.
     ///
     /// # Errors
     /// 2 for a client id that cannot be a gateway's or is longer than 256 bytes, 5 for a username that is not on the list, 4
     /// for a missing username, one that is longer than 256 bytes, and a missing or wrong password; control characters in the
     /// client id are answered by closing.
-    pub fn login(&self, login: &Login<'_>) -> Result<Role, LoginError> {
+    pub fn login(&self, login: &LoginAttempt<'_>) -> Result<Role, LoginError> {
         if login.client_id.chars().any(char::is_control) {
             return Err(LoginError::Dropped);
         }
@@ -149,17 +149,21 @@ fn is_sample(id: &GatewayId, topic: &str) -> bool {
 mod tests {
     use super::*;
 
-    fn access(usernames: &[&str]) -> Access {
-        Access {
+    fn access(usernames: &[&str]) -> LoginRule {
+        LoginRule {
             usernames: usernames.iter().map(ToString::to_string).collect(),
             platform_usernames: vec!["platform".into()],
         }
     }
 
-    fn login(access: &Access, client_id: &str, username: Option<&str>) -> Result<Role, Option<ConnectCode>> {
+    fn login(
+        access: &LoginRule,
+        client_id: &str,
+        username: Option<&str>,
+    ) -> Result<Role, Option<ConnectCode>> {
         let password = derive_password(client_id, username.unwrap_or_default());
         let password = Some(password.expose().as_bytes());
-        code(access.login(&Login { client_id, username, password, clean_session: true }))
+        code(access.login(&LoginAttempt { client_id, username, password, clean_session: true }))
     }
 
     /// The return code of a refusal; `None` for a connection that is closed without a word.
@@ -191,7 +195,8 @@ mod tests {
         }
         let wrong = derive_password("gw2", "acme");
         for password in [None, Some(&b""[..]), Some(wrong.expose().as_bytes())] {
-            let login = Login { client_id: "gw1", username: Some("acme"), password, clean_session: true };
+            let login =
+                LoginAttempt { client_id: "gw1", username: Some("acme"), password, clean_session: true };
             assert_eq!(code(any.login(&login)), Err(Some(ConnectCode::BAD_LOGIN)));
         }
     }
@@ -213,7 +218,7 @@ mod tests {
         for id in ["", "console/1", "gw1"] {
             assert_eq!(login(&listed, id, Some("platform")), Ok(Role::Platform), "{id:?}");
         }
-        let mut login = Login {
+        let mut login = LoginAttempt {
             client_id: "x",
             username: Some("platform"),
             password: Some(b"platform"),

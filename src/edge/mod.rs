@@ -18,7 +18,7 @@ use std::{borrow::Cow, collections::HashSet, mem, sync::Arc, time::Duration};
 use bytes::Bytes;
 
 pub use fault::{Fault, Faults, InvalidFault, Misbehaviour};
-pub use login::{Access, Login, LoginError, Role};
+pub use login::{LoginAttempt, LoginError, LoginRule, Role};
 pub use pending::{CommandOutcome, CommandRequest, EndedCommand};
 pub use registry::{NotARegistry, Registry};
 
@@ -30,13 +30,13 @@ use crate::{
     },
 };
 use dedup::RecentRequests;
-use pending::Pending;
+use pending::PendingCommands;
 use registry::NoRoom;
 use validate::{Refusal, check_report, check_time, is_milliseconds};
 
 /// When something happens, on both clocks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Moment {
+pub struct EdgeTime {
     /// Since an arbitrary origin; never goes back.
     pub mono: Duration,
     /// The wall clock: since 1970-01-01 UTC.
@@ -45,9 +45,9 @@ pub struct Moment {
 
 /// How an edge is set up.
 #[derive(Debug)]
-pub struct Settings {
+pub struct EdgeSettings {
     /// Who may come in.
-    pub access: Access,
+    pub access: LoginRule,
     /// The product that every device is taken for.
     pub product: Product,
     /// Whether devices that were never synchronised, and values that no data point has, are accepted too.
@@ -105,7 +105,7 @@ pub enum Disposition {
 
 /// What the edge makes of a client's PUBLISH.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Heard {
+pub struct PublishOutcome {
     /// What becomes of it.
     pub fate: Disposition,
     /// The topic's channel, where it has one.
@@ -117,7 +117,7 @@ pub struct Heard {
 /// The platform.
 #[derive(Debug)]
 pub struct Edge {
-    settings: Settings,
+    settings: EdgeSettings,
     topics: Topics,
     /// The topic of the last answer: most answers go where the one before went.
     answered: Arc<str>,
@@ -127,7 +127,7 @@ pub struct Edge {
     /// The gateways that have a session, connected or waiting for their return.
     present: HashSet<GatewayId>,
     memory: RecentRequests,
-    pending: Pending,
+    pending: PendingCommands,
     /// Whether the operator was told that a platform user speaks like a gateway.
     has_warned: bool,
 }
@@ -135,7 +135,7 @@ pub struct Edge {
 impl Edge {
     /// An edge with the devices that it already knows.
     #[must_use]
-    pub fn new(settings: Settings, registry: Registry) -> Self {
+    pub fn new(settings: EdgeSettings, registry: Registry) -> Self {
         Self {
             settings,
             topics: Topics::default(),
@@ -144,7 +144,7 @@ impl Edge {
             registry,
             present: HashSet::new(),
             memory: RecentRequests::default(),
-            pending: Pending::default(),
+            pending: PendingCommands::default(),
             has_warned: false,
         }
     }
@@ -164,8 +164,8 @@ impl Edge {
     /// Decides who a client is.
     ///
     /// # Errors
-    /// As [`Access::login`] says, or whatever return code a fault throws.
-    pub fn login(&mut self, login: &Login<'_>) -> Result<Role, LoginError> {
+    /// As [`LoginRule::login`] says, or whatever return code a fault throws.
+    pub fn login(&mut self, login: &LoginAttempt<'_>) -> Result<Role, LoginError> {
         let thrown = self.settings.faults.throw(|fault| match fault {
             Misbehaviour::Connack(code) => Some(code),
             _ => None,
@@ -194,13 +194,13 @@ impl Edge {
     /// Hears a client's PUBLISH; what is to be done follows in `actions`.
     pub fn hear(
         &mut self,
-        now: Moment,
+        now: EdgeTime,
         role: &Role,
         topic: &str,
         payload: &[u8],
         actions: &mut Vec<Action>,
-    ) -> Heard {
-        let heard = |fate, channel| Heard { fate, channel, is_json: false };
+    ) -> PublishOutcome {
+        let heard = |fate, channel| PublishOutcome { fate, channel, is_json: false };
         match role {
             Role::Gateway(gateway) => match login::uplink(&self.topics, gateway, topic) {
                 Some(channel) => self.hear_uplink(now, gateway, channel, payload, actions),
@@ -235,14 +235,14 @@ impl Edge {
 
     fn hear_uplink(
         &mut self,
-        now: Moment,
+        now: EdgeTime,
         gateway: &GatewayId,
         channel: Channel,
         payload: &[u8],
         actions: &mut Vec<Action>,
-    ) -> Heard {
+    ) -> PublishOutcome {
         let answered = channel.response().is_some();
-        let mut heard = Heard { fate: Disposition::Route, channel: Some(channel), is_json: false };
+        let mut heard = PublishOutcome { fate: Disposition::Route, channel: Some(channel), is_json: false };
         if answered && let Some(fate) = self.throw_fate() {
             heard.fate = fate;
         } else if channel == Channel::Report
@@ -261,7 +261,7 @@ impl Edge {
 
     fn hear_message(
         &mut self,
-        now: Moment,
+        now: EdgeTime,
         gateway: &GatewayId,
         message: Envelope<Uplink>,
         actions: &mut Vec<Action>,
@@ -296,7 +296,7 @@ impl Edge {
 
     fn hear_report(
         &mut self,
-        now: Moment,
+        now: EdgeTime,
         gateway: &GatewayId,
         report: &BorrowedReport<'_>,
         actions: &mut Vec<Action>,
@@ -309,7 +309,7 @@ impl Edge {
 
     fn hear_status(
         &mut self,
-        now: Moment,
+        now: EdgeTime,
         gateway: &GatewayId,
         t: i64,
         statuses: &[DeviceStatus],
@@ -334,7 +334,7 @@ impl Edge {
         }
     }
 
-    fn check_time(&self, t: i64, now: Moment) -> Result<(), Refusal> {
+    fn check_time(&self, t: i64, now: EdgeTime) -> Result<(), Refusal> {
         check_time(t, now.unix, self.settings.max_skew)
     }
 
@@ -381,7 +381,7 @@ impl Edge {
 
     fn sync(
         &mut self,
-        now: Moment,
+        now: EdgeTime,
         gateway: &GatewayId,
         request_id: &str,
         device: &Device,
@@ -405,7 +405,7 @@ impl Edge {
     /// Answers a message that could not be decoded, as far as it could be read, where its topic has answers.
     fn refuse_shape(
         &mut self,
-        now: Moment,
+        now: EdgeTime,
         gateway: &GatewayId,
         channel: Channel,
         refused: Refused,
@@ -493,7 +493,7 @@ impl Edge {
     /// A platform user's PUBLISH: a command to a device that cannot be reached is answered here.
     fn hear_command(
         &mut self,
-        now: Moment,
+        now: EdgeTime,
         id: &str,
         payload: &[u8],
         actions: &mut Vec<Action>,
@@ -535,7 +535,7 @@ impl Edge {
 
     /// Sends a command of the platform's own as soon as its gateway has few enough, or settles it at once if it cannot be
     /// sent.
-    pub fn command(&mut self, now: Moment, ask: CommandRequest, actions: &mut Vec<Action>) {
+    pub fn command(&mut self, now: EdgeTime, ask: CommandRequest, actions: &mut Vec<Action>) {
         let gateway = match ask.gateway_id.clone().map_or_else(|| self.choose_gateway(&ask.command.cid), Ok) {
             Ok(gateway) => gateway,
             Err(why) => {
@@ -551,7 +551,7 @@ impl Edge {
     }
 
     /// Sends the commands for which a gateway has room again.
-    fn send_queued(&mut self, now: Moment, gateway: &GatewayId, actions: &mut Vec<Action>) {
+    fn send_queued(&mut self, now: EdgeTime, gateway: &GatewayId, actions: &mut Vec<Action>) {
         let is_present = self.present.contains(gateway);
         while let Some(ask) = self.pending.next_queued(gateway, is_present) {
             self.send_command(now, gateway.clone(), ask, actions);
@@ -560,7 +560,7 @@ impl Edge {
 
     fn send_command(
         &mut self,
-        now: Moment,
+        now: EdgeTime,
         gateway: GatewayId,
         ask: CommandRequest,
         actions: &mut Vec<Action>,
@@ -602,7 +602,7 @@ impl Edge {
 
     fn settle(
         &mut self,
-        now: Moment,
+        now: EdgeTime,
         gateway: &GatewayId,
         request_id: &str,
         verdict: CommandOutcome,
@@ -626,7 +626,7 @@ impl Edge {
     }
 
     /// Ends the commands whose time is over.
-    pub fn tick(&mut self, now: Moment, actions: &mut Vec<Action>) {
+    pub fn tick(&mut self, now: EdgeTime, actions: &mut Vec<Action>) {
         while let Some((gateway, waiting)) = self.pending.take_overdue(now.mono) {
             actions.push(Action::CommandDone(EndedCommand {
                 token: waiting.token,
@@ -649,7 +649,7 @@ struct Respond<'a> {
 }
 
 /// An answer's time stamp, in the unit of the request's.
-fn answer_time(request: i64, now: Moment) -> i64 {
+fn answer_time(request: i64, now: EdgeTime) -> i64 {
     let t = if is_milliseconds(request) { now.unix.as_millis() } else { u128::from(now.unix.as_secs()) };
     i64::try_from(t).unwrap_or(i64::MAX)
 }

@@ -64,30 +64,30 @@ pub enum CommandOutcome {
 
 /// A command without its answer.
 #[derive(Debug)]
-pub(super) struct Waiting {
+pub(super) struct SentCommand {
     pub(super) token: u64,
     pub(super) sent: Duration,
     limit: (Duration, u64),
 }
 
-type Key = (GatewayId, String);
+type PendingKey = (GatewayId, String);
 
 /// The commands without answers, by gateway and request id, and by the end of their time; and those that wait for them.
 #[derive(Debug, Default)]
-pub(super) struct Pending {
-    waiting: HashMap<Key, Waiting>,
-    limits: BTreeMap<(Duration, u64), Key>,
-    gateways: HashMap<GatewayId, Traffic>,
+pub(super) struct PendingCommands {
+    waiting: HashMap<PendingKey, SentCommand>,
+    limits: BTreeMap<(Duration, u64), PendingKey>,
+    gateways: HashMap<GatewayId, GatewayCommands>,
 }
 
 /// One gateway's commands.
 #[derive(Debug, Default)]
-struct Traffic {
+struct GatewayCommands {
     in_flight: usize,
     queued: VecDeque<CommandRequest>,
 }
 
-impl Pending {
+impl PendingCommands {
     /// Puts a command behind those that wait for the gateway; gives it back if it may be sent at once.
     pub(super) fn queue(&mut self, gateway: &GatewayId, ask: CommandRequest) -> Option<CommandRequest> {
         match self.gateways.get_mut(gateway) {
@@ -118,18 +118,18 @@ impl Pending {
         }
     }
 
-    pub(super) fn insert(&mut self, key: Key, token: u64, sent: Duration, time_out: Duration) {
+    pub(super) fn insert(&mut self, key: PendingKey, token: u64, sent: Duration, time_out: Duration) {
         let limit = (sent + time_out, token);
         self.gateways.entry(key.0.clone()).or_default().in_flight += 1;
         self.limits.insert(limit, key.clone());
-        self.waiting.insert(key, Waiting { token, sent, limit });
+        self.waiting.insert(key, SentCommand { token, sent, limit });
     }
 
     pub(super) fn contains(&self, gateway: &GatewayId, request_id: &str) -> bool {
         !self.waiting.is_empty() && self.waiting.contains_key(&(gateway.clone(), request_id.to_owned()))
     }
 
-    pub(super) fn take(&mut self, gateway: &GatewayId, request_id: &str) -> Option<Waiting> {
+    pub(super) fn take(&mut self, gateway: &GatewayId, request_id: &str) -> Option<SentCommand> {
         if self.waiting.is_empty() {
             return None;
         }
@@ -144,7 +144,7 @@ impl Pending {
     }
 
     /// Takes one command whose time is over, with its gateway.
-    pub(super) fn take_overdue(&mut self, now: Duration) -> Option<(GatewayId, Waiting)> {
+    pub(super) fn take_overdue(&mut self, now: Duration) -> Option<(GatewayId, SentCommand)> {
         let entry = self.limits.first_entry().filter(|entry| entry.key().0 <= now)?;
         let key = entry.remove();
         let waiting = self.waiting.remove(&key)?;

@@ -16,7 +16,7 @@ use crate::{
 /// The known devices.
 #[derive(Debug, Default)]
 pub struct Registry {
-    fleets: SeededMap<GatewayId, SeededMap<Box<str>, Known>>,
+    fleets: SeededMap<GatewayId, SeededMap<Box<str>, KnownDevice>>,
     /// About what they occupy.
     bytes: usize,
 }
@@ -32,7 +32,7 @@ const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
 /// What is kept of one device.
 #[derive(Debug)]
-struct Known {
+struct KnownDevice {
     online: bool,
     /// When its sync or last status came.
     seen: Duration,
@@ -128,7 +128,7 @@ impl Registry {
         }
         let fleet = self.fleets.entry(gateway.clone()).or_default();
         self.bytes += line.len();
-        let known = Known { online: true, seen: now, line: line.into() };
+        let known = KnownDevice { online: true, seen: now, line: line.into() };
         match fleet.insert(cid.into(), known) {
             Some(former) => self.bytes -= former.line.len(),
             None => self.bytes += OVERHEAD + cid.len(),

@@ -8,16 +8,16 @@ use crate::{
     tuya::{Command, derive_password},
 };
 
-const NOW: Moment = Moment { mono: Duration::from_secs(100), unix: Duration::from_secs(1_700_000_000) };
+const NOW: EdgeTime = EdgeTime { mono: Duration::from_secs(100), unix: Duration::from_secs(1_700_000_000) };
 
-fn at(seconds: u64) -> Moment {
-    Moment { mono: NOW.mono + Duration::from_secs(seconds), unix: NOW.unix + Duration::from_secs(seconds) }
+fn at(seconds: u64) -> EdgeTime {
+    EdgeTime { mono: NOW.mono + Duration::from_secs(seconds), unix: NOW.unix + Duration::from_secs(seconds) }
 }
 
-fn edge_with(faults: &[&str], change: impl FnOnce(&mut Settings)) -> Edge {
+fn edge_with(faults: &[&str], change: impl FnOnce(&mut EdgeSettings)) -> Edge {
     let faults = faults.iter().map(|fault| fault.parse().unwrap()).collect();
-    let mut settings = Settings {
-        access: Access { usernames: Vec::new(), platform_usernames: vec!["platform".into()] },
+    let mut settings = EdgeSettings {
+        access: LoginRule { usernames: Vec::new(), platform_usernames: vec!["platform".into()] },
         product: Product::smart_water_meter(),
         accepts_all: false,
         max_skew: None,
@@ -38,10 +38,11 @@ fn gw1() -> GatewayId {
 }
 
 /// What the edge does about a gateway's message.
-fn tell(edge: &mut Edge, now: Moment, channel: Channel, payload: &str) -> (Disposition, Vec<Action>) {
+fn tell(edge: &mut Edge, now: EdgeTime, channel: Channel, payload: &str) -> (Disposition, Vec<Action>) {
     let mut actions = Vec::new();
     let topic = Topics::default().topic(channel, &gw1());
-    let Heard { fate, .. } = edge.hear(now, &Role::Gateway(gw1()), &topic, payload.as_bytes(), &mut actions);
+    let PublishOutcome { fate, .. } =
+        edge.hear(now, &Role::Gateway(gw1()), &topic, payload.as_bytes(), &mut actions);
     (fate, actions)
 }
 
@@ -163,7 +164,7 @@ fn what_cannot_be_read_is_answered_as_far_as_it_can_be() {
 
 #[test]
 fn a_report_is_answered_alike_whichever_way_it_was_read() {
-    let skewed = |settings: &mut Settings| settings.max_skew = Some(Duration::from_mins(1));
+    let skewed = |settings: &mut EdgeSettings| settings.max_skew = Some(Duration::from_mins(1));
     let (mut short, mut careful) = (edge_with(&[], skewed), edge_with(&[], skewed));
     for edge in [&mut short, &mut careful] {
         assert_eq!((sync(edge, "m1"), sync(edge, "é")), (0, 0));
@@ -316,7 +317,7 @@ fn a_thrown_code_does_not_stick_to_a_repeated_request() {
 #[test]
 fn faults_reach_login_and_subscriptions() {
     let password = derive_password("gw1", "acme");
-    let login = Login {
+    let login = LoginAttempt {
         client_id: "gw1",
         username: Some("acme"),
         password: Some(password.expose().as_bytes()),
@@ -337,7 +338,7 @@ fn a_platform_user_s_command_is_answered_here_where_nobody_could() {
         |cid: &str| format!(r#"{{"t":1,"cid":"{cid}","request_id":"c","param":{{"id":"4","value":true}}}}"#);
     let send = |edge: &mut Edge, now, payload: &str| {
         let mut actions = Vec::new();
-        let Heard { fate, .. } =
+        let PublishOutcome { fate, .. } =
             edge.hear(now, &Role::Platform, "gateway_id/gw1/commands", payload.as_bytes(), &mut actions);
         let answer = said(&actions).pop();
         (

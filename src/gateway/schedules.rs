@@ -13,7 +13,9 @@ use fastrand::Rng;
 
 use super::*;
 use crate::{
-    edge::{self, Access, Action, CommandOutcome, CommandRequest, Disposition, Edge, Faults, Registry, Role},
+    edge::{
+        self, Action, CommandOutcome, CommandRequest, Disposition, Edge, Faults, LoginRule, Registry, Role,
+    },
     tuya::{DataPointValue, Device, DeviceStatus, Property, ResultCode, product::Product},
 };
 
@@ -118,8 +120,8 @@ fn new_gateway(random: &mut Rng) -> Gateway<u64> {
 
 fn new_edge(file: &[u8], now: Duration, is_lossless: bool) -> Edge {
     let faults: &[&str] = if is_lossless { &[] } else { &["code=500@0.1", "drop-response@0.05"] };
-    let settings = edge::Settings {
-        access: Access { usernames: Vec::new(), platform_usernames: Vec::new() },
+    let settings = edge::EdgeSettings {
+        access: LoginRule { usernames: Vec::new(), platform_usernames: Vec::new() },
         product: Product::smart_water_meter(),
         accepts_all: false,
         max_skew: None,
@@ -201,8 +203,8 @@ impl World {
         Moment { since: self.now, t: i64::try_from(EPOCH + self.now.as_secs()).unwrap() }
     }
 
-    fn edge_moment(&self) -> edge::Moment {
-        edge::Moment { mono: self.now, unix: Duration::from_secs(EPOCH) + self.now }
+    fn edge_moment(&self) -> edge::EdgeTime {
+        edge::EdgeTime { mono: self.now, unix: Duration::from_secs(EPOCH) + self.now }
     }
 
     /// Plans something at a random time within so many milliseconds.

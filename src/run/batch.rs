@@ -25,7 +25,7 @@ use crate::{
         files::Replacement,
         input::{Source, Stream},
     },
-    net::client::{Event, Settings},
+    net::client::{ClientEvent, ClientSettings},
     rate::Rate,
     request::parser::{ParsedInput, Request, RequestKind, RequestParser},
     tuya::GatewayId,
@@ -70,7 +70,7 @@ pub struct BatchOptions {
 
 impl BatchOptions {
     /// Sets what these options say of the connection.
-    pub fn apply(&self, client: &mut Settings) {
+    pub fn apply(&self, client: &mut ClientSettings) {
         // The window counts requests without an answer; a broker that acknowledges none of them is no reason to
         // hold others back.
         client.in_flight = u16::MAX;
@@ -409,10 +409,10 @@ impl Policy for Batch {
     fn handle_client_event(
         &mut self,
         connection: &mut RequestConnection,
-        event: Event,
+        event: ClientEvent,
     ) -> Result<(), Failure> {
         let event = match event {
-            Event::Message(message, _)
+            ClientEvent::Message(message, _)
                 if self.operation != RequestKind::Command && connection.gateway().is_command(&message) =>
             {
                 if !self.withholds {
@@ -428,7 +428,7 @@ impl Policy for Batch {
                 }
                 return Ok(());
             }
-            Event::Message(message, _) if self.withholds => {
+            ClientEvent::Message(message, _) if self.withholds => {
                 connection.handle_message(message);
                 return Ok(());
             }

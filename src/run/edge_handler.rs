@@ -11,7 +11,10 @@ use std::{
 use bytes::Bytes;
 
 use crate::{
-    edge::{Action, CommandRequest, Disposition, Edge, EndedCommand, Heard, Login, LoginError, Moment, Role},
+    edge::{
+        Action, CommandRequest, Disposition, Edge, EdgeTime, EndedCommand, LoginAttempt, LoginError,
+        PublishOutcome, Role,
+    },
     io::{
         batch_writer::WriterError,
         registry_file::{Position, RegistryFile, Step, Steps},
@@ -156,13 +159,13 @@ impl EdgeHandler {
     }
 
     /// Passes a message to the edge.
-    fn hear(&mut self, now: Now, role: &Role, message: &Message) -> Heard {
+    fn hear(&mut self, now: Now, role: &Role, message: &Message) -> PublishOutcome {
         let heard = self.edge.hear(moment(now), role, &message.topic, &message.payload, &mut self.actions);
         self.queue_actions();
         heard
     }
 
-    fn record(&mut self, now: Now, message: &Message, role: &Role, heard: Heard) {
+    fn record(&mut self, now: Now, message: &Message, role: &Role, heard: PublishOutcome) {
         let channel = heard.channel;
         let (gateway_id, sent) = match role {
             Role::Gateway(id) => (Some(id.as_str()), Direction::Up),
@@ -276,7 +279,7 @@ struct ConnectionEvent<'a> {
 const TOO_MUCH_DELAYED: &str = "more answers wait for their delay than a quarter of --max-queues allows: the first ones are sent before their time";
 
 impl Handler for EdgeHandler {
-    type Client = Role;
+    type ClientData = Role;
 
     /// Gateways have a client id, so this is a platform user.
     const ASSIGNED_ID_PREFIX: &'static str = "platform-";
@@ -286,7 +289,7 @@ impl Handler for EdgeHandler {
     }
 
     fn handle_connect(&mut self, _: Now, connect: &Connect) -> Result<Role, ConnectRefusal> {
-        let login = Login {
+        let login = LoginAttempt {
             client_id: &connect.client_id,
             username: connect.username.as_deref(),
             password: connect.password.as_ref().map(Password::expose),
@@ -461,8 +464,8 @@ impl Delayed {
     }
 }
 
-fn moment(now: Now) -> Moment {
-    Moment { mono: now.mono, unix: now.unix }
+fn moment(now: Now) -> EdgeTime {
+    EdgeTime { mono: now.mono, unix: now.unix }
 }
 
 fn micros(duration: Duration) -> u64 {
@@ -479,7 +482,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        edge::{Access, Faults, Registry, Settings},
+        edge::{EdgeSettings, Faults, LoginRule, Registry},
         mqtt::{End, Event, Limits, Packet, Receipt, Session},
         net::server::SessionId,
         tuya::{derive_password, product::Product},
@@ -521,8 +524,8 @@ mod tests {
         journal: Option<RegistryFile>,
         max_delayed: usize,
     ) -> (EdgeHandler, Observed) {
-        let settings = Settings {
-            access: Access { usernames: Vec::new(), platform_usernames: vec!["platform".into()] },
+        let settings = EdgeSettings {
+            access: LoginRule { usernames: Vec::new(), platform_usernames: vec!["platform".into()] },
             product: Product::smart_water_meter(),
             accepts_all: true,
             max_skew: None,

@@ -221,9 +221,9 @@ fn hand_over(sink: &mut BatchWriter, progressed: &mut Instant) {
 }
 
 /// The output as the edge's observer.
-pub(crate) struct Shared(pub(crate) Rc<RefCell<EdgeOutput>>);
+pub(crate) struct SharedEdgeOutput(pub(crate) Rc<RefCell<EdgeOutput>>);
 
-impl EdgeObserver for Shared {
+impl EdgeObserver for SharedEdgeOutput {
     fn handle_message(&mut self, record: &Record<'_>) {
         self.0.borrow_mut().record(|line, stamp| record.write_stamped(line, stamp));
     }

@@ -31,7 +31,7 @@ use crate::{
         matches,
         session::Receipt,
     },
-    net::client::Event,
+    net::client::ClientEvent,
     recording::{Record, Stamp},
     request::parser::{ParsedInput, Request, RequestKind, RequestParser},
     tuya::{Channel, Command, CommandAnswer, Envelope, GatewayId, Property, ResultCode, Uplink},
@@ -249,7 +249,7 @@ impl Listen {
     }
 
     fn record(&mut self, connection: &RequestConnection, message: &Message) -> Offset {
-        let heard = connection.heard_at();
+        let heard = connection.received_at();
         if self.heard.0 != heard {
             self.heard = (heard, unix_us());
         }
@@ -467,7 +467,7 @@ impl Policy for Listen {
             return Ok(Some(End::Done(exit)));
         }
         let is_behind = self.is_behind();
-        connection.client().hold(is_behind);
+        connection.client().pause_reads(is_behind);
         self.is_hungry =
             self.ending.is_none() && self.waiting.is_empty() && connection.gateway().len() < WINDOW;
         Ok(None)
@@ -512,12 +512,12 @@ impl Policy for Listen {
     fn handle_client_event(
         &mut self,
         connection: &mut RequestConnection,
-        event: Event,
+        event: ClientEvent,
     ) -> Result<(), Failure> {
         let (message, receipt) = match event {
-            Event::Message(message, receipt) => (message, receipt),
+            ClientEvent::Message(message, receipt) => (message, receipt),
             event => {
-                if matches!(event, Event::Subscribed) {
+                if matches!(event, ClientEvent::Subscribed) {
                     self.console.note("listening");
                 }
                 self.requests.handle_client_event(connection, event);
@@ -526,7 +526,7 @@ impl Policy for Listen {
         };
         // What a broker sends after every SUBSCRIBE, or again, is no progress.
         if !message.retain && !message.dup {
-            connection.client().progress();
+            connection.client().reset_backoff();
         }
         let is_wanted = self.filter.wants(&message, connection.gateway().topics());
         let is_full = self.ending.is_some() || self.has_enough();

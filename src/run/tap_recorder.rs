@@ -16,7 +16,7 @@ use crate::{
     },
     json::json_line,
     mqtt::{Direction, codec::Message},
-    net::proxy::{Heard, Moment, Observer},
+    net::proxy::{CaptureTime, Observation, Observer},
     recording::{Connection, LEFT_OUT, Record},
     stats::{Inspection, Summary},
     tuya::Topics,
@@ -190,7 +190,7 @@ impl Recorder {
     /// Leaves a mark in the recording where records are missing.
     fn say_missing(&mut self) {
         #[derive(Serialize)]
-        struct LeftOut {
+        struct LeftOutMark {
             v: u64,
             event: &'static str,
             mono_us: u64,
@@ -200,7 +200,8 @@ impl Recorder {
         if self.failure.is_none() {
             self.console.warn(&format!("{records} records were left out"));
         }
-        let mark = LeftOut { v: crate::recording::VERSION, event: LEFT_OUT, mono_us: self.mono_us, records };
+        let mark =
+            LeftOutMark { v: crate::recording::VERSION, event: LEFT_OUT, mono_us: self.mono_us, records };
         self.line.extend_from_slice(&json_line(&mark));
         self.write();
     }
@@ -233,21 +234,21 @@ impl Recorder {
 }
 
 impl Observer for Recorder {
-    fn heard(&mut self, heard: Heard<'_>, peer: SocketAddr, at: Moment) {
+    fn heard(&mut self, heard: Observation<'_>, peer: SocketAddr, at: CaptureTime) {
         let since = at.monotonic.saturating_duration_since(self.origin);
         self.mono_us = u64::try_from(since.as_micros()).unwrap_or(u64::MAX);
         let unix_us = unix_us(at.wall);
         let (dir, client, connected, code) = match heard {
-            Heard::Message { dir, message } => return self.message(dir, message, unix_us),
-            Heard::Lost { dir, why } => {
+            Observation::Message { dir, message } => return self.message(dir, message, unix_us),
+            Observation::Lost { dir, why } => {
                 let side = match dir {
                     Direction::Up => "what the client says",
                     Direction::Down => "what the broker says",
                 };
                 return self.warn(&format!("{peer}: {side} is forwarded, but no longer recorded: {why}"));
             }
-            Heard::Connected { client, code } => (Direction::Up, client, true, code),
-            Heard::Disconnected { dir, client } => (dir, client, false, None),
+            Observation::Connected { client, code } => (Direction::Up, client, true, code),
+            Observation::Disconnected { dir, client } => (dir, client, false, None),
         };
         let record = Connection {
             unix_us,

@@ -17,7 +17,7 @@ use super::config::Profile;
 use crate::{
     error::Failure,
     mqtt::codec::{Connect, Password, QoS},
-    net::client::Settings,
+    net::client::ClientSettings,
     run::connection_settings::{ConnectionSettings, Fleet, Login},
     tuya::{GatewayId, Secret, Topics},
     wrapping::refuse_wrapped,
@@ -235,7 +235,7 @@ impl ConnectionSettings {
         let persistent = network.persistent || profile.persistent.unwrap_or(false);
         let max_packet = network.max_packet.or(profile.max_packet).unwrap_or(1 << 20) as usize;
         Ok(Self {
-            client: Settings {
+            client: ClientSettings {
                 address,
                 tls,
                 connect: Connect {

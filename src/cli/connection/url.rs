@@ -1,9 +1,9 @@
 //! The broker's URL: a host, a port, and whether TLS is spoken.
 
-use crate::{error::Failure, net::client::Address};
+use crate::{error::Failure, net::client::BrokerAddress};
 
 /// Parses a broker URL into its address and whether it wants TLS.
-pub fn parse_url(url: &str) -> Result<(Address, bool), Failure> {
+pub fn parse_url(url: &str) -> Result<(BrokerAddress, bool), Failure> {
     let wrong = |why: &str| {
         Failure::invalid(format!("--broker: {why}"))
             .hint("Write mqtt://HOST:PORT, mqtts://HOST:PORT or HOST:PORT")
@@ -53,7 +53,7 @@ pub fn parse_url(url: &str) -> Result<(Address, bool), Failure> {
             _ => return Err(wrong(&format!("{port:?} is not a port from 1 to 65535"))),
         },
     };
-    Ok((Address { host: host.to_owned(), port }, tls))
+    Ok((BrokerAddress { host: host.to_owned(), port }, tls))
 }
 
 #[cfg(test)]

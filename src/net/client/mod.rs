@@ -29,18 +29,18 @@ use crate::{
     },
 };
 use greeting::Greeting;
-use stream::{Activity, Stream};
+use stream::{Activity, BrokerStream};
 
 /// Where a broker listens.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Address {
+pub struct BrokerAddress {
     /// A name or an IP address.
     pub host: String,
     /// The TCP port.
     pub port: u16,
 }
 
-impl std::fmt::Display for Address {
+impl std::fmt::Display for BrokerAddress {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         if self.host.contains(':') {
             write!(f, "[{}]:{}", self.host, self.port)
@@ -52,9 +52,9 @@ impl std::fmt::Display for Address {
 
 /// How to reach a broker, who to be, and what to insist on.
 #[derive(Clone, Debug)]
-pub struct Settings {
+pub struct ClientSettings {
     /// Where the broker listens.
-    pub address: Address,
+    pub address: BrokerAddress,
     /// TLS, or plain TCP.
     pub tls: Option<Tls>,
     /// The CONNECT packet.
@@ -77,7 +77,7 @@ pub struct Settings {
 
 /// What happened on the connection.
 #[derive(Debug)]
-pub enum Event {
+pub enum ClientEvent {
     /// The connection is open and SUBSCRIBE is on its way; now is the time to publish what is open.
     Ready {
         /// Whether the broker kept the session: what was unacknowledged is being sent again by itself.
@@ -105,15 +105,15 @@ pub enum Event {
 
 /// One MQTT connection that outlives its sockets.
 pub struct Client {
-    settings: Settings,
+    settings: ClientSettings,
     subscriptions: Vec<(String, QoS)>,
     origin: Instant,
     /// When the bytes that are being heard were read, or those of QoS 0 written.
-    heard_at: Duration,
+    received_at: Duration,
     session: Session,
-    link: Link,
+    link: LinkState,
     backoff: Backoff,
-    events: VecDeque<Event>,
+    events: VecDeque<ClientEvent>,
     awaits: Awaits,
     /// When the connection was lost, or the client was made; `None` while it is open.
     down_since: Option<Duration>,
@@ -122,12 +122,12 @@ pub struct Client {
     /// Those of them that are in the outbox, and count as delivered once it is empty.
     unwritten: Vec<u64>,
     /// Since when the socket takes nothing of what is to be written.
-    stuck: Option<Instant>,
+    write_stalled: Option<Instant>,
     /// Whether SUBSCRIBE left with CONNECT on this connection.
     early: bool,
     /// Whether bytes came since the deadlines were last looked at.
     has_read: bool,
-    held: bool,
+    reads_paused: bool,
     closing: bool,
     /// Whether every subscription has been granted once.
     was_subscribed: bool,
@@ -135,13 +135,13 @@ pub struct Client {
     lingers: bool,
 }
 
-type Dial = Pin<Box<dyn Future<Output = Result<Stream, Failure>>>>;
+type Dial = Pin<Box<dyn Future<Output = Result<BrokerStream, Failure>>>>;
 
-enum Link {
+enum LinkState {
     /// No socket until this moment.
     Waiting(Duration),
     Dialling(Dial),
-    Up(Stream),
+    Up(BrokerStream),
 }
 
 /// What the broker still owes, and until when.
@@ -154,27 +154,27 @@ struct Awaits {
 impl Client {
     /// A client that dials at the first [`Client::next`] and keeps these subscriptions.
     #[must_use]
-    pub fn new(settings: Settings, subscriptions: Vec<(String, QoS)>) -> Self {
+    pub fn new(settings: ClientSettings, subscriptions: Vec<(String, QoS)>) -> Self {
         let unverified = settings.tls.as_ref().filter(|tls| tls.is_insecure()).map(|_| {
-            Event::Warning("--tls-insecure: nothing of the broker's certificate is verified".into())
+            ClientEvent::Warning("--tls-insecure: nothing of the broker's certificate is verified".into())
         });
         let limits = Limits { max_packet: settings.max_packet, in_flight: settings.in_flight };
         Self {
             session: Session::new(End::Client, limits),
             subscriptions,
             origin: Instant::now(),
-            heard_at: Duration::ZERO,
-            link: Link::Waiting(Duration::ZERO),
+            received_at: Duration::ZERO,
+            link: LinkState::Waiting(Duration::ZERO),
             backoff: Backoff::default(),
             events: unverified.into_iter().collect(),
             awaits: Awaits::default(),
             down_since: Some(Duration::ZERO),
             unacknowledged: IdSet::default(),
             unwritten: Vec::new(),
-            stuck: None,
+            write_stalled: None,
             early: false,
             has_read: false,
-            held: false,
+            reads_paused: false,
             closing: false,
             was_subscribed: false,
             lingers: false,
@@ -190,8 +190,8 @@ impl Client {
 
     /// Returns when the bytes behind the current events were read (QoS 0: written).
     #[must_use]
-    pub fn heard_at(&self) -> Duration {
-        self.heard_at
+    pub fn received_at(&self) -> Duration {
+        self.received_at
     }
 
     /// The instant of a moment of this client's clock.
@@ -214,12 +214,12 @@ impl Client {
 
     /// Since when an open connection takes nothing of what is to be written; `None` while it does.
     #[must_use]
-    pub fn stuck_since(&self) -> Option<Duration> {
-        self.stuck.map(|stuck| stuck.saturating_duration_since(self.origin))
+    pub fn write_stalled_since(&self) -> Option<Duration> {
+        self.write_stalled.map(|stuck| stuck.saturating_duration_since(self.origin))
     }
 
     /// Publishes a message; it is written by the next [`Client::next`]. The token comes back in
-    /// [`Event::Delivered`].
+    /// [`ClientEvent::Delivered`].
     ///
     /// # Errors
     /// A message that does not fit into a packet.
@@ -238,28 +238,28 @@ impl Client {
 
     /// Says that the connection was of use, by a message's first acknowledgement or a request's answer: the next
     /// outage is met with a fresh backoff.
-    pub fn progress(&mut self) {
+    pub fn reset_backoff(&mut self) {
         self.backoff.progress();
     }
 
     /// Stops or resumes reading, for a consumer that cannot keep up. The connection is kept alive meanwhile.
-    pub fn hold(&mut self, held: bool) {
-        self.held = held;
+    pub fn pause_reads(&mut self, paused: bool) {
+        self.reads_paused = paused;
     }
 
     /// The next event, without waiting: `None` where bytes would have to arrive first.
     ///
     /// # Errors
     /// What ends the connection for good.
-    pub fn ready(&mut self) -> Result<Option<Event>, Failure> {
+    pub fn try_next(&mut self) -> Result<Option<ClientEvent>, Failure> {
         loop {
             if let Some(event) = self.events.pop_front() {
                 return Ok(Some(event));
             }
-            if self.held || !matches!(self.link, Link::Up(_)) {
+            if self.reads_paused || !matches!(self.link, LinkState::Up(_)) {
                 return Ok(None);
             }
-            let now = self.heard_at;
+            let now = self.received_at;
             if self.awaits.connack.is_some()
                 && let Some(greeting) = Greeting::of(self.session.inbox())
             {
@@ -281,37 +281,37 @@ impl Client {
     ///
     /// # Errors
     /// What ends the connection for good: a first connection that fails, a refusal, a broken protocol.
-    pub async fn next(&mut self) -> Result<Event, Failure> {
+    pub async fn next(&mut self) -> Result<ClientEvent, Failure> {
         loop {
-            if let Some(event) = self.ready()? {
+            if let Some(event) = self.try_next()? {
                 return Ok(event);
             }
             match &mut self.link {
-                Link::Waiting(until) => {
+                LinkState::Waiting(until) => {
                     let until = *until;
                     if until > self.now() {
                         tokio::time::sleep_until(self.instant(until).into()).await;
                     }
                     self.awaits.connack = Some(self.now() + self.settings.connect_timeout);
-                    self.link = Link::Dialling(Box::pin(stream::dial(self.settings.clone())));
+                    self.link = LinkState::Dialling(Box::pin(stream::dial(self.settings.clone())));
                 }
-                Link::Dialling(dial) => match dial.await {
+                LinkState::Dialling(dial) => match dial.await {
                     Ok(stream) => self.opened(stream)?,
                     Err(failure) => self.lost(failure)?,
                 },
-                Link::Up(_) => self.turn().await?,
+                LinkState::Up(_) => self.turn().await?,
             }
         }
     }
 
     /// Sends DISCONNECT after all that was published, and closes the socket; gives up after a second.
     pub async fn close(&mut self) {
-        if !matches!(self.link, Link::Up(_)) || self.closing {
+        if !matches!(self.link, LinkState::Up(_)) || self.closing {
             return;
         }
         self.closing = true;
         self.session.disconnect();
-        if let Link::Up(stream) = &mut self.link {
+        if let LinkState::Up(stream) = &mut self.link {
             // The peer may be gone; that it never reads the farewell changes nothing for us.
             let farewell = stream.finish(self.session.outbox(), self.lingers);
             let _ = tokio::time::timeout(Duration::from_secs(1), farewell).await;
@@ -327,9 +327,10 @@ impl Client {
         }
         let suback = self.awaits.suback.filter(|_| self.awaits.connack.is_none()).map(|(_, due)| due);
         let deadline = [self.session.deadline(), self.awaits.connack, suback].into_iter().flatten().min();
-        let Link::Up(stream) = &mut self.link else { return Ok(()) };
+        let LinkState::Up(stream) = &mut self.link else { return Ok(()) };
         let until_written = !self.unwritten.is_empty();
-        let exchange = stream.exchange(&mut self.session, self.held, until_written, &mut self.stuck);
+        let exchange =
+            stream.exchange(&mut self.session, self.reads_paused, until_written, &mut self.write_stalled);
         let activity = match deadline {
             Some(due) => {
                 let due = tokio::time::Instant::from_std(self.origin + due);
@@ -344,13 +345,13 @@ impl Client {
         match activity {
             Ok(Activity::None) => self.check_deadlines(),
             Ok(Activity::Read) => {
-                self.heard_at = self.now();
+                self.received_at = self.now();
                 self.has_read = true;
                 Ok(())
             }
             Ok(Activity::Written) => {
-                self.heard_at = self.now();
-                self.events.extend(self.unwritten.drain(..).map(|token| Event::Delivered { token }));
+                self.received_at = self.now();
+                self.events.extend(self.unwritten.drain(..).map(|token| ClientEvent::Delivered { token }));
                 self.check_deadlines()
             }
             Ok(Activity::Closed) => {
@@ -390,7 +391,7 @@ impl Client {
             let goes_on = self.was_subscribed && !self.settings.gives_up;
             return if goes_on { self.lost(failure) } else { Err(failure) };
         }
-        if self.held {
+        if self.reads_paused {
             // What the broker sent meanwhile waits unread: it is not the broker that is silent.
             self.session.not_reading(now);
         }
@@ -404,10 +405,10 @@ impl Client {
         Ok(())
     }
 
-    fn opened(&mut self, stream: Stream) -> Result<(), Failure> {
+    fn opened(&mut self, stream: BrokerStream) -> Result<(), Failure> {
         let now = self.now();
-        self.heard_at = now;
-        self.link = Link::Up(stream);
+        self.received_at = now;
+        self.link = LinkState::Up(stream);
         self.session.open(now);
         if self.settings.connect.clean_session {
             self.session.forget();
@@ -417,7 +418,7 @@ impl Client {
         self.early = self.settings.early && !self.backoff.was_up();
         if self.early {
             self.subscribe(now)?;
-            self.events.push_back(Event::Ready { resumed: false });
+            self.events.push_back(ClientEvent::Ready { resumed: false });
         }
         Ok(())
     }
@@ -432,20 +433,20 @@ impl Client {
     }
 
     /// Takes what the session made of the broker's bytes; gives what the caller should know.
-    fn take(&mut self, event: session::Event, now: Duration) -> Result<Option<Event>, Failure> {
+    fn take(&mut self, event: session::Event, now: Duration) -> Result<Option<ClientEvent>, Failure> {
         Ok(match event {
             session::Event::ConnAck { session_present, code } => {
                 self.connected(session_present, code, now)?;
                 None
             }
-            session::Event::Publish(message, receipt) => Some(Event::Message(message, receipt)),
+            session::Event::Publish(message, receipt) => Some(ClientEvent::Message(message, receipt)),
             session::Event::Delivered { token } if self.unacknowledged.remove(&token) => {
                 self.unwritten.push(token);
                 None
             }
-            session::Event::Delivered { token } => Some(Event::Delivered { token }),
+            session::Event::Delivered { token } => Some(ClientEvent::Delivered { token }),
             session::Event::SubAck { id, codes } => self.granted(id, &codes)?,
-            session::Event::Ignored(what) => Some(Event::Warning(what)),
+            session::Event::Ignored(what) => Some(ClientEvent::Warning(what)),
             session::Event::UnsubAck { .. } => None,
             session::Event::Connect(_)
             | session::Event::OtherVersion { .. }
@@ -474,23 +475,25 @@ impl Client {
         }
         if !self.early {
             self.subscribe(now)?;
-            self.events.push_back(Event::Ready { resumed: session_present });
+            self.events.push_back(ClientEvent::Ready { resumed: session_present });
         }
         if self.subscriptions.is_empty() {
-            self.events.push_back(Event::Subscribed);
+            self.events.push_back(ClientEvent::Subscribed);
         }
         Ok(())
     }
 
-    fn granted(&mut self, id: u16, codes: &[SubscribeCode]) -> Result<Option<Event>, Failure> {
+    fn granted(&mut self, id: u16, codes: &[SubscribeCode]) -> Result<Option<ClientEvent>, Failure> {
         if self.awaits.suback.is_none_or(|(awaited, _)| awaited != id) {
-            return Ok(Some(Event::Warning(format!("a SUBACK for packet id {id}, which nobody waits for"))));
+            return Ok(Some(ClientEvent::Warning(format!(
+                "a SUBACK for packet id {id}, which nobody waits for"
+            ))));
         }
         self.awaits.suback = None;
         match codes.iter().zip(&self.subscriptions).find(|(code, _)| **code == SubscribeCode::Refused) {
             None => {
                 self.was_subscribed = true;
-                Ok(Some(Event::Subscribed))
+                Ok(Some(ClientEvent::Subscribed))
             }
             Some((_, (filter, _))) => Err(Failure::new(
                 Kind::Refused,
@@ -506,9 +509,9 @@ impl Client {
         self.awaits = Awaits::default();
         self.session.close();
         self.unwritten.clear();
-        self.stuck = None;
+        self.write_stalled = None;
         self.has_read = false;
-        self.link = Link::Waiting(now);
+        self.link = LinkState::Waiting(now);
         self.down_since.get_or_insert(now);
         if !self.backoff.was_up() || !self.settings.reconnect {
             return Err(failure);
@@ -526,8 +529,8 @@ impl Client {
             }
             reason = format!("{reason}; lost {fruitless}: {rival}");
         }
-        self.link = Link::Waiting(now + wait);
-        self.events.push_back(Event::Lost { reason, retry_in: wait });
+        self.link = LinkState::Waiting(now + wait);
+        self.events.push_back(ClientEvent::Lost { reason, retry_in: wait });
         Ok(())
     }
 
@@ -570,7 +573,7 @@ fn too_large(why: &TooLarge) -> Failure {
     Failure::invalid(why.to_string())
 }
 
-fn refused(settings: &Settings, code: ConnectCode) -> Failure {
+fn refused(settings: &ClientSettings, code: ConnectCode) -> Failure {
     let address = &settings.address;
     if !code.is_refusal() {
         let message = format!("{address} broke the MQTT protocol: CONNACK carries return code {code}");

@@ -16,7 +16,7 @@ use tokio::{
 };
 use tokio_rustls::client::TlsStream;
 
-use super::{Settings, connect, tls};
+use super::{ClientSettings, connect, tls};
 use crate::{
     error::{Failure, Kind},
     mqtt::session::Session,
@@ -27,7 +27,7 @@ use crate::{
 const READ: usize = 64 * 1024;
 
 /// A connected socket, plain or encrypted.
-pub struct Stream {
+pub struct BrokerStream {
     transport: Transport,
     writer: SocketWriter,
 }
@@ -71,7 +71,7 @@ pub enum Activity {
 pub trait Socket: AsyncRead + AsyncWrite + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Unpin> Socket for T {}
 
-impl Stream {
+impl BrokerStream {
     fn new(transport: Transport) -> Self {
         Self { transport, writer: SocketWriter::default() }
     }
@@ -203,7 +203,7 @@ impl AsyncWrite for Metered {
 }
 
 /// Opens a stream within the connect time-out, and logs nothing in yet.
-pub async fn dial(settings: Settings) -> Result<Stream, Failure> {
+pub async fn dial(settings: ClientSettings) -> Result<BrokerStream, Failure> {
     let limit = settings.connect_timeout;
     let deadline = Instant::now() + limit;
     let address = &settings.address;
@@ -219,9 +219,9 @@ pub async fn dial(settings: Settings) -> Result<Stream, Failure> {
     // Without it each answer waits up to 40 ms for a delayed acknowledgement of TCP. Where it fails all still works.
     let _ = socket.set_nodelay(true);
     let socket = Metered::new(socket);
-    let Some(tls) = &settings.tls else { return Ok(Stream::new(Transport::Plain(socket))) };
+    let Some(tls) = &settings.tls else { return Ok(BrokerStream::new(Transport::Plain(socket))) };
     match timeout_at(deadline.into(), tls::encrypt(tls, address, socket)).await {
-        Ok(encrypted) => Ok(Stream::new(Transport::Encrypted(Box::new(encrypted?)))),
+        Ok(encrypted) => Ok(BrokerStream::new(Transport::Encrypted(Box::new(encrypted?)))),
         Err(_) => Err(Failure::new(Kind::Connection, format!("{address} did not answer in {limit:?}")).hint(
             "does the port speak plain MQTT? Then write mqtt:// in --broker; --connect-timeout waits longer",
         )),
@@ -241,7 +241,7 @@ mod tests {
     use super::*;
     use crate::{
         mqtt::{codec::End, session::Limits},
-        net::client::{Address, Tls},
+        net::client::{BrokerAddress, Tls},
     };
 
     /// Two connected sockets whose buffers are as small as the system lets them be.
@@ -257,11 +257,11 @@ mod tests {
     }
 
     /// A stream and its peer, with TLS or without.
-    async fn streams(is_encrypted: bool) -> (Stream, Box<dyn Socket>) {
+    async fn streams(is_encrypted: bool) -> (BrokerStream, Box<dyn Socket>) {
         let (client, server) = pair().await;
         let client = Metered::new(client);
         if !is_encrypted {
-            return (Stream::new(Transport::Plain(client)), Box::new(server));
+            return (BrokerStream::new(Transport::Plain(client)), Box::new(server));
         }
         let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
         let key = PrivateKeyDer::try_from(made.signing_key.serialize_der()).unwrap();
@@ -272,14 +272,14 @@ mod tests {
             .with_single_cert(vec![made.cert.der().clone()], key)
             .unwrap();
         let tls = Tls::new("localhost", None, true).unwrap();
-        let address = Address { host: "localhost".into(), port: 1 };
+        let address = BrokerAddress { host: "localhost".into(), port: 1 };
         let acceptor = TlsAcceptor::from(Arc::new(config));
         let (client, server) = tokio::join!(tls::encrypt(&tls, &address, client), acceptor.accept(server));
-        (Stream::new(Transport::Encrypted(Box::new(client.unwrap()))), Box::new(server.unwrap()))
+        (BrokerStream::new(Transport::Encrypted(Box::new(client.unwrap()))), Box::new(server.unwrap()))
     }
 
     /// Whether bytes wait in a buffer of TLS.
-    fn holds_back(stream: &Stream) -> bool {
+    fn holds_back(stream: &BrokerStream) -> bool {
         match &stream.transport {
             Transport::Plain(_) => false,
             Transport::Encrypted(stream) => stream.get_ref().1.wants_write(),

@@ -14,7 +14,7 @@ use tokio_rustls::{
     },
 };
 
-use super::{Address, stream::Metered};
+use super::{BrokerAddress, stream::Metered};
 use crate::{
     error::{Failure, Kind},
     net::pem,
@@ -51,7 +51,11 @@ impl Tls {
 }
 
 /// Does the TLS handshake on a connected socket.
-pub async fn encrypt(tls: &Tls, address: &Address, stream: Metered) -> Result<TlsStream<Metered>, Failure> {
+pub async fn encrypt(
+    tls: &Tls,
+    address: &BrokerAddress,
+    stream: Metered,
+) -> Result<TlsStream<Metered>, Failure> {
     let connector = TlsConnector::from(Arc::clone(&tls.config));
     connector
         .connect(tls.server_name.clone(), stream)
@@ -103,7 +107,7 @@ fn roots(ca_file: Option<&Path>) -> Result<RootCertStore, Failure> {
 }
 
 /// A failed handshake in words, with the option that helps.
-fn refusal(address: &Address, name: &str, why: &io::Error) -> Failure {
+fn refusal(address: &BrokerAddress, name: &str, why: &io::Error) -> Failure {
     let failure =
         |message: String| Failure::new(Kind::Connection, format!("TLS with {address} failed: {message}"));
     let Some(error) = why.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) else {

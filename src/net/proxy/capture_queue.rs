@@ -29,14 +29,14 @@ const KEPT: usize = 256 * 1024;
 
 /// When something passed.
 #[derive(Clone, Copy, Debug)]
-pub struct Moment {
+pub struct CaptureTime {
     /// By the clock that never jumps.
     pub monotonic: Instant,
     /// By the clock on the wall.
     pub wall: SystemTime,
 }
 
-impl Moment {
+impl CaptureTime {
     /// The present.
     #[must_use]
     pub fn now() -> Self {
@@ -57,28 +57,28 @@ pub(super) enum Chunk<'a> {
 /// The queue between the two threads.
 #[derive(Debug, Default)]
 pub(super) struct CaptureQueue {
-    reel: Mutex<Reel>,
+    batch: Mutex<CapturedBatch>,
     filled: Condvar,
     taken: Condvar,
 }
 
 #[derive(Debug, Default)]
-struct Reel {
+struct CapturedBatch {
     bytes: Vec<u8>,
-    scenes: Vec<Scene>,
+    chunks: Vec<QueuedChunk>,
     is_over: bool,
 }
 
 #[derive(Debug)]
-struct Scene {
+struct QueuedChunk {
     connection: u64,
-    at: Moment,
-    what: What,
+    at: CaptureTime,
+    kind: ChunkKind,
 }
 
-/// A [`Chunk`], whose bytes are so many of the reel's.
+/// A [`Chunk`], whose bytes are the next ones of the batch.
 #[derive(Debug)]
-enum What {
+enum ChunkKind {
     Opened(SocketAddr),
     Passed(Direction, usize),
     Ended(Direction),
@@ -86,49 +86,49 @@ enum What {
     Warning(String),
 }
 
-impl Reel {
+impl CapturedBatch {
     fn size(&self) -> usize {
-        self.bytes.len() + self.scenes.len() * size_of::<Scene>()
+        self.bytes.len() + self.chunks.len() * size_of::<QueuedChunk>()
     }
 
     fn clear(&mut self) {
         self.bytes.clear();
-        self.scenes.clear();
+        self.chunks.clear();
         if self.bytes.capacity() > KEPT {
             self.bytes = Vec::new();
         }
-        if self.scenes.capacity() * size_of::<Scene>() > KEPT {
-            self.scenes = Vec::new();
+        if self.chunks.capacity() * size_of::<QueuedChunk>() > KEPT {
+            self.chunks = Vec::new();
         }
     }
 }
 
 impl CaptureQueue {
     /// Adds what happened just now; once the queue is over, nothing is added.
-    pub(super) fn record(&self, connection: u64, take: Chunk<'_>) {
-        let at = Moment::now();
-        let mut reel = self.lock();
-        if reel.is_over {
+    pub(super) fn record(&self, connection: u64, chunk: Chunk<'_>) {
+        let at = CaptureTime::now();
+        let mut batch = self.lock();
+        if batch.is_over {
             return;
         }
-        let before = reel.size();
-        let what = match take {
-            Chunk::Opened(peer) => What::Opened(peer),
+        let before = batch.size();
+        let kind = match chunk {
+            Chunk::Opened(peer) => ChunkKind::Opened(peer),
             Chunk::Passed(dir, bytes) => {
-                reel.bytes.extend_from_slice(bytes);
-                What::Passed(dir, bytes.len())
+                batch.bytes.extend_from_slice(bytes);
+                ChunkKind::Passed(dir, bytes.len())
             }
-            Chunk::Ended(dir) => What::Ended(dir),
-            Chunk::Closed => What::Closed,
-            Chunk::Warning(message) => What::Warning(message),
+            Chunk::Ended(dir) => ChunkKind::Ended(dir),
+            Chunk::Closed => ChunkKind::Closed,
+            Chunk::Warning(message) => ChunkKind::Warning(message),
         };
-        reel.scenes.push(Scene { connection, at, what });
-        let size = reel.size();
+        batch.chunks.push(QueuedChunk { connection, at, kind });
+        let size = batch.size();
         if before == 0 || (before < BATCH && size >= BATCH) {
             self.filled.notify_one();
         }
         if size >= FULL {
-            let wait = self.taken.wait_while(reel, |reel| reel.size() >= FULL && !reel.is_over);
+            let wait = self.taken.wait_while(batch, |batch| batch.size() >= FULL && !batch.is_over);
             drop(wait.unwrap_or_else(PoisonError::into_inner));
         }
     }
@@ -143,65 +143,65 @@ impl CaptureQueue {
     /// Listens until the queue ends, and tells a witness what is said.
     pub(super) fn listen(&self, max_packet: usize, witness: &Mutex<dyn Observer + Send>) {
         // A listener that fails must not hold the traffic up.
-        let _end = End(self);
-        let mut transcripts: HashMap<u64, (SocketAddr, Dissector)> = HashMap::new();
-        let mut reel = Reel::default();
-        while self.take(&mut reel) {
+        let _end = EndOnDrop(self);
+        let mut dissectors: HashMap<u64, (SocketAddr, Dissector)> = HashMap::new();
+        let mut batch = CapturedBatch::default();
+        while self.take(&mut batch) {
             let mut witness = witness.lock().unwrap_or_else(PoisonError::into_inner);
-            let mut bytes = &reel.bytes[..];
-            for Scene { connection, at, what } in reel.scenes.drain(..) {
-                if let What::Opened(peer) = what {
-                    transcripts.insert(connection, (peer, Dissector::new(max_packet)));
+            let mut bytes = &batch.bytes[..];
+            for QueuedChunk { connection, at, kind } in batch.chunks.drain(..) {
+                if let ChunkKind::Opened(peer) = kind {
+                    dissectors.insert(connection, (peer, Dissector::new(max_packet)));
                     continue;
                 }
-                if let What::Warning(message) = what {
+                if let ChunkKind::Warning(message) = kind {
                     witness.warn(&message);
                     continue;
                 }
-                let Some((peer, dissector)) = transcripts.get_mut(&connection) else { continue };
-                match what {
-                    What::Opened(_) | What::Warning(_) => {}
-                    What::Passed(dir, length) => {
+                let Some((peer, dissector)) = dissectors.get_mut(&connection) else { continue };
+                match kind {
+                    ChunkKind::Opened(_) | ChunkKind::Warning(_) => {}
+                    ChunkKind::Passed(dir, length) => {
                         let (passed, rest) = bytes.split_at(length);
                         bytes = rest;
                         dissector.hear(dir, passed, &mut |heard| witness.heard(heard, *peer, at));
                     }
-                    What::Ended(dir) => dissector.ended(dir),
-                    What::Closed => {
+                    ChunkKind::Ended(dir) => dissector.ended(dir),
+                    ChunkKind::Closed => {
                         dissector.close(&mut |heard| witness.heard(heard, *peer, at));
-                        transcripts.remove(&connection);
+                        dissectors.remove(&connection);
                     }
                 }
             }
             witness.paused();
             drop(witness);
-            reel.clear();
+            batch.clear();
         }
     }
 
     /// Waits for something and takes all of it; false when there will be nothing more.
-    fn take(&self, reel: &mut Reel) -> bool {
-        let shared = self.filled.wait_while(self.lock(), |reel| reel.scenes.is_empty() && !reel.is_over);
+    fn take(&self, batch: &mut CapturedBatch) -> bool {
+        let shared = self.filled.wait_while(self.lock(), |batch| batch.chunks.is_empty() && !batch.is_over);
         let shared = shared.unwrap_or_else(PoisonError::into_inner);
         let more =
-            self.filled.wait_timeout_while(shared, LINGER, |reel| reel.size() < BATCH && !reel.is_over);
+            self.filled.wait_timeout_while(shared, LINGER, |batch| batch.size() < BATCH && !batch.is_over);
         let (mut shared, _) = more.unwrap_or_else(PoisonError::into_inner);
-        mem::swap(&mut shared.bytes, &mut reel.bytes);
-        mem::swap(&mut shared.scenes, &mut reel.scenes);
+        mem::swap(&mut shared.bytes, &mut batch.bytes);
+        mem::swap(&mut shared.chunks, &mut batch.chunks);
         drop(shared);
         self.taken.notify_one();
-        !reel.scenes.is_empty()
+        !batch.chunks.is_empty()
     }
 
-    fn lock(&self) -> MutexGuard<'_, Reel> {
-        self.reel.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, CapturedBatch> {
+        self.batch.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// Ends a queue when it is dropped.
-struct End<'a>(&'a CaptureQueue);
+struct EndOnDrop<'a>(&'a CaptureQueue);
 
-impl Drop for End<'_> {
+impl Drop for EndOnDrop<'_> {
     fn drop(&mut self) {
         self.0.end();
     }
@@ -219,7 +219,7 @@ mod tests {
             Direction::{Down, Up},
             codec::{Message, Packet, QoS},
         },
-        net::proxy::Heard,
+        net::proxy::Observation,
     };
 
     /// Writes down whose messages it heard, in its order, and its pauses.
@@ -233,11 +233,11 @@ mod tests {
     }
 
     impl Observer for Notes {
-        fn heard(&mut self, heard: Heard<'_>, peer: SocketAddr, at: Moment) {
+        fn heard(&mut self, heard: Observation<'_>, peer: SocketAddr, at: CaptureTime) {
             assert!(!self.is_fragile, "told to a fragile witness");
             assert!(self.last.is_none_or(|last| last <= at.monotonic));
             self.last = Some(at.monotonic);
-            if let Heard::Message { message, .. } = heard {
+            if let Observation::Message { message, .. } = heard {
                 self.heard.push((peer.port(), message.topic.to_string()));
             }
         }

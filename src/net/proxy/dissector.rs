@@ -16,11 +16,11 @@ const KEPT: usize = 1024;
 
 /// Something that a connection said.
 #[derive(Debug)]
-pub enum Heard<'a> {
+pub enum Observation<'a> {
     /// The client introduced itself and was answered, or left before it was (`code` is then missing).
     Connected {
         /// Who it is.
-        client: &'a Client,
+        client: &'a ClientIdentity,
         /// The broker's answer.
         code: Option<ConnectCode>,
     },
@@ -36,7 +36,7 @@ pub enum Heard<'a> {
         /// From whom the end came.
         dir: Direction,
         /// Who it was.
-        client: &'a Client,
+        client: &'a ClientIdentity,
     },
     /// A direction cannot be understood from here on; its bytes are forwarded all the same.
     Lost {
@@ -49,7 +49,7 @@ pub enum Heard<'a> {
 
 /// Who a client says it is.
 #[derive(Debug, Default)]
-pub struct Client {
+pub struct ClientIdentity {
     /// The client id; empty where the CONNECT could not be read.
     pub id: String,
     /// The username.
@@ -62,7 +62,7 @@ pub struct Dissector {
     max_packet: usize,
     up: DirectionState,
     down: DirectionState,
-    client: Option<Client>,
+    client: Option<ClientIdentity>,
     version: Version,
     code: Option<ConnectCode>,
     /// Who ended the connection, once somebody has.
@@ -85,7 +85,7 @@ impl Dissector {
     }
 
     /// Takes bytes that travelled one way, and tells what they say.
-    pub fn hear(&mut self, dir: Direction, bytes: &[u8], tell: &mut dyn FnMut(Heard<'_>)) {
+    pub fn hear(&mut self, dir: Direction, bytes: &[u8], tell: &mut dyn FnMut(Observation<'_>)) {
         let receiver = match dir {
             Direction::Up => End::Server,
             Direction::Down => End::Client,
@@ -119,24 +119,28 @@ impl Dissector {
     }
 
     /// Tells what the end of the connection means.
-    pub fn close(&mut self, tell: &mut dyn FnMut(Heard<'_>)) {
+    pub fn close(&mut self, tell: &mut dyn FnMut(Observation<'_>)) {
         let Some(client) = self.client.take() else { return };
         match self.code {
-            None => tell(Heard::Connected { client: &client, code: None }),
+            None => tell(Observation::Connected { client: &client, code: None }),
             Some(ConnectCode::ACCEPTED) => {
-                tell(Heard::Disconnected { dir: self.ended_by.unwrap_or(Direction::Up), client: &client });
+                tell(Observation::Disconnected {
+                    dir: self.ended_by.unwrap_or(Direction::Up),
+                    client: &client,
+                });
             }
             Some(_) => {}
         }
     }
 
-    fn take(&mut self, dir: Direction, packet: Packet, tell: &mut dyn FnMut(Heard<'_>)) {
+    fn take(&mut self, dir: Direction, packet: Packet, tell: &mut dyn FnMut(Observation<'_>)) {
         match packet {
-            Packet::Publish(message) => tell(Heard::Message { dir, message: &message }),
+            Packet::Publish(message) => tell(Observation::Message { dir, message: &message }),
             Packet::Connect(connect) => {
                 let connect = *connect;
                 self.version = connect.version;
-                self.client.get_or_insert(Client { id: connect.client_id, username: connect.username });
+                self.client
+                    .get_or_insert(ClientIdentity { id: connect.client_id, username: connect.username });
             }
             // The upper bit is a bridge's; what follows the CONNECT of these levels is alike.
             Packet::OtherVersion { level, .. } if matches!(level & 0x7f, 3 | 4) => {
@@ -150,7 +154,10 @@ impl Dissector {
             Packet::ConnAck { code, .. } => {
                 if self.code.is_none() {
                     self.code = Some(code);
-                    tell(Heard::Connected { client: self.client.get_or_insert_default(), code: Some(code) });
+                    tell(Observation::Connected {
+                        client: self.client.get_or_insert_default(),
+                        code: Some(code),
+                    });
                 }
             }
             Packet::Disconnect => self.ended(dir),
@@ -167,9 +174,9 @@ impl Dissector {
         }
     }
 
-    fn lose(&mut self, dir: Direction, why: String, tell: &mut dyn FnMut(Heard<'_>)) {
+    fn lose(&mut self, dir: Direction, why: String, tell: &mut dyn FnMut(Observation<'_>)) {
         *self.ear(dir) = DirectionState { inbox: BytesMut::new(), is_deaf: true };
-        tell(Heard::Lost { dir, why });
+        tell(Observation::Lost { dir, why });
     }
 
     fn ear(&mut self, dir: Direction) -> &mut DirectionState {

@@ -26,15 +26,15 @@ use tokio::{
 use tokio_rustls::TlsAcceptor;
 
 pub use self::{
-    capture_queue::Moment,
-    dissector::{Client, Dissector, Heard},
+    capture_queue::CaptureTime,
+    dissector::{ClientIdentity, Dissector, Observation},
 };
 use self::{
     capture_queue::{CaptureQueue, Chunk},
     relay::{Passed, Relay, Scratch},
 };
 use super::client::{
-    Settings,
+    ClientSettings,
     stream::{self, Socket},
 };
 use crate::error::Failure;
@@ -45,7 +45,7 @@ const BACKLOG: u32 = 4096;
 /// Who is told what is said on the tapped connections, a moment later.
 pub trait Observer {
     /// A connection said something.
-    fn heard(&mut self, heard: Heard<'_>, peer: SocketAddr, at: Moment);
+    fn heard(&mut self, heard: Observation<'_>, peer: SocketAddr, at: CaptureTime);
     /// Something is off; the traffic goes on.
     fn warn(&mut self, message: &str);
     /// Nothing more is to be told at present.
@@ -57,13 +57,13 @@ pub struct Tap {
     listener: TcpListener,
     address: SocketAddr,
     tls: Option<TlsAcceptor>,
-    shared: Rc<Shared>,
+    shared: Rc<TapState>,
     witnessing: JoinHandle<()>,
 }
 
 /// What all connections share.
-struct Shared {
-    broker: Settings,
+struct TapState {
+    broker: ClientSettings,
     scratch: RefCell<Scratch>,
     queue: Arc<CaptureQueue>,
     /// How many connections there have been: their numbers on the queue.
@@ -85,7 +85,7 @@ impl Tap {
     pub fn bind(
         address: SocketAddr,
         tls: Option<TlsAcceptor>,
-        broker: Settings,
+        broker: ClientSettings,
         witness: Arc<Mutex<dyn Observer + Send>>,
     ) -> Result<Self, Failure> {
         let listener = listen(address).map_err(|why| cannot_bind(address, &why))?;
@@ -96,7 +96,7 @@ impl Tap {
             .name("witness".into())
             .spawn(move || heard.listen(max_packet, &witness))
             .map_err(|why| Failure::io(format!("cannot start a thread to record with: {why}")))?;
-        let shared = Shared { broker, scratch: RefCell::default(), queue, connections: Cell::new(0) };
+        let shared = TapState { broker, scratch: RefCell::default(), queue, connections: Cell::new(0) };
         Ok(Self { listener, address, tls, shared: Rc::new(shared), witnessing })
     }
 
@@ -143,13 +143,13 @@ impl Tap {
     }
 }
 
-impl Shared {
+impl TapState {
     fn warn(&self, message: &str) {
         self.queue.record(0, Chunk::Warning(message.to_owned()));
     }
 }
 
-async fn connection(client: TcpStream, peer: SocketAddr, tls: Option<TlsAcceptor>, shared: Rc<Shared>) {
+async fn connection(client: TcpStream, peer: SocketAddr, tls: Option<TlsAcceptor>, shared: Rc<TapState>) {
     // Without it small packets wait for delayed acknowledgements; where it fails, they do.
     let _ = client.set_nodelay(true);
     let limit = shared.broker.connect_timeout;
@@ -187,7 +187,7 @@ struct Account<'s> {
 }
 
 impl<'s> Account<'s> {
-    fn open(shared: &'s Shared, peer: SocketAddr) -> Self {
+    fn open(shared: &'s TapState, peer: SocketAddr) -> Self {
         let number = shared.connections.get() + 1;
         shared.connections.set(number);
         shared.queue.record(number, Chunk::Opened(peer));

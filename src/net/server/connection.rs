@@ -89,14 +89,20 @@ pub(super) async fn serve<S: Transport, H: Handler>(
         let until = (now + board.limits().connect_timeout).saturating_sub(accepted.elapsed());
         Stage::Greeting { session: Box::new(session), until }
     };
-    let mut connection =
-        Connection { stream, writer: SocketWriter::default(), board, stage, timer: None, unfinished: 0 };
+    let mut connection = ClientConnection {
+        stream,
+        writer: SocketWriter::default(),
+        board,
+        stage,
+        timer: None,
+        unfinished: 0,
+    };
     if poll_fn(|cx| connection.turn(cx)).await {
         connection.linger().await;
     }
 }
 
-struct Connection<S, H: Handler> {
+struct ClientConnection<S, H: Handler> {
     stream: S,
     writer: SocketWriter,
     board: Rc<RefCell<Router<H>>>,
@@ -108,7 +114,7 @@ struct Connection<S, H: Handler> {
 
 /// How far the packets that have come were acted on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Heard {
+enum Handled {
     /// All of them.
     All,
     /// Output must leave before the next.
@@ -140,7 +146,7 @@ impl Stage {
     }
 }
 
-impl<S: Transport, H: Handler> Connection<S, H> {
+impl<S: Transport, H: Handler> ClientConnection<S, H> {
     /// One turn; it is over with the answer to whether the peer may still be reading.
     fn turn(&mut self, cx: &mut Context<'_>) -> Poll<bool> {
         let board = Rc::clone(&self.board);
@@ -190,9 +196,9 @@ impl<S: Transport, H: Handler> Connection<S, H> {
                 return self.rest(board, cx);
             }
             match heard {
-                Heard::All => {}
-                Heard::Full => continue,
-                Heard::Enough => break,
+                Handled::All => {}
+                Handled::Full => continue,
+                Handled::Enough => break,
             }
             match self.read(board, cx)? {
                 Poll::Ready(Ok(0)) => return Err(CloseReason::Gone),
@@ -218,20 +224,20 @@ impl<S: Transport, H: Handler> Connection<S, H> {
     }
 
     /// Lets the router action on the whole packets that have come, as far as the budget reaches.
-    fn hear(&mut self, board: &mut Router<H>, budget: &mut usize) -> Result<Heard, CloseReason> {
+    fn hear(&mut self, board: &mut Router<H>, budget: &mut usize) -> Result<Handled, CloseReason> {
         let now = board.now().mono;
         loop {
             if self.is_full(board)? {
-                return Ok(Heard::Full);
+                return Ok(Handled::Full);
             }
             if *budget == 0 {
-                return Ok(Heard::Enough);
+                return Ok(Handled::Enough);
             }
             let session = self.stage.session(board)?;
             let before = session.inbox().len();
             let event = match session.next(now) {
                 Ok(Some(event)) => event,
-                Ok(None) => return Ok(Heard::All),
+                Ok(None) => return Ok(Handled::All),
                 Err(why) => return Err(CloseReason::Closed(why.to_string())),
             };
             *budget = budget.saturating_sub(before - session.inbox().len() + PACKET_COST);

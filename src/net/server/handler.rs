@@ -32,7 +32,7 @@ use crate::mqtt::{Connect, ConnectCode, Direction, Message, QoS, Receipt};
 pub trait Handler: 'static {
     /// What the handler knows of a client for as long as the client's session lives. A persistent session is resumed
     /// only by a client for which this is equal.
-    type Client: PartialEq;
+    type ClientData: PartialEq;
 
     /// How the names begin that the broker gives to clients without a client id.
     const ASSIGNED_ID_PREFIX: &'static str;
@@ -49,14 +49,14 @@ pub trait Handler: 'static {
     ///
     /// # Errors
     /// Why the client may not connect.
-    fn handle_connect(&mut self, now: Now, connect: &Connect) -> Result<Self::Client, ConnectRefusal>;
+    fn handle_connect(&mut self, now: Now, connect: &Connect) -> Result<Self::ClientData, ConnectRefusal>;
 
     /// Takes note of a CONNECT that was answered with a return code other than 0, by the handler's decision or because
     /// the client speaks another version of MQTT.
     fn handle_refused(&mut self, now: Now, client_id: &str, username: Option<&str>, code: ConnectCode);
 
     /// Takes note of a client that is connected from now on. Its session is new or resumed.
-    fn handle_connected(&mut self, now: Now, client: ClientInfo<'_, Self::Client>);
+    fn handle_connected(&mut self, now: Now, client: ClientInfo<'_, Self::ClientData>);
 
     /// Decides whether a client gets a subscription.
     ///
@@ -64,21 +64,21 @@ pub trait Handler: 'static {
     /// Why not, to be logged; the client gets return code 0x80 for this filter.
     fn may_subscribe(
         &mut self,
-        client: ClientInfo<'_, Self::Client>,
+        client: ClientInfo<'_, Self::ClientData>,
         filter: &str,
     ) -> Result<(), &'static str>;
 
     /// Decides what becomes of a client's PUBLISH.
-    fn handle_publish(&mut self, now: Now, publish: Incoming<'_, Self::Client>) -> PublishDecision;
+    fn handle_publish(&mut self, now: Now, publish: Incoming<'_, Self::ClientData>) -> PublishDecision;
 
     /// Takes note of a client whose connection has ended; `by` is [`Direction::Up`] if the client ended it.
-    fn handle_disconnected(&mut self, now: Now, client: ClientInfo<'_, Self::Client>, by: Direction);
+    fn handle_disconnected(&mut self, now: Now, client: ClientInfo<'_, Self::ClientData>, by: Direction);
 
     /// Takes note of a session that has ended, with all that was queued for it.
-    fn handle_session_ended(&mut self, client: ClientInfo<'_, Self::Client>);
+    fn handle_session_ended(&mut self, client: ClientInfo<'_, Self::ClientData>);
 
     /// Decides whether the will of a client that is gone is passed on to its subscribers.
-    fn handle_will(&mut self, now: Now, client: ClientInfo<'_, Self::Client>, will: &Message) -> bool;
+    fn handle_will(&mut self, now: Now, client: ClientInfo<'_, Self::ClientData>, will: &Message) -> bool;
 
     /// Does what is due, of which [`poll_timeout`](Self::poll_timeout) told the time. May do a part of it and leave the
     /// rest due.

@@ -11,12 +11,12 @@ pub(super) struct Subscriptions {
     exact: SeededMap<Box<str>, Vec<(SessionId, QoS)>>,
     wild: Level,
     /// Who gets the messages of the last two topics: a client's requests and their answers come many at a time.
-    recent: [Option<Found>; 2],
+    recent: [Option<RecentTopic>; 2],
 }
 
 /// A topic and who gets its messages, as long as no subscription changes.
 #[derive(Debug)]
-struct Found {
+struct RecentTopic {
     topic: Arc<str>,
     subscribers: Vec<(SessionId, QoS)>,
 }
@@ -95,7 +95,7 @@ impl Subscriptions {
             let former = self.recent[0].take();
             let mut subscribers = former.map(|known| known.subscribers).unwrap_or_default();
             subscribers.clone_from(found);
-            self.recent[0] = Some(Found { topic: Arc::clone(topic), subscribers });
+            self.recent[0] = Some(RecentTopic { topic: Arc::clone(topic), subscribers });
         }
     }
 

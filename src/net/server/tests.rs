@@ -52,7 +52,7 @@ impl TestHandler {
 }
 
 impl Handler for TestHandler {
-    type Client = ();
+    type ClientData = ();
 
     const ASSIGNED_ID_PREFIX: &'static str = "client-";
 

@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use super::replay_stats::{Arrival, Shared};
 use crate::{
-    edge::{Access, Edge, EndedCommand, Faults, Registry, Settings},
+    edge::{Edge, EdgeSettings, EndedCommand, Faults, LoginRule, Registry},
     error::Failure,
     io::{batch_writer::WriterError, console::print},
     json::json_line,
@@ -28,8 +28,8 @@ pub fn listen(address: &str, stats: &Shared) -> Result<Rc<Broker<EdgeHandler>>, 
         event: &'static str,
         broker: &'a str,
     }
-    let settings = Settings {
-        access: Access { usernames: Vec::new(), platform_usernames: Vec::new() },
+    let settings = EdgeSettings {
+        access: LoginRule { usernames: Vec::new(), platform_usernames: Vec::new() },
         product: Product::smart_water_meter(),
         // The gateway's devices and values are what the recording is about; nobody has told them to this edge.
         accepts_all: true,

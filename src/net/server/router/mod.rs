@@ -44,7 +44,7 @@ pub(super) struct ClientHandle {
 pub(super) struct Router<H: Handler> {
     handler: H,
     limits: ServerLimits,
-    clients: Vec<Option<Box<ClientState<H::Client>>>>,
+    clients: Vec<Option<Box<ClientState<H::ClientData>>>>,
     vacant: Vec<SessionId>,
     by_client: HashMap<Rc<str>, SessionId>,
     /// Sessions without a connection, by the time of their end.
@@ -199,7 +199,7 @@ impl<H: Handler> Router<H> {
     }
 
     #[cfg(test)]
-    pub(super) fn seat_of(&mut self, client_id: &str) -> Option<&mut ClientState<H::Client>> {
+    pub(super) fn seat_of(&mut self, client_id: &str) -> Option<&mut ClientState<H::ClientData>> {
         let id = *self.by_client.get(client_id)?;
         self.seat_by_id(id)
     }
@@ -286,12 +286,12 @@ impl<H: Handler> Router<H> {
     // Sessions.
 
     /// The client of a connection; `None` once another connection of the same client has it.
-    pub(super) fn client(&mut self, place: ClientHandle) -> Option<&mut ClientState<H::Client>> {
+    pub(super) fn client(&mut self, place: ClientHandle) -> Option<&mut ClientState<H::ClientData>> {
         let client = self.clients.get_mut(place.id.0 as usize)?.as_deref_mut()?;
         (client.generation == place.generation).then_some(client)
     }
 
-    fn seat_by_id(&mut self, id: SessionId) -> Option<&mut ClientState<H::Client>> {
+    fn seat_by_id(&mut self, id: SessionId) -> Option<&mut ClientState<H::ClientData>> {
         self.clients.get_mut(id.0 as usize)?.as_deref_mut()
     }
 
@@ -459,7 +459,7 @@ impl<H: Handler> Router<H> {
         }
     }
 
-    fn publish_will(&mut self, will: Will, client: ClientInfo<'_, H::Client>) {
+    fn publish_will(&mut self, will: Will, client: ClientInfo<'_, H::ClientData>) {
         let Will { topic, payload, qos, retain } = will;
         let message = Message { topic: topic.into(), payload, qos, retain, dup: false, id: None };
         let is_forwarded = self.handler.handle_will(self.now, client, &message);

@@ -20,7 +20,7 @@ const FILTER_COST: usize = 128;
 
 /// Where a message comes from that is passed on to whoever subscribes.
 #[derive(Clone, Copy, Debug, Default)]
-struct Source {
+struct Publisher {
     /// The client; `None` for the platform itself and for wills.
     client: Option<SessionId>,
     /// Whether the client asked for it to be retained.
@@ -190,7 +190,7 @@ impl<H: Handler> Router<H> {
         if retain && !self.retained.set(&topic, &payload, qos) {
             self.warn(&format!("there is no room to retain another message: {topic:?} is not retained"));
         }
-        self.forward(topic, payload, qos, Source { client, retain });
+        self.forward(topic, payload, qos, Publisher { client, retain });
     }
 
     /// Whether anybody subscribes to a topic.
@@ -209,7 +209,7 @@ impl<H: Handler> Router<H> {
 
     /// Passes a message of the handler's on to its subscribers.
     pub(in crate::net::server) fn route(&mut self, topic: Arc<str>, payload: Bytes, qos: QoS) {
-        self.forward(topic, payload, qos, Source::default());
+        self.forward(topic, payload, qos, Publisher::default());
     }
 
     /// Passes a message of the handler's on to one client if it subscribes.
@@ -218,12 +218,12 @@ impl<H: Handler> Router<H> {
         self.subscriptions.find_again(&topic, &mut found);
         if let Some((_, granted)) = found.iter().find(|(subscriber, _)| *subscriber == id) {
             let publish = Publish { topic, payload, qos: qos.min(*granted), retain: false };
-            self.deliver(id, publish, Source::default());
+            self.deliver(id, publish, Publisher::default());
         }
         self.found = found;
     }
 
-    fn forward(&mut self, topic: Arc<str>, payload: Bytes, qos: QoS, source: Source) {
+    fn forward(&mut self, topic: Arc<str>, payload: Bytes, qos: QoS, source: Publisher) {
         let mut found = std::mem::take(&mut self.found);
         self.subscriptions.find_again(&topic, &mut found);
         if let Some(((last, granted), others)) = found.split_last() {
@@ -238,7 +238,7 @@ impl<H: Handler> Router<H> {
         self.found = found;
     }
 
-    fn deliver(&mut self, id: SessionId, mut publish: Publish, source: Source) {
+    fn deliver(&mut self, id: SessionId, mut publish: Publish, source: Publisher) {
         let is_current = self.current == Some(id);
         let Some(client) = self.clients.get_mut(id.0 as usize).and_then(Option::as_deref_mut) else { return };
         if client.is_silent {
