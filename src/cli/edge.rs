@@ -247,7 +247,7 @@ async fn serve(args: Args, console: Console) -> Result<Exit, Failure> {
     let mut program = None;
     if has_program {
         let environment = Environment {
-            broker: &broker.url_here(),
+            broker: &broker.local_url(),
             username: args.username.first().map_or(USERNAME, String::as_str),
             platform_username: args.platform_username.first().map_or("platform", String::as_str),
             ca_file: args.tls_cert.as_deref(),

@@ -6,6 +6,7 @@
 
 mod connect;
 mod greeting;
+mod settings;
 pub(crate) mod stream;
 mod tls;
 
@@ -16,7 +17,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-pub use tls::Tls;
+pub use self::{
+    settings::{BrokerAddress, ClientSettings},
+    tls::Tls,
+};
 
 use crate::{
     collections::IdSet,
@@ -24,56 +28,12 @@ use crate::{
     mqtt::{
         ConnectCode, SUBSCRIPTION_REFUSED,
         backoff::{Backoff, Pause},
-        codec::{Connect, End, Message, Publish, QoS, SubscribeCode, TooLarge},
+        codec::{End, Message, Publish, QoS, SubscribeCode, TooLarge},
         session::{self, Limits, Receipt, Session},
     },
 };
 use greeting::Greeting;
 use stream::{Activity, BrokerStream};
-
-/// Where a broker listens.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct BrokerAddress {
-    /// A name or an IP address.
-    pub host: String,
-    /// The TCP port.
-    pub port: u16,
-}
-
-impl std::fmt::Display for BrokerAddress {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        if self.host.contains(':') {
-            write!(f, "[{}]:{}", self.host, self.port)
-        } else {
-            write!(f, "{}:{}", self.host, self.port)
-        }
-    }
-}
-
-/// How to reach a broker, who to be, and what to insist on.
-#[derive(Clone, Debug)]
-pub struct ClientSettings {
-    /// Where the broker listens.
-    pub address: BrokerAddress,
-    /// TLS, or plain TCP.
-    pub tls: Option<Tls>,
-    /// The CONNECT packet.
-    pub connect: Connect,
-    /// Time for name, TCP, TLS and CONNACK together.
-    pub connect_timeout: Duration,
-    /// Time for the SUBACK.
-    pub timeout: Duration,
-    /// The largest packet to accept, in bytes.
-    pub max_packet: usize,
-    /// How many publishes may wait for their acknowledgement at once.
-    pub in_flight: u16,
-    /// Whether a lost connection is opened again.
-    pub reconnect: bool,
-    /// Whether five connections in a row that are lost without progress are the end of it.
-    pub gives_up: bool,
-    /// Whether SUBSCRIBE and PUBLISH may leave with CONNECT (MQTT 3.1.1, section 3.1.4).
-    pub early: bool,
-}
 
 /// What happened on the connection.
 #[derive(Debug)]

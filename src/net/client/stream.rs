@@ -16,7 +16,7 @@ use tokio::{
 };
 use tokio_rustls::client::TlsStream;
 
-use super::{ClientSettings, connect, tls};
+use super::{connect, settings::ClientSettings, tls};
 use crate::{
     error::{Failure, Kind},
     mqtt::session::Session,

@@ -2,6 +2,7 @@
 
 use std::{fs, io, path::Path, sync::Arc};
 
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::{
     TlsConnector,
     client::TlsStream,
@@ -14,7 +15,7 @@ use tokio_rustls::{
     },
 };
 
-use super::{BrokerAddress, stream::Metered};
+use super::settings::BrokerAddress;
 use crate::{
     error::{Failure, Kind},
     net::pem,
@@ -51,11 +52,11 @@ impl Tls {
 }
 
 /// Does the TLS handshake on a connected socket.
-pub async fn encrypt(
+pub async fn encrypt<S: AsyncRead + AsyncWrite + Unpin>(
     tls: &Tls,
     address: &BrokerAddress,
-    stream: Metered,
-) -> Result<TlsStream<Metered>, Failure> {
+    stream: S,
+) -> Result<TlsStream<S>, Failure> {
     let connector = TlsConnector::from(Arc::clone(&tls.config));
     connector
         .connect(tls.server_name.clone(), stream)

@@ -9,10 +9,13 @@ use std::{
     mem,
     net::SocketAddr,
     sync::{Condvar, Mutex, MutexGuard, PoisonError},
-    time::{Duration, Instant, SystemTime},
+    time::Duration,
 };
 
-use super::{Dissector, Observer};
+use super::{
+    dissector::Dissector,
+    observer::{CaptureTime, Observer},
+};
 use crate::mqtt::Direction;
 
 /// How long what passed may wait to be listened to, where little passes.
@@ -26,23 +29,6 @@ const FULL: usize = 1024 * 1024;
 
 /// Buffers that grew beyond this are given back.
 const KEPT: usize = 256 * 1024;
-
-/// When something passed.
-#[derive(Clone, Copy, Debug)]
-pub struct CaptureTime {
-    /// By the clock that never jumps.
-    pub monotonic: Instant,
-    /// By the clock on the wall.
-    pub wall: SystemTime,
-}
-
-impl CaptureTime {
-    /// The present.
-    #[must_use]
-    pub fn now() -> Self {
-        Self { monotonic: Instant::now(), wall: SystemTime::now() }
-    }
-}
 
 /// What happens on a connection, or to it.
 #[derive(Debug)]
@@ -209,7 +195,7 @@ impl Drop for EndOnDrop<'_> {
 
 #[cfg(test)]
 mod tests {
-    use std::{sync::mpsc, thread};
+    use std::{sync::mpsc, thread, time::Instant};
 
     use bytes::BytesMut;
 

@@ -7,11 +7,12 @@
 
 mod capture_queue;
 mod dissector;
+mod observer;
 mod relay;
 
 use std::{
     cell::{Cell, RefCell},
-    fmt, io,
+    fmt,
     net::SocketAddr,
     rc::Rc,
     sync::{Arc, Mutex},
@@ -19,44 +20,29 @@ use std::{
     time::Duration,
 };
 
-use tokio::{
-    net::{TcpListener, TcpSocket, TcpStream},
-    task::JoinSet,
-};
+use tokio::{net::TcpStream, task::JoinSet};
 use tokio_rustls::TlsAcceptor;
 
-pub use self::{
-    capture_queue::CaptureTime,
-    dissector::{ClientIdentity, Dissector, Observation},
-};
 use self::{
     capture_queue::{CaptureQueue, Chunk},
     relay::{Passed, Relay, Scratch},
 };
-use super::client::{
-    ClientSettings,
-    stream::{self, Socket},
+pub use self::{
+    dissector::{ClientIdentity, Dissector, Observation},
+    observer::{CaptureTime, Observer},
+};
+use super::{
+    client::{
+        ClientSettings,
+        stream::{self, Socket},
+    },
+    listener::Listener,
 };
 use crate::error::Failure;
 
-/// How many connections may wait to be accepted: a whole fleet that comes back at once.
-const BACKLOG: u32 = 4096;
-
-/// Who is told what is said on the tapped connections, a moment later.
-pub trait Observer {
-    /// A connection said something.
-    fn heard(&mut self, heard: Observation<'_>, peer: SocketAddr, at: CaptureTime);
-    /// Something is off; the traffic goes on.
-    fn warn(&mut self, message: &str);
-    /// Nothing more is to be told at present.
-    fn paused(&mut self);
-}
-
 /// A tap that listens.
 pub struct Tap {
-    listener: TcpListener,
-    address: SocketAddr,
-    tls: Option<TlsAcceptor>,
+    listener: Listener,
     shared: Rc<TapState>,
     witnessing: JoinHandle<()>,
 }
@@ -72,7 +58,7 @@ struct TapState {
 
 impl fmt::Debug for Tap {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Tap").field("address", &self.address).finish_non_exhaustive()
+        f.debug_struct("Tap").field("address", &self.listener.address()).finish_non_exhaustive()
     }
 }
 
@@ -88,8 +74,7 @@ impl Tap {
         broker: ClientSettings,
         witness: Arc<Mutex<dyn Observer + Send>>,
     ) -> Result<Self, Failure> {
-        let listener = listen(address).map_err(|why| cannot_bind(address, &why))?;
-        let address = listener.local_addr().map_err(|why| cannot_bind(address, &why))?;
+        let listener = Listener::bind(address, tls)?;
         let queue = Arc::new(CaptureQueue::default());
         let (heard, max_packet) = (Arc::clone(&queue), broker.max_packet);
         let witnessing = thread::Builder::new()
@@ -97,20 +82,19 @@ impl Tap {
             .spawn(move || heard.listen(max_packet, &witness))
             .map_err(|why| Failure::io(format!("cannot start a thread to record with: {why}")))?;
         let shared = TapState { broker, scratch: RefCell::default(), queue, connections: Cell::new(0) };
-        Ok(Self { listener, address, tls, shared: Rc::new(shared), witnessing })
+        Ok(Self { listener, shared: Rc::new(shared), witnessing })
     }
 
     /// The address that clients connect to, as a URL.
     #[must_use]
     pub fn url(&self) -> String {
-        let scheme = if self.tls.is_some() { "mqtts" } else { "mqtt" };
-        format!("{scheme}://{}", self.address)
+        self.listener.url()
     }
 
     /// Whether other machines can reach the tap.
     #[must_use]
     pub fn is_public(&self) -> bool {
-        !self.address.ip().is_loopback()
+        self.listener.is_public()
     }
 
     /// Serves clients until `end` resolves, then closes every connection; gives what `end` gave once the witness has
@@ -124,7 +108,7 @@ impl Tap {
                 Some(_) = connections.join_next() => {}
                 accepted = self.listener.accept() => match accepted {
                     Ok((stream, peer)) => {
-                        let (shared, tls) = (Rc::clone(&self.shared), self.tls.clone());
+                        let (shared, tls) = (Rc::clone(&self.shared), self.listener.tls());
                         connections.spawn_local(connection(stream, peer, tls, shared));
                     }
                     Err(why) => {
@@ -150,8 +134,6 @@ impl TapState {
 }
 
 async fn connection(client: TcpStream, peer: SocketAddr, tls: Option<TlsAcceptor>, shared: Rc<TapState>) {
-    // Without it small packets wait for delayed acknowledgements; where it fails, they do.
-    let _ = client.set_nodelay(true);
     let limit = shared.broker.connect_timeout;
     let client: Box<dyn Socket> = match tls {
         None => Box::new(client),
@@ -206,28 +188,5 @@ impl<'s> Account<'s> {
 impl Drop for Account<'_> {
     fn drop(&mut self) {
         self.queue.record(self.number, Chunk::Closed);
-    }
-}
-
-fn listen(address: SocketAddr) -> io::Result<TcpListener> {
-    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
-    // A restarted tap must not wait for its predecessor's connections to be forgotten.
-    #[cfg(not(windows))]
-    socket.set_reuseaddr(true)?;
-    socket.bind(address)?;
-    socket.listen(BACKLOG)
-}
-
-fn cannot_bind(address: SocketAddr, why: &io::Error) -> Failure {
-    let failure = Failure::io(format!("cannot listen on {address}: {why}"));
-    match why.kind() {
-        io::ErrorKind::AddrInUse => failure.hint(
-            "Another program listens there; choose another port with --listen, or port 0 for a free one.",
-        ),
-        io::ErrorKind::PermissionDenied => {
-            failure.hint("Ports below 1024 need privileges; choose another one.")
-        }
-        io::ErrorKind::AddrNotAvailable => failure.hint("The address must be one of this machine's."),
-        _ => failure,
     }
 }

@@ -21,8 +21,7 @@ use std::{
     convert::Infallible,
     fmt,
     future::poll_fn,
-    io,
-    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    net::SocketAddr,
     pin::Pin,
     rc::Rc,
     sync::Arc,
@@ -31,11 +30,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use tokio::{
-    net::{TcpListener, TcpSocket, TcpStream},
-    task::spawn_local,
-    time::Sleep,
-};
+use tokio::{net::TcpStream, task::spawn_local, time::Sleep};
 use tokio_rustls::TlsAcceptor;
 
 use self::router::Router;
@@ -47,16 +42,12 @@ pub use self::{
     limits::ServerLimits,
     tls::acceptor,
 };
+use super::listener::Listener;
 use crate::{error::Failure, mqtt::QoS};
-
-/// How many connections may wait to be accepted: a whole fleet that comes back at once.
-const BACKLOG: u32 = 4096;
 
 /// A broker that listens.
 pub struct Broker<H: Handler> {
-    listener: TcpListener,
-    address: SocketAddr,
-    tls: Option<TlsAcceptor>,
+    listener: Listener,
     max_connections: usize,
     connect_timeout: Duration,
     router: Rc<RefCell<Router<H>>>,
@@ -66,7 +57,7 @@ pub struct Broker<H: Handler> {
 
 impl<H: Handler> fmt::Debug for Broker<H> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Broker").field("address", &self.address).finish_non_exhaustive()
+        f.debug_struct("Broker").field("address", &self.listener.address()).finish_non_exhaustive()
     }
 }
 
@@ -82,12 +73,8 @@ impl<H: Handler> Broker<H> {
         tls: Option<TlsAcceptor>,
         start: Instant,
     ) -> Result<Self, Failure> {
-        let listener = listen(address).map_err(|why| cannot_bind(address, &why))?;
-        let address = listener.local_addr().map_err(|why| cannot_bind(address, &why))?;
         Ok(Self {
-            listener,
-            address,
-            tls,
+            listener: Listener::bind(address, tls)?,
             max_connections: limits.max_connections,
             connect_timeout: limits.connect_timeout,
             alive: Rc::new(()),
@@ -98,30 +85,19 @@ impl<H: Handler> Broker<H> {
     /// The address that clients connect to, as a URL.
     #[must_use]
     pub fn url(&self) -> String {
-        self.url_at(self.address)
+        self.listener.url()
     }
 
-    /// The address that clients on this machine connect to, as a URL: an address that stands for all of them is one to
-    /// listen on, not one to connect to.
+    /// The address that clients on this machine connect to, as a URL.
     #[must_use]
-    pub fn url_here(&self) -> String {
-        let ip = match self.address.ip() {
-            IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
-            IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
-            ip => ip,
-        };
-        self.url_at(SocketAddr::new(ip, self.address.port()))
-    }
-
-    fn url_at(&self, address: SocketAddr) -> String {
-        let scheme = if self.tls.is_some() { "mqtts" } else { "mqtt" };
-        format!("{scheme}://{address}")
+    pub fn local_url(&self) -> String {
+        self.listener.local_url()
     }
 
     /// Whether other machines can reach the broker.
     #[must_use]
     pub fn is_public(&self) -> bool {
-        !self.address.ip().is_loopback()
+        self.listener.is_public()
     }
 
     /// How many connections there are.
@@ -184,9 +160,7 @@ impl<H: Handler> Broker<H> {
                 self.warn(&format!("a connection was closed: there are {} already", self.max_connections));
                 continue;
             }
-            // Without it every answer waits for the client's delayed acknowledgement; where it fails, it waits.
-            let _ = stream.set_nodelay(true);
-            match self.tls.clone() {
+            match self.listener.tls() {
                 None => self.spawn(|router| connection::serve(stream, router, Instant::now())),
                 Some(tls) => {
                     let limit = self.connect_timeout;
@@ -261,26 +235,4 @@ async fn keep_flushed<H: Handler>(router: Rc<RefCell<Router<H>>>) {
         Poll::<()>::Pending
     })
     .await;
-}
-
-fn listen(address: SocketAddr) -> io::Result<TcpListener> {
-    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
-    // A restarted edge must not wait for its predecessor's connections to be forgotten.
-    #[cfg(not(windows))]
-    socket.set_reuseaddr(true)?;
-    socket.bind(address)?;
-    socket.listen(BACKLOG)
-}
-
-fn cannot_bind(address: SocketAddr, why: &io::Error) -> Failure {
-    let failure = Failure::io(format!("cannot listen on {address}: {why}"));
-    match why.kind() {
-        io::ErrorKind::AddrInUse => failure.hint(
-            "Another program, perhaps another edge, listens there; choose another port with --listen, or port 0 \
-             for a free one.",
-        ),
-        io::ErrorKind::PermissionDenied => failure.hint("Ports below 1024 need privileges; choose another one."),
-        io::ErrorKind::AddrNotAvailable => failure.hint("The address must be one of this machine's."),
-        _ => failure,
-    }
 }

@@ -1,6 +1,6 @@
 //! The broker over sockets in memory: what it counts, what it holds, and whose turn it is.
 
-use std::{cell::Cell, collections::VecDeque};
+use std::{cell::Cell, collections::VecDeque, io};
 
 use bytes::BytesMut;
 use tokio::{
