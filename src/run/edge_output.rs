@@ -16,7 +16,7 @@ use crate::{
     io::{batch_writer::BatchWriter, console::Console},
     recording::{Connection, Record, Stamp},
     request::parser::{Part, request_id_of},
-    run::{edge_handler::EdgeObserver, results::ResultLine},
+    run::{edge_handler::EdgeObserver, results::ResultLine, warnings::WarningLimiter},
     tuya::{Answer, GatewayId},
 };
 
@@ -28,9 +28,6 @@ const BATCH: usize = 64 * 1024;
 
 /// Stdout counts as not being read after this long without progress; clients are served and records are dropped.
 const PATIENCE: Duration = Duration::from_secs(1);
-
-/// How many warnings a second are printed.
-const WARNINGS: u32 = 50;
 
 /// Commands from stdin that may be without their results, and the bytes of their inputs; then stdin waits.
 const COMMANDS: usize = 1000;
@@ -52,8 +49,6 @@ pub(crate) struct Noted {
 #[derive(Debug)]
 pub(crate) struct EdgeOutput {
     console: Console,
-    /// Whether stderr is PROGRAM's, so that it gets no warnings.
-    has_program: bool,
     /// Where results and the first event go.
     stdout: Option<BatchWriter>,
     /// Where records go, unless they go to stdout.
@@ -67,7 +62,8 @@ pub(crate) struct EdgeOutput {
     settled: Rc<Notify>,
     progressed: Instant,
     left_out: u64,
-    warnings: (Instant, u32),
+    /// Silent if stderr is PROGRAM's.
+    warnings: WarningLimiter,
     stamp: Stamp,
 }
 
@@ -82,7 +78,6 @@ impl EdgeOutput {
         let now = Instant::now();
         Self {
             console,
-            has_program,
             is_recording: stdout.is_some() && out.is_none(),
             stdout,
             out,
@@ -91,7 +86,7 @@ impl EdgeOutput {
             settled: Rc::default(),
             progressed: now,
             left_out: 0,
-            warnings: (now, 0),
+            warnings: WarningLimiter::new((!has_program).then_some(console)),
             stamp: Stamp::default(),
         }
     }
@@ -175,7 +170,7 @@ impl EdgeOutput {
         if is_left_out {
             self.left_out += 1;
             if self.left_out == 1 {
-                self.say("stdout is not being read; dropping records until it is");
+                self.warnings.always_warn("stdout is not being read; dropping records until it is");
             }
         } else {
             sink.write_with(|line| write(line, &mut self.stamp));
@@ -192,23 +187,11 @@ impl EdgeOutput {
     /// Gives up the sinks, to be closed.
     pub(crate) fn close(&mut self) -> [Option<BatchWriter>; 2] {
         if self.left_out > 0 {
-            self.say(&format!("{} records were left out, because nobody read stdout", self.left_out));
+            self.warnings
+                .always_warn(&format!("{} records were left out, because nobody read stdout", self.left_out));
         }
-        self.suppressed();
+        self.warnings.finish();
         [self.out.take(), self.stdout.take()]
-    }
-
-    fn say(&self, warning: &str) {
-        if !self.has_program {
-            self.console.warn(warning);
-        }
-    }
-
-    fn suppressed(&mut self) {
-        let more = self.warnings.1.saturating_sub(WARNINGS);
-        if more > 0 {
-            self.say(&format!("{more} more warnings were not printed"));
-        }
     }
 }
 
@@ -261,15 +244,7 @@ impl EdgeObserver for SharedEdgeOutput {
     }
 
     fn warn(&mut self, message: &str) {
-        let output = &mut *self.0.borrow_mut();
-        if output.warnings.0.elapsed() >= Duration::from_secs(1) {
-            output.suppressed();
-            output.warnings = (Instant::now(), 0);
-        }
-        output.warnings.1 += 1;
-        if output.warnings.1 <= WARNINGS {
-            output.say(message);
-        }
+        self.0.borrow_mut().warnings.warn(message);
     }
 
     fn alert(&mut self, message: &str) {

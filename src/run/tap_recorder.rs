@@ -3,7 +3,7 @@
 use std::{
     collections::VecDeque,
     net::SocketAddr,
-    time::{Duration, Instant, SystemTime},
+    time::{Instant, SystemTime},
 };
 
 use serde::Serialize;
@@ -18,6 +18,7 @@ use crate::{
     mqtt::{Direction, codec::Message},
     net::proxy::{CaptureTime, Observation, Observer},
     recording::{Connection, LEFT_OUT, Record},
+    run::warnings::WarningLimiter,
     stats::{Inspection, Summary},
     tuya::Topics,
 };
@@ -30,9 +31,6 @@ const BATCH: usize = 256 * 1024;
 
 /// Records that have been written are forgotten once they are so many.
 const MANY_RECORDS: usize = 4096;
-
-/// How many warnings a second are printed.
-const WARNINGS: u32 = 50;
 
 /// The recorder.
 #[derive(Debug)]
@@ -54,17 +52,16 @@ pub(crate) struct Recorder {
     missing: u64,
     missing_in_all: u64,
     failure: Option<Failure>,
-    warnings: (Instant, u32),
+    warnings: WarningLimiter,
 }
 
 impl Recorder {
     /// A recorder that writes to a sink.
     pub(crate) fn new(console: Console, topics: Topics, sink: BatchWriter) -> Self {
-        let now = Instant::now();
         Self {
             console,
             topics,
-            origin: now,
+            origin: Instant::now(),
             written: sink.written_so_far(),
             unwritten: VecDeque::new(),
             sink: Some(sink),
@@ -75,7 +72,7 @@ impl Recorder {
             missing: 0,
             missing_in_all: 0,
             failure: None,
-            warnings: (now, 0),
+            warnings: WarningLimiter::new(Some(console)),
         }
     }
 
@@ -127,7 +124,7 @@ impl Recorder {
         if self.missing > 0 {
             self.say_missing();
         }
-        self.suppressed();
+        self.warnings.finish();
         self.flush();
         self.sink.take()
     }
@@ -224,13 +221,6 @@ impl Recorder {
         }
         end
     }
-
-    fn suppressed(&mut self) {
-        let more = self.warnings.1.saturating_sub(WARNINGS);
-        if more > 0 {
-            self.console.warn(&format!("{more} more warnings were not printed"));
-        }
-    }
 }
 
 impl Observer for Recorder {
@@ -268,14 +258,7 @@ impl Observer for Recorder {
     }
 
     fn warn(&mut self, message: &str) {
-        if self.warnings.0.elapsed() >= Duration::from_secs(1) {
-            self.suppressed();
-            self.warnings = (Instant::now(), 0);
-        }
-        self.warnings.1 += 1;
-        if self.warnings.1 <= WARNINGS {
-            self.console.warn(message);
-        }
+        self.warnings.warn(message);
     }
 }
 

@@ -20,14 +20,15 @@ use crate::{
     },
     json::json_line,
     rate::{Rate, RateLimiter},
-    run::failures::{Failures, at_line},
+    run::{
+        failures::{Failures, at_line},
+        warnings::Warnings,
+    },
     tuya::Channel,
 };
 
 /// A message is late when it leaves more than this after its time.
 const LATE: Duration = Duration::from_millis(10);
-/// How many warnings are printed in full.
-const WARNINGS: u64 = 10;
 /// Nothing more is sent while more than this waits for the reader of stdout.
 const BACKLOG: u64 = 8 << 20;
 
@@ -61,7 +62,7 @@ pub struct ReplayStats {
     latest: Duration,
     differences: u64,
     failures: Failures,
-    warnings: u64,
+    warnings: Warnings,
     changed: Rc<Notify>,
 }
 
@@ -138,7 +139,7 @@ impl ReplayStats {
             latest: Duration::ZERO,
             differences: 0,
             failures: Failures::new(console),
-            warnings: 0,
+            warnings: Warnings::new(console),
             changed,
         }))
     }
@@ -240,10 +241,7 @@ impl ReplayStats {
 
     /// Warns of something; a flood is counted.
     pub fn warn(&mut self, what: &str) {
-        self.warnings += 1;
-        if self.warnings <= WARNINGS {
-            self.console.warn(what);
-        }
+        self.warnings.warn(what);
     }
 
     /// How many messages have left.
@@ -254,9 +252,7 @@ impl ReplayStats {
 
     /// Tells the summary, and gives the exit code.
     pub fn finish(&self, matched: Option<u64>, duration: Duration) -> Exit {
-        if self.warnings > WARNINGS {
-            self.console.warn(&format!("{} more warnings of this kind", self.warnings - WARNINGS));
-        }
+        self.warnings.finish();
         self.failures.finish();
         let mut summary = format!("{} sent, {} acknowledged", self.sent, self.acknowledged);
         for (count, name) in
