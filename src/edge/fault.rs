@@ -149,7 +149,7 @@ impl Faults {
     }
 
     /// The first fault of a choice that happens this time.
-    pub(super) fn throw<T>(&mut self, mut choose: impl FnMut(Misbehaviour) -> Option<T>) -> Option<T> {
+    pub(super) fn draw<T>(&mut self, mut choose: impl FnMut(Misbehaviour) -> Option<T>) -> Option<T> {
         for fault in &self.list {
             if let Some(chosen) = choose(fault.misbehaviour)
                 && self.dice.f64() < fault.rate
@@ -162,7 +162,7 @@ impl Faults {
 
     /// Whether one fault happens this time.
     pub(super) fn happens(&mut self, misbehaviour: Misbehaviour) -> bool {
-        self.throw(|found| (found == misbehaviour).then_some(())).is_some()
+        self.draw(|found| (found == misbehaviour).then_some(())).is_some()
     }
 
     /// A request id that nobody sent.

@@ -13,7 +13,13 @@ mod registry;
 mod tests;
 mod validate;
 
-use std::{borrow::Cow, collections::HashSet, mem, sync::Arc, time::Duration};
+use std::{
+    borrow::Cow,
+    collections::{HashSet, VecDeque},
+    mem,
+    sync::Arc,
+    time::Duration,
+};
 
 use bytes::Bytes;
 
@@ -107,7 +113,7 @@ pub enum Disposition {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PublishOutcome {
     /// What becomes of it.
-    pub fate: Disposition,
+    pub disposition: Disposition,
     /// The topic's channel, where it has one.
     pub channel: Option<Channel>,
     /// Whether the payload was read, and is one JSON value that is not nested deeply.
@@ -121,6 +127,7 @@ pub struct Edge {
     topics: Topics,
     /// The topic of the last answer: most answers go where the one before went.
     answered: Arc<str>,
+    actions: VecDeque<Action>,
     /// Where answers are written.
     scratch: Vec<u8>,
     registry: Registry,
@@ -140,6 +147,7 @@ impl Edge {
             settings,
             topics: Topics::default(),
             answered: Arc::default(),
+            actions: VecDeque::new(),
             scratch: Vec::new(),
             registry,
             present: HashSet::new(),
@@ -166,7 +174,7 @@ impl Edge {
     /// # Errors
     /// As [`LoginRule::login`] says, or whatever return code a fault throws.
     pub fn login(&mut self, login: &LoginAttempt<'_>) -> Result<Role, LoginError> {
-        let thrown = self.settings.faults.throw(|fault| match fault {
+        let thrown = self.settings.faults.draw(|fault| match fault {
             Misbehaviour::Connack(code) => Some(code),
             _ => None,
         });
@@ -177,36 +185,35 @@ impl Edge {
     }
 
     /// Notes that a gateway's session begins.
-    pub fn arrive(&mut self, gateway: &GatewayId) {
+    pub fn handle_connected(&mut self, gateway: &GatewayId) {
         self.present.insert(gateway.clone());
     }
 
     /// Notes that a gateway's session has ended for good.
-    pub fn leave(&mut self, gateway: &GatewayId) {
+    pub fn handle_session_ended(&mut self, gateway: &GatewayId) {
         self.present.remove(gateway);
     }
 
     /// Whether a client gets a subscription.
-    pub fn grants(&mut self, role: &Role, filter: &str) -> bool {
+    pub fn may_subscribe(&mut self, role: &Role, filter: &str) -> bool {
         role.may_subscribe(filter) && !self.settings.faults.happens(Misbehaviour::Suback)
     }
 
     /// Hears a client's PUBLISH; what is to be done follows in `actions`.
-    pub fn hear(
+    pub fn handle_publish(
         &mut self,
         now: EdgeTime,
         role: &Role,
         topic: &str,
         payload: &[u8],
-        actions: &mut Vec<Action>,
     ) -> PublishOutcome {
-        let heard = |fate, channel| PublishOutcome { fate, channel, is_json: false };
+        let heard = |disposition, channel| PublishOutcome { disposition, channel, is_json: false };
         match role {
             Role::Gateway(gateway) => match login::uplink(&self.topics, gateway, topic) {
-                Some(channel) => self.hear_uplink(now, gateway, channel, payload, actions),
+                Some(channel) => self.handle_uplink(now, gateway, channel, payload),
                 None if role.may_publish(&self.topics, topic) => heard(Disposition::Route, None),
                 None => {
-                    actions.push(Action::Warn(format!(
+                    self.actions.push_back(Action::Warn(format!(
                         "{gateway} may not publish to {topic:?}: the message was dropped; a gateway publishes to \
                          its four uplink topics and to gateway/in/{gateway} and gateway/out/{gateway}"
                     )));
@@ -215,14 +222,14 @@ impl Edge {
             },
             Role::Platform => match self.topics.classify(topic, payload) {
                 Some((Some(Channel::Command), id)) => {
-                    heard(self.hear_command(now, id, payload, actions), Some(Channel::Command))
+                    heard(self.handle_platform_command(now, id, payload), Some(Channel::Command))
                 }
                 found => {
                     let channel = found.and_then(|(channel, _)| channel);
                     if channel.is_some_and(|channel| channel.direction() == Direction::Up)
                         && !mem::replace(&mut self.has_warned, true)
                     {
-                        actions.push(Action::Warn(format!(
+                        self.actions.push_back(Action::Warn(format!(
                             "a platform user published to {topic:?}: the edge passes such messages on and answers only \
                              gateways; a gateway needs a username that --platform-username does not name"
                         )));
@@ -233,90 +240,76 @@ impl Edge {
         }
     }
 
-    fn hear_uplink(
+    fn handle_uplink(
         &mut self,
         now: EdgeTime,
         gateway: &GatewayId,
         channel: Channel,
         payload: &[u8],
-        actions: &mut Vec<Action>,
     ) -> PublishOutcome {
         let answered = channel.response().is_some();
-        let mut heard = PublishOutcome { fate: Disposition::Route, channel: Some(channel), is_json: false };
-        if answered && let Some(fate) = self.throw_fate() {
-            heard.fate = fate;
+        let mut heard =
+            PublishOutcome { disposition: Disposition::Route, channel: Some(channel), is_json: false };
+        if answered && let Some(disposition) = self.draw_disposition() {
+            heard.disposition = disposition;
         } else if channel == Channel::Report
             && let Some(report) = BorrowedReport::read(payload)
         {
             heard.is_json = true;
-            self.hear_report(now, gateway, &report, actions);
+            self.handle_report(now, gateway, &report);
         } else {
             match Envelope::<Uplink>::decode(channel, payload) {
-                Ok(message) => heard.fate = self.hear_message(now, gateway, message, actions),
-                Err(refused) => self.refuse_shape(now, gateway, channel, refused, actions),
+                Ok(message) => heard.disposition = self.handle_message(now, gateway, message),
+                Err(refused) => self.refuse_shape(now, gateway, channel, refused),
             }
         }
         heard
     }
 
-    fn hear_message(
+    fn handle_message(
         &mut self,
         now: EdgeTime,
         gateway: &GatewayId,
         message: Envelope<Uplink>,
-        actions: &mut Vec<Action>,
     ) -> Disposition {
         let Envelope { t, request_id, body } = message;
         match body {
             Uplink::Report(property) => {
                 let (cid, id, value) = (&property.cid, &property.id, property.value.get());
                 let report = BorrowedReport { t, request_id: &request_id, cid, id, value };
-                self.hear_report(now, gateway, &report, actions);
+                self.handle_report(now, gateway, &report);
             }
             Uplink::Sync(device) => {
                 let on_time = self.check_time(t, now);
-                let result = self.sync(now, gateway, &request_id, &device, on_time, actions);
+                let result = self.sync(now, gateway, &request_id, &device, on_time);
                 let once_kept = result.is_ok();
                 let t = answer_time(t, now);
                 let respond = Respond { channel: Channel::SyncResponse, gateway, once_kept };
-                self.answer(respond, t, &request_id, &device.cid, result, actions);
+                self.answer(respond, t, &request_id, &device.cid, result);
                 if once_kept {
                     return Disposition::RouteKept;
                 }
             }
-            Uplink::Status(statuses) => self.hear_status(now, gateway, t, &statuses, actions),
+            Uplink::Status(statuses) => self.handle_status(now, gateway, t, &statuses),
             Uplink::CommandResponse(answer) => {
                 let verdict = CommandOutcome::Answered { code: answer.code, msg: answer.msg };
-                self.settle(now, gateway, &request_id, verdict, actions);
+                self.finish_command(now, gateway, &request_id, verdict);
             }
             Uplink::AsGiven { .. } => {}
         }
         Disposition::Route
     }
 
-    fn hear_report(
-        &mut self,
-        now: EdgeTime,
-        gateway: &GatewayId,
-        report: &BorrowedReport<'_>,
-        actions: &mut Vec<Action>,
-    ) {
+    fn handle_report(&mut self, now: EdgeTime, gateway: &GatewayId, report: &BorrowedReport<'_>) {
         let result = self.report(gateway, report, self.check_time(report.t, now));
         let t = answer_time(report.t, now);
         let respond = Respond { channel: Channel::ReportResponse, gateway, once_kept: false };
-        self.answer(respond, t, report.request_id, report.cid, result, actions);
+        self.answer(respond, t, report.request_id, report.cid, result);
     }
 
-    fn hear_status(
-        &mut self,
-        now: EdgeTime,
-        gateway: &GatewayId,
-        t: i64,
-        statuses: &[DeviceStatus],
-        actions: &mut Vec<Action>,
-    ) {
+    fn handle_status(&mut self, now: EdgeTime, gateway: &GatewayId, t: i64, statuses: &[DeviceStatus]) {
         if let Err(refusal) = self.check_time(t, now) {
-            actions.push(Action::Warn(format!("{gateway}: status ignored: {}", refusal.why)));
+            self.actions.push_back(Action::Warn(format!("{gateway}: status ignored: {}", refusal.why)));
             return;
         }
         let mut set =
@@ -327,7 +320,7 @@ impl Edge {
             && !self.settings.accepts_all
         {
             let others = if more == 0 { String::new() } else { format!(" and {more} more") };
-            actions.push(Action::Warn(format!(
+            self.actions.push_back(Action::Warn(format!(
                 "{gateway}: status of {:?}{others} ignored: never synchronised",
                 first.cid
             )));
@@ -339,16 +332,16 @@ impl Edge {
     }
 
     /// The faults that action on the request itself.
-    fn throw_fate(&mut self) -> Option<Disposition> {
-        self.settings.faults.throw(|fault| match fault {
+    fn draw_disposition(&mut self) -> Option<Disposition> {
+        self.settings.faults.draw(|fault| match fault {
             Misbehaviour::Disconnect => Some(Disposition::Cut),
             Misbehaviour::Silent => Some(Disposition::Silence),
             _ => None,
         })
     }
 
-    fn throw_code(&mut self) -> Result<(), Refusal> {
-        let thrown = self.settings.faults.throw(|fault| match fault {
+    fn draw_code(&mut self) -> Result<(), Refusal> {
+        let thrown = self.settings.faults.draw(|fault| match fault {
             Misbehaviour::Code(code) => Some(code),
             _ => None,
         });
@@ -361,7 +354,7 @@ impl Edge {
         report: &BorrowedReport<'_>,
         on_time: Result<(), Refusal>,
     ) -> Result<(), Refusal> {
-        self.throw_code()?;
+        self.draw_code()?;
         let BorrowedReport { request_id, cid, id, value, .. } = *report;
         let print = self.memory.fingerprint((gateway, Channel::Report, request_id, cid, id, value));
         if self.memory.holds(print) {
@@ -386,9 +379,8 @@ impl Edge {
         request_id: &str,
         device: &Device,
         on_time: Result<(), Refusal>,
-        actions: &mut Vec<Action>,
     ) -> Result<(), Refusal> {
-        self.throw_code()?;
+        self.draw_code()?;
         // A sync that was accepted before is done again, since others may have come in between, and is never too late.
         let print = self.memory.fingerprint((gateway, Channel::Sync, request_id, format!("{device:?}")));
         if !self.memory.holds(print) {
@@ -397,20 +389,13 @@ impl Edge {
         let line = self.registry.sync(gateway, device, now.mono).map_err(|NoRoom| {
             Refusal::new(ResultCode::SYSTEM_ERROR, "there is no room for another device")
         })?;
-        actions.push(Action::Persist(line));
+        self.actions.push_back(Action::Persist(line));
         self.memory.keep(print);
         Ok(())
     }
 
     /// Answers a message that could not be decoded, as far as it could be read, where its topic has answers.
-    fn refuse_shape(
-        &mut self,
-        now: EdgeTime,
-        gateway: &GatewayId,
-        channel: Channel,
-        refused: Refused,
-        actions: &mut Vec<Action>,
-    ) {
+    fn refuse_shape(&mut self, now: EdgeTime, gateway: &GatewayId, channel: Channel, refused: Refused) {
         let why = refused.to_string();
         let respond = match channel {
             Channel::Sync => Channel::SyncResponse,
@@ -419,24 +404,26 @@ impl Edge {
                 let named = refused.request_id.filter(|id| self.pending.contains(gateway, id));
                 match named {
                     Some(request_id) => {
-                        self.settle(now, gateway, &request_id, CommandOutcome::Malformed(why), actions);
+                        self.finish_command(now, gateway, &request_id, CommandOutcome::Malformed(why));
                     }
                     None => {
-                        actions.push(Action::Warn(format!("{gateway}: answer to a command ignored: {why}")));
+                        self.actions.push_back(Action::Warn(format!(
+                            "{gateway}: answer to a command ignored: {why}"
+                        )));
                     }
                 }
                 return;
             }
             Channel::Status | Channel::SyncResponse | Channel::Command | Channel::ReportResponse => {
-                actions.push(Action::Warn(format!("{gateway}: {} ignored: {why}", channel.kind())));
+                self.actions.push_back(Action::Warn(format!("{gateway}: {} ignored: {why}", channel.kind())));
                 return;
             }
         };
-        let result = self.throw_code().and(Err(Refusal::new(refused.error.problem.code(), why)));
+        let result = self.draw_code().and(Err(Refusal::new(refused.error.problem.code(), why)));
         let t = answer_time(0, now);
         let respond = Respond { channel: respond, gateway, once_kept: false };
         let (request_id, cid) = (refused.request_id.unwrap_or_default(), refused.cid.unwrap_or_default());
-        self.answer(respond, t, &request_id, &cid, result, actions);
+        self.answer(respond, t, &request_id, &cid, result);
     }
 
     fn answer(
@@ -446,13 +433,12 @@ impl Edge {
         request_id: &str,
         cid: &str,
         result: Result<(), Refusal>,
-        actions: &mut Vec<Action>,
     ) {
         let Respond { channel, gateway, once_kept } = respond;
         let code = match result {
             Ok(()) => ResultCode::SUCCESS,
             Err(Refusal { code, why }) => {
-                actions.push(Action::Warn(format!("{gateway}: {code} {}: {why}", code.name())));
+                self.actions.push_back(Action::Warn(format!("{gateway}: {code} {}: {why}", code.name())));
                 code
             }
         };
@@ -474,7 +460,7 @@ impl Edge {
             write_answer(&mut self.scratch, t, &request_id, cid, code, msg);
             Bytes::copy_from_slice(&self.scratch)
         };
-        let after = faults.throw(|fault| match fault {
+        let after = faults.draw(|fault| match fault {
             Misbehaviour::Delay(delay) => Some(delay),
             _ => None,
         });
@@ -485,26 +471,21 @@ impl Edge {
         let topic = Arc::clone(&self.answered);
         let action = Action::Publish { topic, channel, payload, after: after.unwrap_or_default(), once_kept };
         if is_duplicate {
-            actions.push(action.clone());
+            self.actions.push_back(action.clone());
         }
-        actions.push(action);
+        self.actions.push_back(action);
     }
 
     /// A platform user's PUBLISH: a command to a device that cannot be reached is answered here.
-    fn hear_command(
-        &mut self,
-        now: EdgeTime,
-        id: &str,
-        payload: &[u8],
-        actions: &mut Vec<Action>,
-    ) -> Disposition {
+    fn handle_platform_command(&mut self, now: EdgeTime, id: &str, payload: &[u8]) -> Disposition {
         let Ok(gateway) = GatewayId::new(id) else { return Disposition::Route };
         let message = match Envelope::<Downlink>::decode(Channel::Command, payload) {
             Ok(message) => message,
             Err(refused) => {
                 // Whoever tests a gateway with broken commands wants them to arrive.
-                actions
-                    .push(Action::Warn(format!("a malformed command goes to {gateway} as it is: {refused}")));
+                self.actions.push_back(Action::Warn(format!(
+                    "a malformed command goes to {gateway} as it is: {refused}"
+                )));
                 return Disposition::Route;
             }
         };
@@ -513,7 +494,7 @@ impl Edge {
         let answer = CommandAnswer { cid: command.cid, code, msg: code.name().into() };
         let body = Uplink::CommandResponse(answer);
         let message = Envelope { t: answer_time(message.t, now), request_id: message.request_id, body };
-        actions.push(Action::Publish {
+        self.actions.push_back(Action::Publish {
             topic: self.topics.topic(Channel::CommandResponse, &gateway).into(),
             channel: Channel::CommandResponse,
             payload: message.encode().into(),
@@ -535,46 +516,43 @@ impl Edge {
 
     /// Sends a command of the platform's own as soon as its gateway has few enough, or settles it at once if it cannot be
     /// sent.
-    pub fn command(&mut self, now: EdgeTime, ask: CommandRequest, actions: &mut Vec<Action>) {
+    pub fn send_command(&mut self, now: EdgeTime, ask: CommandRequest) {
         let gateway = match ask.gateway_id.clone().map_or_else(|| self.choose_gateway(&ask.command.cid), Ok) {
             Ok(gateway) => gateway,
             Err(why) => {
                 let verdict = CommandOutcome::Unsent { field: "gateway_id", why };
                 let outcome = EndedCommand { token: ask.token, gateway_id: None, verdict, round_trip: None };
-                return actions.push(Action::CommandDone(outcome));
+                return self.actions.push_back(Action::CommandDone(outcome));
             }
         };
         let ask = if self.present.contains(&gateway) { self.pending.queue(&gateway, ask) } else { Some(ask) };
         if let Some(ask) = ask {
-            self.send_command(now, gateway, ask, actions);
+            self.dispatch_command(now, gateway, ask);
         }
     }
 
     /// Sends the commands for which a gateway has room again.
-    fn send_queued(&mut self, now: EdgeTime, gateway: &GatewayId, actions: &mut Vec<Action>) {
+    fn send_queued(&mut self, now: EdgeTime, gateway: &GatewayId) {
         let is_present = self.present.contains(gateway);
         while let Some(ask) = self.pending.next_queued(gateway, is_present) {
-            self.send_command(now, gateway.clone(), ask, actions);
+            self.dispatch_command(now, gateway.clone(), ask);
         }
     }
 
-    fn send_command(
-        &mut self,
-        now: EdgeTime,
-        gateway: GatewayId,
-        ask: CommandRequest,
-        actions: &mut Vec<Action>,
-    ) {
+    fn dispatch_command(&mut self, now: EdgeTime, gateway: GatewayId, ask: CommandRequest) {
         let CommandRequest { token, t, request_id, command, .. } = ask;
-        let mut settle = |gateway_id, verdict| {
-            actions.push(Action::CommandDone(EndedCommand { token, gateway_id, verdict, round_trip: None }));
-        };
-        if let Err(code) = self.reach(now.mono, &gateway, &command.cid) {
-            return settle(Some(gateway), CommandOutcome::Answered { code, msg: code.name().into() });
-        }
-        if self.pending.contains(&gateway, &request_id) {
+        let refusal = if let Err(code) = self.reach(now.mono, &gateway, &command.cid) {
+            Some(CommandOutcome::Answered { code, msg: code.name().into() })
+        } else if self.pending.contains(&gateway, &request_id) {
             let why = format!("another command with request_id {request_id:?} has no answer yet");
-            return settle(Some(gateway), CommandOutcome::Unsent { field: "request_id", why });
+            Some(CommandOutcome::Unsent { field: "request_id", why })
+        } else {
+            None
+        };
+        if let Some(verdict) = refusal {
+            let gateway_id = Some(gateway);
+            let ended = EndedCommand { token, gateway_id, verdict, round_trip: None };
+            return self.actions.push_back(Action::CommandDone(ended));
         }
         let t = t.unwrap_or_else(|| answer_time(0, now));
         let topic = self.topics.topic(Channel::Command, &gateway).into();
@@ -583,7 +561,13 @@ impl Edge {
         let limit = self.settings.command_timeout;
         self.pending.insert((gateway, message.request_id), token, now.mono, limit);
         let channel = Channel::Command;
-        actions.push(Action::Publish { topic, channel, payload, after: Duration::ZERO, once_kept: false });
+        self.actions.push_back(Action::Publish {
+            topic,
+            channel,
+            payload,
+            after: Duration::ZERO,
+            once_kept: false,
+        });
     }
 
     fn choose_gateway(&self, cid: &str) -> Result<GatewayId, String> {
@@ -600,41 +584,45 @@ impl Edge {
         })
     }
 
-    fn settle(
+    fn finish_command(
         &mut self,
         now: EdgeTime,
         gateway: &GatewayId,
         request_id: &str,
         verdict: CommandOutcome,
-        actions: &mut Vec<Action>,
     ) {
         if let Some(waiting) = self.pending.take(gateway, request_id) {
-            actions.push(Action::CommandDone(EndedCommand {
+            self.actions.push_back(Action::CommandDone(EndedCommand {
                 token: waiting.token,
                 gateway_id: Some(gateway.clone()),
                 verdict,
                 round_trip: Some(now.mono.saturating_sub(waiting.sent)),
             }));
-            self.send_queued(now, gateway, actions);
+            self.send_queued(now, gateway);
         }
     }
 
-    /// When [`Edge::tick`] is next due.
+    /// The next thing to do.
+    pub fn poll_action(&mut self) -> Option<Action> {
+        self.actions.pop_front()
+    }
+
+    /// When [`Edge::handle_timeout`] is next due.
     #[must_use]
-    pub fn deadline(&self) -> Option<Duration> {
+    pub fn poll_timeout(&self) -> Option<Duration> {
         self.pending.next_limit()
     }
 
     /// Ends the commands whose time is over.
-    pub fn tick(&mut self, now: EdgeTime, actions: &mut Vec<Action>) {
+    pub fn handle_timeout(&mut self, now: EdgeTime) {
         while let Some((gateway, waiting)) = self.pending.take_overdue(now.mono) {
-            actions.push(Action::CommandDone(EndedCommand {
+            self.actions.push_back(Action::CommandDone(EndedCommand {
                 token: waiting.token,
                 gateway_id: Some(gateway.clone()),
                 verdict: CommandOutcome::TimedOut(self.settings.command_timeout),
                 round_trip: Some(now.mono.saturating_sub(waiting.sent)),
             }));
-            self.send_queued(now, &gateway, actions);
+            self.send_queued(now, &gateway);
         }
     }
 }

@@ -232,7 +232,7 @@ impl World {
         for _ in 0..20_000 {
             self.poll();
             let gateway_due = self.gateway.next_timeout(None);
-            let edge_due = self.edge.deadline();
+            let edge_due = self.edge.poll_timeout();
             let due = gateway_due.into_iter().chain(edge_due).min();
             let next = self.plan.first_key_value().map(|((at, _), _)| *at);
             match (due, next) {
@@ -240,9 +240,8 @@ impl World {
                     self.now = self.now.max(due);
                     let jitter = self.random.f64();
                     self.gateway.handle_timeout(self.now, None, || jitter).unwrap();
-                    let mut actions = Vec::new();
-                    self.edge.tick(self.edge_moment(), &mut actions);
-                    self.action(actions);
+                    self.edge.handle_timeout(self.edge_moment());
+                    self.act();
                 }
                 (_, Some(_)) => {
                     let ((at, _), happening) = self.plan.pop_first().unwrap();
@@ -289,11 +288,11 @@ impl World {
             Happening::Up { connection, token, publish }
                 if connection == self.connection && self.is_connected =>
             {
-                let mut actions = Vec::new();
                 let (now, role) = (self.edge_moment(), Role::Gateway(gateway_id()));
-                let heard = self.edge.hear(now, &role, &publish.topic, &publish.payload, &mut actions);
-                self.action(actions);
-                assert!(matches!(heard.fate, Disposition::Route | Disposition::RouteKept), "{heard:?}");
+                let outcome = self.edge.handle_publish(now, &role, &publish.topic, &publish.payload);
+                self.act();
+                let is_routed = matches!(outcome.disposition, Disposition::Route | Disposition::RouteKept);
+                assert!(is_routed, "{outcome:?}");
                 self.note_answer(&publish);
                 self.travel(|| Happening::Acknowledgement { connection, token });
             }
@@ -321,7 +320,7 @@ impl World {
             Happening::Connect => {
                 self.connection += 1;
                 self.is_connected = true;
-                self.edge.arrive(&gateway_id());
+                self.edge.handle_connected(&gateway_id());
                 self.gateway.handle_connected(false);
                 let jitter = self.random.f64();
                 self.gateway.handle_subscribed(self.now, || jitter);
@@ -374,16 +373,15 @@ impl World {
                     request_id: format!("c{token}"),
                     command,
                 };
-                let mut actions = Vec::new();
-                self.edge.command(self.edge_moment(), ask, &mut actions);
-                self.action(actions);
+                self.edge.send_command(self.edge_moment(), ask);
+                self.act();
             }
         }
     }
 
     fn cut(&mut self) {
         if std::mem::replace(&mut self.is_connected, false) {
-            self.edge.leave(&gateway_id());
+            self.edge.handle_session_ended(&gateway_id());
             self.gateway.handle_disconnected(self.now);
             self.plan_within(if self.is_lossless { 300 } else { 6_000 }, Happening::Connect);
         }
@@ -424,8 +422,8 @@ impl World {
     }
 
     /// Does what the edge asks for.
-    fn action(&mut self, actions: Vec<Action>) {
-        for action in actions {
+    fn act(&mut self) {
+        while let Some(action) = self.edge.poll_action() {
             match action {
                 Action::Persist(line) => self.file.extend(line),
                 Action::Publish { topic, payload, .. } => {

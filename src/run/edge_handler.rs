@@ -64,10 +64,8 @@ pub struct EdgeHandler {
     edge: Edge,
     journal: Option<RegistryFile>,
     observer: Box<dyn EdgeObserver>,
-    /// What is to be done, in order.
+    /// What is to be done after the edge's actions, in order.
     queue: VecDeque<Work>,
-    /// Where the edge puts its actions.
-    actions: Vec<Action>,
     /// What waits for the journal, in its order.
     unsynced: VecDeque<(Position, Work)>,
     /// The last line given to the journal.
@@ -116,7 +114,6 @@ impl EdgeHandler {
             journal,
             observer,
             queue: VecDeque::new(),
-            actions: Vec::new(),
             unsynced: VecDeque::new(),
             last_line: Position::default(),
             delayed: Delayed::new(max_delayed),
@@ -125,8 +122,7 @@ impl EdgeHandler {
 
     /// Sends a command of the platform's own; the observer is told how it ends.
     pub fn command(&mut self, now: Now, request: CommandRequest) {
-        self.edge.command(moment(now), request, &mut self.actions);
-        self.queue_actions();
+        self.edge.send_command(moment(now), request);
     }
 
     /// The steps of the journal's thread, which [`serve`] passes on.
@@ -154,19 +150,8 @@ impl EdgeHandler {
         }
     }
 
-    fn queue_actions(&mut self) {
-        self.queue.extend(self.actions.drain(..).map(Work::Act));
-    }
-
-    /// Passes a message to the edge.
-    fn hear(&mut self, now: Now, role: &Role, message: &Message) -> PublishOutcome {
-        let heard = self.edge.hear(moment(now), role, &message.topic, &message.payload, &mut self.actions);
-        self.queue_actions();
-        heard
-    }
-
-    fn record(&mut self, now: Now, message: &Message, role: &Role, heard: PublishOutcome) {
-        let channel = heard.channel;
+    fn record(&mut self, now: Now, message: &Message, role: &Role, outcome: PublishOutcome) {
+        let channel = outcome.channel;
         let (gateway_id, sent) = match role {
             Role::Gateway(id) => (Some(id.as_str()), Direction::Up),
             Role::Platform => (
@@ -178,7 +163,7 @@ impl EdgeHandler {
             dir: Some(channel.map_or(sent, Channel::direction)),
             channel,
             gateway_id: gateway_id.map(Into::into),
-            is_json: heard.is_json,
+            is_json: outcome.is_json,
             ..Record::of(message, unix_us(now), micros(now.mono))
         };
         self.observer.handle_message(&record);
@@ -311,22 +296,22 @@ impl Handler for EdgeHandler {
         let event = ConnectionEvent { dir: Direction::Up, code, role: Some(client.data) };
         self.record_connection(now, client.client_id, client.username, event);
         if let Role::Gateway(gateway) = client.data {
-            self.edge.arrive(gateway);
+            self.edge.handle_connected(gateway);
         }
     }
 
     fn may_subscribe(&mut self, client: ClientInfo<'_, Role>, filter: &str) -> Result<(), &'static str> {
-        let is_granted = self.edge.grants(client.data, filter);
+        let is_granted = self.edge.may_subscribe(client.data, filter);
         if is_granted { Ok(()) } else { Err("a gateway subscribes below its own gateway_id") }
     }
 
     fn handle_publish(&mut self, now: Now, publish: Incoming<'_, Role>) -> PublishDecision {
         let Incoming { client, message, ack } = publish;
-        let heard = self.hear(now, client.data, message);
-        if heard.fate != Disposition::Forbid {
-            self.record(now, message, client.data, heard);
+        let outcome = self.edge.handle_publish(moment(now), client.data, &message.topic, &message.payload);
+        if outcome.disposition != Disposition::Forbid {
+            self.record(now, message, client.data, outcome);
         }
-        match heard.fate {
+        match outcome.disposition {
             Disposition::Route => PublishDecision::Forward(Ack::Now),
             Disposition::RouteKept => {
                 self.queue.extend(ack.map(Work::Acknowledge));
@@ -347,15 +332,15 @@ impl Handler for EdgeHandler {
 
     fn handle_session_ended(&mut self, client: ClientInfo<'_, Role>) {
         if let Role::Gateway(gateway) = client.data {
-            self.edge.leave(gateway);
+            self.edge.handle_session_ended(gateway);
         }
     }
 
     fn handle_will(&mut self, now: Now, client: ClientInfo<'_, Role>, will: &Message) -> bool {
-        let heard = self.hear(now, client.data, will);
-        let is_forwarded = matches!(heard.fate, Disposition::Route | Disposition::RouteKept);
+        let outcome = self.edge.handle_publish(moment(now), client.data, &will.topic, &will.payload);
+        let is_forwarded = matches!(outcome.disposition, Disposition::Route | Disposition::RouteKept);
         if is_forwarded {
-            self.record(now, will, client.data, heard);
+            self.record(now, will, client.data, outcome);
         }
         is_forwarded
     }
@@ -365,8 +350,7 @@ impl Handler for EdgeHandler {
             let Some(publish) = self.delayed.pop(now.mono) else { break };
             self.queue.push_back(Work::Publish(publish));
         }
-        self.edge.tick(moment(now), &mut self.actions);
-        self.queue_actions();
+        self.edge.handle_timeout(moment(now));
     }
 
     fn handle_warning(&mut self, message: &str) {
@@ -384,7 +368,8 @@ impl Handler for EdgeHandler {
         loop {
             // If too much waits for its time, the messages that are due first leave at once instead of being lost.
             let early = self.delayed.pop_early().map(Work::Publish);
-            let work = early.or_else(|| self.queue.pop_front())?;
+            let action = || self.edge.poll_action().map(Work::Act);
+            let work = early.or_else(action).or_else(|| self.queue.pop_front())?;
             let action = self.perform(now, work);
             if action.is_some() {
                 return action;
@@ -393,7 +378,7 @@ impl Handler for EdgeHandler {
     }
 
     fn poll_timeout(&self) -> Option<Duration> {
-        [self.delayed.next_due(), self.edge.deadline()].into_iter().flatten().min()
+        [self.delayed.next_due(), self.edge.poll_timeout()].into_iter().flatten().min()
     }
 }
 
