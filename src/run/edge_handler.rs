@@ -90,7 +90,8 @@ struct QueuedPublish {
     topic: Arc<str>,
     channel: Channel,
     payload: Bytes,
-    once_kept: bool,
+    /// The line of the journal that must be on the disk before it leaves.
+    after_line: Position,
 }
 
 impl fmt::Debug for EdgeHandler {
@@ -169,16 +170,17 @@ impl EdgeHandler {
         self.observer.handle_message(&record);
     }
 
-    /// Whether every line of the journal so far is on the disk.
-    fn is_synced(&self) -> bool {
-        self.journal.as_ref().is_none_or(|journal| journal.done() >= self.last_line)
+    /// Whether the journal has this line on the disk.
+    fn is_synced(&self, line: Position) -> bool {
+        self.journal.as_ref().is_none_or(|journal| journal.done() >= line)
     }
 
     /// Does something, of which the broker may have a part.
     fn perform(&mut self, now: Now, work: Work) -> Option<ServerAction> {
         match work {
             Work::Act(Action::Publish { topic, channel, payload, after, once_kept }) => {
-                let publish = QueuedPublish { topic, channel, payload, once_kept };
+                let after_line = if once_kept { self.last_line } else { Position::default() };
+                let publish = QueuedPublish { topic, channel, payload, after_line };
                 if after.is_zero() {
                     return self.publish(now, publish);
                 }
@@ -193,7 +195,9 @@ impl EdgeHandler {
             Work::Act(Action::Warn(message)) => return Some(ServerAction::Warn(message)),
             Work::Act(Action::CommandDone(ended)) => self.observer.handle_command_end(ended),
             Work::Publish(publish) => return self.publish(now, publish),
-            Work::Acknowledge(ack) if self.is_synced() => return Some(ServerAction::Acknowledge(ack)),
+            Work::Acknowledge(ack) if self.is_synced(self.last_line) => {
+                return Some(ServerAction::Acknowledge(ack));
+            }
             Work::Acknowledge(ack) => self.unsynced.push_back((self.last_line, Work::AcknowledgeNow(ack))),
             Work::AcknowledgeNow(ack) => return Some(ServerAction::Acknowledge(ack)),
         }
@@ -202,8 +206,8 @@ impl EdgeHandler {
 
     /// Records and publishes a message, or puts it off until the journal has the line that it waits for.
     fn publish(&mut self, now: Now, publish: QueuedPublish) -> Option<ServerAction> {
-        if publish.once_kept && !self.is_synced() {
-            self.unsynced.push_back((self.last_line, Work::Publish(publish)));
+        if !self.is_synced(publish.after_line) {
+            self.unsynced.push_back((publish.after_line, Work::Publish(publish)));
             return None;
         }
         let QueuedPublish { topic, channel, payload, .. } = publish;
@@ -633,11 +637,7 @@ mod tests {
         assert_eq!(decision, PublishDecision::Forward(Ack::Later));
         assert_eq!(actions(&mut handler, at(1)), []);
         assert_eq!((observed.count("devices/sync\""), observed.count("sync/response")), (1, 0));
-        tokio::runtime::Builder::new_current_thread()
-            .enable_time()
-            .build()
-            .unwrap()
-            .block_on(follow(&mut handler, &mut steps));
+        run(follow(&mut handler, &mut steps));
         assert!(std::fs::read_to_string(&path).unwrap().contains("m1"));
         let released = actions(&mut handler, at(2));
         assert!(
@@ -649,5 +649,27 @@ mod tests {
             "{released:?}"
         );
         assert_eq!(observed.count("sync/response"), 1);
+    }
+
+    #[test]
+    fn a_later_sync_does_not_hold_up_the_answer_to_an_earlier_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let (journal, _) = RegistryFile::open(&folder.path().join("fleet.jsonl")).unwrap();
+        let (mut handler, observed) = handler(&[], Some(journal), 100_000);
+        let mut steps = handler.journal_steps().unwrap();
+        let sync = |cid: &str| {
+            message("devices/sync", &format!("r-{cid}"), &format!(r#"{{"cid":"{cid}","product_id":"p"}}"#))
+        };
+        publish(&mut handler, at(1), &sync("m1"), None);
+        assert_eq!(actions(&mut handler, at(1)), []);
+        run(follow(&mut handler, &mut steps));
+        // Before the answer has left, another line waits for the disk.
+        publish(&mut handler, at(1), &sync("m2"), None);
+        assert_eq!(publishes(&actions(&mut handler, at(1))), 1);
+        assert_eq!((observed.count("r-m1\\\""), observed.count("r-m2\\\"")), (2, 1), "requests and answers");
+    }
+
+    fn run(test: impl Future<Output = ()>) {
+        tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(test);
     }
 }
