@@ -1,21 +1,21 @@
-//! Who may come in, and which topics they may use: the page's login rule and its topic table as law.
+//! Which clients may connect, and which topics they may use: the page's login rule and its table of topics.
 
 use crate::{
     mqtt::ConnectCode,
     tuya::{Channel, GatewayId, Topics, derive_password},
 };
 
-/// The channels on which gateways speak, the most frequent first.
+/// The channels on which gateways publish, the most frequent first.
 const UPLINKS: [Channel; 4] = [Channel::Report, Channel::Status, Channel::CommandResponse, Channel::Sync];
 
-/// The topics of the page's sample programs, which publish and subscribe to either.
+/// The topics of the page's sample programs, which publish and subscribe to both.
 const SAMPLES: [&str; 2] = ["gateway/in/", "gateway/out/"];
 
-/// The longest client id and username, in bytes: far more than any gateway's, and little enough to be kept for each of
-/// thousands.
+/// The longest client id and username, in bytes: longer than any gateway's, and short enough to be kept for thousands of
+/// clients.
 const LONGEST_NAME: usize = 256;
 
-/// What a client said in its CONNECT.
+/// The fields of a CONNECT that decide the login.
 #[derive(Clone, Copy, Debug)]
 pub struct LoginAttempt<'a> {
     /// The client id, which is the gateway id of a gateway.
@@ -28,7 +28,7 @@ pub struct LoginAttempt<'a> {
     pub clean_session: bool,
 }
 
-/// Who a client is.
+/// The role of a client.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Role {
     /// A gateway, with its own topics only.
@@ -37,36 +37,36 @@ pub enum Role {
     Platform,
 }
 
-/// Why a client may not come in.
+/// Why a client may not connect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LoginError {
-    /// Tell it this return code, then close.
+    /// Answer with this return code, then close.
     Refused {
         /// The return code.
         code: ConnectCode,
-        /// The reason, for whoever runs the edge.
+        /// The reason, for the operator.
         why: &'static str,
     },
-    /// Close without a word.
+    /// Close without an answer.
     Dropped,
 }
 
 /// The login rule.
 #[derive(Clone, Debug, Default)]
 pub struct LoginRule {
-    /// Usernames of gateways; empty: any.
+    /// Usernames of gateways; if empty, any is accepted.
     pub usernames: Vec<String>,
     /// Usernames of platform users.
     pub platform_usernames: Vec<String>,
 }
 
 impl LoginRule {
-    /// Decides who a client is.
+    /// Decides the role of a client.
     ///
     /// # Errors
     /// 2 for a client id that cannot be a gateway's or is longer than 256 bytes, 5 for a username that is not on the list, 4
-    /// for a missing username, one that is longer than 256 bytes, and a missing or wrong password; control characters in the
-    /// client id are answered by closing.
+    /// for a missing username, one that is longer than 256 bytes, and a missing or wrong password; a client
+    /// id with control characters is not answered.
     pub fn login(&self, login: &LoginAttempt<'_>) -> Result<Role, LoginError> {
         if login.client_id.chars().any(char::is_control) {
             return Err(LoginError::Dropped);
@@ -135,7 +135,7 @@ impl Role {
     }
 }
 
-/// The uplink channel that a topic is for a gateway, and for no other.
+/// The uplink channel of a gateway's own topic.
 pub(super) fn uplink(topics: &Topics, id: &GatewayId, topic: &str) -> Option<Channel> {
     let is_it = |channel: &Channel| topics.id_in(*channel, topic) == Some(id.as_str());
     UPLINKS.into_iter().find(is_it)
@@ -166,7 +166,7 @@ mod tests {
         code(access.login(&LoginAttempt { client_id, username, password, clean_session: true }))
     }
 
-    /// The return code of a refusal; `None` for a connection that is closed without a word.
+    /// The return code of a refusal; `None` for a connection that is closed without an answer.
     fn code(login: Result<Role, LoginError>) -> Result<Role, Option<ConnectCode>> {
         login.map_err(|turned| match turned {
             LoginError::Refused { code, .. } => Some(code),
@@ -225,7 +225,7 @@ mod tests {
             clean_session: true,
         };
         assert_eq!(code(listed.login(&login)), Err(Some(ConnectCode::BAD_LOGIN)));
-        // Without a client id there is nothing that a persistent session could be found by.
+        // Without a client id, a persistent session could not be found again.
         login.client_id = "";
         login.clean_session = false;
         assert_eq!(code(listed.login(&login)), Err(Some(ConnectCode::IDENTIFIER_REJECTED)));

@@ -1,7 +1,8 @@
 //! The platform's half of the protocol: what the Edge Gateway knows, checks and answers.
 //!
-//! Pure: clients' words, times and ids in, [`Action`]s out. The shell around it (`mqtt/broker.rs`) owns sockets,
-//! sessions, subscriptions and files. Randomness comes from a seed.
+//! Sans-IO: the caller passes clients' logins, publishes and the time in, and takes [`Action`]s and the next deadline out.
+//! `run/edge_handler.rs` is the caller; it owns files, and stands behind a broker that owns sockets, sessions and subscriptions.
+//! Faults are drawn from a seed.
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
 mod dedup;
@@ -40,10 +41,10 @@ use pending::PendingCommands;
 use registry::NoRoom;
 use validate::{Refusal, check_report, check_time, is_milliseconds};
 
-/// When something happens, on both clocks.
+/// A time on both clocks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct EdgeTime {
-    /// Since an arbitrary origin; never goes back.
+    /// The monotonic clock, since an arbitrary origin.
     pub mono: Duration,
     /// The wall clock: since 1970-01-01 UTC.
     pub unix: Duration,
@@ -52,90 +53,94 @@ pub struct EdgeTime {
 /// How an edge is set up.
 #[derive(Debug)]
 pub struct EdgeSettings {
-    /// Who may come in.
+    /// Which clients may connect.
     pub access: LoginRule,
-    /// The product that every device is taken for.
+    /// The product of every device.
     pub product: Product,
-    /// Whether devices that were never synchronised, and values that no data point has, are accepted too.
+    /// Whether reports of unknown devices, and values that the product does not have, are accepted.
     pub accepts_all: bool,
-    /// How far a message's `t` may be off; `None`: any.
+    /// The largest deviation of a message's `t`; `None` accepts any.
     pub max_skew: Option<Duration>,
-    /// After how long without a sync or status a device is offline; `None`: never.
+    /// The time without a sync or status after which a device is offline; `None` for never.
     pub offline_after: Option<Duration>,
-    /// How long a command's answer may take.
+    /// The deadline of a command's answer, from its sending.
     pub command_timeout: Duration,
-    /// How the edge misbehaves.
+    /// The faults in force.
     pub faults: Faults,
 }
 
-/// Something that the shell is to do for the edge.
+/// Something that the caller is to do for the edge.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Action {
-    /// Publish a message of the platform's, to whoever subscribes.
+    /// Publish a message of the platform's to its subscribers.
     Publish {
-        /// Where to.
+        /// The topic.
         topic: Arc<str>,
         /// The topic's channel.
         channel: Channel,
-        /// The message: one JSON value on one line, or a fault's garbage, which is no text.
+        /// The message: one JSON value on one line, or a fault's garbage, which is not text.
         payload: Bytes,
-        /// How much later.
+        /// The delay.
         after: Duration,
-        /// Not before every line of [`Action::Persist`] so far is on the disk.
+        /// Whether to wait until every earlier line of [`Action::Persist`] is on the disk.
         once_kept: bool,
     },
-    /// Append this line, newline included, to the registry's file; if it is empty, only see that the file is intact.
+    /// Append this line, which ends with a newline, to the registry's file; if it is empty, only check that the file is
+    /// intact.
     Persist(Vec<u8>),
-    /// Tell whoever runs the edge.
+    /// Warn the operator.
     Warn(String),
     /// A command has ended.
     CommandDone(EndedCommand),
 }
 
-/// What becomes of a client's PUBLISH.
+/// What the caller does with a client's PUBLISH.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Disposition {
-    /// Acknowledge it and pass it on to whoever subscribes.
+    /// Acknowledge it and forward it to its subscribers.
     Route,
-    /// As [`Disposition::Route`], but acknowledge only once every line of [`Action::Persist`] so far is on the disk.
+    /// Forward it; acknowledge it once every line of [`Action::Persist`] so far is on the disk.
     RouteKept,
-    /// Acknowledge it and let it go no further: the edge itself has dealt with it.
+    /// Acknowledge it and do not forward it, because the edge has handled it.
     Drop,
-    /// Acknowledge it, though its sender may not publish there, and do nothing.
+    /// Acknowledge it and ignore it, because its sender may not publish there (MQTT-3.3.5-2).
     Forbid,
-    /// Cut the client's connection.
+    /// Close the client's connection.
     Cut,
-    /// Send nothing to this client any more, and leave the connection open.
+    /// Send nothing more to this client, and leave the connection open.
     Silence,
 }
 
-/// What the edge makes of a client's PUBLISH.
+/// The result of a client's PUBLISH.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PublishOutcome {
-    /// What becomes of it.
+    /// What the caller does with it.
     pub disposition: Disposition,
-    /// The topic's channel, where it has one.
+    /// The topic's channel, if it has one.
     pub channel: Option<Channel>,
-    /// Whether the payload was read, and is one JSON value that is not nested deeply.
+    /// Whether the payload was parsed, and is one JSON value of bounded depth.
     pub is_json: bool,
 }
 
 /// The platform.
+///
+/// Inputs are `handle_*` and [`Edge::login`], the command is [`Edge::send_command`]. After each of them the caller takes all
+/// actions from [`Edge::poll_action`], and then the next deadline from [`Edge::poll_timeout`].
 #[derive(Debug)]
 pub struct Edge {
     settings: EdgeSettings,
     topics: Topics,
-    /// The topic of the last answer: most answers go where the one before went.
+    /// The topic of the last answer, because most answers go to the same topic as the one before.
     answered: Arc<str>,
     actions: VecDeque<Action>,
-    /// Where answers are written.
+    /// The buffer in which answers are encoded.
     scratch: Vec<u8>,
     registry: Registry,
-    /// The gateways that have a session, connected or waiting for their return.
+    /// The gateways with a session, connected or not.
     present: HashSet<GatewayId>,
     memory: RecentRequests,
     pending: PendingCommands,
-    /// Whether the operator was told that a platform user speaks like a gateway.
+    /// Whether the operator was warned of a platform user that publishes like a gateway.
     has_warned: bool,
 }
 
@@ -169,10 +174,10 @@ impl Edge {
         &self.topics
     }
 
-    /// Decides who a client is.
+    /// Decides the role of a client.
     ///
     /// # Errors
-    /// As [`LoginRule::login`] says, or whatever return code a fault throws.
+    /// Those of [`LoginRule::login`], or the return code of a fault.
     pub fn login(&mut self, login: &LoginAttempt<'_>) -> Result<Role, LoginError> {
         let thrown = self.settings.faults.draw(|fault| match fault {
             Misbehaviour::Connack(code) => Some(code),
@@ -184,12 +189,12 @@ impl Edge {
         }
     }
 
-    /// Notes that a gateway's session begins.
+    /// Takes note that a gateway has connected.
     pub fn handle_connected(&mut self, gateway: &GatewayId) {
         self.present.insert(gateway.clone());
     }
 
-    /// Notes that a gateway's session has ended for good.
+    /// Takes note that a gateway's session has ended.
     pub fn handle_session_ended(&mut self, gateway: &GatewayId) {
         self.present.remove(gateway);
     }
@@ -199,7 +204,7 @@ impl Edge {
         role.may_subscribe(filter) && !self.settings.faults.happens(Misbehaviour::Suback)
     }
 
-    /// Hears a client's PUBLISH; what is to be done follows in `actions`.
+    /// Handles a client's PUBLISH.
     pub fn handle_publish(
         &mut self,
         now: EdgeTime,
@@ -331,7 +336,7 @@ impl Edge {
         check_time(t, now.unix, self.settings.max_skew)
     }
 
-    /// The faults that action on the request itself.
+    /// Draws the faults that act on the request itself.
     fn draw_disposition(&mut self) -> Option<Disposition> {
         self.settings.faults.draw(|fault| match fault {
             Misbehaviour::Disconnect => Some(Disposition::Cut),
@@ -381,7 +386,7 @@ impl Edge {
         on_time: Result<(), Refusal>,
     ) -> Result<(), Refusal> {
         self.draw_code()?;
-        // A sync that was accepted before is done again, since others may have come in between, and is never too late.
+        // An accepted sync that is repeated is applied again, because others may have come in between, and is never late.
         let print = self.memory.fingerprint((gateway, Channel::Sync, request_id, format!("{device:?}")));
         if !self.memory.holds(print) {
             on_time?;
@@ -394,7 +399,7 @@ impl Edge {
         Ok(())
     }
 
-    /// Answers a message that could not be decoded, as far as it could be read, where its topic has answers.
+    /// Answers a message that could not be decoded, with the ids that could be read, if its channel has answers.
     fn refuse_shape(&mut self, now: EdgeTime, gateway: &GatewayId, channel: Channel, refused: Refused) {
         let why = refused.to_string();
         let respond = match channel {
@@ -476,13 +481,13 @@ impl Edge {
         self.actions.push_back(action);
     }
 
-    /// A platform user's PUBLISH: a command to a device that cannot be reached is answered here.
+    /// Handles a platform user's command; answers it if the device cannot be reached.
     fn handle_platform_command(&mut self, now: EdgeTime, id: &str, payload: &[u8]) -> Disposition {
         let Ok(gateway) = GatewayId::new(id) else { return Disposition::Route };
         let message = match Envelope::<Downlink>::decode(Channel::Command, payload) {
             Ok(message) => message,
             Err(refused) => {
-                // Whoever tests a gateway with broken commands wants them to arrive.
+                // It is forwarded for users who test a gateway with malformed commands.
                 self.actions.push_back(Action::Warn(format!(
                     "a malformed command goes to {gateway} as it is: {refused}"
                 )));
@@ -504,8 +509,8 @@ impl Edge {
         Disposition::Drop
     }
 
-    /// Whether a command is passed on: 2003 where the device is unknown, 2001 where it is offline. Where its gateway
-    /// is away nobody answers, or the gateway's kept session takes the command until it comes back.
+    /// Checks that a command can be forwarded: 2003 if the device is unknown, 2001 if it is offline. If its gateway is not
+    /// connected, the command times out, or waits in the gateway's persistent session.
     fn reach(&self, now: Duration, gateway: &GatewayId, cid: &str) -> Result<(), ResultCode> {
         if !self.registry.knows(gateway, cid) {
             return Err(ResultCode::DEVICE_UNKNOWN);
@@ -514,7 +519,7 @@ impl Edge {
         if online { Ok(()) } else { Err(ResultCode::DEVICE_OFFLINE) }
     }
 
-    /// Sends a command of the platform's own as soon as its gateway has few enough, or settles it at once if it cannot be
+    /// Sends a command of the platform's own once its gateway has fewer than the window's, or ends it at once if it cannot be
     /// sent.
     pub fn send_command(&mut self, now: EdgeTime, ask: CommandRequest) {
         let gateway = match ask.gateway_id.clone().map_or_else(|| self.choose_gateway(&ask.command.cid), Ok) {
@@ -531,7 +536,7 @@ impl Edge {
         }
     }
 
-    /// Sends the commands for which a gateway has room again.
+    /// Sends queued commands of a gateway as far as its window allows.
     fn send_queued(&mut self, now: EdgeTime, gateway: &GatewayId) {
         let is_present = self.present.contains(gateway);
         while let Some(ask) = self.pending.next_queued(gateway, is_present) {
@@ -579,7 +584,7 @@ impl Edge {
         };
         only.ok_or_else(|| {
             format!(
-                "gateway_id is needed: not exactly one gateway knows {cid:?}, nor is exactly one connected"
+                "gateway_id is missing: neither does exactly one gateway know {cid:?}, nor is exactly one connected"
             )
         })
     }
@@ -602,18 +607,18 @@ impl Edge {
         }
     }
 
-    /// The next thing to do.
+    /// Returns the next action.
     pub fn poll_action(&mut self) -> Option<Action> {
         self.actions.pop_front()
     }
 
-    /// When [`Edge::handle_timeout`] is next due.
+    /// Returns when [`Edge::handle_timeout`] is due next.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Duration> {
         self.pending.next_limit()
     }
 
-    /// Ends the commands whose time is over.
+    /// Ends commands without an answer at their deadline.
     pub fn handle_timeout(&mut self, now: EdgeTime) {
         while let Some((gateway, waiting)) = self.pending.take_overdue(now.mono) {
             self.actions.push_back(Action::CommandDone(EndedCommand {
@@ -627,16 +632,16 @@ impl Edge {
     }
 }
 
-/// Where an answer goes, and when.
+/// The channel and time of an answer.
 #[derive(Clone, Copy, Debug)]
 struct Respond<'a> {
     channel: Channel,
     gateway: &'a GatewayId,
-    /// Not before every line of [`Action::Persist`] so far is on the disk.
+    /// Whether to wait until every earlier line of [`Action::Persist`] is on the disk.
     once_kept: bool,
 }
 
-/// An answer's time stamp, in the unit of the request's.
+/// The time stamp of an answer, in the unit of the request's.
 fn answer_time(request: i64, now: EdgeTime) -> i64 {
     let t = if is_milliseconds(request) { now.unix.as_millis() } else { u128::from(now.unix.as_secs()) };
     i64::try_from(t).unwrap_or(i64::MAX)

@@ -32,14 +32,14 @@ use crate::{
 /// before clients have their turn.
 const BATCH: usize = 256;
 
-/// How much may wait for the registry's file before nothing more is read from clients: far more than is synchronised
-/// while a disk writes once.
+/// How many acknowledgements and answers may wait for the registry's file before the broker stops reading from clients: far
+/// more than syncs come during one write of a disk.
 const MOST_UNSYNCED: usize = 20_000;
 
-/// What a delayed message occupies beside its payload.
+/// The bytes of a delayed message beside its payload.
 const OVERHEAD: usize = 192;
 
-/// Is told what happens at the edge.
+/// Consumes what happens at the edge.
 pub trait EdgeObserver {
     /// A message came from a client, or the edge published one.
     fn handle_message(&mut self, record: &Record<'_>);
@@ -47,15 +47,15 @@ pub trait EdgeObserver {
     fn handle_connection(&mut self, record: &Connection<'_>);
     /// A command from [`EdgeHandler::command`] has ended.
     fn handle_command_end(&mut self, ended: EndedCommand);
-    /// Something is off.
+    /// Warns the operator of a problem.
     fn warn(&mut self, message: &str);
-    /// The operator's own files are at stake, which is printed even if warnings are not.
+    /// Warns of a danger to the operator's own files, even if other warnings are not printed.
     fn alert(&mut self, message: &str) {
         self.warn(message);
     }
-    /// The edge has done what was to be done at present: a good moment to write.
+    /// Hands records to the writer thread; called after all turns that were due at the same time.
     fn flush(&mut self);
-    /// Whether so much is unwritten that the broker should stop reading from clients.
+    /// Whether so many records are unwritten that the broker should stop reading from clients.
     fn is_congested(&self) -> bool;
 }
 
@@ -64,16 +64,16 @@ pub struct EdgeHandler {
     edge: Edge,
     journal: Option<RegistryFile>,
     observer: Box<dyn EdgeObserver>,
-    /// What is to be done after the edge's actions, in order.
+    /// Work to do after the edge's actions, in order.
     queue: VecDeque<Work>,
-    /// What waits for the journal, in its order.
+    /// Work that waits for a line of the journal, in the order of the lines.
     unsynced: VecDeque<(Position, Work)>,
     /// The last line given to the journal.
     last_line: Position,
     delayed: Delayed,
 }
 
-/// Something to do.
+/// A step of work.
 #[derive(Debug)]
 enum Work {
     Act(Action),
@@ -121,7 +121,7 @@ impl EdgeHandler {
         }
     }
 
-    /// Sends a command of the platform's own; the observer is told how it ends.
+    /// Sends a command of the platform's own; its end goes to [`EdgeObserver::handle_command_end`].
     pub fn command(&mut self, now: Now, request: CommandRequest) {
         self.edge.send_command(moment(now), request);
     }
@@ -142,7 +142,7 @@ impl EdgeHandler {
         self.unsynced.front().is_none_or(|(position, _)| *position > done)
     }
 
-    /// Gives the journal all devices anew, because another program has touched it. What waits for it waits on.
+    /// Rewrites the journal with all devices, because another program has changed it. Waiting work waits for the rewriting.
     fn handle_journal_lost(&mut self, why: &str) {
         self.observer.alert(&format!("{why} while the edge uses it; all devices are written to it anew"));
         let lines = self.edge.registry().lines();
@@ -175,7 +175,7 @@ impl EdgeHandler {
         self.journal.as_ref().is_none_or(|journal| journal.done() >= line)
     }
 
-    /// Does something, of which the broker may have a part.
+    /// Does a step of work, and returns the broker's part of it.
     fn perform(&mut self, now: Now, work: Work) -> Option<ServerAction> {
         match work {
             Work::Act(Action::Publish { topic, channel, payload, after, once_kept }) => {
@@ -257,7 +257,7 @@ impl EdgeHandler {
     }
 }
 
-/// What a record of a connection says beside the client's names.
+/// The fields of a connection's record beside the client's names.
 struct ConnectionEvent<'a> {
     dir: Direction,
     /// The answer to CONNECT; `None` for the end of the connection.

@@ -130,7 +130,7 @@ impl<C> GatewayConnection<C> {
         match event {
             ClientEvent::Ready { resumed } => self.gateway.handle_connected(resumed),
             ClientEvent::Subscribed => {
-                self.gateway.handle_subscribed(self.client.received_at(), fastrand::f64)
+                self.gateway.handle_subscribed(self.client.received_at(), fastrand::f64);
             }
             ClientEvent::Message(message, receipt) => {
                 if let Some(receipt) = receipt {
@@ -139,7 +139,7 @@ impl<C> GatewayConnection<C> {
                 self.handle_message(message);
             }
             ClientEvent::Delivered { token } => {
-                self.gateway.handle_acknowledgement(token, self.client.received_at())
+                self.gateway.handle_acknowledgement(token, self.client.received_at());
             }
             ClientEvent::Lost { reason, retry_in } => {
                 self.gateway.handle_disconnected(self.client.now());

@@ -1,4 +1,4 @@
-//! What the tap writes down, and what becomes of it when nobody can write: the traffic never waits for it.
+//! Records tapped traffic. If the output is too slow or fails, records are left out; the traffic never waits.
 
 use std::{
     collections::VecDeque,
@@ -23,13 +23,13 @@ use crate::{
     tuya::Topics,
 };
 
-/// With this much unwritten, records are left out until half of it is written.
+/// Unwritten bytes above which records are left out, until half of them is written.
 const FULL: usize = 32 * 1024 * 1024;
 
-/// Records are handed over at once when there are this many bytes of them.
+/// Bytes of records that are handed to the writer thread at once.
 const BATCH: usize = 256 * 1024;
 
-/// Records that have been written are forgotten once they are so many.
+/// How many ends of records are kept before the written ones are removed.
 const MANY_RECORDS: usize = 4096;
 
 /// The recorder.
@@ -39,16 +39,16 @@ pub(crate) struct Recorder {
     topics: Topics,
     origin: Instant,
     sink: Option<BatchWriter>,
-    /// How far the sink has written, and where the records end that may not be written yet.
+    /// How far the writer has written, and the ends of records that may not be written yet.
     written: Written,
     unwritten: VecDeque<Offset>,
-    /// Bytes that the sink has and its thread does not.
+    /// Bytes that the writer has and its thread does not.
     batch: usize,
     line: Vec<u8>,
-    /// When the last thing that was heard passed, in microseconds since the start.
+    /// When the last observed bytes passed, in microseconds since the start.
     mono_us: u64,
     inspection: Inspection,
-    /// Records that were left out since the last that was written, and in all.
+    /// Records left out since the last written one, and in total.
     missing: u64,
     missing_in_all: u64,
     failure: Option<Failure>,
@@ -56,7 +56,7 @@ pub(crate) struct Recorder {
 }
 
 impl Recorder {
-    /// A recorder that writes to a sink.
+    /// A recorder with this output.
     pub(crate) fn new(console: Console, topics: Topics, sink: BatchWriter) -> Self {
         Self {
             console,
@@ -76,14 +76,14 @@ impl Recorder {
         }
     }
 
-    /// Writes a line that is no record.
+    /// Writes a line that is not a record.
     pub(crate) fn event(&mut self, line: &[u8]) {
         self.line.extend_from_slice(line);
         self.write();
         self.flush();
     }
 
-    /// Hands over what was written.
+    /// Hands the written lines to the writer thread.
     fn flush(&mut self) {
         if let Some(sink) = &mut self.sink {
             sink.flush();
@@ -91,7 +91,7 @@ impl Recorder {
         }
     }
 
-    /// Ends the recording, which the traffic does not notice.
+    /// Ends the recording; the traffic goes on.
     pub(crate) fn fail(&mut self, why: WriterError) {
         if self.failure.is_some() {
             return;
@@ -102,7 +102,7 @@ impl Recorder {
         };
         self.console.error(&format!("{}: the recording ends here; the traffic goes on", failure.message));
         self.failure = Some(failure);
-        // What the sink was given and has not written is missing as well.
+        // Lines that the writer has and did not write are missing, too.
         self.forget_written();
         self.lose(self.unwritten.len() as u64);
         self.unwritten.clear();
@@ -119,7 +119,7 @@ impl Recorder {
         self.inspection.left_out(records);
     }
 
-    /// Gives up the sink, to be closed.
+    /// Returns the writer, to be closed.
     pub(crate) fn close(&mut self) -> Option<BatchWriter> {
         if self.missing > 0 {
             self.say_missing();
@@ -129,7 +129,7 @@ impl Recorder {
         self.sink.take()
     }
 
-    /// Whether everything that was heard is in the recording, once it is closed.
+    /// Whether everything observed is in the recording, once it is closed.
     pub(crate) fn is_whole(&self) -> bool {
         self.failure.is_none() && self.missing_in_all == 0
     }
@@ -139,7 +139,7 @@ impl Recorder {
         self.missing_in_all
     }
 
-    /// What was heard, recorded or not.
+    /// The summary of everything observed, recorded or not.
     pub(crate) fn summary(&self) -> Summary {
         self.inspection.summary()
     }
@@ -166,7 +166,7 @@ impl Recorder {
         }
     }
 
-    /// Whether the next record can be written; counts it where it cannot.
+    /// Whether the next record can be written; counts it if not.
     fn has_room(&mut self) -> bool {
         let Some(sink) = &self.sink else { return false };
         let limit = if self.missing > 0 { FULL / 2 } else { FULL };
@@ -179,12 +179,12 @@ impl Recorder {
         self.missing += 1;
         self.lose(1);
         if self.missing == 1 && self.failure.is_none() {
-            self.console.warn("what is recorded is not written fast enough: records are left out");
+            self.console.warn("the recording is not written fast enough: records are left out");
         }
         false
     }
 
-    /// Leaves a mark in the recording where records are missing.
+    /// Writes a mark at the place of missing records.
     fn say_missing(&mut self) {
         #[derive(Serialize)]
         struct LeftOutMark {
@@ -224,16 +224,16 @@ impl Recorder {
 }
 
 impl Observer for Recorder {
-    fn heard(&mut self, heard: Observation<'_>, peer: SocketAddr, at: CaptureTime) {
+    fn handle_observation(&mut self, observation: Observation<'_>, peer: SocketAddr, at: CaptureTime) {
         let since = at.monotonic.saturating_duration_since(self.origin);
         self.mono_us = u64::try_from(since.as_micros()).unwrap_or(u64::MAX);
         let unix_us = unix_us(at.wall);
-        let (dir, client, connected, code) = match heard {
+        let (dir, client, connected, code) = match observation {
             Observation::Message { dir, message } => return self.message(dir, message, unix_us),
             Observation::Lost { dir, why } => {
                 let side = match dir {
-                    Direction::Up => "what the client says",
-                    Direction::Down => "what the broker says",
+                    Direction::Up => "the client's traffic",
+                    Direction::Down => "the broker's traffic",
                 };
                 return self.warn(&format!("{peer}: {side} is forwarded, but no longer recorded: {why}"));
             }
@@ -253,7 +253,7 @@ impl Observer for Recorder {
         self.connection(&record);
     }
 
-    fn paused(&mut self) {
+    fn flush(&mut self) {
         self.flush();
     }
 
@@ -262,7 +262,7 @@ impl Observer for Recorder {
     }
 }
 
-/// A time on the wall in microseconds since 1970.
+/// A wall-clock time in microseconds since 1970.
 fn unix_us(wall: SystemTime) -> i64 {
     let since = wall.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_micros()).unwrap_or(i64::MAX)

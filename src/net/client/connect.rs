@@ -102,8 +102,8 @@ fn unreachable(address: &BrokerAddress, attempts: &[Attempt]) -> Failure {
     }
 }
 
-/// The addresses that were dialled and what became of them, for the end of a message; nothing where that is the address
-/// that was asked for.
+/// The dialled addresses and their errors, for the end of a message; empty if the only one is the address that was asked
+/// for.
 pub fn tried(address: &BrokerAddress, attempts: &[Attempt]) -> String {
     let mut text = String::new();
     for (attempted, why) in attempts {

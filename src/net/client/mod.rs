@@ -1,8 +1,7 @@
 //! The socket shell of the gateway's end: dials, logs in, subscribes, reconnects; drives one MQTT session.
 //!
-//! One event loop and one reconnect policy serve every subcommand. [`Client::next`] is cancel-safe: whatever it
-//! was doing goes on with the next call. What is published is written by that call too, in one write for all
-//! that was published since the last.
+//! One event loop and one reconnect policy serve every subcommand. [`Client::next`] is cancel-safe: the next call continues
+//! its work. It also writes all publishes since the last call, in one write.
 
 mod connect;
 mod greeting;
@@ -35,21 +34,21 @@ use crate::{
 use greeting::Greeting;
 use stream::{Activity, BrokerStream};
 
-/// What happened on the connection.
+/// An event of the connection.
 #[derive(Debug)]
 pub enum ClientEvent {
-    /// The connection is open and SUBSCRIBE is on its way; now is the time to publish what is open.
+    /// The connection is open and SUBSCRIBE is on its way. The caller should now publish its open requests again.
     Ready {
-        /// Whether the broker kept the session: what was unacknowledged is being sent again by itself.
+        /// Whether the broker kept the session: the client then sends unacknowledged publishes again by itself.
         resumed: bool,
     },
     /// Every subscription was granted.
     Subscribed,
-    /// A message arrived; one with a receipt must be acknowledged.
+    /// A message arrived. If it has a receipt, the caller must acknowledge it.
     Message(Message, Option<Receipt>),
     /// A publish was acknowledged (QoS 1 and 2) or written to the socket (QoS 0).
     Delivered {
-        /// The token that was given with it.
+        /// The token given to [`Client::publish`].
         token: u64,
     },
     /// The connection was lost and will be opened again.
@@ -59,7 +58,7 @@ pub enum ClientEvent {
         /// How long until the next attempt.
         retry_in: Duration,
     },
-    /// The broker did something odd that does no harm.
+    /// The broker deviated from the protocol without harm.
     Warning(String),
 }
 
@@ -68,7 +67,7 @@ pub struct Client {
     settings: ClientSettings,
     subscriptions: Vec<(String, QoS)>,
     origin: Instant,
-    /// When the bytes that are being heard were read, or those of QoS 0 written.
+    /// When the bytes behind the current events were read (QoS 0: written).
     received_at: Duration,
     session: Session,
     link: LinkState,
@@ -79,19 +78,19 @@ pub struct Client {
     down_since: Option<Duration>,
     /// Tokens of QoS 0 publishes, which are never acknowledged.
     unacknowledged: IdSet<u64>,
-    /// Those of them that are in the outbox, and count as delivered once it is empty.
+    /// Those of them that are in the outbox. They count as delivered once it is empty.
     unwritten: Vec<u64>,
-    /// Since when the socket takes nothing of what is to be written.
+    /// Since when the socket has taken no byte of the output.
     write_stalled: Option<Instant>,
     /// Whether SUBSCRIBE left with CONNECT on this connection.
     early: bool,
-    /// Whether bytes came since the deadlines were last looked at.
+    /// Whether bytes were read since the deadlines were last checked.
     has_read: bool,
     reads_paused: bool,
     closing: bool,
     /// Whether every subscription has been granted once.
     was_subscribed: bool,
-    /// Something was published that no acknowledgement shows to have arrived.
+    /// Whether a publish of QoS 0 may still be on its way when the connection is closed.
     lingers: bool,
 }
 
@@ -104,7 +103,7 @@ enum LinkState {
     Up(BrokerStream),
 }
 
-/// What the broker still owes, and until when.
+/// Packets that the broker owes, with their deadlines.
 #[derive(Default)]
 struct Awaits {
     connack: Option<Duration>,
@@ -142,7 +141,7 @@ impl Client {
         }
     }
 
-    /// The time since this client was made, the clock of all its moments.
+    /// The time since this client was created: the clock of all its times.
     #[must_use]
     pub fn now(&self) -> Duration {
         self.origin.elapsed()
@@ -154,7 +153,7 @@ impl Client {
         self.received_at
     }
 
-    /// The instant of a moment of this client's clock.
+    /// The instant of a time on this client's clock.
     #[must_use]
     pub fn instant(&self, moment: Duration) -> Instant {
         self.origin + moment
@@ -172,14 +171,13 @@ impl Client {
         self.down_since
     }
 
-    /// Since when an open connection takes nothing of what is to be written; `None` while it does.
+    /// Since when an open connection has taken no byte of the output; `None` if it takes all.
     #[must_use]
     pub fn write_stalled_since(&self) -> Option<Duration> {
         self.write_stalled.map(|stuck| stuck.saturating_duration_since(self.origin))
     }
 
-    /// Publishes a message; it is written by the next [`Client::next`]. The token comes back in
-    /// [`ClientEvent::Delivered`].
+    /// Queues a publish; the next [`Client::next`] writes it. The token comes back in [`ClientEvent::Delivered`].
     ///
     /// # Errors
     /// A message that does not fit into a packet.
@@ -191,26 +189,26 @@ impl Client {
         self.session.publish(publish, token)
     }
 
-    /// Acknowledges a received message; acknowledgements leave in the order of arrival.
+    /// Acknowledges a received message. Acknowledgements are sent in the order of arrival (MQTT-4.6.0-2).
     pub fn acknowledge(&mut self, receipt: Receipt) {
         self.session.acknowledge(receipt);
     }
 
-    /// Says that the connection was of use, by a message's first acknowledgement or a request's answer: the next
-    /// outage is met with a fresh backoff.
+    /// Resets the backoff. To be called when the connection was of use: at a message's first acknowledgement or a request's
+    /// answer.
     pub fn reset_backoff(&mut self) {
         self.backoff.progress();
     }
 
-    /// Stops or resumes reading, for a consumer that cannot keep up. The connection is kept alive meanwhile.
+    /// Stops or resumes reading, for a caller that cannot keep up. The connection is kept alive meanwhile.
     pub fn pause_reads(&mut self, paused: bool) {
         self.reads_paused = paused;
     }
 
-    /// The next event, without waiting: `None` where bytes would have to arrive first.
+    /// Returns the next event without waiting; `None` if bytes must be read first.
     ///
     /// # Errors
-    /// What ends the connection for good.
+    /// A failure that ends the connection for good.
     pub fn try_next(&mut self) -> Result<Option<ClientEvent>, Failure> {
         loop {
             if let Some(event) = self.events.pop_front() {
@@ -237,10 +235,10 @@ impl Client {
         }
     }
 
-    /// The next event; drives the connection until there is one. Cancel-safe.
+    /// Returns the next event; drives the connection until there is one. Cancel-safe.
     ///
     /// # Errors
-    /// What ends the connection for good: a first connection that fails, a refusal, a broken protocol.
+    /// A failure that ends the connection for good: a failed first connection, a refusal, a violation of the protocol.
     pub async fn next(&mut self) -> Result<ClientEvent, Failure> {
         loop {
             if let Some(event) = self.try_next()? {
@@ -264,7 +262,7 @@ impl Client {
         }
     }
 
-    /// Sends DISCONNECT after all that was published, and closes the socket; gives up after a second.
+    /// Sends DISCONNECT after all publishes, and closes the socket; gives up after a second.
     pub async fn close(&mut self) {
         if !matches!(self.link, LinkState::Up(_)) || self.closing {
             return;
@@ -272,15 +270,15 @@ impl Client {
         self.closing = true;
         self.session.disconnect();
         if let LinkState::Up(stream) = &mut self.link {
-            // The peer may be gone; that it never reads the farewell changes nothing for us.
+            // It makes no difference whether the peer reads it.
             let farewell = stream.finish(self.session.outbox(), self.lingers);
             let _ = tokio::time::timeout(Duration::from_secs(1), farewell).await;
         }
     }
 
-    /// Writes and reads what can be written and read, or waits until one of them can be, or a deadline passes.
+    /// Writes and reads as much as possible, or waits until either is possible or a deadline passes.
     ///
-    /// A deadline counts only once what had come before it has been taken: this process may have been stopped.
+    /// A deadline counts only after the bytes that came before it were read, because this process may have been stopped.
     async fn turn(&mut self) -> Result<(), Failure> {
         if std::mem::take(&mut self.has_read) {
             self.check_deadlines()?;
@@ -347,12 +345,12 @@ impl Client {
                 Kind::Timeout,
                 format!("{} sent no SUBACK in {:?}", self.settings.address, self.settings.timeout),
             );
-            // A broker that has granted the subscriptions before is waited for, where nothing else ends the run.
+            // If nothing else ends the run, it waits for a broker that has granted the subscriptions before.
             let goes_on = self.was_subscribed && !self.settings.gives_up;
             return if goes_on { self.lost(failure) } else { Err(failure) };
         }
         if self.reads_paused {
-            // What the broker sent meanwhile waits unread: it is not the broker that is silent.
+            // The broker's bytes wait unread, so that its silence means nothing.
             self.session.not_reading(now);
         }
         if self.session.deadline().is_some_and(|due| due <= now) && self.session.tick(now).is_err() {
@@ -445,9 +443,7 @@ impl Client {
 
     fn granted(&mut self, id: u16, codes: &[SubscribeCode]) -> Result<Option<ClientEvent>, Failure> {
         if self.awaits.suback.is_none_or(|(awaited, _)| awaited != id) {
-            return Ok(Some(ClientEvent::Warning(format!(
-                "a SUBACK for packet id {id}, which nobody waits for"
-            ))));
+            return Ok(Some(ClientEvent::Warning(format!("an unexpected SUBACK for packet id {id}"))));
         }
         self.awaits.suback = None;
         match codes.iter().zip(&self.subscriptions).find(|(code, _)| **code == SubscribeCode::Refused) {

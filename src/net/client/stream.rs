@@ -23,7 +23,7 @@ use crate::{
     net::socket_writer::SocketWriter,
 };
 
-/// How much is read at once.
+/// Bytes read at once.
 const READ: usize = 64 * 1024;
 
 /// A connected socket, plain or encrypted.
@@ -45,7 +45,7 @@ impl Transport {
         }
     }
 
-    /// How many bytes the system has taken.
+    /// The number of bytes that the system has taken.
     fn taken(&self) -> u64 {
         match self {
             Self::Plain(stream) => stream.taken,
@@ -54,20 +54,20 @@ impl Transport {
     }
 }
 
-/// What came of waiting for a socket.
+/// The result of waiting for a socket.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Activity {
     /// Nothing yet.
     None,
     /// Bytes were read.
     Read,
-    /// All of the outbox is with the system, and nothing is there to be read.
+    /// The system has taken all of the outbox, and there is nothing to read.
     Written,
     /// The peer closed its side.
     Closed,
 }
 
-/// What a stream must be able to do.
+/// A byte stream, plain or encrypted.
 pub trait Socket: AsyncRead + AsyncWrite + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Unpin> Socket for T {}
 
@@ -86,7 +86,7 @@ impl BrokerStream {
 
     /// Writes all of the session's outbox that the socket takes, and reads into its inbox; resolves once
     /// something was read or, with `until_written`, once the system has taken all. With `held` nothing is read.
-    /// `stuck` tells since when the system has taken nothing of what is to be written.
+    /// `stuck` is set to the instant since which the system has taken no byte, and cleared when all is written.
     pub async fn exchange(
         &mut self,
         session: &mut Session,
@@ -115,7 +115,7 @@ impl BrokerStream {
                 pin!(transport.socket().read_buf(inbox)).poll(context)
             };
             match (read, written) {
-                // What a peer said before it went counts, though nothing more can be written to it.
+                // Bytes that the peer sent before it left count, though nothing more can be written to it.
                 (Poll::Ready(Ok(n)), _) if n > 0 => Poll::Ready(Ok(Activity::Read)),
                 (_, Err(why)) | (Poll::Ready(Err(why)), Ok(_)) => Poll::Ready(Err(why)),
                 (Poll::Ready(Ok(_)), Ok(_)) => Poll::Ready(Ok(Activity::Closed)),
@@ -140,8 +140,8 @@ impl BrokerStream {
     }
 }
 
-/// A TCP socket that counts what the system takes of it: under TLS nothing else tells a slow peer from one that has
-/// stopped reading.
+/// A TCP socket that counts the bytes that the system takes: under TLS nothing else distinguishes a slow peer from one that
+/// has stopped reading.
 pub struct Metered {
     socket: TcpStream,
     taken: u64,
@@ -202,7 +202,7 @@ impl AsyncWrite for Metered {
     }
 }
 
-/// Opens a stream within the connect time-out, and logs nothing in yet.
+/// Opens a stream within the connect time-out. Sends no CONNECT yet.
 pub async fn dial(settings: ClientSettings) -> Result<BrokerStream, Failure> {
     let limit = settings.connect_timeout;
     let deadline = Instant::now() + limit;
@@ -216,7 +216,7 @@ pub async fn dial(settings: ClientSettings) -> Result<BrokerStream, Failure> {
             ));
     };
     let socket = connected?;
-    // Without it each answer waits up to 40 ms for a delayed acknowledgement of TCP. Where it fails all still works.
+    // Without it each answer waits up to 40 ms for a delayed acknowledgement of TCP. If it fails, all is only slower.
     let _ = socket.set_nodelay(true);
     let socket = Metered::new(socket);
     let Some(tls) = &settings.tls else { return Ok(BrokerStream::new(Transport::Plain(socket))) };

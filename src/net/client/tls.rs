@@ -44,7 +44,7 @@ impl Tls {
         Ok(Self { server_name: name, config: Arc::new(config(ca_file, insecure)?), insecure })
     }
 
-    /// Whether nothing is verified, which whoever uses it should be told.
+    /// Whether nothing is verified, which the caller should warn of.
     #[must_use]
     pub fn is_insecure(&self) -> bool {
         self.insecure

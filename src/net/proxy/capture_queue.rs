@@ -18,19 +18,19 @@ use super::{
 };
 use crate::mqtt::Direction;
 
-/// How long what passed may wait to be listened to, where little passes.
+/// The longest wait of forwarded bytes before they are decoded, if few pass.
 const LINGER: Duration = Duration::from_millis(10);
 
-/// With so much, the listener is woken before its time.
+/// Bytes that wake the decoder at once.
 const BATCH: usize = 64 * 1024;
 
-/// With so much, forwarding waits for the listener.
+/// Bytes above which the forwarding thread waits for the decoder.
 const FULL: usize = 1024 * 1024;
 
-/// Buffers that grew beyond this are given back.
+/// Buffers that grew beyond this are freed.
 const KEPT: usize = 256 * 1024;
 
-/// What happens on a connection, or to it.
+/// An event of a tapped connection.
 #[derive(Debug)]
 pub(super) enum Chunk<'a> {
     Opened(SocketAddr),
@@ -62,7 +62,7 @@ struct QueuedChunk {
     kind: ChunkKind,
 }
 
-/// A [`Chunk`], whose bytes are the next ones of the batch.
+/// A [`Chunk`]; its bytes are the next ones of the batch, this many.
 #[derive(Debug)]
 enum ChunkKind {
     Opened(SocketAddr),
@@ -90,7 +90,7 @@ impl CapturedBatch {
 }
 
 impl CaptureQueue {
-    /// Adds what happened just now; once the queue is over, nothing is added.
+    /// Adds an event with the present time; does nothing after [`CaptureQueue::end`].
     pub(super) fn record(&self, connection: u64, chunk: Chunk<'_>) {
         let at = CaptureTime::now();
         let mut batch = self.lock();
@@ -119,21 +119,21 @@ impl CaptureQueue {
         }
     }
 
-    /// Ends the queue: what is on it is still listened to, and nothing more is added.
+    /// Ends the queue: its rest is still decoded, and nothing more is added.
     pub(super) fn end(&self) {
         self.lock().is_over = true;
         self.filled.notify_one();
         self.taken.notify_one();
     }
 
-    /// Listens until the queue ends, and tells a witness what is said.
-    pub(super) fn listen(&self, max_packet: usize, witness: &Mutex<dyn Observer + Send>) {
-        // A listener that fails must not hold the traffic up.
+    /// Decodes until the queue ends, and passes observations to the observer.
+    pub(super) fn decode(&self, max_packet: usize, observer: &Mutex<dyn Observer + Send>) {
+        // A decoder that panics must not hold up the traffic.
         let _end = EndOnDrop(self);
         let mut dissectors: HashMap<u64, (SocketAddr, Dissector)> = HashMap::new();
         let mut batch = CapturedBatch::default();
         while self.take(&mut batch) {
-            let mut witness = witness.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut observer = observer.lock().unwrap_or_else(PoisonError::into_inner);
             let mut bytes = &batch.bytes[..];
             for QueuedChunk { connection, at, kind } in batch.chunks.drain(..) {
                 if let ChunkKind::Opened(peer) = kind {
@@ -141,7 +141,7 @@ impl CaptureQueue {
                     continue;
                 }
                 if let ChunkKind::Warning(message) = kind {
-                    witness.warn(&message);
+                    observer.warn(&message);
                     continue;
                 }
                 let Some((peer, dissector)) = dissectors.get_mut(&connection) else { continue };
@@ -150,22 +150,26 @@ impl CaptureQueue {
                     ChunkKind::Passed(dir, length) => {
                         let (passed, rest) = bytes.split_at(length);
                         bytes = rest;
-                        dissector.hear(dir, passed, &mut |heard| witness.heard(heard, *peer, at));
+                        dissector.handle_bytes(dir, passed, &mut |observation| {
+                            observer.handle_observation(observation, *peer, at);
+                        });
                     }
-                    ChunkKind::Ended(dir) => dissector.ended(dir),
+                    ChunkKind::Ended(dir) => dissector.handle_end(dir),
                     ChunkKind::Closed => {
-                        dissector.close(&mut |heard| witness.heard(heard, *peer, at));
+                        dissector.handle_close(&mut |observation| {
+                            observer.handle_observation(observation, *peer, at);
+                        });
                         dissectors.remove(&connection);
                     }
                 }
             }
-            witness.paused();
-            drop(witness);
+            observer.flush();
+            drop(observer);
             batch.clear();
         }
     }
 
-    /// Waits for something and takes all of it; false when there will be nothing more.
+    /// Waits for chunks and takes all of them; `false` if there will be no more.
     fn take(&self, batch: &mut CapturedBatch) -> bool {
         let shared = self.filled.wait_while(self.lock(), |batch| batch.chunks.is_empty() && !batch.is_over);
         let shared = shared.unwrap_or_else(PoisonError::into_inner);
@@ -208,7 +212,7 @@ mod tests {
         net::proxy::Observation,
     };
 
-    /// Writes down whose messages it heard, in its order, and its pauses.
+    /// Collects messages with their sender's port, and counts flushes.
     #[derive(Default)]
     struct Notes {
         heard: Vec<(u16, String)>,
@@ -219,18 +223,18 @@ mod tests {
     }
 
     impl Observer for Notes {
-        fn heard(&mut self, heard: Observation<'_>, peer: SocketAddr, at: CaptureTime) {
-            assert!(!self.is_fragile, "told to a fragile witness");
+        fn handle_observation(&mut self, observation: Observation<'_>, peer: SocketAddr, at: CaptureTime) {
+            assert!(!self.is_fragile, "an observation for a fragile observer");
             assert!(self.last.is_none_or(|last| last <= at.monotonic));
             self.last = Some(at.monotonic);
-            if let Observation::Message { message, .. } = heard {
+            if let Observation::Message { message, .. } = observation {
                 self.heard.push((peer.port(), message.topic.to_string()));
             }
         }
         fn warn(&mut self, _: &str) {
             self.warnings += 1;
         }
-        fn paused(&mut self) {
+        fn flush(&mut self) {
             self.pauses += 1;
         }
     }
@@ -259,9 +263,9 @@ mod tests {
         let (queue, notes) = (CaptureQueue::default(), Mutex::new(Notes::default()));
         let (connections, count) = (5, 3000);
         thread::scope(|scope| {
-            // The witness is busy until the queue is full.
+            // The observer is locked until the queue is full.
             let busy = notes.lock().unwrap();
-            scope.spawn(|| queue.listen(1 << 20, &notes));
+            scope.spawn(|| queue.decode(1 << 20, &notes));
             let (full, is_full) = mpsc::channel();
             let forwarding = scope.spawn(|| {
                 let full = full;
@@ -279,7 +283,7 @@ mod tests {
                     queue.record(n, Chunk::Closed);
                 }
             });
-            // One full queue is taken, a second one is not: whoever forwards waits.
+            // One full queue was taken, a second one was not: the forwarding thread waits.
             while queue.lock().size() < FULL {
                 thread::yield_now();
             }
@@ -301,7 +305,7 @@ mod tests {
         let (queue, notes) =
             (CaptureQueue::default(), Mutex::new(Notes { is_fragile: true, ..Notes::default() }));
         thread::scope(|scope| {
-            let listener = scope.spawn(|| queue.listen(1 << 20, &notes));
+            let listener = scope.spawn(|| queue.decode(1 << 20, &notes));
             queue.record(1, Chunk::Opened(peer(1)));
             for n in 0..3 * FULL / 1000 {
                 queue.record(1, Chunk::Passed(Down, &message(n.to_string(), 1000)));

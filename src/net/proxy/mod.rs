@@ -1,9 +1,8 @@
-//! The tap's socket shell: stands between clients and a broker, forwards every byte unchanged and at once, and
-//! tells a witness what the bytes say.
+//! The tap's socket shell: stands between clients and a broker, forwards every byte unchanged and at once, and passes
+//! decoded copies to an observer.
 //!
-//! One thread forwards, with one task for each connection; another one listens to a copy of what passed, on the
-//! queue, so that nothing but the copying stands between two messages. Nothing that goes wrong in decoding or
-//! recording touches the traffic.
+//! One thread forwards, with one task for each connection. Another thread decodes copies of the bytes from a queue, so that
+//! forwarding costs only the copying. A failure of decoding or recording does not affect the traffic.
 
 mod capture_queue;
 mod dissector;
@@ -44,10 +43,10 @@ use crate::error::Failure;
 pub struct Tap {
     listener: Listener,
     shared: Rc<TapState>,
-    witnessing: JoinHandle<()>,
+    decoding: JoinHandle<()>,
 }
 
-/// What all connections share.
+/// The state that all connections share.
 struct TapState {
     broker: ClientSettings,
     scratch: RefCell<Scratch>,
@@ -72,17 +71,17 @@ impl Tap {
         address: SocketAddr,
         tls: Option<TlsAcceptor>,
         broker: ClientSettings,
-        witness: Arc<Mutex<dyn Observer + Send>>,
+        observer: Arc<Mutex<dyn Observer + Send>>,
     ) -> Result<Self, Failure> {
         let listener = Listener::bind(address, tls)?;
         let queue = Arc::new(CaptureQueue::default());
         let (heard, max_packet) = (Arc::clone(&queue), broker.max_packet);
-        let witnessing = thread::Builder::new()
-            .name("witness".into())
-            .spawn(move || heard.listen(max_packet, &witness))
+        let decoding = thread::Builder::new()
+            .name("observer".into())
+            .spawn(move || heard.decode(max_packet, &observer))
             .map_err(|why| Failure::io(format!("cannot start a thread to record with: {why}")))?;
         let shared = TapState { broker, scratch: RefCell::default(), queue, connections: Cell::new(0) };
-        Ok(Self { listener, shared: Rc::new(shared), witnessing })
+        Ok(Self { listener, shared: Rc::new(shared), decoding })
     }
 
     /// The address that clients connect to, as a URL.
@@ -97,8 +96,8 @@ impl Tap {
         self.listener.is_public()
     }
 
-    /// Serves clients until `end` resolves, then closes every connection; gives what `end` gave once the witness has
-    /// been told everything. To be run on a [`tokio::task::LocalSet`].
+    /// Serves clients until `end` resolves, then closes every connection; returns the value of `end` once the observer has got
+    /// every observation. To be run on a [`tokio::task::LocalSet`].
     pub async fn serve<T>(self, end: impl Future<Output = T>) -> T {
         let mut connections = JoinSet::new();
         let mut end = std::pin::pin!(end);
@@ -121,8 +120,8 @@ impl Tap {
         };
         connections.shutdown().await;
         self.shared.queue.end();
-        // What is left takes a moment; that it could not be told to the end has then been seen by everybody.
-        let _ = self.witnessing.join();
+        // Decodes the rest. A panic of that thread was printed when it happened.
+        let _ = self.decoding.join();
         ended
     }
 }
@@ -157,18 +156,18 @@ async fn connection(client: TcpStream, peer: SocketAddr, tls: Option<TlsAcceptor
                 .warn(&format!("{peer}: closed, because the broker is out of reach: {}{hint}", why.message));
         }
     };
-    let account = Account::open(&shared, peer);
+    let capture = ConnectionCapture::open(&shared, peer);
     let lend = |turn: &mut dyn FnMut(&mut Scratch)| turn(&mut shared.scratch.borrow_mut());
-    Relay::new(client, broker).run(lend, &mut |passed| account.note(&passed)).await;
+    Relay::new(client, broker).run(lend, &mut |passed| capture.record(&passed)).await;
 }
 
-/// What is taped of one connection; its end is, however the connection ends.
-struct Account<'s> {
+/// Captures one connection; captures its end when dropped, however the connection ends.
+struct ConnectionCapture<'s> {
     number: u64,
     queue: &'s CaptureQueue,
 }
 
-impl<'s> Account<'s> {
+impl<'s> ConnectionCapture<'s> {
     fn open(shared: &'s TapState, peer: SocketAddr) -> Self {
         let number = shared.connections.get() + 1;
         shared.connections.set(number);
@@ -176,7 +175,7 @@ impl<'s> Account<'s> {
         Self { number, queue: &shared.queue }
     }
 
-    fn note(&self, passed: &Passed<'_>) {
+    fn record(&self, passed: &Passed<'_>) {
         let take = match *passed {
             Passed::End(dir) => Chunk::Ended(dir),
             Passed::Bytes(dir, bytes) => Chunk::Passed(dir, bytes),
@@ -185,7 +184,7 @@ impl<'s> Account<'s> {
     }
 }
 
-impl Drop for Account<'_> {
+impl Drop for ConnectionCapture<'_> {
     fn drop(&mut self) {
         self.queue.record(self.number, Chunk::Closed);
     }

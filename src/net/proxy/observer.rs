@@ -1,4 +1,4 @@
-//! Who is told of tapped traffic, and when it passed.
+//! The consumer of tapped traffic.
 
 use std::{
     net::SocketAddr,
@@ -7,22 +7,22 @@ use std::{
 
 use super::dissector::Observation;
 
-/// Who is told what is said on the tapped connections, a moment later.
+/// Consumes what was decoded on the tapped connections. Called on the decoding thread.
 pub trait Observer {
-    /// A connection said something.
-    fn heard(&mut self, heard: Observation<'_>, peer: SocketAddr, at: CaptureTime);
-    /// Something is off; the traffic goes on.
+    /// Something was decoded on the connection of the client `peer`; the bytes passed at the time `at`.
+    fn handle_observation(&mut self, observation: Observation<'_>, peer: SocketAddr, at: CaptureTime);
+    /// Warns of a problem; the traffic goes on.
     fn warn(&mut self, message: &str);
-    /// Nothing more is to be told at present.
-    fn paused(&mut self);
+    /// There is nothing more to observe at present.
+    fn flush(&mut self);
 }
 
-/// When something passed.
+/// When bytes passed.
 #[derive(Clone, Copy, Debug)]
 pub struct CaptureTime {
-    /// By the clock that never jumps.
+    /// On the monotonic clock.
     pub monotonic: Instant,
-    /// By the clock on the wall.
+    /// On the wall clock.
     pub wall: SystemTime,
 }
 

@@ -1,4 +1,4 @@
-//! What decides at a broker: the trait that an owner of a [`Broker`](super::Broker) implements.
+//! The trait that decides what a [`Broker`](super::Broker) does.
 
 use std::{borrow::Cow, sync::Arc, time::Duration};
 
@@ -8,9 +8,8 @@ use crate::mqtt::{Connect, ConnectCode, Direction, Message, QoS, Receipt};
 
 /// Decides what a broker does with logins, subscriptions and messages.
 ///
-/// The broker owns sockets, MQTT sessions, subscriptions, retained messages, queues and their limits; the handler owns
-/// everything that has a meaning beyond MQTT. It has no sockets and does not block. All of its methods are called on
-/// the broker's thread, one at a time.
+/// The broker owns sockets, MQTT sessions, subscriptions, retained messages, queues and their limits. The handler owns
+/// everything with a meaning beyond MQTT. It must not block. The broker calls its methods on one thread, one at a time.
 ///
 /// # Order of calls
 ///
@@ -27,8 +26,8 @@ use crate::mqtt::{Connect, ConnectCode, Direction, Message, QoS, Receipt};
 /// at the end of each turn [`poll_timeout`](Self::poll_timeout). [`flush`](Self::flush) follows once after all turns that
 /// were due at the same time.
 ///
-/// Whatever happens elsewhere, such as an answer of another server or a finished write, enters through
-/// [`Broker::turn`](super::Broker::turn), which gives access to the handler and does what it then asks for.
+/// Events from elsewhere, such as an answer of another server or a finished write, enter through
+/// [`Broker::turn`](super::Broker::turn), which gives access to the handler and performs the actions that it then returns.
 pub trait Handler: 'static {
     /// What the handler knows of a client for as long as the client's session lives. A persistent session is resumed
     /// only by a client for which this is equal.
@@ -80,8 +79,7 @@ pub trait Handler: 'static {
     /// Decides whether the will of a client that is gone is passed on to its subscribers.
     fn handle_will(&mut self, now: Now, client: ClientInfo<'_, Self::ClientData>, will: &Message) -> bool;
 
-    /// Does what is due, of which [`poll_timeout`](Self::poll_timeout) told the time. May do a part of it and leave the
-    /// rest due.
+    /// Does what is due at the time of [`poll_timeout`](Self::poll_timeout). May do a part of it and leave the rest due.
     fn handle_timeout(&mut self, now: Now);
 
     /// Takes a warning for the operator: the broker's own, or one from [`poll_action`](Self::poll_action).
@@ -94,10 +92,10 @@ pub trait Handler: 'static {
 
     // Outputs.
 
-    /// The next thing that the broker is to do.
+    /// Returns the next thing that the broker is to do.
     fn poll_action(&mut self, now: Now) -> Option<ServerAction>;
 
-    /// When [`handle_timeout`](Self::handle_timeout) is to be called next, on the clock of [`Now::mono`].
+    /// Returns when [`handle_timeout`](Self::handle_timeout) is to be called next, on the clock of [`Now::mono`].
     fn poll_timeout(&self) -> Option<Duration>;
 }
 
@@ -122,7 +120,7 @@ impl SessionId {
     pub(crate) const FIRST: Self = Self(0);
 }
 
-/// A client, as the handler is told of it.
+/// A connected client, or one that has just left.
 #[derive(Debug)]
 pub struct ClientInfo<'a, C> {
     /// Its session.

@@ -1,8 +1,8 @@
 //! The broker's socket shell: listens, drives a [`crate::mqtt::Session`] for each connection, and lets a [`Handler`]
 //! decide.
 //!
-//! One thread, one task for each connection. Each turn reads what has come and writes, at once, all that it
-//! caused; a connection that waits owns no buffer.
+//! One thread, one task for each connection. Each turn reads packets and writes all resulting packets at once; an idle
+//! connection owns no buffer.
 
 mod client_state;
 mod close_reason;
@@ -100,7 +100,7 @@ impl<H: Handler> Broker<H> {
         self.listener.is_public()
     }
 
-    /// How many connections there are.
+    /// The number of open connections.
     #[must_use]
     pub fn connections(&self) -> usize {
         Rc::strong_count(&self.alive) - 1
@@ -120,13 +120,13 @@ impl<H: Handler> Broker<H> {
         router.end_turn();
     }
 
-    /// Whether anybody subscribes to a topic.
+    /// Whether a topic has a subscriber.
     #[must_use]
     pub fn has_subscriber(&self, topic: &str) -> bool {
         self.router.borrow_mut().has_subscriber(topic)
     }
 
-    /// How many messages clients have not acknowledged.
+    /// The number of queued and unacknowledged messages of all clients.
     #[must_use]
     pub fn unacknowledged(&self) -> usize {
         self.router.borrow().unacknowledged()
@@ -157,7 +157,10 @@ impl<H: Handler> Broker<H> {
                 }
             };
             if self.connections() >= self.max_connections {
-                self.warn(&format!("a connection was closed: there are {} already", self.max_connections));
+                self.warn(&format!(
+                    "a connection was closed: there are {} already (--max-connections)",
+                    self.max_connections
+                ));
                 continue;
             }
             match self.listener.tls() {
@@ -203,7 +206,7 @@ async fn serve_tls<H: Handler>(
     ));
 }
 
-/// Does what is due at its time: delayed answers, commands without answers, sessions nobody came back for.
+/// Runs what is due at its time: the handler's timeouts, and the end of sessions without a connection.
 async fn keep_time<H: Handler>(router: Rc<RefCell<Router<H>>>) {
     let mut timer: Option<Pin<Box<Sleep>>> = None;
     poll_fn(|cx: &mut Context<'_>| {
@@ -214,7 +217,7 @@ async fn keep_time<H: Handler>(router: Rc<RefCell<Router<H>>>) {
             router.end_turn();
             let Some(due) = due else { return Poll::<()>::Pending };
             if due <= router.now().mono {
-                connection::come_again(cx);
+                connection::wake_after_io(cx);
                 return Poll::Pending;
             }
             let due = router.instant(due);
@@ -228,7 +231,7 @@ async fn keep_time<H: Handler>(router: Rc<RefCell<Router<H>>>) {
     .await;
 }
 
-/// Hands over what was written, once after all the turns that were due at the same time.
+/// Flushes the handler, once after all the turns that were due at the same time.
 async fn keep_flushed<H: Handler>(router: Rc<RefCell<Router<H>>>) {
     poll_fn(|cx: &mut Context<'_>| {
         router.borrow_mut().flush(cx.waker());
