@@ -32,10 +32,7 @@ use crate::{
     },
     json::json_line,
     net::server::{self, Broker, Limits},
-    request::{
-        input::InputValue,
-        parser::{ParsedInput, Request, RequestKind, RequestParser},
-    },
+    request::{ParsedInput, Request, RequestKind, RequestParser, input::InputValue},
     run::{
         edge_output::{EdgeOutput, Noted, Shared},
         program::{Environment, NotRun, Program},

@@ -5,10 +5,7 @@ use std::{ffi::OsString, path::Path};
 use crate::{
     error::Failure,
     io::{console::Console, input::Source},
-    request::{
-        input::InputFormat,
-        parser::{RequestParser, input_from_text},
-    },
+    request::{RequestParser, input::InputFormat, input_from_text},
 };
 
 /// Where the inputs of `report` and `command` come from: `CODE=VALUE` arguments, or a file, or stdin. Of arguments

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use super::model;
-use crate::{error::Failure, request::parser::RequestParser, tuya::product::ValueEncoding};
+use crate::{error::Failure, request::RequestParser, tuya::product::ValueEncoding};
 
 /// The options that say what values mean.
 #[derive(Clone, Debug, clap::Args)]

@@ -9,7 +9,7 @@ use super::request_args::RequestArgs;
 use crate::{
     error::Exit,
     io::console::Console,
-    request::parser::RequestKind,
+    request::RequestKind,
     run::{batch, connection_settings::ConnectionSettings},
 };
 

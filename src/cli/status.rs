@@ -8,10 +8,7 @@ use serde_json::{Map, Value};
 use crate::{
     error::{Exit, Failure},
     io::{console::Console, input::Source},
-    request::{
-        input::InputValue,
-        parser::{RequestKind, RequestParser},
-    },
+    request::{RequestKind, RequestParser, input::InputValue},
     run::{batch, connection_settings::ConnectionSettings, heartbeat, runtime::block_on},
     text::is_blank,
     tuya::product::{Product, ValueEncoding},

@@ -14,7 +14,7 @@ use fastrand::Rng;
 use super::*;
 use crate::{
     edge::{self, Access, Action, CommandOutcome, CommandRequest, Disposition, Edge, Faults, Registry, Role},
-    tuya::{DataPointValue, Device, DeviceStatus, Property, ResultCode, product::Product},
+    tuya::{Command, DataPointValue, Device, DeviceStatus, Property, ResultCode, product::Product},
 };
 
 const TIMEOUT: Duration = Duration::from_secs(5);

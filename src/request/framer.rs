@@ -6,7 +6,7 @@ use serde_json::value::RawValue;
 
 use crate::{
     json::is_plain,
-    request::{input::InputValue, parser::InputError},
+    request::{error::InputError, input::InputValue},
 };
 
 /// The longest value that is taken; what is longer cannot be a message of this protocol.

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use serde_json::{Map, Value};
 
-use super::parser::InputError;
+use super::error::InputError;
 use crate::json::push_text;
 
 /// How input is written.

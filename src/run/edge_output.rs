@@ -16,7 +16,7 @@ use crate::{
     io::{batch_writer::BatchWriter, console::Console},
     net::server::Handler,
     recording::{Connection, Record, Stamp},
-    request::parser::{InputPart, request_id_of},
+    request::{InputPart, request_id_of},
     run::results::ResultLine,
     tuya::{Answer, GatewayId},
 };

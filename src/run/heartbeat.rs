@@ -19,7 +19,7 @@ use crate::{
     io::{console::Console, input::Source, request_ids::request_id},
     mqtt::codec::Will,
     net::client::Event,
-    request::parser::{ParsedInput, Request, RequestKind, RequestParser, status_item},
+    request::{ParsedInput, Request, RequestKind, RequestParser, status_item},
     tuya::{Channel, DeviceStatus, Envelope, Uplink},
 };
 

@@ -33,7 +33,7 @@ use crate::{
     },
     net::client::Event,
     recording::{Record, Stamp},
-    request::parser::{ParsedInput, Request, RequestKind, RequestParser},
+    request::{ParsedInput, Request, RequestKind, RequestParser},
     tuya::{Channel, Command, CommandAnswer, Envelope, GatewayId, Property, ResultCode, Uplink},
 };
 

@@ -18,8 +18,8 @@ use csv::{ByteRecord, ReaderBuilder};
 use self::scanner::CsvScanner;
 use crate::{
     request::{
+        error::InputError,
         input::{InputContent, InputValue},
-        parser::InputError,
     },
     text::is_blank,
     tuya::Device,

@@ -24,7 +24,7 @@ use crate::{
         console::Console,
         files::Replacement,
     },
-    request::parser::{InputError, ParsedInput, Request, RequestKind, ResultKey, request_id_of},
+    request::{InputError, ParsedInput, Request, RequestKind, ResultKey, request_id_of},
     tuya::{Answer, DeviceStatus, GatewayId, Uplink},
 };
 

@@ -2,8 +2,7 @@
 //! page's, each once, texts and integers where the page has them. What is not of this shape is for the careful reading
 //! to understand, or to say what is wrong with it.
 
-use super::{Answer, Envelope, Property, ResultCode, Uplink};
-use crate::json::{Json, Scanner};
+use crate::json::Scanner;
 
 /// A report that lies in its payload.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,25 +35,28 @@ impl<'a> BorrowedReport<'a> {
             value: param.value.filter(|value| *value != "null")?,
         })
     }
+}
 
-    pub(super) fn to_owned(self) -> Option<Envelope<Uplink>> {
-        let value = Json::parse(self.value).ok()?;
-        let property = Property { cid: self.cid.into(), id: self.id.into(), value };
-        Some(Envelope { t: self.t, request_id: self.request_id.into(), body: Uplink::Report(property) })
-    }
+/// An answer that lies in its payload.
+pub(super) struct BorrowedAnswer<'a> {
+    pub t: i64,
+    pub request_id: &'a str,
+    pub cid: Option<&'a str>,
+    pub code: i64,
+    pub msg: &'a str,
 }
 
 /// Reads an answer of the usual shape.
-pub(super) fn answer(payload: &[u8]) -> Option<Envelope<Answer>> {
+pub(super) fn answer(payload: &[u8]) -> Option<BorrowedAnswer<'_>> {
     let message = Message::read(payload)?;
     let param = message.param?;
-    let body = Answer {
-        code: ResultCode(param.code?),
-        cid: param.cid.or(message.cid).map(Into::into),
-        msg: param.msg.unwrap_or_default().into(),
-    };
-    let request_id = not_empty(message.request_id)?.into();
-    Some(Envelope { t: message.t.unwrap_or_default(), request_id, body })
+    Some(BorrowedAnswer {
+        t: message.t.unwrap_or_default(),
+        request_id: not_empty(message.request_id)?,
+        cid: param.cid.or(message.cid),
+        code: param.code?,
+        msg: param.msg.unwrap_or_default(),
+    })
 }
 
 #[derive(Default)]
