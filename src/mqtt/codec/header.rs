@@ -3,7 +3,11 @@
 
 use bytes::{BufMut as _, BytesMut};
 
-use super::{Malformed, Side, Version, malformed};
+use super::{
+    error::{Malformed, malformed},
+    side::Side,
+    version::Version,
+};
 
 /// The largest remaining length that four bytes can say (section 2.2.3).
 pub(super) const MAX_REMAINING: usize = 268_435_455;

@@ -6,9 +6,11 @@ use std::sync::Arc;
 use bytes::{Buf as _, BufMut as _, Bytes, BytesMut};
 
 use super::{
-    Malformed, Message, Publish, QoS, Side, TooLarge,
+    error::{Malformed, TooLarge, malformed},
     header::{FieldReader, Header, MAX_REMAINING, length_prefix, remaining_length},
-    malformed,
+    message::{Message, Publish},
+    qos::QoS,
+    side::Side,
 };
 
 /// Longer topics are not remembered: no real one is, and each connection remembers one.

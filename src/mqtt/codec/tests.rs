@@ -1,4 +1,10 @@
-use super::*;
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+use rumqttc::mqttbytes::v4;
+
+use super::{header::MAX_REMAINING, *};
+use crate::mqtt::ConnectCode;
 
 const LIMIT: usize = 1 << 20;
 

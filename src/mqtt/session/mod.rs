@@ -5,6 +5,7 @@
 //! [`Session::next_timeout`]. Pure: it knows neither socket nor clock. A moment is a `Duration` since any origin
 //! that the owner keeps to.
 
+mod ack_token;
 mod event;
 mod incoming;
 mod keep_alive;
@@ -19,8 +20,8 @@ use std::{sync::Arc, time::Duration};
 use bytes::BytesMut;
 
 pub use self::{
+    ack_token::AckToken,
     event::{SessionEvent, Violation},
-    incoming::AckToken,
     keep_alive::Silence,
 };
 use self::{

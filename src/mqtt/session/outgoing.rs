@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use bytes::BytesMut;
 
-use super::{SessionEvent, Violation, ignored, violation};
+use super::event::{SessionEvent, Violation, ignored, violation};
 use crate::{
     collections::IdMap,
     mqtt::codec::{Packet, Publish, QoS, SubscribeCode, TooLarge},

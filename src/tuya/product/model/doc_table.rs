@@ -3,8 +3,13 @@
 
 use csv::{ReaderBuilder, StringRecord, Trim};
 
-use super::{AccessMode, DraftPoint, ModelError, ParsedModel, access, words::DescribedLimits};
-use crate::tuya::product::DataType;
+use super::{
+    draft::{DraftPoint, ParsedModel},
+    error::ModelError,
+    limits::access,
+    words::DescribedLimits,
+};
+use crate::tuya::product::data_point::{AccessMode, DataType};
 
 /// What a column may be called.
 const COLUMNS: [(Column, &[&str]); 8] = [
@@ -24,7 +29,7 @@ const COLUMNS: [(Column, &[&str]); 8] = [
     ),
     (Column::Code, &["identifier", "code", "dp code", "dp identifier"]),
     (
-        Column::AccessMode,
+        Column::Access,
         &[
             "data transfer type",
             "transfer type",
@@ -111,7 +116,7 @@ enum Column {
     Id,
     Name,
     Code,
-    AccessMode,
+    Access,
     Type,
     DescribedLimits,
     Limit,
@@ -200,10 +205,10 @@ impl DocTable {
         });
         let code =
             cell(Column::Code).ok_or_else(|| wrong(Column::Code, "the identifier is missing".to_owned()))?;
-        let access = match cell(Column::AccessMode) {
+        let access = match cell(Column::Access) {
             Some(text) => access(text).ok_or_else(|| {
                 let known = "Report only (read-only), Send and report (read-write), Send only (write-only)";
-                wrong(Column::AccessMode, format!("`{text}` is no data transfer type; known are {known}"))
+                wrong(Column::Access, format!("`{text}` is no data transfer type; known are {known}"))
             })?,
             None => AccessMode::ReadWrite,
         };

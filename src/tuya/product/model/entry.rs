@@ -4,10 +4,12 @@
 use serde_json::{Map, Value};
 
 use super::{
-    AccessMode, DataType, DraftPoint, ModelError, ValueLimits, access,
-    detect::{join, kind_of, open},
-    plain_type,
+    draft::DraftPoint,
+    error::ModelError,
+    json::{join, kind_of, open},
+    limits::{ValueLimits, access, plain_type},
 };
+use crate::tuya::product::data_point::{AccessMode, DataType};
 
 /// The keys under which a type's limits may lie; an object, or JSON text of one.
 const SPECS: [&str; 5] = ["typespec", "property", "properties", "values", "format"];
