@@ -14,7 +14,7 @@ use std::{borrow::Cow, io::Write as _};
 
 pub use depth::{DEEPEST, TooDeep, too_deep};
 pub use line::json_line;
-pub use members::Members;
+pub use members::ObjectMembers;
 pub use scan::{Scanner, is_plain, members};
 pub use value::Json;
 
@@ -86,11 +86,7 @@ impl<'o> ObjectWriter<'o> {
     /// A field that is an integer.
     #[inline(always)]
     pub fn integer(&mut self, key: &str, number: i64) {
-        let out = self.key(key);
-        if number < 0 {
-            out.push(b'-');
-        }
-        push_number(out, number.unsigned_abs());
+        self.key(key).extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
     }
 
     /// A field that is JSON text already, which is copied byte by byte.
@@ -125,34 +121,13 @@ impl<'o> ObjectWriter<'o> {
 
 /// Appends a natural number.
 pub fn push_number(out: &mut Vec<u8>, number: u64) {
-    let mut digits = [b'0'; 20];
-    let at = put_digits(&mut digits, number);
-    out.extend_from_slice(&digits[at..]);
+    out.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
 }
 
 /// An integer as text.
 #[must_use]
 pub fn decimal(number: i64) -> SmolStr {
-    let mut digits = [b'0'; 20];
-    let mut at = put_digits(&mut digits, number.unsigned_abs());
-    if number < 0 {
-        at -= 1;
-        digits[at] = b'-';
-    }
-    str::from_utf8(&digits[at..]).unwrap_or_default().into()
-}
-
-/// Writes a number to the end of zeros, and gives where it begins.
-fn put_digits(zeros: &mut [u8; 20], mut number: u64) -> usize {
-    let mut at = zeros.len();
-    loop {
-        at -= 1;
-        zeros[at] += u8::try_from(number % 10).unwrap_or(0);
-        number /= 10;
-        if number == 0 {
-            return at;
-        }
-    }
+    itoa::Buffer::new().format(number).into()
 }
 
 /// Appends a text as a JSON string, in which every unsafe character is a `\u` escape.
@@ -225,15 +200,6 @@ fn any_of<const N: usize>(bytes: &[u8; N], is_it: &impl Fn(u8) -> bool) -> bool 
     bytes.iter().fold(false, |found, byte| found | is_it(*byte))
 }
 
-/// Where a byte first stands. Looks at 32 at once.
-#[must_use]
-pub fn first(byte: u8, bytes: &[u8]) -> Option<usize> {
-    let is_it = |other| other == byte;
-    let chunks = bytes.as_chunks::<32>().0;
-    let before = 32 * chunks.iter().position(|chunk| any_of(chunk, &is_it)).unwrap_or(chunks.len());
-    bytes[before..].iter().position(|other| is_it(*other)).map(|at| before + at)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -282,22 +248,6 @@ mod tests {
                 bytes[at] = b'b';
                 assert!(any_byte(&bytes, |byte| byte == b'b'), "{at} of {length}");
                 bytes[at] = b'a';
-            }
-        }
-    }
-
-    #[test]
-    fn a_byte_is_found_at_every_place_among_all_others() {
-        for byte in 0..=u8::MAX {
-            for length in (0..20).chain(60..70) {
-                for at in 0..length {
-                    let mut text: Vec<_> = (0..length).map(|n| byte ^ (1 << (n % 8))).collect();
-                    text[at] = byte;
-                    assert_eq!(first(byte, &text[..at]), None);
-                    assert_eq!(first(byte, &text), Some(at));
-                    text[length - 1] = byte;
-                    assert_eq!(first(byte, &text), Some(at));
-                }
             }
         }
     }

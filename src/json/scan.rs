@@ -217,28 +217,28 @@ mod tests {
     use super::*;
 
     /// What serde makes of the same text.
-    struct Members<'a>(Vec<(Cow<'a, str>, &'a str)>);
+    struct ObjectMembers<'a>(Vec<(Cow<'a, str>, &'a str)>);
 
     #[derive(Deserialize)]
     struct Key<'a>(#[serde(borrow)] Cow<'a, str>);
 
-    impl<'de: 'a, 'a> Deserialize<'de> for Members<'a> {
+    impl<'de: 'a, 'a> Deserialize<'de> for ObjectMembers<'a> {
         fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
             struct Entries;
             impl<'de> serde::de::Visitor<'de> for Entries {
-                type Value = Members<'de>;
+                type Value = ObjectMembers<'de>;
                 fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
                     f.write_str("an object")
                 }
                 fn visit_map<A: serde::de::MapAccess<'de>>(
                     self,
                     mut map: A,
-                ) -> Result<Members<'de>, A::Error> {
+                ) -> Result<ObjectMembers<'de>, A::Error> {
                     let mut members = Vec::new();
                     while let Some(Key(key)) = map.next_key()? {
                         members.push((key, map.next_value::<&RawValue>()?.get()));
                     }
-                    Ok(Members(members))
+                    Ok(ObjectMembers(members))
                 }
             }
             deserializer.deserialize_map(Entries)
@@ -249,7 +249,8 @@ mod tests {
     fn both(json: &str) -> Option<Vec<(&str, &str)>> {
         let mut found = Vec::new();
         members(json, |key, value| found.push((key, value)))?;
-        let Members(expected) = serde_json::from_str(json).unwrap_or_else(|why| panic!("{json}: {why}"));
+        let ObjectMembers(expected) =
+            serde_json::from_str(json).unwrap_or_else(|why| panic!("{json}: {why}"));
         let expected: Vec<_> = expected.iter().map(|(key, value)| (key.as_ref(), *value)).collect();
         assert_eq!(found, expected, "{json}");
         Some(found)

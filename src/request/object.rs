@@ -5,7 +5,7 @@ use std::{borrow::Cow, collections::HashSet, hash::Hash};
 use serde_json::value::RawValue;
 
 use super::error::InputError;
-use crate::json::{Members, text_of};
+use crate::json::{ObjectMembers, text_of};
 
 /// A JSON object's entries, borrowed and in order.
 pub(super) struct InputObject<'a>(pub(super) Vec<(Cow<'a, str>, &'a RawValue)>);
@@ -18,7 +18,7 @@ impl<'a> InputObject<'a> {
                 ..InputError::default()
             });
         }
-        let Members(members) = serde_json::from_str(json)
+        let ObjectMembers(members) = serde_json::from_str(json)
             .map_err(|why| InputError { message: why.to_string(), ..InputError::default() })?;
         #[cfg(test)]
         tests::WORK.with(|work| work.set(work.get() + json.len()));

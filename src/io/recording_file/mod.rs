@@ -12,10 +12,11 @@ use std::{
     time::Duration,
 };
 
+use memchr::memchr;
+
 use super::console::Console;
 use crate::{
     error::{Exit, Failure},
-    json::first,
     recording::{Beginning, Capture, Flaw, Form, Found, Harm, Lines, Table, Tell},
     tuya::Topics,
     wrapping::{Look, Wrapping, look},
@@ -336,7 +337,7 @@ fn lines(reader: impl Read, mut lines: Lines<'_>, tell: &mut Tell<'_>) -> io::Re
             read => read?,
         };
         let (mut rest, length) = (buffer, buffer.len());
-        while let Some(end) = first(b'\n', rest) {
+        while let Some(end) = memchr(b'\n', rest) {
             let line;
             (line, rest) = rest.split_at(end + 1);
             let flow = if begun.is_empty() {

@@ -14,7 +14,7 @@ use super::{
     publish::check_name,
     qos::QoS,
     side::Side,
-    version::Version,
+    version::ProtocolVersion,
 };
 
 /// The bit of the protocol level by which mosquitto's bridges say that they are bridges.
@@ -24,7 +24,7 @@ const BRIDGE: u8 = 0x80;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Connect {
     /// The version of MQTT.
-    pub version: Version,
+    pub version: ProtocolVersion,
     /// Whether the client is a bridge to another broker, which wants none of its own messages back.
     pub is_bridge: bool,
     /// The client id; may be empty.
@@ -150,7 +150,7 @@ pub(super) fn decode(body: &[u8]) -> Result<ReceivedConnect, Malformed> {
         return Err(malformed!("CONNECT with the protocol name {protocol:?}"));
     }
     let level = fields.byte("protocol level")?;
-    let Some(version) = Version::of(protocol, level & !BRIDGE) else {
+    let Some(version) = ProtocolVersion::of(protocol, level & !BRIDGE) else {
         let (client_id, username) = if level == 5 {
             names_of_version_5(&mut fields).unwrap_or_default()
         } else {
@@ -166,7 +166,7 @@ pub(super) fn decode(body: &[u8]) -> Result<ReceivedConnect, Malformed> {
     let flags = fields.byte("flags")?;
     let has = |flag| flags & flag != 0;
     // MQTT 3.1 says of this bit only that it is not used.
-    if has(RESERVED) && version != Version::V3_1 {
+    if has(RESERVED) && version != ProtocolVersion::V3_1 {
         return Err(malformed!("CONNECT with its reserved flag set"));
     }
     if !has(WILL) && has(WILL_QOS | WILL_RETAIN) {
@@ -189,8 +189,9 @@ pub(super) fn decode(body: &[u8]) -> Result<ReceivedConnect, Malformed> {
         None
     };
     // In MQTT 3.1 the end of the packet takes precedence over these two flags.
-    let has_next =
-        |flag, fields: &FieldReader<'_>| has(flag) && !(version == Version::V3_1 && fields.rest.is_empty());
+    let has_next = |flag, fields: &FieldReader<'_>| {
+        has(flag) && !(version == ProtocolVersion::V3_1 && fields.rest.is_empty())
+    };
     let username =
         if has_next(USERNAME, &fields) { Some(name(&mut fields, "username")?.to_owned()) } else { None };
     let password = if has_next(PASSWORD, &fields) {

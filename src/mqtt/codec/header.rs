@@ -6,7 +6,7 @@ use bytes::{BufMut as _, BytesMut};
 use super::{
     error::{Malformed, malformed},
     side::Side,
-    version::Version,
+    version::ProtocolVersion,
 };
 
 /// The largest remaining length that four bytes can say (section 2.2.3).
@@ -110,9 +110,9 @@ impl PacketType {
     }
 
     /// Whether the first byte's low four bits are right for the type.
-    fn takes(self, flags: u8, version: Version) -> bool {
+    fn takes(self, flags: u8, version: ProtocolVersion) -> bool {
         // MQTT 3.1 (section 2.1) knows DUP of these as well, and its clients set it when they send one again.
-        let dup = if version == Version::V3_1 && self.flags() == Some(0b0010) { 0b1000 } else { 0 };
+        let dup = if version == ProtocolVersion::V3_1 && self.flags() == Some(0b0010) { 0b1000 } else { 0 };
         self.flags().is_none_or(|required| flags & !dup == required)
     }
 
@@ -146,7 +146,7 @@ pub(super) fn header(
     bytes: &[u8],
     to: Side,
     max_packet: usize,
-    version: Version,
+    version: ProtocolVersion,
 ) -> Result<Option<Header>, Malformed> {
     let Some(&first) = bytes.first() else { return Ok(None) };
     let flags = first & 0x0f;

@@ -20,5 +20,5 @@ pub use self::{
     packet::Packet,
     qos::{QoS, SubscribeCode},
     side::Side,
-    version::Version,
+    version::ProtocolVersion,
 };

@@ -18,7 +18,7 @@ use super::{
     publish,
     qos::{QoS, SubscribeCode},
     side::Side,
-    version::Version,
+    version::ProtocolVersion,
 };
 use crate::mqtt::{codes::ConnectCode, topic::check_filter};
 
@@ -95,7 +95,7 @@ impl Packet {
     /// A packet that breaks MQTT 3.1.1, that `to` must not be sent, or that is larger than `max_packet`, as soon
     /// as the bytes show it. The inbox is then of no further use.
     pub fn decode(inbox: &mut BytesMut, to: Side, max_packet: usize) -> Result<Option<Self>, Malformed> {
-        Self::decode_sharing(inbox, to, max_packet, Version::default(), &mut None)
+        Self::decode_sharing(inbox, to, max_packet, ProtocolVersion::default(), &mut None)
     }
 
     /// As [`Packet::decode`], by the rules of the client's `version`; a PUBLISH to the `topic` of the last one that `to`
@@ -107,7 +107,7 @@ impl Packet {
         inbox: &mut BytesMut,
         to: Side,
         max_packet: usize,
-        version: Version,
+        version: ProtocolVersion,
         topic: &mut Option<Arc<str>>,
     ) -> Result<Option<Self>, Malformed> {
         let Some(header) = header::header(inbox, to, max_packet, version)? else { return Ok(None) };

@@ -2,7 +2,7 @@
 
 /// The version of MQTT that a client speaks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Version {
+pub enum ProtocolVersion {
     /// MQTT 3.1: `MQIsdp`, level 3. The packets of MQTT 3.1.1, with fewer rules.
     V3_1,
     /// MQTT 3.1.1: `MQTT`, level 4.
@@ -10,7 +10,7 @@ pub enum Version {
     V3_1_1,
 }
 
-impl Version {
+impl ProtocolVersion {
     pub(super) fn of(protocol: &str, level: u8) -> Option<Self> {
         match (protocol, level) {
             ("MQIsdp", 3) => Some(Self::V3_1),

@@ -32,7 +32,7 @@ use self::{
 };
 use crate::mqtt::{
     ConnectCode,
-    codec::{Connect, Packet, PacketType, Publish, QoS, Side, SubscribeCode, TooLarge, Version},
+    codec::{Connect, Packet, PacketType, ProtocolVersion, Publish, QoS, Side, SubscribeCode, TooLarge},
 };
 
 /// The limits of a session.
@@ -82,7 +82,7 @@ pub struct Session {
     max_packet: usize,
     end: Side,
     /// What the client on this transport speaks, once its CONNECT has come.
-    version: Version,
+    version: ProtocolVersion,
     phase: Phase,
     speech: Speech,
     /// Whether new publishes wait until `resume` or `forget` has said what becomes of the former ones.
@@ -104,7 +104,7 @@ impl Session {
             unfinished: 0,
             max_packet: limits.max_packet,
             end,
-            version: Version::default(),
+            version: ProtocolVersion::default(),
             phase: Phase::Greeting,
             speech: Speech::Before,
             held: false,
@@ -122,7 +122,7 @@ impl Session {
         self.reception.open();
         self.keep_alive.open(now);
         self.unfinished = 0;
-        self.version = Version::default();
+        self.version = ProtocolVersion::default();
         self.phase = Phase::Greeting;
         self.speech = Speech::Before;
         self.clean = true;
@@ -209,7 +209,7 @@ impl Session {
         debug_assert_eq!(self.end, Side::Server);
         let accepted = code == ConnectCode::ACCEPTED;
         // MQTT 3.1 has no such flag.
-        let session_present = session_present && accepted && self.version != Version::V3_1;
+        let session_present = session_present && accepted && self.version != ProtocolVersion::V3_1;
         self.watch_output(|session| {
             encode(&Packet::ConnAck { session_present, code }, &mut session.outbox);
             if accepted {

@@ -10,7 +10,7 @@ use super::{
     wire::{Field, WireMessage, WireParam, encode, push_answer, push_array, write},
 };
 use crate::{
-    json::{Members, ObjectWriter, key},
+    json::{ObjectMembers, ObjectWriter, key},
     tuya::{Channel, ResultCode},
 };
 
@@ -181,7 +181,7 @@ fn points(param: Field<'_>) -> Result<Vec<(String, DataPointValue)>, FieldError>
         match wire.dps.0 {
             None => vec![one("param", &wire)?],
             Some(_) => {
-                let Members(points) = wire.dps.parse("param.dps", "an object of values by id")?;
+                let ObjectMembers(points) = wire.dps.parse("param.dps", "an object of values by id")?;
                 points.into_iter().map(|(id, value)| (id.into_owned(), value.into())).collect()
             }
         }

@@ -25,7 +25,7 @@ impl<'a> BorrowedReport<'a> {
     /// `None` does not mean that the payload is no report: what it is, [`Envelope::decode`] finds out.
     #[must_use]
     pub fn read(payload: &'a [u8]) -> Option<Self> {
-        let message = Message::read(payload)?;
+        let message = FastMessage::read(payload)?;
         let param = message.param?;
         Some(Self {
             t: message.t?,
@@ -48,7 +48,7 @@ pub(super) struct BorrowedAnswer<'a> {
 
 /// Reads an answer of the usual shape.
 pub(super) fn answer(payload: &[u8]) -> Option<BorrowedAnswer<'_>> {
-    let message = Message::read(payload)?;
+    let message = FastMessage::read(payload)?;
     let param = message.param?;
     Some(BorrowedAnswer {
         t: message.t.unwrap_or_default(),
@@ -60,15 +60,15 @@ pub(super) fn answer(payload: &[u8]) -> Option<BorrowedAnswer<'_>> {
 }
 
 #[derive(Default)]
-struct Message<'a> {
+struct FastMessage<'a> {
     t: Option<i64>,
     cid: Option<&'a str>,
     request_id: Option<&'a str>,
-    param: Option<Param<'a>>,
+    param: Option<FastParam<'a>>,
 }
 
 #[derive(Default)]
-struct Param<'a> {
+struct FastParam<'a> {
     cid: Option<&'a str>,
     id: Option<&'a str>,
     value: Option<&'a str>,
@@ -76,21 +76,21 @@ struct Param<'a> {
     msg: Option<&'a str>,
 }
 
-impl<'a> Message<'a> {
+impl<'a> FastMessage<'a> {
     fn read(payload: &'a [u8]) -> Option<Self> {
         let mut message = Self::default();
         Scanner::read(str::from_utf8(payload).ok()?, |key, value| match key {
             "t" => once(&mut message.t, value.integer()?),
             "cid" => once(&mut message.cid, value.text()?),
             "request_id" => once(&mut message.request_id, value.text()?),
-            "param" => once(&mut message.param, Param::read(value)?),
+            "param" => once(&mut message.param, FastParam::read(value)?),
             _ => None,
         })?;
         Some(message)
     }
 }
 
-impl<'a> Param<'a> {
+impl<'a> FastParam<'a> {
     fn read(value: &mut Scanner<'a>) -> Option<Self> {
         let mut param = Self::default();
         value.object(|key, value| match key {
