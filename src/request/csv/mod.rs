@@ -15,7 +15,7 @@ use std::{
 
 use csv::{ByteRecord, ReaderBuilder};
 
-use self::scanner::CsvScanner;
+use self::scanner::{CsvScanner, LONGEST, invalid_data};
 use crate::{
     request::{
         error::InputError,
@@ -27,8 +27,6 @@ use crate::{
 
 /// How many rows make a batch, where that many are there to be read.
 const BATCH: usize = 256;
-/// The longest row that is taken; what is longer cannot be a message of this protocol.
-const LONGEST: u64 = 4 << 20;
 /// What may separate columns, the likelier ones first.
 const DELIMITERS: [u8; 3] = [b',', b';', b'\t'];
 /// The fields of an input that are no fields of a device.
@@ -322,10 +320,6 @@ fn repeated_header(header: &[String], row: &ByteRecord) -> Option<Vec<String>> {
         names.pop();
     }
     Some(names)
-}
-
-fn invalid_data(message: String) -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidData, message)
 }
 
 /// A cell without blanks around it, those within its quotes too.

@@ -3,8 +3,10 @@
 
 use std::{collections::VecDeque, io};
 
-use super::{LONGEST, invalid_data};
 use crate::text::is_blank;
+
+/// The longest row that is taken; what is longer cannot be a message of this protocol.
+pub(super) const LONGEST: u64 = 4 << 20;
 
 /// What the csv reader does not tell: the lines of its rows, and wrong quotes. It reads on over those, so that one
 /// quote too many would make a single cell of all the rows below.
@@ -233,4 +235,8 @@ impl CsvScanner {
         }
         self.passed + 1
     }
+}
+
+pub(super) fn invalid_data(message: String) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, message)
 }
