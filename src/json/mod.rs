@@ -7,6 +7,7 @@
 mod depth;
 mod line;
 mod members;
+mod object_only;
 mod scan;
 mod value;
 
@@ -15,6 +16,7 @@ use std::{borrow::Cow, io::Write as _};
 pub use depth::{DEEPEST, TooDeep, too_deep};
 pub use line::json_line;
 pub use members::ObjectMembers;
+pub use object_only::ObjectOnly;
 pub use scan::{Scanner, is_plain, members};
 pub use value::Json;
 

@@ -4,10 +4,7 @@ use std::ops::Range;
 
 use serde_json::value::RawValue;
 
-use crate::{
-    json::is_plain,
-    request::{error::InputError, input::InputValue},
-};
+use super::{error::InputError, input::InputValue};
 
 /// The longest value that is taken; what is longer cannot be a message of this protocol.
 const LONGEST: usize = 4 << 20;
@@ -189,8 +186,7 @@ impl Framer {
         let step = if begins.is_none() {
             FramerStep::Again
         } else {
-            let checked =
-                if is_plain(line) { Ok(()) } else { serde_json::from_slice::<&RawValue>(line).map(drop) };
+            let checked = serde_json::from_slice::<&RawValue>(line);
             FramerStep::Found(number, place, checked.err().map(|why| syntax(&why, number, true)))
         };
         self.end_line(length);

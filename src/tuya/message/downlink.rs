@@ -6,7 +6,7 @@ use super::{
     DataPointValue,
     envelope::Envelope,
     error::{FieldError, Problem, Refused},
-    fast_path::{self, BorrowedAnswer},
+    fast_path::BorrowedAnswer,
     wire::{Field, WireMessage, WireParam, encode, push_answer, push_array, write},
 };
 use crate::{
@@ -131,7 +131,7 @@ impl Envelope<Answer> {
     /// # Errors
     /// A missing `request_id` or a `param.code` that is no integer is named.
     pub fn decode(payload: &[u8]) -> Result<Self, Refused> {
-        if let Some(answer) = fast_path::answer(payload).map(Envelope::from) {
+        if let Some(answer) = BorrowedAnswer::read(payload).map(Envelope::from) {
             return Ok(answer);
         }
         WireMessage::decode(payload, |wire| {
