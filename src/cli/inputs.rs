@@ -4,7 +4,7 @@ use std::{ffi::OsString, path::Path};
 
 use crate::{
     error::Failure,
-    io::{console::Console, input::Source},
+    io::{console::Console, input::InputSource},
     request::{RequestParser, input::InputFormat, input_from_text},
 };
 
@@ -19,7 +19,7 @@ pub fn source(
     args: &[OsString],
     format: Option<InputFormat>,
     console: Console,
-) -> Result<Source, Failure> {
+) -> Result<InputSource, Failure> {
     let (mut values, mut files) = (Vec::new(), Vec::new());
     for arg in args {
         // A name that is not UTF-8 can only be a file's.
@@ -32,10 +32,10 @@ pub fn source(
         (Some(cid), false, []) => {
             values.iter().filter_map(|value| parser.suspicious(value)).for_each(|why| console.warn(&why));
             let inputs = values.into_iter().map(|value| input_from_text(cid, value));
-            Ok(Source::Flags(inputs.collect()))
+            Ok(InputSource::Flags(inputs.collect()))
         }
-        (None, true, []) => Source::open(None, format),
-        (None, true, [file]) => Source::open(Some(Path::new(file)), format),
+        (None, true, []) => InputSource::open(None, format),
+        (None, true, [file]) => InputSource::open(Some(Path::new(file)), format),
         (None, true, _) => Err(Failure::invalid("give one FILE; `cat` joins several")),
         (None, false, _) => Err(Failure::invalid("CODE=VALUE needs the device: --cid CID")),
         (Some(_), true, []) => Err(Failure::invalid("--cid needs what to send: CODE=VALUE")),

@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 
 use crate::{
     error::{Exit, Failure},
-    io::{console::Console, input::Source},
+    io::{console::Console, input::InputSource},
     request::{RequestKind, RequestParser, input::InputValue},
     run::{batch, connection_settings::ConnectionSettings, heartbeat, runtime::block_on},
     text::is_blank,
@@ -64,9 +64,9 @@ pub fn run(args: Args, console: Console) -> anyhow::Result<Exit> {
     let connection = ConnectionSettings::gateway(&args.network, &args.gateway)?;
     let given = args.given();
     let source = if given.is_empty() {
-        Source::open(args.file.as_deref(), args.requests.format())?
+        InputSource::open(args.file.as_deref(), args.requests.format())?
     } else {
-        Source::Flags(given)
+        InputSource::Flags(given)
     };
     let parser = RequestParser { product: Product::default(), check: true, encoding: ValueEncoding::Native };
     if args.every.is_some() || args.offline_on_exit {

@@ -8,7 +8,7 @@ use super::connection::{GatewayArgs, NetworkArgs};
 use super::request_args::RequestArgs;
 use crate::{
     error::Exit,
-    io::{console::Console, input::Source},
+    io::{console::Console, input::InputSource},
     request::{RequestKind, RequestParser, input::InputValue},
     run::{batch, connection_settings::ConnectionSettings},
     tuya::product::{Product, ValueEncoding},
@@ -89,8 +89,8 @@ pub struct Args {
 pub fn run(args: Args, console: Console) -> anyhow::Result<Exit> {
     let connection = ConnectionSettings::gateway(&args.network, &args.gateway)?;
     let source = match args.device() {
-        Some(input) => Source::Flags(vec![input]),
-        None => Source::open(args.file.as_deref(), args.requests.format())?,
+        Some(input) => InputSource::Flags(vec![input]),
+        None => InputSource::open(args.file.as_deref(), args.requests.format())?,
     };
     let parser =
         RequestParser { product: Product::default(), check: !args.no_check, encoding: ValueEncoding::Native };

@@ -32,7 +32,7 @@ const READ: usize = 32 * 1024;
 const BATCHES: usize = 4;
 
 /// Where inputs come from.
-pub enum Source {
+pub enum InputSource {
     /// Values made from flags.
     Flags(Vec<InputValue<'static>>),
     /// A file or stdin, opened.
@@ -54,7 +54,7 @@ fn stdin_is_file() -> bool {
     stdin.and_then(|stdin| File::from(stdin).metadata()).is_ok_and(|stdin| stdin.is_file())
 }
 
-impl Source {
+impl InputSource {
     /// A file, or stdin where `path` is `-` or absent. Without a format the file's name tells it.
     ///
     /// # Errors
@@ -122,14 +122,14 @@ impl Source {
     pub fn start<T: Send + 'static>(
         self,
         mut take: impl FnMut(InputValue<'_>, &mut Vec<T>) + Send + 'static,
-    ) -> Result<Stream<T>, Failure> {
+    ) -> Result<InputStream<T>, Failure> {
         let Reader { bytes, name, format, .. } = match self {
             Self::Flags(inputs) => {
                 let mut batch = Vec::with_capacity(inputs.len());
                 for input in inputs {
                     take(input, &mut batch);
                 }
-                return Ok(Stream::Ready(Some(batch)));
+                return Ok(InputStream::Ready(Some(batch)));
             }
             Self::Reader(reader) => reader,
         };
@@ -159,12 +159,12 @@ impl Source {
             .name("input".into())
             .spawn(read)
             .map_err(|why| Failure::io(format!("cannot start a thread to read {name}: {why}")))?;
-        Ok(Stream::Thread(receiver, name, is_silent))
+        Ok(InputStream::Thread(receiver, name, is_silent))
     }
 }
 
 /// What was made of the values of a source, in batches, so that memory stays constant.
-pub enum Stream<T> {
+pub enum InputStream<T> {
     /// All of it.
     Ready(Option<Vec<T>>),
     /// What a thread reads, the name of what it reads, and whether it waits for bytes.
@@ -188,7 +188,7 @@ impl Read for Watched {
     }
 }
 
-impl<T> Stream<T> {
+impl<T> InputStream<T> {
     /// Whether nothing is there to be read: the thread waits for bytes.
     #[must_use]
     pub fn is_silent(&self) -> bool {

@@ -14,10 +14,9 @@ use crate::{
     edge::{CommandOutcome, EndedCommand},
     error::FailureKind,
     io::{batch_writer::BatchWriter, console::Console},
-    net::server::Handler,
-    recording::{Connection, Record, Stamp},
+    recording::{ConnectionRecord, Record, Stamp},
     request::{InputPart, request_id_of},
-    run::results::ResultLine,
+    run::{edge_handler::EdgeObserver, results::ResultLine},
     tuya::{Answer, GatewayId},
 };
 
@@ -221,19 +220,19 @@ fn hand_over(sink: &mut BatchWriter, progressed: &mut Instant) {
     sink.flush();
 }
 
-/// The output as the broker's witness.
+/// The output as the edge's observer.
 pub(crate) struct Shared(pub(crate) Rc<RefCell<EdgeOutput>>);
 
-impl Handler for Shared {
-    fn message(&mut self, record: &Record<'_>) {
+impl EdgeObserver for Shared {
+    fn handle_message(&mut self, record: &Record<'_>) {
         self.0.borrow_mut().record(|line, stamp| record.write_stamped(line, stamp));
     }
 
-    fn connection(&mut self, record: &Connection<'_>) {
+    fn handle_connection(&mut self, record: &ConnectionRecord<'_>) {
         self.0.borrow_mut().record(|line, _| record.write(line));
     }
 
-    fn settled(&mut self, outcome: EndedCommand) {
+    fn handle_command_end(&mut self, outcome: EndedCommand) {
         let output = &mut *self.0.borrow_mut();
         let Some(asked) = output.asked.remove(&outcome.token) else { return };
         output.asked_bytes -= asked.input.len();

@@ -16,7 +16,7 @@ use super::{
 use crate::{
     error::{Exit, Failure, FailureKind},
     gateway::{GatewayEvent, Payload},
-    io::{console::Console, input::Source, request_ids::request_id},
+    io::{console::Console, input::InputSource, request_ids::request_id},
     mqtt::codec::Will,
     net::client::Event,
     request::{ParsedInput, Request, RequestKind, RequestParser, status_item},
@@ -67,7 +67,7 @@ struct Heartbeat {
 pub async fn run(
     mut settings: ConnectionSettings,
     parser: RequestParser,
-    source: Source,
+    source: InputSource,
     options: &BatchOptions,
     interval: Option<Duration>,
     offline_on_exit: bool,
@@ -100,7 +100,7 @@ pub async fn run(
     Ok(heartbeat.finish(connection, end).await)
 }
 
-async fn read(parser: RequestParser, source: Source) -> Result<Vec<Device>, Failure> {
+async fn read(parser: RequestParser, source: InputSource) -> Result<Vec<Device>, Failure> {
     let mut devices = Vec::new();
     let mut input = source.start(move |input, asked| parser.parse(RequestKind::Status, input, asked))?;
     while let Some(batch) = input.next().await? {

@@ -24,7 +24,7 @@ use crate::{
         batch_writer::{BatchWriter, Offset, Purpose, Rotation, WriterError},
         console::Console,
         fifo,
-        input::Stream,
+        input::InputStream,
     },
     mqtt::{
         codec::{Message, QoS},
@@ -142,7 +142,7 @@ struct Listen {
     ending: Option<Exit>,
     /// When what is in hand is given up.
     grace_ends: Option<Instant>,
-    stdin: Option<Stream<ParsedInput>>,
+    stdin: Option<InputStream<ParsedInput>>,
     waiting: VecDeque<ParsedInput>,
     /// Whether more of stdin is to be read now.
     is_hungry: bool,
@@ -563,7 +563,9 @@ async fn progress(out: &mut Option<BatchWriter>) -> Result<(), Failure> {
 }
 
 /// The next inputs of stdin; none for ever without one.
-async fn next_batch(stdin: &mut Option<Stream<ParsedInput>>) -> Result<Option<Vec<ParsedInput>>, Failure> {
+async fn next_batch(
+    stdin: &mut Option<InputStream<ParsedInput>>,
+) -> Result<Option<Vec<ParsedInput>>, Failure> {
     match stdin {
         Some(source) => source.next().await,
         None => std::future::pending().await,

@@ -39,7 +39,7 @@ pub(super) struct Charts {
 /// The values of one data point of one device.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Series {
-    pub(super) points: Vec<Point>,
+    pub(super) points: Vec<SeriesPoint>,
     /// What the values 0, 1, … stand for; empty for numbers.
     pub(super) words: Vec<String>,
     /// How many values there were.
@@ -56,7 +56,7 @@ pub(super) struct Series {
 
 /// One value, or several that are close in time.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) struct Point {
+pub(super) struct SeriesPoint {
     /// When the first was seen, in microseconds since 1970.
     pub(super) at: i64,
     pub(super) min: f64,
@@ -165,7 +165,7 @@ impl Series {
     }
 
     fn push(&mut self, at: i64, value: f64) {
-        let next = Point { at, min: value, max: value, last: value };
+        let next = SeriesPoint { at, min: value, max: value, last: value };
         match self.points.last_mut() {
             Some(last) if same_stretch(self.width, last.at, at) => last.merge(next),
             _ => self.points.push(next),
@@ -177,7 +177,7 @@ impl Series {
         let (Some(first), Some(last)) = (self.points.first(), self.points.last()) else { return };
         let parts = i64::try_from(limit / 2).unwrap_or(1).max(1);
         self.width = ((last.at - first.at) / parts + 1).max(self.width * 2);
-        let mut thinner: Vec<Point> = Vec::with_capacity(limit);
+        let mut thinner: Vec<SeriesPoint> = Vec::with_capacity(limit);
         for point in self.points.drain(..) {
             match thinner.last_mut() {
                 Some(last) if same_stretch(self.width, last.at, point.at) => last.merge(point),
@@ -192,7 +192,7 @@ fn same_stretch(width: i64, one: i64, other: i64) -> bool {
     if width == 0 { one == other } else { one.div_euclid(width) == other.div_euclid(width) }
 }
 
-impl Point {
+impl SeriesPoint {
     fn merge(&mut self, later: Self) {
         self.min = self.min.min(later.min);
         self.max = self.max.max(later.max);

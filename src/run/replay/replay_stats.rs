@@ -15,7 +15,7 @@ use super::verify::{Difference, RequestSummary};
 use crate::{
     error::{Exit, Failure, FailureKind},
     io::{
-        batch_writer::{BatchWriter, Progress, WriterError},
+        batch_writer::{BatchWriter, CommitWatch, WriterError},
         console::Console,
     },
     json::json_line,
@@ -229,7 +229,7 @@ impl ReplayStats {
     }
 
     /// A view of how far the result lines are written.
-    pub fn output(&self) -> Option<Progress> {
+    pub fn output(&self) -> Option<CommitWatch> {
         self.out.as_ref().map(BatchWriter::watch)
     }
 

@@ -17,7 +17,7 @@ use crate::{
         codec::{Publish, QoS},
     },
     net::client::{Event, Settings},
-    recording::{Fresh, Splice},
+    recording::{FreshValues, RewritableFields},
     run::{
         connection_settings::ConnectionSettings,
         event_loop::{self, ConnectionOptions, GatewayConnection, Policy},
@@ -271,9 +271,9 @@ impl Policy for GatewaySender {
 
 /// Gives a message the time stamp of now.
 fn stamp(publish: &mut Publish) {
-    let Some(splice) = Splice::of(&publish.payload) else { return };
+    let Some(splice) = RewritableFields::of(&publish.payload) else { return };
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    let fresh = Fresh { t: Some(now), request_id: None, cid: &|_| None };
+    let fresh = FreshValues { t: Some(now), request_id: None, cid: &|_| None };
     let mut payload = Vec::new();
     splice.apply(&publish.payload, &fresh, &mut payload);
     publish.payload = payload.into();

@@ -96,7 +96,7 @@ impl Replay {
         let duration = self.start.unwrap_or(began).elapsed();
         let result = self.stats.borrow().finish(matched, duration);
         let written = self.finish_output(is_patient, told).await;
-        Ok(exit.or(result).or(self.flaws.finish()).or(written))
+        Ok(exit.or(result).or(self.issues.finish()).or(written))
     }
 
     /// Writes the result lines that are left; another signal ends it.
