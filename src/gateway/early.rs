@@ -15,7 +15,10 @@ pub(super) struct EarlyMessages {
 }
 
 impl EarlyMessages {
-    /// Keeps a message, unless there are too many; then says so.
+    /// Keeps a message.
+    ///
+    /// # Errors
+    /// The kept messages take as much memory as they may.
     pub(super) fn push(&mut self, message: Message) -> Result<(), TooMany> {
         if self.bytes >= MOST_BYTES {
             return Err(TooMany);

@@ -8,7 +8,7 @@ use crate::{
     tuya::{Answer, FieldError},
 };
 
-/// What a pending request consists of; `C` is what the caller keeps with it.
+/// The data of a pending request; `C` is the caller's context.
 #[derive(Debug)]
 pub(super) struct RequestData<C> {
     pub(super) publish: Publish,
@@ -30,7 +30,7 @@ pub struct ToPublish<'a, C> {
     pub context: &'a C,
 }
 
-/// What became of a request.
+/// The outcome of a request.
 #[derive(Debug)]
 pub enum RequestOutcome {
     /// The other end answered.
@@ -40,7 +40,7 @@ pub enum RequestOutcome {
         /// The time since the latest attempt was first written; `None` if it is not known.
         round_trip: Option<Duration>,
     },
-    /// Nothing answers it, and the broker has acknowledged it; with QoS 0 it was written.
+    /// It has no response topic, and the broker has acknowledged it; with QoS 0 it was written.
     Delivered {
         /// Whether the broker acknowledged it.
         is_acknowledged: bool,
@@ -80,12 +80,12 @@ impl<C> From<Finished<RequestData<C>>> for Ended<C> {
     }
 }
 
-/// What the caller should know.
+/// An event for the caller.
 #[derive(Debug)]
 pub enum GatewayEvent<C> {
     /// A request has ended.
     Ended(Ended<C>, RequestOutcome),
-    /// The connection was of use: a request's first acknowledgement, or an answer, came.
+    /// Progress on the connection: a request's first acknowledgement, or an answer, came.
     Progress,
     /// An attempt after the first one leaves.
     Retried,

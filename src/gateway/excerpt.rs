@@ -1,6 +1,6 @@
 //! Texts of peers in warnings.
 
-/// How much of a text that a peer chose a warning repeats.
+/// The characters of a peer's text that a warning repeats, at most.
 const LONGEST_EXCERPT: usize = 100;
 
 /// The beginning of a text that a peer chose, quoted, for a warning.

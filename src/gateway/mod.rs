@@ -3,7 +3,7 @@
 //! Sans-IO: the caller passes MQTT events and the time in, and takes messages to publish, events and the next deadline
 //! out. Ids and random numbers are arguments, too. The methods of [`Gateway`] are of four kinds:
 //!
-//! - inputs, `handle_*`: what the connection and the clock say;
+//! - inputs, `handle_*`: events of the connection and the clock;
 //! - commands: [`Gateway::prepare`] and [`Gateway::insert`] for a request, [`Gateway::respond`] for the answer to a command,
 //!   [`Gateway::drain`] for the end;
 //! - outputs, `poll_*`: after each input or command, [`Gateway::poll_publish`] until it returns `None` while there is a
@@ -27,7 +27,7 @@
 //!     answered · acknowledged, without a response topic · timed out · suspected of ending connections
 //! ```
 //!
-//! A request keeps its request id through losses and retries. A retry takes the time stamp of the moment; what is sent again
+//! A request keeps its request id through losses and retries. A retry takes the current time stamp; a message sent again
 //! after a loss keeps its bytes. Requests live as long as the [`Gateway`]: a restart of the program forgets them, so that
 //! their inputs have to be given again (`--journal` knows which were accepted).
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
@@ -122,13 +122,13 @@ impl<C> Gateway<C> {
         self.pending.has_answers_to_come()
     }
 
-    /// Whether something has left whose end is not known.
+    /// Whether a sent request is unfinished.
     #[must_use]
     pub fn has_written(&self) -> bool {
         self.pending.has_written()
     }
 
-    /// Whether something is to be sent, now or once the rate lets it.
+    /// Whether a request is to be sent, now or when the rate allows it.
     pub fn has_queued(&mut self) -> bool {
         self.pending.has_queued()
     }
@@ -295,8 +295,8 @@ impl<C> Gateway<C> {
         }
     }
 
-    /// Ends what is overdue, and queues what has rested. `stalled_since` says since when an open connection takes nothing of
-    /// what is to be written.
+    /// Ends overdue requests, and queues rested ones. `stalled_since` is the time since which an open connection has taken no
+    /// bytes.
     ///
     /// # Errors
     /// An outage that has taken longer than an answer may.
@@ -306,7 +306,7 @@ impl<C> Gateway<C> {
         stalled_since: Option<Duration>,
         mut jitter: impl FnMut() -> f64,
     ) -> Result<(), Outage> {
-        // A socket stalls a moment after the request that it did not take whole, whose answer is due now.
+        // A socket stalls a moment after the write of a request, and that request's answer is due now.
         let is_late = self.pending.next_deadline().is_some_and(|due| due <= now);
         let soon = if is_late { now + self.settings.timeout / 10 } else { now };
         if self.outage_ends(stalled_since).is_some_and(|end| end <= soon) {

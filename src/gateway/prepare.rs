@@ -11,7 +11,7 @@ use crate::{
 /// message may be why a broker closes the connection.
 pub const LONGEST_STATUS: usize = 64 * 1024;
 
-/// What a PUBLISH has beside topic and payload, in bytes at most (MQTT 3.1.1, section 3.3).
+/// The bytes of a PUBLISH beside topic and payload, at most (MQTT 3.1.1, section 3.3).
 pub(super) const PUBLISH_HEADER: usize = 9;
 
 /// The message of a request.
@@ -43,7 +43,7 @@ pub struct PreparedRequest {
 }
 
 impl PreparedRequest {
-    /// A message whose bytes are given, and which ends with its acknowledgement.
+    /// A message with given bytes, which ends with its acknowledgement.
     #[must_use]
     pub fn as_given(publish: Publish) -> Self {
         Self { request_id: Arc::default(), response_topic: None, publish, t: None }
@@ -76,7 +76,7 @@ impl fmt::Display for Unsendable {
     }
 }
 
-/// The topics of a request, of which the last one is remembered: most requests in a row have the same.
+/// The topics of a request. The gateway caches those of the last one, because most requests in a row share them.
 #[derive(Debug)]
 pub(super) struct Route {
     pub(super) channel: Channel,

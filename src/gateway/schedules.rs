@@ -334,7 +334,7 @@ impl World {
                         continue;
                     };
                     *input.ends.entry(self.life).or_default() += 1;
-                    // Whoever runs the gateway gives the inputs again that had no result.
+                    // The user gives the inputs again that had no result.
                     self.plan_within(2_000, Happening::Input(context));
                 }
                 self.check_life();

@@ -1,4 +1,4 @@
-//! What a gateway is set up with, and its clocks.
+//! The settings of a gateway, and its clocks.
 
 use std::time::Duration;
 
@@ -8,14 +8,14 @@ use crate::{
     tuya::{GatewayId, Topics},
 };
 
-/// What a gateway is set up with.
+/// The settings of a gateway.
 #[derive(Clone, Debug)]
 pub struct GatewaySettings {
     /// The gateway of requests that name none.
     pub gateway_id: Option<GatewayId>,
     /// The topics in force.
     pub topics: Topics,
-    /// The quality of service of what is published.
+    /// The quality of service of publishes.
     pub qos: QoS,
     /// How long an answer, or an acknowledgement if there is no answer, may take; and an outage.
     pub timeout: Duration,

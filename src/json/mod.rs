@@ -1,5 +1,5 @@
-//! JSON text, written by hand where much of it is written: results, records, messages. Nothing that it writes can
-//! steer a terminal or end a line.
+//! JSON text: written by hand for results, records and messages, and scanned for recordings. No text that it writes can
+//! control a terminal or end a line.
 //!
 //! Pure: texts and numbers in, bytes out.
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
@@ -37,12 +37,12 @@ pub use key;
 #[derive(Debug)]
 pub struct ObjectWriter<'o> {
     out: &'o mut Vec<u8>,
-    /// What stands before the next key.
+    /// The byte before the next key.
     separator: u8,
 }
 
-// Inlined, so that a key, whose length the compiler knows, is stored in an instruction or two; a call for each makes a
-// line twice as dear.
+// Inlined, because the compiler then stores a key of known length in one or two instructions. With calls, a line takes
+// twice as long.
 #[allow(clippy::inline_always, reason = "see above")]
 impl<'o> ObjectWriter<'o> {
     /// Begins an object.
@@ -64,7 +64,7 @@ impl<'o> ObjectWriter<'o> {
         push_text(self.key(key), text);
     }
 
-    /// A field that is a text, where there is one.
+    /// A field that is a text, if there is one.
     #[inline(always)]
     pub fn optional_text(&mut self, key: &str, text: Option<&str>) {
         if let Some(text) = text {
@@ -171,7 +171,7 @@ fn push_char(out: &mut Vec<u8>, c: char) {
     }
 }
 
-/// The text that a JSON string holds, given the string's JSON text; `None` where that is no string.
+/// The contents of a JSON string, given its JSON text; `None` if that is no string.
 #[must_use]
 pub fn text_of(json: &str) -> Option<Cow<'_, str>> {
     let inner = json.strip_prefix('"')?.strip_suffix('"')?;
@@ -182,9 +182,9 @@ pub fn text_of(json: &str) -> Option<Cow<'_, str>> {
     }
 }
 
-/// Whether there is such a byte. Looks at sixteen at once, which the compiler turns into a few wide instructions; the last
-/// look overlaps the one before, for single bytes take longer.
-#[allow(clippy::inline_always, reason = "a call for each look would take longer than the look")]
+/// Whether a byte satisfies `is_it`. Tests sixteen at once, which the compiler turns into a few wide instructions. The last
+/// test overlaps the one before, because single bytes take longer.
+#[allow(clippy::inline_always, reason = "a call for each test would take longer than the test")]
 #[inline(always)]
 pub fn any_byte(bytes: &[u8], is_it: impl Fn(u8) -> bool) -> bool {
     if let Some(last) = bytes.last_chunk::<16>() {

@@ -9,13 +9,13 @@ use super::part::InputPart;
 pub struct InputError {
     /// The field at fault.
     pub field: Option<String>,
-    /// What is wrong.
+    /// The fault, in words.
     pub message: String,
-    /// The device, where the input names one.
+    /// The device, if the input names one.
     pub cid: Option<String>,
-    /// The data point, where the input names one.
+    /// The data point, if the input names one.
     pub id: Option<String>,
-    /// Which part of its input is at fault, where that asks several times.
+    /// The part at fault, of an input with several requests.
     pub part: Option<Arc<InputPart>>,
 }
 

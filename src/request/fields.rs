@@ -10,7 +10,7 @@ use super::{
     json_text::push_member,
     kind::RequestKind,
     object::InputObject,
-    request::{Request, status_item},
+    parsed_input::{Request, status_item},
 };
 use crate::{
     json::text_of,

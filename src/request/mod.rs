@@ -10,9 +10,9 @@ pub mod input;
 mod json_text;
 mod kind;
 mod object;
+mod parsed_input;
 mod parser;
 mod part;
-mod request;
 #[cfg(test)]
 mod tests;
 
@@ -20,7 +20,7 @@ pub use self::{
     error::InputError,
     fields::request_id_of,
     kind::RequestKind,
+    parsed_input::{ParsedInput, Request, ResultKey, status_item},
     parser::{RequestParser, input_from_text},
     part::InputPart,
-    request::{ParsedInput, Request, ResultKey, status_item},
 };

@@ -48,7 +48,7 @@ impl<'a> InputObject<'a> {
         }
     }
 
-    /// Refuses a field that nobody would read, so that a slip of the pen is not lost silently.
+    /// Refuses unknown fields, because a misspelt one would be ignored silently.
     pub(super) fn only(&self, known: &[&str]) -> Result<(), InputError> {
         match self.0.iter().find(|(name, _)| !known.contains(&name.as_ref())) {
             None => Ok(()),

@@ -1,4 +1,4 @@
-//! From an input value to the messages it asks for: the input table of `sync`, `report`, `status` and `command`.
+//! From an input value to its requests: the input table of `sync`, `report`, `status` and `command`.
 
 use std::{borrow::Cow, sync::Arc};
 
@@ -14,8 +14,8 @@ use super::{
     json_text::{json_of, json_or_quoted, quoted},
     kind::RequestKind,
     object::InputObject,
+    parsed_input::{ParsedInput, Request, status_item},
     part::InputPart,
-    request::{ParsedInput, Request, status_item},
 };
 use crate::{
     gateway::Payload,
@@ -29,7 +29,7 @@ use crate::{
 /// Reads inputs against a product.
 #[derive(Debug)]
 pub struct RequestParser {
-    /// The product whose data points are reported and commanded.
+    /// The product of the devices.
     pub product: Product,
     /// Whether values are checked against the product before they are sent.
     pub check: bool,
@@ -38,7 +38,7 @@ pub struct RequestParser {
 }
 
 impl RequestParser {
-    /// What changes the bytes of an operation's messages, by the names of the options.
+    /// The options that change the bytes of an operation's messages, by name.
     #[must_use]
     pub fn options(&self, operation: RequestKind) -> Map<String, Value> {
         let mut options = Map::from_iter([("no-check".to_owned(), Value::from(!self.check))]);
@@ -57,7 +57,7 @@ impl RequestParser {
         options
     }
 
-    /// Adds to `asked` what one value of the input asks for.
+    /// Appends the requests of one input value to `asked`.
     pub fn parse(&self, operation: RequestKind, input: InputValue<'_>, asked: &mut Vec<ParsedInput>) {
         self.parse_as(Ok(operation), input, asked);
     }
@@ -107,7 +107,7 @@ impl RequestParser {
         }
     }
 
-    /// The messages that one input value asks for, in its order; and the input in it, where it is a result line.
+    /// The requests of one input value, in order; and the input in it, if it is a result line.
     fn read<'a>(&self, operation: RequestKind, json: &'a str) -> (Items, Option<&'a str>) {
         let invalid = |invalid| Items::One(Err(invalid));
         let object = match InputObject::parse(json) {
@@ -336,7 +336,7 @@ impl RequestParser {
         Ok(Self::item(operation, cid, gateway, id, value))
     }
 
-    /// What a `CODE=VALUE` argument probably does not mean.
+    /// A warning about a `CODE=VALUE` argument that is allowed and probably wrong.
     #[must_use]
     pub fn suspicious(&self, arg: &str) -> Option<String> {
         let (name, text) = arg.split_once('=')?;
@@ -344,7 +344,7 @@ impl RequestParser {
         point.suspicious(&point.from_text(text).ok()?)
     }
 
-    /// Fields given as text, as the JSON that a line would have; and why not, where a value has no meaning.
+    /// Fields given as text, as the JSON of a line; and the error, if a value is invalid.
     fn json_of_fields(
         &self,
         operation: Option<RequestKind>,
@@ -364,7 +364,7 @@ impl RequestParser {
                         Some(InputError::new("value", error.message).of(cid, Some(&point.id.to_string())));
                     quoted(text)
                 }
-                // Without a check the text is JSON where it can be, and a string otherwise.
+                // Without a check, the text is JSON if it can be, and a string otherwise.
                 None => json_or_quoted(text),
             }
         };
@@ -407,7 +407,7 @@ pub fn input_from_text(cid: &str, arg: &str) -> InputValue<'static> {
     InputValue { line: None, content: InputContent::Fields(fields.into()) }
 }
 
-/// The messages that one value asks for; nearly always one.
+/// The requests of one value; nearly always one.
 enum Items {
     One(Result<Request, InputError>),
     Several(Vec<Result<Request, InputError>>),

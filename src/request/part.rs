@@ -6,17 +6,17 @@ use smol_str::SmolStr;
 
 use super::json_text::{push_member, quoted};
 
-/// A part of an input that asks several times: a data point of its `properties`, or an element of a status message.
+/// A part of an input with several requests: a data point of its `properties`, or an element of a status message.
 #[derive(Clone, Debug)]
 pub struct InputPart {
     /// The fields that all parts share, as the beginning of an object.
     pub(super) head: Arc<str>,
-    /// A data point's name, and where its value stands in the input.
+    /// A data point's name, and the place of its value in the input.
     pub(super) point: Option<(SmolStr, Range<usize>)>,
 }
 
 impl InputPart {
-    /// The part of its input as an input of its own, so that feeding it in sends nothing else again. An element of a
+    /// The part of its input as an input of its own, which sends nothing else again. An element of a
     /// status message is made of its device and status.
     #[must_use]
     pub fn input_of(&self, input: &str, cid: &str, status: Option<bool>) -> String {

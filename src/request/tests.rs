@@ -21,7 +21,7 @@ fn parsed(parser: &RequestParser, operation: RequestKind, json: &str) -> Vec<Par
     parsed
 }
 
-/// What a result line of each message gives back of the input, where it fails.
+/// The input that the result line of each failed message repeats.
 fn inputs(parsed: Vec<ParsedInput>) -> Vec<String> {
     let input = |parsed: ParsedInput| {
         let subject = match parsed.item {

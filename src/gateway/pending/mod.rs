@@ -1,5 +1,4 @@
-//! The requests of one connection from their making to their end: when each is sent, sent again, answered, tried again
-//! or overdue.
+//! The pending requests of one connection, from insertion to end: sending, sending again, answers, retries and time-outs.
 //!
 //! A request is queued until the rate lets it leave, then waits for its answer, and may rest before it is tried again.
 //! Its answer counts in each of these states. Deadlines belong to an attempt, so that no attempt inherits the one of the
@@ -37,7 +36,7 @@ const FIRST_REST: Duration = Duration::from_millis(500);
 
 const LONGEST_REST: Duration = Duration::from_secs(30);
 
-/// How many connections a message may cost before it is given up.
+/// The number of lost connections after which a message is given up.
 const MOST_LOSSES: u32 = 3;
 
 /// The open requests; `C` is what the caller keeps with each. A moment is a duration since any fixed origin of a
@@ -52,16 +51,16 @@ pub struct PendingRequests<C> {
     by_id: FastMap<Arc<str>, u64>,
     /// The requests that wait for another one with the same id: their answers could not be told apart.
     behind: HashMap<Arc<str>, VecDeque<u64>>,
-    /// What is to be sent, in order; an entry whose request needs no sending any more is passed over.
+    /// Requests to send, in order; entries of requests that are no longer to be sent are skipped.
     queue: VecDeque<u64>,
     deadlines: Deadlines,
-    /// What rests before it is tried again.
+    /// Requests that rest before a retry.
     resting: BTreeSet<(Duration, u64)>,
     next_token: u64,
 }
 
 impl<C> PendingRequests<C> {
-    /// No open request; an answer, or an acknowledgement where there is no answer, may take `timeout`.
+    /// No open request; an answer, or an acknowledgement if there is no answer, may take `timeout`.
     #[must_use]
     pub fn new(timeout: Duration) -> Self {
         Self {
@@ -112,7 +111,7 @@ impl<C> PendingRequests<C> {
         !self.by_id.is_empty()
     }
 
-    /// Whether something has left whose end is not known, requests that rest not counted.
+    /// Whether a sent request is unfinished, resting ones not counted.
     #[must_use]
     pub fn has_written(&self) -> bool {
         self.open.values().any(|pending| pending.state == RequestState::Waiting)
@@ -172,7 +171,7 @@ impl<C> PendingRequests<C> {
         self.front().is_none() && allows
     }
 
-    /// When [`PendingRequests::has_turn`] may say so next; `None` where that is not for the rate to say.
+    /// When [`PendingRequests::has_turn`] may return true next; `None` if the rate does not decide that.
     pub fn next_turn(&mut self) -> Option<Duration> {
         let next = self.limiter.as_ref()?.next();
         self.front().is_none().then_some(next)
@@ -201,7 +200,7 @@ impl<C> PendingRequests<C> {
         Some(Sending { token, attempt: pending.attempts, is_first, context: &mut pending.context })
     }
 
-    /// The first token of the queue whose request is to be sent.
+    /// The first queued token of a request that is to be sent.
     fn front(&mut self) -> Option<u64> {
         while let Some(&token) = self.queue.front() {
             match self.open.get_mut(&token) {
@@ -216,8 +215,8 @@ impl<C> PendingRequests<C> {
         None
     }
 
-    /// Takes note of a lost connection. Ends the first request of those that look as if the broker closed the connection
-    /// because of them: `is_suspect` says so of each, and several connections in turn have not survived it.
+    /// Handles a lost connection. Ends the first request that may be why the broker closes connections: `is_suspect` returns
+    /// true for it, and several connections in turn were lost with it in flight.
     pub fn handle_disconnected(&mut self, is_suspect: impl Fn(&C) -> bool) -> Option<Finished<C>> {
         let mut first: Option<u64> = None;
         for (token, pending) in &mut self.open {
@@ -255,7 +254,7 @@ impl<C> PendingRequests<C> {
         sent
     }
 
-    /// Takes an arrived message and says what it is to the open requests; `jitter`, from 0 to 1, spreads retries.
+    /// Matches an arrived message with the open requests; `jitter`, from 0 to 1, spreads retries.
     ///
     /// An answer counts only on the request's own response topic, not retained, with an integer code.
     pub fn handle_message(
@@ -305,7 +304,7 @@ impl<C> PendingRequests<C> {
         }
     }
 
-    /// Takes the broker's acknowledgement; `None` where the request has come to its end before.
+    /// Handles the broker's acknowledgement; `None` if the request has ended before.
     pub fn handle_acknowledgement(&mut self, token: u64, now: Duration) -> Option<Acknowledged<C>> {
         let pending = self.open.get_mut(&token)?;
         pending.is_held = false;
@@ -334,8 +333,8 @@ impl<C> PendingRequests<C> {
         [self.next_deadline(), rested, may_leave].into_iter().flatten().min()
     }
 
-    /// Queues what has rested, lets rest what is overdue and is tried again, and gives one request that has ended
-    /// overdue; to be called until there is none. `jitter`, from 0 to 1, spreads retries.
+    /// Queues rested requests, lets overdue ones with a retry left rest, and returns one that has timed out. To be called
+    /// until it returns `None`. `jitter`, from 0 to 1, spreads retries.
     pub fn handle_timeout(&mut self, now: Duration, mut jitter: impl FnMut() -> f64) -> Option<TimedOut<C>> {
         while let Some(&(due, token)) = self.resting.first()
             && due <= now

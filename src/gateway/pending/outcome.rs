@@ -18,14 +18,14 @@ pub struct Sending<'a, C> {
     pub context: &'a mut C,
 }
 
-/// What an arrived message is to the open requests.
+/// The relation of an arrived message to the open requests.
 #[derive(Debug)]
 pub enum Match<C> {
     /// The answer to a request, which ends with it.
     Answered {
         /// The request.
         request: Finished<C>,
-        /// What was answered.
+        /// The answer.
         answer: Answer,
         /// The time since the latest attempt was first written; `None` if none was, as far as is known.
         round_trip: Option<Duration>,
@@ -36,7 +36,7 @@ pub enum Match<C> {
     Malformed {
         /// The request.
         request: Finished<C>,
-        /// What is wrong with the message.
+        /// The fault of the message.
         error: FieldError,
     },
     /// An answer to none of the open requests: it comes late, again, or is another client's; in words.
@@ -45,16 +45,16 @@ pub enum Match<C> {
     Ignored(String),
 }
 
-/// What the broker's acknowledgement is to an open request.
+/// The effect of the broker's acknowledgement on an open request.
 #[derive(Debug)]
 pub struct Acknowledged<C> {
     /// Whether this is the first one of this request.
     pub is_first: bool,
-    /// The request, where this is the end of it, and the time since its latest attempt was first written.
+    /// The request, if it ends with this, and the time since its latest attempt was first written.
     pub finished: Option<(Finished<C>, Option<Duration>)>,
 }
 
-/// A request without an answer, or an acknowledgement, in time, which ends with it.
+/// A request that ends, because its answer or acknowledgement did not come in time.
 #[derive(Debug)]
 pub struct TimedOut<C> {
     /// The request.

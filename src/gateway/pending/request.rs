@@ -6,7 +6,7 @@ use std::{sync::Arc, time::Duration};
 pub(super) struct PendingRequest<C> {
     pub(super) context: C,
     pub(super) request_id: Arc<str>,
-    /// Where it is answered; `None` where its acknowledgement is the end of it.
+    /// The topic of its answer; `None` if it ends with its acknowledgement.
     pub(super) response_topic: Option<Arc<str>>,
     pub(super) state: RequestState,
     /// How often it was sent, repetitions after a loss not counted.

@@ -20,7 +20,7 @@ use super::{
 /// The bit of the protocol level by which mosquitto's bridges say that they are bridges.
 const BRIDGE: u8 = 0x80;
 
-/// What a client says of itself when it connects.
+/// The fields of a CONNECT.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Connect {
     /// The version of MQTT.
@@ -37,7 +37,7 @@ pub struct Connect {
     pub username: Option<String>,
     /// The password; MQTT allows none without a username, so one without is sent with an empty username.
     pub password: Option<Password>,
-    /// What the server shall publish when the connection is cut.
+    /// The message that the server publishes when the connection is cut.
     pub will: Option<Will>,
 }
 
@@ -138,7 +138,7 @@ impl Connect {
 pub(super) enum ReceivedConnect {
     /// Of MQTT 3.1.1 or 3.1.
     Known(Box<Connect>),
-    /// Of another version, of which as much is read as its refusal needs.
+    /// Of another version, read as far as its refusal needs.
     OtherVersion { protocol: String, level: u8, client_id: String, username: Option<String> },
 }
 

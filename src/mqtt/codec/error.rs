@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-/// Bytes that are no MQTT 3.1.1: says what is wrong, and where.
+/// Bytes that are no MQTT 3.1.1: the packet, and the fault in words.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Malformed(pub(crate) String);
 
@@ -18,7 +18,7 @@ macro_rules! malformed {
     ($($words:tt)*) => { $crate::mqtt::codec::Malformed(format!($($words)*)) };
 }
 
-/// Something to send for which MQTT has no room; nothing of it was sent.
+/// A packet that is too large for MQTT; nothing of it was sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TooLarge(pub(crate) String);
 

@@ -1,5 +1,5 @@
-//! The fixed header (MQTT 3.1.1, section 2.2): everything that can be refused before a packet's body has come,
-//! let alone been stored.
+//! The fixed header (MQTT 3.1.1, section 2.2): the checks that need no body, so that a packet is refused
+//! before its body is received, let alone stored.
 
 use bytes::{BufMut as _, BytesMut};
 
@@ -9,7 +9,7 @@ use super::{
     version::ProtocolVersion,
 };
 
-/// The largest remaining length that four bytes can say (section 2.2.3).
+/// The largest remaining length that four bytes can express (section 2.2.3).
 pub(super) const MAX_REMAINING: usize = 268_435_455;
 
 /// The fourteen packet types (section 2.2.1).
@@ -46,7 +46,7 @@ pub enum PacketType {
 }
 
 impl PacketType {
-    /// The type that a packet's first byte says; `None` for the reserved types 0 and 15.
+    /// The type in a packet's first byte; `None` for the reserved types 0 and 15.
     #[must_use]
     pub fn of(first: u8) -> Option<Self> {
         Some(match first >> 4 {
@@ -89,7 +89,7 @@ impl PacketType {
         }
     }
 
-    /// The only end that may receive this type; `None` where both may.
+    /// The only side that may receive this type; `None` if both may.
     fn receiver(self) -> Option<Side> {
         match self {
             Self::Connect | Self::Subscribe | Self::Unsubscribe | Self::PingReq | Self::Disconnect => {
@@ -116,7 +116,7 @@ impl PacketType {
         self.flags().is_none_or(|required| flags & !dup == required)
     }
 
-    /// The only remaining length that the type may have, where there is one.
+    /// The only remaining length that the type allows, if there is one.
     fn length(self) -> Option<usize> {
         match self {
             Self::ConnAck | Self::PubAck | Self::PubRec | Self::PubRel | Self::PubComp | Self::UnsubAck => {
@@ -196,7 +196,7 @@ pub(super) fn header(
     }
 }
 
-/// Writes a remaining length, which must be at most [`MAX_REMAINING`], into `header` at `at`; says where it ends.
+/// Writes a remaining length, which must be at most [`MAX_REMAINING`], into `header` at `at`; returns its end.
 pub(super) fn remaining_length(header: &mut [u8], mut at: usize, mut length: usize) -> usize {
     loop {
         let [.., low] = length.to_be_bytes();
@@ -210,13 +210,13 @@ pub(super) fn remaining_length(header: &mut [u8], mut at: usize, mut length: usi
     }
 }
 
-/// The two bytes before a text or payload, whose length must be at most 65,535.
+/// The two bytes before a text or payload of at most 65,535 bytes.
 pub(super) fn length_prefix(length: usize) -> [u8; 2] {
     let [.., high, low] = length.to_be_bytes();
     [high, low]
 }
 
-/// Appends a packet whose body is two bytes.
+/// Appends a packet with a body of two bytes.
 pub(super) fn short(kind: PacketType, body: [u8; 2], out: &mut BytesMut) {
     let first = (kind as u8) << 4 | kind.flags().unwrap_or_default();
     out.put_slice(&[first, 2, body[0], body[1]]);

@@ -9,7 +9,7 @@ use super::qos::QoS;
 /// A message to send.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Publish {
-    /// The topic name, which the caller has checked (`protocol::check_topic_name`).
+    /// The topic name, which the caller has checked (`mqtt::check_topic_name`).
     pub topic: Arc<str>,
     /// The payload.
     pub payload: Bytes,
@@ -30,7 +30,7 @@ pub struct Message {
     pub qos: QoS,
     /// The RETAIN flag.
     pub retain: bool,
-    /// The DUP flag: the sender has sent it before, or says so.
+    /// The DUP flag: the sender declares it a repetition.
     pub dup: bool,
     /// The packet id; with QoS 0 there is none.
     pub id: Option<u16>,

@@ -42,7 +42,7 @@ pub enum Packet {
     ConnAck {
         /// Whether the server has kept a former session.
         session_present: bool,
-        /// The return code, of which MQTT 3.1.1 knows 0 to 5.
+        /// The return code; MQTT 3.1.1 defines 0 to 5.
         code: ConnectCode,
     },
     /// PUBLISH.

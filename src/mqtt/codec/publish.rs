@@ -13,7 +13,7 @@ use super::{
     side::Side,
 };
 
-/// Longer topics are not remembered: no real one is, and each connection remembers one.
+/// The longest topic that a connection caches. It caches one, and real topics are shorter.
 const SHORT: usize = 256;
 
 impl Publish {
@@ -48,7 +48,7 @@ impl Publish {
         Ok(())
     }
 
-    /// Appends the packet, whose size must have been checked; `id` counts for QoS 1 and 2 only.
+    /// Appends the packet. The caller has checked its size; `id` is used for QoS 1 and 2 only.
     pub(crate) fn encode(&self, id: u16, dup: bool, out: &mut BytesMut) {
         let mut header = [0; 7];
         header[0] = 0x30 | u8::from(dup) << 3 | (self.qos as u8) << 1 | u8::from(self.retain);
@@ -66,7 +66,7 @@ impl Publish {
     }
 }
 
-/// Takes a whole PUBLISH, received by `to`, off the inbox. Most come on the topic of the one before, which `known` is.
+/// Takes a whole PUBLISH, received by `to`, off the inbox. `known` caches the topic of the one before, because most have the same.
 pub(super) fn decode(
     inbox: &mut BytesMut,
     header: Header,

@@ -1,16 +1,16 @@
 //! The two sides of a connection.
 
-/// Which end of a connection somebody is.
+/// A side of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Side {
-    /// The one that connects.
+    /// The side that connects.
     Client,
-    /// The one that listens.
+    /// The side that listens.
     Server,
 }
 
 impl Side {
-    /// The other end.
+    /// The other side.
     #[must_use]
     pub fn peer(self) -> Self {
         match self {
@@ -19,7 +19,7 @@ impl Side {
         }
     }
 
-    /// The standard's word for this end.
+    /// The standard's word for this side.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {

@@ -1,4 +1,4 @@
-//! What a session tells its owner.
+//! The events of a session.
 
 use std::fmt;
 
@@ -8,7 +8,7 @@ use crate::mqtt::{
     codec::{Connect, Malformed, Message, QoS, SubscribeCode},
 };
 
-/// What came from the peer, or became of what was sent.
+/// A packet of the peer, or the outcome of a publish.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SessionEvent {
     /// A client connects; to be answered by [`Session::connack`](super::Session::connack).
@@ -33,7 +33,7 @@ pub enum SessionEvent {
         /// The return code, any of 0 to 255.
         code: ConnectCode,
     },
-    /// A message; one of QoS 1 or 2 is acknowledged by giving its receipt back.
+    /// A message; one of QoS 1 or 2 is acknowledged by handing its token back.
     Publish(Message, Option<AckToken>),
     /// One of our publishes has arrived; with QoS 0, it was put into the outbox. Comes once for each token.
     Delivered {
@@ -90,11 +90,11 @@ impl From<Malformed> for Violation {
     }
 }
 
-/// Says in words what the peer broke.
+/// A violation, in words.
 macro_rules! violation {
     ($($words:tt)*) => { $crate::mqtt::session::Violation(format!($($words)*)) };
 }
-/// Says in words what was ignored.
+/// An ignored packet, in words.
 macro_rules! ignored {
     ($($words:tt)*) => { $crate::mqtt::session::SessionEvent::Ignored(format!($($words)*)) };
 }

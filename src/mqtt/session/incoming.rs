@@ -1,4 +1,4 @@
-//! What the peer has sent and this end still has to acknowledge (MQTT 3.1.1, sections 4.3 and 4.6).
+//! Received publishes that this side has not acknowledged (MQTT 3.1.1, sections 4.3 and 4.6).
 
 use std::collections::VecDeque;
 
@@ -11,7 +11,7 @@ use super::{
 };
 use crate::mqtt::codec::{Message, Packet, QoS};
 
-/// An acknowledgement that is owed on this transport, in the order of arrival.
+/// A pending acknowledgement on this transport, in the order of arrival.
 #[derive(Debug)]
 struct PendingAck {
     id: u16,
@@ -23,7 +23,7 @@ struct PendingAck {
 #[derive(Debug)]
 struct Unreleased {
     delivery: u64,
-    /// The arrival on this transport whose PUBREC is still owed.
+    /// The arrival on this transport with a pending PUBREC.
     arrival: u64,
     accepted: bool,
     /// The size of topic and payload, by which a repetition is told from another message under the same id.
@@ -45,7 +45,7 @@ impl Reception {
         self.first + self.pending_acks.len() as u64
     }
 
-    /// Forgets what belongs to a transport: the order in which acknowledgements are owed.
+    /// Forgets the transport's part: the order of pending acknowledgements.
     pub fn open(&mut self) {
         self.first = self.next();
         self.pending_acks.clear();

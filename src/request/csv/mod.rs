@@ -25,7 +25,7 @@ use crate::{
     tuya::Device,
 };
 
-/// How many rows make a batch, where that many are there to be read.
+/// The rows of a batch, at most.
 const BATCH: usize = 256;
 /// What may separate columns, the likelier ones first.
 const DELIMITERS: [u8; 3] = [b',', b';', b'\t'];
@@ -128,13 +128,13 @@ impl<R: Read, T> Read for Eager<'_, R, T> {
     }
 }
 
-/// What is known before the first row is read.
+/// The bytes before the first row, and what they determine.
 struct Preamble {
     /// What separates columns.
     delimiter: u8,
     /// How many lines of the file are not among the bytes.
     lines: u64,
-    /// What was read and not used.
+    /// Bytes read and not used.
     bytes: Vec<u8>,
 }
 
@@ -237,7 +237,7 @@ struct CsvTable {
 }
 
 impl CsvTable {
-    /// What a row is: an input, or nothing, if it is the header, repeats it, or has only empty cells.
+    /// The input of a row; `None` for a header, a repeated header, or empty cells only.
     fn row(
         &mut self,
         line: u64,
@@ -315,7 +315,7 @@ fn repeated_header(header: &[String], row: &ByteRecord) -> Option<Vec<String>> {
         }
         names.push(name.to_owned());
     }
-    // What was trimmed off the end of one file's header is there in the other's.
+    // One file's header may have trailing empty cells that the other's lacks.
     while names.len() > header.len() && names.last().is_some_and(String::is_empty) {
         names.pop();
     }

@@ -126,7 +126,7 @@ impl From<BorrowedAnswer<'_>> for Envelope<Answer> {
 }
 
 impl Envelope<Answer> {
-    /// Decodes an answer of any kind: to a sync, a report or a command, whose `cid` stands outside `param`.
+    /// Decodes an answer of any kind: to a sync, to a report, or to a command, with its `cid` outside `param`.
     ///
     /// # Errors
     /// A missing `request_id` or a `param.code` that is no integer is named.
@@ -178,12 +178,11 @@ fn points(param: Field<'_>) -> Result<Vec<(String, DataPointValue)>, FieldError>
         elements.iter().enumerate().map(point).collect::<Result<_, _>>()?
     } else {
         let wire: WireParam<'_> = param.object("param")?;
-        match wire.dps.0 {
-            None => vec![one("param", &wire)?],
-            Some(_) => {
-                let ObjectMembers(points) = wire.dps.parse("param.dps", "an object of values by id")?;
-                points.into_iter().map(|(id, value)| (id.into_owned(), value.into())).collect()
-            }
+        if wire.dps.0.is_none() {
+            vec![one("param", &wire)?]
+        } else {
+            let ObjectMembers(points) = wire.dps.parse("param.dps", "an object of values by id")?;
+            points.into_iter().map(|(id, value)| (id.into_owned(), value.into())).collect()
         }
     };
     if found.is_empty() {

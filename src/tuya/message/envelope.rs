@@ -2,12 +2,12 @@
 
 use crate::json::decimal;
 
-/// What every message has around its body (page, each "Uplink parameters" and "Downlink parameters").
+/// The fields of every message around its body (page, each "Uplink parameters" and "Downlink parameters").
 #[derive(Clone, Debug)]
 pub struct Envelope<B> {
-    /// The message's time stamp, a Unix time in seconds, or in milliseconds where the edge wants those.
+    /// The message's time stamp, a Unix time in seconds, or in milliseconds for edges that expect those.
     pub t: i64,
-    /// What an answer repeats, so that it can be matched to its request.
+    /// The id that an answer repeats, which matches it with its request.
     pub request_id: String,
     /// The message itself.
     pub body: B,

@@ -1,10 +1,10 @@
-//! Why a message cannot be decoded: the field at fault, and what is wrong with it.
+//! Why a message cannot be decoded: the field, and its fault.
 
 use std::fmt;
 
 use crate::tuya::ResultCode;
 
-/// What is wrong with one field.
+/// The fault of one field.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Problem {
     /// The bytes are not one JSON document; the parser's own words.
@@ -31,12 +31,12 @@ impl Problem {
     }
 }
 
-/// A field and what is wrong with it.
+/// A field and its fault.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FieldError {
     /// The field's path, such as `param.cid`; empty for the whole message.
     pub field: String,
-    /// What is wrong.
+    /// The fault.
     pub problem: Problem,
 }
 
@@ -61,14 +61,14 @@ impl fmt::Display for FieldError {
 
 impl std::error::Error for FieldError {}
 
-/// A message that could not be decoded, with what could be read of it, so that it can still be answered.
+/// A message that could not be decoded, with its readable fields, so that it can still be answered.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refused {
     /// The message's request id, if it has one.
     pub request_id: Option<String>,
     /// The device it speaks of, if it names one.
     pub cid: Option<String>,
-    /// What is wrong.
+    /// The fault.
     pub error: FieldError,
 }
 

@@ -58,7 +58,7 @@ impl<'a> Field<'a> {
         raw.get().parse().map_err(|_| FieldError::new(name, Problem::Type("an integer")))
     }
 
-    /// A data point's id: a string on the wire, and a number where a program was careless.
+    /// A data point's id: a string on the wire; a number is accepted, too.
     pub(super) fn id(self, name: &str) -> Result<String, FieldError> {
         let raw = self.present(name)?;
         match raw.get().parse::<u32>() {
@@ -118,7 +118,7 @@ pub(super) struct WireParam<'a> {
 }
 
 impl<'a> WireMessage<'a> {
-    /// Reads the envelope, then lets `body` read the rest; an error carries what was readable.
+    /// Reads the envelope, then calls `body` for the rest; an error carries the readable fields.
     pub(super) fn decode<B>(
         payload: &'a [u8],
         body: impl FnOnce(&Self) -> Result<B, FieldError>,
@@ -138,8 +138,8 @@ impl<'a> WireMessage<'a> {
         })
     }
 
-    /// Refuses a message that is nested too deep, without reading what is too deep or behind it: the members before it tell
-    /// which message it is.
+    /// Refuses a message that is nested too deep, without reading the deep member or the rest: the members before it identify
+    /// the message.
     pub(super) fn refuse_depth(payload: &[u8], found: TooDeep) -> Refused {
         let before = [payload.get(..found.before).unwrap_or_default(), b"}"].concat();
         let wire: WireMessage<'_> = serde_json::from_slice(&before).unwrap_or_default();

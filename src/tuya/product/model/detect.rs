@@ -1,4 +1,4 @@
-//! JSON models: unwraps what is around a model and finds out which shape it has.
+//! JSON models: unwraps a model and detects its shape.
 //!
 //! | shape | known by |
 //! | --- | --- |
@@ -132,7 +132,7 @@ fn list(items: &[Value], path: &str, access: Option<AccessMode>) -> Result<Vec<D
     items.iter().enumerate().map(draft).collect()
 }
 
-/// Both halves of a specification: what is among the functions may be written, what is reported only may not.
+/// Both halves of a specification: functions may be written, data points of the status list alone may not.
 fn specification(
     object: &Map<String, Value>,
     path: &str,

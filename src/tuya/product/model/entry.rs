@@ -181,8 +181,8 @@ impl<'a> EntryFields<'a> {
         }
     }
 
-    /// Refuses a key that has to do with limits and is not known, and an object of limits of which nothing is; the
-    /// data point would take every value.
+    /// Refuses an unknown key that concerns limits, and an object of limits with unknown keys only. Without its limits the
+    /// data point would accept every value.
     fn refuse_unknown_limits(&self, kind: &DataType, is_spec: bool) -> Result<(), ModelError> {
         let plain = |key: &str| key.replace(['_', '-'], "").to_ascii_lowercase();
         let is_limit = |key: &&String| {

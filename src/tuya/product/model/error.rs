@@ -2,14 +2,14 @@
 
 use std::fmt;
 
-/// Why a model cannot be read: where, what, and what to do.
+/// Why a model cannot be read: the place, the fault, and the next step.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ModelError {
-    /// The place in the file: a JSON path, or line and column; empty where it is the whole file.
+    /// The place in the file: a JSON path, or line and column; empty for the whole file.
     pub place: String,
-    /// What is wrong there.
+    /// The fault.
     pub message: String,
-    /// The next step, where there is one.
+    /// The next step, if there is one.
     pub hint: Option<String>,
 }
 

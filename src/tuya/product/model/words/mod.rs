@@ -1,7 +1,7 @@
 //! Limits in words, as the documentation's tables have them: `Value range: 0 to 100. Pitch: 1. Unit: %`, or
 //! `The value ranges from 0 to 1,000, with a pitch of 1 and a scale of 0`.
 //!
-//! A text of which no part is understood is an error: a data point without limits takes every value.
+//! A text without a recognised part is an error, because a data point without limits accepts every value.
 
 mod labels;
 mod lists;
@@ -18,7 +18,7 @@ use self::{
 };
 use super::limits::{ValueLimits, plain_type};
 
-/// What a property's text says.
+/// The limits that a property's text describes.
 #[derive(Debug, Default)]
 pub(super) struct DescribedLimits {
     pub limits: ValueLimits,
@@ -32,7 +32,7 @@ impl DescribedLimits {
     /// Reads the text for a data point of this type.
     ///
     /// # Errors
-    /// A labelled value that is none, or a text of which no part is understood though the type has limits.
+    /// An invalid value behind a label, or a text without a recognised part for a type with limits.
     pub(super) fn read(text: &str, type_name: &str) -> Result<Self, String> {
         let text = text.trim();
         let kind = plain_type(type_name);
@@ -40,11 +40,11 @@ impl DescribedLimits {
         if Self::is_no_limit(text) || kind == "bool" {
             return Ok(property);
         }
-        // The places that are understood.
+        // The recognised places.
         let mut taken: Vec<Range<usize>> = Vec::new();
         let labels = labels(text);
         for (at, found) in labels.iter().enumerate() {
-            // What a label says ends at the next one, unless that is a word of prose.
+            // A label's value ends at the next label, unless that is a word of prose.
             let next =
                 labels[at + 1..].iter().find(|next| next.is_strict).map_or(text.len(), |next| next.start);
             let said = &text[found.begin.min(next)..next];
@@ -62,7 +62,7 @@ impl DescribedLimits {
         NOTHING.contains(&text.trim().to_ascii_lowercase().as_str())
     }
 
-    /// Joins what two columns say.
+    /// Joins the limits of two columns.
     pub(super) fn add(&mut self, other: Self) -> Result<(), String> {
         let ValueLimits { min, max, scale, step, range, labels, maxlen } = other.limits;
         let own = &mut self.limits;
@@ -81,7 +81,7 @@ impl DescribedLimits {
         Ok(())
     }
 
-    /// Takes what a label says, and gives the length of the part that is understood.
+    /// Reads the value of a label; returns the length of the recognised part.
     fn take(&mut self, found: &LabelMatch, said: &str, kind: &str) -> Result<Option<usize>, String> {
         let LabelMatch { label, is_strict, .. } = *found;
         let shown = sentence(said);
@@ -203,7 +203,7 @@ impl DescribedLimits {
         }
     }
 
-    /// Sees that no limit of the text was passed over.
+    /// Checks that no limit of the text was missed.
     fn check(&self, text: &str, kind: &str, taken: &[Range<usize>]) -> Result<(), String> {
         let Self { limits, .. } = self;
         let is_taken = |at: usize| taken.iter().any(|place| place.contains(&at));

@@ -1,6 +1,6 @@
 //! Whole numbers and ranges in prose.
 
-/// The two ends of `0 to 100`, `-100-100`, `0~1,000` or `0 and 5`, and how long the text is that says so.
+/// The two ends of `0 to 100`, `-100-100`, `0~1,000` or `0 and 5`, and the length of that text.
 pub(super) fn span(text: &str) -> Option<(i64, i64, usize)> {
     // A comma is between thousands, unless that makes no range.
     span_with(text, true).or_else(|| span_with(text, false))

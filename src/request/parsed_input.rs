@@ -10,40 +10,40 @@ use crate::{
     tuya::{Command, DeviceStatus, GatewayId, Property, Uplink},
 };
 
-/// What one value of the input asks for: a message, or why there is none; one with `properties` asks several times.
+/// One request of an input value, or its error. A value with `properties` has several.
 #[derive(Debug)]
 pub struct ParsedInput {
-    /// What it asks to be done.
+    /// The operation.
     pub operation: RequestKind,
     /// The line on which the value begins, from 1; `None` for a request from flags.
     pub line: Option<u64>,
     /// The value's JSON text; of a former run's result line its `input`.
     pub text: Arc<str>,
-    /// How many bytes the value takes in its file, nearly; of several messages the first tells it.
+    /// About how many bytes the value takes in its file; 0 for all but the first of several requests.
     pub size: u64,
-    /// The message, or what is wrong.
+    /// The request, or the error.
     pub item: Result<Request, InputError>,
 }
 
-/// One message that an input asks for.
+/// One request of an input.
 #[derive(Debug)]
 pub struct Request {
-    /// What it does.
+    /// The operation.
     pub operation: RequestKind,
-    /// The gateway, where the input names one.
+    /// The gateway, if the input names one.
     pub gateway_id: Option<GatewayId>,
     /// The time stamp that the input gives.
     pub t: Option<i64>,
     /// The request id that a whole message brought along.
     pub request_id: Option<Arc<str>>,
-    /// Which part of its input it is, where that asks several times.
+    /// The part of the input, if that has several requests.
     pub part: Option<Arc<InputPart>>,
     /// The message.
     pub body: Payload,
 }
 
 impl Request {
-    /// A message about which nothing else is known.
+    /// A request without further fields.
     #[must_use]
     pub fn new(operation: RequestKind, body: Payload) -> Self {
         Self { operation, gateway_id: None, t: None, request_id: None, part: None, body }
@@ -63,7 +63,7 @@ impl Request {
         }
     }
 
-    /// What its result line speaks of, of several the first.
+    /// The key of its result line; of several, the first.
     #[must_use]
     pub fn into_subject(self) -> ResultKey {
         let (cid, id) = match self.body {
@@ -84,7 +84,7 @@ impl Request {
     }
 }
 
-/// What one result line speaks of.
+/// The subject of one result line.
 #[derive(Clone, Debug, Default)]
 pub struct ResultKey {
     /// The device.
@@ -93,12 +93,12 @@ pub struct ResultKey {
     pub id: Option<SmolStr>,
     /// The status, for status reports.
     pub status: Option<bool>,
-    /// Which part of its input it is, where that asks several times.
+    /// The part of the input, if that has several requests.
     pub part: Option<Arc<InputPart>>,
 }
 
 impl ResultKey {
-    /// The part of its input that asks for it, as an input of its own; `None` where that is all of it.
+    /// The part of the input with this request, as an input of its own; `None` if that is all of it.
     #[must_use]
     pub fn input_of(&self, input: &str) -> Option<String> {
         Some(self.part.as_ref()?.input_of(input, &self.cid, self.status))
