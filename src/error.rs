@@ -1,4 +1,4 @@
-//! What can go wrong, and the one table of exit codes that the program, `--help`, the man pages, the
+//! Failures, and the one table of exit codes that the program, `--help`, the man pages, the
 //! documentation and the tests share.
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
@@ -35,7 +35,7 @@ impl FailureKind {
         }
     }
 
-    /// What to do next where nothing better is known; nothing where the message itself names what to mend.
+    /// The next step if the failure names none; `None` if the message names what to correct.
     #[must_use]
     pub fn next_step(self) -> Option<&'static str> {
         let is_local = matches!(self, Self::Invalid | Self::Io);
@@ -56,7 +56,7 @@ impl FailureKind {
     }
 }
 
-/// A failure with its cause in words and, where there is one, the next step.
+/// A failure with its cause in words and, if there is one, the next step.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failure {
     /// What kind of failure it is; it decides the exit code.
@@ -90,7 +90,7 @@ impl Failure {
         self
     }
 
-    /// What to do next: what the failure says itself, or what its kind suggests.
+    /// The next step: the failure's own, or else that of its kind.
     #[must_use]
     pub fn next_step(&self) -> Option<&str> {
         self.hint.as_deref().or(self.kind.next_step())
@@ -166,7 +166,7 @@ impl Exit {
         (Self::TERMINATED, "ended by SIGTERM, after what was in hand was written", ""),
     ];
 
-    /// The code in a word or two; the words of result lines where they have one.
+    /// The code in a word or two; the word of result lines if they have one.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -183,7 +183,7 @@ impl Exit {
         }
     }
 
-    /// What to do about it; nothing where nothing is wrong.
+    /// The next step; empty if nothing is wrong.
     #[must_use]
     pub fn advice(self) -> &'static str {
         Self::TABLE.iter().find(|(exit, ..)| *exit == self).map_or("", |(_, _, advice)| advice)

@@ -3,8 +3,7 @@
 
 use super::{connection::PlatformArgs, value_args::ValueArgs};
 use crate::{
-    error::Exit, io::console::Console, request::parser::RequestKind,
-    run::connection_settings::ConnectionSettings,
+    error::Exit, io::console::Console, request::RequestKind, run::connection_settings::ConnectionSettings,
 };
 
 const EXAMPLES: &str = r#"EXAMPLES

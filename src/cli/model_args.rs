@@ -2,9 +2,7 @@
 
 use std::path::PathBuf;
 
-use crate::{
-    error::Failure, request::parser::RequestParser, run::product_model, tuya::product::ValueEncoding,
-};
+use crate::{error::Failure, request::RequestParser, run::product_model, tuya::product::ValueEncoding};
 
 /// The options that say what values mean.
 #[derive(Clone, Debug, clap::Args)]

@@ -2,8 +2,7 @@
 
 use super::{connection::GatewayArgs, value_args::ValueArgs};
 use crate::{
-    error::Exit, io::console::Console, request::parser::RequestKind,
-    run::connection_settings::ConnectionSettings,
+    error::Exit, io::console::Console, request::RequestKind, run::connection_settings::ConnectionSettings,
 };
 
 const EXAMPLES: &str = "EXAMPLES

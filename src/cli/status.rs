@@ -13,10 +13,7 @@ use super::{
 use crate::{
     error::{Exit, Failure},
     io::{console::Console, input::InputSource},
-    request::{
-        input::InputValue,
-        parser::{RequestKind, RequestParser},
-    },
+    request::{RequestKind, RequestParser, input::InputValue},
     run::{batch, connection_settings::ConnectionSettings, heartbeat, runtime::block_on},
     text::is_blank,
     tuya::product::{Product, ValueEncoding},

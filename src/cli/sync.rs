@@ -9,10 +9,7 @@ use super::request_args::RequestArgs;
 use crate::{
     error::Exit,
     io::{console::Console, input::InputSource},
-    request::{
-        input::InputValue,
-        parser::{RequestKind, RequestParser},
-    },
+    request::{RequestKind, RequestParser, input::InputValue},
     run::{batch, connection_settings::ConnectionSettings},
     tuya::product::{Product, ValueEncoding},
 };

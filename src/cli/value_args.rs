@@ -6,7 +6,7 @@ use super::{connection::NetworkArgs, model_args::ModelArgs, request_args::Reques
 use crate::{
     error::{Exit, Failure},
     io::{console::Console, input::InputSource},
-    request::parser::{RequestKind, RequestParser, input_from_text},
+    request::{RequestKind, RequestParser, input_from_text},
     run::{batch, connection_settings::ConnectionSettings},
 };
 

@@ -10,11 +10,11 @@ use crate::tuya::{
     product::{Product, ValueError},
 };
 
-/// How many answers are remembered for repeated deliveries, and how many bytes their messages may have in all.
+/// The number of answers kept for repeated deliveries, and the total bytes of their messages, at most.
 const REMEMBERED: usize = 10_000;
 const REMEMBERED_BYTES: usize = 16 << 20;
 
-/// What tells commands apart: the request id, the device, and what the device is to do. Platforms may count their
+/// The identity of a command: the request id, the device, and the values to set. Platforms may count their
 /// request ids for each device, or begin anew.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct CommandKey([u8; 16]);
@@ -38,7 +38,7 @@ impl CommandKey {
     }
 }
 
-/// What a delivery of a command asks for.
+/// What the caller must do with a delivery of a command.
 #[derive(Debug)]
 pub enum CommandAction {
     /// Execute it, then call [`ReceivedCommands::finish`] with its key. The values are in their native form.
@@ -58,7 +58,7 @@ pub struct ReceivedCommands {
     check: bool,
     /// The devices that the gateway has; without a list every device is known.
     devices: Option<HashSet<String>>,
-    /// What is being executed. It is never forgotten, so that it is not executed twice.
+    /// Commands being executed. They are never forgotten, or they could be executed twice.
     executing: HashSet<CommandKey>,
     /// The code and the message that each other command was answered with.
     answers: HashMap<CommandKey, (ResultCode, String)>,
@@ -82,7 +82,7 @@ impl ReceivedCommands {
         }
     }
 
-    /// Takes one delivery of a command.
+    /// Handles one delivery of a command.
     pub fn handle_delivery(&mut self, payload: &[u8]) -> CommandAction {
         let envelope = match Envelope::<Downlink>::decode(Channel::Command, payload) {
             Ok(envelope) => envelope,
@@ -112,7 +112,7 @@ impl ReceivedCommands {
         }
     }
 
-    /// Notes what an executed command came to, for its further deliveries.
+    /// Records the answer of an executed command, for its further deliveries.
     pub fn finish(&mut self, key: CommandKey, answer: &CommandAnswer) {
         if self.executing.remove(&key) {
             self.remember(key, answer.code, &answer.msg);
@@ -155,7 +155,7 @@ impl ReceivedCommands {
     }
 }
 
-/// A malformed command is answered where it says which command it is.
+/// Answers a malformed command if it has a request id.
 fn unreadable(refused: Refused) -> CommandAction {
     let why = refused.to_string();
     match refused.request_id.filter(|id| !id.is_empty()) {

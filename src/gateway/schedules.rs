@@ -16,7 +16,7 @@ use crate::{
     edge::{
         self, Action, CommandOutcome, CommandRequest, Disposition, Edge, Faults, LoginRule, Registry, Role,
     },
-    tuya::{DataPointValue, Device, DeviceStatus, Property, ResultCode, product::Product},
+    tuya::{Command, DataPointValue, Device, DeviceStatus, Property, ResultCode, product::Product},
 };
 
 const TIMEOUT: Duration = Duration::from_secs(5);
@@ -335,7 +335,7 @@ impl World {
                         continue;
                     };
                     *input.ends.entry(self.life).or_default() += 1;
-                    // Whoever runs the gateway gives the inputs again that had no result.
+                    // The user gives the inputs again that had no result.
                     self.plan_within(2_000, Happening::Input(context));
                 }
                 self.check_life();

@@ -1,12 +1,12 @@
-//! The reconnect policy: exponential, with jitter, and slow where reconnecting does no good. Pure.
+//! The reconnect policy: exponential, with jitter, and slow while reconnecting achieves nothing. Pure.
 
 use std::{fmt, time::Duration};
 
 const FIRST: Duration = Duration::from_millis(100);
 const LONGEST: Duration = Duration::from_secs(30);
-/// A connection that lasts this long was of use even if nothing was said.
+/// A connection that lasts this long counts as progress, even without a message.
 const LASTING: Duration = Duration::from_secs(30);
-/// After this many connections in a row that were lost without progress, dialling quickly does no good.
+/// After this many connections in a row that were lost without progress, dialling quickly achieves nothing.
 const FRUITLESS: u32 = 5;
 
 /// When to dial again.
@@ -21,12 +21,12 @@ pub struct Backoff {
     was_up: bool,
 }
 
-/// What a loss comes to.
+/// The consequence of a loss.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Pause {
     /// The time to wait before the next attempt.
     pub wait: Duration,
-    /// The losses so far, where at least five accepted connections in a row were lost without progress.
+    /// The losses so far, if at least five accepted connections in a row were lost without progress.
     pub fruitless: Option<Fruitless>,
 }
 
@@ -58,19 +58,19 @@ impl Backoff {
         self.was_up
     }
 
-    /// A connection was accepted.
+    /// Records an accepted connection.
     pub fn handle_connected(&mut self, now: Duration) {
         self.up_since = Some(now);
         self.progressed = false;
         self.was_up = true;
     }
 
-    /// The connection was of use: a message was acknowledged, a request answered, or what was listened for arrived.
+    /// Records progress: an acknowledged message, an answered request, or the arrival of a message that was subscribed to.
     pub fn handle_progress(&mut self) {
         self.progressed = true;
     }
 
-    /// A connection, or an attempt at one, was lost.
+    /// Records the loss of a connection, or a failed attempt.
     ///
     /// `random` is uniform in 0..1 and spreads the clients of a broker that comes back.
     pub fn handle_lost(&mut self, now: Duration, random: f64) -> Pause {

@@ -11,7 +11,8 @@ pub mod session;
 pub(crate) mod topic;
 
 pub use codec::{
-    Connect, Malformed, Message, Packet, Password, Publish, QoS, Side, SubscribeCode, TooLarge, Version, Will,
+    Connect, Malformed, Message, Packet, Password, ProtocolVersion, Publish, QoS, Side, SubscribeCode,
+    TooLarge, Will,
 };
 pub use codes::{ConnectCode, Explained, SUBSCRIPTION_REFUSED};
 pub use session::{AckToken, Session, SessionEvent, SessionLimits, Silence, Violation};

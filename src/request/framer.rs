@@ -1,15 +1,12 @@
-//! Cuts bytes into JSON values, without caring how they arrive.
+//! Cuts bytes into JSON values, however they arrive.
 
 use std::ops::Range;
 
 use serde_json::value::RawValue;
 
-use crate::{
-    json::is_plain,
-    request::{input::InputValue, parser::InputError},
-};
+use super::{error::InputError, input::InputValue};
 
-/// The longest value that is taken; what is longer cannot be a message of this protocol.
+/// The longest value in bytes; no message of this protocol is longer.
 const LONGEST: usize = 4 << 20;
 
 /// Input whose first line is longer is a stream of values, whether or not its end has come yet.
@@ -24,11 +21,11 @@ pub struct Framer {
     buffer: Vec<u8>,
     start: usize,
     line: u64,
-    /// How many spaces and tabs stand directly before `start`, where all is a stream.
+    /// The number of spaces and tabs directly before `start`, in a stream.
     indent: usize,
     ended: bool,
     mode: Mode,
-    /// What is too long was refused, and its end has not come yet; how far it was indented.
+    /// The indent of a refused value that was too long, until its end has come.
     passes_over: Option<usize>,
     /// Elements of an array that stood on one line, and the one that was given last.
     elements: std::vec::IntoIter<Box<RawValue>>,
@@ -189,8 +186,7 @@ impl Framer {
         let step = if begins.is_none() {
             FramerStep::Again
         } else {
-            let checked =
-                if is_plain(line) { Ok(()) } else { serde_json::from_slice::<&RawValue>(line).map(drop) };
+            let checked = serde_json::from_slice::<&RawValue>(line);
             FramerStep::Found(number, place, checked.err().map(|why| syntax(&why, number, true)))
         };
         self.end_line(length);
@@ -204,7 +200,7 @@ impl Framer {
         self.line += 1;
     }
 
-    /// What is beyond all measure is refused once and passed over as it comes.
+    /// Refuses a value that is too long, once, and skips the rest of it as it comes.
     fn refuse_long(&mut self, what: &str, indent: usize) -> FramerStep {
         let invalid = not_json(&format!("the {what} is longer than {LONGEST} bytes"));
         let (number, beginning) = (self.line, self.start..self.start + 80);
@@ -235,7 +231,7 @@ impl Framer {
         }
         self.consume(self.rest().len());
         if self.ended && self.mode != Mode::Lines {
-            // An array's end is among what was passed over.
+            // The end of the array is among the skipped bytes.
             self.mode = Mode::Stream { array: None };
         }
         FramerStep::NeedsMore
@@ -287,7 +283,7 @@ impl Framer {
     }
 
     /// After a syntax error, goes to the next line that begins a value no deeper than the broken one; until it
-    /// has come nothing is said, so that what is said does not depend on how the bytes arrive.
+    /// has come, nothing is reported, because the report must not depend on how the bytes arrive.
     fn resynchronise(&mut self, number: u64, why: &serde_json::Error) -> FramerStep {
         let rest = self.rest();
         let indent = self.indent;
@@ -313,7 +309,7 @@ impl Framer {
             };
         }
         if length.is_none() {
-            // An array's end is among what is passed over.
+            // The end of the array is among the skipped bytes.
             self.mode = Mode::Stream { array: None };
         }
         let rest = self.rest();
@@ -328,7 +324,7 @@ impl Framer {
     }
 }
 
-/// Whether a text begins like CSV, whose header names the devices' column.
+/// Whether a text begins like CSV: with a header that names the column `cid`.
 fn is_header(text: &[u8]) -> bool {
     let line = text.split(|byte| *byte == b'\n').next().unwrap_or_default();
     line.split(|byte| *byte == b',').any(|name| name.trim_ascii() == b"cid")
@@ -467,7 +463,7 @@ mod tests {
             (format!("{{\"a\":\"{long}\"}}\n{{\"a\":2}}\n"), &[(1, "!"), (2, "{\"a\":2}")][..]),
             (format!("{{\"a\":\"{long}\"}}\n \n\n"), &[(1, "!")]),
             (format!("{long}\n{{\"a\":2}}"), &[(1, "!"), (2, "{\"a\":2}")]),
-            // What is indented further is a part of it.
+            // Lines that are indented further belong to it.
             (
                 format!("[\n {{\"a\":\"{long}\",\n  \"b\":\n  {{}}}},\n {{\"a\":2}}\n]{{\"a\":3}}"),
                 &[(2, "!"), (5, "{\"a\":2}"), (6, "{\"a\":3}")],

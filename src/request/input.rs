@@ -1,10 +1,10 @@
-//! One value of the input, as its reader gives it.
+//! One value of the input.
 
 use std::borrow::Cow;
 
 use serde_json::{Map, Value};
 
-use super::parser::InputError;
+use super::error::InputError;
 use crate::json::push_text;
 
 /// How input is written.
@@ -21,18 +21,18 @@ pub enum InputFormat {
 pub struct InputValue<'a> {
     /// The line on which it begins, from 1; `None` for a request from flags.
     pub line: Option<u64>,
-    /// What stands there.
+    /// Its contents.
     pub content: InputContent<'a>,
 }
 
-/// What an input holds.
+/// The contents of an input.
 #[derive(Debug)]
 pub enum InputContent<'a> {
     /// The text of a JSON value, without spaces around it.
     Json(Cow<'a, str>),
     /// Fields as text, from CSV or from flags; what the text of a value means depends on its data point.
     Fields(Vec<(String, String)>),
-    /// What cannot be read, as a JSON string, invalid UTF-8 replaced; and why.
+    /// Unreadable input, as a JSON string with invalid UTF-8 replaced; and the error.
     Broken(String, InputError),
 }
 
@@ -52,7 +52,7 @@ impl<'a> InputValue<'a> {
         Self { line: Some(line), content: InputContent::Broken(quoted, why) }
     }
 
-    /// How many bytes it takes in its file, nearly: what stands between values is not known any more.
+    /// About how many bytes it takes in its file; the bytes between values are not counted.
     #[must_use]
     pub fn size(&self) -> u64 {
         let bytes = match &self.content {

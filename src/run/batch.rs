@@ -27,7 +27,7 @@ use crate::{
     },
     net::client::{ClientEvent, ClientSettings},
     rate::Rate,
-    request::parser::{ParsedInput, Request, RequestKind, RequestParser},
+    request::{ParsedInput, Request, RequestKind, RequestParser},
     tuya::GatewayId,
 };
 

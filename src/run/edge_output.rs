@@ -15,7 +15,7 @@ use crate::{
     error::FailureKind,
     io::{batch_writer::BatchWriter, console::Console},
     recording::{ConnectionRecord, Record, Stamp},
-    request::parser::{InputPart, request_id_of},
+    request::{InputPart, request_id_of},
     run::{edge_handler::EdgeObserver, results::ResultLine, warnings::WarningLimiter},
     tuya::{Answer, GatewayId},
 };

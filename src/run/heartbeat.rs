@@ -19,7 +19,7 @@ use crate::{
     io::{console::Console, input::InputSource, request_ids::request_id},
     mqtt::codec::Will,
     net::client::ClientEvent,
-    request::parser::{ParsedInput, Request, RequestKind, RequestParser, status_item},
+    request::{ParsedInput, Request, RequestKind, RequestParser, status_item},
     tuya::{Channel, DeviceStatus, Envelope, Uplink},
 };
 

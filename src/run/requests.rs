@@ -12,7 +12,7 @@ use crate::{
     gateway::{Ended, GatewayEvent, GatewayTime, Payload, RequestOutcome, StatusBatch, Unsendable, excerpt},
     io::{console::Console, request_ids::request_id},
     net::client::ClientEvent,
-    request::parser::{InputError, Request, status_item},
+    request::{InputError, Request, status_item},
     tuya::{CommandAnswer, DeviceStatus, GatewayId, Uplink},
 };
 

@@ -247,17 +247,9 @@ const CIRCLES: &[(&str, &str)] = &[
     ("net/client/stream.rs", "net/client/tls.rs"),
     ("net/proxy/capture_queue.rs", "net/proxy/mod.rs"),
     ("recording/entry.rs", "recording/recorder_csv.rs"),
-    ("request/csv/mod.rs", "request/csv/scanner.rs"),
-    ("request/input.rs", "request/parser.rs"),
     ("stats/correlator.rs", "stats/mod.rs"),
     ("stats/counters.rs", "stats/mod.rs"),
     ("stats/mod.rs", "stats/summary.rs"),
-    ("tuya/message/fast_path.rs", "tuya/message/mod.rs"),
-    ("tuya/message/mod.rs", "tuya/topics.rs"),
-    ("tuya/product/builtin.rs", "tuya/product/mod.rs"),
-    ("tuya/product/model/detect.rs", "tuya/product/model/entry.rs"),
-    ("tuya/product/model/detect.rs", "tuya/product/model/mod.rs"),
-    ("tuya/product/model/doc_table.rs", "tuya/product/model/mod.rs"),
 ];
 
 /// Type names that still have owners in more than one room. An entry that is no longer true fails the test.

@@ -32,7 +32,7 @@ const ROOMS: [Room; 19] = [
     pure("collections", "", "foldhash"),
     pure("rate", "", ""),
     pure("duration", "", "jiff"),
-    pure("json", "text", "serde serde_json smol_str"),
+    pure("json", "text", "itoa serde serde_json smol_str"),
     pure("error", "", "anyhow"),
     pure("wrapping", "error", ""),
     // MQTT 3.1.1 knows nothing of the vendor's protocol.

@@ -12,10 +12,11 @@ use std::{
     time::Duration,
 };
 
+use memchr::memchr;
+
 use super::console::Console;
 use crate::{
     error::{Exit, Failure},
-    json::first,
     recording::{
         CaptureReader, EntryVisitor, FormatDetector, Issue, IssueKind, JsonLinesReader, RecorderCsvReader,
         RecordingEntry, RecordingFormat,
@@ -344,7 +345,7 @@ fn lines(reader: impl Read, mut lines: JsonLinesReader<'_>, visit: &mut EntryVis
             read => read?,
         };
         let (mut rest, length) = (buffer, buffer.len());
-        while let Some(end) = first(b'\n', rest) {
+        while let Some(end) = memchr(b'\n', rest) {
             let line;
             (line, rest) = rest.split_at(end + 1);
             let flow = if begun.is_empty() {

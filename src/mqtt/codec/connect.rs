@@ -9,48 +9,22 @@ use std::fmt;
 use bytes::{BufMut as _, Bytes, BytesMut};
 
 use super::{
-    Malformed, Packet, QoS, Side, TooLarge,
+    error::{Malformed, TooLarge, malformed},
     header::{FieldReader, PacketType, length_prefix, remaining_length},
-    malformed,
     publish::check_name,
+    qos::QoS,
+    side::Side,
+    version::ProtocolVersion,
 };
-
-/// The version of MQTT that a client speaks.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Version {
-    /// MQTT 3.1: `MQIsdp`, level 3. The packets of MQTT 3.1.1, with fewer rules.
-    V3_1,
-    /// MQTT 3.1.1: `MQTT`, level 4.
-    #[default]
-    V3_1_1,
-}
-
-impl Version {
-    fn of(protocol: &str, level: u8) -> Option<Self> {
-        match (protocol, level) {
-            ("MQIsdp", 3) => Some(Self::V3_1),
-            ("MQTT", 4) => Some(Self::V3_1_1),
-            _ => None,
-        }
-    }
-
-    /// Protocol name and level, as a CONNECT begins with them.
-    fn greeting(self) -> (&'static str, u8) {
-        match self {
-            Self::V3_1 => ("MQIsdp", 3),
-            Self::V3_1_1 => ("MQTT", 4),
-        }
-    }
-}
 
 /// The bit of the protocol level by which mosquitto's bridges say that they are bridges.
 const BRIDGE: u8 = 0x80;
 
-/// What a client says of itself when it connects.
+/// The fields of a CONNECT.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Connect {
     /// The version of MQTT.
-    pub version: Version,
+    pub version: ProtocolVersion,
     /// Whether the client is a bridge to another broker, which wants none of its own messages back.
     pub is_bridge: bool,
     /// The client id; may be empty.
@@ -63,7 +37,7 @@ pub struct Connect {
     pub username: Option<String>,
     /// The password; MQTT allows none without a username, so one without is sent with an empty username.
     pub password: Option<Password>,
-    /// What the server shall publish when the connection is cut.
+    /// The message that the server publishes when the connection is cut.
     pub will: Option<Will>,
 }
 
@@ -104,11 +78,17 @@ impl fmt::Debug for Password {
 }
 
 const USERNAME: u8 = 0x80;
+
 const PASSWORD: u8 = 0x40;
+
 const WILL_RETAIN: u8 = 0x20;
+
 const WILL_QOS: u8 = 0x18;
+
 const WILL: u8 = 0x04;
+
 const CLEAN_SESSION: u8 = 0x02;
+
 const RESERVED: u8 = 0x01;
 
 impl Connect {
@@ -154,26 +134,39 @@ impl Connect {
     }
 }
 
+/// A CONNECT as a server receives it.
+pub(super) enum ReceivedConnect {
+    /// Of MQTT 3.1.1 or 3.1.
+    Known(Box<Connect>),
+    /// Of another version, read as far as its refusal needs.
+    OtherVersion { protocol: String, level: u8, client_id: String, username: Option<String> },
+}
+
 /// Reads a CONNECT's body. Another version than MQTT 3.1.1 and 3.1 is no error, because it has an answer.
-pub(super) fn decode(body: &[u8]) -> Result<Packet, Malformed> {
+pub(super) fn decode(body: &[u8]) -> Result<ReceivedConnect, Malformed> {
     let mut fields = FieldReader { kind: PacketType::Connect, rest: body };
     let protocol = fields.text("protocol name")?;
     if !matches!(protocol, "MQTT" | "MQIsdp") {
         return Err(malformed!("CONNECT with the protocol name {protocol:?}"));
     }
     let level = fields.byte("protocol level")?;
-    let Some(version) = Version::of(protocol, level & !BRIDGE) else {
+    let Some(version) = ProtocolVersion::of(protocol, level & !BRIDGE) else {
         let (client_id, username) = if level == 5 {
             names_of_version_5(&mut fields).unwrap_or_default()
         } else {
             (String::new(), None)
         };
-        return Ok(Packet::OtherVersion { protocol: protocol.to_owned(), level, client_id, username });
+        return Ok(ReceivedConnect::OtherVersion {
+            protocol: protocol.to_owned(),
+            level,
+            client_id,
+            username,
+        });
     };
     let flags = fields.byte("flags")?;
     let has = |flag| flags & flag != 0;
     // MQTT 3.1 says of this bit only that it is not used.
-    if has(RESERVED) && version != Version::V3_1 {
+    if has(RESERVED) && version != ProtocolVersion::V3_1 {
         return Err(malformed!("CONNECT with its reserved flag set"));
     }
     if !has(WILL) && has(WILL_QOS | WILL_RETAIN) {
@@ -196,8 +189,9 @@ pub(super) fn decode(body: &[u8]) -> Result<Packet, Malformed> {
         None
     };
     // In MQTT 3.1 the end of the packet takes precedence over these two flags.
-    let has_next =
-        |flag, fields: &FieldReader<'_>| has(flag) && !(version == Version::V3_1 && fields.rest.is_empty());
+    let has_next = |flag, fields: &FieldReader<'_>| {
+        has(flag) && !(version == ProtocolVersion::V3_1 && fields.rest.is_empty())
+    };
     let username =
         if has_next(USERNAME, &fields) { Some(name(&mut fields, "username")?.to_owned()) } else { None };
     let password = if has_next(PASSWORD, &fields) {
@@ -206,7 +200,7 @@ pub(super) fn decode(body: &[u8]) -> Result<Packet, Malformed> {
         None
     };
     fields.nothing_left()?;
-    Ok(Packet::Connect(Box::new(Connect {
+    Ok(ReceivedConnect::Known(Box::new(Connect {
         version,
         is_bridge: level & BRIDGE != 0,
         client_id: client_id.to_owned(),

@@ -6,12 +6,14 @@ use std::sync::Arc;
 use bytes::{Buf as _, BufMut as _, Bytes, BytesMut};
 
 use super::{
-    Malformed, Message, Publish, QoS, Side, TooLarge,
+    error::{Malformed, TooLarge, malformed},
     header::{FieldReader, Header, MAX_REMAINING, length_prefix, remaining_length},
-    malformed,
+    message::{Message, Publish},
+    qos::QoS,
+    side::Side,
 };
 
-/// Longer topics are not remembered: no real one is, and each connection remembers one.
+/// The longest topic that a connection caches. It caches one, and real topics are shorter.
 const SHORT: usize = 256;
 
 impl Publish {
@@ -46,7 +48,7 @@ impl Publish {
         Ok(())
     }
 
-    /// Appends the packet, whose size must have been checked; `id` counts for QoS 1 and 2 only.
+    /// Appends the packet. The caller has checked its size; `id` is used for QoS 1 and 2 only.
     pub(crate) fn encode(&self, id: u16, dup: bool, out: &mut BytesMut) {
         let mut header = [0; 7];
         header[0] = 0x30 | u8::from(dup) << 3 | (self.qos as u8) << 1 | u8::from(self.retain);
@@ -64,7 +66,7 @@ impl Publish {
     }
 }
 
-/// Takes a whole PUBLISH, received by `to`, off the inbox. Most come on the topic of the one before, which `known` is.
+/// Takes a whole PUBLISH, received by `to`, off the inbox. `known` caches the topic of the one before, because most have the same.
 pub(super) fn decode(
     inbox: &mut BytesMut,
     header: Header,

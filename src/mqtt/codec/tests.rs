@@ -1,4 +1,10 @@
-use super::*;
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+use rumqttc::mqttbytes::v4;
+
+use super::{header::MAX_REMAINING, *};
+use crate::mqtt::ConnectCode;
 
 const LIMIT: usize = 1 << 20;
 
@@ -47,7 +53,7 @@ fn samples() -> Vec<(Side, Packet)> {
         (
             Side::Server,
             Packet::Connect(Box::new(Connect {
-                version: Version::V3_1,
+                version: ProtocolVersion::V3_1,
                 is_bridge: true,
                 client_id: "gw1".into(),
                 clean_session: true,
@@ -189,7 +195,8 @@ fn section_2_2_3_remaining_length() {
         let end = header::remaining_length(&mut header, 1, length);
         assert_eq!(&header[1..end], bytes, "section 2.2.3: {length}");
         header[0] = 0x30;
-        let read = header::header(&header, Side::Client, usize::MAX, Version::default()).unwrap().unwrap();
+        let read =
+            header::header(&header, Side::Client, usize::MAX, ProtocolVersion::default()).unwrap().unwrap();
         assert_eq!((read.start, read.end), (end, end + length));
     }
 }
@@ -310,10 +317,10 @@ fn mqtt_3_1_and_bridges_are_read_like_mqtt_3_1_1() {
         other => panic!("{other:?}"),
     };
     for (greeting, version, is_bridge) in [
-        (&b"\x10\x17\0\x06MQIsdp\x03"[..], Version::V3_1, false),
-        (b"\x10\x17\0\x06MQIsdp\x83", Version::V3_1, true),
-        (b"\x10\x15\0\x04MQTT\x04", Version::V3_1_1, false),
-        (b"\x10\x15\0\x04MQTT\x84", Version::V3_1_1, true),
+        (&b"\x10\x17\0\x06MQIsdp\x03"[..], ProtocolVersion::V3_1, false),
+        (b"\x10\x17\0\x06MQIsdp\x83", ProtocolVersion::V3_1, true),
+        (b"\x10\x15\0\x04MQTT\x04", ProtocolVersion::V3_1_1, false),
+        (b"\x10\x15\0\x04MQTT\x84", ProtocolVersion::V3_1_1, true),
     ] {
         let connect = login(&[greeting, b"\xc2\0\x3c\0\x03gw1\0\x01u\0\x01p"].concat());
         let password = Some(Password::new(&b"p"[..]));
@@ -333,7 +340,7 @@ fn mqtt_3_1_and_bridges_are_read_like_mqtt_3_1_1() {
     let lean = login(b"\x10\x11\0\x06MQIsdp\x03\xc3\0\x3c\0\x03gw1");
     assert_eq!((lean.username, lean.password), (None, None));
     let long = "x".repeat(40);
-    let connect = Connect { version: Version::V3_1, client_id: long, ..Connect::default() };
+    let connect = Connect { version: ProtocolVersion::V3_1, client_id: long, ..Connect::default() };
     assert!(login(&encoded(&Packet::Connect(Box::new(connect)))).client_id.len() > 23);
 }
 
@@ -343,14 +350,14 @@ fn mqtt_3_1_sends_some_packets_again_with_dup() {
         let by = |version| {
             Packet::decode_sharing(&mut BytesMut::from(bytes), Side::Server, 1000, version, &mut None)
         };
-        assert!(by(Version::V3_1).unwrap().is_some(), "{bytes:?}");
-        assert!(by(Version::V3_1_1).is_err(), "{bytes:?}");
+        assert!(by(ProtocolVersion::V3_1).unwrap().is_some(), "{bytes:?}");
+        assert!(by(ProtocolVersion::V3_1_1).is_err(), "{bytes:?}");
     }
     let ping = Packet::decode_sharing(
         &mut BytesMut::from(&b"\xc8\0"[..]),
         Side::Server,
         10,
-        Version::V3_1,
+        ProtocolVersion::V3_1,
         &mut None,
     );
     assert!(ping.is_err());
@@ -512,7 +519,8 @@ fn a_topic_is_shared_with_the_message_before_and_no_other() {
     for topic in topics {
         let before: Option<Arc<str>> = known.clone();
         let packet =
-            Packet::decode_sharing(&mut inbox, Side::Server, 1000, Version::default(), &mut known).unwrap();
+            Packet::decode_sharing(&mut inbox, Side::Server, 1000, ProtocolVersion::default(), &mut known)
+                .unwrap();
         let Some(Packet::Publish(message)) = packet else { panic!("{packet:?}") };
         assert_eq!(&*message.topic, topic);
         shared.push(before.is_some_and(|before| Arc::ptr_eq(&before, &message.topic)));

@@ -1,30 +1,17 @@
-//! What the peer has sent and this end still has to acknowledge (MQTT 3.1.1, sections 4.3 and 4.6).
+//! Received publishes that this side has not acknowledged (MQTT 3.1.1, sections 4.3 and 4.6).
 
 use std::collections::VecDeque;
 
 use bytes::BytesMut;
 
 use super::{
-    SessionEvent, Violation, ignored,
+    ack_token::AckToken,
+    event::{SessionEvent, Violation, ignored, violation},
     outgoing::{ById, encode},
-    violation,
 };
 use crate::mqtt::codec::{Message, Packet, QoS};
 
-/// The right to acknowledge one received message of QoS 1 or 2, to be handed back once the message is safe.
-///
-/// A token outlives its transport harmlessly. One of QoS 2 should be handed back even then: it says that
-/// the message, which the peer will send again and the session will not deliver again, can be answered.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[must_use = "a message whose token is not given back is never acknowledged"]
-pub struct AckToken {
-    /// Counts the received messages of a session, over all its transports.
-    delivery: u64,
-    id: u16,
-    exactly_once: bool,
-}
-
-/// An acknowledgement that is owed on this transport, in the order of arrival.
+/// A pending acknowledgement on this transport, in the order of arrival.
 #[derive(Debug)]
 struct PendingAck {
     id: u16,
@@ -36,7 +23,7 @@ struct PendingAck {
 #[derive(Debug)]
 struct Unreleased {
     delivery: u64,
-    /// The arrival on this transport whose PUBREC is still owed.
+    /// The arrival on this transport with a pending PUBREC.
     arrival: u64,
     accepted: bool,
     /// The size of topic and payload, by which a repetition is told from another message under the same id.
@@ -58,7 +45,7 @@ impl Reception {
         self.first + self.pending_acks.len() as u64
     }
 
-    /// Forgets what belongs to a transport: the order in which acknowledgements are owed.
+    /// Forgets the transport's part: the order of pending acknowledgements.
     pub fn open(&mut self) {
         self.first = self.next();
         self.pending_acks.clear();

@@ -1,4 +1,4 @@
-//! When to ping and when to give a silent peer up (MQTT 3.1.1, section 3.1.2.10).
+//! When to ping, and when to close the connection of a silent peer (MQTT 3.1.1, section 3.1.2.10).
 
 use std::{fmt, time::Duration};
 
@@ -24,7 +24,7 @@ impl std::error::Error for Silence {}
 #[derive(Debug, Default)]
 pub(super) struct KeepAlive {
     seconds: u16,
-    /// The latest moment that the session was told.
+    /// The latest time that the session was given.
     now: Duration,
     sent: Duration,
     heard: Duration,
@@ -46,8 +46,8 @@ impl KeepAlive {
         self.now = self.now.max(now);
     }
 
-    /// Something was written. The session learns the time only now and then, so this may be dated too early,
-    /// never too late: a ping then comes sooner than it must.
+    /// Records a write. The session learns the time only now and then, so the date may be too early, never too late; a
+    /// ping then comes sooner than it must.
     pub fn handle_sent(&mut self) {
         self.sent = self.now;
     }
@@ -60,12 +60,12 @@ impl KeepAlive {
         self.pinged = true;
     }
 
-    /// A PINGRESP came; says whether one was awaited.
+    /// Takes a PINGRESP; returns whether one was expected.
     pub fn handle_pingresp(&mut self) -> bool {
         std::mem::take(&mut self.pinged)
     }
 
-    /// The next moment at which [`KeepAlive::handle_timeout`] has something to say.
+    /// The next moment at which [`KeepAlive::handle_timeout`] acts.
     pub fn next_timeout(&self, end: Side) -> Option<Duration> {
         (self.seconds > 0).then(|| match end {
             Side::Client => self.silent_at().min(self.ping_at()),
@@ -89,7 +89,7 @@ impl KeepAlive {
     }
 
     /// A client pings when it sent nothing for the interval, as the standard says, and also when it received
-    /// nothing for that long: whoever only publishes with QoS 0 gets no other sign of life.
+    /// nothing for that long, because a client that only publishes with QoS 0 receives nothing else.
     fn ping_at(&self) -> Duration {
         let quiet_since = if self.pinged { self.sent } else { self.sent.min(self.heard) };
         quiet_since + Duration::from_secs(self.seconds.into())

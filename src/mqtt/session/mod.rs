@@ -1,10 +1,11 @@
-//! One MQTT session, for either end of a connection: bytes in, events out; orders in, bytes out.
+//! One MQTT session, for either end of a connection: bytes in, events out; commands in, bytes out.
 //!
 //! A session outlives its transports. Its owner moves bytes between a socket and [`Session::inbox`] and
 //! [`Session::outbox`], takes events with [`Session::poll_event`], and calls [`Session::handle_timeout`] at
 //! [`Session::next_timeout`]. Pure: it knows neither socket nor clock. A moment is a `Duration` since any origin
 //! that the owner keeps to.
 
+mod ack_token;
 mod event;
 mod incoming;
 mod keep_alive;
@@ -19,8 +20,8 @@ use std::{sync::Arc, time::Duration};
 use bytes::BytesMut;
 
 pub use self::{
+    ack_token::AckToken,
     event::{SessionEvent, Violation},
-    incoming::AckToken,
     keep_alive::Silence,
 };
 use self::{
@@ -31,7 +32,7 @@ use self::{
 };
 use crate::mqtt::{
     ConnectCode,
-    codec::{Connect, Packet, PacketType, Publish, QoS, Side, SubscribeCode, TooLarge, Version},
+    codec::{Connect, Packet, PacketType, ProtocolVersion, Publish, QoS, Side, SubscribeCode, TooLarge},
 };
 
 /// The limits of a session.
@@ -44,7 +45,7 @@ pub struct SessionLimits {
     pub in_flight: u16,
 }
 
-/// How far a transport has come.
+/// The phase of a transport.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
     /// The peer's first packet must be CONNACK, or CONNECT.
@@ -55,7 +56,7 @@ enum Phase {
     Closed,
 }
 
-/// What this end may send on a transport.
+/// The packets that this side may send on a transport.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Speech {
     /// Nothing before CONNECT or an accepting CONNACK.
@@ -80,11 +81,11 @@ pub struct Session {
     unfinished: usize,
     max_packet: usize,
     end: Side,
-    /// What the client on this transport speaks, once its CONNECT has come.
-    version: Version,
+    /// The client's version on this transport, after its CONNECT.
+    version: ProtocolVersion,
     phase: Phase,
     speech: Speech,
-    /// Whether new publishes wait until `resume` or `forget` has said what becomes of the former ones.
+    /// Whether new publishes wait for `resume` or `forget`, which decide about the former ones.
     held: bool,
     clean: bool,
 }
@@ -103,7 +104,7 @@ impl Session {
             unfinished: 0,
             max_packet: limits.max_packet,
             end,
-            version: Version::default(),
+            version: ProtocolVersion::default(),
             phase: Phase::Greeting,
             speech: Speech::Before,
             held: false,
@@ -112,8 +113,8 @@ impl Session {
     }
 
     /// Begins a new transport: forgets half-read bytes, unwritten output and unanswered subscriptions, keeps
-    /// the delivery state. What is published from now on waits for [`Session::resume`] or [`Session::forget`]
-    /// if anything is left from before.
+    /// the delivery state. Later publishes wait for [`Session::resume`] or [`Session::forget`]
+    /// if publishes of a former transport are left.
     pub fn open(&mut self, now: Duration) {
         self.inbox.clear();
         self.outbox.clear();
@@ -121,7 +122,7 @@ impl Session {
         self.reception.open();
         self.keep_alive.open(now);
         self.unfinished = 0;
-        self.version = Version::default();
+        self.version = ProtocolVersion::default();
         self.phase = Phase::Greeting;
         self.speech = Speech::Before;
         self.clean = true;
@@ -138,8 +139,8 @@ impl Session {
         self.speech = Speech::Over;
     }
 
-    /// Drops the delivery state: what was not acknowledged, what is queued, what QoS 2 remembers. Packet ids
-    /// begin at 1 again. Whoever wants to publish it again asks [`Session::unacknowledged`] first.
+    /// Drops the delivery state: unacknowledged and queued publishes, and unreleased messages of QoS 2. Packet ids
+    /// begin at 1 again. To publish them again, the caller asks [`Session::unacknowledged`] first.
     pub fn forget(&mut self) {
         self.delivery.forget();
         self.reception.forget();
@@ -157,7 +158,7 @@ impl Session {
     }
 
     /// Sends every unacknowledged publish again with DUP and every PUBREL, with their packet ids and in their
-    /// order, then what is queued. Belongs after CONNACK, of whichever end.
+    /// order, then what is queued. To be called after CONNACK, on either side.
     pub fn resume(&mut self) {
         if std::mem::take(&mut self.held) {
             self.watch_output(|session| {
@@ -189,7 +190,7 @@ impl Session {
         self.reception.shrink();
     }
 
-    /// Sends CONNECT. What is published after it goes out at once, before the answer.
+    /// Sends CONNECT. Later publishes leave at once, before the answer.
     ///
     /// # Errors
     /// A text or payload of more than 65,535 bytes; then nothing is sent.
@@ -208,7 +209,7 @@ impl Session {
         debug_assert_eq!(self.end, Side::Server);
         let accepted = code == ConnectCode::ACCEPTED;
         // MQTT 3.1 has no such flag.
-        let session_present = session_present && accepted && self.version != Version::V3_1;
+        let session_present = session_present && accepted && self.version != ProtocolVersion::V3_1;
         self.watch_output(|session| {
             encode(&Packet::ConnAck { session_present, code }, &mut session.outbox);
             if accepted {
@@ -318,7 +319,7 @@ impl Session {
         self.reception.unreleased()
     }
 
-    /// How many acknowledgements this end owes on this transport.
+    /// The number of pending acknowledgements on this transport.
     #[must_use]
     pub fn pending_acks(&self) -> usize {
         self.reception.pending_acks()
@@ -337,7 +338,7 @@ impl Session {
 
     /// Pings when nothing was sent, or nothing received, for the keep-alive interval (a client's end).
     ///
-    /// Read what has come before calling this late, since silence is judged by what [`Session::poll_event`] saw.
+    /// Read what has come before calling this late, because the last packet that [`Session::poll_event`] read dates the silence.
     ///
     /// # Errors
     /// Nothing has come for 1.5 times the interval. At a client, bytes of an unfinished packet count as a sign
@@ -350,7 +351,7 @@ impl Session {
         Ok(())
     }
 
-    /// Says that this end is not reading at present, so that the silence is not the peer's.
+    /// Restarts the silence timer, because this side is not reading: the silence is not the peer's.
     pub fn not_reading(&mut self, now: Duration) {
         self.keep_alive.set_now(now);
         self.keep_alive.handle_received();
@@ -410,7 +411,7 @@ impl Session {
             Side::Server => (PacketType::Connect, "MQTT-3.1.0-1"),
         };
         let Some(&first) = self.inbox.first() else { return Ok(()) };
-        // What most often answers on a port that is not MQTT's.
+        // The protocols that most often answer on a wrong port.
         if self.inbox.starts_with(b"HTTP") || self.inbox.starts_with(b"GET ") {
             return Err(violation!("the {} speaks HTTP, not MQTT", self.end.peer().name()));
         }
@@ -512,7 +513,7 @@ impl Session {
         self.watch_output(|session| encode(packet, &mut session.outbox));
     }
 
-    /// Tells the keep-alive clock when the outbox has grown, and keeps it from growing after DISCONNECT.
+    /// Notifies the keep-alive timer if the outbox has grown, and drops what is written after DISCONNECT.
     fn watch_output<R>(&mut self, act: impl FnOnce(&mut Self) -> R) -> R {
         let before = self.outbox.len();
         let result = act(self);

@@ -1,10 +1,10 @@
-//! What this end has sent and the peer has not acknowledged (MQTT 3.1.1, sections 2.3.1, 4.3 and 4.4).
+//! Publishes that the peer has not acknowledged (MQTT 3.1.1, sections 2.3.1, 4.3 and 4.4).
 
 use std::collections::VecDeque;
 
 use bytes::BytesMut;
 
-use super::{SessionEvent, Violation, ignored, violation};
+use super::event::{SessionEvent, Violation, ignored, violation};
 use crate::{
     collections::IdMap,
     mqtt::codec::{Packet, Publish, QoS, SubscribeCode, TooLarge},
@@ -16,7 +16,7 @@ const MOST_IN_FLIGHT: u16 = 65_000;
 /// A map by packet id.
 pub(super) type ById<V> = IdMap<u16, V>;
 
-/// What a packet id in use waits for.
+/// The reply that a packet id in use waits for.
 #[derive(Debug)]
 enum AwaitedReply {
     /// PUBACK or PUBREC, by the quality of service.
@@ -80,13 +80,13 @@ impl Delivery {
         }
     }
 
-    /// Takes over what a former session with the same peer has not delivered; the limit stays this one's.
+    /// Takes over the undelivered publishes of a former session with the same peer, and keeps its own limit.
     pub fn adopt(&mut self, former: Self) {
         let limit = self.limit;
         *self = Self { limit, ..former };
     }
 
-    /// Forgets what belongs to a transport: subscriptions that were not answered.
+    /// Forgets the transport's part: unanswered subscriptions.
     pub fn open(&mut self) {
         if self.waiting.len() > usize::from(self.in_flight) {
             self.waiting.retain(|_, waiting| waiting.place().is_some());
@@ -103,7 +103,7 @@ impl Delivery {
         self.restart_ids();
     }
 
-    /// Where no packet id is in use, the next one is 1 again.
+    /// Restarts packet ids at 1 if none is in use.
     fn restart_ids(&mut self) {
         if self.waiting.is_empty() {
             self.last_id = 0;
@@ -150,7 +150,7 @@ impl Delivery {
         places
     }
 
-    /// Sends a publish now where `flowing` and the window allow it, otherwise after those that wait already.
+    /// Sends a publish now if `flowing` and the window allow it; otherwise queues it.
     pub fn publish(&mut self, publish: Publish, token: u64, flowing: bool, out: &mut BytesMut) {
         if flowing && self.queue.is_empty() {
             if let Err(publish) = self.send(publish, token, out) {
@@ -161,7 +161,7 @@ impl Delivery {
         }
     }
 
-    /// Sends what waits, as far as the window allows.
+    /// Sends queued publishes, as far as the window allows.
     pub fn drain(&mut self, out: &mut BytesMut) {
         while let Some((token, publish)) = self.queue.pop_front() {
             if let Err(publish) = self.send(publish, token, out) {
@@ -171,7 +171,7 @@ impl Delivery {
         }
     }
 
-    /// Gives the publish back when the window is full.
+    /// Returns the publish if the window is full.
     fn send(&mut self, publish: Publish, token: u64, out: &mut BytesMut) -> Result<(), Publish> {
         if publish.qos == QoS::AtMostOnce {
             publish.encode(0, false, out);
@@ -313,7 +313,7 @@ fn size(publish: &Publish) -> usize {
     publish.topic.len() + publish.payload.len()
 }
 
-/// An acknowledgement that nobody waits for is no harm; one of the wrong type shows a peer that has lost count.
+/// Ignores an acknowledgement of an unused packet id; one of the wrong type shows that the peer has lost its state.
 fn unexpected(name: &str, id: u16, waiting: Option<&AwaitedReply>) -> Result<SessionEvent, Violation> {
     match waiting {
         None => Ok(ignored!("{name} for packet id {id}, which is not in use")),

@@ -8,7 +8,7 @@ use bytes::BytesMut;
 
 use crate::mqtt::{
     ConnectCode, Direction,
-    codec::{Message, Packet, Side, Version},
+    codec::{Message, Packet, ProtocolVersion, Side},
 };
 
 /// An inbox that grew beyond this is freed once it is empty.
@@ -63,7 +63,7 @@ pub struct Dissector {
     up: DirectionState,
     down: DirectionState,
     client: Option<ClientIdentity>,
-    version: Version,
+    version: ProtocolVersion,
     code: Option<ConnectCode>,
     /// Which side ended the connection, once it has ended.
     ended_by: Option<Direction>,
@@ -80,7 +80,7 @@ impl Dissector {
     #[must_use]
     pub fn new(max_packet: usize) -> Self {
         let (up, down) = (DirectionState::default(), DirectionState::default());
-        let version = Version::default();
+        let version = ProtocolVersion::default();
         Self { max_packet, up, down, client: None, version, code: None, ended_by: None }
     }
 

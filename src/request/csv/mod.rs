@@ -15,20 +15,18 @@ use std::{
 
 use csv::{ByteRecord, ReaderBuilder};
 
-use self::scanner::CsvScanner;
+use self::scanner::{CsvScanner, LONGEST, invalid_data};
 use crate::{
     request::{
+        error::InputError,
         input::{InputContent, InputValue},
-        parser::InputError,
     },
     text::is_blank,
     tuya::Device,
 };
 
-/// How many rows make a batch, where that many are there to be read.
+/// The rows of a batch, at most.
 const BATCH: usize = 256;
-/// The longest row that is taken; what is longer cannot be a message of this protocol.
-const LONGEST: u64 = 4 << 20;
 /// What may separate columns, the likelier ones first.
 const DELIMITERS: [u8; 3] = [b',', b';', b'\t'];
 /// The fields of an input that are no fields of a device.
@@ -130,13 +128,13 @@ impl<R: Read, T> Read for Eager<'_, R, T> {
     }
 }
 
-/// What is known before the first row is read.
+/// The bytes before the first row, and what they determine.
 struct Preamble {
     /// What separates columns.
     delimiter: u8,
     /// How many lines of the file are not among the bytes.
     lines: u64,
-    /// What was read and not used.
+    /// Bytes read and not used.
     bytes: Vec<u8>,
 }
 
@@ -239,7 +237,7 @@ struct CsvTable {
 }
 
 impl CsvTable {
-    /// What a row is: an input, or nothing, if it is the header, repeats it, or has only empty cells.
+    /// The input of a row; `None` for a header, a repeated header, or empty cells only.
     fn row(
         &mut self,
         line: u64,
@@ -317,15 +315,11 @@ fn repeated_header(header: &[String], row: &ByteRecord) -> Option<Vec<String>> {
         }
         names.push(name.to_owned());
     }
-    // What was trimmed off the end of one file's header is there in the other's.
+    // One file's header may have trailing empty cells that the other's lacks.
     while names.len() > header.len() && names.last().is_some_and(String::is_empty) {
         names.pop();
     }
     Some(names)
-}
-
-fn invalid_data(message: String) -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidData, message)
 }
 
 /// A cell without blanks around it, those within its quotes too.

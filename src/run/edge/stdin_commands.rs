@@ -14,10 +14,7 @@ use crate::{
     gateway::Payload,
     io::{console::Console, fifo, input::InputStream, request_ids},
     net::server::Broker,
-    request::{
-        input::InputValue,
-        parser::{ParsedInput, Request, RequestKind, RequestParser},
-    },
+    request::{ParsedInput, Request, RequestKind, RequestParser, input::InputValue},
     run::{
         edge_handler::EdgeHandler,
         edge_output::{EdgeOutput, Noted},

@@ -26,7 +26,7 @@ use crate::{
         console::Console,
     },
     json::json_line,
-    request::parser::{Request, RequestKind},
+    request::{Request, RequestKind},
     tuya::{Command, DeviceStatus, GatewayId, Property, Uplink},
     wrapping::refuse_wrapped,
 };

@@ -5,7 +5,7 @@ use crate::{
     error::Failure,
     gateway::{CommandAction, Payload},
     mqtt::codec::Message,
-    request::parser::{Request, RequestKind},
+    request::{Request, RequestKind},
     run::{
         command_executor::{CommandJob, ExecutedCommand},
         requests::RequestConnection,

@@ -34,7 +34,7 @@ use crate::{
     mqtt::{codec::Message, session::AckToken},
     net::client::ClientEvent,
     recording::{Record, Stamp},
-    request::parser::{ParsedInput, RequestParser},
+    request::{ParsedInput, RequestParser},
     tuya::{Channel, GatewayId},
 };
 

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use crate::{
     error::FailureKind,
     gateway::Payload,
-    request::parser::{Request, RequestKind, ResultKey},
+    request::{Request, RequestKind, ResultKey},
     tuya::{Answer, DeviceStatus, GatewayId, Uplink},
 };
 

@@ -23,7 +23,7 @@ use crate::{
         console::Console,
         files::Replacement,
     },
-    request::parser::{InputError, ParsedInput, Request, RequestKind, ResultKey, request_id_of},
+    request::{InputError, ParsedInput, Request, RequestKind, ResultKey, request_id_of},
     tuya::GatewayId,
 };
 

@@ -7,11 +7,11 @@ use serde::{Serialize, Serializer};
 pub struct DataPoint {
     /// Its number, 1 or more; numbers may be sparse. On the wire it is a decimal string.
     pub id: u32,
-    /// Its identifier, such as `water_flow`; `dp_` and the id where the model has none.
+    /// Its identifier, such as `water_flow`; `dp_` and the id if the model has none.
     pub code: String,
     /// Its name for people.
     pub name: Option<String>,
-    /// What its values are.
+    /// The type of its values.
     pub kind: DataType,
     /// Who may read and write it.
     pub access: AccessMode,
@@ -19,16 +19,16 @@ pub struct DataPoint {
     pub unit: Option<String>,
 }
 
-/// What the values of a data point are.
+/// The type of a data point's values (page, column "Data type").
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum DataType {
     /// True or false.
     Bool,
     /// An integer: the real value times ten to the power of the scale.
     Value {
-        /// The smallest integer, where the model says.
+        /// The smallest integer, if the model defines it.
         min: Option<i64>,
-        /// The greatest integer, where the model says.
+        /// The greatest integer, if the model defines it.
         max: Option<i64>,
         /// How many decimal places the integer carries, 0 to 18.
         scale: u32,
@@ -37,30 +37,30 @@ pub enum DataType {
     },
     /// One text of a list.
     Enum {
-        /// The list; where the model gives none it is empty, and any text will do.
+        /// The list; empty if the model has none, which allows any text.
         range: Vec<String>,
     },
     /// A text.
     String {
-        /// The greatest length in bytes, where the model says.
+        /// The greatest length in bytes, if the model defines it.
         maxlen: Option<u32>,
     },
     /// Bytes as base64, or a text of its own format, such as JSON.
     Raw {
-        /// The greatest number of bytes, where the model says.
+        /// The greatest number of bytes, if the model defines it.
         maxlen: Option<u32>,
     },
     /// A set of faults, as an integer with one bit for each.
     Bitmap {
-        /// What the bits mean, lowest first; empty where the model does not say.
+        /// The meanings of the bits, lowest first; empty if the model does not define them.
         labels: Vec<String>,
-        /// The number of bits, where the model says.
+        /// The number of bits, if the model defines it.
         maxlen: Option<u32>,
     },
 }
 
 impl DataType {
-    /// The vendor's word for the kind.
+    /// The vendor's word for the type.
     #[must_use]
     pub fn name(&self) -> &'static str {
         match self {

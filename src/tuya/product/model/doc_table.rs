@@ -3,8 +3,13 @@
 
 use csv::{ReaderBuilder, StringRecord, Trim};
 
-use super::{AccessMode, DraftPoint, ModelError, ParsedModel, access, words::DescribedLimits};
-use crate::tuya::product::DataType;
+use super::{
+    draft::{DraftPoint, ParsedModel},
+    error::ModelError,
+    limits::access,
+    words::DescribedLimits,
+};
+use crate::tuya::product::data_point::{AccessMode, DataType};
 
 /// What a column may be called.
 const COLUMNS: [(Column, &[&str]); 8] = [

@@ -4,10 +4,12 @@
 use serde_json::{Map, Value};
 
 use super::{
-    AccessMode, DataType, DraftPoint, ModelError, ValueLimits, access,
-    detect::{join, kind_of, open},
-    plain_type,
+    draft::DraftPoint,
+    error::ModelError,
+    json::{join, kind_of, open},
+    limits::{ValueLimits, access, plain_type},
 };
+use crate::tuya::product::data_point::{AccessMode, DataType};
 
 /// The keys under which a type's limits may lie; an object, or JSON text of one.
 const SPECS: [&str; 5] = ["typespec", "property", "properties", "values", "format"];
@@ -179,8 +181,8 @@ impl<'a> EntryFields<'a> {
         }
     }
 
-    /// Refuses a key that has to do with limits and is not known, and an object of limits of which nothing is; the
-    /// data point would take every value.
+    /// Refuses an unknown key that concerns limits, and an object of limits with unknown keys only. Without its limits the
+    /// data point would accept every value.
     fn refuse_unknown_limits(&self, kind: &DataType, is_spec: bool) -> Result<(), ModelError> {
         let plain = |key: &str| key.replace(['_', '-'], "").to_ascii_lowercase();
         let is_limit = |key: &&String| {

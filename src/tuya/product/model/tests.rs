@@ -1,6 +1,6 @@
 //! Every shape of model file, and what is wrong with wrong ones.
 
-use super::access;
+use super::limits::access;
 use crate::tuya::product::{AccessMode, ModelError, Product};
 
 macro_rules! model {

@@ -78,7 +78,7 @@ impl DataPoint {
         })
     }
 
-    /// Says why [`DataPoint::accept`] does not understand a value, given as JSON text, where it does not.
+    /// Checks that [`DataPoint::accept`] understands a value, given as JSON text.
     pub fn validate(&self, json: &str) -> Result<(), ValueError> {
         self.fit(json, true).map(drop)
     }
@@ -102,7 +102,7 @@ impl DataPoint {
         Err(self.type_error(text))
     }
 
-    /// What is probably not meant, though the model allows it: a percentage beyond 0 to 100.
+    /// A warning about a value that is allowed and probably wrong: a percentage beyond 0 to 100.
     #[must_use]
     pub fn suspicious(&self, value: &Json) -> Option<String> {
         let DataType::Value { scale, .. } = self.kind else { return None };
@@ -305,7 +305,7 @@ impl DataPoint {
     }
 }
 
-/// The integer with every known bit set; 30 bits where the model does not say, as in the vendor's driver SDK.
+/// The integer with every known bit set; 30 bits if the model does not define them, as in the vendor's driver SDK.
 fn greatest_set(labels: &[String], maxlen: Option<u32>) -> i64 {
     let bits = match (labels.len(), maxlen) {
         (0, None) => 30,
@@ -315,7 +315,7 @@ fn greatest_set(labels: &[String], maxlen: Option<u32>) -> i64 {
     1_i64.checked_shl(bits).filter(|_| bits < 63).map_or(i64::MAX, |above| above - 1)
 }
 
-/// The number of bytes that a base64 text stands for, or `None` where the text is not base64.
+/// The number of bytes that a base64 text stands for, or `None` if the text is not base64.
 fn base64_length(text: &str) -> Option<usize> {
     let digits = text.trim_end_matches('=');
     let padding = text.len() - digits.len();
