@@ -666,7 +666,7 @@ mod tests {
         // Before the answer has left, another line waits for the disk.
         publish(&mut handler, at(1), &sync("m2"), None);
         assert_eq!(publishes(&actions(&mut handler, at(1))), 1);
-        assert_eq!((observed.count("r-m1\\\""), observed.count("r-m2\\\"")), (2, 1), "requests and answers");
+        assert_eq!((observed.count("r-m1"), observed.count("r-m2")), (2, 1), "requests and answers");
     }
 
     fn run(test: impl Future<Output = ()>) {

@@ -5,7 +5,7 @@ use std::{fmt::Write as _, future::Future, io, net::SocketAddr, time::Duration};
 
 use tokio::{net::TcpStream, task::JoinSet};
 
-use super::settings::BrokerAddress;
+use super::address::BrokerAddress;
 use crate::error::{Failure, FailureKind};
 
 /// How long an address may be silent before the next one is dialled beside it (RFC 8305, section 5).

@@ -3,6 +3,7 @@
 //! One event loop and one reconnect policy serve every subcommand. [`Client::next`] is cancel-safe: the next call continues
 //! its work. It also writes all publishes since the last call, in one write.
 
+mod address;
 mod connect;
 mod greeting;
 mod settings;
@@ -16,10 +17,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-pub use self::{
-    settings::{BrokerAddress, ClientSettings},
-    tls::Tls,
-};
+pub use self::{address::BrokerAddress, settings::ClientSettings, tls::Tls};
 
 use crate::{
     collections::IdSet,

@@ -1,28 +1,9 @@
 //! How to reach a broker, and who to be there.
 
-use std::{fmt, time::Duration};
+use std::time::Duration;
 
-use super::tls::Tls;
+use super::{address::BrokerAddress, tls::Tls};
 use crate::mqtt::codec::Connect;
-
-/// Where a broker listens.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct BrokerAddress {
-    /// A name or an IP address.
-    pub host: String,
-    /// The TCP port.
-    pub port: u16,
-}
-
-impl fmt::Display for BrokerAddress {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.host.contains(':') {
-            write!(f, "[{}]:{}", self.host, self.port)
-        } else {
-            write!(f, "{}:{}", self.host, self.port)
-        }
-    }
-}
 
 /// How to reach a broker, who to be, and what to insist on.
 #[derive(Clone, Debug)]

@@ -15,7 +15,7 @@ use tokio_rustls::{
     },
 };
 
-use super::settings::BrokerAddress;
+use super::address::BrokerAddress;
 use crate::{
     error::{Failure, FailureKind},
     net::pem,
