@@ -373,7 +373,7 @@ mod tests {
         CommandJob { key, envelope, payload: Bytes::from_static(&[b' '; 1024]) }
     }
 
-    fn executor() -> CommandExecutor {
+    fn program_executor() -> CommandExecutor {
         let command = vec!["true".into()];
         CommandExecutor::new(Some(CommandPolicy::Program { command, limit: Duration::from_mins(1) }))
     }
@@ -381,7 +381,7 @@ mod tests {
     /// Ten commands of each of 32 devices, and only then one of another device: it is the next in the line.
     #[tokio::test(flavor = "current_thread")]
     async fn a_device_whose_command_has_ended_goes_behind_those_that_wait() {
-        let mut executor = executor();
+        let mut executor = program_executor();
         let busy: Vec<_> = (0..CONCURRENT).map(|device| format!("m{device}")).collect();
         for number in 0..10 {
             for cid in &busy {
@@ -409,7 +409,7 @@ mod tests {
 
     #[tokio::test(flavor = "current_thread")]
     async fn what_waits_is_bounded_by_number_and_bytes() {
-        let mut executor = executor();
+        let mut executor = program_executor();
         let mut number = 0;
         while !executor.is_full() {
             executor.push(job("m1", number));
@@ -435,7 +435,7 @@ mod tests {
         for good in ["sh", "/bin/sh"] {
             assert_eq!(check_program(OsStr::new(good)), Ok(()));
         }
-        assert_eq!(read_reply(&script("good.sh", "#! /bin/sh -e\n", 0o755)), Ok(()));
+        assert_eq!(said(&script("good.sh", "#! /bin/sh -e\n", 0o755)), Ok(()));
         for (path, says) in [
             (folder.path().join("nofile"), "No such file"),
             (folder.path().to_owned(), "is a folder"),
@@ -443,11 +443,7 @@ mod tests {
             (script("windows.sh", "#!/bin/sh\r\n", 0o755), r#"does not exist: "/bin/sh\r""#),
             (PathBuf::from("no-such-program-anywhere"), "on the PATH"),
         ] {
-            assert!(
-                read_reply(&path).is_err_and(|why| why.contains(says)),
-                "{path:?}: {:?}",
-                read_reply(&path)
-            );
+            assert!(said(&path).is_err_and(|why| why.contains(says)), "{path:?}: {:?}", said(&path));
         }
     }
 
