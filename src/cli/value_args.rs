@@ -58,7 +58,7 @@ impl ValueArgs {
         let format = self.requests.format();
         match (self.cid.as_deref(), values.is_empty(), files.as_slice()) {
             (Some(cid), false, []) => {
-                values.iter().filter_map(|value| parser.caution(value)).for_each(|why| console.warn(&why));
+                values.iter().filter_map(|value| parser.suspicious(value)).for_each(|why| console.warn(&why));
                 let inputs = values.into_iter().map(|value| input_from_text(cid, value));
                 Ok(InputSource::Flags(inputs.collect()))
             }

@@ -5,7 +5,7 @@ use std::{borrow::Cow, fmt, ops::Range, time::Duration};
 use serde::{Deserialize, Deserializer, de};
 use serde_json::value::RawValue;
 
-use crate::json::{Plain, push_number, push_text, text_of};
+use crate::json::{Scanner, push_number, push_text, text_of};
 
 /// Where the parts of a message stand that can be replaced, in their order.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -51,7 +51,7 @@ impl RewritableFields {
     /// Looks a message through that needs no care.
     fn usual(payload: &[u8]) -> Option<Self> {
         let mut splice = Self(Vec::with_capacity(3));
-        Plain::read(str::from_utf8(payload).ok()?, |name, value| {
+        Scanner::read(str::from_utf8(payload).ok()?, |name, value| {
             match (name, value.peek()?) {
                 ("param", b'{') => return splice.object(payload, value),
                 ("param", b'[') => {
@@ -76,7 +76,7 @@ impl RewritableFields {
     }
 
     /// Takes note of the cids of an object that is, or is in, a `param`.
-    fn object<'p>(&mut self, payload: &'p [u8], object: &mut Plain<'p>) -> Option<()> {
+    fn object<'p>(&mut self, payload: &'p [u8], object: &mut Scanner<'p>) -> Option<()> {
         object.object(|name, value| {
             let value = value.json()?;
             if name == "cid" && is_text(value) {

@@ -18,7 +18,7 @@ use super::{
     time_unit::TimeUnit,
 };
 use crate::{
-    error::{Exit, Failure, Kind},
+    error::{Exit, Failure, FailureKind},
     gateway::GatewayEvent,
     io::{
         console::Console,
@@ -200,7 +200,7 @@ impl Batch {
             endures_outages: false,
         };
         let connection = GatewayConnection::new(settings, connection_options, options.unit);
-        let input = source.start(move |input, asked| parser.take(kind, input, asked))?;
+        let input = source.start(move |input, asked| parser.parse(kind, input, asked))?;
         let batch = Self {
             kind,
             input,
@@ -270,7 +270,7 @@ impl Batch {
             Ok(BatchEnd::Done) => None,
             Ok(BatchEnd::Signal) => {
                 let message = "ended by a signal before the answer came";
-                self.requests.fail_all(&mut connection, Kind::Connection, message);
+                self.requests.fail_all(&mut connection, FailureKind::Connection, message);
                 None
             }
             Ok(BatchEnd::InputFailed(failure)) | Err(failure) => Some(failure),

@@ -480,7 +480,7 @@ mod tests {
     use super::*;
     use crate::{
         edge::{Access, Faults, Registry, Settings},
-        mqtt::{End, Event, Limits, Packet, Receipt, Session},
+        mqtt::{AckToken, Packet, Session, SessionEvent, SessionLimits, Side},
         net::server::SessionId,
         tuya::{derive_password, product::Product},
     };
@@ -568,7 +568,7 @@ mod tests {
         handler: &mut EdgeHandler,
         now: Now,
         message: &Message,
-        receipt: Option<Receipt>,
+        receipt: Option<AckToken>,
     ) -> PublishDecision {
         let role = handler.handle_connect(now, &connect("gw1")).unwrap();
         let client =
@@ -605,18 +605,18 @@ mod tests {
     }
 
     /// The receipts of messages of QoS 1.
-    fn receipts(count: u16) -> Vec<Receipt> {
-        let mut session = Session::new(End::Server, Limits { max_packet: 1000, in_flight: 10 });
+    fn receipts(count: u16) -> Vec<AckToken> {
+        let mut session = Session::new(Side::Server, SessionLimits { max_packet: 1000, in_flight: 10 });
         session.open(Duration::ZERO);
         Packet::Connect(Box::new(connect("gw1"))).encode(session.inbox()).unwrap();
         for id in 1..=count {
             let message = Message { qos: QoS::AtLeastOnce, id: Some(id), ..message("x", "r", "{}") };
             Packet::Publish(message).encode(session.inbox()).unwrap();
         }
-        assert!(matches!(session.next(Duration::ZERO), Ok(Some(Event::Connect(_)))));
+        assert!(matches!(session.poll_event(Duration::ZERO), Ok(Some(SessionEvent::Connect(_)))));
         session.connack(false, ConnectCode::ACCEPTED);
-        let next = || match session.next(Duration::ZERO) {
-            Ok(Some(Event::Publish(_, Some(receipt)))) => receipt,
+        let next = || match session.poll_event(Duration::ZERO) {
+            Ok(Some(SessionEvent::Publish(_, Some(receipt)))) => receipt,
             other => panic!("{other:?}"),
         };
         std::iter::repeat_with(next).take(count.into()).collect()

@@ -12,10 +12,10 @@ use tokio::sync::Notify;
 
 use crate::{
     edge::{CommandOutcome, EndedCommand},
-    error::Kind,
+    error::FailureKind,
     io::{batch_writer::BatchWriter, console::Console},
     recording::{ConnectionRecord, Record, Stamp},
-    request::parser::{Part, request_id_of},
+    request::parser::{InputPart, request_id_of},
     run::{edge_handler::EdgeObserver, results::ResultLine},
     tuya::{Answer, GatewayId},
 };
@@ -43,7 +43,7 @@ pub(crate) struct Noted {
     pub(crate) cid: Option<String>,
     pub(crate) id: Option<String>,
     /// Which of the `properties` of its input it is.
-    pub(crate) part: Option<Arc<Part>>,
+    pub(crate) part: Option<Arc<InputPart>>,
     pub(crate) request_id: Arc<str>,
     pub(crate) input: Arc<str>,
 }
@@ -132,7 +132,7 @@ impl EdgeOutput {
         let result = ResultLine {
             field,
             request_id: request_id.as_deref(),
-            ..ResultLine::failed(Kind::Invalid, message)
+            ..ResultLine::failed(FailureKind::Invalid, message)
         };
         self.result(index, asked, None, result);
     }
@@ -245,15 +245,15 @@ impl EdgeObserver for Shared {
             }
             CommandOutcome::TimedOut(limit) => {
                 message = format!("no answer in {}s", limit.as_secs_f64());
-                ResultLine::failed(Kind::Timeout, &message)
+                ResultLine::failed(FailureKind::Timeout, &message)
             }
             CommandOutcome::Unsent { field, why } => {
                 message = why;
-                ResultLine { field: Some(field), ..ResultLine::failed(Kind::Invalid, &message) }
+                ResultLine { field: Some(field), ..ResultLine::failed(FailureKind::Invalid, &message) }
             }
             CommandOutcome::Malformed(why) => {
                 message = format!("malformed answer from the gateway: {why}");
-                ResultLine::failed(Kind::Protocol, &message)
+                ResultLine::failed(FailureKind::Protocol, &message)
             }
         };
         let gateway_id = outcome.gateway_id.as_ref().map(GatewayId::as_str);

@@ -27,7 +27,7 @@ use super::{
     router::{ClientHandle, Router},
 };
 use crate::{
-    mqtt::{ConnectCode, End, Event, Session},
+    mqtt::{ConnectCode, Session, SessionEvent, Side},
     net::socket_writer::SocketWriter,
 };
 
@@ -84,7 +84,7 @@ pub(super) async fn serve<S: Transport, H: Handler>(
     let stage = {
         let mut board = board.borrow_mut();
         let now = board.begin_turn().mono;
-        let mut session = Session::new(End::Server, board.limits().session());
+        let mut session = Session::new(Side::Server, board.limits().session());
         session.open(now);
         let until = (now + board.limits().connect_timeout).saturating_sub(accepted.elapsed());
         Stage::Greeting { session: Box::new(session), until }
@@ -229,7 +229,7 @@ impl<S: Transport, H: Handler> Connection<S, H> {
             }
             let session = self.stage.session(board)?;
             let before = session.inbox().len();
-            let event = match session.next(now) {
+            let event = match session.poll_event(now) {
                 Ok(Some(event)) => event,
                 Ok(None) => return Ok(Heard::All),
                 Err(why) => return Err(CloseReason::Closed(why.to_string())),
@@ -238,11 +238,11 @@ impl<S: Transport, H: Handler> Connection<S, H> {
             match &mut self.stage {
                 Stage::Connected(place) => board.handle_event(*place, event)?,
                 Stage::Greeting { session, .. } => match event {
-                    Event::Connect(connect) => {
+                    SessionEvent::Connect(connect) => {
                         let place = board.admit(*connect, session)?;
                         self.stage = Stage::Connected(place);
                     }
-                    Event::OtherVersion { protocol, level, client_id, username } => {
+                    SessionEvent::OtherVersion { protocol, level, client_id, username } => {
                         let why = format!(
                             "it speaks {protocol} level {level}, and this broker MQTT 3.1.1 (level 4) and 3.1"
                         );
@@ -329,7 +329,7 @@ impl<S: Transport, H: Handler> Connection<S, H> {
         let unfinished = session.inbox().len();
         let outbox = session.outbox();
         let empty = (is_crowded || outbox.len() <= READ).then(|| replace_by_copy(outbox));
-        if session.in_flight() + session.queued() + session.owed() == 0 {
+        if session.in_flight() + session.queued() + session.pending_acks() == 0 {
             session.shrink();
         }
         if let Some(buffer) = empty {
@@ -361,8 +361,8 @@ impl<S: Transport, H: Handler> Connection<S, H> {
             Stage::Greeting { until, .. } => Some(*until),
             Stage::Connected(_) => {
                 let session = self.stage.session(board)?;
-                session.tick(now).map_err(|silence| CloseReason::Closed(silence.to_string()))?;
-                session.deadline()
+                session.handle_timeout(now).map_err(|silence| CloseReason::Closed(silence.to_string()))?;
+                session.next_timeout()
             }
         };
         let Some(due) = due else {

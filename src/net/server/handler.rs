@@ -4,7 +4,7 @@ use std::{borrow::Cow, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 
-use crate::mqtt::{Connect, ConnectCode, Direction, Message, QoS, Receipt};
+use crate::mqtt::{AckToken, Connect, ConnectCode, Direction, Message, QoS};
 
 /// Decides what a broker does with logins, subscriptions and messages.
 ///
@@ -163,13 +163,13 @@ pub struct PublishAck {
     /// With which connection the session began. A later session has receipts of its own, so that this one would stand
     /// for another message.
     pub(super) origin: u64,
-    pub(super) receipt: Receipt,
+    pub(super) receipt: AckToken,
 }
 
 #[cfg(test)]
 impl PublishAck {
     /// An acknowledgement of the first session's, for handlers' tests.
-    pub(crate) fn of(receipt: Receipt) -> Self {
+    pub(crate) fn of(receipt: AckToken) -> Self {
         Self { session: SessionId::FIRST, origin: 1, receipt }
     }
 }

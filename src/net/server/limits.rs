@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::mqtt::Limits;
+use crate::mqtt::SessionLimits;
 
 /// What keeps a broker's memory bounded whatever its clients do.
 #[derive(Clone, Debug)]
@@ -52,8 +52,8 @@ impl Default for ServerLimits {
 }
 
 impl ServerLimits {
-    pub(super) fn session(&self) -> Limits {
-        Limits { max_packet: self.max_packet, in_flight: self.in_flight }
+    pub(super) fn session(&self) -> SessionLimits {
+        SessionLimits { max_packet: self.max_packet, in_flight: self.in_flight }
     }
 
     /// Whether so much is kept for all clients together that each of them gets less room.

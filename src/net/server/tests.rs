@@ -18,7 +18,8 @@ use super::{
 };
 use crate::{
     mqtt::{
-        Connect, ConnectCode, Direction, End, Event, Message, Packet, Publish, Session, SubscribeCode, Will,
+        Connect, ConnectCode, Direction, Message, Packet, Publish, Session, SessionEvent, Side,
+        SubscribeCode, Will,
     },
     net::socket_writer::tests::{TINY, tls_pair},
 };
@@ -182,11 +183,11 @@ fn admit(router: &mut TestRouter, connect: Connect) -> Result<router::ClientHand
 
 /// A server's session that has heard a CONNECT.
 fn greeted(connect: Connect) -> (Session, Connect) {
-    let mut session = Session::new(End::Server, ServerLimits::default().session());
+    let mut session = Session::new(Side::Server, ServerLimits::default().session());
     session.open(Duration::ZERO);
     session.inbox().extend_from_slice(&encoded(&Packet::Connect(Box::new(connect))));
-    match session.next(Duration::ZERO) {
-        Ok(Some(Event::Connect(connect))) => (session, *connect),
+    match session.poll_event(Duration::ZERO) {
+        Ok(Some(SessionEvent::Connect(connect))) => (session, *connect),
         other => panic!("{other:?}"),
     }
 }
@@ -202,7 +203,7 @@ fn run(test: impl Future<Output = ()>) {
 /// The next packet that a broker sends.
 async fn next(stream: &mut (impl AsyncRead + Unpin), inbox: &mut BytesMut) -> Packet {
     loop {
-        if let Some(packet) = Packet::decode(inbox, End::Client, 1 << 20).unwrap() {
+        if let Some(packet) = Packet::decode(inbox, Side::Client, 1 << 20).unwrap() {
             return packet;
         }
         assert!(stream.read_buf(inbox).await.unwrap() > 0, "the broker has closed the connection");
@@ -503,18 +504,18 @@ fn a_bridge_gets_none_of_its_own_messages_and_sees_the_retain_flag() {
     let other = admit(router, login("other", "platform")).unwrap();
     for place in [bridge, other] {
         let filters = vec![("#".to_owned(), QoS::AtMostOnce)];
-        router.handle_event(place, Event::Subscribe { id: 1, filters }).unwrap();
+        router.handle_event(place, SessionEvent::Subscribe { id: 1, filters }).unwrap();
         router.client(place).unwrap().session.outbox().clear();
     }
     for place in [bridge, other] {
         let message = Message { retain: true, ..message("a", "x", QoS::AtMostOnce) };
         router.begin_turn();
-        router.handle_event(place, Event::Publish(message, None)).unwrap();
+        router.handle_event(place, SessionEvent::Publish(message, None)).unwrap();
         router.end_turn();
     }
     let mut flags = |place| {
         let mut outbox = router.client(place).unwrap().session.outbox().split();
-        let packets = std::iter::from_fn(move || Packet::decode(&mut outbox, End::Client, 100).unwrap());
+        let packets = std::iter::from_fn(move || Packet::decode(&mut outbox, Side::Client, 100).unwrap());
         let messages = packets.filter_map(|packet| match packet {
             Packet::Publish(message) => Some(message.retain),
             _ => None,
@@ -527,7 +528,7 @@ fn a_bridge_gets_none_of_its_own_messages_and_sees_the_retain_flag() {
 /// The packets that a router has written for a client, which reads them.
 fn read(router: &mut TestRouter, place: router::ClientHandle) -> Vec<Packet> {
     let mut outbox = router.client(place).unwrap().session.outbox().split();
-    std::iter::from_fn(|| Packet::decode(&mut outbox, End::Client, 100).unwrap()).collect()
+    std::iter::from_fn(|| Packet::decode(&mut outbox, Side::Client, 100).unwrap()).collect()
 }
 
 /// A client sends a message of QoS 1.
@@ -535,7 +536,7 @@ fn publish(router: &mut TestRouter, place: router::ClientHandle, topic: &str, id
     let message = Message { id: Some(id), ..message(topic, "x", QoS::AtLeastOnce) };
     let session = &mut router.client(place).unwrap().session;
     session.inbox().extend_from_slice(&encoded(&Packet::Publish(message)));
-    let event = session.next(Duration::ZERO).unwrap().unwrap();
+    let event = session.poll_event(Duration::ZERO).unwrap().unwrap();
     router.begin_turn();
     router.handle_event(place, event).unwrap();
     router.end_turn();
@@ -549,7 +550,7 @@ fn an_answer_to_one_client_reaches_no_other_subscriber() {
     let [asker, other, unsubscribed] = places;
     for place in [asker, other] {
         let filters = vec![("answer".to_owned(), QoS::AtMostOnce)];
-        router.handle_event(place, Event::Subscribe { id: 1, filters }).unwrap();
+        router.handle_event(place, SessionEvent::Subscribe { id: 1, filters }).unwrap();
     }
     for place in places {
         read(router, place);
@@ -603,7 +604,7 @@ fn a_handler_hears_of_a_client_in_the_documented_order() {
     };
     let listener = admit(router, login("listener", "acme")).unwrap();
     let filters = ["a", "forbidden"].map(|filter| (filter.to_owned(), QoS::AtMostOnce)).into();
-    router.handle_event(listener, Event::Subscribe { id: 1, filters }).unwrap();
+    router.handle_event(listener, SessionEvent::Subscribe { id: 1, filters }).unwrap();
     let codes = vec![SubscribeCode::Granted(QoS::AtMostOnce), SubscribeCode::Refused];
     assert_eq!(read(router, listener)[1], Packet::SubAck { id: 1, codes });
     let place = admit(router, Connect { will: will("a"), ..login("gw1", "acme") }).unwrap();
@@ -682,7 +683,7 @@ fn subscribing_again_and_again_begins_no_more_searches_than_there_are_filters() 
         client.search_on(&retained, &limits, 0);
     }
     let mut outbox = client.session.outbox().split();
-    let packets = std::iter::from_fn(|| Packet::decode(&mut outbox, End::Client, 100).unwrap());
+    let packets = std::iter::from_fn(|| Packet::decode(&mut outbox, Side::Client, 100).unwrap());
     // Each of the three that are left found it once, behind the CONNACK.
     assert_eq!((packets.count(), client.searches()), (1 + 2, 0));
 }

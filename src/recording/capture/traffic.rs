@@ -17,7 +17,7 @@ use crate::{
     collections::Keyed,
     mqtt::{
         ConnectCode, Direction,
-        codec::{End, Message, Packet},
+        codec::{Message, Packet, Side},
     },
     recording::{ConnectionRecord, EntryVisitor, IssueKind, Record, RecordingEntry, Timeline},
     tuya::Topics,
@@ -329,7 +329,7 @@ impl<'t> ConnectionTracker<'t> {
         if !half.is_in_step && announced(&half.inbox).is_none_or(|length| length > PLAUSIBLE) {
             return half.pass_over(name, is_up, place, visit);
         }
-        let to = if is_up { End::Server } else { End::Client };
+        let to = if is_up { Side::Server } else { Side::Client };
         loop {
             let half = if is_up { &mut link.up } else { &mut link.down };
             let packet = match Packet::decode(&mut half.inbox, to, LARGEST) {

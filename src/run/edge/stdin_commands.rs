@@ -15,7 +15,7 @@ use crate::{
     io::{console::Console, fifo, input::InputStream, request_ids},
     net::server::Broker,
     request::{
-        input::Input,
+        input::InputValue,
         parser::{ParsedInput, Request, RequestKind, RequestParser},
     },
     run::{
@@ -42,8 +42,8 @@ impl StdinCommands {
         let mut commands = Self { input: None, read: VecDeque::new(), index: 0 };
         if !has_program && !io::stdin().is_terminal() {
             let parser = RequestParser { product, check: true, encoding: ValueEncoding::Native };
-            let take = move |input: Input<'_>, asked: &mut Vec<ParsedInput>| {
-                parser.take(RequestKind::Command, input, asked);
+            let take = move |input: InputValue<'_>, asked: &mut Vec<ParsedInput>| {
+                parser.parse(RequestKind::Command, input, asked);
             };
             commands.input = Some(fifo::stdin(console)?.start(take)?);
         }

@@ -1,9 +1,9 @@
-//! Commands that arrive at `listen`: their execution, their answers, and the report of the new values.
+//! ReceivedCommands that arrive at `listen`: their execution, their answers, and the report of the new values.
 
 use super::Listen;
 use crate::{
     error::Failure,
-    gateway::{Order, Payload},
+    gateway::{CommandAction, Payload},
     mqtt::codec::Message,
     request::parser::{Request, RequestKind},
     run::{
@@ -33,24 +33,24 @@ impl Listen {
             self.requests.warn(&format!("a retained command on {} is stale and not executed", message.topic));
             return Ok(());
         }
-        match commands.hear(&message.payload) {
-            Order::Execute(key, envelope) if self.executor.is_full() => {
+        match commands.handle_delivery(&message.payload) {
+            CommandAction::Execute(key, envelope) if self.executor.is_full() => {
                 commands.forget(key);
                 self.refuse_busy(connection, &envelope)
             }
-            Order::Execute(key, envelope) => {
+            CommandAction::Execute(key, envelope) => {
                 self.arrivals.await_answer(key, number);
                 self.executor.push(CommandJob { key, envelope, payload: message.payload.clone() });
                 Ok(())
             }
-            Order::Repeated(key) => {
+            CommandAction::Repeated(key) => {
                 self.arrivals.await_answer(key, number);
                 Ok(())
             }
-            Order::Answer(request_id, answer) => {
+            CommandAction::Answer(request_id, answer) => {
                 self.requests.respond(connection, &self.gateway_id, request_id.into(), answer)
             }
-            Order::Ignore(why) => {
+            CommandAction::Ignore(why) => {
                 self.requests.warn(&format!("on {}: {why}; nothing is answered", message.topic));
                 Ok(())
             }
@@ -82,7 +82,7 @@ impl Listen {
         }
         let request_id = &job.envelope.request_id;
         if let Some(commands) = &mut self.commands {
-            commands.executed(job.key, &answer);
+            commands.finish(job.key, &answer);
         }
         for _ in 0..self.arrivals.handle_answer(&job.key) {
             self.requests.respond(

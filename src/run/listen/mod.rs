@@ -23,15 +23,15 @@ use super::{
     time_unit::{TimeUnit, unix_time},
 };
 use crate::{
-    error::{Exit, Failure, Kind},
-    gateway::{CommandKey, Commands, GatewayEvent},
+    error::{Exit, Failure, FailureKind},
+    gateway::{CommandKey, GatewayEvent, ReceivedCommands},
     io::{
         batch_writer::{BatchWriter, Offset, Purpose, Rotation, WriterError},
         console::Console,
         fifo,
         input::InputStream,
     },
-    mqtt::{codec::Message, session::Receipt},
+    mqtt::{codec::Message, session::AckToken},
     net::client::Event,
     recording::{Record, Stamp},
     request::parser::{ParsedInput, RequestParser},
@@ -117,11 +117,11 @@ struct Listen {
     gateway_id: GatewayId,
     filter: RecordFilter,
     /// The commands that were answered; `None` if commands are not answered.
-    commands: Option<Commands>,
+    commands: Option<ReceivedCommands>,
     executor: CommandExecutor,
     report_back: bool,
     /// Unacknowledged messages.
-    arrivals: ArrivalQueue<CommandKey, Receipt, Offset>,
+    arrivals: ArrivalQueue<CommandKey, AckToken, Offset>,
     records: u64,
     /// When the current messages were read, by the client's clock and, in microseconds since 1970, by the wall clock.
     received_at: (Duration, i64),
@@ -176,10 +176,10 @@ impl Listen {
         };
         let connection = GatewayConnection::new(settings, connection_options, options.unit);
         let results = Results::new(ProgressMode::Never, ResultOptions::default(), false, console);
-        let commands =
-            is_answering.then(|| Commands::new(parser.product.clone(), parser.check, options.devices));
+        let commands = is_answering
+            .then(|| ReceivedCommands::new(parser.product.clone(), parser.check, options.devices));
         let stdin = if options.reads_stdin {
-            Some(fifo::stdin(console)?.start(move |input, parsed| parser.take_uplink(input, parsed))?)
+            Some(fifo::stdin(console)?.start(move |input, parsed| parser.parse_uplink(input, parsed))?)
         } else {
             None
         };
@@ -300,7 +300,7 @@ impl Listen {
             }
         };
         let message = "listening ended before the answer came";
-        self.requests.fail_all(&mut connection, Kind::Connection, message);
+        self.requests.fail_all(&mut connection, FailureKind::Connection, message);
         if is_over && exit == Exit::TIMEOUT {
             let wanted = self.count.unwrap_or_default();
             self.console.error(&format!("{} of {wanted} records came in time", self.records));

@@ -19,7 +19,7 @@ use super::{
     verify::RequestSummary,
 };
 use crate::{
-    error::{Failure, Kind},
+    error::{Failure, FailureKind},
     mqtt::codec::{Publish, QoS},
     recording::FreshValues,
     run::time_unit::unix_time,
@@ -157,7 +157,7 @@ impl Replay {
                     // The failure of the connection ends the run in the next turn.
                     stats.report_failure(
                         &message.summary(gateway),
-                        Kind::Connection,
+                        FailureKind::Connection,
                         "the connection is closed",
                     );
                     stats.finish_one();
@@ -170,7 +170,7 @@ impl Replay {
                 } else {
                     let message = format!("no gateway subscribes to {topic}: is it connected?");
                     let request = RequestSummary::of(index, line, channel, gateway.as_str(), &payload);
-                    self.stats.borrow_mut().report_failure(&request, Kind::Timeout, &message);
+                    self.stats.borrow_mut().report_failure(&request, FailureKind::Timeout, &message);
                 }
             }
         }

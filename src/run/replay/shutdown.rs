@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use super::{Difference, Replay, ReplayTarget, RequestSummary, Verify};
 use crate::{
-    error::{Exit, Failure, Kind},
+    error::{Exit, Failure, FailureKind},
     io::batch_writer::WriterError,
     run::{replay::replay_stats::counted, runtime::sleep_until},
     tuya::Channel,
@@ -160,7 +160,7 @@ impl Replay {
             stats.report_difference(&Difference { request, kind: "missing", expected: None, code: None });
         } else {
             let message = format!("the command that it answers did not arrive {limit}");
-            stats.report_failure(&request, Kind::Timeout, &message);
+            stats.report_failure(&request, FailureKind::Timeout, &message);
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use crate::{
-    error::Kind,
+    error::FailureKind,
     gateway::Payload,
     request::parser::{Request, RequestKind, ResultKey},
     tuya::{Answer, DeviceStatus, GatewayId, Uplink},
@@ -103,7 +103,7 @@ pub enum ResultStatus<'a> {
     /// It failed.
     Failed {
         /// What kind of failure it was.
-        kind: Kind,
+        kind: FailureKind,
         /// What happened.
         message: &'a str,
         /// Whether it had left, if the line says so.

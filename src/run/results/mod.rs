@@ -17,7 +17,7 @@ use smol_str::SmolStr;
 
 use super::journal::Journal;
 use crate::{
-    error::{Exit, Failure, Kind},
+    error::{Exit, Failure, FailureKind},
     io::{
         batch_writer::{BatchWriter, Offset, WriterError, Written},
         console::Console,
@@ -151,7 +151,7 @@ impl Results {
 
     /// Writes that a request was not sent because it is invalid as a whole.
     pub fn report_unsendable(&mut self, context: &ResultContext, error: &InputError) {
-        let mut result = ResultLine::failed(Kind::Invalid, &error.message);
+        let mut result = ResultLine::failed(FailureKind::Invalid, &error.message);
         result.field = error.field.as_deref();
         // A part shares its input with many others, and has no id in it; reading the whole for each would be quadratic.
         let request_id = context.key.part.is_none().then(|| request_id_of(&context.input)).flatten();

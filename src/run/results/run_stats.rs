@@ -15,7 +15,7 @@ use super::{
     round_trips::RoundTripHistogram,
 };
 use crate::{
-    error::{Exit, Kind},
+    error::{Exit, FailureKind},
     io::{
         console::{Console, Terminal},
         files::Replacement,
@@ -145,9 +145,12 @@ impl RunStats {
             }
             Some(kind) => {
                 match kind {
-                    Kind::Timeout => self.counts.timed_out += 1,
-                    Kind::Invalid => self.counts.invalid += 1,
-                    Kind::Io | Kind::Connection | Kind::Refused | Kind::Protocol => self.counts.failed += 1,
+                    FailureKind::Timeout => self.counts.timed_out += 1,
+                    FailureKind::Invalid => self.counts.invalid += 1,
+                    FailureKind::Io
+                    | FailureKind::Connection
+                    | FailureKind::Refused
+                    | FailureKind::Protocol => self.counts.failed += 1,
                 }
                 kind.exit()
             }
@@ -441,16 +444,16 @@ fn describe(result: &ResultLine<'_>) -> (String, Option<&'static str>) {
         None => {
             let message = result.message.unwrap_or_default();
             // The message of an invalid data point names it.
-            let subject = match result.cid.filter(|_| result.kind == Some(Kind::Invalid)) {
+            let subject = match result.cid.filter(|_| result.kind == Some(FailureKind::Invalid)) {
                 Some(cid) => format!("{} of {cid}", result.op),
                 None => subject,
             };
             let hint = match (result.kind, result.op) {
-                (Some(Kind::Timeout), "command") => {
+                (Some(FailureKind::Timeout), "command") => {
                     Some("Check that the gateway is connected and answers commands; --timeout waits longer")
                 }
                 // A connection failure of a request alone is a signal that ended the run.
-                (Some(Kind::Connection) | None, _) => None,
+                (Some(FailureKind::Connection) | None, _) => None,
                 (Some(kind), _) => kind.next_step(),
             };
             (format!("{subject}: {message}"), hint)
@@ -499,9 +502,9 @@ mod tests {
         assert_eq!(stats.exit, Exit::SUCCESS);
         stats.count(&ResultLine { code: Some(2003), ..ResultLine::default() });
         assert_eq!(stats.exit, Exit::ANSWERED_NO);
-        stats.count(&ResultLine::failed(Kind::Invalid, "no value"));
+        stats.count(&ResultLine::failed(FailureKind::Invalid, "no value"));
         assert_eq!(stats.exit, Exit::USAGE);
-        stats.count(&ResultLine::failed(Kind::Timeout, "no answer"));
+        stats.count(&ResultLine::failed(FailureKind::Timeout, "no answer"));
         assert_eq!(stats.exit, Exit::TIMEOUT);
         stats.count(&accepted);
         assert_eq!(stats.exit, Exit::TIMEOUT);
@@ -523,7 +526,8 @@ mod tests {
         let (message, hint) = describe(&refused);
         assert_eq!(message, "report of m1, data point 4 was refused: 2003 device not exist");
         assert_eq!(hint, Some(meaning(ResultCode(2003)).1));
-        let late = ResultLine { op: "command", cid: Some("m1"), ..ResultLine::failed(Kind::Timeout, "late") };
+        let late =
+            ResultLine { op: "command", cid: Some("m1"), ..ResultLine::failed(FailureKind::Timeout, "late") };
         let (message, hint) = describe(&late);
         assert_eq!(message, "command of m1: late");
         assert!(hint.is_some_and(|hint| hint.contains("gateway")));
@@ -531,7 +535,7 @@ mod tests {
             op: "report",
             cid: Some("m1"),
             id: Some("4"),
-            ..ResultLine::failed(Kind::Invalid, "why")
+            ..ResultLine::failed(FailureKind::Invalid, "why")
         };
         assert_eq!(describe(&invalid).0, "report of m1: why");
     }

@@ -21,7 +21,7 @@ use super::{
     retained::Retained,
     subscriptions::Subscriptions,
 };
-use crate::mqtt::{Connect, ConnectCode, Direction, End, Message, QoS, Session, Will};
+use crate::mqtt::{Connect, ConnectCode, Direction, Message, QoS, Session, Side, Will};
 
 /// How many spare buffers are kept, and how large one may be. A client that says little gets one as well as any other, so
 /// a large one would be lent for a few bytes.
@@ -323,7 +323,7 @@ impl<H: Handler> Router<H> {
         let client_id: Rc<str> = connect.client_id.as_str().into();
         self.take_over(&client_id);
 
-        let fresh = std::mem::replace(session, Session::new(End::Server, self.limits.session()));
+        let fresh = std::mem::replace(session, Session::new(Side::Server, self.limits.session()));
         let mut client =
             Box::new(ClientState::new(fresh, Rc::clone(&client_id), Rc::clone(&data), generation));
         client.username = connect.username.as_deref().map(Into::into);

@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use super::{ClientHandle, Router};
 use crate::{
-    mqtt::{Event, Message, Publish, QoS, Receipt, SubscribeCode},
+    mqtt::{AckToken, Message, Publish, QoS, SessionEvent, SubscribeCode},
     net::server::{
         client_state::Offered,
         close_reason::CloseReason,
@@ -32,31 +32,31 @@ impl<H: Handler> Router<H> {
     pub(in crate::net::server) fn handle_event(
         &mut self,
         place: ClientHandle,
-        event: Event,
+        event: SessionEvent,
     ) -> Result<(), CloseReason> {
         self.current = Some(place.id);
         match event {
-            Event::Publish(message, receipt) => self.publish(place, message, receipt),
-            Event::Subscribe { id, filters } => {
+            SessionEvent::Publish(message, receipt) => self.publish(place, message, receipt),
+            SessionEvent::Subscribe { id, filters } => {
                 self.subscribe(place, id, filters);
                 Ok(())
             }
-            Event::Unsubscribe { id, filters } => {
+            SessionEvent::Unsubscribe { id, filters } => {
                 self.unsubscribe(place, id, &filters);
                 Ok(())
             }
-            Event::Disconnect => Err(CloseReason::Left),
-            Event::Delivered { .. } => Ok(()),
-            Event::Ignored(warning) => {
+            SessionEvent::Disconnect => Err(CloseReason::Left),
+            SessionEvent::Delivered { .. } => Ok(()),
+            SessionEvent::Ignored(warning) => {
                 let who = self.client(place).map(|client| Rc::clone(&client.client_id)).unwrap_or_default();
                 self.warn(&format!("client {who:?}: {warning}"));
                 Ok(())
             }
-            Event::Connect(_)
-            | Event::OtherVersion { .. }
-            | Event::ConnAck { .. }
-            | Event::SubAck { .. }
-            | Event::UnsubAck { .. } => {
+            SessionEvent::Connect(_)
+            | SessionEvent::OtherVersion { .. }
+            | SessionEvent::ConnAck { .. }
+            | SessionEvent::SubAck { .. }
+            | SessionEvent::UnsubAck { .. } => {
                 Err(CloseReason::Closed("a packet that no client may send now".into()))
             }
         }
@@ -66,7 +66,7 @@ impl<H: Handler> Router<H> {
         &mut self,
         place: ClientHandle,
         message: Message,
-        receipt: Option<Receipt>,
+        receipt: Option<AckToken>,
     ) -> Result<(), CloseReason> {
         let client = self.clients.get(place.id.0 as usize).and_then(Option::as_deref);
         let client =
@@ -98,7 +98,7 @@ impl<H: Handler> Router<H> {
         Ok(())
     }
 
-    fn acknowledge(&mut self, place: ClientHandle, receipt: Option<Receipt>) {
+    fn acknowledge(&mut self, place: ClientHandle, receipt: Option<AckToken>) {
         if let Some(receipt) = receipt
             && let Some(client) = self.client(place)
         {
