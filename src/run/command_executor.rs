@@ -325,7 +325,7 @@ async fn run_program(command: &[OsString], payload: &[u8]) -> Result<(i64, Strin
         (None, Some(msg)) => Ok((by_status.map_or(ResultCode::SYSTEM_ERROR.0, |(code, _)| code), msg)),
         (Some(code), msg) => match code.as_i64() {
             Some(code) => Ok((code, msg.unwrap_or_else(|| ResultCode(code).name().to_owned()))),
-            None => Err(format!("{shown}: code: expected an integer; got {code}")),
+            None => Err(format!("{shown} gave the code {code}, which is no integer")),
         },
     }
 }

@@ -162,7 +162,7 @@ fn whatever_the_bytes_are_they_pass_unchanged_and_so_does_a_half_close() {
     }
     let ended = tap.end("INT");
     assert_eq!(ended.code, Some(130), "{ended:?}");
-    assert!(ended.stderr.contains("what the client says is forwarded, but no longer recorded"), "{ended:?}");
+    assert!(ended.stderr.contains("the client's traffic is forwarded, but no longer recorded"), "{ended:?}");
 }
 
 #[test]
