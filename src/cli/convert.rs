@@ -7,12 +7,12 @@ use crate::{
     run::convert::{self, ConvertForm},
 };
 
-const EXAMPLES: &str = "It reads records, mosquitto_sub -F %j and %J, mqtt-recorder-rs, mqtt_recorder's CSV, pcap and \
-pcapng, and finds out by itself which. What a format has lost is told on stderr; what cannot be read is too, and ends in \
-exit code 2.
+const EXAMPLES: &str = "Reads records, mosquitto_sub -F %j and %J, mqtt-recorder-rs, mqtt_recorder's CSV, pcap and \
+pcapng, and detects the format. Warnings on stderr name data that the format does not have, and lines that cannot be read; \
+the latter give exit code 2.
 
 EXAMPLES
-  tuyagw convert site.pcapng > site.jsonl         what tcpdump captured
+  tuyagw convert site.pcapng > site.jsonl         a capture of tcpdump
   tcpdump -i any -U -w - port 21883 | tuyagw convert - > site.jsonl
   tuyagw convert --to csv site.jsonl > site.csv   for a spreadsheet
   tuyagw convert --payload-base64 mqtt_recorder.csv > old.jsonl";
@@ -21,7 +21,7 @@ EXAMPLES
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
-    /// What to write to stdout
+    /// Format of the output on stdout
     #[arg(long, value_name = "FORM", default_value = "records")]
     to: ConvertForm,
 

@@ -19,19 +19,19 @@ use crate::{
 #[command(after_help = "\
 The first line on stdout is {\"event\":\"listening\",\"broker\":\"mqtt://ADDRESS\"}; then follow records of all \
 traffic (they have a topic) and results of commands (they have an op). stdin, unless it is a terminal, takes \
-commands as `tuyagw command` does: {\"cid\":\"m1\",\"code\":\"switch_state\",\"value\":false}, with \"gateway_id\" where \
-it is not clear. It ends by SIGINT or SIGTERM, or with PROGRAM.
+commands as `tuyagw command` does: {\"cid\":\"m1\",\"code\":\"switch_state\",\"value\":false}, with \"gateway_id\" if \
+several gateways have the cid. The edge ends on SIGINT or SIGTERM, or with PROGRAM.
 
-A gateway's client id is its gateway id, its password the MD5 of client id and username. A fault's RATE is a \
+A gateway's client id is its gateway id, and its password is the MD5 of client id and username. A fault's RATE is a \
 probability from 0 to 1 or a percentage; its kinds are connack=CODE, suback, drop-response, delay=DURATION, duplicate, \
 wrong-id, code=CODE, disconnect, silent and garbage.
 
 PROGRAM finds the edge in TUYAGW_BROKER, TUYAGW_GATEWAY_ID (gw001), TUYAGW_USERNAME (acme), \
 TUYAGW_PLATFORM_USERNAME and, with TLS, TUYAGW_CA_FILE; other TUYAGW_* are removed, and PATH begins with this \
-binary's folder. It ends with the edge, also if the edge fails or is killed: SIGTERM, and SIGKILL after 5 s.
+binary's folder. If the edge ends first, even if it fails or is killed, PROGRAM gets SIGTERM, and SIGKILL after 5 s.
 
-The file of --devices is the edge's alone: if another program changes it, the edge says so and writes all devices to \
-it anew. What --out has not written yet when the edge is killed is lost, though it may have been answered.
+Only the edge may change the file of --devices: if another program does, the edge prints a warning and rewrites the file. \
+If the edge is killed, records that --out has not written are lost, although their messages may have been answered.
 
 EXAMPLES
   tuyagw edge                         on 127.0.0.1:21883
@@ -44,7 +44,7 @@ pub struct Args {
     #[arg(long, value_name = "HOST:PORT")]
     listen: Option<String>,
 
-    /// Username of gateways, repeatable; without it any whose password is right
+    /// Username of gateways; repeatable [default: any, if the password is right]
     #[arg(long, value_name = "NAME")]
     username: Vec<String>,
 
@@ -52,11 +52,11 @@ pub struct Args {
     #[arg(long, value_name = "NAME", default_value = "platform")]
     platform_username: Vec<String>,
 
-    /// Product model of the devices instead of the smart water meter
+    /// Product model of the devices [default: the smart water meter]
     #[arg(long, value_name = "FILE")]
     model: Option<PathBuf>,
 
-    /// Remember synchronised devices in this file, on the disk before a sync is answered
+    /// Keep synchronised devices in this file, synced to the disk before a sync is answered
     #[arg(long, value_name = "FILE")]
     devices: Option<PathBuf>,
 
@@ -72,27 +72,27 @@ pub struct Args {
     #[arg(long, value_name = "PEM", requires = "tls_cert")]
     tls_key: Option<PathBuf>,
 
-    /// Refuse messages whose time stamp is further off, with 1001
+    /// Refuse messages whose time stamp differs more from the clock, with 1001
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     max_skew: Option<Duration>,
 
-    /// Take a device for offline after this long without a sync or status
+    /// Consider a device offline after this long without a sync or status
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     offline_after: Option<Duration>,
 
-    /// How long a gateway may take to answer a command from stdin, once it is sent: 20 are on their way to a gateway
+    /// Time for a gateway to answer a command from stdin; at most 20 are in flight to one gateway
     #[arg(long, value_name = "DURATION", value_parser = duration, default_value = "5s")]
     command_timeout: Duration,
 
-    /// Misbehave, repeatable: see below
+    /// Misbehave as described below; repeatable
     #[arg(long, value_name = "KIND[=ARG][@RATE]")]
     fault: Vec<Fault>,
 
-    /// Seed of the faults' dice; without it a random one, which is printed
+    /// Seed of the faults' random numbers [default: a random one, which is printed]
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
 
-    /// Run this program against the edge, on a free port, and end with it
+    /// Run this program against the edge, on a free port, and end when it ends
     #[arg(last = true, value_name = "PROGRAM")]
     program: Vec<OsString>,
 

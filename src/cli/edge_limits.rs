@@ -9,40 +9,40 @@ use crate::net::server::ServerLimits;
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "ServerLimits")]
 pub struct LimitArgs {
-    /// Connections at once; more are closed
+    /// Most connections; further ones are closed
     #[arg(long, hide_short_help = true, value_name = "N", default_value_t = ServerLimits::default().max_connections)]
     max_connections: usize,
 
-    /// Largest packet taken from a client, in bytes
+    /// Largest packet that a client may send, in bytes
     #[arg(long, hide_short_help = true, value_name = "BYTES", default_value_t = ServerLimits::default().max_packet)]
     max_packet: usize,
 
-    /// Unacknowledged messages on their way to one client
+    /// Most unacknowledged messages to one client
     #[arg(long, hide_short_help = true, value_name = "N", default_value_t = ServerLimits::default().in_flight, value_parser = clap::value_parser!(u16).range(1..))]
     max_in_flight: u16,
 
-    /// Bytes that may wait for one client; it is disconnected when more do, and gets no QoS 0 beyond 1 MiB
+    /// Most bytes queued for one client, which is disconnected beyond; QoS 0 is dropped beyond 1 MiB
     #[arg(long, hide_short_help = true, value_name = "BYTES", default_value_t = ServerLimits::default().max_queue)]
     max_queue: usize,
 
-    /// Bytes kept for all clients together: messages that wait, are unread or unacknowledged, subscriptions, names and
-    /// wills; the clients with most are disconnected when there are more
+    /// Most bytes kept for all clients together: queued, unread and unacknowledged messages, subscriptions, names and wills;
+    /// beyond, the clients with most are disconnected
     #[arg(long, hide_short_help = true, value_name = "BYTES", default_value_t = ServerLimits::default().max_queues)]
     max_queues: usize,
 
-    /// Bytes of retained messages; there is no room for another when there are more
+    /// Most bytes of retained messages; beyond, no further one is kept
     #[arg(long, hide_short_help = true, value_name = "BYTES", default_value_t = ServerLimits::default().max_retained)]
     max_retained: usize,
 
-    /// Subscriptions of one client; more are refused
+    /// Most subscriptions of one client; further ones are refused
     #[arg(long, hide_short_help = true, value_name = "N", default_value_t = ServerLimits::default().max_filters)]
     max_subscriptions: usize,
 
-    /// How long the session of a client that wants one kept waits for its return
+    /// How long to keep the persistent session of a disconnected client
     #[arg(long, hide_short_help = true, value_name = "DURATION", value_parser = duration, default_value = "2h")]
     session_expiry: Duration,
 
-    /// How long a client may take until its CONNECT has come, TLS handshake included
+    /// Time for a client to send CONNECT, TLS handshake included
     #[arg(long, hide_short_help = true, value_name = "DURATION", value_parser = duration, default_value = "5s")]
     connect_timeout: Duration,
 }

@@ -1,4 +1,4 @@
-//! `explain`: what a code means and what to do about it, from the tables that the program itself uses.
+//! `explain`: the meaning of a code and what to do about it, from the tables that the program itself uses.
 
 use std::io::{self, IsTerminal as _};
 
@@ -15,7 +15,7 @@ use anyhow::Context as _;
 #[command(after_help = "\
 EXAMPLES
   tuyagw explain 2003            every meaning of a number
-  tuyagw explain connack 0x87    one meaning; hexadecimal is understood
+  tuyagw explain connack 0x87    one meaning; hexadecimal, too
   tuyagw explain exit 5
   tuyagw explain connack         the whole table
   tuyagw explain --json          all tables, one JSON line a code")]

@@ -1,4 +1,4 @@
-//! `inspect`: shows what is in a recording, as a table, as JSON, or as one HTML page with charts.
+//! `inspect`: shows the contents of a recording, as a table, as JSON, or as one HTML page with charts.
 
 use std::{
     io::{self, IsTerminal as _},
@@ -24,15 +24,15 @@ use crate::{
 /// Arguments of `inspect`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-On a terminal a table is printed, in a pipe or with --json one line of JSON. --html writes a page besides, which \
-needs no network: the traffic over time, round trips, refusals, and each data point's values with their units.
+Prints a table on a terminal, and one line of JSON in a pipe or with --json. --html writes a page, too, which needs no \
+network: the traffic over time, round trips, refusals, and each data point's values with their units.
 
-A request and its answer are matched by request_id, gateway and topic. Of 65,536 requests in a row the first is \
-given up if it has no answer by then.
+A request and its answer are matched by request_id, gateway and topic. A request without an answer counts as unanswered \
+after 65,536 further requests.
 
 EXAMPLES
   tuyagw inspect site.jsonl
-  tuyagw inspect site.pcapng                       what tcpdump captured
+  tuyagw inspect site.pcapng                       a capture of tcpdump
   tuyagw inspect site.jsonl --html site.html
   tuyagw inspect site.jsonl --json | jq '.codes[] | select(.code != 0)'
   tuyagw listen --all --for 1h | tuyagw inspect -")]
@@ -45,7 +45,7 @@ pub struct Args {
     #[arg(long, value_name = "FILE")]
     html: Option<PathBuf>,
 
-    /// Product model for names, units and scales, instead of the smart water meter
+    /// Product model for names, units and scales [default: the smart water meter]
     #[arg(long, value_name = "FILE")]
     model: Option<PathBuf>,
 
@@ -72,7 +72,7 @@ pub fn run(args: Args, console: Console) -> anyhow::Result<Exit> {
         };
         let page = stats::page(&inspection, &title, &uuid::Uuid::new_v4().simple().to_string());
         html.replace(page.as_bytes())?;
-        console.note(&format!("{} is written", path.display()));
+        console.note(&format!("wrote {}", path.display()));
     }
     let output = if args.json || !io::stdout().is_terminal() {
         json_line(&summary)
@@ -88,8 +88,8 @@ pub fn run(args: Args, console: Console) -> anyhow::Result<Exit> {
     Ok(exit?)
 }
 
-/// Takes all of a recording, and tells what is wrong with it; what cannot be read ends in exit code 2. The inner result is a
-/// read that failed in the middle.
+/// Reads a recording to its end, and prints its issues; unreadable lines give exit code 2. The inner result is a read that
+/// failed in the middle.
 fn take(
     args: &Args,
     inspection: &mut Inspection,

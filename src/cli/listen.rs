@@ -1,5 +1,5 @@
-//! `listen`: prints what arrives as records, answers commands, and sends uplinks from stdin: one connection does
-//! all, since a second client with the same id would push the first one off.
+//! `listen`: prints arriving messages as records, answers commands, and sends uplinks from stdin. One connection does all,
+//! because a second client with the same id would disconnect the first.
 
 use std::{ffi::OsString, path::PathBuf, time::Duration};
 
@@ -27,11 +27,11 @@ const EXAMPLES: &str = "EXAMPLES
     tuyagw listen
   Accept every command that fits the model, and report the new value:
     tuyagw listen --answer success
-  Let a program decide, by its exit status; the command's JSON is on its stdin:
+  Let a program decide, by its exit status; it gets the command's JSON on stdin:
     tuyagw listen --exec ./valve.sh
   Answer and report over one connection:
     meter-readings | tuyagw listen --answer success --stdin
-  Record, so that nothing acknowledged is ever missing from the file:
+  Record every message before it is acknowledged:
     tuyagw listen --all --out traffic.jsonl --rotate 100MB
   Wait for one command, a minute at most:
     tuyagw listen --kind command --count 1 --for 1m";
@@ -40,27 +40,27 @@ const EXAMPLES: &str = "EXAMPLES
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
-    /// Listen to all topics of the gateway, uplinks included, not to the three downlink topics only
+    /// Listen to all topics of the gateway, uplinks included [default: the three downlink topics]
     #[arg(long, conflicts_with = "topic")]
     all: bool,
 
-    /// Listen to this topic filter instead; may be given several times
+    /// Listen to this topic filter instead; repeatable
     #[arg(long, value_name = "FILTER")]
     topic: Vec<String>,
 
-    /// Print and answer only messages of this kind, such as command; may be given several times
+    /// Print and answer only messages of this kind, such as command; repeatable
     #[arg(long, value_name = "KIND")]
     kind: Vec<String>,
 
-    /// Print and answer only messages of this device; may be given several times
+    /// Print and answer only messages of this device; repeatable
     #[arg(long)]
     cid: Vec<String>,
 
-    /// Append the records to this file instead of printing them; each is on the disk before it is acknowledged
+    /// Append the records to this file instead of printing them, synced to the disk before the acknowledgement
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
 
-    /// Put the file aside and begin a new one beyond this size (100MB) or after this time (1h)
+    /// Rename the file and begin a new one at this size (100MB) or after this time (1h)
     #[arg(long, value_name = "SIZE|D", requires = "out", value_parser = Rotation::parse)]
     rotate: Option<Rotation>,
 
@@ -70,7 +70,7 @@ pub struct Args {
 
     /// End after this time; with --count, fewer than N records are a time-out
     ///
-    /// What is in hand then has 1.5 s to end.
+    /// Commands and requests that are open then have 1.5 s to end.
     #[arg(long = "for", value_name = "D", value_parser = duration)]
     period: Option<Duration>,
 
@@ -82,19 +82,19 @@ pub struct Args {
     #[arg(long, value_name = "success|CODE[:MSG]", conflicts_with = "exec", value_parser = fixed_answer)]
     answer: Option<(i64, String)>,
 
-    /// Run PROGRAM for each command and answer by its exit status; what follows are its arguments
+    /// Run PROGRAM with ARGS for each command, and answer by its exit status
     ///
-    /// The command's JSON is on its stdin. Exit status 0 is success, any other and a time-out are code 500. An
-    /// object {"code":…,"msg":…} on its stdout says it otherwise. No shell is involved. Long options of listen
-    /// that follow count as such; after -- all are PROGRAM's.
+    /// PROGRAM gets the command's JSON on stdin. Exit status 0 is success; any other, and a time-out, is code 500. An object
+    /// {"code":…,"msg":…} on its stdout overrides this. No shell is involved. Long options of listen among ARGS are options of
+    /// listen; arguments after -- are always PROGRAM's.
     #[arg(long, value_names = ["PROGRAM", "ARGS"], num_args = 1.., allow_hyphen_values = true)]
     exec: Vec<OsString>,
 
-    /// Time for PROGRAM
+    /// Time limit for PROGRAM
     #[arg(long, value_name = "D", default_value = "10s", value_parser = duration)]
     exec_timeout: Duration,
 
-    /// The devices that exist, JSON Lines with a cid each; commands to others are answered 2003
+    /// File of known devices, JSON Lines with a cid each; commands to others are answered 2003
     #[arg(long, value_name = "FILE")]
     devices: Option<PathBuf>,
 
@@ -102,14 +102,14 @@ pub struct Args {
     #[arg(long)]
     no_report_back: bool,
 
-    /// Send uplinks from stdin: lines as of sync, report and status, with their "op"
+    /// Send uplinks from stdin: input lines of sync, report and status, each with its "op"
     ///
-    /// The end of stdin ends nothing. A named pipe is read on after each of its writers.
+    /// Listening goes on after the end of stdin. A named pipe is reopened when its writer closes it.
     #[arg(long)]
     stdin: bool,
 
-    /// The unit of the time stamp t in messages
-    #[arg(long, value_name = "UNIT", default_value = "s")]
+    /// Unit of the time stamp t in messages
+    #[arg(long, value_name = "UNIT", default_value = "s", hide_short_help = true)]
     t_unit: TimeUnit,
 
     #[command(flatten)]

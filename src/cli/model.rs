@@ -18,12 +18,12 @@ use crate::{
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 The file may be a thing model or a specification of the cloud API, a device schema, a tinytuya or localtuya map, \
-a TEdge product, the documentation's table as CSV or TSV, or what this command printed. Its kind is found out by \
-looking at it.
+a TEdge product, the documentation's table as CSV or TSV, or this command's own output. The format is \
+detected.
 
-On a terminal a table is printed, in a pipe or with --json one line of JSON: {\"product_id\",\"name\",\"dps\"}. \
-Each of dps has id, code, name, type, access, min, max, scale, step, unit, range, labels and maxlen; what does not \
-apply, or is not known, is absent.
+Prints a table on a terminal, and one line of JSON in a pipe or with --json: {\"product_id\",\"name\",\"dps\"}. Each of dps \
+has id, code, name, type, access, min, max, scale, step, unit, range, labels and maxlen; fields that do not apply or are \
+not known are absent.
 
 EXAMPLES
   tuyagw model                                    the smart water meter
@@ -32,11 +32,11 @@ EXAMPLES
   tuyagw model --model spec.json --dp-map switch=1,temp=10 --json >product.json
   tuyagw model --json | jq -r '.dps[] | select(.access == \"rw\") | .code'")]
 pub struct Args {
-    /// Product model to show instead of the smart water meter
+    /// Product model to show [default: the smart water meter]
     #[arg(long, value_name = "FILE")]
     model: Option<PathBuf>,
 
-    /// DP ids for codes, for a model without ids
+    /// DP ids of codes, for a model without ids
     #[arg(long, value_name = "CODE=ID,…", value_delimiter = ',', value_parser = dp_id, requires = "model")]
     dp_map: Vec<(String, u32)>,
 
@@ -68,9 +68,9 @@ fn unknown(name: &str, product: &Product) -> Failure {
     let known: Vec<_> =
         product.data_points().iter().map(|point| format!("{} {}", point.id, point.code)).collect();
     let hint = if Path::new(name).is_file() {
-        format!("It is a file: --model {name} reads it")
+        format!("{name} is a file: give it with --model {name}")
     } else {
-        format!("It has {}.", known.join(", "))
+        format!("The product has {}", known.join(", "))
     };
     Failure::invalid(format!("the product has no data point `{name}`")).hint(hint)
 }

@@ -17,17 +17,16 @@ use crate::{
 /// Arguments of `password`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-The password is the MD5 of client id and username joined, in lower-case hexadecimal digits. Logins are read as \
-JSON Lines from FILE, or from stdin without options and their environment variables: \
-{\"client_id\":…,\"username\":…} or {\"gateway_id\":…,\"username\":…} each; a line that is none is reported by its number \
-and stops no other.
+The password is the MD5 of the client id followed by the username, in lower-case hexadecimal digits. Without options and \
+their environment variables, logins are read as JSON Lines from FILE or stdin: {\"client_id\":…,\"username\":…} or \
+{\"gateway_id\":…,\"username\":…} each. An invalid line is reported by its number; the others are answered.
 
 EXAMPLES
   tuyagw password -g gw001 -u acme
   tuyagw password -g gw001 -u acme --raw > password.txt
   tuyagw password logins.jsonl")]
 pub struct Args {
-    /// Logins as JSON Lines, whatever options and environment say; - is stdin
+    /// Logins as JSON Lines, in place of options and environment; - is stdin
     file: Option<PathBuf>,
 
     /// The gateway's id
@@ -38,7 +37,7 @@ pub struct Args {
     #[arg(long, value_name = "ID", env = "TUYAGW_CLIENT_ID", hide_env_values = true)]
     client_id: Option<String>,
 
-    /// The username, which Tuya provides
+    /// The username, which Tuya gives to each manufacturer
     #[arg(short, long, value_name = "NAME", env = "TUYAGW_USERNAME", hide_env_values = true)]
     username: Option<String>,
 

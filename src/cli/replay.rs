@@ -1,4 +1,4 @@
-//! `replay`: sends a recording again, at its own times against a fixed start, and compares what comes back.
+//! `replay`: sends a recording again, with its own timing, and compares the answers.
 
 use std::time::Duration;
 
@@ -24,8 +24,8 @@ use crate::{
     tuya::GatewayId,
 };
 
-const EXAMPLES: &str = "A recording is what listen, tap and edge write, what `convert` reads, or a pipe of either. Each gateway \
-of it gets its own connection, with its own id and password. t and request_id are fresh and every other byte is as recorded.
+const EXAMPLES: &str = "FILE is a recording of listen, tap or edge, or any file that `convert` reads; - is stdin. Each gateway has its own \
+connection, with its own id and password. t and request_id are new; every other byte is as recorded.
 
 EXAMPLES
   tuyagw replay site.jsonl                          with its own timing
@@ -40,30 +40,30 @@ EXAMPLES
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
-    /// So many times as fast as it was recorded, or max
+    /// Speed as a multiple of the recorded one, or max
     #[arg(long, value_name = "FACTOR|max", value_parser = speed, conflicts_with = "rate")]
     speed: Option<ReplaySpeed>,
 
-    /// Evenly, so many messages a second: 500/s, or 30/m
+    /// Send at this rate instead: 500/s, or 30/m
     #[arg(long, value_name = "N/s")]
     rate: Option<Rate>,
 
-    /// How many times
+    /// Replay the recording N times
     #[arg(long = "loop", value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..))]
     times: u64,
 
-    /// Cut pauses of the recording that are longer
+    /// Shorten longer pauses of the recording to this
     #[arg(long, value_name = "D", value_parser = duration)]
     max_gap: Option<Duration>,
 
     #[command(flatten)]
     selection: SelectionArgs,
 
-    /// Play a gateway as another; repeatable
+    /// Replace a gateway's id; repeatable
     #[arg(long, value_name = "OLD=NEW", value_parser = mapping)]
     map_gateway: Vec<(String, String)>,
 
-    /// Play a device as another; repeatable
+    /// Replace a device's cid; repeatable
     #[arg(long, value_name = "OLD=NEW", value_parser = mapping)]
     map_cid: Vec<(String, String)>,
 
@@ -75,11 +75,11 @@ pub struct Args {
     #[arg(long)]
     keep_ids: bool,
 
-    /// Play the gateways (up) or, with --listen, the edge (down)
+    /// Take the part of the gateways (up) or, with --listen, of the edge (down)
     #[arg(long, value_name = "up|down", default_value = "up", value_parser = direction)]
     direction: Direction,
 
-    /// Where gateways connect to, with --direction down; port 0 picks one
+    /// Address to listen on, with --direction down; port 0 picks a free one
     #[arg(long, value_name = "HOST:PORT")]
     listen: Option<String>,
 
@@ -91,7 +91,7 @@ pub struct Args {
     #[arg(long, conflicts_with = "listen")]
     no_reconnect: bool,
 
-    /// Say what would be sent, and how long it takes
+    /// Print what would be sent, and how long that takes, as JSON
     #[arg(long)]
     dry_run: bool,
 
@@ -109,9 +109,7 @@ pub struct Args {
 pub fn run(args: Args, console: Console) -> anyhow::Result<Exit> {
     match (args.direction, &args.listen) {
         (Direction::Down, None) if !args.dry_run => {
-            return Err(
-                Failure::invalid("--direction down needs --listen, where the gateway connects to").into()
-            );
+            return Err(Failure::invalid("--direction down needs --listen, the address for gateways").into());
         }
         (Direction::Up, Some(_)) => {
             return Err(Failure::invalid("--listen goes with --direction down").into());
@@ -119,7 +117,7 @@ pub fn run(args: Args, console: Console) -> anyhow::Result<Exit> {
         _ => {}
     }
     if args.times > 1 && args.recording.file.as_os_str() == "-" {
-        return Err(Failure::invalid("--loop cannot read stdin again").hint("give a FILE").into());
+        return Err(Failure::invalid("--loop cannot read stdin again").hint("Give a FILE").into());
     }
     let topics = args.network.topics()?;
     let timeout = args.network.timeout()?;

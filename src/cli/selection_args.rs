@@ -11,11 +11,11 @@ use crate::{
 /// Which messages are sent.
 #[derive(Debug, clap::Args)]
 pub struct SelectionArgs {
-    /// Begin at a time (2026-11-22T07:22:00Z) or offset (10m)
+    /// Begin at a time (2026-11-22T07:22:00Z) or an offset (10m)
     #[arg(long, value_name = "TIME|OFFSET")]
     from: Option<Bound>,
 
-    /// End before a time or offset
+    /// End before a time or an offset
     #[arg(long, value_name = "TIME|OFFSET")]
     to: Option<Bound>,
 

@@ -17,7 +17,7 @@ use crate::{
 const EXAMPLES: &str = r#"EXAMPLES
   One device:
     tuyagw sync --cid m1 --product-id p1 --install-location "Hall 3"
-  Many, as JSON Lines; a result line for each, failures kept for a second run:
+  Many, as JSON Lines; then the failed ones again:
     tuyagw sync devices.jsonl > results.jsonl
     jq -c 'select(.ok|not)' results.jsonl | tuyagw sync -"#;
 
@@ -29,7 +29,7 @@ pub struct Args {
     #[arg(value_name = "FILE", conflicts_with_all = ["cid", "product_id"])]
     file: Option<PathBuf>,
 
-    /// The device's id, unique under the gateway, such as its serial number
+    /// The device's id, unique within the gateway, such as its serial number
     #[arg(long, requires = "product_id")]
     cid: Option<String>,
 
@@ -61,7 +61,7 @@ pub struct Args {
     #[arg(long, requires = "cid", value_name = "TEXT")]
     device_desc: Option<String>,
 
-    /// Where it is installed
+    /// The place of installation
     #[arg(long, requires = "cid", value_name = "TEXT")]
     install_location: Option<String>,
 
@@ -73,7 +73,7 @@ pub struct Args {
     #[arg(long, requires = "cid", value_name = "TYPE")]
     product_sub_type: Option<String>,
 
-    /// Send each device's fields as given, unchecked
+    /// Send each device's fields as given, without checks
     #[arg(long)]
     no_check: bool,
 

@@ -1,4 +1,4 @@
-//! `tap`: stands between gateways and an edge, forwards every byte, and records both directions.
+//! `tap`: a proxy between gateways and an edge, which forwards every byte and records both directions.
 
 use std::{path::PathBuf, time::Duration};
 
@@ -13,16 +13,17 @@ use crate::{
 /// Arguments of `tap`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-Point the gateway at ADDRESS instead of the edge. Every byte goes on unchanged and at once, logins included; a copy \
-is decoded and recorded: messages of both directions (dir up is from the client), connect with the broker's answer, \
-and disconnect. The password of a login is never recorded.
+Configure the gateway with ADDRESS instead of the edge. Every byte is forwarded unchanged and at once, logins included. \
+A copy is decoded and recorded: messages of both directions (up is from the client), connect with the broker's answer, \
+and disconnect. Passwords are never recorded.
 
 The first line on stdout is {\"event\":\"listening\",\"broker\":\"mqtt://ADDRESS\"}. Records follow on stdout, or go \
-to --out FILE, synced to the disk. It ends by SIGINT or SIGTERM, or after --for; then a summary says how many \
-requests were answered, how fast and with which codes.
+to --out FILE, synced to the disk. Recording ends on SIGINT or SIGTERM, or after --for; a summary then says how \
+many requests were answered, how fast, and with which codes.
 
-What is not MQTT 3.1.1 is forwarded and said on stderr. Where recording fails, or is too slow, the traffic goes on; \
-what is missing is counted, said, marked in the recording by a line with \"event\":\"left-out\", and makes exit code 2.
+Traffic that is not MQTT 3.1.1 is forwarded, with a warning on stderr. If recording fails or is too slow, forwarding goes \
+on; missing records are counted on stderr, marked in the recording by a line with \"event\":\"left-out\", and give exit \
+code 2. --connect-timeout does not include CONNACK here; packets larger than --max-packet are forwarded undecoded.
 
 EXAMPLES
   tuyagw tap --listen 127.0.0.1:1883 --broker 10.0.0.7:21883 --out site.jsonl
@@ -43,7 +44,7 @@ pub struct Args {
     #[arg(long, value_name = "PEM", requires = "tls_cert")]
     tls_key: Option<PathBuf>,
 
-    /// Append the records to this file, synced, instead of printing them
+    /// Append the records to this file, synced to the disk, instead of printing them
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
 
@@ -51,7 +52,7 @@ pub struct Args {
     #[arg(long, value_name = "FILE")]
     summary: Option<PathBuf>,
 
-    /// End after this long
+    /// End after this time
     #[arg(long = "for", value_name = "D", value_parser = duration)]
     period: Option<Duration>,
 

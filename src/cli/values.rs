@@ -73,28 +73,29 @@ pub fn parse_url(url: &str) -> Result<(BrokerAddress, bool), Failure> {
     };
     let (tls, rest) = match url.split_once("://") {
         None => (false, url),
-        // The case of a scheme means nothing (RFC 3986, section 3.1).
+        // Schemes are case-insensitive (RFC 3986, section 3.1).
         Some((scheme, rest)) => match scheme.to_ascii_lowercase().as_str() {
             "mqtt" | "tcp" => (false, rest),
             "mqtts" | "ssl" | "tls" => (true, rest),
-            _ => return Err(wrong(&format!("{scheme:?} is not a scheme tuyagw speaks"))),
+            _ => return Err(wrong(&format!("expected mqtt or mqtts as scheme; got {scheme:?}"))),
         },
     };
     let rest = rest.strip_suffix('/').unwrap_or(rest);
     if rest.contains('@') {
-        // The URL itself is not repeated: what stands before the @ may be a password.
+        // Do not repeat the URL: the part before the @ may be a password.
         return Err(wrong("a username or password does not belong in the URL")
             .hint("Use --username and --password-file, or let the password be derived"));
     }
     if rest.contains(['/', '?', '#']) || rest.contains(char::is_whitespace) {
-        return Err(wrong(&format!("{url:?} has more than a host and a port")));
+        return Err(wrong(&format!("expected a host and a port; got {url:?}")));
     }
     let (host, port) = if let Some(inner) = rest.strip_prefix('[') {
-        let (host, after) = inner.split_once(']').ok_or_else(|| wrong("an IPv6 address misses its ]"))?;
+        let (host, after) =
+            inner.split_once(']').ok_or_else(|| wrong("the IPv6 address has no closing ]"))?;
         let port = if after.is_empty() {
             None
         } else {
-            Some(after.strip_prefix(':').ok_or_else(|| wrong("after ] comes :PORT"))?)
+            Some(after.strip_prefix(':').ok_or_else(|| wrong("expected :PORT after ]"))?)
         };
         (host, port)
     } else if rest.matches(':').count() > 1 {
@@ -103,17 +104,17 @@ pub fn parse_url(url: &str) -> Result<(BrokerAddress, bool), Failure> {
         rest.split_once(':').map_or((rest, None), |(host, port)| (host, Some(port)))
     };
     if host.is_empty() {
-        return Err(wrong(&format!("{url:?} names no host")));
+        return Err(wrong(&format!("{url:?} has no host")));
     }
     let port = match port {
         None => 21_883,
         Some("") => {
-            return Err(wrong(&format!("after the colon of {url:?} the port is missing"))
+            return Err(wrong(&format!("the port after the colon of {url:?} is missing"))
                 .hint("Without a colon the port is 21883"));
         }
         Some(port) => match port.parse() {
             Ok(port) if port > 0 => port,
-            _ => return Err(wrong(&format!("{port:?} is not a port from 1 to 65535"))),
+            _ => return Err(wrong(&format!("expected a port from 1 to 65535; got {port:?}"))),
         },
     };
     Ok((BrokerAddress { host: host.to_owned(), port }, tls))

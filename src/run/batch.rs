@@ -200,7 +200,7 @@ impl Batch {
             endures_outages: false,
         };
         let connection = GatewayConnection::new(settings, connection_options, options.unit);
-        let input = source.start(move |input, asked| parser.parse(kind, input, asked))?;
+        let input = source.start(move |input, parsed| parser.parse(kind, input, parsed))?;
         let batch = Self {
             kind,
             input,

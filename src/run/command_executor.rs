@@ -325,7 +325,7 @@ async fn run_program(command: &[OsString], payload: &[u8]) -> Result<(i64, Strin
         (None, Some(msg)) => Ok((by_status.map_or(ResultCode::SYSTEM_ERROR.0, |(code, _)| code), msg)),
         (Some(code), msg) => match code.as_i64() {
             Some(code) => Ok((code, msg.unwrap_or_else(|| ResultCode(code).name().to_owned()))),
-            None => Err(format!("{shown}: code: expected an integer; got {code}")),
+            None => Err(format!("{shown} gave the code {code}, which is no integer")),
         },
     }
 }
@@ -373,7 +373,7 @@ mod tests {
         CommandJob { key, envelope, payload: Bytes::from_static(&[b' '; 1024]) }
     }
 
-    fn executor() -> CommandExecutor {
+    fn program_executor() -> CommandExecutor {
         let command = vec!["true".into()];
         CommandExecutor::new(Some(CommandPolicy::Program { command, limit: Duration::from_mins(1) }))
     }
@@ -381,7 +381,7 @@ mod tests {
     /// Ten commands of each of 32 devices, and only then one of another device: it is the next in the line.
     #[tokio::test(flavor = "current_thread")]
     async fn a_device_whose_command_has_ended_goes_behind_those_that_wait() {
-        let mut executor = executor();
+        let mut executor = program_executor();
         let busy: Vec<_> = (0..CONCURRENT).map(|device| format!("m{device}")).collect();
         for number in 0..10 {
             for cid in &busy {
@@ -409,7 +409,7 @@ mod tests {
 
     #[tokio::test(flavor = "current_thread")]
     async fn what_waits_is_bounded_by_number_and_bytes() {
-        let mut executor = executor();
+        let mut executor = program_executor();
         let mut number = 0;
         while !executor.is_full() {
             executor.push(job("m1", number));

@@ -41,7 +41,7 @@ pub struct GatewayConnection<C> {
 }
 
 impl<C> GatewayConnection<C> {
-    /// A connection that is opened by [`run`].
+    /// A connection; [`run`] opens it.
     #[must_use]
     pub fn new(settings: ConnectionSettings, options: ConnectionOptions, unit: TimeUnit) -> Self {
         let ConnectionSettings { client, gateway_id, topics, qos } = settings;

@@ -35,7 +35,7 @@ pub(crate) struct Program {
     target: SignalTarget,
     /// The terminal that the program shares with the edge.
     terminal: Option<File>,
-    /// When the program is killed, once it was asked to end.
+    /// When the program is killed, after SIGTERM was sent to it.
     kill_at: Option<Instant>,
     guard: Option<Guard>,
 }
@@ -225,8 +225,8 @@ impl Guard {
     }
 
     fn dismiss(mut self) {
-        let told = self.0.stdin.take().is_some_and(|mut pipe| pipe.write_all(b"dismissed\n").is_ok());
-        if !told {
+        let is_told = self.0.stdin.take().is_some_and(|mut pipe| pipe.write_all(b"dismissed\n").is_ok());
+        if !is_told {
             let _ = self.0.kill();
         }
         let _ = self.0.wait();

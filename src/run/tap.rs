@@ -133,7 +133,7 @@ async fn finish(
     }
 }
 
-/// How many requests without an answer are named at the end.
+/// Most unanswered requests that the summary names.
 const NAMED: usize = 5;
 
 fn print_summary(summary: &RecordingSummary, console: Console) {

@@ -1,5 +1,4 @@
-//! The connection options that every connecting subcommand shares: flag, then environment, then profile, then
-//! default.
+//! The connection options that connecting subcommands share: flag, then environment, then profile, then default.
 
 mod broker_args;
 mod origin;
@@ -55,11 +54,11 @@ pub struct NetworkArgs {
     early: bool,
 }
 
-/// Who the gateway is.
+/// The gateway and its login.
 #[derive(Clone, Debug, clap::Args)]
 #[command(next_help_heading = "Gateway")]
 pub struct GatewayArgs {
-    /// The gateway's id, which fills {gateway_id} in every topic
+    /// The gateway's id, which takes the place of {gateway_id} in every topic
     #[arg(short, long, env = "TUYAGW_GATEWAY_ID", value_name = "ID")]
     pub gateway_id: Option<String>,
 
@@ -71,12 +70,12 @@ pub struct GatewayArgs {
     #[arg(short, long, env = "TUYAGW_USERNAME", value_name = "NAME")]
     pub username: Option<String>,
 
-    /// A file with the password [default: TUYAGW_PASSWORD, else derived as md5(client id + username)]
+    /// File with the password [default: TUYAGW_PASSWORD, else derived as md5(client id + username)]
     #[arg(long, env = "TUYAGW_PASSWORD_FILE", value_name = "FILE")]
     pub password_file: Option<PathBuf>,
 }
 
-/// Who the platform user is; a gateway's login is not used, so that the gateway is never pushed off.
+/// The platform user and its login. A gateway's login is not used: a second client with its id would disconnect it.
 #[derive(Clone, Debug, clap::Args)]
 #[command(next_help_heading = "Platform user")]
 pub struct PlatformArgs {
@@ -84,7 +83,7 @@ pub struct PlatformArgs {
     #[arg(long, env = "TUYAGW_PLATFORM_USERNAME", value_name = "NAME")]
     platform_username: Option<String>,
 
-    /// A file with the platform user's password [default: TUYAGW_PLATFORM_PASSWORD, else derived]
+    /// File with the platform user's password [default: TUYAGW_PLATFORM_PASSWORD, else derived]
     #[arg(long, value_name = "FILE")]
     platform_password_file: Option<PathBuf>,
 
@@ -92,7 +91,7 @@ pub struct PlatformArgs {
     #[arg(long, value_name = "ID")]
     client_id: Option<String>,
 
-    /// The gateway to command, where the input does not name one
+    /// The gateway to command, if the input does not name one
     #[arg(short, long, env = "TUYAGW_GATEWAY_ID", value_name = "ID")]
     gateway_id: Option<String>,
 }
@@ -126,7 +125,10 @@ impl NetworkArgs {
 }
 
 impl ConnectionSettings {
-    /// A gateway's connection.
+    /// Returns the settings of a gateway's connection.
+    ///
+    /// # Errors
+    /// A missing or invalid option, or a profile that cannot be read.
     pub fn gateway(network: &NetworkArgs, login: &GatewayArgs) -> Result<Self, Failure> {
         let profile = network.broker.profile.load()?;
         let gateway_id = gateway_id(login.gateway_id.as_ref(), &profile)?.ok_or_else(|| {
@@ -145,7 +147,10 @@ impl ConnectionSettings {
         Self::resolve(network, &profile, client_id, login, Some(gateway_id))
     }
 
-    /// The connections of gateways that are known later; the login's gateway id may be missing.
+    /// Returns the settings of several gateways' connections. The gateway id may be missing.
+    ///
+    /// # Errors
+    /// A missing or invalid option, or a profile that cannot be read.
     pub fn fleet(network: &NetworkArgs, login: &GatewayArgs) -> Result<Fleet, Failure> {
         let profile = network.broker.profile.load()?;
         let gateway_id = gateway_id(login.gateway_id.as_ref(), &profile)?;
@@ -164,7 +169,10 @@ impl ConnectionSettings {
         })
     }
 
-    /// A platform user's connection; `random_id` is the client id where the flag gives none.
+    /// Returns the settings of a platform user's connection; `random_id` is the client id without `--client-id`.
+    ///
+    /// # Errors
+    /// A missing or invalid option, or a profile that cannot be read.
     pub fn platform(
         network: &NetworkArgs,
         platform: &PlatformArgs,
@@ -251,7 +259,7 @@ fn gateway_id(given: Option<&String>, profile: &Profile) -> Result<Option<Gatewa
     Ok(Some(gateway_id))
 }
 
-/// A name of the login, if there is nothing in it that cannot be seen.
+/// Refuses a client id or a username with invisible characters.
 fn checked(name: Option<(String, Origin)>) -> Result<Option<String>, Failure> {
     let Some((text, origin)) = name else { return Ok(None) };
     origin.check_name(&text)?;

@@ -39,8 +39,8 @@ impl StdinCommands {
         let mut commands = Self { input: None, read: VecDeque::new(), index: 0 };
         if !has_program && !io::stdin().is_terminal() {
             let parser = RequestParser { product, check: true, encoding: ValueEncoding::Native };
-            let take = move |input: InputValue<'_>, asked: &mut Vec<ParsedInput>| {
-                parser.parse(RequestKind::Command, input, asked);
+            let take = move |input: InputValue<'_>, parsed: &mut Vec<ParsedInput>| {
+                parser.parse(RequestKind::Command, input, parsed);
             };
             commands.input = Some(fifo::stdin(console)?.start(take)?);
         }
@@ -65,21 +65,21 @@ impl StdinCommands {
     /// Sends commands while there is room, and keeps the rest.
     pub fn send(
         &mut self,
-        mut asked: VecDeque<ParsedInput>,
+        mut parsed: VecDeque<ParsedInput>,
         broker: &Broker<EdgeHandler>,
         output: &RefCell<EdgeOutput>,
     ) {
         while output.borrow().has_room_for_commands()
-            && let Some(next) = asked.pop_front()
+            && let Some(next) = parsed.pop_front()
         {
             self.send_one(next, broker, output);
         }
-        self.read = asked;
+        self.read = parsed;
         output.borrow_mut().flush_now();
     }
 
-    fn send_one(&mut self, asked: ParsedInput, broker: &Broker<EdgeHandler>, output: &RefCell<EdgeOutput>) {
-        let ParsedInput { line, text, item, .. } = asked;
+    fn send_one(&mut self, parsed: ParsedInput, broker: &Broker<EdgeHandler>, output: &RefCell<EdgeOutput>) {
+        let ParsedInput { line, text, item, .. } = parsed;
         let index = self.index;
         self.index += 1;
         match item {

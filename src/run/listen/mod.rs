@@ -303,7 +303,7 @@ impl Listen {
         self.requests.fail_all(&mut connection, FailureKind::Connection, message);
         if is_over && exit == Exit::TIMEOUT {
             let wanted = self.count.unwrap_or_default();
-            self.console.error(&format!("expected {wanted} records in time; got {}", self.records));
+            self.console.error(&format!("{} of {wanted} records came in time", self.records));
             self.console.hint("--for waits longer; check whether --topic, --kind and --cid select the rest");
         }
         connection.close().await;

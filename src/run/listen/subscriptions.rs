@@ -11,7 +11,7 @@ use crate::{
 /// added if own requests need their answers.
 #[must_use]
 pub fn topic_filters(
-    asked: &[String],
+    chosen: &[String],
     hears_all: bool,
     needs_answers: bool,
     topics: &Topics,
@@ -24,10 +24,10 @@ pub fn topic_filters(
         let all = format!("gateway_id/{gateway}/#");
         let elsewhere = Channel::ALL.map(topic).into_iter().filter(|topic| !matches(&all, topic));
         [all.clone()].into_iter().chain(elsewhere).collect()
-    } else if asked.is_empty() {
+    } else if chosen.is_empty() {
         downlinks.map(topic).to_vec()
     } else {
-        asked.to_vec()
+        chosen.to_vec()
     };
     if needs_answers {
         for answers in [Channel::SyncResponse, Channel::ReportResponse].map(topic) {
@@ -46,10 +46,10 @@ pub fn topic_filters(
 mod tests {
     use super::*;
 
-    fn filters(asked: &[&str], hears_all: bool, needs_answers: bool, topics: &Topics) -> Vec<String> {
+    fn filters(chosen: &[&str], hears_all: bool, needs_answers: bool, topics: &Topics) -> Vec<String> {
         let gateway = GatewayId::new("gw1".to_owned()).unwrap();
-        let asked: Vec<_> = asked.iter().map(|filter| (*filter).to_owned()).collect();
-        topic_filters(&asked, hears_all, needs_answers, topics, &gateway)
+        let chosen: Vec<_> = chosen.iter().map(|filter| (*filter).to_owned()).collect();
+        topic_filters(&chosen, hears_all, needs_answers, topics, &gateway)
     }
 
     #[test]

@@ -100,10 +100,10 @@ impl<A> CommandMatcher<A> {
         payload: &[u8],
         map_cid: impl Fn(&str) -> Option<String>,
     ) {
-        let Some(asked) = ParsedCommand::read(payload) else { return };
-        let cid = map_cid(&asked.cid).unwrap_or_else(|| asked.cid.clone());
-        let by_id = by_id(gateway, &asked.request_id);
-        if self.recorded.insert(by_id, asked.by_content(gateway, &cid)).is_none() {
+        let Some(command) = ParsedCommand::read(payload) else { return };
+        let cid = map_cid(&command.cid).unwrap_or_else(|| command.cid.clone());
+        let by_id = by_id(gateway, &command.request_id);
+        if self.recorded.insert(by_id, command.by_content(gateway, &cid)).is_none() {
             self.recorded_order.push_back(by_id);
         }
         if self.recorded_order.len() > REMEMBERED
@@ -115,18 +115,18 @@ impl<A> CommandMatcher<A> {
 
     /// Handles an arriving command. Returns the oldest held answer to it, and the command's request id.
     pub fn handle_command(&mut self, gateway: &str, payload: &[u8]) -> Option<(A, String)> {
-        let asked = ParsedCommand::read(payload)?;
+        let command = ParsedCommand::read(payload)?;
         self.total += 1;
         let keys = vec![
-            by_id(gateway, &asked.request_id),
-            asked.by_content(gateway, &asked.cid),
-            by_cid(gateway, &asked.cid),
+            by_id(gateway, &command.request_id),
+            command.by_content(gateway, &command.cid),
+            by_cid(gateway, &command.cid),
         ];
         if let Some(number) = keys.iter().filter_map(|key| self.held.oldest(key)).min() {
             self.answered += 1;
-            return self.held.remove(number).map(|answer| (answer, asked.request_id));
+            return self.held.remove(number).map(|answer| (answer, command.request_id));
         }
-        self.unanswered.push(keys, asked.request_id);
+        self.unanswered.push(keys, command.request_id);
         None
     }
 

@@ -74,7 +74,7 @@ pub struct GatewaySender {
 }
 
 impl GatewaySender {
-    /// A connection that is opened by [`GatewaySender::run`].
+    /// A sender and its connection, which [`GatewaySender::run`] opens.
     pub fn new(
         gateway: GatewayId,
         settings: ClientSettings,
@@ -224,7 +224,7 @@ impl Policy for GatewaySender {
         Ok(())
     }
 
-    /// The rate of a replay is that of all its connections together.
+    /// Takes a turn of the rate, which all connections of a replay share.
     fn take_turn(&mut self) -> Result<(), Instant> {
         self.stats.borrow_mut().take_turn()
     }

@@ -212,7 +212,7 @@ mod tests {
         ("gw1".into(), id.into())
     }
 
-    fn asked(ids: &[&str]) -> Verify {
+    fn verify_with(ids: &[&str]) -> Verify {
         let mut verify = Verify::new(seconds(10));
         for (index, id) in (0..).zip(ids) {
             let request = RequestSummary {
@@ -234,7 +234,7 @@ mod tests {
 
     #[test]
     fn answers_are_compared_in_any_order_of_recording_and_coming() {
-        let mut verify = asked(&["same", "other", "missing", "extra", "silent", "twice"]);
+        let mut verify = verify_with(&["same", "other", "missing", "extra", "silent", "twice"]);
         assert!(verify.handle_answer(&key("same"), 0));
         verify.handle_recorded_answer(&key("same"), 0);
         verify.handle_recorded_answer(&key("other"), 0);
@@ -262,7 +262,7 @@ mod tests {
 
     #[test]
     fn a_request_is_over_once_both_its_times_are_over() {
-        let mut verify = asked(&["a", "b"]);
+        let mut verify = verify_with(&["a", "b"]);
         verify.handle_recorded_answer(&key("a"), 0);
         assert_eq!(summaries(verify.poll_differences(seconds(10), seconds(30))), []);
         assert_eq!(summaries(verify.poll_differences(seconds(11), seconds(9))), []);

@@ -41,7 +41,7 @@ pub struct ResultLine<'a> {
 }
 
 impl<'a> ResultLine<'a> {
-    /// The request was answered.
+    /// A line for an answered request.
     #[must_use]
     pub fn answered(answer: &'a Answer, round_trip: Option<Duration>) -> Self {
         let mut line = Self {
@@ -59,7 +59,7 @@ impl<'a> ResultLine<'a> {
         line
     }
 
-    /// The broker acknowledged the request, or with QoS 0 it was written; there is no answer.
+    /// A line for a request that the broker acknowledged, or with QoS 0 for one that was written; there is no answer.
     #[must_use]
     pub fn delivered(acknowledged: bool, round_trip: Option<Duration>) -> Self {
         Self {
@@ -117,7 +117,7 @@ impl<'a> ResultLine<'a> {
         out.push(b'\n');
     }
 
-    /// The request was not sent, or not answered.
+    /// A line for a request that was not sent, or not answered.
     #[must_use]
     pub fn failed(kind: FailureKind, message: &'a str) -> Self {
         Self { error: Some(kind.name()), message: Some(message), kind: Some(kind), ..Self::default() }

@@ -162,7 +162,10 @@ fn a_bad_configuration_is_2_with_file_and_line() {
         ("[profile.p\n", "line 1"),
         ("[profile.q]\n", "no profile \"p\""),
         ("[profile.p]\n[topics]\nrepotr = \"x\"\n", "line 3: unknown topic `repotr`"),
-        ("[profile.p]\n\nbroker = \"ftp://x\"\n", "line 3: broker: \"ftp\""),
+        (
+            "[profile.p]\n\nbroker = \"ftp://x\"\n",
+            "line 3: broker: expected mqtt or mqtts as scheme; got \"ftp\"",
+        ),
         ("[profile.p]\ngateway-id = \"a/b\"\n", "line 2: a gateway id"),
         ("[profile.p]\n[topics]\nreport = \"a/#\"\n", "report"),
         ("[profile.p]\npassword-file = \"none\"\n", "none"),
