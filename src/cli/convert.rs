@@ -227,7 +227,7 @@ fn row(record: &Record<'_>) -> [String; COLUMNS.len()] {
     let (text, base64) =
         if is_formula(&text) { (String::new(), crate::recording::base64(payload)) } else { (text, base64) };
     [
-        crate::recording::moment(record.unix_us),
+        crate::recording::rfc3339(record.unix_us),
         record.mono_us.map(|us| us.to_string()).unwrap_or_default(),
         record.dir.map(Direction::name).unwrap_or_default().to_owned(),
         record.channel.map_or("other", crate::tuya::Channel::kind).to_owned(),

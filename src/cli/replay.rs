@@ -125,7 +125,7 @@ fn speed(text: &str) -> Result<ReplaySpeed, String> {
     match text {
         "max" => Ok(ReplaySpeed::Max),
         _ => positive(text)
-            .map(ReplaySpeed::Speed)
+            .map(ReplaySpeed::Factor)
             .ok_or_else(|| "write a factor such as 10 or 0.5, or max".into()),
     }
 }
@@ -179,7 +179,7 @@ pub fn run(args: Args, console: Console) -> anyhow::Result<Exit> {
     selection.check()?;
     let recording = Recording::open(&args.recording)?;
     let issues = IssueReporter::of(&recording, console);
-    let pace = args.rate.map(ReplaySpeed::Rate).or(args.speed).unwrap_or(ReplaySpeed::Speed(1.0));
+    let pace = args.rate.map(ReplaySpeed::Rate).or(args.speed).unwrap_or(ReplaySpeed::Factor(1.0));
     let schedule = ReplaySchedule::new(pace, args.max_gap);
     let script =
         RecordingReader::open(recording, args.recording.clone(), args.times, selection, topics.clone())?;

@@ -6,6 +6,7 @@
 
 mod depth;
 mod line;
+mod members;
 mod scan;
 mod value;
 
@@ -13,6 +14,7 @@ use std::{borrow::Cow, io::Write as _};
 
 pub use depth::{DEEPEST, TooDeep, too_deep};
 pub use line::json_line;
+pub use members::Members;
 pub use scan::{Plain, each_member, is_plain};
 pub use value::Json;
 

@@ -209,48 +209,15 @@ fn length_of_text(bytes: &[u8]) -> Option<usize> {
 
 #[cfg(test)]
 mod tests {
-    use std::borrow::Cow;
-
-    use serde::Deserialize;
-    use serde_json::value::RawValue;
-
     use super::*;
-
-    /// What serde makes of the same text.
-    struct Members<'a>(Vec<(Cow<'a, str>, &'a str)>);
-
-    #[derive(Deserialize)]
-    struct Key<'a>(#[serde(borrow)] Cow<'a, str>);
-
-    impl<'de: 'a, 'a> Deserialize<'de> for Members<'a> {
-        fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-            struct Entries;
-            impl<'de> serde::de::Visitor<'de> for Entries {
-                type Value = Members<'de>;
-                fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                    f.write_str("an object")
-                }
-                fn visit_map<A: serde::de::MapAccess<'de>>(
-                    self,
-                    mut map: A,
-                ) -> Result<Members<'de>, A::Error> {
-                    let mut members = Vec::new();
-                    while let Some(Key(key)) = map.next_key()? {
-                        members.push((key, map.next_value::<&RawValue>()?.get()));
-                    }
-                    Ok(Members(members))
-                }
-            }
-            deserializer.deserialize_map(Entries)
-        }
-    }
+    use crate::json::Members;
 
     /// The members as both see them; `None` where the object is not plain.
     fn both(json: &str) -> Option<Vec<(&str, &str)>> {
         let mut found = Vec::new();
         each_member(json, |key, value| found.push((key, value)))?;
-        let Members(expected) = serde_json::from_str(json).unwrap_or_else(|why| panic!("{json}: {why}"));
-        let expected: Vec<_> = expected.iter().map(|(key, value)| (key.as_ref(), *value)).collect();
+        let Members(expected) = Members::read(json).unwrap_or_else(|why| panic!("{json}: {why}"));
+        let expected: Vec<_> = expected.iter().map(|(key, value)| (key.as_ref(), value.get())).collect();
         assert_eq!(found, expected, "{json}");
         Some(found)
     }

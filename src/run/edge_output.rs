@@ -15,7 +15,7 @@ use crate::{
     error::Kind,
     io::{batch_writer::BatchWriter, console::Console},
     net::server::Handler,
-    recording::{ConnectionRecord, Record, Stamp},
+    recording::{ConnectionRecord, Record, RecordPrefix},
     request::parser::{Part, request_id_of},
     run::results::ResultLine,
     tuya::{Answer, GatewayId},
@@ -69,7 +69,7 @@ pub(crate) struct EdgeOutput {
     progressed: Instant,
     left_out: u64,
     warnings: (Instant, u32),
-    stamp: Stamp,
+    prefix: RecordPrefix,
 }
 
 impl EdgeOutput {
@@ -93,7 +93,7 @@ impl EdgeOutput {
             progressed: now,
             left_out: 0,
             warnings: (now, 0),
-            stamp: Stamp::default(),
+            prefix: RecordPrefix::default(),
         }
     }
 
@@ -168,7 +168,7 @@ impl EdgeOutput {
         sink.as_ref().map_or(0, BatchWriter::backlog)
     }
 
-    fn record(&mut self, write: impl FnOnce(&mut Vec<u8>, &mut Stamp)) {
+    fn record(&mut self, write: impl FnOnce(&mut Vec<u8>, &mut RecordPrefix)) {
         let sink = if self.is_recording { &mut self.stdout } else { &mut self.out };
         let Some(sink) = sink else { return };
         let is_left_out =
@@ -179,7 +179,7 @@ impl EdgeOutput {
                 self.say("stdout is not being read; dropping records until it is");
             }
         } else {
-            sink.write_with(|line| write(line, &mut self.stamp));
+            sink.write_with(|line| write(line, &mut self.prefix));
             if sink.batched() > BATCH {
                 hand_over(sink, &mut self.progressed);
             }
@@ -226,7 +226,7 @@ pub(crate) struct Shared(pub(crate) Rc<RefCell<EdgeOutput>>);
 
 impl Handler for Shared {
     fn message(&mut self, record: &Record<'_>) {
-        self.0.borrow_mut().record(|line, stamp| record.write_stamped(line, stamp));
+        self.0.borrow_mut().record(|line, prefix| record.write_after(line, prefix));
     }
 
     fn connection(&mut self, record: &ConnectionRecord<'_>) {

@@ -32,7 +32,7 @@ use crate::{
         session::Receipt,
     },
     net::client::Event,
-    recording::{Record, Stamp},
+    recording::{Record, RecordPrefix},
     request::parser::{ParsedInput, Request, RequestKind, RequestParser},
     tuya::{Channel, Command, CommandAnswer, Envelope, GatewayId, Property, ResultCode, Uplink},
 };
@@ -133,7 +133,7 @@ struct Listen {
     records: u64,
     /// When the messages of now were read, by the client's clock and by the wall's.
     heard: (Duration, i64),
-    stamp: Stamp,
+    prefix: RecordPrefix,
     count: Option<u64>,
     /// When the period ends.
     ends: Option<Instant>,
@@ -206,7 +206,7 @@ impl Listen {
             deliveries: HashMap::new(),
             records: 0,
             heard: (Duration::MAX, 0),
-            stamp: Stamp::default(),
+            prefix: RecordPrefix::default(),
             count: options.count,
             ends: options.period.map(|period| Instant::now() + period),
             signals: Signals::new()?,
@@ -257,8 +257,8 @@ impl Listen {
         let record = Record::of(message, self.heard.1, mono_us).classified(connection.gateway().topics());
         self.records += 1;
         match &mut self.out {
-            Some(out) => out.write_with(|line| record.write_stamped(line, &mut self.stamp)),
-            None => self.requests.results.write_with(|line| record.write_stamped(line, &mut self.stamp)),
+            Some(out) => out.write_with(|line| record.write_after(line, &mut self.prefix)),
+            None => self.requests.results.write_with(|line| record.write_after(line, &mut self.prefix)),
         }
     }
 

@@ -83,7 +83,7 @@ impl Inspection {
 
     /// Takes the next message.
     pub fn message(&mut self, record: &Record<'_>) {
-        let at = self.clock.tick(record.unix_us, record.mono_us).unix_us;
+        let at = self.clock.advance(record.unix_us, record.mono_us).unix_us;
         let gateway = self.counters.gateway(record.gateway_id.as_deref().unwrap_or_default());
         self.counters.message(gateway, record, at);
         if is_copy(record) {

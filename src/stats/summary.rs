@@ -9,7 +9,7 @@ use super::{
     correlator::RequestCounts,
     counters::{Counters, GatewayCount, KindCount},
 };
-use crate::{mqtt::Direction, recording::moment, tuya::Channel};
+use crate::{mqtt::Direction, recording::rfc3339, tuya::Channel};
 
 /// What there was in a recording. Times are RFC 3339, UTC; round trips are in milliseconds.
 #[derive(Clone, Debug, Serialize)]
@@ -195,8 +195,8 @@ pub(super) fn summary(inspection: &Inspection) -> RecordingSummary {
     RecordingSummary {
         records: kinds().map(|kind| kind.records).sum(),
         payload_bytes: kinds().map(|kind| kind.payload_bytes).sum(),
-        first: counters.first.map(moment),
-        last: counters.first.map(|_| moment(counters.last)),
+        first: counters.first.map(rfc3339),
+        last: counters.first.map(|_| rfc3339(counters.last)),
         span_s: seconds(counters.first.map_or(0, |first| counters.last - first)),
         parts: clock.parts(),
         kinds: kinds().collect(),
@@ -214,7 +214,7 @@ pub(super) fn summary(inspection: &Inspection) -> RecordingSummary {
         gaps: counters
             .gaps
             .iter()
-            .map(|(from, to)| Silence { from: moment(*from), to: moment(*to), seconds: seconds(to - from) })
+            .map(|(from, to)| Silence { from: rfc3339(*from), to: rfc3339(*to), seconds: seconds(to - from) })
             .collect(),
         connections: ConnectionSummary {
             connects: counters.connections.connects,
@@ -302,7 +302,7 @@ fn unanswered(inspection: &Inspection) -> (Vec<UnansweredRequest>, u64) {
         gateway_id: counters.gateways[open.gateway as usize].id.clone(),
         cid: counters.devices[open.request.device.0 as usize].cid.to_string(),
         request_id: open.request_id.to_string(),
-        tst: moment(open.request.at),
+        tst: rfc3339(open.request.at),
     });
     (named.collect(), count)
 }
@@ -334,7 +334,7 @@ fn devices(inspection: &Inspection) -> Vec<DeviceSummary> {
         refused: device.refused,
         unanswered: device.unanswered + open,
         online: device.online,
-        last: moment(device.last),
+        last: rfc3339(device.last),
     });
     devices.collect()
 }

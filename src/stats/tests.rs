@@ -18,7 +18,7 @@ fn inspected(lines: &[String]) -> Inspection {
 }
 
 fn line(ms: u64, topic: &str, payload: &str) -> String {
-    let tst = crate::recording::moment(1_800_000_000_000_000 + i64::try_from(ms).unwrap() * 1000);
+    let tst = crate::recording::rfc3339(1_800_000_000_000_000 + i64::try_from(ms).unwrap() * 1000);
     format!(
         r#"{{"v":1,"tst":"{tst}","topic":"gateway_id/gw1/{topic}","qos":1,"retain":0,"payloadlen":1,"mono_us":{},"payload":{payload}}}"#,
         ms * 1000

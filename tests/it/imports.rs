@@ -249,7 +249,6 @@ const CIRCLES: &[(&str, &str)] = &[
     ("net/server/connection.rs", "net/server/router/mod.rs"),
     ("net/server/mod.rs", "net/server/router/mod.rs"),
     ("net/server/router/mod.rs", "net/server/router/platform.rs"),
-    ("recording/entry.rs", "recording/recorder_csv.rs"),
     ("request/csv/mod.rs", "request/csv/scanner.rs"),
     ("request/input.rs", "request/parser.rs"),
     ("stats/correlator.rs", "stats/mod.rs"),

@@ -273,7 +273,7 @@ fn unwrapped(
             }
             match look(&beginning, has_ended) {
                 Look::Wrapped(wrapping) => break Some(wrapping),
-                Look::Plain if beginning.len() >= RecordingFormat::LOOK || has_ended => break None,
+                Look::Plain if beginning.len() >= RecordingFormat::SIGNATURE || has_ended => break None,
                 Look::Plain | Look::NeedsMore => has_ended = !more(&mut reader, &mut beginning),
             }
         };
@@ -318,12 +318,12 @@ fn text(
         if line.len() as u64 >= LONGEST {
             return Err(Failure::invalid(format!("cannot read {name}: a line is longer than 512 MiB")));
         }
-        if beginning.take(&line) {
+        if beginning.add_line(&line) {
             break;
         }
     }
     beginning.finish();
-    let form = match beginning.form() {
+    let form = match beginning.format() {
         Some(form) => form,
         None if trouble.is_there() || beginning.strays().count == 0 => RecordingFormat::JsonLines,
         None => {

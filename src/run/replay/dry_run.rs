@@ -57,7 +57,7 @@ pub async fn run(
         };
         for line in lines {
             match line {
-                Entry::Again => schedule.again(),
+                Entry::Again => schedule.restart(),
                 Entry::Issue(number, issue) => issues.report(number, &issue),
                 Entry::ReplayMessage(step) if step.should_send => {
                     if let Some(pause) = schedule.long_pause(step.offset) {

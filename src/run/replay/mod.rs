@@ -258,7 +258,7 @@ impl Replay {
             match line {
                 Entry::Issue(number, issue) => self.issues.report(number, &issue),
                 Entry::Again => {
-                    self.schedule.again();
+                    self.schedule.restart();
                     if let Some(ids) = &mut self.ids {
                         ids.next_round();
                     }
@@ -475,7 +475,7 @@ impl Replay {
             cid: &|cid| self.cids.get(cid).map(String::as_str),
         };
         self.spliced.clear();
-        step.splice.apply(&step.payload, &fresh, &mut self.spliced);
+        step.splice.rewrite(&step.payload, &fresh, &mut self.spliced);
         self.payloads.extend_from_slice(&self.spliced);
         let payload = self.payloads.split().freeze();
         let (line, channel) = (step.number, step.address.channel);
