@@ -216,7 +216,7 @@ async fn serve(args: Args, console: Console) -> Result<Exit, Failure> {
     let (journal, registry) = known.map_or_else(Default::default, |(file, registry)| (Some(file), registry));
     let stdout = (!has_program).then(BatchWriter::stdout);
     let out = args.out.as_ref().map(|path| BatchWriter::append(path, Purpose::EdgeRecords)).transpose()?;
-    if let Some(repaired) = out.as_ref().and_then(BatchWriter::repaired) {
+    if let Some(repaired) = out.as_ref().and_then(BatchWriter::recovery_note) {
         console.warn(repaired);
     }
     // Only now: a named pipe for a file waits in its opening, and a signal must end that.
@@ -473,7 +473,7 @@ async fn ended(program: &mut Option<Program>) -> Result<Exit, Failure> {
 
 async fn advance(progress: &mut Option<CommitWatch>) -> Result<(), WriterError> {
     match progress {
-        Some(progress) => progress.progress().await.map(drop),
+        Some(progress) => progress.changed().await.map(drop),
         None => std::future::pending().await,
     }
 }

@@ -133,7 +133,7 @@ async fn serve(args: Args, console: Console) -> Result<Exit, Failure> {
         Some(path) => BatchWriter::append(path, Purpose::TapRecords)?,
         None => BatchWriter::stdout(),
     };
-    if let Some(repaired) = sink.repaired() {
+    if let Some(repaired) = sink.recovery_note() {
         console.warn(repaired);
     }
     // A name that cannot be written is found out now, not after a day.
@@ -286,7 +286,7 @@ fn lock(recorder: &Mutex<Recorder>) -> MutexGuard<'_, Recorder> {
 
 async fn advance(progress: &mut Option<CommitWatch>) -> Result<(), WriterError> {
     match progress {
-        Some(progress) => progress.progress().await.map(drop),
+        Some(progress) => progress.changed().await.map(drop),
         None => std::future::pending().await,
     }
 }

@@ -170,7 +170,7 @@ impl Listen {
             .as_ref()
             .map(|path| BatchWriter::append_rotating(path, Purpose::ListenRecords, options.rotation))
             .transpose()?;
-        if let Some(repaired) = out.as_ref().and_then(BatchWriter::repaired) {
+        if let Some(repaired) = out.as_ref().and_then(BatchWriter::recovery_note) {
             console.warn(repaired);
         }
         let connection_options = ConnectionOptions {
@@ -264,7 +264,7 @@ impl Listen {
 
     /// How far the records have been written, and to a file synced.
     fn done(&self) -> Offset {
-        self.out.as_ref().map_or_else(|| self.requests.results.done(), BatchWriter::done)
+        self.out.as_ref().map_or_else(|| self.requests.results.done(), BatchWriter::committed)
     }
 
     /// Whether the records are so far behind that no more should be read.
@@ -553,7 +553,7 @@ impl Policy for Listen {
 /// Waits until more records are safe; for ever without a file. Cancel-safe.
 async fn progress(out: &mut Option<BatchWriter>) -> Result<(), Failure> {
     match out {
-        Some(out) => match out.progress().await {
+        Some(out) => match out.committed_changed().await {
             Ok(_) => Ok(()),
             Err(WriterError::Failed(failure)) => Err(failure),
             Err(WriterError::ReaderGone) => Err(Failure::io("nobody reads the records")),

@@ -65,7 +65,7 @@ impl Recorder {
             console,
             topics,
             origin: now,
-            written: sink.written_so_far(),
+            written: sink.written(),
             unwritten: VecDeque::new(),
             sink: Some(sink),
             batch: 0,
@@ -112,7 +112,7 @@ impl Recorder {
     }
 
     fn forget_written(&mut self) {
-        let written = self.written.ticket();
+        let written = self.written.offset();
         self.unwritten.drain(..self.unwritten.partition_point(|end| *end <= written));
     }
 

@@ -23,7 +23,7 @@ use crate::{
     tuya::Topics,
     wrapping::{Look, Wrapping, look},
 };
-use members::Members;
+use members::MemberReader;
 
 /// How much is read at once.
 const READ: usize = 64 * 1024;
@@ -284,7 +284,7 @@ fn unwrapped(
             Some(Wrapping::Zstd) => members::Compression::Zstd,
             Some(other) => return Err(other.refusal_of_recording(&name)),
         };
-        let members = Members::new(format, Box::new(whole));
+        let members = MemberReader::new(format, Box::new(whole));
         reader = Box::new(Watched { reader: members, format: Some(format.name()), trouble: trouble.clone() });
     }
     Err(Failure::invalid(format!("{name} is compressed more than {LAYERS} times over"))

@@ -284,7 +284,7 @@ pub async fn watch_output(stats: Shared) {
     let output = stats.borrow().output();
     let Some(mut output) = output else { return };
     loop {
-        let written = output.progress().await;
+        let written = output.changed().await;
         let mut stats = stats.borrow_mut();
         stats.changed();
         match written {

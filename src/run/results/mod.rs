@@ -194,7 +194,7 @@ impl Results {
         let ordered = ordered.then(|| (0, BTreeMap::new()));
         let out = BatchWriter::stdout();
         Self {
-            written: out.written_so_far(),
+            written: out.written(),
             out,
             lines: VecDeque::new(),
             muted: false,
@@ -321,13 +321,13 @@ impl Results {
 
     /// Writes a line of another kind among the results; it has been written once [`Results::done`] says so.
     pub fn write_with(&mut self, write: impl FnOnce(&mut Vec<u8>)) -> Offset {
-        if self.muted { self.out.done() } else { self.out.write_with(write) }
+        if self.muted { self.out.committed() } else { self.out.write_with(write) }
     }
 
     /// Up to here all has been written.
     #[must_use]
     pub fn done(&self) -> Offset {
-        self.out.done()
+        self.out.committed()
     }
 
     /// Whether all that was handed over has been written.
@@ -360,11 +360,11 @@ impl Results {
         self.out.flush();
         match &mut self.journal {
             Some(journal) => {
-                note_written(journal, &mut self.lines, self.written.ticket());
+                note_written(journal, &mut self.lines, self.written.offset());
                 journal.flush();
             }
             None if self.lines.len() > MANY_LINES => {
-                drop(take_written(&mut self.lines, self.written.ticket()));
+                drop(take_written(&mut self.lines, self.written.offset()));
             }
             None => {}
         }
@@ -390,7 +390,8 @@ impl Results {
             }
         };
         // Poll the writer even if nothing is queued: the caller may have seen a backlog just before, and needs the wake-up.
-        let written = async { if *muted { std::future::pending().await } else { out.progress().await } };
+        let written =
+            async { if *muted { std::future::pending().await } else { out.committed_changed().await } };
         tokio::select! {
             safe = journalled => {
                 *journal_failed |= safe.is_err();
@@ -493,7 +494,7 @@ impl Results {
                 Ok(())
             }
         };
-        let untaken = self.lines.iter().filter(|line| line.end > self.written.ticket()).count();
+        let untaken = self.lines.iter().filter(|line| line.end > self.written.offset()).count();
         if is_cut && untaken > 0 {
             let lines = if untaken == 1 { "result line" } else { "result lines" };
             self.console.warn(&format!("the reader of stdout has not taken the last {untaken} {lines}"));
@@ -502,7 +503,7 @@ impl Results {
             Some(mut journal) => {
                 // Lines that nobody wants are no reason to send anything again.
                 let is_gone = written == Err(WriterError::ReaderGone);
-                let written = if is_gone { Offset::LAST } else { self.written.ticket() };
+                let written = if is_gone { Offset::LAST } else { self.written.offset() };
                 note_written(&mut journal, &mut self.lines, written);
                 self.tally.skipped(journal.skipped());
                 journal.close().await
