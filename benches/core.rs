@@ -9,7 +9,7 @@ use tuyagw::{
     io::request_ids,
     mqtt::{
         Direction, QoS,
-        codec::{End, Message, Packet},
+        codec::{Message, Packet, Side},
         matches,
     },
     recording::Record,
@@ -20,7 +20,8 @@ use tuyagw::{
 use crate::{
     Options,
     table::{Goal, Table, median},
-    wire::{self, PAYLOAD},
+    traffic::{self, PAYLOAD},
+    wire::publish_with_id,
 };
 
 /// What serde_json is asked to parse and write without any of our rules.
@@ -91,7 +92,7 @@ pub fn measure(options: &Options, table: &mut Table) {
 
 /// From JSON to values and back.
 fn messages(options: &Options, table: &mut Table) {
-    let payload = wire::report("m1", PAYLOAD);
+    let payload = traffic::report("m1", PAYLOAD);
     let payload = payload.as_bytes();
     let reported = Envelope::<Uplink>::decode(Channel::Report, payload).unwrap();
     let typed: Typed<'_> = serde_json::from_slice(payload).unwrap();
@@ -131,7 +132,7 @@ fn messages(options: &Options, table: &mut Table) {
 
 /// The lines of a recording.
 fn records(options: &Options, table: &mut Table) {
-    let (topics, topic) = (Topics::default(), wire::topic(Channel::Report, "gw1"));
+    let (topics, topic) = (Topics::default(), traffic::topic(Channel::Report, "gw1"));
     let record = Record {
         unix_us: 1_785_000_000_123_456,
         topic: Cow::from(topic.as_str()),
@@ -143,7 +144,7 @@ fn records(options: &Options, table: &mut Table) {
         channel: Some(Channel::Report),
         gateway_id: Some(Cow::from("gw1")),
         mono_us: Some(123_456),
-        payload: Cow::from(wire::report("m1", PAYLOAD).into_bytes()),
+        payload: Cow::from(traffic::report("m1", PAYLOAD).into_bytes()),
         is_json: false,
         unknown: Vec::new(),
     };
@@ -174,20 +175,20 @@ fn records(options: &Options, table: &mut Table) {
 
 /// Topics and packets.
 fn packets(options: &Options, table: &mut Table) {
-    let (topics, topic) = (Topics::default(), wire::topic(Channel::Report, "gw1"));
+    let (topics, topic) = (Topics::default(), traffic::topic(Channel::Report, "gw1"));
     let message = Packet::Publish(Message {
         topic: topic.as_str().into(),
-        payload: wire::report("m1", PAYLOAD).into(),
+        payload: traffic::report("m1", PAYLOAD).into(),
         qos: QoS::AtLeastOnce,
         retain: false,
         dup: false,
         id: Some(7),
     });
-    let packets = wire::encode(&message).repeat(BATCH);
+    let packets = publish_with_id(2, &topic, 7, traffic::report("m1", PAYLOAD).as_bytes()).repeat(BATCH);
     let (mut outbox, mut inbox) = (BytesMut::new(), BytesMut::new());
     let decode = || {
         inbox.extend_from_slice(&packets);
-        while let Some(packet) = Packet::decode(&mut inbox, End::Server, 1 << 20).unwrap() {
+        while let Some(packet) = Packet::decode(&mut inbox, Side::Server, 1 << 20).unwrap() {
             black_box(&packet);
         }
     };

@@ -9,7 +9,10 @@ use std::{
 use rustix::event::epoll;
 use tuyagw::tuya::Channel;
 
-use crate::wire::{Inbox, PAYLOAD, Template, USERNAME, connect, published, report, subscribe, topic};
+use crate::{
+    traffic::{Inbox, PAYLOAD, Template, USERNAME, connect, report, topic, with_qos},
+    wire::{puback, split_publish, subscribe},
+};
 
 /// One gateway with one device.
 #[derive(Debug)]
@@ -61,9 +64,9 @@ impl Fleet {
                 assert!(gateway.inbox.fill(&mut gateway.stream).unwrap() > 0);
                 while let Some((first, body)) = gateway.inbox.next() {
                     if first & 0xf0 == 0x30 {
-                        let (_, [high, low], payload) = published(body);
+                        let (_, id, payload) = split_publish(first, body);
                         assert_success(payload);
-                        gateway.stream.write_all(&[0x40, 2, high, low]).unwrap();
+                        gateway.stream.write_all(&puback(id)).unwrap();
                         answered = true;
                     }
                 }
@@ -126,8 +129,8 @@ impl Gateway {
         let id = format!("gw{n}");
         let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
         stream.set_nodelay(true).unwrap();
-        let mut hello = connect(&id, USERNAME);
-        hello.extend(subscribe(&downlinks(&id)));
+        let mut hello = connect(&id, USERNAME).bytes();
+        hello.extend(subscribe(1, &with_qos(&downlinks(&id))));
         stream.write_all(&hello).unwrap();
         let report = Template::new(&topic(Channel::Report, &id), &report("m1", PAYLOAD));
         Self { stream, inbox: Inbox::new(4096), out: Vec::new(), report, next: 1 }
@@ -157,9 +160,9 @@ impl Gateway {
         let mut answers = 0;
         while let Some((first, body)) = self.inbox.next() {
             if first & 0xf0 == 0x30 {
-                let (_, [high, low], payload) = published(body);
+                let (_, id, payload) = split_publish(first, body);
                 assert_success(payload);
-                self.out.extend_from_slice(&[0x40, 2, high, low]);
+                self.out.extend_from_slice(&puback(id));
                 answers += 1;
             }
         }

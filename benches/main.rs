@@ -14,6 +14,9 @@
 )]
 
 mod bulk;
+#[allow(dead_code, reason = "the tests use the rest")]
+#[path = "../tests/it/command.rs"]
+mod command;
 mod core;
 mod distance;
 mod edge;
@@ -28,6 +31,9 @@ mod sinks;
 mod start;
 mod table;
 mod tap;
+mod traffic;
+#[allow(dead_code, reason = "the tests use the rest")]
+#[path = "../tests/it/wire.rs"]
 mod wire;
 
 use table::Table;

@@ -9,7 +9,7 @@ use crate::{
     Options, distance, peers,
     process::{Run, Server, gateway, gateway_of, run, run_briefly, tuyagw},
     table::{Goal, Table},
-    wire::{report, topic},
+    traffic::{report, topic},
 };
 
 const THEME: &str = "one-shot";

@@ -9,7 +9,7 @@ use std::{
 use tempfile::TempDir;
 use tuyagw::tuya::derive_password;
 
-use crate::{process::Server, wire::USERNAME};
+use crate::{process::Server, traffic::USERNAME};
 
 /// Where a program lies; without it, says so.
 pub fn find(program: &str) -> Option<PathBuf> {

@@ -17,7 +17,11 @@ use nix::sys::{
     time::TimeValLike as _,
 };
 
-use crate::table::median;
+use crate::{
+    command::{LIMIT, PROGRAM, isolated},
+    table::median,
+    traffic::USERNAME,
+};
 
 /// What a process cost.
 #[derive(Clone, Copy, Debug)]
@@ -73,15 +77,10 @@ impl std::ops::Add for Run {
     }
 }
 
-/// tuyagw as it was built for this benchmark, cut off from the settings of whoever runs it.
+/// The program as it was built for this benchmark, without the developer's settings.
 pub fn tuyagw(subcommand: &str) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_tuyagw"));
-    for (name, _) in std::env::vars_os() {
-        if name.to_string_lossy().starts_with("TUYAGW_") {
-            command.env_remove(name);
-        }
-    }
-    command.arg(subcommand).env("TUYAGW_CONFIG", "/dev/null").stdin(Stdio::null()).stdout(Stdio::null());
+    let mut command = isolated(Command::new(PROGRAM));
+    command.arg(subcommand).stdout(Stdio::null());
     command
 }
 
@@ -93,7 +92,7 @@ pub fn gateway(subcommand: &str, port: u16) -> Command {
 /// tuyagw as the gateway gw1 of a broker, as `--broker` names it.
 pub fn gateway_of(broker: &str, subcommand: &str) -> Command {
     let mut command = tuyagw(subcommand);
-    command.args(["-q", "-b", broker, "-g", "gw1", "-u", crate::wire::USERNAME]);
+    command.args(["-q", "-b", broker, "-g", "gw1", "-u", USERNAME]);
     command
 }
 
@@ -152,7 +151,7 @@ impl Server {
             command(port).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
         let begin = Instant::now();
         while TcpStream::connect(("127.0.0.1", port)).is_err() {
-            assert!(begin.elapsed() < Duration::from_secs(10), "nothing listens on {port}");
+            assert!(begin.elapsed() < LIMIT, "nothing listens on {port}");
             thread::sleep(Duration::from_millis(5));
         }
         Self { child, port }

@@ -2,7 +2,7 @@
 //! a platform behind a broker.
 
 use std::{
-    io::{self, Read as _, Write as _},
+    io::{self, Write as _},
     net::{TcpListener, TcpStream},
     sync::{
         Arc, Mutex,
@@ -12,8 +12,12 @@ use std::{
     time::Instant,
 };
 
-use crate::wire::{Inbox, PAYLOAD, Template, connect, filters, published, report, subscribe, topic};
 use tuyagw::tuya::Channel;
+
+use crate::{
+    traffic::{Inbox, PAYLOAD, Template, client, filters, report, topic},
+    wire::{ACCEPTED, PINGRESP, puback, split_publish},
+};
 
 /// Accepts every login and subscription and acknowledges every message; nothing goes anywhere.
 #[derive(Debug)]
@@ -52,8 +56,8 @@ fn take(mut stream: TcpStream, taken: &AtomicU64, moments: &Mutex<Vec<Instant>>)
             if first & 0xf0 == 0x30 {
                 messages += 1;
                 if first & 0x06 != 0 {
-                    let (_, [high, low], _) = published(body);
-                    out.extend_from_slice(&[0x40, 2, high, low]);
+                    let (_, id, _) = split_publish(first, body);
+                    out.extend_from_slice(&puback(id));
                 }
             } else {
                 greet(first, body, &mut out);
@@ -132,14 +136,8 @@ fn pour(mut stream: TcpStream, count: usize, window: u16) -> io::Result<()> {
 
 /// A platform behind a broker that has none: answers every report with success.
 pub fn respond(port: u16) {
-    let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
-    stream.set_nodelay(true).unwrap();
-    let mut hello = connect("platform-1", "platform");
-    hello.extend(subscribe(&[topic(Channel::Report, "GW").replace("GW", "+")]));
-    stream.write_all(&hello).unwrap();
-    let mut greeting = [0; 9];
-    stream.read_exact(&mut greeting).unwrap();
-    assert_eq!((greeting[3], greeting[8]), (0, 1), "the responder is subscribed");
+    let reports = topic(Channel::Report, "GW").replace("GW", "+");
+    let stream = client(port, "platform-1", "platform", &[reports]);
     thread::spawn(move || {
         // The broker ends this by going away.
         let _ = answer(stream);
@@ -153,8 +151,8 @@ fn answer(mut stream: TcpStream) -> io::Result<()> {
             if first & 0xf0 != 0x30 {
                 continue;
             }
-            let (topic, [high, low], payload) = published(body);
-            out.extend_from_slice(&[0x40, 2, high, low]);
+            let (topic, id, payload) = split_publish(first, body);
+            out.extend_from_slice(&puback(id));
             let (request_id, cid) = (text(payload, "request_id"), text(payload, "cid"));
             let response = format!("{}/response", str::from_utf8(topic).unwrap());
             let payload = format!(
@@ -179,14 +177,14 @@ fn text<'p>(payload: &'p [u8], key: &str) -> &'p str {
 /// Answers what is no PUBLISH.
 fn greet(first: u8, body: &[u8], out: &mut Vec<u8>) {
     match first {
-        0x10 => out.extend_from_slice(&[0x20, 2, 0, 0]),
+        0x10 => out.extend_from_slice(&ACCEPTED),
         0x82 => {
             let count = filters(body);
             out.extend_from_slice(&[0x90, 2 + count as u8, body[0], body[1]]);
             out.extend(std::iter::repeat_n(1, count));
         }
         0xa2 => out.extend_from_slice(&[0xb0, 2, body[0], body[1]]),
-        0xc0 => out.extend_from_slice(&[0xd0, 0]),
+        0xc0 => out.extend_from_slice(&PINGRESP),
         _ => {}
     }
 }

@@ -6,7 +6,7 @@ use crate::{
     error::Failure,
     io::{console::Console, input::InputSource},
     request::{
-        input::Format,
+        input::InputFormat,
         parser::{RequestParser, input_from_text},
     },
 };
@@ -20,7 +20,7 @@ pub fn source(
     parser: &RequestParser,
     cid: Option<&str>,
     args: &[OsString],
-    format: Option<Format>,
+    format: Option<InputFormat>,
     console: Console,
 ) -> Result<InputSource, Failure> {
     let (mut values, mut files) = (Vec::new(), Vec::new());
@@ -33,7 +33,7 @@ pub fn source(
     }
     match (cid, values.is_empty(), files.as_slice()) {
         (Some(cid), false, []) => {
-            values.iter().filter_map(|value| parser.caution(value)).for_each(|why| console.warn(&why));
+            values.iter().filter_map(|value| parser.suspicious(value)).for_each(|why| console.warn(&why));
             let inputs = values.into_iter().map(|value| input_from_text(cid, value));
             Ok(InputSource::Flags(inputs.collect()))
         }

@@ -101,7 +101,7 @@ fn take(
         match found {
             RecordingEntry::Message(record) => inspection.message(&record),
             RecordingEntry::Connection(ConnectionRecord { connected: true, code, .. }) => {
-                inspection.connected(code)
+                inspection.connected(code);
             }
             RecordingEntry::Connection(_) => inspection.disconnected(),
             RecordingEntry::EventLine(line) => inspection.aside(line),

@@ -10,7 +10,7 @@ use crate::{
     error::Exit,
     io::{console::Console, input::InputSource},
     request::{
-        input::Input,
+        input::InputValue,
         parser::{RequestKind, RequestParser},
     },
     run::{batch, connection_settings::ConnectionSettings},
@@ -101,7 +101,7 @@ pub fn run(args: Args, console: Console) -> anyhow::Result<Exit> {
 }
 
 impl Args {
-    fn device(&self) -> Option<Input<'static>> {
+    fn device(&self) -> Option<InputValue<'static>> {
         self.cid.as_ref()?;
         let fields = [
             ("cid", &self.cid),
@@ -119,6 +119,6 @@ impl Args {
         let given = fields
             .into_iter()
             .filter_map(|(name, value)| Some((name.to_owned(), Value::from(value.as_deref()?))));
-        Some(Input::from_flags(given.collect::<Map<_, _>>()))
+        Some(InputValue::from_flags(given.collect::<Map<_, _>>()))
     }
 }

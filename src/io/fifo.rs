@@ -11,7 +11,7 @@ use std::{
 };
 
 use super::{console::Console, input::InputSource};
-use crate::{error::Failure, request::input::Format};
+use crate::{error::Failure, request::input::InputFormat};
 
 /// Stdin as JSON, for a subcommand that lasts. A named pipe is read on after each of its writers.
 ///
@@ -19,7 +19,7 @@ use crate::{error::Failure, request::input::Format};
 /// A stdin that cannot be looked at.
 pub fn stdin(console: Console) -> Result<InputSource, Failure> {
     match Fifo::of_stdin() {
-        Ok(Some(fifo)) => Ok(InputSource::reader(Box::new(fifo), "stdin", Format::Json)),
+        Ok(Some(fifo)) => Ok(InputSource::reader(Box::new(fifo), "stdin", InputFormat::Json)),
         Ok(None) => InputSource::open(Some(Path::new("-")), None),
         Err(why) => {
             console.warn(&format!(

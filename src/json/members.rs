@@ -1,4 +1,4 @@
-//! An object's members in their order, as JSON text.
+//! The members of an object, borrowed and in order.
 
 use std::{borrow::Cow, fmt};
 
@@ -8,38 +8,50 @@ use serde::{
 };
 use serde_json::value::RawValue;
 
-/// The members of an object in their order, repeated keys included. Values are parts of the text that was read.
-#[derive(Clone, Debug, Default)]
-pub struct Members<'a>(pub Vec<(Cow<'a, str>, &'a RawValue)>);
+/// The members of a JSON object in their order, repeated ones included. A key without escapes is borrowed.
+#[derive(Debug)]
+pub struct ObjectMembers<'a>(pub Vec<(Cow<'a, str>, &'a RawValue)>);
 
-impl<'a> Members<'a> {
-    /// Reads a text that is one object.
-    ///
-    /// # Errors
-    /// A text that is not one JSON object.
-    pub fn read(json: &'a str) -> Result<Self, serde_json::Error> {
-        serde_json::from_str(json)
-    }
-}
-
-impl<'de: 'a, 'a> Deserialize<'de> for Members<'a> {
+impl<'de: 'a, 'a> Deserialize<'de> for ObjectMembers<'a> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        /// serde borrows a text in a field with the attribute only.
         #[derive(Deserialize)]
         struct Key<'a>(#[serde(borrow)] Cow<'a, str>);
-        struct InOrder;
-        impl<'de> Visitor<'de> for InOrder {
-            type Value = Members<'de>;
+
+        struct MembersVisitor;
+
+        impl<'de> Visitor<'de> for MembersVisitor {
+            type Value = ObjectMembers<'de>;
+
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a JSON object")
+                f.write_str("an object")
             }
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Members<'de>, A::Error> {
-                let mut members = Vec::new();
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<ObjectMembers<'de>, A::Error> {
+                let mut members = Vec::with_capacity(4);
                 while let Some((Key(key), value)) = map.next_entry()? {
                     members.push((key, value));
                 }
-                Ok(Members(members))
+                Ok(ObjectMembers(members))
             }
         }
-        deserializer.deserialize_map(InOrder)
+
+        deserializer.deserialize_map(MembersVisitor)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn members_keep_their_order_their_text_and_their_repetitions() {
+        let json = r#"{"b":1.10,"\u0061":[1, 2],"b":"é"}"#;
+        let ObjectMembers(members) = serde_json::from_str(json).unwrap();
+        let members: Vec<_> = members.iter().map(|(key, value)| (&**key, value.get())).collect();
+        assert_eq!(members, [("b", "1.10"), ("a", "[1, 2]"), ("b", "\"é\"")]);
+        let ObjectMembers(members) = serde_json::from_str(json).unwrap();
+        assert!(matches!(members[..], [(Cow::Borrowed(_), _), (Cow::Owned(_), _), (Cow::Borrowed(_), _)]));
+        assert!(serde_json::from_str::<ObjectMembers<'_>>("[]").is_err());
     }
 }

@@ -4,7 +4,7 @@ use std::{borrow::Cow, fmt, ops::Range, time::Duration};
 
 use serde_json::value::RawValue;
 
-use crate::json::{Members, Plain, push_number, push_text, text_of};
+use crate::json::{ObjectMembers, Scanner, push_number, push_text, text_of};
 
 /// The positions of a message's fields that can be replaced, in their order.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -47,10 +47,10 @@ impl RewritableFields {
         Self::find_fast(payload).or_else(|| Self::find_any(payload))
     }
 
-    /// Finds the fields of a plain object (see [`Plain`]); `None` for any other message.
+    /// Finds the fields of a plain object (see [`Scanner`]); `None` for any other message.
     fn find_fast(payload: &[u8]) -> Option<Self> {
         let mut fields = Self(Vec::with_capacity(3));
-        Plain::read(str::from_utf8(payload).ok()?, |name, value| {
+        Scanner::read(str::from_utf8(payload).ok()?, |name, value| {
             match (name, value.peek()?) {
                 ("param", b'{') => return fields.add_cids(payload, value),
                 ("param", b'[') => {
@@ -75,7 +75,7 @@ impl RewritableFields {
     }
 
     /// Adds the cids of an object that is `param`, or an element of it.
-    fn add_cids<'p>(&mut self, payload: &'p [u8], object: &mut Plain<'p>) -> Option<()> {
+    fn add_cids<'p>(&mut self, payload: &'p [u8], object: &mut Scanner<'p>) -> Option<()> {
         object.object(|name, value| {
             let value = value.json()?;
             if name == "cid" && is_text(value) {
@@ -87,7 +87,7 @@ impl RewritableFields {
 
     /// Finds the fields of any message.
     fn find_any(payload: &[u8]) -> Option<Self> {
-        let message = Members::read(str::from_utf8(payload).ok()?).ok()?;
+        let message = serde_json::from_slice::<ObjectMembers<'_>>(payload).ok()?;
         let mut fields = Self::default();
         for (name, value) in &message.0 {
             let value = value.get();
@@ -96,15 +96,20 @@ impl RewritableFields {
                     .0
                     .extend(unit_of(value).map(|unit| (RewritableField::Time(unit), place(payload, value)))),
                 "request_id" if is_text(value) => {
-                    fields.0.push((RewritableField::RequestId, place(payload, value)))
+                    fields.0.push((RewritableField::RequestId, place(payload, value)));
                 }
                 "cid" if is_text(value) => fields.0.push((RewritableField::Cid, place(payload, value))),
                 "param" => {
-                    let objects = match Members::read(value) {
+                    let objects = match serde_json::from_str::<ObjectMembers<'_>>(value) {
                         Ok(object) => vec![object],
                         Err(_) => serde_json::from_str::<Vec<&RawValue>>(value)
                             .map(|parts| {
-                                parts.iter().filter_map(|part| Members::read(part.get()).ok()).collect()
+                                parts
+                                    .iter()
+                                    .filter_map(|part| {
+                                        serde_json::from_str::<ObjectMembers<'_>>(part.get()).ok()
+                                    })
+                                    .collect()
                             })
                             .unwrap_or_default(),
                     };

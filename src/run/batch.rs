@@ -18,7 +18,7 @@ use super::{
     time_unit::TimeUnit,
 };
 use crate::{
-    error::{Exit, Failure, Kind},
+    error::{Exit, Failure, FailureKind},
     gateway::GatewayEvent,
     io::{
         console::Console,
@@ -198,7 +198,7 @@ impl Batch {
             endures_outages: false,
         };
         let connection = GatewayConnection::new(settings, connection_options, options.unit);
-        let input = source.start(move |input, asked| parser.take(operation, input, asked))?;
+        let input = source.start(move |input, asked| parser.parse(operation, input, asked))?;
         let batch = Self {
             operation,
             input,
@@ -267,7 +267,7 @@ impl Batch {
             Ok(End::Done) => None,
             Ok(End::Signal) => {
                 let message = "ended by a signal before the answer came";
-                self.requests.fail_all(&mut connection, Kind::Connection, message);
+                self.requests.fail_all(&mut connection, FailureKind::Connection, message);
                 None
             }
             Ok(End::InputFailed(failure)) | Err(failure) => Some(failure),

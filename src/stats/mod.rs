@@ -19,7 +19,7 @@ pub use self::{
     page::page,
     summary::{
         CodeDevice, CodeSummary, ConnectionSummary, DeviceSummary, DuplicateSummary, GatewaySummary,
-        KindSummary, OmittedSummary, RecordingSummary, RoundTripSummary, SilentGap, UnansweredRequest,
+        KindSummary, OmittedSummary, RecordingGap, RecordingSummary, RoundTripSummary, UnansweredRequest,
     },
     table::table,
 };

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use crate::{
     json::Json,
-    tuya::product::{DataPoint, Kind, Product},
+    tuya::product::{DataPoint, DataType, Product},
 };
 
 use super::counters::DeviceId;
@@ -114,26 +114,26 @@ impl Series {
         }
     }
 
-    fn number(&mut self, kind: &Kind, native: &Json) -> Option<f64> {
+    fn number(&mut self, kind: &DataType, native: &Json) -> Option<f64> {
         match kind {
-            Kind::Value { scale, .. } => {
+            DataType::Value { scale, .. } => {
                 let scale = i32::try_from(*scale).unwrap_or_default();
                 native.get().parse::<f64>().ok().map(|number| number / 10f64.powi(scale))
             }
-            Kind::Bitmap { .. } => native.get().parse().ok(),
-            Kind::Bool => {
+            DataType::Bitmap { .. } => native.get().parse().ok(),
+            DataType::Bool => {
                 if self.words.is_empty() {
                     self.words = vec!["false".into(), "true".into()];
                 }
                 Some(if native.get() == "true" { 1.0 } else { 0.0 })
             }
-            Kind::Enum { range } => {
+            DataType::Enum { range } => {
                 if self.words.is_empty() {
                     self.words.clone_from(range);
                 }
                 self.word(serde_json::from_str(native.get()).ok()?)
             }
-            Kind::String { .. } | Kind::Raw { .. } => {
+            DataType::String { .. } | DataType::Raw { .. } => {
                 self.is_text = true;
                 None
             }
@@ -143,7 +143,7 @@ impl Series {
     /// A data point that the product does not have: what its values look like decides.
     fn guess(&mut self, value: &Json) -> Option<f64> {
         match value.get() {
-            "true" | "false" => self.number(&Kind::Bool, value),
+            "true" | "false" => self.number(&DataType::Bool, value),
             text if text.starts_with('"') => self.word(serde_json::from_str(text).ok()?),
             text => text.parse().ok().filter(|number: &f64| number.is_finite() && self.words.is_empty()),
         }

@@ -31,7 +31,7 @@ pub struct RecordingSummary {
     pub unanswered_count: u64,
     pub unanswered: Vec<UnansweredRequest>,
     pub duplicates: DuplicateSummary,
-    pub gaps: Vec<SilentGap>,
+    pub gaps: Vec<RecordingGap>,
     pub connections: ConnectionSummary,
     #[serde(skip_serializing_if = "OmittedSummary::is_none")]
     pub left_out: OmittedSummary,
@@ -119,7 +119,7 @@ pub struct DuplicateSummary {
 /// A silence between two records.
 #[derive(Clone, Debug, Serialize)]
 #[allow(missing_docs, reason = "docs/inspect.md describes the fields")]
-pub struct SilentGap {
+pub struct RecordingGap {
     pub from: String,
     pub to: String,
     pub seconds: f64,
@@ -214,7 +214,7 @@ pub(super) fn summary(inspection: &Inspection) -> RecordingSummary {
         gaps: counters
             .gaps
             .iter()
-            .map(|(from, to)| SilentGap {
+            .map(|(from, to)| RecordingGap {
                 from: rfc3339(*from),
                 to: rfc3339(*to),
                 seconds: seconds(to - from),

@@ -6,16 +6,27 @@ mod hostile;
 mod program;
 mod registry;
 mod stderr;
-pub mod wire;
 
 use std::{
     fs,
-    process::{Command, Stdio},
+    process::{Command, Output, Stdio},
     time::{Duration, Instant},
 };
 
 use serde_json::{Value, json};
-use wire::{Client, Connect, Edge, is_installed, packet, password, text, tuyagw};
+
+use crate::{
+    process::{PROGRAM, Service, is_installed, tuyagw},
+    wire::{
+        Client, Connect, DISCONNECT, Frame, Kind, PINGREQ, Publish, packet, password, pubcomp,
+        publish_with_id, pubrec, pubrel, subscribe, text, unsubscribe,
+    },
+};
+
+/// Runs the program to its end, whose stdout may be another program's.
+fn run_quietly(args: &[&str]) -> Output {
+    tuyagw().args(args).output().unwrap()
+}
 
 fn topic(gateway: &str, name: &str) -> String {
     format!("gateway_id/{gateway}/{name}")
@@ -30,16 +41,16 @@ fn report(cid: &str, id: &str, value: &Value) -> String {
 }
 
 /// A gateway with its subscriptions and one device.
-fn gateway_with_device(edge: &Edge, id: &str) -> Client {
+fn gateway_with_device(edge: &Service, id: &str) -> Client {
     let mut gateway = edge.gateway(id);
     assert_eq!(gateway.subscribe(&[(&topic(id, "#"), 1)]), [1]);
     // It hears its own uplinks too, since it asked for all of its topics.
     gateway.publish(&topic(id, "devices/sync"), &sync("m1"), 0, false);
     let mut codes = Vec::new();
     for _ in 0..2 {
-        let (_, topic, payload) = gateway.message();
-        if topic.ends_with("response") {
-            codes.push(serde_json::from_slice::<Value>(&payload).unwrap()["param"]["code"].clone());
+        let message = gateway.message();
+        if message.topic.ends_with("response") {
+            codes.push(message.json()["param"]["code"].clone());
         }
     }
     assert_eq!(codes, [0]);
@@ -48,10 +59,11 @@ fn gateway_with_device(edge: &Edge, id: &str) -> Client {
 
 #[test]
 fn each_login_has_its_return_code() {
-    let edge = Edge::start(&["--username", "acme"]);
+    let edge = Service::edge(&["--username", "acme"]);
     let code = |client_id: &str, username: Option<&str>, password: Option<&str>| {
-        let mut client = Client::open(&edge.address);
-        let connect = Connect { client_id, username, password, clean: true, keep_alive: 60, will: None };
+        let mut client = edge.client();
+        let password = password.map(str::to_owned);
+        let connect = Connect { username, password, ..Connect::new(client_id, "acme") };
         let code = client.connect(&connect);
         assert_eq!(code != 0, code != 0 && client.is_closed(), "a refused client is disconnected");
         code
@@ -72,60 +84,44 @@ fn each_login_has_its_return_code() {
     for (greeting, level) in [(&b"\0\x06MQIsdp"[..], 3), (b"\0\x06MQIsdp", 0x83), (b"\0\x04MQTT", 0x84)] {
         for (username, password, code) in [("acme", &good[..], 0), ("acme", "wrong", 4), ("other", &good, 5)]
         {
-            let mut old = Client::open(&edge.address);
+            let mut old = edge.client();
             let names = [text("gw1"), text(username), text(password)].concat();
             old.send(&packet(0x10, &[greeting, &[level], b"\xc2\0\x3c", &names]));
-            assert_eq!(old.expect(2).body, [0, code], "{level} {username} {password}");
+            assert_eq!(old.expect(Kind::ConnAck).body, [0, code], "{level} {username} {password}");
         }
     }
-    let mut five = Client::open(&edge.address);
+    let mut five = edge.client();
     five.send(&packet(0x10, &[b"\0\x04MQTT\x05\x02\0\x3c\0", &text("gw1")]));
-    assert_eq!((five.expect(2).body, five.is_closed()), (vec![0, 1], true));
+    assert_eq!((five.expect(Kind::ConnAck).body, five.is_closed()), (vec![0, 1], true));
 
     for id in ["gw\0", "gw\u{1b}[2J"] {
-        let mut client = Client::open(&edge.address);
-        let password = password(id, "acme");
-        let connect = Connect {
-            client_id: id,
-            username: Some("acme"),
-            password: Some(&password),
-            clean: true,
-            keep_alive: 60,
-            will: None,
-        };
-        client.send(&connect.bytes());
+        let mut client = edge.client();
+        client.send(&Connect::new(id, "acme").bytes());
         assert!(client.is_closed(), "{id:?} gets no answer");
     }
 }
 
 #[test]
 fn everything_may_come_in_one_flight() {
-    let edge = Edge::start(&[]);
-    let mut client = Client::open(&edge.address);
-    let password = password("gw1", "acme");
-    let connect = Connect {
-        client_id: "gw1",
-        username: Some("acme"),
-        password: Some(&password),
-        clean: true,
-        keep_alive: 60,
-        will: None,
-    };
-    let mut flight = connect.bytes();
-    flight.extend(packet(0x82, &[&[0, 1], &text("gateway_id/gw1/devices/sync/response"), &[1]]));
-    let uplink = text("gateway_id/gw1/devices/sync");
-    flight.extend(packet(0x32, &[&uplink, &[0, 2], sync("m1").as_bytes()]));
-    client.send(&flight);
-    assert_eq!(client.expect(2).body, [0, 0]);
-    assert_eq!(client.expect(9).body, [0, 1, 1]);
+    let edge = Service::edge(&[]);
+    let mut client = edge.client();
+    let flight = [
+        Connect::new("gw1", "acme").bytes(),
+        subscribe(1, &[(topic("gw1", "devices/sync/response"), 1)]),
+        publish_with_id(2, &topic("gw1", "devices/sync"), 2, sync("m1").as_bytes()),
+    ];
+    client.send(&flight.concat());
+    assert_eq!(client.expect(Kind::ConnAck).body, [0, 0]);
+    assert_eq!(client.expect(Kind::SubAck).body, [0, 1, 1]);
     let rest = [client.read().unwrap(), client.read().unwrap()];
-    let kinds: Vec<u8> = rest.iter().map(wire::Packet::kind).collect();
-    assert!(kinds == [3, 4] || kinds == [4, 3], "{kinds:?}");
+    let kinds = rest.each_ref().map(Frame::kind);
+    let expected = [Kind::Publish, Kind::PubAck];
+    assert!(expected.iter().all(|kind| kinds.contains(kind)), "{kinds:?}");
 }
 
 #[test]
 fn a_gateway_stays_within_its_own_topics() {
-    let mut edge = Edge::start(&[]);
+    let mut edge = Service::edge(&[]);
     let mut watcher = edge.platform("watcher");
     assert_eq!(watcher.subscribe(&[("#", 0)]), [0]);
     let mut gateway = edge.gateway("gw1");
@@ -140,17 +136,18 @@ fn a_gateway_stays_within_its_own_topics() {
     assert_eq!(codes, [2, 0x80, 0x80, 0x80, 1, 0x80]);
     for topic in ["gateway_id/gw1/commands", "gateway_id/gw2/properties/report", "x"] {
         let id = gateway.publish(topic, "{}", 1, true);
-        assert_eq!(gateway.expect(4).id(), id, "acknowledged, though dropped");
+        assert_eq!(gateway.expect(Kind::PubAck).id(), id, "acknowledged, though dropped");
     }
     gateway.publish("gateway/out/gw1", "mine", 1, false);
-    assert_eq!(watcher.message(), (0, "gateway/out/gw1".into(), b"mine".to_vec()));
+    let message = watcher.message();
+    assert_eq!((message.qos, &*message.topic, &*message.payload), (0, "gateway/out/gw1", &b"mine"[..]));
     let record = edge.line(|line| line["topic"] != Value::Null);
     assert_eq!(record["topic"], "gateway/out/gw1", "what was dropped is no traffic");
 }
 
 #[test]
 fn reports_are_answered_with_their_codes() {
-    let edge = Edge::start(&[]);
+    let edge = Service::edge(&[]);
     let mut gateway = edge.gateway("gw1");
     gateway.subscribe(&[
         ("gateway_id/gw1/devices/sync/response", 1),
@@ -168,16 +165,16 @@ fn reports_are_answered_with_their_codes() {
         ("m2", "1", json!(1), 2003),
     ] {
         gateway.publish(&topic("gw1", "properties/report"), &report(cid, id, &value), 1, false);
-        let (qos, topic, payload) = gateway.message();
-        let answer: Value = serde_json::from_slice(&payload).unwrap();
-        assert_eq!((qos, topic.as_str()), (1, "gateway_id/gw1/properties/report/response"));
+        let message = gateway.message();
+        assert_eq!((message.qos, &*message.topic), (1, "gateway_id/gw1/properties/report/response"));
+        let answer = message.json();
         assert_eq!((&answer["param"]["code"], &answer["request_id"]), (&json!(code), &json!("r")));
     }
 }
 
 #[test]
 fn quality_of_service_two_works_both_ways() {
-    let edge = Edge::start(&[]);
+    let edge = Service::edge(&[]);
     let mut gateway = edge.gateway("gw1");
     assert_eq!(gateway.subscribe(&[("gateway/in/gw1", 2)]), [2]);
     let id = gateway.publish("gateway/in/gw1", "once", 2, false);
@@ -187,16 +184,16 @@ fn quality_of_service_two_works_both_ways() {
     while !(completed && released) {
         let packet = gateway.read().unwrap();
         match packet.kind() {
-            5 => gateway.send(&[&[0x62, 2][..], &id.to_be_bytes()].concat()),
-            7 => completed = true,
-            3 => {
-                let (_, theirs, payload) = packet.publish();
-                assert_eq!((packet.qos(), payload), (2, b"once".to_vec()));
+            Kind::PubRec => gateway.send(&pubrel(id)),
+            Kind::PubComp => completed = true,
+            Kind::Publish => {
+                let message = packet.publish();
+                assert_eq!((message.qos, message.payload), (2, b"once".to_vec()));
                 received += 1;
-                gateway.send(&[&[0x50, 2][..], &theirs.to_be_bytes()].concat());
+                gateway.send(&pubrec(message.id));
             }
-            6 => {
-                gateway.send(&[&[0x70, 2][..], &packet.body[..]].concat());
+            Kind::PubRel => {
+                gateway.send(&pubcomp(packet.id()));
                 released = true;
             }
             _ => panic!("{packet:?}"),
@@ -209,54 +206,45 @@ fn quality_of_service_two_works_both_ways() {
 
 #[test]
 fn retained_messages_reach_new_subscribers_and_overlaps_one_copy() {
-    let edge = Edge::start(&[]);
+    let edge = Service::edge(&[]);
     let mut first = edge.platform("first");
     first.publish("a/b", "kept", 1, true);
-    first.expect(4);
+    first.expect(Kind::PubAck);
     first.publish("a/c", "gone", 1, true);
-    first.expect(4);
+    first.expect(Kind::PubAck);
     first.publish("a/c", "", 1, true);
-    first.expect(4);
+    first.expect(Kind::PubAck);
     let mut second = edge.platform("second");
     assert_eq!(second.subscribe(&[("a/+", 1), ("x", 0)]), [1, 0]);
-    let packet = second.expect(3);
-    assert_eq!((packet.first & 1, packet.publish().2), (1, b"kept".to_vec()));
-    second.send(&[&[0x40, 2][..], &packet.publish().1.to_be_bytes()].concat());
+    let message = second.message();
+    assert_eq!((message.retain, message.payload), (true, b"kept".to_vec()));
     second.subscribe(&[("a/#", 0), ("#", 0)]);
     for _ in 0..2 {
-        assert_eq!(second.message().2, b"kept", "each new subscription gets it");
+        assert_eq!(second.message().payload, b"kept", "each new subscription gets it");
     }
     first.publish("a/b", "new", 1, false);
-    let packet = second.expect(3);
-    assert_eq!((packet.first & 1, packet.qos(), packet.publish().2), (0, 1, b"new".to_vec()));
-    second.send(&[&[0x40, 2][..], &packet.publish().1.to_be_bytes()].concat());
+    let message = second.message();
+    assert_eq!((message.retain, message.qos, message.payload), (false, 1, b"new".to_vec()));
     second.ping();
     let id = second.next_id();
-    second.send(&wire::packet(0xa2, &[&id.to_be_bytes(), &text("a/+"), &text("a/#")]));
-    assert_eq!(second.expect(11).id(), id);
+    second.send(&unsubscribe(id, &["a/+", "a/#"]));
+    assert_eq!(second.expect(Kind::UnsubAck).id(), id);
     first.publish("a/b", "newer", 1, false);
-    assert_eq!(second.message(), (0, "a/b".into(), b"newer".to_vec()));
+    let message = second.message();
+    assert_eq!((message.qos, &*message.topic, message.payload), (0, "a/b", b"newer".to_vec()));
 }
 
 #[test]
 fn a_will_is_published_when_the_connection_is_cut_and_only_then() {
-    let edge = Edge::start(&[]);
+    let edge = Service::edge(&[]);
     let mut watcher = edge.platform("watcher");
     watcher.subscribe(&[("#", 0)]);
     let leave = |id: &str, will_topic: &str, politely: bool| {
-        let mut client = Client::open(&edge.address);
-        let password = password(id, "acme");
-        let code = client.connect(&Connect {
-            client_id: id,
-            username: Some("acme"),
-            password: Some(&password),
-            clean: true,
-            keep_alive: 60,
-            will: Some((will_topic, r#"{"will":1}"#, 1)),
-        });
-        assert_eq!(code, 0);
+        let mut client = edge.client();
+        let will = Some((will_topic, r#"{"will":1}"#, 1));
+        assert_eq!(client.connect(&Connect { will, ..Connect::new(id, "acme") }), 0);
         if politely {
-            client.send(&[0xe0, 0]);
+            client.send(&DISCONNECT);
             assert!(client.is_closed());
         }
     };
@@ -264,7 +252,7 @@ fn a_will_is_published_when_the_connection_is_cut_and_only_then() {
     leave("gw1", "gateway_id/gw2/devices/status", false);
     leave("gw3", "gateway_id/gw3/devices/status", false);
     assert_eq!(
-        watcher.message().1,
+        watcher.message().topic,
         "gateway_id/gw3/devices/status",
         "neither the polite nor the foreign one"
     );
@@ -272,82 +260,65 @@ fn a_will_is_published_when_the_connection_is_cut_and_only_then() {
 
 #[test]
 fn a_second_client_with_the_same_id_takes_over() {
-    let edge = Edge::start(&[]);
+    let edge = Service::edge(&[]);
     let mut first = edge.gateway("gw1");
     first.subscribe(&[("gateway/in/gw1", 1)]);
     let mut second = edge.gateway("gw1");
     assert!(first.is_closed());
     second.publish("gateway/in/gw1", "x", 1, false);
-    second.expect(4);
+    second.expect(Kind::PubAck);
     second.ping();
 }
 
 #[test]
 fn a_persistent_session_keeps_what_was_not_acknowledged() {
-    let edge = Edge::start(&[]);
+    let edge = Service::edge(&[]);
     let mut platform = edge.platform("console");
-    let mut client = Client::open(&edge.address);
+    let mut client = edge.client();
     assert_eq!(client.login("gw1", "acme", false), 0);
     assert_eq!(client.subscribe(&[("gateway/in/gw1", 1)]), [1]);
     platform.publish("gateway/in/gw1", "1", 1, false);
-    platform.expect(4);
-    let unacknowledged = client.expect(3);
+    platform.expect(Kind::PubAck);
+    let unacknowledged = client.expect(Kind::Publish);
     drop(client);
     for message in ["2", "3"] {
         platform.publish("gateway/in/gw1", message, 1, false);
-        platform.expect(4);
+        platform.expect(Kind::PubAck);
     }
-    let mut client = Client::open(&edge.address);
-    let password = password("gw1", "acme");
-    let connect = Connect {
-        client_id: "gw1",
-        username: Some("acme"),
-        password: Some(&password),
-        clean: false,
-        keep_alive: 60,
-        will: None,
-    };
-    client.send(&connect.bytes());
-    assert_eq!(client.expect(2).body, [1, 0], "the session is present");
-    let again = client.expect(3);
-    assert_eq!((again.first, again.publish()), (unacknowledged.first | 8, unacknowledged.publish()));
-    client.send(&[&[0x40, 2][..], &again.publish().1.to_be_bytes()].concat());
-    assert_eq!((client.message().2, client.message().2), (b"2".to_vec(), b"3".to_vec()));
+    let mut client = edge.client();
+    client.send(&Connect { clean: false, ..Connect::new("gw1", "acme") }.bytes());
+    assert_eq!(client.expect(Kind::ConnAck).body, [1, 0], "the session is present");
+    let again = client.expect(Kind::Publish);
+    assert_eq!(again.publish(), Publish { dup: true, ..unacknowledged.publish() });
+    client.acknowledge(&again.publish());
+    assert_eq!((client.message().payload, client.message().payload), (b"2".to_vec(), b"3".to_vec()));
     client.ping();
     drop(client);
-    let mut clean = Client::open(&edge.address);
+    let mut clean = edge.client();
     assert_eq!(clean.login("gw1", "acme", true), 0);
     platform.publish("gateway/in/gw1", "4", 1, false);
-    platform.expect(4);
+    platform.expect(Kind::PubAck);
     clean.ping();
 }
 
 #[test]
 fn silence_ends_a_connection() {
-    let edge = Edge::start(&["--connect-timeout", "200ms"]);
-    let mut mute = Client::open(&edge.address);
+    let edge = Service::edge(&["--connect-timeout", "200ms"]);
+    let mut mute = edge.client();
     assert!(mute.is_closed(), "no CONNECT");
-    let mut slow = Client::open(&edge.address);
+    let mut slow = edge.client();
     slow.send(&[0x10, 50, 0]);
     assert!(slow.is_closed(), "half a CONNECT");
-    let mut quiet = Client::open(&edge.address);
-    let password = password("gw1", "acme");
+    let mut quiet = edge.client();
     let begin = Instant::now();
-    let code = quiet.connect(&Connect {
-        client_id: "gw1",
-        username: Some("acme"),
-        password: Some(&password),
-        clean: true,
-        keep_alive: 1,
-        will: None,
-    });
+    let code = quiet.connect(&Connect { keep_alive: 1, ..Connect::new("gw1", "acme") });
     assert_eq!((code, quiet.is_closed()), (0, true));
     assert!(begin.elapsed() >= Duration::from_millis(1500), "{:?}", begin.elapsed());
 }
 
 #[test]
 fn malformed_packets_close_the_connection_and_disturb_nobody() {
-    let edge = Edge::start(&["--max-packet", "1000"]);
+    let edge = Service::edge(&["--max-packet", "1000"]);
     let mut other = edge.gateway("other");
     for bytes in [
         &[0x00, 0][..],
@@ -373,7 +344,7 @@ fn malformed_packets_close_the_connection_and_disturb_nobody() {
 
 #[test]
 fn a_client_that_does_not_read_is_disconnected_and_disturbs_nobody() {
-    let edge = Edge::start(&["--max-queue", "1000000"]);
+    let edge = Service::edge(&["--max-queue", "1000000"]);
     let mut stuck = edge.platform("stuck");
     stuck.subscribe(&[("big", 1)]);
     let mut good = edge.platform("good");
@@ -383,8 +354,8 @@ fn a_client_that_does_not_read_is_disconnected_and_disturbs_nobody() {
     // Far more than socket buffers and queue can hold.
     for _ in 0..400 {
         sender.publish("big", &payload, 1, false);
-        sender.expect(4);
-        assert_eq!(good.message().2.len(), payload.len());
+        sender.expect(Kind::PubAck);
+        assert_eq!(good.message().payload.len(), payload.len());
     }
     // What was on its way is still there to read, then comes the end.
     while stuck.read_lenient() {}
@@ -392,7 +363,7 @@ fn a_client_that_does_not_read_is_disconnected_and_disturbs_nobody() {
 
 #[test]
 fn a_gateway_that_reads_its_answers_late_gets_them_all() {
-    let edge = Edge::start(&[]);
+    let edge = Service::edge(&[]);
     let mut gateway = edge.gateway("gw1");
     gateway.subscribe(&[("gateway_id/gw1/properties/report/response", 1)]);
     gateway.publish(&topic("gw1", "devices/sync"), &sync("m1"), 0, false);
@@ -411,7 +382,7 @@ fn a_device_that_was_answered_survives_a_kill() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("fleet.jsonl");
     let path = file.to_str().unwrap();
-    let mut edge = Edge::start(&["--devices", path]);
+    let mut edge = Service::edge(&["--devices", path]);
     let mut gateway = edge.gateway("gw1");
     gateway.subscribe(&[("gateway_id/gw1/devices/sync/response", 0)]);
     for n in 0..500 {
@@ -423,15 +394,14 @@ fn a_device_that_was_answered_survives_a_kill() {
         assert_eq!(answer["param"]["code"], 0);
         answered.push(answer["param"]["cid"].as_str().unwrap().to_owned());
     }
-    edge.child.kill().unwrap();
-    edge.child.wait().unwrap();
+    edge.kill();
     let kept = fs::read_to_string(&file).unwrap();
     for cid in &answered {
         assert!(kept.contains(&format!("\"cid\":\"{cid}\"")), "{cid} was answered and is not kept");
     }
     // A torn last line, as a power cut leaves it.
     fs::write(&file, format!("{kept}{{\"gateway_id\":\"gw1\",\"ci")).unwrap();
-    let edge = Edge::start(&["--devices", path]);
+    let edge = Service::edge(&["--devices", path]);
     let mut gateway = edge.gateway("gw1");
     gateway.subscribe(&[("gateway_id/gw1/properties/report/response", 0)]);
     gateway.publish(&topic("gw1", "properties/report"), &report(&answered[199], "1", &json!(1)), 0, false);
@@ -450,7 +420,7 @@ fn a_registry_that_is_none_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("config.toml");
     fs::write(&file, "[profile.x]\nbroker = 1\n").unwrap();
-    let output = tuyagw(&["edge", "--listen", "127.0.0.1:0", "--devices", file.to_str().unwrap()]);
+    let output = run_quietly(&["edge", "--listen", "127.0.0.1:0", "--devices", file.to_str().unwrap()]);
     let stderr = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(2));
     assert!(stderr.contains("config.toml") && stderr.contains("line 1"), "{stderr}");
@@ -462,9 +432,9 @@ fn a_registry_belongs_to_one_edge() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("fleet.jsonl");
     let path = file.to_str().unwrap();
-    let _first = Edge::start(&["--devices", path]);
+    let _first = Service::edge(&["--devices", path]);
     for (path, reason) in [(path, "another program"), ("/dev/null", "regular file")] {
-        let output = tuyagw(&["edge", "--listen", "127.0.0.1:0", "--devices", path]);
+        let output = run_quietly(&["edge", "--listen", "127.0.0.1:0", "--devices", path]);
         assert_eq!(output.status.code(), Some(2));
         let stderr = String::from_utf8_lossy(&output.stderr);
         assert!(stderr.contains(path) && stderr.contains(reason), "{stderr}");
@@ -473,7 +443,7 @@ fn a_registry_belongs_to_one_edge() {
 
 #[test]
 fn commands_from_stdin_are_sent_and_their_ends_printed() {
-    let mut edge = Edge::start(&["--command-timeout", "300ms"]);
+    let mut edge = Service::edge(&["--command-timeout", "300ms"]);
     edge.type_in(&json!({"cid":"m1","code":"switch_state","value":false}));
     let result = edge.line(|line| line["op"] == "command");
     assert_eq!((&result["error"], &result["field"]), (&json!("invalid"), &json!("gateway_id")), "{result}");
@@ -509,7 +479,7 @@ fn commands_from_stdin_are_sent_and_their_ends_printed() {
 
 #[test]
 fn a_platform_user_commands_a_device() {
-    let edge = Edge::start(&[]);
+    let edge = Service::edge(&[]);
     let mut gateway = gateway_with_device(&edge, "gw1");
     let mut platform = edge.platform("console");
     platform.subscribe(&[("gateway_id/+/commands/response", 1)]);
@@ -520,12 +490,12 @@ fn a_platform_user_commands_a_device() {
     assert_eq!(gateway.json()["request_id"], "c1");
     let answer = r#"{"t":1,"cid":"m1","request_id":"c1","param":{"msg":"success","code":0}}"#;
     gateway.publish(&topic("gw1", "commands/response"), answer, 1, false);
-    assert_eq!(platform.message().2, answer.as_bytes());
+    assert_eq!(platform.message().payload, answer.as_bytes());
     for (cid, code) in [("m9", 2003), ("m1", 2001)] {
         if code == 2001 {
             let status = r#"{"t":1,"request_id":"s","param":[{"cid":"m1","status":false}]}"#;
             gateway.publish(&topic("gw1", "devices/status"), status, 1, false);
-            while gateway.message().1 != topic("gw1", "devices/status") {}
+            while gateway.message().topic != topic("gw1", "devices/status") {}
         }
         platform.publish(&topic("gw1", "commands"), &command(cid, "c2"), 1, false);
         assert_eq!(platform.json()["param"]["code"], code);
@@ -536,18 +506,18 @@ fn a_platform_user_commands_a_device() {
 
 #[test]
 fn faults_of_the_connection_do_what_they_say() {
-    let edge = Edge::start(&["--fault", "connack=3"]);
-    assert_eq!(Client::open(&edge.address).login("gw1", "acme", true), 3);
-    let edge = Edge::start(&["--fault", "suback"]);
+    let edge = Service::edge(&["--fault", "connack=3"]);
+    assert_eq!(edge.client().login("gw1", "acme", true), 3);
+    let edge = Service::edge(&["--fault", "suback"]);
     assert_eq!(edge.gateway("gw1").subscribe(&[("gateway_id/gw1/commands", 1)]), [0x80]);
-    let edge = Edge::start(&["--fault", "disconnect"]);
+    let edge = Service::edge(&["--fault", "disconnect"]);
     let mut gateway = edge.gateway("gw1");
     gateway.publish(&topic("gw1", "devices/sync"), &sync("m1"), 1, false);
     assert!(gateway.is_closed());
-    let edge = Edge::start(&["--fault", "silent"]);
+    let edge = Service::edge(&["--fault", "silent"]);
     let mut gateway = edge.gateway("gw1");
     gateway.publish(&topic("gw1", "devices/sync"), &sync("m1"), 1, false);
-    gateway.send(&[0xc0, 0]);
+    gateway.send(&PINGREQ);
     // A second connection is answered meanwhile; the first one stays open and mute.
     edge.gateway("gw2").ping();
     gateway.stream.set_read_timeout(Some(Duration::from_millis(300))).unwrap();
@@ -556,30 +526,29 @@ fn faults_of_the_connection_do_what_they_say() {
         why.kind(),
         std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut
     )));
-    let edge = Edge::start(&["--fault", "delay=300ms"]);
+    let edge = Service::edge(&["--fault", "delay=300ms"]);
     let mut gateway = edge.gateway("gw1");
     gateway.subscribe(&[("gateway_id/gw1/devices/sync/response", 1)]);
     let begin = Instant::now();
     gateway.publish(&topic("gw1", "devices/sync"), &sync("m1"), 0, false);
     gateway.message();
     assert!(begin.elapsed() >= Duration::from_millis(300));
-    let output = tuyagw(&["edge", "--fault", "explode"]);
+    let output = run_quietly(&["edge", "--fault", "explode"]);
     assert_eq!(output.status.code(), Some(2));
     assert!(String::from_utf8_lossy(&output.stderr).contains("drop-response"));
 }
 
 #[test]
 fn it_ends_by_signal_with_everything_written() {
-    for (signal, code) in [("-INT", 130), ("-TERM", 143)] {
-        let edge = Edge::start(&[]);
+    for (signal, code) in [("INT", 130), ("TERM", 143)] {
+        let edge = Service::edge(&[]);
         let mut gateway = edge.gateway("gw1");
         gateway.publish("gateway/in/gw1", "x", 1, false);
-        gateway.expect(4);
-        let (status, rest) = edge.end(signal);
-        assert_eq!(status, Some(code));
-        let topics: Vec<Value> = rest.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-        assert_eq!(topics[0]["kind"], "connect");
-        assert_eq!(topics[1]["topic"], "gateway/in/gw1");
+        gateway.expect(Kind::PubAck);
+        let ended = edge.end(signal);
+        assert_eq!(ended.code, Some(code));
+        assert_eq!(ended.lines[0]["kind"], "connect");
+        assert_eq!(ended.lines[1]["topic"], "gateway/in/gw1");
     }
 }
 
@@ -587,13 +556,13 @@ fn it_ends_by_signal_with_everything_written() {
 fn records_go_to_a_file_and_the_rest_to_stdout() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("traffic.jsonl");
-    let mut edge = Edge::start(&["--out", file.to_str().unwrap()]);
+    let mut edge = Service::edge(&["--out", file.to_str().unwrap()]);
     let mut gateway = edge.gateway("gw1");
     gateway.publish("gateway/in/gw1", "{\"a\": 1}", 0, false);
     gateway.ping();
     edge.type_in(&json!({"cid":"m1","code":"switch_state","value":1.5}));
     assert_eq!(edge.line(|_| true)["op"], "command");
-    edge.end("-TERM");
+    edge.end("TERM");
     let written = fs::read_to_string(&file).unwrap();
     assert!(written.contains("\"dir\":\"up\",\"kind\":\"other\",\"gateway_id\":\"gw1\""), "{written}");
     assert!(written.contains("\"payload\":{\"a\": 1}}\n"), "{written}");
@@ -602,26 +571,27 @@ fn records_go_to_a_file_and_the_rest_to_stdout() {
 
 #[test]
 fn a_reader_of_stdout_that_goes_ends_it() {
-    let mut edge = Edge::start(&[]);
-    edge.stop_reading();
-    assert_eq!(edge.child.wait().unwrap().code(), Some(0));
+    let mut edge = Service::edge(&[]);
+    edge.stdout = None;
+    assert_eq!(edge.ended().code, Some(0));
 }
 
 #[test]
 fn an_address_in_use_is_said() {
-    let edge = Edge::start(&[]);
-    let output = tuyagw(&["edge", "--listen", &edge.address]);
+    let edge = Service::edge(&[]);
+    let output = run_quietly(&["edge", "--listen", edge.address()]);
     let stderr = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(2));
-    assert!(stderr.contains(&edge.address) && stderr.contains("--listen"), "{stderr}");
+    assert!(stderr.contains(edge.address()) && stderr.contains("--listen"), "{stderr}");
     assert!(output.stdout.is_empty());
 }
 
 #[test]
 fn a_program_finds_the_edge_and_gives_its_status() {
     let run = |script: &str| {
-        Command::new(env!("CARGO_BIN_EXE_tuyagw"))
+        tuyagw()
             .args(["edge", "--", "sh", "-c", script])
+            .env_remove("TUYAGW_CONFIG")
             .env("TUYAGW_PROFILE", "none")
             .env("TUYAGW_PASSWORD", "secret")
             .output()
@@ -641,18 +611,18 @@ fn a_program_finds_the_edge_and_gives_its_status() {
             "TUYAGW_USERNAME=acme"
         ]
     );
-    assert_eq!(lines[5], env!("CARGO_BIN_EXE_tuyagw"));
+    assert_eq!(lines[5], PROGRAM);
     assert_eq!(lines.len(), 6);
     assert_eq!(run("kill -9 $$").status.code(), Some(137));
     assert_eq!(run("cat >/dev/null && echo ok").stdout, b"ok\n");
-    assert_eq!(tuyagw(&["edge", "--", "no-such-program"]).status.code(), Some(127));
+    assert_eq!(run_quietly(&["edge", "--", "no-such-program"]).status.code(), Some(127));
     assert_eq!(run("tuyagw sync --cid m1 --product-id p1").status.code(), Some(0));
     assert_eq!(run("tuyagw report --cid m1 water_flow=1").status.code(), Some(1));
 }
 
 #[test]
 fn a_signal_reaches_the_program() {
-    let mut child = Command::new(env!("CARGO_BIN_EXE_tuyagw"))
+    let mut child = tuyagw()
         .args(["edge", "--", "sh", "-c", "trap 'exit 9' TERM; echo ready; while :; do sleep 0.05; done"])
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
@@ -670,8 +640,8 @@ fn mosquitto_s_clients_work_with_it() {
     if !is_installed("mosquitto_pub") || !is_installed("mosquitto_rr") {
         return;
     }
-    let edge = Edge::start(&[]);
-    let port = edge.address.rsplit_once(':').unwrap().1;
+    let edge = Service::edge(&[]);
+    let port = edge.port();
     let password = password("gw1", "acme");
     let login = ["-h", "127.0.0.1", "-p", port, "-i", "gw1", "-u", "acme", "-P", &password];
     let run = |program: &str, args: &[&str]| {
@@ -725,7 +695,7 @@ fn tls_is_spoken_with_a_certificate() {
     fs::write(&cert, certified.cert.pem()).unwrap();
     fs::write(&key, certified.signing_key.serialize_pem()).unwrap();
     let (cert, key) = (cert.to_str().unwrap(), key.to_str().unwrap());
-    let output = Command::new(env!("CARGO_BIN_EXE_tuyagw"))
+    let output = tuyagw()
         .args(["edge", "--tls-cert", cert, "--tls-key", key, "--", "sh", "-c"])
         .arg("echo $TUYAGW_BROKER $TUYAGW_CA_FILE; tuyagw sync --cid m1 --product-id p1 --tls-insecure")
         .output()
@@ -734,7 +704,7 @@ fn tls_is_spoken_with_a_certificate() {
     assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
     assert!(text.starts_with("mqtts://127.0.0.1:") && text.contains(cert), "{text}");
     assert!(text.contains("\"code\":0"), "{text}");
-    let output = tuyagw(&["edge", "--tls-cert", key, "--tls-key", key]);
+    let output = run_quietly(&["edge", "--tls-cert", key, "--tls-key", key]);
     assert_eq!(output.status.code(), Some(2));
     assert!(String::from_utf8_lossy(&output.stderr).contains("key.pem"));
 }
@@ -749,7 +719,7 @@ fn a_certificate_as_openssl_makes_it_is_explained() {
     fs::write(&cert, params.self_signed(&pair).unwrap().pem()).unwrap();
     fs::write(&key, pair.serialize_pem()).unwrap();
     let (cert, key) = (cert.to_str().unwrap(), key.to_str().unwrap());
-    let output = tuyagw(&[
+    let output = run_quietly(&[
         "edge",
         "--tls-cert",
         cert,

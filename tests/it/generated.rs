@@ -6,12 +6,13 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
     path::{Path, PathBuf},
-    process::Command as Process,
 };
 
 use clap::{Arg, Command, CommandFactory as _, ValueEnum as _};
 use clap_complete::{Generator as _, Shell};
 use tuyagw::{cli::Cli, error::Exit};
+
+use super::process::tuyagw;
 
 /// File names and contents.
 type Files = BTreeMap<String, Vec<u8>>;
@@ -20,10 +21,8 @@ type Files = BTreeMap<String, Vec<u8>>;
 fn completions() {
     let mut files = Files::new();
     for shell in Shell::value_variants() {
-        let output = Process::new(env!("CARGO_BIN_EXE_tuyagw"))
-            .args(["completions", &shell.to_string()])
-            .output()
-            .expect("the binary was built");
+        let output =
+            tuyagw().args(["completions", &shell.to_string()]).output().expect("the binary was built");
         assert!(output.status.success(), "{shell}: {output:?}");
         files.insert(shell.file_name("tuyagw"), output.stdout);
     }

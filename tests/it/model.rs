@@ -1,14 +1,11 @@
 //! `model` as a process: what it prints where, and how it ends.
 
-use std::{
-    io::pipe,
-    process::{Command, Output},
-};
+use std::{io::pipe, process::Output};
 
-use assert_cmd::cargo::cargo_bin;
+use super::process::tuyagw;
 
 fn model(args: &[&str]) -> Output {
-    let mut command = Command::new(cargo_bin!("tuyagw"));
+    let mut command = tuyagw();
     command.arg("model").args(args).output().expect("the binary runs")
 }
 
@@ -70,7 +67,7 @@ fn what_is_wrong_is_said_with_file_and_place() {
 fn a_reader_that_has_gone_is_no_error() {
     let (reader, writer) = pipe().unwrap();
     drop(reader);
-    let mut command = Command::new(cargo_bin!("tuyagw"));
+    let mut command = tuyagw();
     let output = command.arg("model").stdout(writer).output().unwrap();
     assert_eq!(output.status.code(), Some(0), "{output:?}");
     assert!(output.stderr.is_empty(), "{output:?}");

@@ -106,17 +106,11 @@ fn the_edge_s_side_of_a_session_tests_a_gateway() {
     let play = |gateway_args: &[&str], args: &[&str]| {
         let mut command =
             verify("127.0.0.1", &[&["--direction", "down", "--listen", "127.0.0.1:0"], args].concat(), &site);
-        let mut service = Service::start(&mut command);
+        let service = Service::start(&mut command);
         let listener = answering(&service.url, gateway_args);
-        let played = ended(service.child.take().unwrap());
+        let played = service.ended();
         end(listener);
-        let mut rest = String::new();
-        let mut lines = Vec::new();
-        while service.stdout.as_mut().unwrap().read_line(&mut rest).unwrap() > 0 {
-            lines.push(serde_json::from_str(&rest).unwrap());
-            rest.clear();
-        }
-        (played.code, lines, played.stderr)
+        (played.code, played.lines, played.stderr)
     };
     let (code, lines, stderr) = play(&["--answer", "success"], &[]);
     assert_eq!((code, lines.len()), (Some(0), 0), "{stderr}");

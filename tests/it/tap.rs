@@ -14,7 +14,10 @@ use base64::{Engine as _, prelude::BASE64_STANDARD};
 use serde_json::Value;
 use tuyagw::tuya::derive_password;
 
-use super::process::{LIMIT, Service, ended, gateway, reports, run, run_with, tuyagw};
+use super::{
+    process::{LIMIT, PROGRAM, Service, ended, gateway, reports, run, run_with, tuyagw},
+    wire,
+};
 
 fn records(path: &Path) -> Vec<Value> {
     let text = fs::read_to_string(path).unwrap();
@@ -208,8 +211,7 @@ fn a_broker_that_cuts_the_connection_is_the_one_that_ended_it() {
     let mut line = String::new();
     tap.stdout.as_mut().unwrap().read_line(&mut line).unwrap();
     assert!(line.contains("\"kind\":\"connect\""), "{line}");
-    let killed = edge.child.as_mut().unwrap();
-    killed.kill().unwrap();
+    edge.kill();
     assert_eq!(ended(child).code, Some(3));
     let ended = tap.end("TERM");
     assert_eq!(kinds(&ended.lines), ["down disconnect"], "{ended:?}");
@@ -262,21 +264,7 @@ fn it_ends_by_itself_and_says_what_is_wrong_at_once() {
 
 /// A PUBLISH of QoS 0.
 fn publish(payload: &[u8]) -> Vec<u8> {
-    let topic = b"gateway_id/gw1/elsewhere";
-    let mut remaining = 2 + topic.len() + payload.len();
-    let mut packet = vec![0x30];
-    loop {
-        let low = u8::try_from(remaining % 128).unwrap();
-        remaining /= 128;
-        packet.push(if remaining > 0 { low | 0x80 } else { low });
-        if remaining == 0 {
-            break;
-        }
-    }
-    packet.extend([0, u8::try_from(topic.len()).unwrap()]);
-    packet.extend(topic);
-    packet.extend(payload);
-    packet
+    wire::publish(0, "gateway_id/gw1/elsewhere", payload)
 }
 
 #[test]
@@ -347,9 +335,7 @@ fn killed_at_any_moment_it_breaks_nothing_it_forwarded_and_its_file_goes_on() {
         while round % 4 == 0 && fs::metadata(&out).unwrap().len() <= recorded {
             thread::yield_now();
         }
-        let mut child = tap.child.take().unwrap();
-        child.kill().unwrap();
-        ended(child);
+        tap.kill();
         // What was under way may still come, and then the end, or a reset.
         let _ = server.read_to_end(&mut arrived);
         assert!(stream.starts_with(&arrived), "seed {seed}, round {round}: not what the client sent");
@@ -397,10 +383,8 @@ fn a_broker_that_restarts_behind_it_is_found_again() {
             assert!(line.contains("\"ok\":true"), "{line}");
         }
         if restarts {
-            let mut killed = edge.child.take().unwrap();
-            killed.kill().unwrap();
-            killed.wait().unwrap();
-            let address = edge.url.strip_prefix("mqtt://").unwrap().to_owned();
+            edge.kill();
+            let address = edge.address().to_owned();
             edge = Service::start(tuyagw().args(["edge", "--listen", &address]).args(devices));
         }
     }
@@ -420,8 +404,7 @@ fn records_that_were_in_hand_when_writing_failed_are_counted_as_missing() {
     let folder = tempfile::tempdir().unwrap();
     let [out, summary] = ["out.jsonl", "summary.json"].map(|name| folder.path().join(name));
     let mut tap = std::process::Command::new("sh");
-    tap.args(["-c", "trap '' XFSZ; ulimit -f 40; exec \"$@\"", "sh"])
-        .arg(assert_cmd::cargo::cargo_bin!("tuyagw"));
+    tap.args(["-c", "trap '' XFSZ; ulimit -f 40; exec \"$@\"", "sh"]).arg(PROGRAM);
     tap.args(["tap", "--listen", "127.0.0.1:0", "-b", &edge.url, "--out"])
         .arg(&out)
         .arg("--summary")

@@ -13,14 +13,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-use assert_cmd::cargo::cargo_bin;
 use clap::CommandFactory as _;
 use tuyagw::{cli::Cli, error::Exit};
 
-use super::generated::{bless_tables, is_blessed, root};
-
-/// How long a session may take before it counts as hung.
-const LONGEST: Duration = Duration::from_mins(1);
+use super::{
+    command::{LIMIT, PROGRAM},
+    generated::{bless_tables, is_blessed, root},
+};
 
 #[test]
 fn what_the_console_blocks_show_is_what_happens() {
@@ -244,7 +243,7 @@ fn run(page: &Page) -> Result<Vec<Vec<String>>, String> {
     }
     fs::write(at("script"), script).unwrap();
     let log = fs::File::create(at("log")).unwrap();
-    let mut session = process::Command::new(cargo_bin!("tuyagw"))
+    let mut session = process::Command::new(PROGRAM)
         .args(["edge", "--", "sh", "../script"])
         .current_dir(at("work"))
         .env_clear()
@@ -257,7 +256,7 @@ fn run(page: &Page) -> Result<Vec<Vec<String>>, String> {
         .spawn()
         .unwrap();
     let start = Instant::now();
-    while session.try_wait().unwrap().is_none() && start.elapsed() < LONGEST {
+    while session.try_wait().unwrap().is_none() && start.elapsed() < LIMIT {
         std::thread::sleep(Duration::from_millis(5));
     }
     // The edge hands the signal on to all that the session started.

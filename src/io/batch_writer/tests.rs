@@ -146,7 +146,7 @@ fn a_full_disk_is_named() {
     sink.write(b"1\n");
     let Err(WriterError::Failed(failure)) = sink.close_blocking() else { panic!("no failure") };
     assert!(failure.message.contains("/dev/full"), "{failure}");
-    assert_eq!(failure.kind, crate::error::Kind::Io);
+    assert_eq!(failure.kind, crate::error::FailureKind::Io);
 }
 
 /// Nothing goes on into the removed file: what is not written is not acknowledged.

@@ -469,10 +469,10 @@ mod tests {
             let mut visit = |number, what: RecordingEntry<'_>| {
                 match what {
                     RecordingEntry::Message(record) => {
-                        found.push((number, record.payload.len(), record.unix_us))
+                        found.push((number, record.payload.len(), record.unix_us));
                     }
                     RecordingEntry::Issue(issue) => {
-                        found.push((number, 0, i64::from(issue.kind == IssueKind::Torn)))
+                        found.push((number, 0, i64::from(issue.kind == IssueKind::Torn)));
                     }
                     _ => {}
                 }

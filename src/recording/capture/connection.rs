@@ -10,7 +10,7 @@ use super::{
 use crate::{
     mqtt::{
         ConnectCode, Direction,
-        codec::{End, Message, Packet},
+        codec::{Message, Packet, Side},
     },
     recording::{
         entry::{EntryVisitor, IssueKind, RecordingEntry},
@@ -154,7 +154,7 @@ impl CapturedConnection {
         }
         let mut next = self.half(is_up).push(&bytes);
         loop {
-            let to = if is_up { End::Server } else { End::Client };
+            let to = if is_up { Side::Server } else { Side::Client };
             match next.take().unwrap_or_else(|| self.half(is_up).next_packet(to)) {
                 NextPacket::Packet(packet) => {
                     context.counts.packets += 1;

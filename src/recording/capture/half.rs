@@ -3,7 +3,7 @@
 use bytes::BytesMut;
 
 use super::reassembly::StreamReassembler;
-use crate::mqtt::codec::{End, Packet};
+use crate::mqtt::codec::{Packet, Side};
 
 /// The largest MQTT packet: a remaining length of 268,435,455 (MQTT-2.2.3) and its header.
 const LARGEST: usize = 268_435_460;
@@ -63,7 +63,7 @@ impl HalfConnection {
     }
 
     /// Takes the next packet off the inbox.
-    pub fn next_packet(&mut self, to: End) -> NextPacket {
+    pub fn next_packet(&mut self, to: Side) -> NextPacket {
         match Packet::decode(&mut self.inbox, to, LARGEST) {
             Ok(Some(packet)) => {
                 self.is_in_step = true;

@@ -2,7 +2,7 @@
 
 use super::Record;
 use crate::{
-    json::Plain,
+    json::Scanner,
     mqtt::Direction,
     recording::time::{LONGEST_US, unix_us},
     tuya::Channel,
@@ -11,7 +11,7 @@ use crate::{
 impl<'a> Record<'a> {
     /// Reads a line with the usual fields in the order of writing, and no others; `None` for any other line.
     pub(super) fn read_fast(line: &'a [u8]) -> Option<Self> {
-        let mut plain = Plain::begin(str::from_utf8(line).ok()?);
+        let mut plain = Scanner::begin(str::from_utf8(line).ok()?);
         plain.word("{\"v\":1,\"tst\":")?;
         let unix_us = unix_us(plain.text()?)?;
         plain.word(",\"topic\":")?;

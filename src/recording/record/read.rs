@@ -6,7 +6,7 @@ use serde_json::value::RawValue;
 
 use super::{Record, RecordError, VERSION};
 use crate::{
-    json::{Members, text_of},
+    json::{ObjectMembers, text_of},
     mqtt::Direction,
     recording::{
         decimal::whole,
@@ -133,7 +133,7 @@ struct RecordFields<'a> {
 
 impl<'a> RecordFields<'a> {
     fn read(line: &'a [u8]) -> Result<Self, RecordError> {
-        let Members(members) = serde_json::from_slice(line).map_err(|why| {
+        let ObjectMembers(members) = serde_json::from_slice(line).map_err(|why| {
             RecordError::new("", if why.is_eof() { "ends in the middle".to_owned() } else { why.to_string() })
         })?;
         let mut fields = Self::default();

@@ -35,12 +35,12 @@ use self::{
 };
 use crate::{
     collections::FastMap,
-    error::{Exit, Failure, Kind},
+    error::{Exit, Failure, FailureKind},
     io::{console::Console, recording_file::IssueReporter, request_ids::ReplayIds},
     mqtt::codec::{Publish, QoS},
     net::server::Broker,
     recording::{FreshValues, ReplaySchedule, ReplaySpeed},
-    run::{connection_settings::Fleet, signals::Signals},
+    run::{connection_settings::Fleet, edge_handler::EdgeHandler, signals::Signals},
     tuya::{Channel, GatewayId, Topics},
 };
 
@@ -158,7 +158,7 @@ enum Target {
         tasks: Vec<JoinHandle<()>>,
     },
     /// To the gateways that connect to us.
-    Down(Rc<Broker>),
+    Down(Rc<Broker<EdgeHandler>>),
 }
 
 struct Replay {
@@ -503,18 +503,22 @@ impl Replay {
                     sender.send(Outgoing { publish, index, line, channel, due, keeps_t: self.keep_t })
                 {
                     // Its failure ends the run as soon as it is looked at.
-                    stats.fail(&message.request(gateway), Kind::Connection, "the connection is closed");
+                    stats.fail(
+                        &message.request(gateway),
+                        FailureKind::Connection,
+                        "the connection is closed",
+                    );
                     stats.done();
                 }
             }
             Target::Down(broker) => {
                 if broker.has_subscriber(&topic) {
                     self.stats.borrow_mut().leaves(due);
-                    broker.say(topic.as_ref().to_owned(), payload, qos);
+                    broker.publish(topic.as_ref().into(), payload, qos);
                 } else {
                     let message = format!("no gateway subscribes to {topic}: is it connected?");
                     let request = RequestSummary::of(index, line, channel, gateway.as_str(), &payload);
-                    self.stats.borrow_mut().fail(&request, Kind::Timeout, &message);
+                    self.stats.borrow_mut().fail(&request, FailureKind::Timeout, &message);
                 }
             }
         }

@@ -13,7 +13,7 @@ use tokio::sync::Notify;
 
 use super::verify::{Difference, RequestSummary};
 use crate::{
-    error::{Exit, Failure, Kind},
+    error::{Exit, Failure, FailureKind},
     io::{
         batch_writer::{BatchWriter, CommitWatch, WriterError},
         console::Console,
@@ -188,7 +188,7 @@ impl ReplayStats {
     }
 
     /// A message was not sent, or not acknowledged.
-    pub fn fail(&mut self, request: &RequestSummary, kind: Kind, message: &str) {
+    pub fn fail(&mut self, request: &RequestSummary, kind: FailureKind, message: &str) {
         self.failed += 1;
         self.exit = self.exit.or(kind.exit());
         self.failures.tell(|| in_words(request, message));

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use super::{Difference, Replay, RequestSummary, Target, Verify};
 use crate::{
-    error::{Exit, Failure, Kind},
+    error::{Exit, Failure, FailureKind},
     io::batch_writer::WriterError,
     run::{replay::replay_stats::counted, runtime::sleep_until},
     tuya::Channel,
@@ -158,7 +158,7 @@ impl Replay {
             stats.differ(&Difference { request, kind: "missing", expected: None, code: None });
         } else {
             let message = format!("the command that it answers did not come {limit}");
-            stats.fail(&request, Kind::Timeout, &message);
+            stats.fail(&request, FailureKind::Timeout, &message);
         }
     }
 }

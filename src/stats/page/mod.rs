@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     text::is_unsafe,
-    tuya::{Channel, product::Kind},
+    tuya::{Channel, product::DataType},
 };
 
 /// uPlot 1.6.32, MIT licence, from <https://github.com/leeoniya/uPlot>.
@@ -168,7 +168,7 @@ fn drawn<'a>(inspection: &'a Inspection, charts: &'a Charts) -> Vec<Drawn<'a>> {
             name: point.and_then(|point| point.name.as_deref()),
             unit: point.and_then(|point| point.unit.as_deref()),
             scale: match point.map(|point| &point.kind) {
-                Some(Kind::Value { scale, .. }) => *scale,
+                Some(DataType::Value { scale, .. }) => *scale,
                 _ => 0,
             },
             words,

@@ -12,6 +12,7 @@ use std::{
 use md5::{Digest as _, Md5};
 use serde_json::{Value, json};
 
+use crate::process::PROGRAM;
 use crate::site::{Dice, Site, accounted, all_accepted, json_lines, syncs, until};
 
 /// The key of meter mN in a journal of `sync`, as docs/bulk.md says.
@@ -298,8 +299,7 @@ fn a_journal_that_is_full_in_the_middle_leaves_no_input_without_a_line() {
     let site = Site::start(&[]);
     let (input, journal) = (site.write("input.jsonl", syncs(LINES)), site.name("journal"));
     let mut run = Command::new("sh");
-    run.args(["-c", "trap '' XFSZ; ulimit -f 40; exec \"$@\"", "sh"])
-        .arg(assert_cmd::cargo::cargo_bin!("tuyagw"));
+    run.args(["-c", "trap '' XFSZ; ulimit -f 40; exec \"$@\"", "sh"]).arg(PROGRAM);
     run.args(["sync", "-b", &site.broker(), "-g", "gw1", "-u", "acme", &input, "--journal", &journal]);
     run.env("TUYAGW_CONFIG", "/dev/null").stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let ended = crate::process::ended(run.spawn().unwrap());

@@ -8,7 +8,7 @@ use std::{
 };
 
 use crate::{
-    process::ended,
+    process::{PROGRAM, ended},
     site::{Site, syncs, until},
 };
 
@@ -159,7 +159,7 @@ fn many_lines_in_one_go() {
 fn a_hangup_ends_a_run_unless_it_is_ignored() {
     let site = Site::start(&[]);
     for (ignored, code) in [(false, Some(143)), (true, Some(0))] {
-        let binary = assert_cmd::cargo::cargo_bin!("tuyagw").to_str().unwrap();
+        let binary = PROGRAM;
         // The tests themselves may run under `nohup`.
         let disposition = if ignored { "--ignore-signal=HUP" } else { "--default-signal=HUP" };
         let mut run = std::process::Command::new("env");

@@ -4,8 +4,9 @@ use serde_json::json;
 
 use super::{Case, accounted, all_accepted, reports};
 use crate::{
-    fake_broker::{FakeBroker, Peer, Publish, publish, publish_with_id, response, response_with},
+    fake_broker::{FakeBroker, Peer, response, response_with},
     process::{gateway, run, run_with},
+    wire::{Publish, publish, publish_with_id},
 };
 
 /// Sends what `bytes` makes of the request, and nothing else.
@@ -120,7 +121,7 @@ pub fn odd_answers() -> Vec<Case> {
             answered(peer, |request| {
                 let payload = json!({"t": 1, "request_id": request.request_id(), "param": {"cid": "m1", "code": 0, "msg": ""}});
                 let topic = format!("{}/response", request.topic);
-                publish_with_id(0b1010, &topic, Some(9), payload.to_string().as_bytes())
+                publish_with_id(0b1010, &topic, 9, payload.to_string().as_bytes())
             });
         }),
         Case::new("twice", 0, "ok", |_, peer| answered(peer, |request| response(request, 0).repeat(2))),

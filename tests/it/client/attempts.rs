@@ -13,8 +13,9 @@ use std::{
 
 use super::{accounted, reports};
 use crate::{
-    fake_broker::{FakeBroker, Packet, Publish, puback, response, suback},
+    fake_broker::{FakeBroker, response},
     process::{ended, gateway, run, run_with, signal},
+    wire::{Packet, Publish, puback, suback},
 };
 
 fn t(request: &Publish) -> i64 {
@@ -167,7 +168,7 @@ fn an_answer_counts_while_its_request_rests() {
         peer.set_out();
         let request = peer.request();
         // A system error lets it rest; what follows is another answer to the same request.
-        peer.send(&[puback(request.id), response(&request, 500), response(&request, 0)].concat());
+        peer.send(&[puback(request.id).into(), response(&request, 500), response(&request, 0)].concat());
         peer.hold();
     });
     let args = ["--cid", "m1", "water_flow=1", "--retries", "3", "--timeout", "20s"];

@@ -4,8 +4,9 @@ use std::net::TcpListener;
 
 use super::Case;
 use crate::{
-    fake_broker::{ACCEPTED, FakeBroker, Peer},
+    fake_broker::{FakeBroker, Peer},
     process::{gateway, run},
+    wire::ACCEPTED,
 };
 
 macro_rules! greets {
@@ -119,7 +120,7 @@ fn early_sends_all_in_one_flight() {
         let id = peer.expect_subscribe();
         let request = peer.request();
         peer.send(&ACCEPTED);
-        peer.send(&crate::fake_broker::suback(id, &[1]));
+        peer.send(&crate::wire::suback(id, &[1]));
         peer.answer(&request, 0);
         peer.serve(|_| 0);
     });

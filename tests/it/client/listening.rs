@@ -6,13 +6,13 @@ use std::{
     sync::mpsc,
 };
 
-use assert_cmd::cargo::cargo_bin;
 use serde_json::{Value, json};
 
 use super::Case;
 use crate::{
-    fake_broker::{FakeBroker, Packet, Peer, puback, publish, publish_with_id, suback},
-    process::{Ended, ended, gateway, run, signal, tuyagw},
+    fake_broker::{FakeBroker, Peer},
+    process::{Ended, PROGRAM, ended, gateway, run, signal, tuyagw},
+    wire::{Packet, puback, publish, publish_with_id, suback},
 };
 
 const TOPIC: &str = "gateway_id/gw1/commands";
@@ -28,7 +28,7 @@ fn heard(peer: &mut Peer, bytes: &[u8]) {
 }
 
 fn command(peer: &mut Peer, payload: &str) {
-    heard(peer, &publish_with_id(2, TOPIC, Some(9), payload.as_bytes()));
+    heard(peer, &publish_with_id(2, TOPIC, 9, payload.as_bytes()));
 }
 
 const ONE: &[&str] = &["--answer", "success", "--count", "1", "--for", "20s"];
@@ -58,7 +58,7 @@ pub fn refused() -> Vec<Case> {
             peer.log_in();
             let id = peer.expect_subscribe();
             peer.send(&suback(id, &[1, 1, 1]));
-            peer.send(&publish_with_id(2, TOPIC, Some(9), GOOD.as_bytes()));
+            peer.send(&publish_with_id(2, TOPIC, 9, GOOD.as_bytes()));
             while let Some(packet) = peer.receive() {
                 if let Packet::Publish(publish) = packet {
                     peer.send(&puback(publish.id));
@@ -97,14 +97,14 @@ pub fn commands() -> Vec<Case> {
         })
         .args(ONE),
         Case::listen("a command twice", 0, "2 records", |_, peer| {
-            let twice = [9, 10].map(|id| publish_with_id(2, TOPIC, Some(id), GOOD.as_bytes()));
+            let twice = [9, 10].map(|id| publish_with_id(2, TOPIC, id, GOOD.as_bytes()));
             heard(peer, &twice.concat());
         })
         .args(&["--answer", "success", "--count", "2", "--for", "20s"]),
         Case::listen("1,000 commands at once", 0, "1000 records", |_, peer| {
             let flood = (1..=1000).map(|id: u16| {
                 let payload = GOOD.replace("c1", &format!("c{id}"));
-                publish_with_id(2, TOPIC, Some(id), payload.as_bytes())
+                publish_with_id(2, TOPIC, id, payload.as_bytes())
             });
             heard(peer, &flood.collect::<Vec<_>>().concat());
         })
@@ -157,7 +157,7 @@ fn a_message_that_arrives_is_progress_for_a_listener() {
         if number > 8 {
             return peer.hold();
         }
-        peer.send(&publish_with_id(2, TOPIC, Some(9), GOOD.as_bytes()));
+        peer.send(&publish_with_id(2, TOPIC, 9, GOOD.as_bytes()));
         peer.receive();
     });
     let ended = run_until("listen", &broker, &[], |said| said.matches("reconnecting in 0.1 s").count() == 9);
@@ -250,7 +250,7 @@ fn a_sigint_that_was_ignored_on_purpose_ends_nothing() {
     });
     // A shell's background has SIGQUIT ignored as well; there SIGINT counts.
     let mut command = Command::new("env");
-    command.args(["--default-signal=QUIT", "--ignore-signal=INT"]).arg(cargo_bin!("tuyagw"));
+    command.args(["--default-signal=QUIT", "--ignore-signal=INT"]).arg(PROGRAM);
     command.args(["listen", "-b", &broker.url(), "-g", "gw1", "-u", "acme", "--count", "1"]);
     command.env("TUYAGW_CONFIG", "/dev/null").stdin(Stdio::null());
     let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();

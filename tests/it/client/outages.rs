@@ -4,8 +4,9 @@ use std::{collections::BTreeMap, sync::mpsc};
 
 use super::{Case, accounted, all_accepted, reports};
 use crate::{
-    fake_broker::{ACCEPTED, FakeBroker, Packet, Peer, Publish, puback, response, suback},
+    fake_broker::{FakeBroker, Peer, response},
     process::{gateway, run, run_with},
+    wire::{ACCEPTED, Packet, Publish, puback, suback},
 };
 
 /// Every request keeps its payload, request_id included, however often it is sent.

@@ -2,8 +2,9 @@
 
 use super::{all_accepted, reports};
 use crate::{
-    fake_broker::{FakeBroker, Packet, Peer, publish_with_id, suback},
+    fake_broker::{FakeBroker, Peer},
     process::{Ended, gateway, run, run_with},
+    wire::{Packet, publish_with_id, suback},
 };
 
 #[test]
@@ -60,7 +61,7 @@ fn an_acknowledgement_that_does_not_come_is_a_timeout() {
 const COMMAND: &[u8] = br#"{"t":1,"request_id":"c1","cid":"m1","param":{"id":"18","value":50}}"#;
 
 fn command(id: u16) -> Vec<u8> {
-    publish_with_id(0b0010, "gateway_id/gw1/commands", Some(id), COMMAND)
+    publish_with_id(0b0010, "gateway_id/gw1/commands", id, COMMAND)
 }
 
 fn acknowledged(broker: &FakeBroker) -> usize {
@@ -88,8 +89,8 @@ fn nothing_is_acknowledged_after_a_queued_command_so_that_all_comes_again() {
         let topic = format!("{}/response", request.topic);
         let answer =
             serde_json::json!({"request_id": request.request_id(), "param": {"code": 0}}).to_string();
-        peer.send(&crate::fake_broker::puback(request.id));
-        peer.send(&publish_with_id(0b0010, &topic, Some(2), answer.as_bytes()));
+        peer.send(&crate::wire::puback(request.id));
+        peer.send(&publish_with_id(0b0010, &topic, 2, answer.as_bytes()));
         peer.hold();
     });
     assert_eq!(ended.code, Some(0), "{ended:#?}");
@@ -105,7 +106,7 @@ fn a_window_full_of_queued_commands_is_5_with_advice() {
         let id = peer.expect_subscribe();
         peer.send(&suback(id, &[1]));
         let request = peer.request();
-        peer.send(&crate::fake_broker::puback(request.id));
+        peer.send(&crate::wire::puback(request.id));
         peer.hold();
     });
     assert_eq!(ended.code, Some(5), "{ended:#?}");

@@ -10,8 +10,9 @@ use std::{
 
 use super::{accounted, reports};
 use crate::{
-    fake_broker::{FakeBroker, Packet, Peer},
+    fake_broker::{FakeBroker, Peer},
     process::{ended, gateway, run_with, signal, tuyagw},
+    wire::Packet,
 };
 
 fn spawned(broker: &FakeBroker, args: &[&str]) -> Child {

@@ -3,8 +3,9 @@
 use std::{fs, path::Path, process::Command};
 
 use crate::{
-    fake_broker::{FakeBroker, Packet},
+    fake_broker::FakeBroker,
     process::{Ended, run, run_with, tuyagw},
+    wire::Packet,
 };
 
 /// CONNECT as a broker saw it.

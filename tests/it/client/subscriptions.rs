@@ -1,7 +1,8 @@
 //! SUBSCRIBE and its answer.
 
 use super::Case;
-use crate::fake_broker::{Peer, response, suback};
+use crate::fake_broker::{Peer, response};
+use crate::wire::suback;
 
 /// Answers the report, and the SUBSCRIBE with what `codes` makes of its id.
 fn subscribed(peer: &mut Peer, answer: fn(u16) -> Vec<u8>) {

@@ -13,8 +13,7 @@ use std::{
 
 use serde_json::{Value, json};
 
-use super::wire::Edge;
-use crate::process::tuyagw;
+use crate::process::{Service, tuyagw};
 
 fn command(cid: &str) -> String {
     json!({"gateway_id":"gw1","cid":cid,"id":"4","value":true}).to_string() + "\n"
@@ -32,7 +31,7 @@ fn registry() -> (tempfile::TempDir, String) {
 #[test]
 fn commands_that_nobody_answers_make_stdin_wait() {
     let (_folder, file) = registry();
-    let mut edge = Edge::start(&["--devices", &file, "--command-timeout", "1h", "--out", "/dev/null"]);
+    let mut edge = Service::edge(&["--devices", &file, "--command-timeout", "1h", "--out", "/dev/null"]);
     let mut stdin = edge.stdin.take().unwrap();
     let written = Arc::new(AtomicUsize::new(0));
     let count = Arc::clone(&written);
@@ -59,7 +58,7 @@ fn commands_that_nobody_answers_make_stdin_wait() {
 #[test]
 fn a_busy_gateway_gets_every_command_in_order_and_none_times_out() {
     let (_folder, file) = registry();
-    let mut edge = Edge::start(&["--devices", &file, "--command-timeout", "20s", "--out", "/dev/null"]);
+    let mut edge = Service::edge(&["--devices", &file, "--command-timeout", "20s", "--out", "/dev/null"]);
     let mut gateway = edge.gateway("gw1");
     assert_eq!(gateway.subscribe(&[("gateway_id/gw1/commands", 1)]), [1]);
     let count = 2000;
@@ -97,7 +96,7 @@ fn a_busy_gateway_gets_every_command_in_order_and_none_times_out() {
 #[test]
 fn results_of_commands_that_were_not_sent_name_them_and_their_fault() {
     let (_folder, file) = registry();
-    let mut edge = Edge::start(&["--devices", &file, "--command-timeout", "1h", "--out", "/dev/null"]);
+    let mut edge = Service::edge(&["--devices", &file, "--command-timeout", "1h", "--out", "/dev/null"]);
     edge.type_in(&json!({"t":1,"cid":"m1","request_id":"a","param":{"id":"4","value":7}}));
     let result = edge.line(|line| line["op"] == "command");
     assert_eq!((&result["error"], &result["request_id"]), (&json!("invalid"), &json!("a")), "{result}");

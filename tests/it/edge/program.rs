@@ -5,12 +5,9 @@ use std::{
     io::Read as _,
     path::Path,
     process::{Child, Command, Stdio},
-    thread,
-    time::{Duration, Instant},
 };
 
-use super::wire::{LIMIT, is_installed};
-use crate::process::{ended, run, signal, tuyagw};
+use crate::process::{PROGRAM, ended, is_installed, run, signal, tuyagw, until};
 
 /// A program with a child of its own; both write down their ids and would go on for long.
 const FAMILY: &str = "sleep 60 & echo $! > child; echo $$ > parent; mv parent program; wait";
@@ -18,7 +15,7 @@ const FAMILY: &str = "sleep 60 & echo $! > child; echo $$ > parent; mv parent pr
 /// The id that a program wrote down.
 fn id(folder: &Path, name: &str) -> u32 {
     let file = folder.join(name);
-    wait_for(|| file.exists(), name);
+    until(name, || file.exists());
     fs::read_to_string(file).unwrap().trim().parse().unwrap()
 }
 
@@ -26,14 +23,6 @@ fn is_alive(id: u32) -> bool {
     // A zombie, which nobody in a container may reap, is dead.
     let status = fs::read_to_string(format!("/proc/{id}/stat")).unwrap_or_default();
     status.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with(['Z', 'X']))
-}
-
-fn wait_for(mut condition: impl FnMut() -> bool, what: &str) {
-    let end = Instant::now() + LIMIT;
-    while !condition() {
-        assert!(Instant::now() < end, "{what}");
-        thread::sleep(Duration::from_millis(5));
-    }
 }
 
 fn until_ready(child: &mut Child) {
@@ -48,7 +37,7 @@ fn a_recording_that_fails_ends_the_program_and_all_it_started() {
     let script = format!("tuyagw sync -q --cid m1 --product-id p > synced; {FAMILY}");
     // `setsid`, so that a developer's terminal is not the program's.
     let ended = run(Command::new("setsid")
-        .args(["--wait", env!("CARGO_BIN_EXE_tuyagw"), "edge", "--out", "/dev/full", "--", "sh", "-c"])
+        .args(["--wait", PROGRAM, "edge", "--out", "/dev/full", "--", "sh", "-c"])
         .arg(format!("({script}) & wait"))
         .current_dir(&folder));
     assert_eq!(ended.code, Some(2), "{ended:?}");
@@ -75,7 +64,7 @@ fn a_full_disk_for_the_registry_ends_the_program_and_loses_no_answered_device() 
     let script = "tuyagw sync -q --no-reconnect devices.jsonl 2>/dev/null | cat; sleep 60";
     let mut command = Command::new("setsid");
     let limited = "ulimit -S -f 8; exec \"$0\" edge --devices fleet.jsonl -- sh -c \"$1\"";
-    command.args(["--wait", "sh", "-c", limited, env!("CARGO_BIN_EXE_tuyagw"), script]);
+    command.args(["--wait", "sh", "-c", limited, PROGRAM, script]);
     let ended = run(command.current_dir(&folder));
     assert_eq!(ended.code, Some(2), "{ended:?}");
     assert!(ended.stderr.contains("error: cannot write fleet.jsonl"), "{}", ended.stderr);
@@ -92,7 +81,7 @@ fn an_edge_that_is_killed_takes_the_program_and_all_it_started_along() {
     let folder = tempfile::tempdir().unwrap();
     // Without a terminal, so that the program has a group of its own.
     let mut setsid = Command::new("setsid")
-        .args(["--wait", env!("CARGO_BIN_EXE_tuyagw"), "edge", "--", "sh", "-c", FAMILY])
+        .args(["--wait", PROGRAM, "edge", "--", "sh", "-c", FAMILY])
         .current_dir(&folder)
         .spawn()
         .unwrap();
@@ -102,13 +91,13 @@ fn an_edge_that_is_killed_takes_the_program_and_all_it_started_along() {
     let edge = status.rsplit_once(") ").unwrap().1.split(' ').nth(1).unwrap().parse().unwrap();
     signal(edge, "KILL");
     setsid.wait().unwrap();
-    wait_for(|| !is_alive(program), "the program goes on");
-    wait_for(|| !is_alive(descendant), "the program's child goes on");
+    until("the end of the program", || !is_alive(program));
+    until("the end of its child", || !is_alive(descendant));
 }
 
 #[test]
 fn a_stopped_program_acts_on_a_signal() {
-    let mut child = Command::new(env!("CARGO_BIN_EXE_tuyagw"))
+    let mut child = tuyagw()
         .args([
             "edge",
             "--",
@@ -217,7 +206,7 @@ fn a_program_reads_its_terminal_and_gets_the_keyboard_s_signals() {
     if !is_installed("python3") {
         return;
     }
-    let folder = Path::new(env!("CARGO_BIN_EXE_tuyagw")).parent().unwrap();
+    let folder = Path::new(PROGRAM).parent().unwrap();
     let path = std::env::join_paths(
         std::iter::once(folder.to_owned())
             .chain(std::env::split_paths(&std::env::var_os("PATH").unwrap_or_default())),

@@ -4,8 +4,7 @@ use std::{fs, path::Path, process::Command};
 
 use serde_json::Value;
 
-use super::wire::is_installed;
-use crate::process::{Service, gateway, run, run_with, signal, tuyagw};
+use crate::process::{PROGRAM, Service, gateway, is_installed, run, run_with, signal, tuyagw};
 
 /// The cids in a registry's file, and where each was said to be.
 fn devices(file: &Path) -> Vec<(String, String)> {
@@ -45,7 +44,7 @@ fn a_replaced_or_removed_registry_is_written_anew_before_a_sync_is_answered() {
     sync("m3");
     assert_eq!(cids(&file), ["m1", "m2", "m3"], "an unchanged device, too");
     // Nothing is left to be done at the end, so that a kill costs nothing.
-    signal(edge.child.as_ref().unwrap().id(), "KILL");
+    signal(edge.id(), "KILL");
     let again = run(tuyagw().args(["edge", "--devices", file.to_str().unwrap(), "--", "true"]));
     assert!(again.stderr.contains("3 devices are known"), "{}", again.stderr);
 }
@@ -116,16 +115,7 @@ fn the_folder_of_a_new_registry_is_synced() {
     }
     let folder = tempfile::tempdir().unwrap();
     let output = Command::new("strace")
-        .args([
-            "-f",
-            "-y",
-            "-e",
-            "trace=fsync,fdatasync",
-            "-o",
-            "trace",
-            env!("CARGO_BIN_EXE_tuyagw"),
-            "edge",
-        ])
+        .args(["-f", "-y", "-e", "trace=fsync,fdatasync", "-o", "trace", PROGRAM, "edge"])
         .args(["--devices", "fleet.jsonl", "--", "true"])
         .current_dir(&folder)
         .output()

@@ -11,15 +11,14 @@ use serde_json::{Value, json};
 
 use super::Listener;
 use crate::{
-    edge::wire::Client,
     process::{Ended, ended, run},
     site::{Site, json_lines, until},
+    wire::{Client, Kind, password},
 };
 
 /// A platform user that hears all and sends what nobody checks.
 fn platform(site: &Site) -> Client {
-    let mut platform = Client::open(&site.broker());
-    assert_eq!(platform.login("watcher", "platform", true), 0);
+    let mut platform = site.platform("watcher");
     assert_eq!(platform.subscribe(&[("gateway_id/gw1/commands/response", 1)]), [1]);
     platform
 }
@@ -176,7 +175,7 @@ fn a_program_that_has_gone_is_500() {
 fn no_shell_reads_the_arguments_and_no_secret_reaches_the_program() {
     let site = Site::start(&[]);
     site.sync(1);
-    let secret = crate::edge::wire::password("gw1", "acme");
+    let secret = password("gw1", "acme");
     let script = site.write("exec.sh", "env > environment; printf '%s\\n' \"$@\" > arguments");
     let env =
         [("TUYAGW_PASSWORD", secret.as_str()), ("TUYAGW_PLATFORM_PASSWORD", "hidden"), ("KEPT", "kept")];
@@ -272,7 +271,7 @@ fn a_retained_command_is_not_executed() {
     let mut platform = platform(&site);
     let payload = json!({"t": 1, "request_id": "old", "cid": "m1", "param": {"id": "18", "value": 1}});
     platform.publish("gateway_id/gw1/commands", &payload.to_string(), 1, true);
-    platform.expect(4);
+    platform.expect(Kind::PubAck);
     let listener = Listener::start(&site, &["--answer", "success"]);
     let shown = listener.wait(1, |line| line["kind"] == "command");
     assert_eq!(shown[0]["retain"], 1);

@@ -13,9 +13,9 @@ use serde_json::Value;
 
 use super::Listener;
 use crate::{
-    edge::wire::Client,
-    process::{ended, run, signal, tuyagw},
+    process::{PROGRAM, ended, run, signal, tuyagw},
     site::{Dice, Site, json_lines, until},
+    wire::{Client, Kind},
 };
 
 /// A topic that the edge passes on without a word.
@@ -31,8 +31,7 @@ struct Sender {
 
 impl Sender {
     fn new(site: &Site) -> Self {
-        let mut client = Client::open(&site.broker());
-        assert_eq!(client.login("sender", "platform", true), 0);
+        let client = site.platform("sender");
         Self { client, next: 0 }
     }
 
@@ -47,7 +46,7 @@ impl Sender {
                 self.next += 1;
             }
             for _ in 0..batch {
-                self.client.expect(4);
+                self.client.expect(Kind::PubAck);
             }
             left -= batch;
         }
@@ -212,8 +211,7 @@ fn a_full_disk_is_2_and_named_and_acknowledges_nothing() {
     sender.send(999);
     // A limit in the middle of a line, about half of what there is to write.
     let mut listener = std::process::Command::new("sh");
-    let binary = assert_cmd::cargo::cargo_bin!("tuyagw");
-    listener.args(["-c", "ulimit -f 200; exec \"$@\"", "sh"]).arg(binary);
+    listener.args(["-c", "ulimit -f 200; exec \"$@\"", "sh"]).arg(PROGRAM);
     listener.args(["listen", "-b", &site.broker(), "-g", "gw1", "-u", "acme", "--out", "small.jsonl"]);
     listener.args(LISTEN).env("TUYAGW_CONFIG", "/dev/null").current_dir(site.path(""));
     let listener = listener.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();

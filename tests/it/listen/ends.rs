@@ -10,20 +10,18 @@ use serde_json::{Value, json};
 
 use super::Listener;
 use crate::{
-    edge::wire::Client,
     process::{ended, run},
     site::{Site, json_lines},
+    wire::{Client, Kind},
 };
 
 fn sender(site: &Site) -> Client {
-    let mut client = Client::open(&site.broker());
-    assert_eq!(client.login("sender", "platform", true), 0);
-    client
+    site.platform("sender")
 }
 
 fn send(client: &mut Client, topic: &str, payload: &Value) {
     client.publish(topic, &payload.to_string(), 1, false);
-    client.expect(4);
+    client.expect(Kind::PubAck);
 }
 
 #[test]

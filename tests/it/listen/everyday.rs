@@ -27,8 +27,7 @@ username = "acme"
 
 /// The other end of the samples' topics: answers each uplink with 0, by a gateway's own tools.
 fn platform(site: &Site) -> std::thread::JoinHandle<()> {
-    let mut client = crate::edge::wire::Client::open(&site.broker());
-    assert_eq!(client.login("sample", "platform", true), 0);
+    let mut client = site.platform("sample");
     assert_eq!(client.subscribe(&[("gateway/out/gw1", 1)]), [1]);
     std::thread::spawn(move || {
         loop {

@@ -1,7 +1,7 @@
 //! Every shape of model file, and what is wrong with wrong ones.
 
 use super::access;
-use crate::tuya::product::{Access, ModelError, Product};
+use crate::tuya::product::{AccessMode, ModelError, Product};
 
 macro_rules! model {
     ($name:literal) => {
@@ -316,7 +316,7 @@ fn limits_that_are_not_understood_are_no_data_point_without_limits() {
 
 #[test]
 fn access_is_understood_in_many_words() {
-    let found = |text: &str| access(text).map(Access::name);
+    let found = |text: &str| access(text).map(AccessMode::name);
     for (text, expected) in [
         ("Send/report", Some("rw")),
         ("Send and report (read-write)", Some("rw")),
@@ -452,7 +452,7 @@ fn wrong_models_are_refused_with_their_place() {
         ),
         ("DP ID,Identifier,Data type,Bounds\n1,a,value,0 to 9\n", "line 2, column 4", "`Bounds`"),
         ("DP ID,Identifier,Data type,Min,Max\n1,a,value,few,9\n", "line 2, column 4", "no whole number"),
-        ("DP ID,Identifier,Data type,Access\n1,a,value,sometimes\n", "line 2, column 4", "`sometimes`"),
+        ("DP ID,Identifier,Data type,AccessMode\n1,a,value,sometimes\n", "line 2, column 4", "`sometimes`"),
     ] {
         let error = refused(text);
         assert_eq!(error.place, place, "{text}: {error}");

@@ -1,15 +1,14 @@
-//! MQTT as bytes, as cheap as it can be read and written: what drives a process must not be what limits it.
+//! The messages of the workloads, and buffers that write and read them cheaply, so that the benchmark is not the
+//! bottleneck.
 
-use std::io::{self, Read};
-
-use bytes::BytesMut;
-use tuyagw::{
-    mqtt::{
-        QoS,
-        codec::{Connect, Message, Packet, Password},
-    },
-    tuya::{Channel, GatewayId, Topics, derive_password},
+use std::{
+    io::{self, Read},
+    net::TcpStream,
 };
+
+use tuyagw::tuya::{Channel, GatewayId, Topics};
+
+use crate::wire::{Client, Connect, frame, publish_with_id};
 
 /// The username of every gateway here.
 pub const USERNAME: &str = "acme";
@@ -36,29 +35,23 @@ pub fn report(cid: &str, size: usize) -> String {
     of(&format!("{cid}{}", "0".repeat(size.saturating_sub(short))))
 }
 
-pub fn encode(packet: &Packet) -> Vec<u8> {
-    let mut out = BytesMut::new();
-    packet.encode(&mut out).unwrap();
-    out.to_vec()
+/// CONNECT of a gateway or platform user, without a keep-alive.
+pub fn connect<'a>(client_id: &'a str, username: &'a str) -> Connect<'a> {
+    Connect { keep_alive: 0, ..Connect::new(client_id, username) }
 }
 
-/// CONNECT of a gateway or platform user with the derived password.
-pub fn connect(client_id: &str, username: &str) -> Vec<u8> {
-    let password = derive_password(client_id, username);
-    encode(&Packet::Connect(Box::new(Connect {
-        client_id: client_id.to_owned(),
-        clean_session: true,
-        keep_alive: 0,
-        username: Some(username.to_owned()),
-        password: Some(Password::new(password.expose().as_bytes().to_vec())),
-        ..Connect::default()
-    })))
+/// Filters with QoS 1.
+pub fn with_qos(filters: &[String]) -> Vec<(&str, u8)> {
+    filters.iter().map(|filter| (filter.as_str(), 1)).collect()
 }
 
-/// SUBSCRIBE to several filters with QoS 1.
-pub fn subscribe(filters: &[String]) -> Vec<u8> {
-    let filters = filters.iter().map(|filter| (filter.clone(), QoS::AtLeastOnce)).collect();
-    encode(&Packet::Subscribe { id: 1, filters })
+/// A client that is connected and subscribed.
+pub fn client(port: u16, id: &str, username: &str, filters: &[String]) -> TcpStream {
+    let mut client = Client::open(&format!("127.0.0.1:{port}"));
+    assert_eq!(client.connect(&connect(id, username)), 0);
+    assert!(client.subscribe(&with_qos(filters)).iter().all(|code| *code == 1), "{id} is subscribed");
+    client.stream.set_read_timeout(None).unwrap();
+    client.stream
 }
 
 /// A PUBLISH with QoS 1, of which only ids change from one to the next.
@@ -72,15 +65,7 @@ pub struct Template {
 
 impl Template {
     pub fn new(topic: &str, payload: &str) -> Self {
-        let message = Message {
-            topic: topic.into(),
-            payload: payload.to_owned().into(),
-            qos: QoS::AtLeastOnce,
-            retain: false,
-            dup: false,
-            id: Some(1),
-        };
-        let bytes = encode(&Packet::Publish(message));
+        let bytes = publish_with_id(2, topic, 1, payload.as_bytes());
         let packet_id = bytes.len() - payload.len() - 2;
         let request_id = payload.find(REQUEST_ID).map(|at| packet_id + 2 + at + REQUEST_ID.len() - 12);
         Self { bytes, packet_id, request_id }
@@ -125,26 +110,10 @@ impl Inbox {
 
     /// The next whole packet: its first byte and what stands after its length.
     pub fn next(&mut self) -> Option<(u8, &[u8])> {
-        let bytes = &self.bytes[self.start..self.end];
-        let (mut length, mut at) = (0, 1);
-        loop {
-            let byte = *bytes.get(at)?;
-            length |= usize::from(byte & 0x7f) << (7 * (at - 1));
-            at += 1;
-            if byte & 0x80 == 0 {
-                break;
-            }
-        }
-        let body = bytes.get(at..at + length)?;
-        self.start += at + length;
-        Some((bytes[0], body))
+        let (first, body, length) = frame(&self.bytes[self.start..self.end])?;
+        self.start += length;
+        Some((first, body))
     }
-}
-
-/// Topic, packet id and payload of a PUBLISH with QoS 1.
-pub fn published(body: &[u8]) -> (&[u8], [u8; 2], &[u8]) {
-    let topic = 2 + usize::from(u16::from_be_bytes([body[0], body[1]]));
-    (&body[2..topic], [body[topic], body[topic + 1]], &body[topic + 2..])
 }
 
 /// How many filters a SUBSCRIBE has.
