@@ -1,4 +1,7 @@
 //! Replaces the time stamp, the request id and the cids of a message in its own bytes; all other bytes stay as they are.
+//!
+//! [`RewritableFields::find_fast`] reads plain objects in one pass. Without it `replay` takes 1.2 times the CPU time
+//! (docs/performance.md, "Second ways").
 
 use std::{borrow::Cow, fmt, ops::Range, time::Duration};
 
