@@ -119,7 +119,7 @@ impl Recorder {
     /// Counts records that are not in the recording.
     fn lose(&mut self, records: u64) {
         self.missing_in_all += records;
-        self.inspection.left_out(records);
+        self.inspection.handle_left_out(records);
     }
 
     /// Gives up the sink, to be closed.
@@ -150,7 +150,7 @@ impl Recorder {
     fn message(&mut self, dir: Direction, message: &Message, unix_us: i64) {
         let record = Record { dir: Some(dir), ..Record::of(message, unix_us, self.mono_us) };
         let record = record.classified(&self.topics);
-        self.inspection.message(&record);
+        self.inspection.handle_message(&record);
         if self.has_room() {
             record.write(&mut self.line);
             self.write_record();
@@ -159,9 +159,9 @@ impl Recorder {
 
     fn connection(&mut self, record: &ConnectionRecord<'_>) {
         if record.connected {
-            self.inspection.connected(record.code);
+            self.inspection.handle_connect(record.code);
         } else {
-            self.inspection.disconnected();
+            self.inspection.handle_disconnect();
         }
         if self.has_room() {
             record.write(&mut self.line);

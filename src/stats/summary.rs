@@ -1,13 +1,13 @@
-//! A recording in figures, as `inspect --json` prints them.
+//! The figures of a recording, as `inspect --json` prints them.
 
 use std::collections::BTreeMap;
 
 use serde::Serialize;
 
 use super::{
-    Inspection,
     correlator::RequestCounts,
     counters::{Counters, GatewayCount, KindCount},
+    inspection::Inspection,
 };
 use crate::{mqtt::Direction, recording::rfc3339, tuya::Channel};
 
@@ -180,7 +180,15 @@ pub struct DeviceSummary {
     pub last: String,
 }
 
-pub(super) fn summary(inspection: &Inspection) -> RecordingSummary {
+impl Inspection {
+    /// Returns the figures so far.
+    #[must_use]
+    pub fn summary(&self) -> RecordingSummary {
+        summary(self)
+    }
+}
+
+fn summary(inspection: &Inspection) -> RecordingSummary {
     let Inspection { clock, counters, correlator, .. } = inspection;
     let (unanswered, unanswered_count) = unanswered(inspection);
     let counts = || requests().map(|channel| correlator.counts(channel));
@@ -259,17 +267,17 @@ fn against(channel: Channel) -> Direction {
 }
 
 fn round_trips(channel: Channel, counts: &RequestCounts) -> Option<RoundTripSummary> {
-    let percentile = |percent| counts.spread.percentile(percent).map(milliseconds);
-    (counts.requests + counts.unasked > 0).then(|| RoundTripSummary {
+    let percentile = |percent| counts.round_trips.percentile(percent).map(milliseconds);
+    (counts.requests + counts.unmatched > 0).then(|| RoundTripSummary {
         kind: channel.kind(),
         requests: counts.requests,
         answered: counts.answered,
         unanswered: counts.requests - counts.answered,
-        unasked: counts.unasked,
-        p50_ms: percentile(50.0),
-        p90_ms: percentile(90.0),
-        p99_ms: percentile(99.0),
-        max_ms: counts.spread.max().map(milliseconds),
+        unasked: counts.unmatched,
+        p50_ms: percentile(50),
+        p90_ms: percentile(90),
+        p99_ms: percentile(99),
+        max_ms: counts.round_trips.max().map(milliseconds),
     })
 }
 

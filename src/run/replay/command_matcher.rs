@@ -1,10 +1,13 @@
 //! Finds for each recorded answer to a command the command that it answers now: pure.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use md5::{Digest as _, Md5};
 
-use crate::tuya::{Channel, Downlink, Envelope};
+use crate::{
+    collections::Recent,
+    tuya::{Channel, Downlink, Envelope},
+};
 
 /// How many commands are remembered that nothing was recorded about, or that never came, and how many answers whose
 /// commands have not come.
@@ -14,8 +17,7 @@ pub const REMEMBERED: usize = 10_000;
 #[derive(Debug)]
 pub struct CommandMatcher<A> {
     /// What each recorded command asks for, by gateway and request id.
-    recorded: HashMap<Key, Key>,
-    recorded_order: VecDeque<Key>,
+    recorded: Recent<Key, Key>,
     /// The request ids of the commands that came and have no answer.
     came: Queue<String>,
     held: Queue<A>,
@@ -82,8 +84,7 @@ impl<T> Queue<T> {
 impl<A> Default for CommandMatcher<A> {
     fn default() -> Self {
         Self {
-            recorded: HashMap::new(),
-            recorded_order: VecDeque::new(),
+            recorded: Recent::new(REMEMBERED),
             came: Queue::new(),
             held: Queue::new(),
             answered: 0,
@@ -98,14 +99,7 @@ impl<A> CommandMatcher<A> {
         let Some(asked) = Asked::read(payload) else { return };
         let cid = map_cid(&asked.cid).unwrap_or_else(|| asked.cid.clone());
         let by_id = by_id(gateway, &asked.request_id);
-        if self.recorded.insert(by_id, asked.by_content(gateway, &cid)).is_none() {
-            self.recorded_order.push_back(by_id);
-        }
-        if self.recorded_order.len() > REMEMBERED
-            && let Some(oldest) = self.recorded_order.pop_front()
-        {
-            self.recorded.remove(&oldest);
-        }
+        self.recorded.insert(by_id, asked.by_content(gateway, &cid));
     }
 
     /// A command has come. Gives the oldest answer that waited for such a one, and the command's request id.

@@ -1,7 +1,6 @@
 //! Result lines on stdout: one for each thing that was asked for, and their tally.
 
 mod line;
-mod round_trips;
 mod run_stats;
 
 use std::{
