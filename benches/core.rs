@@ -184,7 +184,12 @@ fn records(options: &Options, table: &mut Table) {
         ],
     );
     figures.row(table, "write a record", "write", Some(("serde_json, typed", "typed write")));
-    figures.row(table, "write a record of the same microsecond", "write after", Some(("of another", "write")));
+    figures.row(
+        table,
+        "write a record of the same microsecond",
+        "write after",
+        Some(("of another", "write")),
+    );
     figures.row(table, "read a record", "read", Some(("serde_json, typed", "typed read")));
     figures.row(table, "read a record", "read", Some(("slow path", "slow read")));
     figures.row(table, "find a message's fields to rewrite", "find", Some(("slow path", "slow find")));

@@ -2,7 +2,7 @@
 
 use std::ops::RangeInclusive;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp, civil::DateTime};
 
 use super::decimal::scaled;
 use crate::json::text_of;
@@ -13,12 +13,15 @@ pub(super) const CALENDAR: RangeInclusive<i64> = -62_167_219_200_000_000..=253_4
 /// The longest time within [`CALENDAR`], in microseconds.
 pub(super) const LONGEST_US: u64 = 315_569_519_999_999_999;
 
+/// The Unix epoch. Unlike a `Timestamp`, which must have a local time in every zone, a `DateTime` reaches the end of 9999.
+const EPOCH: DateTime = DateTime::constant(1970, 1, 1, 0, 0, 0, 0);
+
 /// Returns a time as records show it: RFC 3339, UTC, microseconds. A time beyond [`CALENDAR`] becomes its first or last.
 #[must_use]
 pub fn rfc3339(unix_us: i64) -> String {
     // A clock beyond these years is broken; its records stay readable.
     let unix_us = unix_us.clamp(*CALENDAR.start(), *CALENDAR.end());
-    format!("{:.6}", Timestamp::from_microsecond(unix_us).unwrap_or_default())
+    format!("{:.6}Z", EPOCH.saturating_add(SignedDuration::from_micros(unix_us)))
 }
 
 /// Reads a time from its JSON text: epoch seconds, or RFC 3339 in a string.
@@ -30,15 +33,25 @@ pub(super) fn time_of(raw: &str) -> Option<i64> {
         return epoch_us(raw);
     }
     let text = text_of(raw)?;
-    let time: Result<Timestamp, _> = match text.find("Z+").or_else(|| text.find("Z-")) {
-        Some(z) => format!("{}{}", &text[..z], &text[z + 1..]).parse(),
-        None => text.parse(),
+    let time = match text.find("Z+").or_else(|| text.find("Z-")) {
+        Some(z) => rfc3339_us(&format!("{}{}", &text[..z], &text[z + 1..])),
+        None => rfc3339_us(&text),
     };
     match time {
-        Ok(time) => Some(time.as_microsecond()).filter(|us| CALENDAR.contains(us)),
+        Some(us) => Some(us).filter(|us| CALENDAR.contains(us)),
         // Templates of `mosquitto_sub -F` put epoch seconds between quotes.
-        Err(_) => epoch_us(&text),
+        None => epoch_us(&text),
     }
+}
+
+/// Reads RFC 3339 as microseconds since the Unix epoch.
+pub(super) fn rfc3339_us(text: &str) -> Option<i64> {
+    if let Ok(time) = text.parse::<Timestamp>() {
+        return Some(time.as_microsecond());
+    }
+    let last_days: DateTime =
+        text.strip_suffix('Z').filter(|text| text.starts_with("9999-12-3"))?.parse().ok()?;
+    i64::try_from(last_days.duration_since(EPOCH).as_micros()).ok()
 }
 
 /// Reads epoch seconds, rounded down to microseconds; `None` for a text that is not a number, or a time beyond
