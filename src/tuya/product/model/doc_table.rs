@@ -24,7 +24,7 @@ const COLUMNS: [(Column, &[&str]); 8] = [
     ),
     (Column::Code, &["identifier", "code", "dp code", "dp identifier"]),
     (
-        Column::AccessMode,
+        Column::Access,
         &[
             "data transfer type",
             "transfer type",
@@ -111,7 +111,7 @@ enum Column {
     Id,
     Name,
     Code,
-    AccessMode,
+    Access,
     Type,
     DescribedLimits,
     Limit,
@@ -200,10 +200,10 @@ impl DocTable {
         });
         let code =
             cell(Column::Code).ok_or_else(|| wrong(Column::Code, "the identifier is missing".to_owned()))?;
-        let access = match cell(Column::AccessMode) {
+        let access = match cell(Column::Access) {
             Some(text) => access(text).ok_or_else(|| {
                 let known = "Report only (read-only), Send and report (read-write), Send only (write-only)";
-                wrong(Column::AccessMode, format!("`{text}` is no data transfer type; known are {known}"))
+                wrong(Column::Access, format!("`{text}` is no data transfer type; known are {known}"))
             })?,
             None => AccessMode::ReadWrite,
         };

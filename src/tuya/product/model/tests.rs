@@ -452,7 +452,7 @@ fn wrong_models_are_refused_with_their_place() {
         ),
         ("DP ID,Identifier,Data type,Bounds\n1,a,value,0 to 9\n", "line 2, column 4", "`Bounds`"),
         ("DP ID,Identifier,Data type,Min,Max\n1,a,value,few,9\n", "line 2, column 4", "no whole number"),
-        ("DP ID,Identifier,Data type,AccessMode\n1,a,value,sometimes\n", "line 2, column 4", "`sometimes`"),
+        ("DP ID,Identifier,Data type,Access\n1,a,value,sometimes\n", "line 2, column 4", "`sometimes`"),
     ] {
         let error = refused(text);
         assert_eq!(error.place, place, "{text}: {error}");
