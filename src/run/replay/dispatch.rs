@@ -122,7 +122,7 @@ impl Replay {
         due: Option<Instant>,
     ) -> Result<(), Failure> {
         let fresh = FreshValues {
-            t: (!self.keep_t).then(|| unix_time()),
+            t: (!self.keep_t).then(unix_time),
             request_id,
             cid: &|cid| self.cids.get(cid).map(String::as_str),
         };
