@@ -12,7 +12,7 @@ use tuyagw::{
         codec::{Message, Packet, Side},
         matches,
     },
-    recording::Record,
+    recording::{Record, RecordPrefix, RewritableFields},
     tuya::product::{Product, ValueEncoding},
     tuya::{Answer, Channel, Envelope, Topics, Uplink},
 };
@@ -151,7 +151,11 @@ fn records(options: &Options, table: &mut Table) {
     let mut line = Vec::new();
     record.write(&mut line);
     let typed: TypedRecord<'_> = serde_json::from_slice(&line).unwrap();
-    let (mut written, mut typed_written) = (Vec::new(), Vec::new());
+    // The fast paths leave a space in a line, and an escape in a message, to the slow ones.
+    let slow_line = [b"{ ", &line[1..]].concat();
+    let slow_payload = String::from_utf8_lossy(&record.payload).replacen("\"cid\"", "\"c\\u0069d\"", 1);
+    let mut prefix = RecordPrefix::default();
+    let (mut written, mut typed_written, mut written_after) = (Vec::new(), Vec::new(), Vec::new());
     let figures = Figures::of(
         options,
         vec![
@@ -160,6 +164,11 @@ fn records(options: &Options, table: &mut Table) {
                 black_box(&record).write(&mut written);
                 written.len()
             }),
+            step("write after", || {
+                written_after.clear();
+                black_box(&record).write_after(&mut written_after, &mut prefix);
+                written_after.len()
+            }),
             step("typed write", || {
                 typed_written.clear();
                 serde_json::to_writer(&mut typed_written, black_box(&typed)).unwrap();
@@ -167,10 +176,23 @@ fn records(options: &Options, table: &mut Table) {
             }),
             step("read", || Record::read(black_box(&line), &topics).unwrap().map(|record| record.unix_us)),
             step("typed read", || serde_json::from_slice::<TypedRecord<'_>>(black_box(&line)).unwrap()),
+            step("slow read", || {
+                Record::read(black_box(&slow_line), &topics).unwrap().map(|record| record.unix_us)
+            }),
+            step("find", || RewritableFields::of(black_box(&record.payload)).unwrap()),
+            step("slow find", || RewritableFields::of(black_box(slow_payload.as_bytes())).unwrap()),
         ],
     );
     figures.row(table, "write a record", "write", Some(("serde_json, typed", "typed write")));
+    figures.row(
+        table,
+        "write a record of the same microsecond",
+        "write after",
+        Some(("of another", "write")),
+    );
     figures.row(table, "read a record", "read", Some(("serde_json, typed", "typed read")));
+    figures.row(table, "read a record", "read", Some(("slow path", "slow read")));
+    figures.row(table, "find a message's fields to rewrite", "find", Some(("slow path", "slow find")));
 }
 
 /// Topics and packets.

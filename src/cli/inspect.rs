@@ -100,16 +100,16 @@ fn take(
     let mut issues = IssueReporter::of(&recording, console);
     let read = recording.read(&topics, &mut |number, found| {
         match found {
-            RecordingEntry::Message(record) => inspection.message(&record),
+            RecordingEntry::Message(record) => inspection.handle_message(&record),
             RecordingEntry::Connection(ConnectionRecord { connected: true, code, .. }) => {
-                inspection.connected(code)
+                inspection.handle_connect(code);
             }
-            RecordingEntry::Connection(_) => inspection.disconnected(),
-            RecordingEntry::EventLine(line) => inspection.aside(line),
+            RecordingEntry::Connection(_) => inspection.handle_disconnect(),
+            RecordingEntry::EventLine(line) => inspection.handle_event_line(line),
             RecordingEntry::Issue(issue) => {
                 issues.report(number, &issue);
                 if matches!(issue.kind, IssueKind::Unreadable | IssueKind::Torn) {
-                    inspection.bad_line(number, &issue.message);
+                    inspection.handle_bad_line(number, &issue.message);
                 }
             }
             RecordingEntry::Idle => {}

@@ -125,7 +125,7 @@ pub fn run(args: Args, console: Console) -> anyhow::Result<Exit> {
     let selection = args.selection.selection(args.direction, aftermath)?;
     let recording = Recording::open(&args.recording)?;
     let issues = IssueReporter::of(&recording, console);
-    let pace = args.rate.map(ReplaySpeed::Rate).or(args.speed).unwrap_or(ReplaySpeed::Speed(1.0));
+    let pace = args.rate.map(ReplaySpeed::Rate).or(args.speed).unwrap_or(ReplaySpeed::Factor(1.0));
     let schedule = ReplaySchedule::new(pace, args.max_gap);
     let script =
         RecordingReader::open(recording, args.recording.clone(), args.times, selection, topics.clone())?;

@@ -23,7 +23,7 @@ pub fn keep_alive(text: &str) -> Result<Duration, String> {
 pub fn speed(text: &str) -> Result<ReplaySpeed, String> {
     match text.parse() {
         _ if text == "max" => Ok(ReplaySpeed::Max),
-        Ok(factor) if f64::is_finite(factor) && factor > 0.0 => Ok(ReplaySpeed::Speed(factor)),
+        Ok(factor) if f64::is_finite(factor) && factor > 0.0 => Ok(ReplaySpeed::Factor(factor)),
         _ => Err("expected a factor such as 10 or 0.5, or max".into()),
     }
 }
@@ -151,7 +151,7 @@ mod tests {
     #[test]
     fn a_speed_is_a_positive_factor_or_max() {
         assert_eq!(speed("max"), Ok(ReplaySpeed::Max));
-        assert_eq!(speed("0.5"), Ok(ReplaySpeed::Speed(0.5)));
+        assert_eq!(speed("0.5"), Ok(ReplaySpeed::Factor(0.5)));
         for text in ["0", "-1", "inf", "NaN", "fast"] {
             assert!(speed(text).is_err(), "{text}");
         }

@@ -1,11 +1,8 @@
 //! De-duplication: remembers accepted requests, so that a repeated one gets the same answer, however late it comes.
 
-use std::{
-    collections::{HashSet, VecDeque},
-    hash::{BuildHasher as _, BuildHasherDefault, Hash},
-};
+use std::hash::{BuildHasher as _, BuildHasherDefault, Hash};
 
-use crate::collections::{Keyed, OwnHasher};
+use crate::collections::{Keyed, OwnHasher, Recent};
 
 /// The number of accepted requests that are remembered.
 const CAPACITY: usize = 10_000;
@@ -15,11 +12,16 @@ const CAPACITY: usize = 10_000;
 /// A fingerprint covers the whole request without its time stamp, because scripts reuse one request id for different
 /// requests. Refused requests are not remembered: they change nothing, and may be accepted later, for instance after the
 /// missing sync.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct RecentRequests {
-    known: HashSet<u64, BuildHasherDefault<OwnHasher>>,
-    order: VecDeque<u64>,
+    known: Recent<u64, (), BuildHasherDefault<OwnHasher>>,
     prints: Keyed,
+}
+
+impl Default for RecentRequests {
+    fn default() -> Self {
+        Self { known: Recent::new(CAPACITY), prints: Keyed::default() }
+    }
 }
 
 impl RecentRequests {
@@ -30,20 +32,12 @@ impl RecentRequests {
 
     /// Whether this request was accepted before.
     pub(super) fn holds(&self, fingerprint: u64) -> bool {
-        self.known.contains(&fingerprint)
+        self.known.get(&fingerprint).is_some()
     }
 
     /// Remembers an accepted request, and forgets the oldest one if there are too many.
     pub(super) fn keep(&mut self, fingerprint: u64) {
-        if !self.known.insert(fingerprint) {
-            return;
-        }
-        self.order.push_back(fingerprint);
-        if self.order.len() > CAPACITY
-            && let Some(oldest) = self.order.pop_front()
-        {
-            self.known.remove(&oldest);
-        }
+        self.known.insert(fingerprint, ());
     }
 }
 
@@ -63,6 +57,6 @@ mod tests {
         }
         assert!(!memory.holds(4));
         assert!(memory.holds(5) && memory.holds(last - 1));
-        assert_eq!((memory.known.len(), memory.order.len()), (CAPACITY, CAPACITY));
+        assert_eq!(memory.known.len(), CAPACITY);
     }
 }

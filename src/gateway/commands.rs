@@ -1,13 +1,16 @@
 //! What a gateway makes of the commands that arrive: checks each against its devices and its product, has it
 //! executed once, and answers its repeated deliveries alike.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::HashSet;
 
 use md5::{Digest as _, Md5};
 
-use crate::tuya::{
-    Channel, Command, CommandAnswer, DataPointValue, Downlink, Envelope, Refused, ResultCode,
-    product::{Product, ValueError},
+use crate::{
+    collections::Recent,
+    tuya::{
+        Channel, Command, CommandAnswer, DataPointValue, Downlink, Envelope, Refused, ResultCode,
+        product::{Product, ValueError},
+    },
 };
 
 /// The number of answers kept for repeated deliveries, and the total bytes of their messages, at most.
@@ -61,9 +64,8 @@ pub struct ReceivedCommands {
     /// Commands being executed. They are never forgotten, or they could be executed twice.
     executing: HashSet<CommandKey>,
     /// The code and the message that each other command was answered with.
-    answers: HashMap<CommandKey, (ResultCode, String)>,
-    /// Their keys, the oldest first, and the bytes of their messages.
-    order: VecDeque<CommandKey>,
+    answers: Recent<CommandKey, (ResultCode, String)>,
+    /// The bytes of their messages.
     bytes: usize,
 }
 
@@ -76,8 +78,7 @@ impl ReceivedCommands {
             check,
             devices,
             executing: HashSet::new(),
-            answers: HashMap::new(),
-            order: VecDeque::new(),
+            answers: Recent::new(REMEMBERED),
             bytes: 0,
         }
     }
@@ -144,13 +145,14 @@ impl ReceivedCommands {
     }
 
     fn remember(&mut self, key: CommandKey, code: ResultCode, msg: &str) {
-        self.answers.insert(key, (code, msg.to_owned()));
-        self.order.push_back(key);
         self.bytes += msg.len();
-        while (self.order.len() > REMEMBERED || self.bytes > REMEMBERED_BYTES)
-            && let Some(oldest) = self.order.pop_front()
+        if let Some((_, (_, forgotten))) = self.answers.insert(key, (code, msg.to_owned())) {
+            self.bytes -= forgotten.len();
+        }
+        while self.bytes > REMEMBERED_BYTES
+            && let Some((_, (_, forgotten))) = self.answers.pop_oldest()
         {
-            self.bytes -= self.answers.remove(&oldest).map_or(0, |(_, msg)| msg.len());
+            self.bytes -= forgotten.len();
         }
     }
 }
@@ -288,7 +290,7 @@ mod tests {
             let key = executed(commands.handle_delivery(&payload(n)));
             commands.finish(key, &answer("success".into()));
         }
-        assert_eq!((commands.answers.len(), commands.order.len()), (REMEMBERED, REMEMBERED));
+        assert_eq!(commands.answers.len(), REMEMBERED);
         assert!(
             matches!(commands.handle_delivery(&payload(0)), CommandAction::Repeated(key) if key == first)
         );
@@ -298,7 +300,7 @@ mod tests {
         commands.finish(again, &answer("x".repeat(REMEMBERED_BYTES - 10)));
         assert!(commands.answers.len() <= 2 && commands.bytes <= REMEMBERED_BYTES, "{}", commands.bytes);
         commands.finish(first, &answer("x".repeat(REMEMBERED_BYTES + 1)));
-        assert_eq!((commands.answers.len(), commands.order.len(), commands.bytes), (0, 0, 0));
+        assert_eq!((commands.answers.len(), commands.bytes), (0, 0));
     }
 
     #[test]

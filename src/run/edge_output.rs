@@ -14,7 +14,7 @@ use crate::{
     edge::{CommandOutcome, EndedCommand},
     error::FailureKind,
     io::{batch_writer::BatchWriter, console::Console},
-    recording::{ConnectionRecord, Record, Stamp},
+    recording::{ConnectionRecord, Record, RecordPrefix},
     request::{InputPart, request_id_of},
     run::{edge_handler::EdgeObserver, results::ResultLine, warnings::WarningLimiter},
     tuya::{Answer, GatewayId},
@@ -65,7 +65,7 @@ pub(crate) struct EdgeOutput {
     left_out: u64,
     /// Silent if stderr is PROGRAM's.
     warnings: WarningLimiter,
-    stamp: Stamp,
+    prefix: RecordPrefix,
 }
 
 impl EdgeOutput {
@@ -88,7 +88,7 @@ impl EdgeOutput {
             progressed: now,
             left_out: 0,
             warnings: WarningLimiter::new((!has_program).then_some(console)),
-            stamp: Stamp::default(),
+            prefix: RecordPrefix::default(),
         }
     }
 
@@ -163,7 +163,7 @@ impl EdgeOutput {
         sink.as_ref().map_or(0, BatchWriter::backlog)
     }
 
-    fn record(&mut self, write: impl FnOnce(&mut Vec<u8>, &mut Stamp)) {
+    fn record(&mut self, write: impl FnOnce(&mut Vec<u8>, &mut RecordPrefix)) {
         let sink = if self.is_recording { &mut self.stdout } else { &mut self.out };
         let Some(sink) = sink else { return };
         let is_left_out =
@@ -174,7 +174,7 @@ impl EdgeOutput {
                 self.warnings.always_warn("stdout is not being read; dropping records until it is");
             }
         } else {
-            sink.write_with(|line| write(line, &mut self.stamp));
+            sink.write_with(|line| write(line, &mut self.prefix));
             if sink.batched() > BATCH {
                 hand_over(sink, &mut self.progressed);
             }
@@ -211,7 +211,7 @@ pub(crate) struct SharedEdgeOutput(pub(crate) Rc<RefCell<EdgeOutput>>);
 
 impl EdgeObserver for SharedEdgeOutput {
     fn handle_message(&mut self, record: &Record<'_>) {
-        self.0.borrow_mut().record(|line, stamp| record.write_stamped(line, stamp));
+        self.0.borrow_mut().record(|line, prefix| record.write_after(line, prefix));
     }
 
     fn handle_connection(&mut self, record: &ConnectionRecord<'_>) {

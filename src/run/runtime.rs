@@ -48,7 +48,7 @@ pub async fn sleep_until(deadline: Option<Instant>) {
 /// The writer has failed, or the reader of stdout has gone.
 pub async fn committed_changed(progress: &mut Option<CommitWatch>) -> Result<(), WriterError> {
     match progress {
-        Some(progress) => progress.progress().await.map(drop),
+        Some(progress) => progress.changed().await.map(drop),
         None => std::future::pending().await,
     }
 }

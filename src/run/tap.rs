@@ -66,7 +66,7 @@ async fn serve(options: TapOptions, console: Console) -> Result<Exit, Failure> {
         Some(path) => BatchWriter::append(path, Purpose::TapRecords)?,
         None => BatchWriter::stdout(),
     };
-    if let Some(repaired) = writer.repaired() {
+    if let Some(repaired) = writer.recovery_note() {
         console.warn(repaired);
     }
     // Check now that the file can be written, and not after a day.

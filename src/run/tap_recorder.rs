@@ -62,7 +62,7 @@ impl Recorder {
             console,
             topics,
             origin: Instant::now(),
-            written: sink.written_so_far(),
+            written: sink.written(),
             unwritten: VecDeque::new(),
             sink: Some(sink),
             batch: 0,
@@ -109,14 +109,14 @@ impl Recorder {
     }
 
     fn forget_written(&mut self) {
-        let written = self.written.ticket();
+        let written = self.written.offset();
         self.unwritten.drain(..self.unwritten.partition_point(|end| *end <= written));
     }
 
     /// Counts records that are not in the recording.
     fn lose(&mut self, records: u64) {
         self.missing_in_all += records;
-        self.inspection.left_out(records);
+        self.inspection.handle_left_out(records);
     }
 
     /// Returns the writer, to be closed.
@@ -147,7 +147,7 @@ impl Recorder {
     fn message(&mut self, dir: Direction, message: &Message, unix_us: i64) {
         let record = Record { dir: Some(dir), ..Record::of(message, unix_us, self.mono_us) };
         let record = record.classified(&self.topics);
-        self.inspection.message(&record);
+        self.inspection.handle_message(&record);
         if self.has_room() {
             record.write(&mut self.line);
             self.write_record();
@@ -156,9 +156,9 @@ impl Recorder {
 
     fn connection(&mut self, record: &ConnectionRecord<'_>) {
         if record.connected {
-            self.inspection.connected(record.code);
+            self.inspection.handle_connect(record.code);
         } else {
-            self.inspection.disconnected();
+            self.inspection.handle_disconnect();
         }
         if self.has_room() {
             record.write(&mut self.line);

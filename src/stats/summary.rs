@@ -1,15 +1,15 @@
-//! A recording in figures, as `inspect --json` prints them.
+//! The figures of a recording, as `inspect --json` prints them.
 
 use std::collections::BTreeMap;
 
 use serde::Serialize;
 
 use super::{
-    Inspection,
     correlator::RequestCounts,
     counters::{Counters, GatewayCount, KindCount},
+    inspection::Inspection,
 };
-use crate::{mqtt::Direction, recording::moment, tuya::Channel};
+use crate::{mqtt::Direction, recording::rfc3339, tuya::Channel};
 
 /// What there was in a recording. Times are RFC 3339, UTC; round trips are in milliseconds.
 #[derive(Clone, Debug, Serialize)]
@@ -180,7 +180,15 @@ pub struct DeviceSummary {
     pub last: String,
 }
 
-pub(super) fn summary(inspection: &Inspection) -> RecordingSummary {
+impl Inspection {
+    /// Returns the figures so far.
+    #[must_use]
+    pub fn summary(&self) -> RecordingSummary {
+        summary(self)
+    }
+}
+
+fn summary(inspection: &Inspection) -> RecordingSummary {
     let Inspection { clock, counters, correlator, .. } = inspection;
     let (unanswered, unanswered_count) = unanswered(inspection);
     let counts = || requests().map(|channel| correlator.counts(channel));
@@ -195,8 +203,8 @@ pub(super) fn summary(inspection: &Inspection) -> RecordingSummary {
     RecordingSummary {
         records: kinds().map(|kind| kind.records).sum(),
         payload_bytes: kinds().map(|kind| kind.payload_bytes).sum(),
-        first: counters.first.map(moment),
-        last: counters.first.map(|_| moment(counters.last)),
+        first: counters.first.map(rfc3339),
+        last: counters.first.map(|_| rfc3339(counters.last)),
         span_s: seconds(counters.first.map_or(0, |first| counters.last - first)),
         parts: clock.parts(),
         kinds: kinds().collect(),
@@ -215,8 +223,8 @@ pub(super) fn summary(inspection: &Inspection) -> RecordingSummary {
             .gaps
             .iter()
             .map(|(from, to)| RecordingGap {
-                from: moment(*from),
-                to: moment(*to),
+                from: rfc3339(*from),
+                to: rfc3339(*to),
                 seconds: seconds(to - from),
             })
             .collect(),
@@ -259,17 +267,17 @@ fn against(channel: Channel) -> Direction {
 }
 
 fn round_trips(channel: Channel, counts: &RequestCounts) -> Option<RoundTripSummary> {
-    let percentile = |percent| counts.spread.percentile(percent).map(milliseconds);
-    (counts.requests + counts.unasked > 0).then(|| RoundTripSummary {
+    let percentile = |percent| counts.round_trips.percentile(percent).map(milliseconds);
+    (counts.requests + counts.unmatched > 0).then(|| RoundTripSummary {
         kind: channel.kind(),
         requests: counts.requests,
         answered: counts.answered,
         unanswered: counts.requests - counts.answered,
-        unasked: counts.unasked,
-        p50_ms: percentile(50.0),
-        p90_ms: percentile(90.0),
-        p99_ms: percentile(99.0),
-        max_ms: counts.spread.max().map(milliseconds),
+        unasked: counts.unmatched,
+        p50_ms: percentile(50),
+        p90_ms: percentile(90),
+        p99_ms: percentile(99),
+        max_ms: counts.round_trips.max().map(milliseconds),
     })
 }
 
@@ -306,7 +314,7 @@ fn unanswered(inspection: &Inspection) -> (Vec<UnansweredRequest>, u64) {
         gateway_id: counters.gateways[open.gateway as usize].id.clone(),
         cid: counters.devices[open.request.device.0 as usize].cid.to_string(),
         request_id: open.request_id.to_string(),
-        tst: moment(open.request.at),
+        tst: rfc3339(open.request.at),
     });
     (named.collect(), count)
 }
@@ -338,7 +346,7 @@ fn devices(inspection: &Inspection) -> Vec<DeviceSummary> {
         refused: device.refused,
         unanswered: device.unanswered + open,
         online: device.online,
-        last: moment(device.last),
+        last: rfc3339(device.last),
     });
     devices.collect()
 }

@@ -30,7 +30,7 @@ impl Compression {
 type CompressedSource = BufReader<Box<dyn Read + Send>>;
 
 /// A reader of all members.
-pub struct Members {
+pub struct MemberReader {
     format: Compression,
     state: MemberState,
 }
@@ -42,7 +42,7 @@ enum MemberState {
     Ended,
 }
 
-impl Members {
+impl MemberReader {
     /// A reader of data that begins with a member.
     pub fn new(format: Compression, reader: Box<dyn Read + Send>) -> Self {
         Self { format, state: MemberState::Between(BufReader::with_capacity(64 * 1024, reader)) }
@@ -73,7 +73,7 @@ impl Members {
     }
 }
 
-impl Read for Members {
+impl Read for MemberReader {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         if buffer.is_empty() {
             return Ok(0);
@@ -117,7 +117,7 @@ mod tests {
 
     fn unpacked(format: Compression, bytes: &[u8]) -> (String, Option<io::ErrorKind>) {
         let mut text = Vec::new();
-        let mut members = Members::new(format, Box::new(io::Cursor::new(bytes.to_vec())));
+        let mut members = MemberReader::new(format, Box::new(io::Cursor::new(bytes.to_vec())));
         let why = members.read_to_end(&mut text).err().map(|why| why.kind());
         (String::from_utf8(text).unwrap(), why)
     }

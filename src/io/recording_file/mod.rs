@@ -24,7 +24,7 @@ use crate::{
     tuya::Topics,
     wrapping::{Look, Wrapping, look},
 };
-use members::Members;
+use members::MemberReader;
 
 /// How much is read at once.
 const READ: usize = 64 * 1024;
@@ -274,7 +274,7 @@ fn unwrapped(
             }
             match look(&beginning, has_ended) {
                 Look::Wrapped(wrapping) => break Some(wrapping),
-                Look::Plain if beginning.len() >= RecordingFormat::LOOK || has_ended => break None,
+                Look::Plain if beginning.len() >= RecordingFormat::SIGNATURE || has_ended => break None,
                 Look::Plain | Look::NeedsMore => has_ended = !more(&mut reader, &mut beginning),
             }
         };
@@ -285,7 +285,7 @@ fn unwrapped(
             Some(Wrapping::Zstd) => members::Compression::Zstd,
             Some(other) => return Err(other.refusal_of_recording(&name)),
         };
-        let members = Members::new(format, Box::new(whole));
+        let members = MemberReader::new(format, Box::new(whole));
         reader = Box::new(Watched { reader: members, format: Some(format.name()), trouble: trouble.clone() });
     }
     Err(Failure::invalid(format!("{name} is compressed more than {LAYERS} times over"))
@@ -319,12 +319,12 @@ fn text(
         if line.len() as u64 >= LONGEST {
             return Err(Failure::invalid(format!("cannot read {name}: a line is longer than 512 MiB")));
         }
-        if beginning.take(&line) {
+        if beginning.add_line(&line) {
             break;
         }
     }
     beginning.finish();
-    let form = match beginning.form() {
+    let form = match beginning.format() {
         Some(form) => form,
         None if trouble.is_there() || beginning.strays().count == 0 => RecordingFormat::JsonLines,
         None => {
@@ -470,10 +470,10 @@ mod tests {
             let mut visit = |number, what: RecordingEntry<'_>| {
                 match what {
                     RecordingEntry::Message(record) => {
-                        found.push((number, record.payload.len(), record.unix_us))
+                        found.push((number, record.payload.len(), record.unix_us));
                     }
                     RecordingEntry::Issue(issue) => {
-                        found.push((number, 0, i64::from(issue.kind == IssueKind::Torn)))
+                        found.push((number, 0, i64::from(issue.kind == IssueKind::Torn)));
                     }
                     _ => {}
                 }

@@ -515,7 +515,7 @@ fn packets_that_the_capture_cut_off_are_told_once() {
 #[test]
 fn connections_are_bounded_and_those_that_were_dropped_are_counted() {
     let topics = Topics::default();
-    let mut traffic = ConnectionTracker::new(&topics, [1883].into());
+    let mut tracker = ConnectionTracker::new(&topics, [1883].into());
     let mut told = Vec::new();
     let mut visit = |_, found: RecordingEntry<'_>| {
         told.push(format!("{found:?}"));
@@ -535,8 +535,8 @@ fn connections_are_bounded_and_those_that_were_dropped_are_counted() {
             payload: b"",
             is_cut: false,
         };
-        let _ = traffic.hear(u64::from(n) + 1, 0, &segment, &mut visit);
-        assert!(traffic.followed() <= 16_384);
+        let _ = tracker.handle_segment(u64::from(n) + 1, 0, &segment, &mut visit);
+        assert!(tracker.followed() <= 16_384);
     }
     // The first one has been forgotten, and the last one has not.
     for n in [0, 19_999] {
@@ -551,9 +551,9 @@ fn connections_are_bounded_and_those_that_were_dropped_are_counted() {
             payload: &report[2..],
             is_cut: false,
         };
-        let _ = traffic.hear(30_000 + u64::from(n), 0, &segment, &mut visit);
+        let _ = tracker.handle_segment(30_000 + u64::from(n), 0, &segment, &mut visit);
     }
-    let _ = traffic.finish(60_000, &mut visit);
+    let _ = tracker.finish(60_000, &mut visit);
     assert!(told[0].contains("begins in the middle of what went to the server"), "{told:?}");
     assert!(told.iter().any(|line| line.contains(": 3617 that were silent")), "{told:?}");
 }

@@ -7,7 +7,7 @@ use serde_json::value::RawValue;
 
 use crate::{
     mqtt::Direction,
-    recording::{Record, base64, moment},
+    recording::{Record, base64, rfc3339},
     text::{is_unsafe, visible},
     tuya::Channel,
 };
@@ -76,7 +76,7 @@ pub fn csv_row(record: &Record<'_>) -> [String; COLUMNS.len()] {
         None => (String::new(), base64(payload)),
     };
     [
-        moment(record.unix_us),
+        rfc3339(record.unix_us),
         record.mono_us.map(|us| us.to_string()).unwrap_or_default(),
         record.dir.map(Direction::name).unwrap_or_default().to_owned(),
         record.channel.map_or("other", Channel::kind).to_owned(),

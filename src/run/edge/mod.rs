@@ -95,7 +95,7 @@ async fn serve(options: EdgeOptions, console: Console) -> Result<Exit, Failure> 
     let (journal, registry) = known.map_or_else(Default::default, |(file, registry)| (Some(file), registry));
     let stdout = (!has_program).then(BatchWriter::stdout);
     let out = options.out.as_ref().map(|path| BatchWriter::append(path, Purpose::EdgeRecords)).transpose()?;
-    if let Some(repaired) = out.as_ref().and_then(BatchWriter::repaired) {
+    if let Some(repaired) = out.as_ref().and_then(BatchWriter::recovery_note) {
         console.warn(repaired);
     }
     // After the files: opening a named pipe blocks, and a signal must end that.

@@ -145,7 +145,7 @@ impl Journal {
         check_first_line(path, head, any_broker)?;
         // Opening repairs a line that a crash tore, so that reading finds whole lines only.
         let mut out = BatchWriter::append(path, Purpose::Journal)?;
-        if let Some(repaired) = out.repaired() {
+        if let Some(repaired) = out.recovery_note() {
             console.warn(repaired);
         }
         let mut reading = JournalReader::of(path)?;
@@ -199,7 +199,7 @@ impl Journal {
         if self.out.backlog() == 0 {
             return std::future::pending().await;
         }
-        self.out.progress().await.map(drop).map_err(failed)
+        self.out.committed_changed().await.map(drop).map_err(failed)
     }
 
     /// Waits until all entries are synced.

@@ -65,6 +65,7 @@ impl<K: Eq + Hash, R, O: PartialOrd> ArrivalQueue<K, R, O> {
     }
 
     /// Removes the first message, if it is answered and its record is written; returns its receipt.
+    #[allow(clippy::option_option, reason = "a message with QoS 0 has no receipt")]
     pub fn next_acknowledgement(&mut self, written: &O) -> Option<Option<R>> {
         let is_ready = |arrival: &Arrival<R, O>| {
             !arrival.awaits_answer && arrival.recorded.as_ref().is_none_or(|recorded| recorded <= written)

@@ -33,7 +33,7 @@ use crate::{
     },
     mqtt::{codec::Message, session::AckToken},
     net::client::ClientEvent,
-    recording::{Record, Stamp},
+    recording::{Record, RecordPrefix},
     request::{ParsedInput, RequestParser},
     tuya::{Channel, GatewayId},
 };
@@ -125,7 +125,7 @@ struct Listen {
     records: u64,
     /// When the current messages were read, by the client's clock and, in microseconds since 1970, by the wall clock.
     received_at: (Duration, i64),
-    stamp: Stamp,
+    stamp: RecordPrefix,
     count: Option<u64>,
     /// When the period ends.
     ends: Option<Instant>,
@@ -162,7 +162,7 @@ impl Listen {
             .as_ref()
             .map(|path| BatchWriter::append_rotating(path, Purpose::ListenRecords, options.rotation))
             .transpose()?;
-        if let Some(repaired) = out.as_ref().and_then(BatchWriter::repaired) {
+        if let Some(repaired) = out.as_ref().and_then(BatchWriter::recovery_note) {
             console.warn(repaired);
         }
         let needs_answers = report_back || options.reads_stdin;
@@ -194,7 +194,7 @@ impl Listen {
             arrivals: ArrivalQueue::default(),
             records: 0,
             received_at: (Duration::MAX, 0),
-            stamp: Stamp::default(),
+            stamp: RecordPrefix::default(),
             count: options.count,
             ends: options.period.map(|period| Instant::now() + period),
             signals: Signals::new()?,
@@ -246,14 +246,14 @@ impl Listen {
             Record::of(message, self.received_at.1, mono_us).classified(connection.gateway().topics());
         self.records += 1;
         match &mut self.out {
-            Some(out) => out.write_with(|line| record.write_stamped(line, &mut self.stamp)),
-            None => self.requests.results.write_with(|line| record.write_stamped(line, &mut self.stamp)),
+            Some(out) => out.write_with(|line| record.write_after(line, &mut self.stamp)),
+            None => self.requests.results.write_with(|line| record.write_after(line, &mut self.stamp)),
         }
     }
 
     /// Returns the offset up to which records are written, and to a file synced.
     fn committed(&self) -> Offset {
-        self.out.as_ref().map_or_else(|| self.requests.results.committed(), BatchWriter::done)
+        self.out.as_ref().map_or_else(|| self.requests.results.committed(), BatchWriter::committed)
     }
 
     /// Returns whether records are so far behind that reading should stop.
@@ -438,7 +438,7 @@ impl Policy for Listen {
 /// Waits until more records are synced; never returns without a file. Cancel-safe.
 async fn committed_changed(out: &mut Option<BatchWriter>) -> Result<(), Failure> {
     match out {
-        Some(out) => match out.progress().await {
+        Some(out) => match out.committed_changed().await {
             Ok(_) => Ok(()),
             Err(WriterError::Failed(failure)) => Err(failure),
             Err(WriterError::ReaderGone) => Err(Failure::io("the records have no reader any more")),

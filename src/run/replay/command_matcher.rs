@@ -1,10 +1,13 @@
 //! Finds, for each recorded answer to a command, the arriving command that it answers. Pure.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use md5::{Digest as _, Md5};
 
-use crate::tuya::{Channel, Downlink, Envelope};
+use crate::{
+    collections::Recent,
+    tuya::{Channel, Downlink, Envelope},
+};
 
 /// Most unanswered commands that are kept, most recorded commands that have not arrived, and most answers whose commands have
 /// not arrived.
@@ -14,8 +17,7 @@ pub const REMEMBERED: usize = 10_000;
 #[derive(Debug)]
 pub struct CommandMatcher<A> {
     /// The content of each recorded command, by gateway and request id.
-    recorded: HashMap<MatchKey, MatchKey>,
-    recorded_order: VecDeque<MatchKey>,
+    recorded: Recent<MatchKey, MatchKey>,
     /// The request ids of unanswered commands.
     unanswered: KeyedQueue<String>,
     held: KeyedQueue<A>,
@@ -82,8 +84,7 @@ impl<T> KeyedQueue<T> {
 impl<A> Default for CommandMatcher<A> {
     fn default() -> Self {
         Self {
-            recorded: HashMap::new(),
-            recorded_order: VecDeque::new(),
+            recorded: Recent::new(REMEMBERED),
             unanswered: KeyedQueue::new(),
             held: KeyedQueue::new(),
             answered: 0,
@@ -103,14 +104,7 @@ impl<A> CommandMatcher<A> {
         let Some(command) = ParsedCommand::read(payload) else { return };
         let cid = map_cid(&command.cid).unwrap_or_else(|| command.cid.clone());
         let by_id = by_id(gateway, &command.request_id);
-        if self.recorded.insert(by_id, command.by_content(gateway, &cid)).is_none() {
-            self.recorded_order.push_back(by_id);
-        }
-        if self.recorded_order.len() > REMEMBERED
-            && let Some(oldest) = self.recorded_order.pop_front()
-        {
-            self.recorded.remove(&oldest);
-        }
+        self.recorded.insert(by_id, command.by_content(gateway, &cid));
     }
 
     /// Handles an arriving command. Returns the oldest held answer to it, and the command's request id.

@@ -122,12 +122,12 @@ impl Replay {
         due: Option<Instant>,
     ) -> Result<(), Failure> {
         let fresh = FreshValues {
-            t: (!self.keep_t).then(|| unix_time()),
+            t: (!self.keep_t).then(unix_time),
             request_id,
             cid: &|cid| self.cids.get(cid).map(String::as_str),
         };
         self.spliced.clear();
-        message.splice.apply(&message.payload, &fresh, &mut self.spliced);
+        message.splice.rewrite(&message.payload, &fresh, &mut self.spliced);
         self.payloads.extend_from_slice(&self.spliced);
         let payload = self.payloads.split().freeze();
         let (line, channel) = (message.number, message.recorded_topic.channel);

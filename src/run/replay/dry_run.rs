@@ -60,7 +60,7 @@ pub async fn run(
         };
         for entry in entries {
             match entry {
-                ReplayEntry::Again => schedule.again(),
+                ReplayEntry::Again => schedule.restart(),
                 ReplayEntry::Issue(number, issue) => issues.report(number, &issue),
                 ReplayEntry::Message(message) if message.should_send => {
                     if let Some(pause) = schedule.long_pause(message.offset) {

@@ -227,7 +227,7 @@ impl Replay {
             match entry {
                 ReplayEntry::Issue(number, issue) => self.issues.report(number, &issue),
                 ReplayEntry::Again => {
-                    self.schedule.again();
+                    self.schedule.restart();
                     if let Some(ids) = &mut self.ids {
                         ids.next_round();
                     }

@@ -148,7 +148,7 @@ impl Selection {
             && (self.kinds.is_empty() || self.kinds.iter().any(|wanted| wanted == kind))
             && (self.cids.is_empty()
                 || RewritableFields::of(&record.payload).is_some_and(|message| {
-                    self.cids.iter().any(|cid| message.speaks_of(&record.payload, cid))
+                    self.cids.iter().any(|cid| message.has_cid(&record.payload, cid))
                 }));
         wanted.then_some(true)
     }
@@ -240,7 +240,7 @@ fn read(
         let mut is_idle = false;
         match found {
             RecordingEntry::Message(record) => {
-                let offset = timeline.tick(record.unix_us, record.mono_us).offset;
+                let offset = timeline.advance(record.unix_us, record.mono_us).offset;
                 if let Some(Bound::Offset(to)) = selection.to
                     && offset >= to.saturating_add(selection.aftermath)
                 {

@@ -280,7 +280,7 @@ pub async fn watch_output(stats: SharedReplayStats) {
     let output = stats.borrow().output();
     let Some(mut output) = output else { return };
     loop {
-        let written = output.progress().await;
+        let written = output.changed().await;
         let mut stats = stats.borrow_mut();
         stats.notify();
         match written {

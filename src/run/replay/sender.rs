@@ -275,7 +275,7 @@ fn stamp(publish: &mut Publish) {
     let now = unix_time();
     let fresh = FreshValues { t: Some(now), request_id: None, cid: &|_| None };
     let mut payload = Vec::new();
-    splice.apply(&publish.payload, &fresh, &mut payload);
+    splice.rewrite(&publish.payload, &fresh, &mut payload);
     publish.payload = payload.into();
 }
 

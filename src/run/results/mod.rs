@@ -3,7 +3,6 @@
 mod context;
 mod line;
 mod result_queue;
-mod round_trips;
 mod run_stats;
 
 use std::{sync::Arc, time::Instant};
@@ -68,7 +67,7 @@ impl Results {
         let ResultOptions { ordered, journal, summary } = options;
         let out = BatchWriter::stdout();
         Self {
-            written: out.written_so_far(),
+            written: out.written(),
             out,
             lines: ResultQueue::new(ordered),
             muted: false,
@@ -206,13 +205,13 @@ impl Results {
 
     /// Writes a line of another kind among the results; it is written once [`Results::committed`] has reached the offset.
     pub fn write_with(&mut self, write: impl FnOnce(&mut Vec<u8>)) -> Offset {
-        if self.muted { self.out.done() } else { self.out.write_with(write) }
+        if self.muted { self.out.committed() } else { self.out.write_with(write) }
     }
 
     /// Returns the offset up to which all is written.
     #[must_use]
     pub fn committed(&self) -> Offset {
-        self.out.done()
+        self.out.committed()
     }
 
     /// Returns whether all lines are written.
@@ -244,12 +243,12 @@ impl Results {
         self.out.flush();
         match &mut self.journal {
             Some(journal) => {
-                for index in self.lines.take_written(self.written.ticket()) {
+                for index in self.lines.take_written(self.written.offset()) {
                     journal.handle_result(index, true);
                 }
                 journal.flush();
             }
-            None => self.lines.forget_written(self.written.ticket()),
+            None => self.lines.forget_written(self.written.offset()),
         }
         self.stats.update_progress(in_flight);
     }
@@ -273,7 +272,8 @@ impl Results {
             }
         };
         // Poll the writer even if nothing is queued: the caller may have seen a backlog just before, and needs the wake-up.
-        let written = async { if *muted { std::future::pending().await } else { out.progress().await } };
+        let written =
+            async { if *muted { std::future::pending().await } else { out.committed_changed().await } };
         tokio::select! {
             safe = journalled => {
                 *journal_failed |= safe.is_err();
@@ -366,7 +366,7 @@ impl Results {
                 Ok(())
             }
         };
-        let untaken = self.lines.unwritten(self.written.ticket());
+        let untaken = self.lines.unwritten(self.written.offset());
         if is_cut && untaken > 0 {
             let lines = if untaken == 1 { "result line" } else { "result lines" };
             self.console.warn(&format!("the reader of stdout has not taken the last {untaken} {lines}"));
@@ -375,7 +375,7 @@ impl Results {
             Some(mut journal) => {
                 // A request is not sent again only because the reader did not want its line.
                 let is_gone = written == Err(WriterError::ReaderGone);
-                let written = if is_gone { Offset::LAST } else { self.written.ticket() };
+                let written = if is_gone { Offset::LAST } else { self.written.offset() };
                 for index in self.lines.take_written(written) {
                     journal.handle_result(index, true);
                 }

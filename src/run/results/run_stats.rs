@@ -10,11 +10,9 @@ use std::{
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::Serialize;
 
-use super::{
-    line::{ResultLine, meaning},
-    round_trips::RoundTripHistogram,
-};
+use super::line::{ResultLine, meaning};
 use crate::{
+    collections::Histogram,
     error::{Exit, FailureKind},
     io::{
         console::{Console, Terminal},
@@ -52,7 +50,8 @@ pub struct RunStats {
     started: Instant,
     counts: Counts,
     codes: BTreeMap<i64, u64>,
-    round_trips: RoundTripHistogram,
+    /// In microseconds.
+    round_trips: Histogram,
     /// The size of the input in bytes, if it is known, and roughly how many of them were read.
     size: Option<u64>,
     taken: u64,
@@ -114,7 +113,7 @@ impl RunStats {
             started: Instant::now(),
             counts: Counts::default(),
             codes: BTreeMap::new(),
-            round_trips: RoundTripHistogram::default(),
+            round_trips: Histogram::default(),
             size: None,
             taken: 0,
             summary,
@@ -132,7 +131,7 @@ impl RunStats {
             *self.codes.entry(code).or_default() += 1;
         }
         if let Some(round_trip) = result.round_trip {
-            self.round_trips.add(round_trip);
+            self.round_trips.add(microseconds(round_trip));
         }
         let exit = match result.kind {
             None if result.ok => {
@@ -317,8 +316,8 @@ impl RunStats {
         }
         let seconds = self.started.elapsed().as_secs_f64();
         summary.push_str(&format!(", in {seconds:.2} s"));
-        if let Some(median) = self.round_trips.percentile(50) {
-            let (median, longest) = (milliseconds(median), milliseconds(self.round_trips.longest()));
+        if let Some((median, longest)) = self.round_trips.percentile(50).zip(self.round_trips.max()) {
+            let (median, longest) = (milliseconds(median), milliseconds(longest));
             summary.push_str(&format!(" (round trip {median} ms, at most {longest} ms)"));
         }
         self.console.note(&summary);
@@ -347,13 +346,13 @@ impl RunStats {
             done,
             counts: self.counts,
             codes: &self.codes,
-            rtt_ms: self.round_trips.percentile(50).map(|_| Percentiles {
+            rtt_ms: self.round_trips.max().map(|max| Percentiles {
                 p50: percentile(50),
                 p90: percentile(90),
                 p99: percentile(99),
-                max: milliseconds(self.round_trips.longest()),
+                max: milliseconds(max),
             }),
-            duration_ms: milliseconds(duration),
+            duration_ms: milliseconds(microseconds(duration)),
             rate: per_second(done, duration),
         };
         if let Err(failure) = file.replace(&json_line(&summary)) {
@@ -406,8 +405,14 @@ fn per_second(done: u64, duration: Duration) -> u64 {
     u64::try_from(u128::from(done) * 1_000_000 / microseconds).unwrap_or(u64::MAX)
 }
 
-fn milliseconds(duration: Duration) -> f64 {
-    (duration.as_secs_f64() * 1e6).round() / 1e3
+/// A duration to the nearest microsecond.
+fn microseconds(duration: Duration) -> u64 {
+    u64::try_from((duration.as_nanos() + 500) / 1000).unwrap_or(u64::MAX)
+}
+
+#[allow(clippy::cast_precision_loss, reason = "to the microsecond for 285 years")]
+fn milliseconds(microseconds: u64) -> f64 {
+    microseconds as f64 / 1e3
 }
 
 impl ProgressView {

@@ -1,48 +1,49 @@
-//! One direction of a TCP connection, put into order.
+//! Puts the segments of one direction of a TCP connection into order.
 
 use std::collections::BTreeMap;
 
-/// How much may wait for a segment that is missing before it is given up.
-const PATIENCE: usize = 1 << 20;
-/// What a waiting segment costs beside its bytes.
+/// Most bytes that wait for a missing segment.
+const MAX_PARKED: usize = 1 << 20;
+/// What a parked segment costs in addition to its bytes.
 const OVERHEAD: usize = 64;
 
-/// One direction.
+/// One direction of a connection, in order.
 #[derive(Debug, Default)]
 pub(super) struct StreamReassembler {
     /// The position of the next byte; unknown until the first segment.
     next: Option<u64>,
     /// Segments beyond a missing one, by position.
     parked: BTreeMap<u64, Vec<u8>>,
-    /// What they weigh.
+    /// The bytes of the parked segments, and their overhead.
     weight: usize,
-    /// How many segments were parked and taken again.
+    /// How many segments were parked or taken again.
     #[cfg(test)]
     work: u64,
 }
 
-/// What a segment brought.
+/// A part of the stream.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Piece {
-    /// Bytes that follow on those before.
+    /// The bytes after the part before.
     Bytes(Vec<u8>),
-    /// So many bytes were not captured; a segment begins behind them.
+    /// How many bytes were not captured; the next part begins with a segment.
     Gap(u64),
 }
 
 impl StreamReassembler {
-    /// Notes where the stream begins.
+    /// Begins the stream at this sequence number.
     pub fn begin(&mut self, first: u32) {
         *self = Self { next: Some(origin(first)), ..Self::default() };
     }
 
-    /// How much memory waits.
+    /// The memory of the parked segments, in bytes.
     pub fn weight(&self) -> usize {
         self.weight
     }
 
-    /// Takes a segment's bytes, and gives what is in order now. What came before is dropped: it was sent again.
-    pub fn take(&mut self, sequence: u32, payload: &[u8]) -> Vec<Piece> {
+    /// Handles a segment, and returns the parts that are in order now. Bytes that came before are dropped, because they were
+    /// retransmitted.
+    pub fn handle_segment(&mut self, sequence: u32, payload: &[u8]) -> Vec<Piece> {
         let mut pieces = Vec::new();
         if payload.is_empty() {
             return pieces;
@@ -51,7 +52,7 @@ impl StreamReassembler {
         let at = position(sequence, next);
         if at > next {
             self.park(at, payload);
-            if self.weight > PATIENCE {
+            if self.weight > MAX_PARKED {
                 self.give_up(&mut pieces);
             }
         } else {
@@ -61,8 +62,9 @@ impl StreamReassembler {
         pieces
     }
 
-    /// The other side has received everything before this number: what is missing will not come again.
-    pub fn acknowledged(&mut self, number: u32) -> Vec<Piece> {
+    /// Handles an acknowledgement by the other side. It has received everything before this number, so missing bytes will not
+    /// be sent again.
+    pub fn handle_acknowledgement(&mut self, number: u32) -> Vec<Piece> {
         let mut pieces = Vec::new();
         while let (Some((parked, _)), Some(next)) = (self.parked.first_key_value(), self.next)
             && position(number, next) >= *parked
@@ -72,7 +74,7 @@ impl StreamReassembler {
         pieces
     }
 
-    /// Nothing more will come.
+    /// Handles the end of the capture.
     pub fn finish(&mut self) -> Vec<Piece> {
         let mut pieces = Vec::new();
         while !self.parked.is_empty() {
@@ -87,14 +89,14 @@ impl StreamReassembler {
             self.work += 1;
         }
         let known = self.parked.get(&at).map_or(0, Vec::len);
-        // Of the same segment sent twice the longer one has all of it.
+        // If a segment was sent twice, the longer one holds all of its bytes.
         if known < payload.len() {
             let replaced = self.parked.insert(at, payload.to_vec());
             self.weight += payload.len() - known + if replaced.is_none() { OVERHEAD } else { 0 };
         }
     }
 
-    /// Jumps over what is missing before the first parked segment.
+    /// Skips the missing bytes before the first parked segment.
     fn give_up(&mut self, pieces: &mut Vec<Piece>) {
         let (Some((parked, _)), Some(next)) = (self.parked.first_key_value(), self.next) else { return };
         let parked = *parked;
@@ -126,12 +128,13 @@ impl StreamReassembler {
     }
 }
 
-/// Positions are sequence numbers that do not wrap; they begin so high that none falls below 0.
+/// Returns the position of a stream's first byte. Positions are sequence numbers that do not wrap; they begin so high that
+/// none falls below 0.
 fn origin(sequence: u32) -> u64 {
     (1 << 32) + u64::from(sequence)
 }
 
-/// The position of a sequence number near another position.
+/// Returns the position of a sequence number that is near another position.
 fn position(sequence: u32, near: u64) -> u64 {
     #[allow(clippy::cast_possible_truncation, reason = "sequence numbers wrap")]
     let ahead = sequence.wrapping_sub(near as u32).cast_signed();
@@ -150,25 +153,25 @@ mod tests {
     fn segments_come_out_in_order_and_once() {
         let mut stream = StreamReassembler::default();
         stream.begin(u32::MAX - 1);
-        assert_eq!(stream.take(u32::MAX - 1, b"ab"), [bytes(b"ab")]);
-        assert_eq!(stream.take(4, b"gh"), []);
-        assert_eq!(stream.take(2, b"ef"), []);
-        assert_eq!(stream.take(u32::MAX - 1, b"ab"), []);
-        assert_eq!(stream.take(u32::MAX, b"bcd"), [bytes(b"cd"), bytes(b"ef"), bytes(b"gh")]);
-        assert_eq!(stream.take(6, b""), []);
+        assert_eq!(stream.handle_segment(u32::MAX - 1, b"ab"), [bytes(b"ab")]);
+        assert_eq!(stream.handle_segment(4, b"gh"), []);
+        assert_eq!(stream.handle_segment(2, b"ef"), []);
+        assert_eq!(stream.handle_segment(u32::MAX - 1, b"ab"), []);
+        assert_eq!(stream.handle_segment(u32::MAX, b"bcd"), [bytes(b"cd"), bytes(b"ef"), bytes(b"gh")]);
+        assert_eq!(stream.handle_segment(6, b""), []);
     }
 
     #[test]
-    fn what_was_not_captured_is_a_gap() {
+    fn missing_bytes_are_a_gap() {
         let mut stream = StreamReassembler::default();
-        assert_eq!(stream.take(100, b"ab"), [bytes(b"ab")]);
-        assert_eq!(stream.take(105, b"fg"), []);
-        assert_eq!(stream.acknowledged(102), []);
-        assert_eq!(stream.acknowledged(107), [Piece::Gap(3), bytes(b"fg")]);
-        assert_eq!(stream.take(110, b"k"), []);
+        assert_eq!(stream.handle_segment(100, b"ab"), [bytes(b"ab")]);
+        assert_eq!(stream.handle_segment(105, b"fg"), []);
+        assert_eq!(stream.handle_acknowledgement(102), []);
+        assert_eq!(stream.handle_acknowledgement(107), [Piece::Gap(3), bytes(b"fg")]);
+        assert_eq!(stream.handle_segment(110, b"k"), []);
         assert_eq!(stream.finish(), [Piece::Gap(3), bytes(b"k")]);
-        let large = vec![0; PATIENCE + 1];
-        assert_eq!(stream.take(112, &large), [Piece::Gap(1), bytes(&large)]);
+        let large = vec![0; MAX_PARKED + 1];
+        assert_eq!(stream.handle_segment(112, &large), [Piece::Gap(1), bytes(&large)]);
     }
 
     #[test]
@@ -179,11 +182,11 @@ mod tests {
             let mut bytes = 0;
             // The first one is missing; the others come backwards, which is the worst for a sorted list.
             for n in (1..=segments).rev() {
-                for piece in stream.take(n, b"x") {
+                for piece in stream.handle_segment(n, b"x") {
                     bytes += usize::from(matches!(piece, Piece::Bytes(_)));
                 }
             }
-            assert!(stream.weight() <= PATIENCE);
+            assert!(stream.weight() <= MAX_PARKED);
             bytes += stream.finish().iter().filter(|piece| matches!(piece, Piece::Bytes(_))).count();
             assert_eq!((stream.weight(), stream.parked.len()), (0, 0));
             (stream.work, bytes)
@@ -191,7 +194,7 @@ mod tests {
         for segments in [1_000, 10_000] {
             assert_eq!(work(segments), (2 * u64::from(segments), segments as usize));
         }
-        // More than may wait: what is missing is given up, and memory stays bounded.
+        // More than may wait: the missing segment is given up, and memory stays bounded.
         let (work, _) = work(100_000);
         assert!(work <= 200_000, "{work}");
     }

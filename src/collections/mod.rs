@@ -1,8 +1,13 @@
-//! Hash maps for three kinds of key: [`FastMap`] for keys that this program or its user creates (unseeded), [`IdMap`] for dense
+//! [`Histogram`], [`Recent`], and hash maps for three kinds of key: [`FastMap`] for keys that this program or its user creates (unseeded), [`IdMap`] for dense
 //! counters such as packet ids (identity hash), and [`SeededMap`] for keys that a peer chooses (seeded against collisions).
 //!
 //! The standard library's SipHash takes longer than reading the key's message. Pure, but for the seeds.
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
+
+mod histogram;
+mod recent;
+
+pub use self::{histogram::Histogram, recent::Recent};
 
 use std::{
     collections::{HashMap, HashSet},
@@ -15,7 +20,7 @@ use foldhash::{SharedSeed, fast::FoldHasher};
 /// A map by keys that no peer can add; without entries it owns no memory.
 pub type FastMap<K, V> = HashMap<K, V, BuildHasherDefault<OwnHasher>>;
 
-/// A map by numbers that were counted up, such as packet ids: what belongs to neighbours lies side by side.
+/// A map by numbers that were counted up, such as packet ids: entries of neighbours lie side by side.
 pub type IdMap<K, V> = HashMap<K, V, BuildHasherDefault<CountHasher>>;
 
 /// A set of such numbers.
@@ -26,8 +31,8 @@ const MIX: u64 = 0x9e37_79b9_7f4a_7c15;
 
 /// A map by keys that peers choose.
 ///
-/// foldhash is no generator and no keyed function in the cryptographic sense: who knows its seeds, or sees hashes, finds
-/// colliding keys. The seeds are the operating system's random numbers, new in each process and for each map, and no hash
+/// foldhash is neither a generator nor a keyed function in the cryptographic sense: a peer that knows its seeds, or sees hashes,
+/// finds colliding keys. The seeds are the operating system's random numbers, new in each process and for each map, and no hash
 /// and no map's order may leave the process.
 pub type SeededMap<K, V> = HashMap<K, V, Keyed>;
 
