@@ -208,7 +208,7 @@ fn cuts_at_random_places_lose_nothing() {
 /// A first connection without CONNACK is final; after it, the request is sent again and answered.
 #[test]
 #[ignore = "slow: cuts connections over and over"]
-fn every_phase_may_be_cut() {
+fn a_cut_in_any_phase_loses_nothing() {
     let edge = edge();
     let runs = |down: bool, places: &[usize], end: End, expected: &dyn Fn(usize) -> i32| {
         for &place in places {

@@ -126,7 +126,7 @@ fn play(broker: &str, file: &Path, listener: Child) {
 }
 
 #[test]
-fn awkward_payloads_come_back_byte_by_byte_all_the_way_round() {
+fn awkward_payloads_survive_replay_tap_and_recording_byte_by_byte() {
     let folder = tempfile::tempdir().unwrap();
     let at = |name: &str| -> PathBuf { folder.path().join(name) };
     let mut written = String::new();

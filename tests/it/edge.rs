@@ -102,7 +102,7 @@ fn each_login_has_its_return_code() {
 }
 
 #[test]
-fn everything_may_come_in_one_flight() {
+fn connect_subscribe_and_publish_may_come_in_one_flight() {
     let edge = Service::edge(&[]);
     let mut client = edge.client();
     let flight = [
@@ -173,7 +173,7 @@ fn reports_are_answered_with_their_codes() {
 }
 
 #[test]
-fn quality_of_service_two_works_both_ways() {
+fn qos_2_works_both_ways() {
     let edge = Service::edge(&[]);
     let mut gateway = edge.gateway("gw1");
     assert_eq!(gateway.subscribe(&[("gateway/in/gw1", 2)]), [2]);
@@ -205,7 +205,7 @@ fn quality_of_service_two_works_both_ways() {
 }
 
 #[test]
-fn retained_messages_reach_new_subscribers_and_overlaps_one_copy() {
+fn retained_messages_reach_new_subscribers_and_overlapping_filters_get_one_copy() {
     let edge = Service::edge(&[]);
     let mut first = edge.platform("first");
     first.publish("a/b", "kept", 1, true);
@@ -235,7 +235,7 @@ fn retained_messages_reach_new_subscribers_and_overlaps_one_copy() {
 }
 
 #[test]
-fn a_will_is_published_when_the_connection_is_cut_and_only_then() {
+fn a_will_is_published_only_for_a_cut_connection() {
     let edge = Service::edge(&[]);
     let mut watcher = edge.platform("watcher");
     watcher.subscribe(&[("#", 0)]);
@@ -271,7 +271,7 @@ fn a_second_client_with_the_same_id_takes_over() {
 }
 
 #[test]
-fn a_persistent_session_keeps_what_was_not_acknowledged() {
+fn a_persistent_session_keeps_unacknowledged_messages() {
     let edge = Service::edge(&[]);
     let mut platform = edge.platform("console");
     let mut client = edge.client();
@@ -302,7 +302,7 @@ fn a_persistent_session_keeps_what_was_not_acknowledged() {
 }
 
 #[test]
-fn silence_ends_a_connection() {
+fn a_silent_client_is_disconnected() {
     let edge = Service::edge(&["--connect-timeout", "200ms"]);
     let mut mute = edge.client();
     assert!(mute.is_closed(), "no CONNECT");
@@ -317,7 +317,7 @@ fn silence_ends_a_connection() {
 }
 
 #[test]
-fn malformed_packets_close_the_connection_and_disturb_nobody() {
+fn malformed_packets_close_only_their_connection() {
     let edge = Service::edge(&["--max-packet", "1000"]);
     let mut other = edge.gateway("other");
     for bytes in [
@@ -343,7 +343,7 @@ fn malformed_packets_close_the_connection_and_disturb_nobody() {
 }
 
 #[test]
-fn a_client_that_does_not_read_is_disconnected_and_disturbs_nobody() {
+fn a_client_that_does_not_read_is_disconnected_alone() {
     let edge = Service::edge(&["--max-queue", "1000000"]);
     let mut stuck = edge.platform("stuck");
     stuck.subscribe(&[("big", 1)]);
@@ -362,7 +362,7 @@ fn a_client_that_does_not_read_is_disconnected_and_disturbs_nobody() {
 }
 
 #[test]
-fn a_gateway_that_reads_its_answers_late_gets_them_all() {
+fn a_late_reader_of_answers_gets_all_of_them() {
     let edge = Service::edge(&[]);
     let mut gateway = edge.gateway("gw1");
     gateway.subscribe(&[("gateway_id/gw1/properties/report/response", 1)]);
@@ -378,7 +378,7 @@ fn a_gateway_that_reads_its_answers_late_gets_them_all() {
 }
 
 #[test]
-fn a_device_that_was_answered_survives_a_kill() {
+fn an_answered_device_survives_a_kill() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("fleet.jsonl");
     let path = file.to_str().unwrap();
@@ -416,7 +416,7 @@ fn mode(file: &std::path::Path) -> u32 {
 }
 
 #[test]
-fn a_registry_that_is_none_is_refused() {
+fn a_file_that_is_no_registry_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("config.toml");
     fs::write(&file, "[profile.x]\nbroker = 1\n").unwrap();
@@ -442,7 +442,7 @@ fn a_registry_belongs_to_one_edge() {
 }
 
 #[test]
-fn commands_from_stdin_are_sent_and_their_ends_printed() {
+fn commands_from_stdin_are_sent_and_their_results_printed() {
     let mut edge = Service::edge(&["--command-timeout", "300ms"]);
     edge.type_in(&json!({"cid":"m1","code":"switch_state","value":false}));
     let result = edge.line(|line| line["op"] == "command");
@@ -505,7 +505,7 @@ fn a_platform_user_commands_a_device() {
 }
 
 #[test]
-fn faults_of_the_connection_do_what_they_say() {
+fn connection_faults_have_their_documented_effect() {
     let edge = Service::edge(&["--fault", "connack=3"]);
     assert_eq!(edge.client().login("gw1", "acme", true), 3);
     let edge = Service::edge(&["--fault", "suback"]);
@@ -539,7 +539,7 @@ fn faults_of_the_connection_do_what_they_say() {
 }
 
 #[test]
-fn it_ends_by_signal_with_everything_written() {
+fn a_signal_ends_an_edge_after_all_records_are_written() {
     for (signal, code) in [("INT", 130), ("TERM", 143)] {
         let edge = Service::edge(&[]);
         let mut gateway = edge.gateway("gw1");
@@ -570,14 +570,14 @@ fn records_go_to_a_file_and_the_rest_to_stdout() {
 }
 
 #[test]
-fn a_reader_of_stdout_that_goes_ends_it() {
+fn a_closed_stdout_ends_the_run() {
     let mut edge = Service::edge(&[]);
     edge.stdout = None;
     assert_eq!(edge.ended().code, Some(0));
 }
 
 #[test]
-fn an_address_in_use_is_said() {
+fn an_address_in_use_exits_2() {
     let edge = Service::edge(&[]);
     let output = run_quietly(&["edge", "--listen", edge.address()]);
     let stderr = String::from_utf8_lossy(&output.stderr);
@@ -587,7 +587,7 @@ fn an_address_in_use_is_said() {
 }
 
 #[test]
-fn a_program_finds_the_edge_and_gives_its_status() {
+fn a_program_gets_the_edge_s_address_and_sets_the_status() {
     let run = |script: &str| {
         tuyagw()
             .args(["edge", "--", "sh", "-c", script])
@@ -636,7 +636,7 @@ fn a_signal_reaches_the_program() {
 }
 
 #[test]
-fn mosquitto_s_clients_work_with_it() {
+fn mosquitto_s_clients_work_with_the_edge() {
     if !is_installed("mosquitto_pub") || !is_installed("mosquitto_rr") {
         return;
     }
@@ -687,7 +687,7 @@ fn mosquitto_s_clients_work_with_it() {
 }
 
 #[test]
-fn tls_is_spoken_with_a_certificate() {
+fn a_certificate_enables_tls() {
     let folder = tempfile::tempdir().unwrap();
     let certified =
         rcgen::generate_simple_self_signed(vec!["localhost".to_owned(), "127.0.0.1".to_owned()]).unwrap();
@@ -710,7 +710,7 @@ fn tls_is_spoken_with_a_certificate() {
 }
 
 #[test]
-fn a_certificate_as_openssl_makes_it_is_explained() {
+fn a_ca_certificate_of_openssl_is_explained() {
     let folder = tempfile::tempdir().unwrap();
     let mut params = rcgen::CertificateParams::new(vec!["127.0.0.1".to_owned()]).unwrap();
     params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);

@@ -249,7 +249,7 @@ fn a_lost_connection_loses_no_message() {
 }
 
 #[test]
-fn a_capture_is_a_regression_test() {
+fn a_capture_is_replayed_and_verified() {
     let edge = Site::start(&[]);
     let capture = format!("{}/tests/recordings/gateway.pcapng", env!("CARGO_MANIFEST_DIR"));
     let args = ["--verify", "--speed", "max", "--kind", "sync,report", &capture];
@@ -260,7 +260,7 @@ fn a_capture_is_a_regression_test() {
 }
 
 #[test]
-fn both_ends_of_a_recording_play_together() {
+fn both_sides_of_a_recording_replay_together() {
     let command = |ms, id: &str, value: u8| {
         let payload =
             format!(r#"{{"t":1,"cid":"m1","request_id":"{id}","param":{{"id":"4","value":{value}}}}}"#);
@@ -305,7 +305,7 @@ fn both_ends_of_a_recording_play_together() {
 }
 
 #[test]
-fn an_answer_whose_command_never_comes_is_not_sent() {
+fn an_answer_without_its_command_is_not_sent() {
     let answer = r#"{"t":1,"cid":"m1","request_id":"c1","param":{"msg":"m","code":0}}"#;
     let recording = message(0, "gw1", "commands/response", "up", answer) + &conversation("gw1", 1);
     let edge = Site::start(&[]);
@@ -324,7 +324,7 @@ fn an_answer_whose_command_never_comes_is_not_sent() {
 }
 
 #[test]
-fn answers_that_wait_for_their_commands_do_not_fill_the_memory() {
+fn answers_waiting_for_their_commands_are_bounded() {
     let answer = |n| format!(r#"{{"t":1,"cid":"m1","request_id":"c{n}","param":{{"msg":"m","code":0}}}}"#);
     let recording: String =
         (0..10_003).map(|n| message(0, "gw1", "commands/response", "up", &answer(n))).collect();
@@ -374,7 +374,7 @@ fn filters_loops_and_dry_runs_agree() {
 }
 
 #[test]
-fn a_pipe_is_played_as_it_comes_and_a_signal_ends_it() {
+fn a_pipe_is_replayed_live_until_a_signal() {
     let edge = Site::start(&[]);
     let mut child = replay(&edge.broker(), &["-"])
         .stdin(Stdio::piped())
@@ -394,7 +394,7 @@ fn a_pipe_is_played_as_it_comes_and_a_signal_ends_it() {
 }
 
 #[test]
-fn an_unread_stdout_holds_no_message_up() {
+fn an_unread_stdout_delays_no_message() {
     let edge = Site::start(&["--fault", "code=500"]);
     let folder = tempfile::tempdir().unwrap();
     let recording = folder.path().join("site.jsonl");
@@ -409,7 +409,7 @@ fn an_unread_stdout_holds_no_message_up() {
 }
 
 #[test]
-fn what_cannot_be_played_is_said() {
+fn bad_arguments_and_recordings_are_refused() {
     let edge = Site::start(&["--username", "acme"]);
     let good = conversation("gw1", 1);
     for (broker, args, input, code, said) in [
@@ -442,7 +442,7 @@ fn what_cannot_be_played_is_said() {
 }
 
 #[test]
-fn a_broker_that_forgets_to_acknowledge_is_told_for_each_message() {
+fn each_unacknowledged_message_is_reported() {
     let edge = Site::start(&["--fault", "silent"]);
     let args = ["--timeout", "300ms", "--speed", "max", "-"];
     let ended = run_with(&mut replay(&edge.broker(), &args), conversation("gw1", 4).as_bytes());
@@ -453,7 +453,7 @@ fn a_broker_that_forgets_to_acknowledge_is_told_for_each_message() {
 }
 
 #[test]
-fn without_reconnect_the_first_loss_is_final() {
+fn no_reconnect_exits_on_the_first_loss() {
     for (args, code, connections) in
         [(&["--speed", "max", "-"][..], 0, 2), (&["--speed", "max", "--no-reconnect", "-"], 3, 1)]
     {
@@ -474,7 +474,7 @@ fn without_reconnect_the_first_loss_is_final() {
 }
 
 #[test]
-fn a_broker_that_goes_before_the_first_message_is_3() {
+fn a_broker_lost_before_the_first_message_exits_3() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let broker = listener.local_addr().unwrap().to_string();
     let accepted = std::thread::spawn(move || {
@@ -497,7 +497,7 @@ fn a_broker_that_goes_before_the_first_message_is_3() {
 }
 
 #[test]
-fn a_long_pause_is_told_before_it_is_waited_for() {
+fn a_long_pause_is_announced() {
     let line = |tst: &str, n: u32| {
         format!(
             "{{\"tst\":{tst},\"topic\":\"gateway_id/gw1/properties/report\",\"payload\":{{\"t\":1,\"request_id\":\"{n}\"}}}}\n"
@@ -534,7 +534,7 @@ fn a_long_pause_is_told_before_it_is_waited_for() {
 }
 
 #[test]
-fn a_clock_that_was_set_back_keeps_the_pauses_behind_the_step() {
+fn a_clock_set_back_keeps_the_later_pauses() {
     let line = |tst: u32| format!("{{\"tst\":{tst},\"topic\":\"a\",\"payload\":1}}\n");
     let back: String = [100, 101, 50, 51, 53].map(line).concat();
     let converted = tuyagw_output(&["convert", "-"], back.as_bytes());
@@ -553,7 +553,7 @@ fn tuyagw_output(args: &[&str], stdin: &[u8]) -> Vec<u8> {
 }
 
 #[test]
-fn a_recording_that_is_cut_off_is_played_as_far_as_it_goes() {
+fn a_truncated_recording_is_replayed_up_to_its_end() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("cut.gz");
     let line = |n: u32| {
@@ -582,7 +582,7 @@ fn a_recording_that_is_cut_off_is_played_as_far_as_it_goes() {
 }
 
 #[test]
-fn on_shared_topics_the_payload_tells_what_a_message_is() {
+fn messages_on_shared_topics_are_told_apart_by_payload() {
     let folder = tempfile::tempdir().unwrap();
     let at = |name: &str| folder.path().join(name);
     let topic = |way: &str, keys: &[&str]| -> String {

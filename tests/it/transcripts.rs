@@ -22,7 +22,7 @@ use super::{
 };
 
 #[test]
-fn what_the_console_blocks_show_is_what_happens() {
+fn console_blocks_show_the_actual_output() {
     if is_blessed() {
         bless_tables();
     }

@@ -61,7 +61,7 @@ fn csv_follows_rfc_4180() {
 }
 
 #[test]
-fn csv_values_mean_what_their_data_points_say() {
+fn csv_values_are_read_by_data_type() {
     let mut site = Site::start(&[]);
     site.sync(2);
     let csv = "cid,code,value\nm1,water_flow,12.345m3\nm1,valve_state,opened\nm1,switch_state,true\n\
@@ -116,7 +116,7 @@ fn shapes(values: &[Value]) -> Vec<(&'static str, String)> {
 }
 
 #[test]
-fn every_shape_of_json_goes_through_every_subcommand() {
+fn every_subcommand_accepts_every_shape_of_json() {
     let site = Site::start(&[]);
     site.sync(3);
     let mut listen =
@@ -180,7 +180,7 @@ fn every_shape_of_json_goes_through_every_subcommand() {
 }
 
 #[test]
-fn a_broken_value_in_a_stream_does_not_take_the_next_ones_along() {
+fn a_malformed_value_spoils_no_later_value() {
     let site = Site::start(&[]);
     let text = "{\n  \"cid\": \"a\",\n  \"product_id\": \"p\"\n}\n{\n  \"cid\": \"b\",\n  \"product_id\" \"p\"\n}\n\
                 {\n  \"cid\": \"c\",\n  \"product_id\": \"p\"\n}\n";
@@ -194,7 +194,7 @@ fn a_broken_value_in_a_stream_does_not_take_the_next_ones_along() {
 
 /// What is cut off is told, and not taken for all there was.
 #[test]
-fn input_that_is_cut_off_is_told() {
+fn truncated_input_is_reported() {
     let mut site = Site::start(&[]);
     let ended = site.run_with("sync", &["-"], "[\n{\"cid\":\"a\",\"product_id\":\"p\"},\n");
     accounted(&ended, 2);
@@ -222,7 +222,7 @@ fn a_header_without_cid_is_refused_before_anything_is_sent() {
 
 /// A field that the message does not have is not passed over, since it says that something else was meant.
 #[test]
-fn fields_that_lead_elsewhere_are_refused() {
+fn contradictory_fields_are_refused() {
     let mut site = Site::start(&[]);
     site.sync(1);
     for (subcommand, input, field) in [
@@ -248,7 +248,7 @@ fn fields_that_lead_elsewhere_are_refused() {
 }
 
 #[test]
-fn a_result_line_within_others_is_refused() {
+fn nested_result_lines_are_refused() {
     let site = Site::start(&[]);
     let nested = |depth| [r#"{"ok":false,"input":"#.repeat(depth), "{}".into(), "}".repeat(depth)].concat();
     let ended = site.run_with("report", &["-"], nested(50));
@@ -260,7 +260,7 @@ fn a_result_line_within_others_is_refused() {
 }
 
 #[test]
-fn a_failed_data_point_is_echoed_by_itself() {
+fn a_failed_data_point_is_echoed_alone() {
     let mut site = Site::start(&[]);
     site.sync(1);
     let input = concat!(
@@ -304,7 +304,7 @@ fn a_failed_command_is_echoed_with_its_gateway() {
 
 /// The second line of an id waits for the first one's answer, though there is room in the window.
 #[test]
-fn requests_of_one_id_go_one_after_the_other() {
+fn requests_with_one_id_are_sent_in_turn() {
     let mut site = Site::start(&["--fault", "delay=50ms"]);
     let line = |n| {
         format!("{{\"t\":1,\"request_id\":\"same\",\"param\":{{\"cid\":\"m{n}\",\"product_id\":\"p\"}}}}\n")
@@ -325,7 +325,7 @@ fn requests_of_one_id_go_one_after_the_other() {
 
 /// One line of 96 KB took minutes once, in which nothing else was heard.
 #[test]
-fn thousands_of_bad_data_points_in_one_line_are_each_told_once() {
+fn thousands_of_bad_data_points_in_one_line_have_a_result_each() {
     let site = Site::start(&[]);
     site.sync(1);
     let bad: Vec<_> = (0..6000).map(|n| format!(r#""bad_{n:06}":1"#)).collect();

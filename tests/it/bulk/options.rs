@@ -11,7 +11,7 @@ fn span(records: &[Value]) -> f64 {
 }
 
 #[test]
-fn a_rate_is_kept() {
+fn a_run_keeps_to_its_rate() {
     let mut site = Site::start(&[]);
     all_accepted(&site.run_with("sync", &["-", "--rate", "100/s"], syncs(150)), 150);
     let span = span(&site.records_of("sync"));
@@ -20,7 +20,7 @@ fn a_rate_is_kept() {
 }
 
 #[test]
-fn a_rate_counts_the_messages_that_are_sent() {
+fn a_rate_counts_messages_and_not_inputs() {
     let mut site = Site::start(&[]);
     site.sync(1);
     let properties = r#"{"cid":"m1","properties":{"1":1,"18":2,"4":true,"9":"opened"}}"#;
@@ -36,7 +36,7 @@ fn a_rate_counts_the_messages_that_are_sent() {
 }
 
 #[test]
-fn what_a_journal_holds_takes_no_time() {
+fn inputs_in_the_journal_do_not_use_the_rate() {
     let mut site = Site::start(&[]);
     let journal = site.name("journal");
     let args = ["-", "--journal", &journal];
@@ -48,7 +48,7 @@ fn what_a_journal_holds_takes_no_time() {
 
 #[test]
 #[ignore = "slow: waits for rests that double"]
-fn a_system_error_is_tried_again_under_its_request_id() {
+fn a_system_error_is_retried_with_its_request_id() {
     // Rests double: a request that fails n times takes 0.5 * 2^n seconds.
     let mut site = Site::start(&["--fault", "code=500@0.2", "--seed", "1"]);
     let ended = site.run_with("sync", &["-", "--retries", "20", "--window", "30"], syncs(30));
@@ -66,7 +66,7 @@ fn a_system_error_is_tried_again_under_its_request_id() {
 }
 
 #[test]
-fn a_missing_answer_is_tried_again_under_its_request_id() {
+fn a_missing_answer_is_retried_with_its_request_id() {
     let mut site = Site::start(&["--fault", "drop-response@0.3", "--seed", "1"]);
     let args = ["-", "--retries", "20", "--window", "60", "--timeout", "400ms"];
     let ended = site.run_with("sync", &args, syncs(60));
@@ -178,7 +178,7 @@ fn progress_can_be_read_by_a_script() {
 /// Nothing happens for seconds, and whoever watches must see that the run lives.
 #[test]
 #[ignore = "slow: waits for progress lines"]
-fn progress_is_told_while_nothing_comes() {
+fn progress_is_reported_while_no_answer_comes() {
     let site = Site::start(&["--fault", "drop-response"]);
     let args = ["-", "--progress", "json", "--timeout", "3500ms"];
     let ended = site.run_with("sync", &args, syncs(1));
@@ -188,7 +188,7 @@ fn progress_is_told_while_nothing_comes() {
 
 /// Cron and a script see why, though the result lines go elsewhere, and also with -q.
 #[test]
-fn the_first_failures_are_said_on_stderr_with_their_lines() {
+fn the_first_failures_are_on_stderr_with_their_lines() {
     let site = Site::start(&["--fault", "code=2003@0.5", "--seed", "3"]);
     let mut input = String::from("nonsense\n{\"cid\":\"m1\"}\n");
     input.push_str(&syncs(60));

@@ -29,7 +29,7 @@ fn registry() -> (tempfile::TempDir, String) {
 }
 
 #[test]
-fn commands_that_nobody_answers_make_stdin_wait() {
+fn unanswered_commands_pause_stdin() {
     let (_folder, file) = registry();
     let mut edge = Service::edge(&["--devices", &file, "--command-timeout", "1h", "--out", "/dev/null"]);
     let mut stdin = edge.stdin.take().unwrap();
@@ -94,7 +94,7 @@ fn a_busy_gateway_gets_every_command_in_order_and_none_times_out() {
 }
 
 #[test]
-fn results_of_commands_that_were_not_sent_name_them_and_their_fault() {
+fn an_unsent_command_has_a_result_with_its_error() {
     let (_folder, file) = registry();
     let mut edge = Service::edge(&["--devices", &file, "--command-timeout", "1h", "--out", "/dev/null"]);
     edge.type_in(&json!({"t":1,"cid":"m1","request_id":"a","param":{"id":"4","value":7}}));

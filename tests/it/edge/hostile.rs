@@ -131,7 +131,7 @@ fn subscriptions_of_one_client_have_a_budget() {
 
 #[test]
 #[ignore = "slow: fills the buffers of an edge"]
-fn retained_messages_come_as_fast_as_they_are_read_and_hold_up_nobody() {
+fn retained_messages_come_as_they_are_read_and_block_no_other_client() {
     let edge = Service::edge(&[]);
     let mut witness = Witness::of(&edge);
     let mut sender = edge.platform("sender");
@@ -164,7 +164,7 @@ fn retained_messages_come_as_fast_as_they_are_read_and_hold_up_nobody() {
 }
 
 #[test]
-fn what_is_not_acknowledged_or_not_released_is_bounded() {
+fn unacknowledged_and_unreleased_messages_are_bounded() {
     let edge = Service::edge(&["--max-queue", "4000000"]);
     let mut witness = Witness::of(&edge);
     let own = "gateway/in/gw1";
@@ -231,7 +231,7 @@ fn unfinished_packets_do_not_fill_the_memory() {
 
 #[test]
 #[ignore = "slow: fills the budgets of an edge"]
-fn a_fleet_of_absent_sessions_shares_one_budget() {
+fn absent_sessions_share_one_budget() {
     let edge = Service::edge(&["--max-queue", "100000"]);
     let mut platform = edge.platform("console");
     swallow(&platform);
@@ -297,7 +297,7 @@ fn subscriptions_of_all_clients_share_one_budget() {
 }
 
 #[test]
-fn what_all_clients_do_not_acknowledge_shares_one_budget() {
+fn unacknowledged_messages_of_all_clients_share_one_budget() {
     some_have_to_go(|client, id| {
         let own = format!("gateway/in/{id}");
         client.subscribe(&[(&own, 1)]);
@@ -307,7 +307,7 @@ fn what_all_clients_do_not_acknowledge_shares_one_budget() {
 }
 
 #[test]
-fn what_all_clients_do_not_release_shares_one_budget() {
+fn unreleased_messages_of_all_clients_share_one_budget() {
     some_have_to_go(|client, id| {
         let own = format!("gateway/out/{id}");
         let message = |n: u16| publish_with_id(4, &own, n, b"");
@@ -316,7 +316,7 @@ fn what_all_clients_do_not_release_shares_one_budget() {
 }
 
 #[test]
-fn what_waits_for_clients_that_are_away_shares_one_budget() {
+fn messages_for_absent_clients_share_one_budget() {
     let edge = Service::edge(&["--max-queues", "1000000"]);
     let mut platform = edge.platform("console");
     let ids: Vec<String> = (0..20).map(|n| format!("gw{n}")).collect();
@@ -341,7 +341,7 @@ fn what_waits_for_clients_that_are_away_shares_one_budget() {
 }
 
 #[test]
-fn a_client_without_an_id_gets_one_that_nobody_has() {
+fn a_client_without_an_id_gets_an_unused_id() {
     let edge = Service::edge(&[]);
     let mut gateways: Vec<Client> = (20..40).map(|n| edge.gateway(&format!("platform-{n}"))).collect();
     for _ in 0..5 {
@@ -354,7 +354,7 @@ fn a_client_without_an_id_gets_one_that_nobody_has() {
 
 #[test]
 #[ignore = "slow: fills the budgets of an edge"]
-fn connections_of_one_client_that_follow_each_other_leave_nothing() {
+fn successive_connections_of_one_client_leave_no_memory_behind() {
     let edge = Service::edge(&[]);
     let mut witness = Witness::of(&edge);
     let payload = "x".repeat(10_000);
@@ -389,7 +389,7 @@ fn connections_of_one_client_that_follow_each_other_leave_nothing() {
 
 #[test]
 #[ignore = "slow: fills the budgets of an edge"]
-fn pings_without_reading_the_answers_stop_being_heard() {
+fn a_client_that_reads_no_ping_answers_is_no_longer_read() {
     let edge = Service::edge(&[]);
     let mut witness = Witness::of(&edge);
     let mut deaf = edge.gateway("deaf");
@@ -405,7 +405,7 @@ fn pings_without_reading_the_answers_stop_being_heard() {
 }
 
 #[test]
-fn neither_ids_nor_filters_nor_wills_reach_beyond_a_gateway() {
+fn ids_and_filters_of_a_gateway_reach_no_other_gateway() {
     let edge = Service::edge(&[]);
     let mut watcher = edge.platform("watcher");
     watcher.subscribe(&[("#", 0)]);
@@ -442,7 +442,7 @@ fn neither_ids_nor_filters_nor_wills_reach_beyond_a_gateway() {
 }
 
 #[test]
-fn names_of_topics_may_be_strange() {
+fn topics_may_contain_unicode_and_spaces() {
     let edge = Service::edge(&[]);
     let mut all = edge.platform("all");
     all.subscribe(&[("#", 0), ("$/#", 0), ("$", 0), ("+/+", 0), ("/", 0)]);
@@ -465,7 +465,7 @@ fn names_of_topics_may_be_strange() {
 }
 
 #[test]
-fn one_id_of_quality_two_that_comes_again_and_again_is_one_message() {
+fn a_repeated_qos_2_publish_is_delivered_once() {
     let edge = Service::edge(&[]);
     let mut watcher = edge.platform("watcher");
     watcher.subscribe(&[("gateway/in/gw1", 0)]);
@@ -488,7 +488,7 @@ fn one_id_of_quality_two_that_comes_again_and_again_is_one_message() {
 }
 
 #[test]
-fn packets_that_only_come_at_the_wrong_time_close_the_connection() {
+fn packets_out_of_turn_close_the_connection() {
     let edge = Service::edge(&[]);
     let mut witness = edge.gateway("witness");
     let hello = |id: &str| Connect::new(id, "acme").bytes();

@@ -32,7 +32,7 @@ fn until_ready(child: &mut Child) {
 }
 
 #[test]
-fn a_recording_that_fails_ends_the_program_and_all_it_started() {
+fn a_failed_recording_ends_the_program_and_its_descendants() {
     let folder = tempfile::tempdir().unwrap();
     let script = format!("tuyagw sync -q --cid m1 --product-id p > synced; {FAMILY}");
     // `setsid`, so that a developer's terminal is not the program's.
@@ -77,7 +77,7 @@ fn a_full_disk_for_the_registry_ends_the_program_and_loses_no_answered_device() 
 }
 
 #[test]
-fn an_edge_that_is_killed_takes_the_program_and_all_it_started_along() {
+fn a_killed_edge_ends_the_program_and_its_descendants() {
     let folder = tempfile::tempdir().unwrap();
     // Without a terminal, so that the program has a group of its own.
     let mut setsid = Command::new("setsid")
@@ -129,14 +129,14 @@ fn a_program_that_ignores_sigterm_is_killed() {
 }
 
 #[test]
-fn an_empty_variable_in_place_of_the_program_is_said() {
+fn a_missing_program_exits_2() {
     let ended = run(tuyagw().args(["edge", "--listen", "127.0.0.1:0", "--"]));
     assert_eq!((ended.code, ended.lines.len()), (Some(2), 0));
     assert!(ended.stderr.contains("no PROGRAM follows --"), "{}", ended.stderr);
 }
 
 #[test]
-fn an_edge_for_all_addresses_is_said_and_its_program_gets_one_that_works() {
+fn an_edge_on_all_addresses_warns_and_gives_its_program_a_usable_one() {
     let mut hosts = vec![("0.0.0.0", "127.0.0.1")];
     if std::net::TcpListener::bind("[::1]:0").is_ok() {
         hosts.push(("[::]", "[::1]"));
@@ -202,7 +202,7 @@ assert b"resumed" in seen and b"code 7" in seen, (code, seen)
 "#;
 
 #[test]
-fn a_program_reads_its_terminal_and_gets_the_keyboard_s_signals() {
+fn a_program_shares_the_terminal_and_its_signals() {
     if !is_installed("python3") {
         return;
     }

@@ -50,7 +50,7 @@ fn a_replaced_or_removed_registry_is_written_anew_before_a_sync_is_answered() {
 }
 
 #[test]
-fn a_registry_that_is_removed_under_a_program_is_said() {
+fn a_registry_removed_during_a_program_is_reported() {
     let folder = tempfile::tempdir().unwrap();
     let script =
         "tuyagw sync -q --cid m1 --product-id p; rm fleet.jsonl; tuyagw sync -q --cid m2 --product-id p";
@@ -93,7 +93,7 @@ fn a_repeated_sync_is_done_again() {
 }
 
 #[test]
-fn a_pipe_is_no_registry() {
+fn a_pipe_as_registry_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let fifo = folder.path().join("fifo");
     assert!(Command::new("mkfifo").arg(&fifo).status().unwrap().success());

@@ -56,7 +56,7 @@ fn an_edge_serves_and_ends_with_an_unread_stderr() {
 }
 
 #[test]
-fn a_reader_that_comes_late_gets_every_line_in_order() {
+fn a_late_reader_of_stderr_gets_every_line_in_order() {
     let mut command = tuyagw();
     let (mut edge, mut stdout, stderr) =
         start(command.args(["edge", "--listen", "127.0.0.1:0", "--out", "/dev/null"]));

@@ -45,7 +45,7 @@ fn code(ended: &Ended) -> (i64, String) {
 }
 
 #[test]
-fn who_commands_a_gateway_is_not_disturbed_by_others_who_do() {
+fn commands_of_two_platforms_do_not_disturb_each_other() {
     let site = Site::start(&[]);
     site.sync(1);
     let listener = Listener::start(&site, &["--answer", "success", "--no-report-back"]);
@@ -70,7 +70,7 @@ fn who_commands_a_gateway_is_not_disturbed_by_others_who_do() {
 }
 
 #[test]
-fn a_fixed_answer_is_given_to_what_fits_the_model_and_the_devices() {
+fn a_fixed_answer_is_for_valid_commands_to_known_devices() {
     let mut site = Site::start(&[]);
     site.sync(2);
     let devices = site.write("mine.jsonl", "{\"cid\":\"m1\"}\n\n{\"cid\":\"m7\",\"product_id\":\"p\"}\n");
@@ -97,7 +97,7 @@ fn a_fixed_answer_is_given_to_what_fits_the_model_and_the_devices() {
 }
 
 #[test]
-fn nothing_is_reported_back_where_that_is_not_wanted() {
+fn no_report_back_sends_no_report() {
     let mut site = Site::start(&[]);
     site.sync(1);
     let listener = Listener::start(&site, &["--answer", "success", "--no-report-back"]);
@@ -107,7 +107,7 @@ fn nothing_is_reported_back_where_that_is_not_wanted() {
 }
 
 #[test]
-fn a_program_answers_in_every_way_it_can() {
+fn output_and_status_of_a_program_make_the_answer() {
     let mut site = Site::start(&[]);
     site.sync(1);
     let script = site.write(
@@ -158,7 +158,7 @@ fn a_program_answers_in_every_way_it_can() {
 }
 
 #[test]
-fn a_program_that_has_gone_is_500() {
+fn a_vanished_program_is_answered_with_500() {
     let site = Site::start(&[]);
     site.sync(1);
     let script = site.write("gone.sh", "#!/bin/sh\n");
@@ -283,7 +283,7 @@ fn a_retained_command_is_not_executed() {
 
 /// A command is acknowledged after its answer: one that was being executed comes again.
 #[test]
-fn a_command_that_a_kill_interrupted_comes_again() {
+fn a_command_interrupted_by_a_kill_comes_again() {
     let site = Site::start(&[]);
     site.sync(1);
     let script = site.write("exec.sh", "echo run >> log; [ -e go ] || sleep 600");
