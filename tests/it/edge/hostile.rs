@@ -11,8 +11,7 @@ use std::{
 use crate::{
     process::{Service, until},
     wire::{
-        Client, Connect, DISCONNECT, Kind, PINGREQ, PINGRESP, packet, puback, pubcomp, publish,
-        publish_with_id, pubrec, pubrel, subscribe, unsubscribe,
+        Client, Connect, DISCONNECT, Kind, PINGREQ, packet, publish, publish_with_id, subscribe, unsubscribe,
     },
 };
 
@@ -69,32 +68,6 @@ impl Witness {
             }
         }
     }
-}
-
-#[test]
-fn filters_of_thirty_thousand_levels_are_refused() {
-    let edge = Service::edge(&[]);
-    let mut witness = edge.gateway("witness");
-    let mut gateway = edge.gateway("gw1");
-    let mut platform = edge.platform("console");
-    for deep in ["+/".repeat(30_000) + "+", "a/".repeat(30_000) + "#", "/".repeat(60_000) + "#"] {
-        assert_eq!(platform.subscribe(&[(&deep, 0), ("a/+", 0)]), [0x80, 0]);
-        let own = format!("gateway_id/gw1/{}", &deep[..60_000]);
-        assert_eq!(gateway.subscribe(&[(own.trim_end_matches('/'), 0)]).len(), 1);
-        let name = deep.replace(['+', '#'], "b");
-        platform.publish(&name, "x", 1, false);
-        platform.expect(Kind::PubAck);
-        witness.ping();
-    }
-    // Without a wildcard depth costs nothing; a hundred levels are there with one.
-    let name = "/".repeat(60_000);
-    assert_eq!(platform.subscribe(&[(&name, 0)]), [0]);
-    let hundred = "a/".repeat(99) + "#";
-    assert_eq!(platform.subscribe(&[(&hundred, 0)]), [0]);
-    platform.publish(&"a/".repeat(200), "deep", 0, false);
-    assert_eq!(platform.message().payload, b"deep");
-    witness.ping();
-    assert_small(&edge, "deep filters");
 }
 
 #[test]
@@ -341,18 +314,6 @@ fn messages_for_absent_clients_share_one_budget() {
 }
 
 #[test]
-fn a_client_without_an_id_gets_an_unused_id() {
-    let edge = Service::edge(&[]);
-    let mut gateways: Vec<Client> = (20..40).map(|n| edge.gateway(&format!("platform-{n}"))).collect();
-    for _ in 0..5 {
-        let mut nameless = edge.platform("");
-        nameless.ping();
-        gateways.iter_mut().for_each(Client::ping);
-        gateways.push(nameless);
-    }
-}
-
-#[test]
 #[ignore = "slow: fills the budgets of an edge"]
 fn successive_connections_of_one_client_leave_no_memory_behind() {
     let edge = Service::edge(&[]);
@@ -402,118 +363,4 @@ fn a_client_that_reads_no_ping_answers_is_no_longer_read() {
     assert!(sent < 200, "nothing is read from who does not read");
     witness.watch(|| false);
     assert_small(&edge, "unread answers");
-}
-
-#[test]
-fn ids_and_filters_of_a_gateway_reach_no_other_gateway() {
-    let edge = Service::edge(&[]);
-    let mut watcher = edge.platform("watcher");
-    watcher.subscribe(&[("#", 0)]);
-    // The shape of CVE-2017-7650: an id that is a pattern for whoever puts it into one.
-    for id in ["+", "#", "/", "a/+", "gw1/../gw2", "../gw2"] {
-        let code = edge.client().login(id, "acme", true);
-        assert_eq!(code, 2, "{id:?}");
-    }
-    for id in ["$SYS", "$share", "%c", "{gateway_id}", "*", "."] {
-        let mut gateway = edge.gateway(id);
-        let codes = gateway.subscribe(&[
-            ("$SYS/#", 0),
-            ("$share/group/#", 0),
-            ("$share/group/gateway_id/gw1/#", 0),
-            ("gateway_id/gw1/#", 0),
-            ("gateway_id//#", 0),
-            ("+/+/commands", 0),
-        ]);
-        assert_eq!(codes, [0x80; 6], "{id:?}");
-    }
-    // MQTT 3.1.1 knows no shared subscriptions: their names are names.
-    let mut platform = edge.platform("console");
-    assert_eq!(platform.subscribe(&[("$share/group/a", 0), ("$SYS/#", 0)]), [0, 0]);
-    watcher.publish("a", "x", 0, false);
-    assert_eq!(watcher.message().topic, "a");
-    platform.ping();
-    // What a platform user does there, whoever asks for `#` does not see (4.7.2).
-    watcher.publish("$SYS/broker/load", "x", 0, false);
-    assert_eq!(platform.message().topic, "$SYS/broker/load");
-    watcher.ping();
-    let long = "g".repeat(65_535);
-    assert_eq!(edge.client().login(&long, "acme", true), 2, "an id of which thousands could not be kept");
-    watcher.ping();
-}
-
-#[test]
-fn topics_may_contain_unicode_and_spaces() {
-    let edge = Service::edge(&[]);
-    let mut all = edge.platform("all");
-    all.subscribe(&[("#", 0), ("$/#", 0), ("$", 0), ("+/+", 0), ("/", 0)]);
-    let mut sender = edge.platform("sender");
-    let long = "é".repeat(32_767);
-    for name in ["$", "$/", "$x/y", "/", "//", " ", "a//b", "/a", "\u{feff}", "\u{10ffff}", &long] {
-        sender.publish(name, "strange", 1, true);
-        sender.expect(Kind::PubAck);
-        let is_hidden = name == "$x/y";
-        if !is_hidden {
-            assert_eq!(all.message().topic, name);
-        }
-        sender.publish(name, "", 1, true);
-        sender.expect(Kind::PubAck);
-        if !is_hidden {
-            assert_eq!(all.message().payload, b"");
-        }
-    }
-    all.ping();
-}
-
-#[test]
-fn a_repeated_qos_2_publish_is_delivered_once() {
-    let edge = Service::edge(&[]);
-    let mut watcher = edge.platform("watcher");
-    watcher.subscribe(&[("gateway/in/gw1", 0)]);
-    let mut gateway = edge.gateway("gw1");
-    let message = |flags| publish_with_id(flags, "gateway/in/gw1", 1, b"once");
-    gateway.send(&message(4));
-    assert_eq!(gateway.expect(Kind::PubRec).id(), 1);
-    for _ in 0..2000 {
-        gateway.send(&message(0xc));
-        assert_eq!(gateway.expect(Kind::PubRec).id(), 1, "a repetition is answered");
-    }
-    assert_eq!(watcher.message().payload, b"once");
-    watcher.ping();
-    // Without DUP it is no repetition; a sender that goes on like that has lost its state.
-    for _ in 0..3 {
-        gateway.send(&message(4));
-    }
-    while gateway.read_lenient() {}
-    watcher.ping();
-}
-
-#[test]
-fn packets_out_of_turn_close_the_connection() {
-    let edge = Service::edge(&[]);
-    let mut witness = edge.gateway("witness");
-    let hello = |id: &str| Connect::new(id, "acme").bytes();
-    for (what, bytes) in [
-        ("a second CONNECT", hello("gw1")),
-        ("CONNECT of another client", hello("gw2")),
-        ("UNSUBSCRIBE of nothing", vec![0xa2, 2, 0, 1]),
-        ("SUBSCRIBE with an empty filter", vec![0x82, 5, 0, 1, 0, 0, 0]),
-        ("SUBSCRIBE without id", subscribe(0, &[("gateway/in/gw1", 0)])),
-        ("a packet of a server's", PINGRESP.into()),
-        ("over-long remaining length", vec![0xc0, 0x80, 0]),
-    ] {
-        let mut client = edge.gateway("gw1");
-        client.send(&bytes);
-        assert!(client.is_closed(), "{what}");
-        witness.ping();
-    }
-    let mut client = edge.gateway("gw1");
-    for unknown in [puback(9), pubrec(9), pubrel(9), pubcomp(9)] {
-        client.send(&unknown);
-    }
-    assert_eq!(
-        (client.expect(Kind::PubRel).id(), client.expect(Kind::PubComp).id()),
-        (9, 9),
-        "unknown ids are answered and forgotten"
-    );
-    client.ping();
 }

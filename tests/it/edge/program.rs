@@ -7,6 +7,7 @@ use std::{
     process::{Child, Command, Stdio},
 };
 
+use super::run_quietly;
 use crate::process::{PROGRAM, ended, is_installed, run, signal, tuyagw, until};
 
 /// A program with a child of its own; both write down their ids and would go on for long.
@@ -213,4 +214,53 @@ fn a_program_shares_the_terminal_and_its_signals() {
     );
     let played = Command::new("python3").args(["-c", TERMINAL]).env("PATH", path.unwrap()).output().unwrap();
     assert!(played.status.success(), "{}", String::from_utf8_lossy(&played.stderr));
+}
+
+#[test]
+fn a_program_gets_the_edge_s_address_and_sets_the_status() {
+    let run = |script: &str| {
+        tuyagw()
+            .args(["edge", "--", "sh", "-c", script])
+            .env_remove("TUYAGW_CONFIG")
+            .env("TUYAGW_PROFILE", "none")
+            .env("TUYAGW_PASSWORD", "secret")
+            .output()
+            .unwrap()
+    };
+    let output = run("env | grep ^TUYAGW_ | sort; command -v tuyagw; exit 7");
+    assert_eq!(output.status.code(), Some(7));
+    let text = String::from_utf8(output.stdout).unwrap();
+    let lines: Vec<&str> = text.lines().collect();
+    assert!(lines[0].starts_with("TUYAGW_BROKER=mqtt://127.0.0.1:"), "{text}");
+    assert_eq!(
+        lines[1..5],
+        [
+            "TUYAGW_CONFIG=/dev/null",
+            "TUYAGW_GATEWAY_ID=gw001",
+            "TUYAGW_PLATFORM_USERNAME=platform",
+            "TUYAGW_USERNAME=acme"
+        ]
+    );
+    assert_eq!(lines[5], PROGRAM);
+    assert_eq!(lines.len(), 6);
+    assert_eq!(run("kill -9 $$").status.code(), Some(137));
+    assert_eq!(run("cat >/dev/null && echo ok").stdout, b"ok\n");
+    assert_eq!(run_quietly(&["edge", "--", "no-such-program"]).status.code(), Some(127));
+    assert_eq!(run("tuyagw sync --cid m1 --product-id p1").status.code(), Some(0));
+    assert_eq!(run("tuyagw report --cid m1 water_flow=1").status.code(), Some(1));
+}
+
+#[test]
+fn a_signal_reaches_the_program() {
+    let mut child = tuyagw()
+        .args(["edge", "--", "sh", "-c", "trap 'exit 9' TERM; echo ready; while :; do sleep 0.05; done"])
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut ready = [0; 6];
+    std::io::Read::read_exact(child.stdout.as_mut().unwrap(), &mut ready).unwrap();
+    let killed = Command::new("kill").args(["-TERM", &child.id().to_string()]).status().unwrap();
+    assert!(killed.success());
+    assert_eq!(child.wait().unwrap().code(), Some(9));
 }
