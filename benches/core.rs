@@ -9,7 +9,7 @@ use tuyagw::{
     io::request_ids,
     mqtt::{
         Direction, QoS,
-        codec::{End, Message, Packet},
+        codec::{Message, Packet, Side},
         matches,
     },
     recording::Record,
@@ -188,7 +188,7 @@ fn packets(options: &Options, table: &mut Table) {
     let (mut outbox, mut inbox) = (BytesMut::new(), BytesMut::new());
     let decode = || {
         inbox.extend_from_slice(&packets);
-        while let Some(packet) = Packet::decode(&mut inbox, End::Server, 1 << 20).unwrap() {
+        while let Some(packet) = Packet::decode(&mut inbox, Side::Server, 1 << 20).unwrap() {
             black_box(&packet);
         }
     };

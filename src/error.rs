@@ -6,7 +6,7 @@ use std::fmt;
 
 /// The kinds of failure, which are the values of `error` in a result line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Kind {
+pub enum FailureKind {
     /// The command line or the input is wrong.
     Invalid,
     /// A local file or address is in the way.
@@ -21,7 +21,7 @@ pub enum Kind {
     Protocol,
 }
 
-impl Kind {
+impl FailureKind {
     /// The word that a result line carries.
     #[must_use]
     pub fn name(self) -> &'static str {
@@ -60,7 +60,7 @@ impl Kind {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failure {
     /// What kind of failure it is; it decides the exit code.
-    pub kind: Kind,
+    pub kind: FailureKind,
     /// What happened, naming the file, address, line or field.
     pub message: String,
     /// What to do next.
@@ -69,18 +69,18 @@ pub struct Failure {
 
 impl Failure {
     /// A failure of a kind, with its message.
-    pub fn new(kind: Kind, message: impl Into<String>) -> Self {
+    pub fn new(kind: FailureKind, message: impl Into<String>) -> Self {
         Self { kind, message: message.into(), hint: None }
     }
 
     /// A wrong command line, setting or input.
     pub fn invalid(message: impl Into<String>) -> Self {
-        Self::new(Kind::Invalid, message)
+        Self::new(FailureKind::Invalid, message)
     }
 
     /// A local file or address that cannot be used.
     pub fn io(message: impl Into<String>) -> Self {
-        Self::new(Kind::Io, message)
+        Self::new(FailureKind::Io, message)
     }
 
     /// The same failure with its next step.
@@ -173,10 +173,10 @@ impl Exit {
             Self::SUCCESS => "success",
             Self::ANSWERED_NO => "answered no",
             Self::USAGE => "invalid, io",
-            Self::CONNECTION => Kind::Connection.name(),
-            Self::REFUSED => Kind::Refused.name(),
-            Self::TIMEOUT => Kind::Timeout.name(),
-            Self::PROTOCOL => Kind::Protocol.name(),
+            Self::CONNECTION => FailureKind::Connection.name(),
+            Self::REFUSED => FailureKind::Refused.name(),
+            Self::TIMEOUT => FailureKind::Timeout.name(),
+            Self::PROTOCOL => FailureKind::Protocol.name(),
             Self::INTERRUPTED => "interrupted",
             Self::TERMINATED => "terminated",
             _ => "unknown",

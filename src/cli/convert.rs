@@ -15,10 +15,10 @@ use crate::{
     io::{
         batch_writer::end_torn_line,
         console::Console,
-        recording_file::{Flaws, Recording, RecordingArgs},
+        recording_file::{IssueReporter, Recording, RecordingArgs},
     },
     mqtt::Direction,
-    recording::{Connection, Found, Record},
+    recording::{ConnectionRecord, Record, RecordingEntry},
     text::is_unsafe,
 };
 
@@ -60,7 +60,7 @@ enum Target {
 pub fn run(args: Args, console: Console) -> anyhow::Result<Exit> {
     let topics = args.topics.load()?;
     let recording = Recording::open(&args.recording)?;
-    let mut flaws = Flaws::of(&recording, console);
+    let mut issues = IssueReporter::of(&recording, console);
     let mut output = match args.to {
         Target::Records => {
             Output::Records { out: BufWriter::new(Box::new(io::stdout().lock())), line: Vec::new() }
@@ -72,14 +72,14 @@ pub fn run(args: Args, console: Console) -> anyhow::Result<Exit> {
     if written.is_ok() {
         read = recording.read(&topics, &mut |number, found| {
             let outcome = match found {
-                Found::Message(record) => output.message(&record),
-                Found::Connection(connection) => output.connection(&connection),
-                Found::Aside(line) => output.aside(line),
-                Found::Flaw(flaw) => {
-                    flaws.tell(number, &flaw);
+                RecordingEntry::Message(record) => output.message(&record),
+                RecordingEntry::Connection(connection) => output.connection(&connection),
+                RecordingEntry::EventLine(line) => output.aside(line),
+                RecordingEntry::Issue(issue) => {
+                    issues.report(number, &issue);
                     Ok(())
                 }
-                Found::Idle => output.flush(),
+                RecordingEntry::Idle => output.flush(),
             };
             match outcome {
                 Ok(()) => ControlFlow::Continue(()),
@@ -92,7 +92,7 @@ pub fn run(args: Args, console: Console) -> anyhow::Result<Exit> {
     }
     match written.and_then(|()| output.flush()) {
         Ok(()) => {
-            let exit = flaws.finish();
+            let exit = issues.finish();
             // Of a recording that is cut off, what could be read has been written.
             read?;
             Ok(exit)
@@ -153,7 +153,7 @@ impl<'o> Output<'o> {
         }
     }
 
-    fn connection(&mut self, connection: &Connection<'_>) -> io::Result<()> {
+    fn connection(&mut self, connection: &ConnectionRecord<'_>) -> io::Result<()> {
         match self {
             Self::Records { out, line } => {
                 line.clear();

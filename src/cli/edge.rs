@@ -24,19 +24,20 @@ use crate::{
     error::{Exit, Failure},
     gateway::Payload,
     io::{
-        batch_writer::{BatchWriter, Progress, Purpose, WriterError},
+        batch_writer::{BatchWriter, CommitWatch, Purpose, WriterError},
         console::Console,
         fifo,
-        input::Stream,
-        registry_file::{Found, RegistryFile},
+        input::InputStream,
+        registry_file::{LoadedRegistry, RegistryFile},
     },
     json::json_line,
-    net::server::{self, Broker, Limits},
+    net::server::{self, Broker, ServerLimits},
     request::{
-        input::Input,
+        input::InputValue,
         parser::{ParsedInput, Request, RequestKind, RequestParser},
     },
     run::{
+        edge_handler::{self, EdgeHandler},
         edge_output::{EdgeOutput, Noted, Shared},
         program::{Environment, NotRun, Program},
         runtime::run_local,
@@ -148,32 +149,32 @@ pub struct Args {
 #[command(next_help_heading = "Limits")]
 struct LimitArgs {
     /// Connections at once; more are closed
-    #[arg(long, value_name = "N", default_value_t = Limits::default().max_connections)]
+    #[arg(long, value_name = "N", default_value_t = ServerLimits::default().max_connections)]
     max_connections: usize,
 
     /// Largest packet taken from a client, in bytes
-    #[arg(long, value_name = "BYTES", default_value_t = Limits::default().max_packet)]
+    #[arg(long, value_name = "BYTES", default_value_t = ServerLimits::default().max_packet)]
     max_packet: usize,
 
     /// Unacknowledged messages on their way to one client
-    #[arg(long, value_name = "N", default_value_t = Limits::default().in_flight, value_parser = clap::value_parser!(u16).range(1..))]
+    #[arg(long, value_name = "N", default_value_t = ServerLimits::default().in_flight, value_parser = clap::value_parser!(u16).range(1..))]
     max_in_flight: u16,
 
     /// Bytes that may wait for one client; it is disconnected when more do, and gets no QoS 0 beyond 1 MiB
-    #[arg(long, value_name = "BYTES", default_value_t = Limits::default().max_queue)]
+    #[arg(long, value_name = "BYTES", default_value_t = ServerLimits::default().max_queue)]
     max_queue: usize,
 
     /// Bytes kept for all clients together: messages that wait, are unread or unacknowledged, subscriptions, names and
     /// wills; the clients with most are disconnected when there are more
-    #[arg(long, value_name = "BYTES", default_value_t = Limits::default().max_queues)]
+    #[arg(long, value_name = "BYTES", default_value_t = ServerLimits::default().max_queues)]
     max_queues: usize,
 
     /// Bytes of retained messages; there is no room for another when there are more
-    #[arg(long, value_name = "BYTES", default_value_t = Limits::default().max_retained)]
+    #[arg(long, value_name = "BYTES", default_value_t = ServerLimits::default().max_retained)]
     max_retained: usize,
 
     /// Subscriptions of one client; more are refused
-    #[arg(long, value_name = "N", default_value_t = Limits::default().max_filters)]
+    #[arg(long, value_name = "N", default_value_t = ServerLimits::default().max_filters)]
     max_subscriptions: usize,
 
     /// How long the session of a client that wants one kept waits for its return
@@ -185,7 +186,7 @@ struct LimitArgs {
     connect_timeout: Duration,
 }
 
-impl From<&LimitArgs> for Limits {
+impl From<&LimitArgs> for ServerLimits {
     fn from(args: &LimitArgs) -> Self {
         Self {
             max_connections: args.max_connections,
@@ -231,15 +232,10 @@ async fn serve(args: Args, console: Console) -> Result<Exit, Failure> {
     if !has_program {
         allow_files(args.limits.max_connections);
     }
-    let broker = Broker::bind(
-        address(&args, has_program)?,
-        edge,
-        Limits::from(&args.limits),
-        tls,
-        journal,
-        Box::new(Shared(Rc::clone(&output))),
-        start,
-    )?;
+    let limits = ServerLimits::from(&args.limits);
+    let observer = Box::new(Shared(Rc::clone(&output)));
+    let handler = EdgeHandler::new(edge, journal, observer, limits.max_queues / 4);
+    let broker = Broker::bind(address(&args, has_program)?, handler, limits, tls, start)?;
     if broker.is_public() {
         console.warn(&format!("{} can be reached from other machines", broker.url()));
         console
@@ -265,7 +261,7 @@ async fn serve(args: Args, console: Console) -> Result<Exit, Failure> {
         }
     }
     let mut look = tokio::time::interval(LOOK);
-    let mut serving = Some(Box::pin(broker.serve()));
+    let mut serving = Some(Box::pin(edge_handler::serve(&broker)));
     let mut reader_gone = std::pin::pin!(reader_gone());
     let [stdout_progress, out_progress] = &mut progress;
     let settled = output.borrow().settled();
@@ -340,7 +336,7 @@ async fn close(output: &RefCell<EdgeOutput>, console: Console) -> Result<(), Fai
 }
 
 /// Waits until no client is connected.
-async fn emptied(broker: &Broker) {
+async fn emptied(broker: &Broker<EdgeHandler>) {
     while broker.connections() > 0 {
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
@@ -392,7 +388,7 @@ fn address(args: &Args, has_program: bool) -> Result<SocketAddr, Failure> {
     found.next().ok_or_else(|| unusable("the host has no address".into()))
 }
 
-fn announce(broker: &Broker, output: &RefCell<EdgeOutput>) {
+fn announce(broker: &Broker<EdgeHandler>, output: &RefCell<EdgeOutput>) {
     #[derive(Serialize)]
     struct Listening<'a> {
         event: &'static str,
@@ -409,7 +405,7 @@ fn open_registry(path: &Path, console: Console) -> Result<(RegistryFile, Registr
     if path.is_file() {
         crate::io::input::see_that_it_is_text(path)?;
     }
-    let (file, Found { registry, warnings }) = RegistryFile::open(path)?;
+    let (file, LoadedRegistry { registry, warnings }) = RegistryFile::open(path)?;
     for warning in warnings {
         console.warn(&warning);
     }
@@ -471,7 +467,7 @@ async fn ended(program: &mut Option<Program>) -> Result<Exit, Failure> {
     }
 }
 
-async fn advance(progress: &mut Option<Progress>) -> Result<(), WriterError> {
+async fn advance(progress: &mut Option<CommitWatch>) -> Result<(), WriterError> {
     match progress {
         Some(progress) => progress.progress().await.map(drop),
         None => std::future::pending().await,
@@ -488,7 +484,7 @@ fn failed(why: WriterError) -> Result<Exit, Failure> {
 
 /// Commands from stdin.
 struct Commands {
-    input: Option<Stream<ParsedInput>>,
+    input: Option<InputStream<ParsedInput>>,
     /// Commands that were read and are not sent yet.
     read: VecDeque<ParsedInput>,
     index: u64,
@@ -499,8 +495,8 @@ impl Commands {
         let mut commands = Self { input: None, read: VecDeque::new(), index: 0 };
         if !has_program && !io::stdin().is_terminal() {
             let parser = RequestParser { product, check: true, encoding: ValueEncoding::Native };
-            let take = move |input: Input<'_>, asked: &mut Vec<ParsedInput>| {
-                parser.take(RequestKind::Command, input, asked);
+            let take = move |input: InputValue<'_>, asked: &mut Vec<ParsedInput>| {
+                parser.parse(RequestKind::Command, input, asked);
             };
             commands.input = Some(fifo::stdin(console)?.start(take)?);
         }
@@ -520,7 +516,12 @@ impl Commands {
     }
 
     /// Sends commands, and keeps those for which there is no room.
-    fn send(&mut self, mut asked: VecDeque<ParsedInput>, broker: &Broker, output: &RefCell<EdgeOutput>) {
+    fn send(
+        &mut self,
+        mut asked: VecDeque<ParsedInput>,
+        broker: &Broker<EdgeHandler>,
+        output: &RefCell<EdgeOutput>,
+    ) {
         while output.borrow().has_room_for_commands()
             && let Some(next) = asked.pop_front()
         {
@@ -530,7 +531,7 @@ impl Commands {
         output.borrow_mut().flush_now();
     }
 
-    fn send_one(&mut self, asked: ParsedInput, broker: &Broker, output: &RefCell<EdgeOutput>) {
+    fn send_one(&mut self, asked: ParsedInput, broker: &Broker<EdgeHandler>, output: &RefCell<EdgeOutput>) {
         let ParsedInput { line, text, item, .. } = asked;
         let index = self.index;
         self.index += 1;
@@ -558,7 +559,8 @@ impl Commands {
                 };
                 output.borrow_mut().expect(index, noted);
                 let request_id = request_id.as_ref().to_owned();
-                broker.command(CommandRequest { token: index, gateway_id, t, request_id, command });
+                let request = CommandRequest { token: index, gateway_id, t, request_id, command };
+                broker.turn(|handler, now| handler.command(now, request));
             }
             Ok(Request { body: Payload::Uplink(_), .. }) => {}
         }

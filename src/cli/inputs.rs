@@ -4,9 +4,9 @@ use std::{ffi::OsString, path::Path};
 
 use crate::{
     error::Failure,
-    io::{console::Console, input::Source},
+    io::{console::Console, input::InputSource},
     request::{
-        input::Format,
+        input::InputFormat,
         parser::{RequestParser, input_from_text},
     },
 };
@@ -20,9 +20,9 @@ pub fn source(
     parser: &RequestParser,
     cid: Option<&str>,
     args: &[OsString],
-    format: Option<Format>,
+    format: Option<InputFormat>,
     console: Console,
-) -> Result<Source, Failure> {
+) -> Result<InputSource, Failure> {
     let (mut values, mut files) = (Vec::new(), Vec::new());
     for arg in args {
         // A name that is not UTF-8 can only be a file's.
@@ -33,12 +33,12 @@ pub fn source(
     }
     match (cid, values.is_empty(), files.as_slice()) {
         (Some(cid), false, []) => {
-            values.iter().filter_map(|value| parser.caution(value)).for_each(|why| console.warn(&why));
+            values.iter().filter_map(|value| parser.suspicious(value)).for_each(|why| console.warn(&why));
             let inputs = values.into_iter().map(|value| input_from_text(cid, value));
-            Ok(Source::Flags(inputs.collect()))
+            Ok(InputSource::Flags(inputs.collect()))
         }
-        (None, true, []) => Source::open(None, format),
-        (None, true, [file]) => Source::open(Some(Path::new(file)), format),
+        (None, true, []) => InputSource::open(None, format),
+        (None, true, [file]) => InputSource::open(Some(Path::new(file)), format),
         (None, true, _) => Err(Failure::invalid("give one FILE; `cat` joins several")),
         (None, false, _) => Err(Failure::invalid("CODE=VALUE needs the device: --cid CID")),
         (Some(_), true, []) => Err(Failure::invalid("--cid needs what to send: CODE=VALUE")),

@@ -12,10 +12,10 @@ use crate::{
     io::{
         console::{Console, print},
         files::Replacement,
-        recording_file::{Flaws, Recording, RecordingArgs},
+        recording_file::{IssueReporter, Recording, RecordingArgs},
     },
     json::json_line,
-    recording::{Connection, Found, Harm},
+    recording::{ConnectionRecord, IssueKind, RecordingEntry},
     stats::{self, Inspection},
     text::visible,
 };
@@ -96,23 +96,25 @@ fn take(
 ) -> Result<Result<Exit, Failure>, Failure> {
     let topics = args.topics.load()?;
     let recording = Recording::open(&args.recording)?;
-    let mut flaws = Flaws::of(&recording, console);
+    let mut issues = IssueReporter::of(&recording, console);
     let read = recording.read(&topics, &mut |number, found| {
         match found {
-            Found::Message(record) => inspection.message(&record),
-            Found::Connection(Connection { connected: true, code, .. }) => inspection.connected(code),
-            Found::Connection(_) => inspection.disconnected(),
-            Found::Aside(line) => inspection.aside(line),
-            Found::Flaw(flaw) => {
-                flaws.tell(number, &flaw);
-                if matches!(flaw.harm, Harm::Unreadable | Harm::Torn) {
-                    inspection.bad_line(number, &flaw.message);
+            RecordingEntry::Message(record) => inspection.message(&record),
+            RecordingEntry::Connection(ConnectionRecord { connected: true, code, .. }) => {
+                inspection.connected(code)
+            }
+            RecordingEntry::Connection(_) => inspection.disconnected(),
+            RecordingEntry::EventLine(line) => inspection.aside(line),
+            RecordingEntry::Issue(issue) => {
+                issues.report(number, &issue);
+                if matches!(issue.kind, IssueKind::Unreadable | IssueKind::Torn) {
+                    inspection.bad_line(number, &issue.message);
                 }
             }
-            Found::Idle => {}
+            RecordingEntry::Idle => {}
         }
         ControlFlow::Continue(())
     });
-    let exit = flaws.finish();
+    let exit = issues.finish();
     Ok(read.map(|()| exit))
 }

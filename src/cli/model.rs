@@ -12,7 +12,7 @@ use crate::{
     io::console::{Console, WIDTH, print, wrapped},
     json::json_line,
     text::visible,
-    tuya::product::{DataPoint, Kind, ModelError, Product},
+    tuya::product::{DataPoint, DataType, ModelError, Product},
     wrapping::refuse_wrapped,
 };
 
@@ -135,7 +135,7 @@ fn table(product: &Product) -> String {
         }
         text.push('\n');
     }
-    let scaled = |point: &&DataPoint| matches!(point.kind, Kind::Value { scale: 1.., .. });
+    let scaled = |point: &&DataPoint| matches!(point.kind, DataType::Value { scale: 1.., .. });
     if let Some(point) = points.iter().find(scaled) {
         let (number, code) = (point.sample(), &point.code);
         let shown = point.shown(number);
@@ -151,8 +151,8 @@ fn values(point: &DataPoint) -> String {
         None => what.to_owned(),
     };
     match &point.kind {
-        Kind::Bool => "true, false".to_owned(),
-        &Kind::Value { min, max, scale, step } => {
+        DataType::Bool => "true, false".to_owned(),
+        &DataType::Value { min, max, scale, step } => {
             let end = |end: Option<i64>| end.map_or("any".to_owned(), |end| end.to_string());
             let mut text = format!("{} to {}", end(min), end(max));
             if step > 1 {
@@ -166,14 +166,14 @@ fn values(point: &DataPoint) -> String {
             }
             text
         }
-        Kind::Enum { range } if range.is_empty() => "any text".to_owned(),
-        Kind::Enum { range } => range.join(", "),
-        Kind::String { maxlen } => bytes("text", *maxlen),
-        Kind::Raw { maxlen } => bytes("base64", *maxlen),
-        Kind::Bitmap { labels, maxlen } if labels.is_empty() => {
+        DataType::Enum { range } if range.is_empty() => "any text".to_owned(),
+        DataType::Enum { range } => range.join(", "),
+        DataType::String { maxlen } => bytes("text", *maxlen),
+        DataType::Raw { maxlen } => bytes("base64", *maxlen),
+        DataType::Bitmap { labels, maxlen } if labels.is_empty() => {
             maxlen.map_or("one bit for each fault".to_owned(), |bits| format!("{bits} bits"))
         }
-        Kind::Bitmap { labels, .. } => labels.join(", "),
+        DataType::Bitmap { labels, .. } => labels.join(", "),
     }
 }
 

@@ -7,11 +7,11 @@ use crate::{
     error::{Exit, Failure},
     io::{
         console::Console,
-        recording_file::{Flaws, Recording, RecordingArgs},
+        recording_file::{IssueReporter, Recording, RecordingArgs},
     },
     mqtt::Direction,
     rate::Rate,
-    recording::{Pace, Schedule},
+    recording::{ReplaySchedule, ReplaySpeed},
     run::{
         connection_settings::ConnectionSettings,
         replay::{
@@ -41,7 +41,7 @@ EXAMPLES
 pub struct Args {
     /// So many times as fast as it was recorded, or max
     #[arg(long, value_name = "FACTOR|max", value_parser = speed, conflicts_with = "rate")]
-    speed: Option<Pace>,
+    speed: Option<ReplaySpeed>,
 
     /// Evenly, so many messages a second: 500/s, or 30/m
     #[arg(long, value_name = "N/s")]
@@ -121,10 +121,12 @@ pub struct Args {
     network: NetworkArgs,
 }
 
-fn speed(text: &str) -> Result<Pace, String> {
+fn speed(text: &str) -> Result<ReplaySpeed, String> {
     match text {
-        "max" => Ok(Pace::Max),
-        _ => positive(text).map(Pace::Speed).ok_or_else(|| "write a factor such as 10 or 0.5, or max".into()),
+        "max" => Ok(ReplaySpeed::Max),
+        _ => positive(text)
+            .map(ReplaySpeed::Speed)
+            .ok_or_else(|| "write a factor such as 10 or 0.5, or max".into()),
     }
 }
 
@@ -176,14 +178,14 @@ pub fn run(args: Args, console: Console) -> anyhow::Result<Exit> {
     };
     selection.check()?;
     let recording = Recording::open(&args.recording)?;
-    let flaws = Flaws::of(&recording, console);
-    let pace = args.rate.map(Pace::Rate).or(args.speed).unwrap_or(Pace::Speed(1.0));
-    let schedule = Schedule::new(pace, args.max_gap);
+    let issues = IssueReporter::of(&recording, console);
+    let pace = args.rate.map(ReplaySpeed::Rate).or(args.speed).unwrap_or(ReplaySpeed::Speed(1.0));
+    let schedule = ReplaySchedule::new(pace, args.max_gap);
     let script =
         RecordingReader::open(recording, args.recording.clone(), args.times, selection, topics.clone())?;
     let qos = args.network.asked_qos();
     if args.dry_run {
-        return run_local(dry_run::run(script, schedule, flaws, qos, console));
+        return run_local(dry_run::run(script, schedule, issues, qos, console));
     }
     let (peer, default_gateway) = match args.listen {
         None => {
@@ -209,5 +211,5 @@ pub fn run(args: Args, console: Console) -> anyhow::Result<Exit> {
         keeps_t: args.keep_t,
         keeps_ids: args.keep_ids,
     };
-    run_local(replay::run(options, script, schedule, flaws, console))
+    run_local(replay::run(options, script, schedule, issues, console))
 }

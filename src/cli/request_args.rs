@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use crate::{
     rate::Rate,
-    request::input::Format,
+    request::input::InputFormat,
     run::{batch::BatchOptions, results::Progress, time_unit::TimeUnit},
 };
 
@@ -70,7 +70,7 @@ enum FormatArg {
     Csv,
 }
 
-impl From<FormatArg> for Format {
+impl From<FormatArg> for InputFormat {
     fn from(format: FormatArg) -> Self {
         match format {
             FormatArg::Json => Self::Json,
@@ -100,7 +100,7 @@ impl RequestArgs {
 
     /// How the input is written, if an option says so.
     #[must_use]
-    pub fn format(&self) -> Option<Format> {
-        self.format.map(Format::from)
+    pub fn format(&self) -> Option<InputFormat> {
+        self.format.map(InputFormat::from)
     }
 }

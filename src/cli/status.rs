@@ -7,9 +7,9 @@ use serde_json::{Map, Value};
 
 use crate::{
     error::{Exit, Failure},
-    io::{console::Console, input::Source},
+    io::{console::Console, input::InputSource},
     request::{
-        input::Input,
+        input::InputValue,
         parser::{RequestKind, RequestParser},
     },
     run::{batch, connection_settings::ConnectionSettings, heartbeat, runtime::block_on},
@@ -67,9 +67,9 @@ pub fn run(args: Args, console: Console) -> anyhow::Result<Exit> {
     let connection = ConnectionSettings::gateway(&args.network, &args.gateway)?;
     let given = args.given();
     let source = if given.is_empty() {
-        Source::open(args.file.as_deref(), args.requests.format())?
+        InputSource::open(args.file.as_deref(), args.requests.format())?
     } else {
-        Source::Flags(given)
+        InputSource::Flags(given)
     };
     let parser = RequestParser { product: Product::default(), check: true, encoding: ValueEncoding::Native };
     if args.every.is_some() || args.offline_on_exit {
@@ -87,14 +87,14 @@ pub fn run(args: Args, console: Console) -> anyhow::Result<Exit> {
 }
 
 impl Args {
-    fn given(&self) -> Vec<Input<'static>> {
+    fn given(&self) -> Vec<InputValue<'static>> {
         let online = self.online.iter().map(|cid| (cid, true));
         let offline = self.offline.iter().map(|cid| (cid, false));
         let input = |(cid, status): (&String, bool)| {
             // As in CSV, a space may follow the comma.
             let cid = cid.trim_matches(is_blank);
             let fields = [("cid".to_owned(), Value::from(cid)), ("status".to_owned(), Value::from(status))];
-            Input::from_flags(Map::from_iter(fields))
+            InputValue::from_flags(Map::from_iter(fields))
         };
         online.chain(offline).map(input).collect()
     }

@@ -8,9 +8,9 @@ use super::connection::{GatewayArgs, NetworkArgs};
 use super::request_args::RequestArgs;
 use crate::{
     error::Exit,
-    io::{console::Console, input::Source},
+    io::{console::Console, input::InputSource},
     request::{
-        input::Input,
+        input::InputValue,
         parser::{RequestKind, RequestParser},
     },
     run::{batch, connection_settings::ConnectionSettings},
@@ -92,8 +92,8 @@ pub struct Args {
 pub fn run(args: Args, console: Console) -> anyhow::Result<Exit> {
     let connection = ConnectionSettings::gateway(&args.network, &args.gateway)?;
     let source = match args.device() {
-        Some(input) => Source::Flags(vec![input]),
-        None => Source::open(args.file.as_deref(), args.requests.format())?,
+        Some(input) => InputSource::Flags(vec![input]),
+        None => InputSource::open(args.file.as_deref(), args.requests.format())?,
     };
     let parser =
         RequestParser { product: Product::default(), check: !args.no_check, encoding: ValueEncoding::Native };
@@ -101,7 +101,7 @@ pub fn run(args: Args, console: Console) -> anyhow::Result<Exit> {
 }
 
 impl Args {
-    fn device(&self) -> Option<Input<'static>> {
+    fn device(&self) -> Option<InputValue<'static>> {
         self.cid.as_ref()?;
         let fields = [
             ("cid", &self.cid),
@@ -119,6 +119,6 @@ impl Args {
         let given = fields
             .into_iter()
             .filter_map(|(name, value)| Some((name.to_owned(), Value::from(value.as_deref()?))));
-        Some(Input::from_flags(given.collect::<Map<_, _>>()))
+        Some(InputValue::from_flags(given.collect::<Map<_, _>>()))
     }
 }

@@ -16,7 +16,7 @@ use crate::{
     },
     error::{Exit, Failure},
     io::{
-        batch_writer::{BatchWriter, Progress, Purpose, WriterError},
+        batch_writer::{BatchWriter, CommitWatch, Purpose, WriterError},
         console::{Console, print},
         files::Replacement,
     },
@@ -28,7 +28,7 @@ use crate::{
         server,
     },
     run::{runtime::run_local, signals::Signals, tap_recorder::Recorder},
-    stats::Summary,
+    stats::RecordingSummary,
     tuya::Topics,
 };
 
@@ -203,8 +203,8 @@ async fn finish(
 /// How many requests without an answer are named at the end.
 const NAMED: usize = 5;
 
-fn say(summary: &Summary, console: Console) {
-    let Summary { records, connections, .. } = summary;
+fn say(summary: &RecordingSummary, console: Console) {
+    let RecordingSummary { records, connections, .. } = summary;
     console.note(&format!("{records} messages on {} connections", connections.connects));
     for kind in &summary.round_trips {
         let ms = |time: Option<f64>| time.map_or("-".to_owned(), |time| format!("{time:.3}"));
@@ -284,7 +284,7 @@ fn lock(recorder: &Mutex<Recorder>) -> MutexGuard<'_, Recorder> {
     recorder.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-async fn advance(progress: &mut Option<Progress>) -> Result<(), WriterError> {
+async fn advance(progress: &mut Option<CommitWatch>) -> Result<(), WriterError> {
     match progress {
         Some(progress) => progress.progress().await.map(drop),
         None => std::future::pending().await,

@@ -60,7 +60,7 @@ pub(super) fn check_report(product: &Product, id: &str, value: &str) -> Result<(
         let why = format!("data point {id} ({}) is write-only", point.code);
         return Err(Refusal::new(ResultCode::NOT_SUPPORTED, why));
     }
-    point.understand(value).map_err(|misfit| Refusal::new(misfit.code, misfit.message))
+    point.validate(value).map_err(|misfit| Refusal::new(misfit.code, misfit.message))
 }
 
 #[cfg(test)]

@@ -44,8 +44,8 @@ use std::{collections::VecDeque, fmt, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 
-pub use commands::{CommandKey, Commands, Order};
-pub use pending::{Acknowledged, Finished, Match, Overdue, PendingRequests, Sending, excerpt};
+pub use commands::{CommandAction, CommandKey, ReceivedCommands};
+pub use pending::{Acknowledged, Finished, Match, PendingRequests, Sending, TimedOut, excerpt};
 pub use status_batch::StatusBatch;
 
 use crate::{
@@ -90,7 +90,7 @@ pub struct GatewaySettings {
 
 /// A moment on two clocks.
 #[derive(Clone, Copy, Debug)]
-pub struct Moment {
+pub struct GatewayTime {
     /// A monotonic time, since any fixed origin.
     pub since: Duration,
     /// The time stamp of messages: Unix time in the edge's unit.
@@ -117,7 +117,7 @@ impl Payload {
 
 /// A request that is encoded and has its topics, to be inserted.
 #[derive(Debug)]
-pub struct Draft {
+pub struct PreparedRequest {
     request_id: Arc<str>,
     response_topic: Option<Arc<str>>,
     publish: Publish,
@@ -125,7 +125,7 @@ pub struct Draft {
     t: Option<i64>,
 }
 
-impl Draft {
+impl PreparedRequest {
     /// A message whose bytes are given, and which ends with its acknowledgement.
     #[must_use]
     pub fn as_given(publish: Publish) -> Self {
@@ -161,7 +161,7 @@ impl fmt::Display for Unsendable {
 
 /// What a pending request consists of; `C` is what the caller keeps with it.
 #[derive(Debug)]
-struct Outgoing<C> {
+struct RequestData<C> {
     publish: Publish,
     /// The time stamp in the payload; `None` if it stays as it was given.
     t: Option<i64>,
@@ -225,8 +225,8 @@ pub struct Ended<C> {
     pub attempts: u32,
 }
 
-impl<C> From<Finished<Outgoing<C>>> for Ended<C> {
-    fn from(Finished { context, request_id, attempts }: Finished<Outgoing<C>>) -> Self {
+impl<C> From<Finished<RequestData<C>>> for Ended<C> {
+    fn from(Finished { context, request_id, attempts }: Finished<RequestData<C>>) -> Self {
         Self { context: context.context, topic: context.publish.topic, request_id, attempts }
     }
 }
@@ -268,7 +268,7 @@ struct Route {
 #[derive(Debug)]
 pub struct Gateway<C> {
     settings: GatewaySettings,
-    pending: PendingRequests<Outgoing<C>>,
+    pending: PendingRequests<RequestData<C>>,
     route: Option<Route>,
     /// Since when there is no connection, once there was one; `None` while there is one.
     lost_at: Option<Duration>,
@@ -384,13 +384,13 @@ impl<C> Gateway<C> {
     /// A request that cannot be sent.
     pub fn prepare(
         &mut self,
-        now: Moment,
+        now: GatewayTime,
         channel: Channel,
         gateway: Option<&GatewayId>,
         request_id: Arc<str>,
         t: Option<i64>,
         payload: &Payload,
-    ) -> Result<Draft, Unsendable> {
+    ) -> Result<PreparedRequest, Unsendable> {
         let (topic, response_topic) = self.route(channel, gateway).ok_or(Unsendable::NoGateway)?;
         let bytes = payload.encode(t.unwrap_or(now.t), &request_id);
         let size = bytes.len() + topic.len() + PUBLISH_HEADER;
@@ -403,19 +403,19 @@ impl<C> Gateway<C> {
         let is_answered = self.settings.waits_for_answers && channel.response().is_some();
         let publish = Publish { topic, payload: bytes.into(), qos: self.settings.qos, retain: false };
         let t = if t.is_none() { Some(now.t) } else { None };
-        Ok(Draft { request_id, response_topic: is_answered.then_some(response_topic), publish, t })
+        Ok(PreparedRequest { request_id, response_topic: is_answered.then_some(response_topic), publish, t })
     }
 
     /// Opens a request. It leaves once it is its turn, and once no other request with its id is open.
-    pub fn insert(&mut self, draft: Draft, context: C) {
-        let Draft { request_id, response_topic, publish, t } = draft;
-        self.pending.insert(request_id, response_topic, Outgoing { publish, t, context });
+    pub fn insert(&mut self, draft: PreparedRequest, context: C) {
+        let PreparedRequest { request_id, response_topic, publish, t } = draft;
+        self.pending.insert(request_id, response_topic, RequestData { publish, t, context });
     }
 
     /// Answers a command; the answer ends with the broker's acknowledgement.
     pub fn respond(
         &mut self,
-        now: Moment,
+        now: GatewayTime,
         gateway: &GatewayId,
         request_id: Arc<str>,
         answer: CommandAnswer,
@@ -424,7 +424,7 @@ impl<C> Gateway<C> {
         let topic = self.settings.topics.topic(Channel::CommandResponse, gateway).into();
         let payload = Uplink::CommandResponse(answer).encode(now.t, &request_id).into();
         let publish = Publish { topic, payload, qos: self.settings.qos, retain: false };
-        self.insert(Draft { request_id, response_topic: None, publish, t: Some(now.t) }, context);
+        self.insert(PreparedRequest { request_id, response_topic: None, publish, t: Some(now.t) }, context);
     }
 
     /// Ends every request, in the order of insertion.
@@ -437,7 +437,8 @@ impl<C> Gateway<C> {
     pub fn handle_connected(&mut self, resumed: bool) {
         self.is_connected = true;
         self.lost_at = None;
-        let sent = self.pending.reconnected(|outgoing| resumed && outgoing.publish.qos != QoS::AtMostOnce);
+        let sent =
+            self.pending.handle_connected(|outgoing| resumed && outgoing.publish.qos != QoS::AtMostOnce);
         if sent > 0 {
             self.events.push_back(GatewayEvent::Resent(sent));
         }
@@ -462,8 +463,8 @@ impl<C> Gateway<C> {
         if !std::mem::replace(&mut self.is_connected, false) {
             return;
         }
-        let is_long = |outgoing: &Outgoing<C>| outgoing.publish.payload.len() > LONGEST_STATUS;
-        if let Some(request) = self.pending.lost(is_long) {
+        let is_long = |outgoing: &RequestData<C>| outgoing.publish.payload.len() > LONGEST_STATUS;
+        if let Some(request) = self.pending.handle_disconnected(is_long) {
             let length = request.context.publish.payload.len();
             self.end(request, RequestOutcome::EndsConnections(length));
         }
@@ -486,7 +487,7 @@ impl<C> Gateway<C> {
 
     /// Takes the broker's acknowledgement of a message.
     pub fn handle_acknowledgement(&mut self, token: u64, now: Duration) {
-        let is_written = |outgoing: &Outgoing<C>| outgoing.publish.qos == QoS::AtMostOnce;
+        let is_written = |outgoing: &RequestData<C>| outgoing.publish.qos == QoS::AtMostOnce;
         let is_acknowledged = !self.pending.context(token).is_some_and(is_written);
         let Some(acknowledged) = self.pending.handle_acknowledgement(token, now) else { return };
         // A message that is sent and acknowledged over and over gets nowhere.
@@ -516,7 +517,7 @@ impl<C> Gateway<C> {
             return Err(if self.is_connected { Outage::Stalled } else { Outage::Lost });
         }
         while let Some(overdue) = self.pending.handle_timeout(now, &mut jitter) {
-            let Overdue { request, is_answer_missing, is_acknowledged } = overdue;
+            let TimedOut { request, is_answer_missing, is_acknowledged } = overdue;
             self.end(request, RequestOutcome::TimedOut { is_answer_missing, is_acknowledged });
         }
         Ok(())
@@ -529,12 +530,12 @@ impl<C> Gateway<C> {
     }
 
     /// The message that is to be published now, which counts as written with that; `None` without a connection.
-    pub fn poll_publish(&mut self, now: Moment) -> Option<ToPublish<'_, C>> {
+    pub fn poll_publish(&mut self, now: GatewayTime) -> Option<ToPublish<'_, C>> {
         if !self.is_connected {
             return None;
         }
         let Sending { token, attempt, is_first, context } = self.pending.next_to_send(now.since)?;
-        let Outgoing { publish, t, context } = context;
+        let RequestData { publish, t, context } = context;
         if is_first {
             if attempt > 1 {
                 self.events.push_back(GatewayEvent::Retried);
@@ -554,7 +555,7 @@ impl<C> Gateway<C> {
         self.events.pop_front()
     }
 
-    fn end(&mut self, request: Finished<Outgoing<C>>, outcome: RequestOutcome) {
+    fn end(&mut self, request: Finished<RequestData<C>>, outcome: RequestOutcome) {
         self.events.push_back(GatewayEvent::Ended(request.into(), outcome));
     }
 

@@ -32,7 +32,7 @@ pub struct PendingRequests<C> {
     timeout: Duration,
     retries: u32,
     limiter: Option<RateLimiter>,
-    open: IdMap<u64, Pending<C>>,
+    open: IdMap<u64, PendingRequest<C>>,
     /// The requests that an answer can belong to.
     by_id: FastMap<Arc<str>, u64>,
     /// The requests that wait for another one with the same id: their answers could not be told apart.
@@ -54,12 +54,12 @@ struct Deadline {
 }
 
 #[derive(Debug)]
-struct Pending<C> {
+struct PendingRequest<C> {
     context: C,
     request_id: Arc<str>,
     /// Where it is answered; `None` where its acknowledgement is the end of it.
     response_topic: Option<Arc<str>>,
-    state: State,
+    state: RequestState,
     /// How often it was sent, repetitions after a loss not counted.
     attempts: u32,
     /// When the latest attempt was first written.
@@ -76,7 +76,7 @@ struct Pending<C> {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum State {
+enum RequestState {
     /// Another request with its id is open.
     Behind,
     /// To be sent, for the first time or again.
@@ -149,7 +149,7 @@ pub struct Acknowledged<C> {
 
 /// A request without an answer, or an acknowledgement, in time, which ends with it.
 #[derive(Debug)]
-pub struct Overdue<C> {
+pub struct TimedOut<C> {
     /// The request.
     pub request: Finished<C>,
     /// Whether it waited for an answer, rather than for an acknowledgement alone.
@@ -213,7 +213,7 @@ impl<C> PendingRequests<C> {
     /// Whether something has left whose end is not known, requests that rest not counted.
     #[must_use]
     pub fn has_written(&self) -> bool {
-        self.open.values().any(|pending| pending.state == State::Waiting)
+        self.open.values().any(|pending| pending.state == RequestState::Waiting)
     }
 
     /// Adds a request, to be sent once it is its turn, and once no other request with its id is open. Without a
@@ -221,20 +221,20 @@ impl<C> PendingRequests<C> {
     pub fn insert(&mut self, request_id: Arc<str>, response_topic: Option<Arc<str>>, context: C) {
         let token = self.next_token;
         self.next_token += 1;
-        let mut state = State::Queued;
+        let mut state = RequestState::Queued;
         if response_topic.is_some() {
             match self.by_id.entry(Arc::clone(&request_id)) {
                 Entry::Vacant(place) => {
                     place.insert(token);
                 }
                 Entry::Occupied(_) => {
-                    state = State::Behind;
+                    state = RequestState::Behind;
                     self.behind.entry(Arc::clone(&request_id)).or_default().push_back(token);
                 }
             }
         }
-        let is_queued = state == State::Queued;
-        let pending = Pending {
+        let is_queued = state == RequestState::Queued;
+        let pending = PendingRequest {
             context,
             request_id,
             response_topic,
@@ -284,12 +284,12 @@ impl<C> PendingRequests<C> {
         }
         self.queue.pop_front();
         let pending = self.open.get_mut(&token)?;
-        let is_first = pending.state == State::Queued;
+        let is_first = pending.state == RequestState::Queued;
         pending.is_queued = false;
         pending.is_held = true;
         pending.is_acknowledged = false;
         if is_first {
-            pending.state = State::Waiting;
+            pending.state = RequestState::Waiting;
             pending.attempts += 1;
             pending.written = Some(now);
             let attempt = pending.attempts;
@@ -308,7 +308,9 @@ impl<C> PendingRequests<C> {
     fn front(&mut self) -> Option<u64> {
         while let Some(&token) = self.queue.front() {
             match self.open.get_mut(&token) {
-                Some(Pending { state: State::Queued | State::Waiting, .. }) => return Some(token),
+                Some(PendingRequest { state: RequestState::Queued | RequestState::Waiting, .. }) => {
+                    return Some(token);
+                }
                 Some(pending) => pending.is_queued = false,
                 None => {}
             }
@@ -319,10 +321,10 @@ impl<C> PendingRequests<C> {
 
     /// Takes note of a lost connection. Ends the first request of those that look as if the broker closed the connection
     /// because of them: `is_suspect` says so of each, and several connections in turn have not survived it.
-    pub fn lost(&mut self, is_suspect: impl Fn(&C) -> bool) -> Option<Finished<C>> {
+    pub fn handle_disconnected(&mut self, is_suspect: impl Fn(&C) -> bool) -> Option<Finished<C>> {
         let mut first: Option<u64> = None;
         for (token, pending) in &mut self.open {
-            if pending.state == State::Waiting && pending.is_held {
+            if pending.state == RequestState::Waiting && pending.is_held {
                 pending.losses += 1;
                 if pending.losses >= MOST_LOSSES
                     && first.is_none_or(|first| first > *token)
@@ -337,16 +339,16 @@ impl<C> PendingRequests<C> {
 
     /// Queues again, after a reconnect, what the MQTT session does not send again by itself: each request without its
     /// answer. `is_kept` says whether the session still holds a message that it held. Returns how many had been sent.
-    pub fn reconnected(&mut self, is_kept: impl Fn(&C) -> bool) -> usize {
+    pub fn handle_connected(&mut self, is_kept: impl Fn(&C) -> bool) -> usize {
         let mut sent = 0;
         self.queue.clear();
         for (token, pending) in &mut self.open {
             pending.is_held &= is_kept(&pending.context);
-            sent += usize::from(pending.state == State::Waiting);
+            sent += usize::from(pending.state == RequestState::Waiting);
             pending.is_queued = match pending.state {
-                State::Queued => true,
-                State::Waiting => !pending.is_held,
-                State::Behind | State::Resting(_) => false,
+                RequestState::Queued => true,
+                RequestState::Waiting => !pending.is_held,
+                RequestState::Behind | RequestState::Resting(_) => false,
             };
             if pending.is_queued {
                 self.queue.push_back(*token);
@@ -443,7 +445,7 @@ impl<C> PendingRequests<C> {
 
     /// Queues what has rested, lets rest what is overdue and is tried again, and gives one request that has ended
     /// overdue; to be called until there is none. `jitter`, from 0 to 1, spreads retries.
-    pub fn handle_timeout(&mut self, now: Duration, mut jitter: impl FnMut() -> f64) -> Option<Overdue<C>> {
+    pub fn handle_timeout(&mut self, now: Duration, mut jitter: impl FnMut() -> f64) -> Option<TimedOut<C>> {
         while let Some(&(due, token)) = self.resting.first()
             && due <= now
         {
@@ -459,7 +461,7 @@ impl<C> PendingRequests<C> {
             let is_answer_missing = pending.response_topic.is_some();
             let is_acknowledged = pending.is_acknowledged;
             if let Some(request) = self.finish(token) {
-                return Some(Overdue { request, is_answer_missing, is_acknowledged });
+                return Some(TimedOut { request, is_answer_missing, is_acknowledged });
             }
         }
         None
@@ -480,7 +482,7 @@ impl<C> PendingRequests<C> {
     /// Whether a request is to be tried again; it rests until then. One that rests or is queued already stays so.
     fn try_again(&mut self, token: u64, now: Duration, jitter: impl FnOnce() -> f64) -> bool {
         let Some(pending) = self.open.get_mut(&token) else { return false };
-        if pending.state != State::Waiting {
+        if pending.state != RequestState::Waiting {
             // It was sent before, and this answer is to that; it is tried again in any case.
             return pending.attempts > 0;
         }
@@ -489,14 +491,14 @@ impl<C> PendingRequests<C> {
         }
         let longest = FIRST_REST.saturating_mul(1 << (pending.attempts - 1).min(16)).min(LONGEST_REST);
         let due = now + longest.mul_f64(0.5 + jitter() / 2.0);
-        pending.state = State::Resting(due);
+        pending.state = RequestState::Resting(due);
         self.resting.insert((due, token));
         true
     }
 
     fn enqueue(&mut self, token: u64) {
         let Some(pending) = self.open.get_mut(&token) else { return };
-        pending.state = State::Queued;
+        pending.state = RequestState::Queued;
         if !std::mem::replace(&mut pending.is_queued, true) {
             self.queue.push_back(token);
         }
@@ -505,7 +507,7 @@ impl<C> PendingRequests<C> {
     /// Ends a request, and queues the next one with its id.
     fn finish(&mut self, token: u64) -> Option<Finished<C>> {
         let pending = self.open.remove(&token)?;
-        if let State::Resting(due) = pending.state {
+        if let RequestState::Resting(due) = pending.state {
             self.resting.remove(&(due, token));
         }
         if pending.response_topic.is_some() {
@@ -527,16 +529,16 @@ impl<C> PendingRequests<C> {
     }
 }
 
-impl<C> From<Pending<C>> for Finished<C> {
-    fn from(Pending { context, request_id, attempts, .. }: Pending<C>) -> Self {
+impl<C> From<PendingRequest<C>> for Finished<C> {
+    fn from(PendingRequest { context, request_id, attempts, .. }: PendingRequest<C>) -> Self {
         Self { context, request_id, attempts }
     }
 }
 
 impl Deadline {
-    fn is_valid<C>(&self, open: &IdMap<u64, Pending<C>>) -> bool {
+    fn is_valid<C>(&self, open: &IdMap<u64, PendingRequest<C>>) -> bool {
         open.get(&self.token)
-            .is_some_and(|pending| pending.state == State::Waiting && pending.attempts == self.attempt)
+            .is_some_and(|pending| pending.state == RequestState::Waiting && pending.attempts == self.attempt)
     }
 }
 
@@ -692,7 +694,7 @@ mod tests {
     fn the_clock_of_an_attempt_starts_once() {
         let mut requests = requests(&["a", "b"], 0);
         assert_eq!(send(&mut requests, 0).len(), 2);
-        assert_eq!(requests.reconnected(|_| false), 2);
+        assert_eq!(requests.handle_connected(|_| false), 2);
         let again = requests.next_to_send(ms(1500)).map(|sent| (*sent.context, sent.is_first));
         assert_eq!(again, Some(("a", false)));
         assert_eq!(requests.next_deadline(), Some(ms(2000)));
@@ -708,10 +710,10 @@ mod tests {
         let acknowledged = requests.handle_acknowledgement(1, ms(1)).unwrap();
         assert!(acknowledged.is_first && acknowledged.finished.is_none());
         // "b" was acknowledged, and has no answer.
-        assert_eq!(requests.reconnected(|_| true), 3);
+        assert_eq!(requests.handle_connected(|_| true), 3);
         assert_eq!(send(&mut requests, 10), [("b", 1)]);
         assert!(!requests.handle_acknowledgement(1, ms(11)).unwrap().is_first);
-        assert_eq!(requests.reconnected(|_| false), 3);
+        assert_eq!(requests.handle_connected(|_| false), 3);
         assert_eq!(send(&mut requests, 20), [("a", 1), ("b", 1), ("c", 1)]);
     }
 
@@ -720,17 +722,17 @@ mod tests {
         let mut requests = requests(&["small", "first", "second"], 0);
         assert_eq!(send(&mut requests, 0).len(), 3);
         for _ in 0..2 {
-            assert!(requests.lost(|id| *id != "small").is_none());
-            assert_eq!(requests.reconnected(|_| false), 3);
+            assert!(requests.handle_disconnected(|id| *id != "small").is_none());
+            assert_eq!(requests.handle_connected(|_| false), 3);
             assert_eq!(send(&mut requests, 1).len(), 3);
         }
-        let given_up = requests.lost(|id| *id != "small").map(|request| request.context);
+        let given_up = requests.handle_disconnected(|id| *id != "small").map(|request| request.context);
         assert_eq!(given_up, Some("first"));
-        assert_eq!(requests.reconnected(|_| false), 2);
+        assert_eq!(requests.handle_connected(|_| false), 2);
         assert_eq!(send(&mut requests, 2).len(), 2);
         // What the broker has taken has no part in a loss.
         assert!(requests.handle_acknowledgement(2, ms(3)).is_some());
-        assert!(requests.lost(|id| *id != "small").is_none());
+        assert!(requests.handle_disconnected(|id| *id != "small").is_none());
     }
 
     #[test]
@@ -745,7 +747,7 @@ mod tests {
                 // One is never answered, one is cut off, and the others fail.
                 match id {
                     "a" => {}
-                    "b" => drop(requests.reconnected(|_| false)),
+                    "b" => drop(requests.handle_connected(|_| false)),
                     _ => assert!(!matches!(hear(&mut requests, id, "500", now), Match::Unmatched(_))),
                 }
             }

@@ -76,7 +76,7 @@ struct World {
     plan: BTreeMap<(Duration, u64), Happening>,
     planned: u64,
     gateway: Gateway<u64>,
-    commands: Commands,
+    commands: ReceivedCommands,
     /// How often the gateway was started.
     life: u64,
     /// How often a connection was opened.
@@ -152,7 +152,7 @@ impl World {
         let is_lossless = random.bool();
         let mut world = Self {
             gateway,
-            commands: Commands::new(Product::smart_water_meter(), true, None),
+            commands: ReceivedCommands::new(Product::smart_water_meter(), true, None),
             edge: new_edge(&[], Duration::ZERO, is_lossless),
             random,
             is_lossless,
@@ -197,8 +197,8 @@ impl World {
         world
     }
 
-    fn moment(&self) -> Moment {
-        Moment { since: self.now, t: i64::try_from(EPOCH + self.now.as_secs()).unwrap() }
+    fn moment(&self) -> GatewayTime {
+        GatewayTime { since: self.now, t: i64::try_from(EPOCH + self.now.as_secs()).unwrap() }
     }
 
     fn edge_moment(&self) -> edge::Moment {
@@ -309,7 +309,7 @@ impl World {
                 assert!(is_first, "{request_id} was executed twice");
                 let answer =
                     CommandAnswer { cid, code: ResultCode(self.random.i64(..2)), msg: "done".into() };
-                self.commands.executed(key, &answer);
+                self.commands.finish(key, &answer);
                 self.gateway.respond(self.moment(), &gateway_id(), request_id.into(), answer, u64::MAX);
             }
             Happening::Up { .. }
@@ -340,7 +340,7 @@ impl World {
                 self.check_life();
                 self.life += 1;
                 self.gateway = new_gateway(&mut self.random);
-                self.commands = Commands::new(Product::smart_water_meter(), true, None);
+                self.commands = ReceivedCommands::new(Product::smart_water_meter(), true, None);
             }
             Happening::EdgeRestart => {
                 self.cut();
@@ -395,16 +395,16 @@ impl World {
             let jitter = self.random.f64();
             return self.gateway.handle_message(message, self.now, || jitter);
         }
-        match self.commands.hear(&payload) {
-            Order::Execute(key, command) => {
+        match self.commands.handle_delivery(&payload) {
+            CommandAction::Execute(key, command) => {
                 let life = self.life;
                 self.plan_within(1_000, Happening::Executed { life, key, command });
             }
-            Order::Answer(request_id, answer) => {
+            CommandAction::Answer(request_id, answer) => {
                 self.gateway.respond(self.moment(), &gateway_id(), request_id.into(), answer, u64::MAX);
             }
-            Order::Repeated(_) => {}
-            Order::Ignore(why) => panic!("{why}"),
+            CommandAction::Repeated(_) => {}
+            CommandAction::Ignore(why) => panic!("{why}"),
         }
     }
 

@@ -45,13 +45,13 @@ pub struct RegistryFile {
     batch: Vec<u8>,
     given: Position,
     handed: Position,
-    shared: Arc<Shared>,
-    state: watch::Receiver<State>,
+    shared: Arc<SharedLineQueue>,
+    state: watch::Receiver<WriteState>,
 }
 
 /// What the thread has come to.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Step {
+pub enum RegistryFileEvent {
     /// Everything up to here is safe.
     Done(Position),
     /// The file is not the one that was written, for this reason; nothing is done before [`RegistryFile::rewrite`].
@@ -60,27 +60,27 @@ pub enum Step {
 
 /// A view of the thread's steps.
 #[derive(Clone, Debug)]
-pub struct Steps(watch::Receiver<State>);
+pub struct RegistryFileEvents(watch::Receiver<WriteState>);
 
-impl Steps {
+impl RegistryFileEvents {
     /// The next step. Safe to drop at any point.
     ///
     /// # Errors
     /// The failure that ended the writing.
-    pub async fn next(&mut self) -> Result<Step, Failure> {
+    pub async fn next(&mut self) -> Result<RegistryFileEvent, Failure> {
         let ended = self.0.changed().await.is_err();
         let state = self.0.borrow_and_update();
         match (&state.failed, &state.lost) {
             (Some(failed), _) => Err(failed.clone()),
-            (None, Some(why)) => Ok(Step::Lost(why.clone())),
+            (None, Some(why)) => Ok(RegistryFileEvent::Lost(why.clone())),
             (None, None) if ended => Err(Failure::io("the thread that writes the registry ended too early")),
-            (None, None) => Ok(Step::Done(state.done)),
+            (None, None) => Ok(RegistryFileEvent::Done(state.done)),
         }
     }
 }
 
 #[derive(Debug, Default)]
-struct State {
+struct WriteState {
     done: Position,
     lost: Option<String>,
     failed: Option<Failure>,
@@ -88,13 +88,13 @@ struct State {
 
 /// What goes to the thread.
 #[derive(Debug, Default)]
-struct Shared {
-    queue: Mutex<Queue>,
+struct SharedLineQueue {
+    queue: Mutex<LineQueue>,
     changed: Condvar,
 }
 
 #[derive(Debug, Default)]
-struct Queue {
+struct LineQueue {
     bytes: Vec<u8>,
     /// Where `bytes` end.
     end: Position,
@@ -105,7 +105,7 @@ struct Queue {
 
 /// What was found in a file.
 #[derive(Debug)]
-pub struct Found {
+pub struct LoadedRegistry {
     /// Its devices.
     pub registry: Registry,
     /// What is to be said about it.
@@ -118,8 +118,8 @@ impl RegistryFile {
     ///
     /// # Errors
     /// A file that cannot be used, that another program has locked, or that holds something else.
-    pub fn open(path: &Path) -> Result<(Self, Found), Failure> {
-        let (mut disk, repaired) = Disk::open(path)?;
+    pub fn open(path: &Path) -> Result<(Self, LoadedRegistry), Failure> {
+        let (mut disk, repaired) = LockedFile::open(path)?;
         let content = fs::read(path).map_err(|why| disk.failure("read", &why))?;
         let (registry, bad) = Registry::read(&content, Duration::ZERO).map_err(|why| {
             Failure::invalid(format!("{}: {why}", path.display())).hint(
@@ -140,8 +140,8 @@ impl RegistryFile {
                 warnings.push(format!("{} could not be made shorter: {}", path.display(), why.message));
             }
         }
-        let (sender, state) = watch::channel(State::default());
-        let shared = Arc::<Shared>::default();
+        let (sender, state) = watch::channel(WriteState::default());
+        let shared = Arc::<SharedLineQueue>::default();
         let queue = Arc::clone(&shared);
         thread::Builder::new()
             .name("registry".into())
@@ -154,7 +154,7 @@ impl RegistryFile {
             shared,
             state,
         };
-        Ok((file, Found { registry, warnings }))
+        Ok((file, LoadedRegistry { registry, warnings }))
     }
 
     /// Adds a line to the current batch, or nothing, for which the file is only looked at.
@@ -197,8 +197,8 @@ impl RegistryFile {
 
     /// A view of the thread's steps, for as long as the file is there.
     #[must_use]
-    pub fn watch(&self) -> Steps {
-        Steps(self.state.clone())
+    pub fn watch(&self) -> RegistryFileEvents {
+        RegistryFileEvents(self.state.clone())
     }
 }
 
@@ -210,13 +210,13 @@ impl Drop for RegistryFile {
     }
 }
 
-impl Shared {
-    fn lock(&self) -> MutexGuard<'_, Queue> {
+impl SharedLineQueue {
+    fn lock(&self) -> MutexGuard<'_, LineQueue> {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Takes what is queued after a position, waiting for it; `None` once the queue is closed and empty.
-    fn take(&self, after: Position) -> Option<Queue> {
+    fn take(&self, after: Position) -> Option<LineQueue> {
         let mut queue = self
             .changed
             .wait_while(self.lock(), |queue| queue.end == after && !queue.is_whole && !queue.is_closed)
@@ -224,31 +224,31 @@ impl Shared {
         if queue.end == after && !queue.is_whole {
             return None;
         }
-        let rest = Queue { end: queue.end, is_closed: queue.is_closed, ..Queue::default() };
+        let rest = LineQueue { end: queue.end, is_closed: queue.is_closed, ..LineQueue::default() };
         Some(mem::replace(&mut *queue, rest))
     }
 }
 
 /// The thread.
-fn keep(mut disk: Disk, shared: &Shared, state: &watch::Sender<State>) {
+fn keep(mut disk: LockedFile, shared: &SharedLineQueue, state: &watch::Sender<WriteState>) {
     let mut taken = Position::default();
     let mut is_lost = false;
-    while let Some(Queue { bytes, end, is_whole, .. }) = shared.take(taken) {
+    while let Some(LineQueue { bytes, end, is_whole, .. }) = shared.take(taken) {
         taken = end;
         let outcome = if is_whole {
-            disk.replace(&bytes).map_err(Trouble::Failed)
+            disk.replace(&bytes).map_err(WriteFailure::Failed)
         } else if is_lost {
             // The whole registry, which is to come, holds these lines.
             continue;
         } else {
             disk.append(&bytes)
         };
-        is_lost = matches!(outcome, Err(Trouble::Lost(_)));
-        let has_failed = matches!(outcome, Err(Trouble::Failed(_)));
+        is_lost = matches!(outcome, Err(WriteFailure::Lost(_)));
+        let has_failed = matches!(outcome, Err(WriteFailure::Failed(_)));
         state.send_modify(|state| match outcome {
             Ok(()) => (state.done, state.lost) = (end, None),
-            Err(Trouble::Lost(why)) => state.lost = Some(why),
-            Err(Trouble::Failed(why)) => state.failed = Some(why),
+            Err(WriteFailure::Lost(why)) => state.lost = Some(why),
+            Err(WriteFailure::Failed(why)) => state.failed = Some(why),
         });
         if has_failed {
             return;
@@ -257,29 +257,29 @@ fn keep(mut disk: Disk, shared: &Shared, state: &watch::Sender<State>) {
 }
 
 /// Why lines were not written.
-enum Trouble {
+enum WriteFailure {
     Lost(String),
     Failed(Failure),
 }
 
 /// The file, and what it must look like if no other program has touched it.
-struct Disk {
+struct LockedFile {
     path: PathBuf,
     file: File,
-    mark: Mark,
+    mark: FileState,
     /// The hash of its content.
     content: DefaultHasher,
 }
 
 /// What tells a file from another and from its own former state.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Mark {
+struct FileState {
     inode: (u64, u64),
     length: u64,
     modified: (i64, i64),
 }
 
-impl Mark {
+impl FileState {
     fn of(found: &fs::Metadata) -> Self {
         Self {
             inode: (found.dev(), found.ino()),
@@ -289,7 +289,7 @@ impl Mark {
     }
 }
 
-impl Disk {
+impl LockedFile {
     /// Opens the file and locks it; gives also what was repaired.
     fn open(path: &Path) -> Result<(Self, Option<String>), Failure> {
         let unusable = |why: &dyn Display| Failure::io(format!("cannot open {}: {why}", path.display()));
@@ -311,12 +311,12 @@ impl Disk {
             let repaired = claim(&file, path, Purpose::Registry)?;
             let (opened, named) = (file.metadata(), fs::metadata(path));
             if let (Ok(opened), Ok(named)) = (&opened, &named)
-                && Mark::of(opened).inode == Mark::of(named).inode
+                && FileState::of(opened).inode == FileState::of(named).inode
             {
                 let disk = Self {
                     path: path.to_owned(),
                     file,
-                    mark: Mark::default(),
+                    mark: FileState::default(),
                     content: DefaultHasher::new(),
                 };
                 return Ok((disk, repaired));
@@ -333,12 +333,12 @@ impl Disk {
     fn mark(&mut self, content: &[u8]) -> io::Result<()> {
         self.content = DefaultHasher::new();
         self.content.write(content);
-        self.mark = Mark::of(&self.file.metadata()?);
+        self.mark = FileState::of(&self.file.metadata()?);
         Ok(())
     }
 
     /// Appends lines and syncs them; with none only looks at the file.
-    fn append(&mut self, lines: &[u8]) -> Result<(), Trouble> {
+    fn append(&mut self, lines: &[u8]) -> Result<(), WriteFailure> {
         self.check()?;
         if lines.is_empty() {
             return Ok(());
@@ -346,11 +346,11 @@ impl Disk {
         if let Err(why) = push(&mut self.file, &mut &*lines).and_then(|()| self.file.sync_data()) {
             // Whole lines are left, or as many as the file had before.
             let _ = self.file.set_len(self.mark.length);
-            return Err(Trouble::Failed(self.failure("write", &why)));
+            return Err(WriteFailure::Failed(self.failure("write", &why)));
         }
         self.content.write(lines);
-        let expected = Mark { length: self.mark.length + lines.len() as u64, ..self.mark };
-        self.mark = Mark::of(&self.file.metadata().map_err(|why| self.failed("look at", &why))?);
+        let expected = FileState { length: self.mark.length + lines.len() as u64, ..self.mark };
+        self.mark = FileState::of(&self.file.metadata().map_err(|why| self.failed("look at", &why))?);
         if self.mark.length != expected.length {
             return Err(self.lost("was changed"));
         }
@@ -359,9 +359,9 @@ impl Disk {
     }
 
     /// Sees whether the name still leads to the file, and the file to what was written.
-    fn check(&mut self) -> Result<(), Trouble> {
+    fn check(&mut self) -> Result<(), WriteFailure> {
         let named = match fs::metadata(&self.path) {
-            Ok(named) => Mark::of(&named),
+            Ok(named) => FileState::of(&named),
             Err(why) if why.kind() == io::ErrorKind::NotFound => return Err(self.lost("was removed")),
             Err(why) => return Err(self.failed("look at", &why)),
         };
@@ -389,19 +389,19 @@ impl Disk {
         Ok(hasher.finish())
     }
 
-    fn lost(&self, what: &str) -> Trouble {
-        Trouble::Lost(format!("{} {what} by another program", self.path.display()))
+    fn lost(&self, what: &str) -> WriteFailure {
+        WriteFailure::Lost(format!("{} {what} by another program", self.path.display()))
     }
 
-    fn failed(&self, what: &str, why: &io::Error) -> Trouble {
-        Trouble::Failed(self.failure(what, why))
+    fn failed(&self, what: &str, why: &io::Error) -> WriteFailure {
+        WriteFailure::Failed(self.failure(what, why))
     }
 
     /// Puts a file with these lines under the name, atomically.
     fn replace(&mut self, lines: &[u8]) -> Result<(), Failure> {
         let target = followed(&self.path);
         if let Ok(other) = File::open(&target)
-            && other.metadata().is_ok_and(|found| Mark::of(&found).inode != self.mark.inode)
+            && other.metadata().is_ok_and(|found| FileState::of(&found).inode != self.mark.inode)
             && matches!(other.try_lock(), Err(TryLockError::WouldBlock))
         {
             // An edge that was started meanwhile has that one.
@@ -423,7 +423,7 @@ mod tests {
         _folder: tempfile::TempDir,
         path: PathBuf,
         file: RegistryFile,
-        steps: Steps,
+        steps: RegistryFileEvents,
         registry: Registry,
     }
 
@@ -435,7 +435,7 @@ mod tests {
         fn new() -> Self {
             let folder = tempfile::tempdir().unwrap();
             let path = folder.path().join("fleet.jsonl");
-            let (file, Found { registry, warnings }) = RegistryFile::open(&path).unwrap();
+            let (file, LoadedRegistry { registry, warnings }) = RegistryFile::open(&path).unwrap();
             assert_eq!((registry.len(), warnings), (0, vec![]));
             Self { _folder: folder, path, steps: file.watch(), file, registry }
         }
@@ -453,9 +453,9 @@ mod tests {
                 loop {
                     let step = tokio::time::timeout(Duration::from_secs(20), self.steps.next());
                     match step.await.expect("a hang").unwrap() {
-                        Step::Done(done) if done >= position => return,
-                        Step::Done(_) => {}
-                        Step::Lost(why) => {
+                        RegistryFileEvent::Done(done) if done >= position => return,
+                        RegistryFileEvent::Done(_) => {}
+                        RegistryFileEvent::Lost(why) => {
                             reasons.push(why);
                             self.file.rewrite(self.registry.lines());
                         }
@@ -537,9 +537,9 @@ mod tests {
         file.write(b"");
         file.flush();
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-        assert!(matches!(runtime.block_on(steps.next()), Ok(Step::Lost(_))));
+        assert!(matches!(runtime.block_on(steps.next()), Ok(RegistryFileEvent::Lost(_))));
         file.rewrite(line("m1"));
-        assert!(matches!(runtime.block_on(steps.next()), Ok(Step::Done(_))));
+        assert!(matches!(runtime.block_on(steps.next()), Ok(RegistryFileEvent::Done(_))));
         assert_eq!((fs::read(&path).unwrap(), fs::read(&link).unwrap()), (line("m1"), line("m1")));
         assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
     }

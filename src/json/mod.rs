@@ -13,7 +13,7 @@ use std::{borrow::Cow, io::Write as _};
 
 pub use depth::{DEEPEST, TooDeep, too_deep};
 pub use line::json_line;
-pub use scan::{Plain, each_member, is_plain};
+pub use scan::{Scanner, is_plain, members};
 pub use value::Json;
 
 use smol_str::SmolStr;

@@ -9,8 +9,8 @@ const DEEPEST: usize = 16;
 ///
 /// `None`, whatever `take` was given, where the text is no JSON object or not a plain one: with an escape in a text, or
 /// nested deeper than 16 levels.
-pub fn each_member<'a>(json: &'a str, mut take: impl FnMut(&'a str, &'a str)) -> Option<()> {
-    Plain::read(json, |key, value| {
+pub fn members<'a>(json: &'a str, mut take: impl FnMut(&'a str, &'a str)) -> Option<()> {
+    Scanner::read(json, |key, value| {
         take(key, value.json()?);
         Some(())
     })
@@ -19,22 +19,22 @@ pub fn each_member<'a>(json: &'a str, mut take: impl FnMut(&'a str, &'a str)) ->
 /// Whether bytes are a plain object and nothing else.
 #[must_use]
 pub fn is_plain(bytes: &[u8]) -> bool {
-    str::from_utf8(bytes).is_ok_and(|json| each_member(json, |_, _| {}).is_some())
+    str::from_utf8(bytes).is_ok_and(|json| members(json, |_, _| {}).is_some())
 }
 
 /// A value of a plain object, to be read by one of its methods. Each gives `None` where there is no such value, and the
 /// object is none to read then.
-pub struct Plain<'a> {
+pub struct Scanner<'a> {
     json: &'a str,
     at: usize,
     /// How many levels may follow.
     room: usize,
 }
 
-impl<'a> Plain<'a> {
+impl<'a> Scanner<'a> {
     /// Has `member` read each member of an object in its order, given its key.
     ///
-    /// `None` as [`each_member`] says, and where `member` gave it.
+    /// `None` as [`members`] says, and where `member` gave it.
     pub fn read(json: &'a str, member: impl FnMut(&'a str, &mut Self) -> Option<()>) -> Option<()> {
         let mut plain = Self::begin(json);
         plain.skip_blank();
@@ -248,7 +248,7 @@ mod tests {
     /// The members as both see them; `None` where the object is not plain.
     fn both(json: &str) -> Option<Vec<(&str, &str)>> {
         let mut found = Vec::new();
-        each_member(json, |key, value| found.push((key, value)))?;
+        members(json, |key, value| found.push((key, value)))?;
         let Members(expected) = serde_json::from_str(json).unwrap_or_else(|why| panic!("{json}: {why}"));
         let expected: Vec<_> = expected.iter().map(|(key, value)| (key.as_ref(), *value)).collect();
         assert_eq!(found, expected, "{json}");

@@ -4,36 +4,36 @@ use std::ops::ControlFlow;
 
 use serde::de::IgnoredAny;
 
-use super::{Connection, Record, Table};
+use super::{ConnectionRecord, Record, RecorderCsvReader};
 
 /// One thing that stands in a recording.
 #[derive(Debug)]
-pub enum Found<'a> {
+pub enum RecordingEntry<'a> {
     /// A message.
     Message(Record<'a>),
     /// A client that came or went, as a capture shows it.
-    Connection(Connection<'a>),
+    Connection(ConnectionRecord<'a>),
     /// A line of our own recordings that holds no message and yet tells of the traffic, without its newline: a client
     /// that came or went, or records that were left out.
-    Aside(&'a [u8]),
+    EventLine(&'a [u8]),
     /// Something that is not as it was, or that cannot be read.
-    Flaw(Flaw),
+    Issue(Issue),
     /// Nothing more can be had at the moment without waiting.
     Idle,
 }
 
 /// Something that is wrong with a recording.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Flaw {
+pub struct Issue {
     /// What it means for the traffic.
-    pub harm: Harm,
+    pub kind: IssueKind,
     /// What is wrong, as the rest of a sentence that begins with the place.
     pub message: String,
 }
 
 /// What a flaw means for the traffic.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Harm {
+pub enum IssueKind {
     /// A place of the recording cannot be read: it is passed over.
     Unreadable,
     /// The recording begins or ends in the middle of a record: a crash or `tail -c` cut it.
@@ -44,23 +44,23 @@ pub enum Harm {
     Empty,
 }
 
-impl Harm {
-    pub(super) fn because(self, message: impl Into<String>) -> Found<'static> {
-        Found::Flaw(Flaw { harm: self, message: message.into() })
+impl IssueKind {
+    pub(super) fn entry(self, message: impl Into<String>) -> RecordingEntry<'static> {
+        RecordingEntry::Issue(Issue { kind: self, message: message.into() })
     }
 }
 
 /// Takes what is found, with the number of its line or packet, from 1, or 0 for the whole recording; says whether to
 /// go on.
-pub type Tell<'t> = dyn FnMut(u64, Found<'_>) -> ControlFlow<()> + 't;
+pub type EntryVisitor<'t> = dyn FnMut(u64, RecordingEntry<'_>) -> ControlFlow<()> + 't;
 
 /// The forms of recordings, told apart by how they begin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Form {
+pub enum RecordingFormat {
     /// One JSON object a line: records, `mosquitto_sub -F %j` and `%J`, mqtt-recorder-rs.
-    Lines,
+    JsonLines,
     /// CSV without a header, as rpdswtk's mqtt_recorder writes it.
-    Table,
+    RecorderCsv,
     /// A capture of packets, with the length of its first block.
     Capture {
         /// How many bytes must be at hand before the capture can be opened.
@@ -68,11 +68,11 @@ pub enum Form {
     },
 }
 
-impl Form {
+impl RecordingFormat {
     /// How many bytes a capture is known by.
     pub const LOOK: usize = 12;
 
-    /// The form of a capture that begins with these bytes, at least [`Form::LOOK`] of them; `None` for text.
+    /// The form of a capture that begins with these bytes, at least [`RecordingFormat::LOOK`] of them; `None` for text.
     #[must_use]
     pub fn of_capture(beginning: &[u8]) -> Option<Self> {
         match &beginning[..beginning.len().min(Self::LOOK)] {
@@ -102,7 +102,7 @@ impl Form {
     #[must_use]
     pub fn unit(self) -> &'static str {
         match self {
-            Self::Lines | Self::Table => "line",
+            Self::JsonLines | Self::RecorderCsv => "line",
             Self::Capture { .. } => "packet",
         }
     }
@@ -111,7 +111,7 @@ impl Form {
 /// Finds where a recording in text begins, and its form: at the first line that can be read as a record or a row.
 /// A stray line, or the end of a record that `tail -c` cut, decides nothing.
 #[derive(Debug, Default)]
-pub struct Beginning {
+pub struct FormatDetector {
     /// Where the lines end that may begin the recording; more than one only as the beginning of a row with line breaks
     /// in it.
     ends: Vec<usize>,
@@ -120,23 +120,23 @@ pub struct Beginning {
     tried: usize,
     /// The lines that were passed over, blank ones too.
     lines: u64,
-    strays: Strays,
-    decided: Option<Form>,
+    strays: StrayLines,
+    decided: Option<RecordingFormat>,
 }
 
 /// Lines in front of a recording that do not belong to it.
 #[derive(Clone, Debug, Default)]
-pub struct Strays {
+pub struct StrayLines {
     /// The numbers of the first ones.
     pub numbers: Vec<u64>,
     /// How many there are.
     pub count: u64,
     /// Whether they can be the rest of one record whose beginning was cut off.
     may_be_rest: bool,
-    ends_as: Option<Form>,
+    ends_as: Option<RecordingFormat>,
 }
 
-impl Strays {
+impl StrayLines {
     /// How many numbers are kept.
     const NUMBERS: usize = 32;
 
@@ -147,20 +147,20 @@ impl Strays {
         if self.numbers.len() < Self::NUMBERS {
             self.numbers.push(number);
         }
-        let ends_row = Table::is_end_of_row(text);
+        let ends_row = RecorderCsvReader::is_end_of_row(text);
         // An indented object's lines are indented but for the last; a row's may be anything.
         let continues = matches!(line, [b' ' | b'\t', ..]) || text == b"}" || ends_row;
         self.may_be_rest = is_first && number == 1 || self.may_be_rest && continues;
         self.ends_as = match text {
-            _ if ends_row => Some(Form::Table),
+            _ if ends_row => Some(RecordingFormat::RecorderCsv),
             [b'{', ..] => None,
-            [.., b'}'] => Some(Form::Lines),
+            [.., b'}'] => Some(RecordingFormat::JsonLines),
             _ => None,
         };
     }
 }
 
-impl Beginning {
+impl FormatDetector {
     /// A row with more bytes or lines than this does not decide a recording's form.
     const LONGEST_ROW: usize = 1 << 20;
     const MOST_LINES: usize = 64;
@@ -175,18 +175,20 @@ impl Beginning {
     fn settle(&mut self) -> bool {
         while let Some(end) = self.ends.get(self.tried) {
             match reading(&self.pending[..*end]) {
-                Reading::Form(form) => {
+                LineReading::Format(form) => {
                     self.decided = Some(form);
                     return true;
                 }
-                Reading::MayBecomeRow if *end < Self::LONGEST_ROW && self.tried < Self::MOST_LINES => {
+                LineReading::MayBecomeRow if *end < Self::LONGEST_ROW && self.tried < Self::MOST_LINES => {
                     self.tried += 1;
                 }
                 // All that a crash left of the only record, unless there is more.
-                Reading::Nothing if self.pending.starts_with(b"{") && self.pending.last() != Some(&b'\n') => {
+                LineReading::Nothing
+                    if self.pending.starts_with(b"{") && self.pending.last() != Some(&b'\n') =>
+                {
                     return false;
                 }
-                Reading::MayBecomeRow | Reading::Nothing => self.pass_over(),
+                LineReading::MayBecomeRow | LineReading::Nothing => self.pass_over(),
             }
         }
         false
@@ -196,7 +198,7 @@ impl Beginning {
     pub fn finish(&mut self) -> bool {
         while self.decided.is_none() && !self.ends.is_empty() {
             if self.pending.starts_with(b"{") && !self.pending.contains(&b'\n') {
-                self.decided = Some(Form::Lines);
+                self.decided = Some(RecordingFormat::JsonLines);
             } else {
                 self.pass_over();
                 self.settle();
@@ -207,7 +209,7 @@ impl Beginning {
 
     /// The form; `None` as long as no line could be read.
     #[must_use]
-    pub fn form(&self) -> Option<Form> {
+    pub fn form(&self) -> Option<RecordingFormat> {
         self.decided
     }
 
@@ -219,7 +221,7 @@ impl Beginning {
 
     /// The lines in front that do not belong to the recording, blank ones left out.
     #[must_use]
-    pub fn strays(&self) -> &Strays {
+    pub fn strays(&self) -> &StrayLines {
         &self.strays
     }
 
@@ -248,27 +250,27 @@ impl Beginning {
 }
 
 /// What a line, or several, can be read as.
-enum Reading {
-    Form(Form),
+enum LineReading {
+    Format(RecordingFormat),
     /// As the beginning of a row whose quotes end further down.
     MayBecomeRow,
     Nothing,
 }
 
-fn reading(text: &[u8]) -> Reading {
+fn reading(text: &[u8]) -> LineReading {
     let text = text.strip_prefix("\u{feff}".as_bytes()).unwrap_or(text);
     let line = text.trim_ascii();
     if line == b"{" {
-        return Reading::Form(Form::Lines);
+        return LineReading::Format(RecordingFormat::JsonLines);
     }
     // mosquitto_sub -F %j copies bytes that are not UTF-8.
     if line.starts_with(b"{") && serde_json::from_str::<IgnoredAny>(&String::from_utf8_lossy(line)).is_ok() {
-        return Reading::Form(Form::Lines);
+        return LineReading::Format(RecordingFormat::JsonLines);
     }
-    match Table::is_row(text) {
-        Some(true) => Reading::Form(Form::Table),
-        Some(false) => Reading::Nothing,
-        None => Reading::MayBecomeRow,
+    match RecorderCsvReader::is_row(text) {
+        Some(true) => LineReading::Format(RecordingFormat::RecorderCsv),
+        Some(false) => LineReading::Nothing,
+        None => LineReading::MayBecomeRow,
     }
 }
 
@@ -287,14 +289,14 @@ mod tests {
             (b"{\"v\":1,\"tst\":", None),
             (b"", None),
         ] {
-            let expected = header.map(|header| Form::Capture { header });
-            assert_eq!(Form::of_capture(beginning), expected, "{beginning:?}");
+            let expected = header.map(|header| RecordingFormat::Capture { header });
+            assert_eq!(RecordingFormat::of_capture(beginning), expected, "{beginning:?}");
         }
     }
 
     /// The form, how many lines were passed over, whether those are the rest of a record, and the rest's beginning.
-    fn begin(text: &str) -> (Option<Form>, u64, bool, String) {
-        let mut beginning = Beginning::default();
+    fn begin(text: &str) -> (Option<RecordingFormat>, u64, bool, String) {
+        let mut beginning = FormatDetector::default();
         let _is_known =
             text.split_inclusive('\n').any(|line| beginning.take(line.as_bytes())) || beginning.finish();
         let (form, lines, is_cut) = (beginning.form(), beginning.strays().count, beginning.is_cut());
@@ -315,9 +317,11 @@ mod tests {
             "{\"torn\"\n",
             "a,b,c,d,e,f\n",
         ] {
-            for (text, form) in
-                [(RECORD, Form::Lines), (ROW, Form::Table), ("{\n  \"tst\": 1\n}\n", Form::Lines)]
-            {
+            for (text, form) in [
+                (RECORD, RecordingFormat::JsonLines),
+                (ROW, RecordingFormat::RecorderCsv),
+                ("{\n  \"tst\": 1\n}\n", RecordingFormat::JsonLines),
+            ] {
                 let (found, strays, is_cut, rest) = begin(&[front, text].concat());
                 assert_eq!((found, is_cut), (Some(form), false), "{front:?} {text:?}");
                 assert_eq!(strays, u64::from(front.contains(char::is_alphabetic)), "{front:?} {text:?}");
@@ -335,25 +339,26 @@ mod tests {
         ] {
             assert_eq!(begin(text).0, None, "{text:?}");
         }
-        assert_eq!(begin("{\"v\":1,\"tst").0, Some(Form::Lines));
+        assert_eq!(begin("{\"v\":1,\"tst").0, Some(RecordingFormat::JsonLines));
     }
 
     #[test]
     fn what_tail_left_of_a_record_is_told_from_other_lines() {
-        for (text, form) in [(RECORD, Form::Lines), (ROW, Form::Table)] {
+        for (text, form) in [(RECORD, RecordingFormat::JsonLines), (ROW, RecordingFormat::RecorderCsv)] {
             // At each place but those where a smaller record begins, a row with a shorter topic, or its last byte.
-            let is_told = |at: &usize| !text[*at..].starts_with('{') && (form == Form::Lines || *at > 3);
+            let is_told =
+                |at: &usize| !text[*at..].starts_with('{') && (form == RecordingFormat::JsonLines || *at > 3);
             for at in (1..text.len() - 2).filter(is_told) {
                 let (found, strays, is_cut, rest) = begin(&[&text[at..], text].concat());
                 assert_eq!((found, rest.as_str()), (Some(form), text), "{at}");
-                if form == Form::Lines {
+                if form == RecordingFormat::JsonLines {
                     assert!(is_cut && strays == 1, "{at}");
                 }
             }
         }
         let indented = "{\n\t\"tst\":\t1,\n\t\"payload\":\t\"x\"\n}\n";
         let (form, strays, is_cut, _) = begin(&[&indented[8..], indented].concat());
-        assert_eq!((form, strays, is_cut), (Some(Form::Lines), 3, true));
+        assert_eq!((form, strays, is_cut), (Some(RecordingFormat::JsonLines), 3, true));
         let (_, strays, is_cut, _) = begin(&["no\n\n{}}\n", RECORD].concat());
         assert_eq!((strays, is_cut), (2, false));
     }

@@ -1,12 +1,12 @@
 //! Lines as [`Record::write`] writes them, read in one pass; what is written in another way is read with care.
 
 use super::{Record, number::LONGEST_US};
-use crate::{json::Plain, mqtt::Direction, tuya::Channel};
+use crate::{json::Scanner, mqtt::Direction, tuya::Channel};
 
 impl<'a> Record<'a> {
     /// The record of a line that has what is usual, in the order of writing, and nothing else.
     pub(super) fn usual(line: &'a [u8]) -> Option<Self> {
-        let mut plain = Plain::begin(str::from_utf8(line).ok()?);
+        let mut plain = Scanner::begin(str::from_utf8(line).ok()?);
         plain.word("{\"v\":1,\"tst\":")?;
         let unix_us = unix_us(plain.text()?)?;
         plain.word(",\"topic\":")?;

@@ -7,7 +7,10 @@ use base64::Engine as _;
 use serde::{Deserialize, de::IgnoredAny};
 use serde_json::value::RawValue;
 
-use super::{BASE64, Found, Harm, LEFT_OUT, Record, RecordError, Tell, Timeline, flag, number, unix_us};
+use super::{
+    BASE64, EntryVisitor, IssueKind, LEFT_OUT, Record, RecordError, RecordingEntry, Timeline, flag, number,
+    unix_us,
+};
 use crate::{json::push_json, tuya::Topics};
 
 /// How many bytes of lines wait at most until one of them tells how payloads are escaped.
@@ -15,13 +18,13 @@ const HELD: usize = 1 << 20;
 
 /// A reader of lines, which it is given one at a time.
 #[derive(Debug)]
-pub struct Lines<'t> {
+pub struct JsonLinesReader<'t> {
     topics: &'t Topics,
     number: u64,
     /// What `mosquitto_sub` was told to print, as far as earlier lines show.
-    mosquitto: Option<Style>,
+    mosquitto: Option<MosquittoFormat>,
     /// How `mosquitto_sub -F %j` escaped payloads; unknown until a line shows it.
-    escapes: Option<Escapes>,
+    escapes: Option<EscapeStyle>,
     /// Lines, with their numbers, that wait for one that shows it.
     held: Vec<(u64, Vec<u8>)>,
     held_bytes: usize,
@@ -34,7 +37,7 @@ pub struct Lines<'t> {
 
 /// How `mosquitto_sub` prints a payload.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Style {
+enum MosquittoFormat {
     /// `%j`: as a string.
     Text,
     /// `%J`: as the JSON that it is.
@@ -43,7 +46,7 @@ enum Style {
 
 /// How the characters of a `%j` payload are escaped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Escapes {
+enum EscapeStyle {
     /// As JSON has it.
     Json,
     /// mosquitto_sub until 1.5.8: `\u` and four decimal digits for quotes, backslashes and control characters.
@@ -52,7 +55,7 @@ enum Escapes {
 
 /// A line, and how it stood in the recording.
 #[derive(Clone, Copy)]
-struct Line<'a> {
+struct RecordingLine<'a> {
     number: u64,
     bytes: &'a [u8],
     /// It ended with a newline.
@@ -63,7 +66,7 @@ struct Line<'a> {
 
 /// The fields that tell foreign lines apart.
 #[derive(Deserialize)]
-struct Head<'a> {
+struct ForeignFields<'a> {
     #[serde(borrow)]
     v: Option<&'a RawValue>,
     #[serde(borrow)]
@@ -90,7 +93,7 @@ struct Head<'a> {
     event: Option<Cow<'a, str>>,
 }
 
-impl Head<'_> {
+impl ForeignFields<'_> {
     fn payload_length(&self) -> Result<Option<usize>, RecordError> {
         let Some(raw) = self.payloadlen.map(RawValue::get).filter(|raw| *raw != "null") else {
             return Ok(None);
@@ -102,7 +105,7 @@ impl Head<'_> {
     }
 }
 
-impl<'t> Lines<'t> {
+impl<'t> JsonLinesReader<'t> {
     /// A reader at the beginning of a recording, or behind lines that are not part of it; the topics say what a foreign
     /// line is about.
     #[must_use]
@@ -127,7 +130,7 @@ impl<'t> Lines<'t> {
     }
 
     /// Reads the next line; `is_whole` says that it ended with a newline.
-    pub fn read(&mut self, line: &[u8], is_whole: bool, tell: &mut Tell<'_>) -> ControlFlow<()> {
+    pub fn read(&mut self, line: &[u8], is_whole: bool, visit: &mut EntryVisitor<'_>) -> ControlFlow<()> {
         self.number += 1;
         let bytes = line.strip_prefix("\u{feff}".as_bytes()).unwrap_or(line);
         let is_inside = matches!(bytes, [b' ' | b'\t', ..]);
@@ -141,67 +144,69 @@ impl<'t> Lines<'t> {
                     self.open = Some((number, object));
                     return ControlFlow::Continue(());
                 }
-                let line = Line { number, bytes: &object, is_whole: true, is_indented: true };
-                return self.take(line, tell);
+                let line = RecordingLine { number, bytes: &object, is_whole: true, is_indented: true };
+                return self.take(line, visit);
             }
             let what = format!("begins an object that does not end before line {}", self.number);
-            tell(number, Harm::Unreadable.because(what))?;
+            visit(number, IssueKind::Unreadable.entry(what))?;
         }
         if bytes == b"{" && is_whole {
             self.open = Some((self.number, bytes.to_vec()));
             return ControlFlow::Continue(());
         }
-        self.take(Line { number: self.number, bytes, is_whole, is_indented: false }, tell)
+        self.take(RecordingLine { number: self.number, bytes, is_whole, is_indented: false }, visit)
     }
 
     /// Reads what still waits; there are no more lines.
-    pub fn finish(&mut self, tell: &mut Tell<'_>) -> ControlFlow<()> {
-        self.release(Escapes::Json, tell)?;
+    pub fn finish(&mut self, visit: &mut EntryVisitor<'_>) -> ControlFlow<()> {
+        self.release(EscapeStyle::Json, visit)?;
         match self.open.take() {
-            Some((number, _)) => tell(number, Harm::Torn.because(format!("begins an object that {TORN}"))),
+            Some((number, _)) => {
+                visit(number, IssueKind::Torn.entry(format!("begins an object that {TORN}")))
+            }
             None => ControlFlow::Continue(()),
         }
     }
 
     /// Takes a line once it is known how it was escaped.
-    fn take(&mut self, line: Line<'_>, tell: &mut Tell<'_>) -> ControlFlow<()> {
+    fn take(&mut self, line: RecordingLine<'_>, visit: &mut EntryVisitor<'_>) -> ControlFlow<()> {
         if self.escapes.is_none() && !line.bytes.starts_with(b"{\"v\":") {
             match escapes_of(line.bytes) {
-                Some(Shown::Only(escapes)) => self.release(escapes, tell)?,
+                Some(EscapeEvidence::Only(escapes)) => self.release(escapes, visit)?,
                 None if self.held.is_empty() => {}
-                Some(Shown::Either) | None => return self.hold(line, tell),
+                Some(EscapeEvidence::Either) | None => return self.hold(line, visit),
             }
         }
-        self.parse(line, tell)
+        self.parse(line, visit)
     }
 
-    fn hold(&mut self, line: Line<'_>, tell: &mut Tell<'_>) -> ControlFlow<()> {
-        let Line { number, bytes, is_whole, .. } = line;
+    fn hold(&mut self, line: RecordingLine<'_>, visit: &mut EntryVisitor<'_>) -> ControlFlow<()> {
+        let RecordingLine { number, bytes, is_whole, .. } = line;
         self.held_bytes += bytes.len() + 64;
         if !is_whole || self.held_bytes > HELD {
-            self.release(Escapes::Json, tell)?;
-            return self.parse(line, tell);
+            self.release(EscapeStyle::Json, visit)?;
+            return self.parse(line, visit);
         }
         self.held.push((number, bytes.to_vec()));
         ControlFlow::Continue(())
     }
 
     /// Reads the lines that waited.
-    fn release(&mut self, escapes: Escapes, tell: &mut Tell<'_>) -> ControlFlow<()> {
+    fn release(&mut self, escapes: EscapeStyle, visit: &mut EntryVisitor<'_>) -> ControlFlow<()> {
         self.escapes = Some(escapes);
         for (number, bytes) in std::mem::take(&mut self.held) {
-            self.parse(Line { number, bytes: &bytes, is_whole: true, is_indented: false }, tell)?;
+            self.parse(RecordingLine { number, bytes: &bytes, is_whole: true, is_indented: false }, visit)?;
         }
         ControlFlow::Continue(())
     }
 
-    fn parse(&mut self, line: Line<'_>, tell: &mut Tell<'_>) -> ControlFlow<()> {
-        let Line { number, bytes, is_whole, .. } = line;
+    fn parse(&mut self, line: RecordingLine<'_>, visit: &mut EntryVisitor<'_>) -> ControlFlow<()> {
+        let RecordingLine { number, bytes, is_whole, .. } = line;
         if bytes.is_empty() {
             return match self.mosquitto {
-                Some(Style::Json) => tell(
+                Some(MosquittoFormat::Json) => visit(
                     number,
-                    Harm::Lossy.because(
+                    IssueKind::Lossy.entry(
                         "is empty: mosquitto_sub -F %J prints such a line for a message that is not JSON",
                     ),
                 ),
@@ -209,26 +214,30 @@ impl<'t> Lines<'t> {
             };
         }
         let is_ours = bytes.starts_with(b"{\"v\":") && !line.is_indented;
-        let told = if is_ours { self.ours(line, tell) } else { self.foreign(line, tell) };
+        let told = if is_ours { self.ours(line, visit) } else { self.foreign(line, visit) };
         match told {
             Ok(flow) => {
                 self.has_read = true;
                 flow
             }
             Err(_) if !is_whole && (self.has_read || bytes.starts_with(b"{")) && is_cut(bytes) => {
-                tell(number, Harm::Torn.because(format!("{TORN}; it was passed over")))
+                visit(number, IssueKind::Torn.entry(format!("{TORN}; it was passed over")))
             }
-            Err(why) => tell(number, Harm::Unreadable.because(format!("cannot be read: {why}"))),
+            Err(why) => visit(number, IssueKind::Unreadable.entry(format!("cannot be read: {why}"))),
         }
     }
 
-    fn ours(&self, line: Line<'_>, tell: &mut Tell<'_>) -> Result<ControlFlow<()>, RecordError> {
-        let Line { number, bytes, .. } = line;
+    fn ours(
+        &self,
+        line: RecordingLine<'_>,
+        visit: &mut EntryVisitor<'_>,
+    ) -> Result<ControlFlow<()>, RecordError> {
+        let RecordingLine { number, bytes, .. } = line;
         if let Some(record) = Record::read(bytes, self.topics)? {
-            return Ok(give(line, record, None, tell));
+            return Ok(give(line, record, None, visit));
         }
         let text = str::from_utf8(bytes).map_err(|_| RecordError::new("", "is not valid UTF-8"))?;
-        let head: Option<Head<'_>> = serde_json::from_str(text).ok();
+        let head: Option<ForeignFields<'_>> = serde_json::from_str(text).ok();
         let is_aside = match head.map(|head| (head.kind, head.event)) {
             Some((Some(kind), _)) if matches!(&*kind, "connect" | "disconnect") => true,
             Some((_, Some(event))) => event == LEFT_OUT,
@@ -240,18 +249,22 @@ impl<'t> Lines<'t> {
         // A stranger may have written it, and it is copied.
         let mut safe = Vec::with_capacity(text.len());
         push_json(&mut safe, text);
-        Ok(tell(number, Found::Aside(&safe)))
+        Ok(visit(number, RecordingEntry::EventLine(&safe)))
     }
 
-    fn foreign(&mut self, line: Line<'_>, tell: &mut Tell<'_>) -> Result<ControlFlow<()>, RecordError> {
-        let Ok(text) = str::from_utf8(line.bytes) else { return self.not_utf8(line, tell) };
-        let Ok(head) = serde_json::from_str::<Head<'_>>(text) else { return self.ours(line, tell) };
+    fn foreign(
+        &mut self,
+        line: RecordingLine<'_>,
+        visit: &mut EntryVisitor<'_>,
+    ) -> Result<ControlFlow<()>, RecordError> {
+        let Ok(text) = str::from_utf8(line.bytes) else { return self.not_utf8(line, visit) };
+        let Ok(head) = serde_json::from_str::<ForeignFields<'_>>(text) else { return self.ours(line, visit) };
         if head.v.is_some() || head.topic.is_none() {
-            return self.ours(line, tell);
+            return self.ours(line, visit);
         }
         if head.payload.is_none() && (head.msg_b64.is_some() || head.msg.is_some()) {
             let record = self.recorder(head)?;
-            return Ok(tell(line.number, Found::Message(record)));
+            return Ok(visit(line.number, RecordingEntry::Message(record)));
         }
         let Some(mut record) = Record::read(line.bytes, self.topics)? else {
             return Ok(ControlFlow::Continue(()));
@@ -264,28 +277,32 @@ impl<'t> Lines<'t> {
             let raw = raw.get();
             let text = raw.starts_with('"').then(|| self.unescape(raw.as_bytes(), Some(length))).flatten();
             let as_text = match (&text, self.mosquitto) {
-                (Some(_), _) if self.escapes == Some(Escapes::Decimal) => true,
+                (Some(_), _) if self.escapes == Some(EscapeStyle::Decimal) => true,
                 (Some(text), _) if text.len() == length => true,
-                (Some(_), Some(Style::Json)) | (None, _) => false,
+                (Some(_), Some(MosquittoFormat::Json)) | (None, _) => false,
                 (Some(_), _) => raw.len() != length,
             };
             match text {
                 Some(text) if as_text => {
-                    self.mosquitto.get_or_insert(Style::Text);
+                    self.mosquitto.get_or_insert(MosquittoFormat::Text);
                     // The payload may tell more than the JSON around it did.
                     record = Record { payload: Cow::Owned(text), ..record }.classified(self.topics);
                 }
-                _ if raw != "null" => self.mosquitto = Some(Style::Json),
+                _ if raw != "null" => self.mosquitto = Some(MosquittoFormat::Json),
                 _ => {}
             }
             loss = altered(record.payload.len(), length, self.mosquitto);
         }
-        Ok(give(line, record, loss, tell))
+        Ok(give(line, record, loss, visit))
     }
 
     /// `mosquitto_sub -F %j` writes a payload's bytes as they are, so that such a line is not UTF-8; the bytes
     /// are all there.
-    fn not_utf8(&mut self, line: Line<'_>, tell: &mut Tell<'_>) -> Result<ControlFlow<()>, RecordError> {
+    fn not_utf8(
+        &mut self,
+        line: RecordingLine<'_>,
+        visit: &mut EntryVisitor<'_>,
+    ) -> Result<ControlFlow<()>, RecordError> {
         const PAYLOAD: &[u8] = b"\"payload\":";
         let broken = || RecordError::new("", "is not valid UTF-8");
         let bytes = line.bytes;
@@ -293,19 +310,19 @@ impl<'t> Lines<'t> {
         let (before, raw) = bytes.split_at(at + PAYLOAD.len());
         let raw = raw.trim_ascii_end().strip_suffix(b"}").ok_or_else(broken)?.trim_ascii();
         let before = [before, b"1}"].concat();
-        let head: Head<'_> = serde_json::from_slice(&before).map_err(|_| broken())?;
+        let head: ForeignFields<'_> = serde_json::from_slice(&before).map_err(|_| broken())?;
         let length = head.payload_length()?;
         let payload = self.unescape(raw, length).ok_or_else(broken)?;
         let mut record = Record::read(&before, self.topics)?.ok_or_else(broken)?;
         record.payload = Cow::Owned(payload);
         record.mono_us = Some(self.mono_us(record.unix_us));
-        self.mosquitto.get_or_insert(Style::Text);
+        self.mosquitto.get_or_insert(MosquittoFormat::Text);
         let loss = length.and_then(|length| altered(record.payload.len(), length, self.mosquitto));
-        Ok(give(Line { is_indented: false, ..line }, record, loss, tell))
+        Ok(give(RecordingLine { is_indented: false, ..line }, record, loss, visit))
     }
 
     /// A line of mqtt-recorder-rs and its kin: `time` or `tst`, and `msg_b64` in either alphabet, or `msg`.
-    fn recorder<'a>(&mut self, head: Head<'a>) -> Result<Record<'a>, RecordError> {
+    fn recorder<'a>(&mut self, head: ForeignFields<'a>) -> Result<Record<'a>, RecordError> {
         let time = head.time.or(head.tst).ok_or_else(|| RecordError::new("time", "is missing"))?;
         let unix_us = unix_us(time.get()).ok_or_else(|| RecordError::new("time", "must be epoch seconds"))?;
         let payload = match (head.msg_b64, head.msg) {
@@ -343,13 +360,13 @@ impl<'t> Lines<'t> {
 
     /// The bytes of a `%j` payload. Where no line shows how the recording is escaped, the length may.
     fn unescape(&self, raw: &[u8], length: Option<usize>) -> Option<Vec<u8>> {
-        if self.escapes == Some(Escapes::Decimal) {
-            return unescape(raw, Escapes::Decimal);
+        if self.escapes == Some(EscapeStyle::Decimal) {
+            return unescape(raw, EscapeStyle::Decimal);
         }
-        let text = unescape(raw, Escapes::Json);
-        if escapes_of_payload(raw) == Some(Shown::Either)
+        let text = unescape(raw, EscapeStyle::Json);
+        if escapes_of_payload(raw) == Some(EscapeEvidence::Either)
             && length.is_some_and(|length| text.as_ref().is_none_or(|text| text.len() != length))
-            && let Some(decimal) = unescape(raw, Escapes::Decimal)
+            && let Some(decimal) = unescape(raw, EscapeStyle::Decimal)
             && Some(decimal.len()) == length
         {
             return Some(decimal);
@@ -367,7 +384,12 @@ fn is_cut(line: &[u8]) -> bool {
 }
 
 /// Tells of a message, and before it of what its line has lost.
-fn give(line: Line<'_>, record: Record<'_>, loss: Option<String>, tell: &mut Tell<'_>) -> ControlFlow<()> {
+fn give(
+    line: RecordingLine<'_>,
+    record: Record<'_>,
+    loss: Option<String>,
+    visit: &mut EntryVisitor<'_>,
+) -> ControlFlow<()> {
     let is_payload_indented = line.is_indented && record.payload.contains(&b'\n') && !is_cut(&record.payload);
     let (record, loss) = if is_payload_indented {
         let why = "holds a payload that was indented anew: its bytes are not the ones that travelled; record with \
@@ -377,9 +399,9 @@ fn give(line: Line<'_>, record: Record<'_>, loss: Option<String>, tell: &mut Tel
         (record, loss)
     };
     if let Some(loss) = loss {
-        tell(line.number, Harm::Lossy.because(loss))?;
+        visit(line.number, IssueKind::Lossy.entry(loss))?;
     }
-    tell(line.number, Found::Message(record))
+    visit(line.number, RecordingEntry::Message(record))
 }
 
 /// JSON without the white space between its parts.
@@ -400,18 +422,18 @@ fn compact(json: &[u8]) -> Vec<u8> {
 
 /// What a line, or a payload in it, shows about the escapes of its recording.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Shown {
-    Only(Escapes),
+enum EscapeEvidence {
+    Only(EscapeStyle),
     /// It has escapes that mean something else in either way.
     Either,
 }
 
 /// What a line shows; `None` for one that cannot be mosquitto's `%j`, or has no telling escape.
-fn escapes_of(line: &[u8]) -> Option<Shown> {
+fn escapes_of(line: &[u8]) -> Option<EscapeEvidence> {
     let rest = line.strip_prefix(b"{\"tst\":")?;
     if !rest.first()?.is_ascii_digit() {
         // Versions that write a string escape as JSON does.
-        return Some(Shown::Only(Escapes::Json));
+        return Some(EscapeEvidence::Only(EscapeStyle::Json));
     }
     let at = rest.windows(11).position(|part| part == b"\"payload\":\"")?;
     escapes_of_payload(&rest[at + 10..])
@@ -419,7 +441,7 @@ fn escapes_of(line: &[u8]) -> Option<Shown> {
 
 /// What a payload's string shows: until 1.5.8 there is no escape but `\u` with the decimal codes of quotes (34),
 /// backslashes (92) and control characters (0 to 31), and since then none that reads `\u0034`.
-fn escapes_of_payload(payload: &[u8]) -> Option<Shown> {
+fn escapes_of_payload(payload: &[u8]) -> Option<EscapeEvidence> {
     let mut shown = None;
     let mut rest = payload;
     while let Some(at) = rest.iter().position(|byte| *byte == b'\\') {
@@ -430,10 +452,10 @@ fn escapes_of_payload(payload: &[u8]) -> Option<Shown> {
             .and_then(|digits| str::from_utf8(digits).ok());
         let code = digits.filter(|digits| digits.bytes().all(|byte| byte.is_ascii_digit()));
         match code.and_then(|digits| digits.parse::<u8>().ok()) {
-            Some(34) => shown = Some(Shown::Only(Escapes::Decimal)),
-            Some(10..=31 | 92) => shown = shown.or(Some(Shown::Either)),
+            Some(34) => shown = Some(EscapeEvidence::Only(EscapeStyle::Decimal)),
+            Some(10..=31 | 92) => shown = shown.or(Some(EscapeEvidence::Either)),
             Some(0..=9) => {}
-            _ => return Some(Shown::Only(Escapes::Json)),
+            _ => return Some(EscapeEvidence::Only(EscapeStyle::Json)),
         }
         rest = &rest[1..];
     }
@@ -446,23 +468,23 @@ pub(super) fn from_either_alphabet(text: &str) -> Option<Vec<u8>> {
 }
 
 /// What a payload of another length than the one that travelled means.
-fn altered(here: usize, travelled: usize, style: Option<Style>) -> Option<String> {
+fn altered(here: usize, travelled: usize, style: Option<MosquittoFormat>) -> Option<String> {
     if here == travelled {
         return None;
     }
     let why = match style {
-        Some(Style::Json) => "-F %J writes JSON anew; record with -F %j or with tuyagw listen",
+        Some(MosquittoFormat::Json) => "-F %J writes JSON anew; record with -F %j or with tuyagw listen",
         _ => "-F %j drops what C strings cannot hold; record with tuyagw listen",
     };
     Some(format!("holds {here} of a payload's {travelled} bytes: mosquitto_sub {why}"))
 }
 
 /// The bytes of a JSON string, quotes included, whose text need not be UTF-8.
-fn unescape(quoted: &[u8], escapes: Escapes) -> Option<Vec<u8>> {
+fn unescape(quoted: &[u8], escapes: EscapeStyle) -> Option<Vec<u8>> {
     let inner = quoted.strip_prefix(b"\"")?.strip_suffix(b"\"")?;
     let mut bytes = Vec::with_capacity(inner.len());
     let mut rest = inner.iter();
-    let radix = if escapes == Escapes::Decimal { 10 } else { 16 };
+    let radix = if escapes == EscapeStyle::Decimal { 10 } else { 16 };
     let unit = |rest: &mut std::slice::Iter<'_, u8>| {
         let digits = str::from_utf8(rest.as_slice().get(..4)?).ok()?;
         let unit = u32::from_str_radix(digits, radix).ok()?;
@@ -473,7 +495,7 @@ fn unescape(quoted: &[u8], escapes: Escapes) -> Option<Vec<u8>> {
         match byte {
             b'"' => return None,
             b'\\' => match rest.next()? {
-                b'u' if escapes == Escapes::Decimal => bytes.push(u8::try_from(unit(&mut rest)?).ok()?),
+                b'u' if escapes == EscapeStyle::Decimal => bytes.push(u8::try_from(unit(&mut rest)?).ok()?),
                 b'n' => bytes.push(b'\n'),
                 b't' => bytes.push(b'\t'),
                 b'r' => bytes.push(b'\r'),
@@ -504,24 +526,24 @@ mod tests {
     /// What lines are read as: payloads, and flaws behind a `!`.
     fn read(lines: &[&[u8]]) -> Vec<(u64, String)> {
         let topics = Topics::default();
-        let mut reader = Lines::new(&topics, 0);
+        let mut reader = JsonLinesReader::new(&topics, 0);
         let mut found = Vec::new();
-        let mut tell = |number, what: Found<'_>| {
+        let mut visit = |number, what: RecordingEntry<'_>| {
             found.push((
                 number,
                 match what {
-                    Found::Message(record) => record.payload.escape_ascii().to_string(),
-                    Found::Flaw(flaw) => format!("!{:?}: {}", flaw.harm, flaw.message),
-                    Found::Aside(line) => format!("~{}", line.escape_ascii()),
+                    RecordingEntry::Message(record) => record.payload.escape_ascii().to_string(),
+                    RecordingEntry::Issue(issue) => format!("!{:?}: {}", issue.kind, issue.message),
+                    RecordingEntry::EventLine(line) => format!("~{}", line.escape_ascii()),
                     other => format!("{other:?}"),
                 },
             ));
             ControlFlow::Continue(())
         };
         for line in lines {
-            assert!(reader.read(line, line.ends_with(b"\n"), &mut tell).is_continue());
+            assert!(reader.read(line, line.ends_with(b"\n"), &mut visit).is_continue());
         }
-        assert!(reader.finish(&mut tell).is_continue());
+        assert!(reader.finish(&mut visit).is_continue());
         found
     }
 
@@ -709,15 +731,15 @@ mod tests {
     #[test]
     fn only_a_last_line_without_its_newline_is_torn() {
         let good = b"{\"tst\":1,\"topic\":\"a\",\"payload\":1}\n";
-        let harm = |lines: &[&[u8]]| {
+        let kind = |lines: &[&[u8]]| {
             read(lines).last().map(|(_, what)| what.split(':').next().unwrap().to_owned()).unwrap()
         };
-        assert_eq!(harm(&[good, b"{\"tst\":1,\"to"]), "!Torn");
-        assert_eq!(harm(&[good, b"\0\0\0"]), "!Torn");
-        assert_eq!(harm(&[b"{\"tst\":1,\"to"]), "!Torn");
-        assert_eq!(harm(&[good, b"{\"tst\":1,\"to\n"]), "!Unreadable");
-        assert_eq!(harm(&[b"a log line"]), "!Unreadable");
-        assert_eq!(harm(&[good, b"{\"tst\":1,\"topic\":\"a\",\"qos\":7,\"payload\":1}"]), "!Unreadable");
+        assert_eq!(kind(&[good, b"{\"tst\":1,\"to"]), "!Torn");
+        assert_eq!(kind(&[good, b"\0\0\0"]), "!Torn");
+        assert_eq!(kind(&[b"{\"tst\":1,\"to"]), "!Torn");
+        assert_eq!(kind(&[good, b"{\"tst\":1,\"to\n"]), "!Unreadable");
+        assert_eq!(kind(&[b"a log line"]), "!Unreadable");
+        assert_eq!(kind(&[good, b"{\"tst\":1,\"topic\":\"a\",\"qos\":7,\"payload\":1}"]), "!Unreadable");
     }
 
     #[test]

@@ -13,12 +13,12 @@ mod recorder_csv;
 mod rewrite;
 mod timing;
 
-pub use capture::Capture;
-pub use entry::{Beginning, Flaw, Form, Found, Harm, Tell};
-pub use jsonl::Lines;
-pub use recorder_csv::Table;
-pub use rewrite::{Fresh, Splice};
-pub use timing::{Moment, Pace, Schedule, Timeline};
+pub use capture::CaptureReader;
+pub use entry::{EntryVisitor, FormatDetector, Issue, IssueKind, RecordingEntry, RecordingFormat};
+pub use jsonl::JsonLinesReader;
+pub use recorder_csv::RecorderCsvReader;
+pub use rewrite::{FreshValues, RewritableFields};
+pub use timing::{RecordedTime, ReplaySchedule, ReplaySpeed, Timeline};
 
 use std::{borrow::Cow, fmt, sync::LazyLock};
 
@@ -199,44 +199,47 @@ impl<'a> Record<'a> {
         if line[0] != b'{' {
             return Err(RecordError::new("", "is not a JSON object"));
         }
-        let fields: Fields<'_> = serde_json::from_slice(line).map_err(|why| {
+        let fields: RecordFields<'_> = serde_json::from_slice(line).map_err(|why| {
             RecordError::new("", if why.is_eof() { "ends in the middle".to_owned() } else { why.to_string() })
         })?;
-        let Some(topic) = fields.text(Name::Topic)? else {
+        let Some(topic) = fields.text(FieldName::Topic)? else {
             let is_other_line = fields.unknown.iter().any(|(name, _)| matches!(&**name, "event" | "op"))
-                || fields.text(Name::Kind)?.is_some_and(|kind| matches!(&*kind, "connect" | "disconnect"));
+                || fields
+                    .text(FieldName::Kind)?
+                    .is_some_and(|kind| matches!(&*kind, "connect" | "disconnect"));
             return if is_other_line { Ok(None) } else { Err(RecordError::new("topic", "is missing")) };
         };
-        if fields.number::<u64>(Name::V)?.is_some_and(|version| version > VERSION) {
+        if fields.number::<u64>(FieldName::V)?.is_some_and(|version| version > VERSION) {
             return Err(RecordError::new("v", "is of a later version of tuyagw"));
         }
-        let channel =
-            fields.text(Name::Kind)?.and_then(|kind| Channel::ALL.into_iter().find(|c| c.kind() == kind));
-        let dir = match fields.text(Name::Dir)?.as_deref() {
+        let channel = fields
+            .text(FieldName::Kind)?
+            .and_then(|kind| Channel::ALL.into_iter().find(|c| c.kind() == kind));
+        let dir = match fields.text(FieldName::Dir)?.as_deref() {
             None => None,
             Some("up") => Some(Direction::Up),
             Some("down") => Some(Direction::Down),
             Some(_) => return Err(RecordError::new("dir", "must be up or down")),
         };
         // Every number of the line is checked, those that nothing is read from too: a wrong one is a damaged line.
-        fields.number::<u64>(Name::Payloadlen)?;
-        let mono_us = fields.number(Name::MonoUs)?;
+        fields.number::<u64>(FieldName::Payloadlen)?;
+        let mono_us = fields.number(FieldName::MonoUs)?;
         if mono_us.is_some_and(|mono_us| mono_us > number::LONGEST_US) {
             return Err(RecordError::new("mono_us", "is longer than all time: 10,000 years at most"));
         }
         Ok(Some(Self {
             unix_us: fields.moment()?,
             topic,
-            qos: match fields.number(Name::Qos)?.unwrap_or_default() {
+            qos: match fields.number(FieldName::Qos)?.unwrap_or_default() {
                 qos @ 0..=2 => qos,
                 _ => return Err(RecordError::new("qos", "must be 0, 1 or 2")),
             },
-            retain: fields.flag(Name::Retain)?,
-            dup: fields.flag(Name::Dup)?,
-            mid: fields.number(Name::Mid)?,
+            retain: fields.flag(FieldName::Retain)?,
+            dup: fields.flag(FieldName::Dup)?,
+            mid: fields.number(FieldName::Mid)?,
             dir,
             channel,
-            gateway_id: fields.text(Name::GatewayId)?,
+            gateway_id: fields.text(FieldName::GatewayId)?,
             mono_us,
             payload: fields.payload()?,
             is_json: false,
@@ -270,7 +273,7 @@ impl Stamp {
 
 /// A client that came or went, as `tap` and `edge` record it; readers of messages pass over these lines.
 #[derive(Clone, Debug)]
-pub struct Connection<'a> {
+pub struct ConnectionRecord<'a> {
     /// When it was seen by the wall clock, in microseconds since 1970, UTC.
     pub unix_us: i64,
     /// From whom it came: `Up` from the client.
@@ -289,7 +292,7 @@ pub struct Connection<'a> {
     pub code: Option<ConnectCode>,
 }
 
-impl Connection<'_> {
+impl ConnectionRecord<'_> {
     /// Appends the record as one line, ended by a newline and free of control characters.
     pub fn write(&self, line: &mut Vec<u8>) {
         line.extend_from_slice(Stamp::default().at(self.unix_us));
@@ -453,7 +456,7 @@ fn push_field(line: &mut Vec<u8>, name: &[u8], text: &str) {
 
 /// The fields of the format; the order is [`NAMES`]'s.
 #[derive(Clone, Copy)]
-enum Name {
+enum FieldName {
     V,
     Tst,
     Topic,
@@ -489,7 +492,7 @@ const NAMES: [&str; 14] = [
 
 /// A line's fields: those of the format by name, the others in their order.
 #[derive(Default)]
-struct Fields<'a> {
+struct RecordFields<'a> {
     known: [Option<&'a RawValue>; NAMES.len()],
     unknown: Vec<(Cow<'a, str>, &'a RawValue)>,
 }
@@ -506,13 +509,13 @@ fn flag(raw: &str) -> Option<bool> {
 #[derive(Deserialize)]
 struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
 
-impl<'a> Fields<'a> {
+impl<'a> RecordFields<'a> {
     /// The field's JSON text; null is as good as absent, except in a payload.
-    fn raw(&self, name: Name) -> Option<&'a str> {
+    fn raw(&self, name: FieldName) -> Option<&'a str> {
         self.known[name as usize].map(RawValue::get).filter(|raw| *raw != "null")
     }
 
-    fn text(&self, name: Name) -> Result<Option<Cow<'a, str>>, RecordError> {
+    fn text(&self, name: FieldName) -> Result<Option<Cow<'a, str>>, RecordError> {
         let Some(raw) = self.raw(name) else { return Ok(None) };
         if let Some(plain) = raw.strip_prefix('"').and_then(|raw| raw.strip_suffix('"'))
             && !plain.contains('\\')
@@ -525,7 +528,7 @@ impl<'a> Fields<'a> {
         }
     }
 
-    fn number<T: TryFrom<u64>>(&self, name: Name) -> Result<Option<T>, RecordError> {
+    fn number<T: TryFrom<u64>>(&self, name: FieldName) -> Result<Option<T>, RecordError> {
         let Some(raw) = self.raw(name) else { return Ok(None) };
         let number = number::whole(raw).and_then(|number| T::try_from(number).ok());
         number
@@ -533,24 +536,26 @@ impl<'a> Fields<'a> {
             .ok_or_else(|| RecordError::new(NAMES[name as usize], "must be a whole number within its range"))
     }
 
-    fn flag(&self, name: Name) -> Result<bool, RecordError> {
+    fn flag(&self, name: FieldName) -> Result<bool, RecordError> {
         let Some(raw) = self.raw(name) else { return Ok(false) };
         flag(raw).ok_or_else(|| RecordError::new(NAMES[name as usize], "must be 0 or 1"))
     }
 
     fn moment(&self) -> Result<i64, RecordError> {
-        let raw = self.raw(Name::Tst).ok_or_else(|| RecordError::new("tst", "is missing"))?;
+        let raw = self.raw(FieldName::Tst).ok_or_else(|| RecordError::new("tst", "is missing"))?;
         unix_us(raw)
             .ok_or_else(|| RecordError::new("tst", "must be a time such as 2026-11-22T07:22:00.123456Z"))
     }
 
     fn payload(&self) -> Result<Cow<'a, [u8]>, RecordError> {
-        let given = self.known[Name::Payload as usize].map(RawValue::get);
-        match (given, self.text(Name::PayloadB64)?) {
+        let given = self.known[FieldName::Payload as usize].map(RawValue::get);
+        match (given, self.text(FieldName::PayloadB64)?) {
             (Some(_), Some(_)) => Err(RecordError::new("payload_b64", "stands beside a payload")),
             (None, None) => Err(RecordError::new("payload", "is missing")),
             // mosquitto_sub prints null for both an empty payload and the JSON value null.
-            (Some("null"), None) if self.number(Name::Payloadlen)? == Some(0_u64) => Ok(Cow::Borrowed(b"")),
+            (Some("null"), None) if self.number(FieldName::Payloadlen)? == Some(0_u64) => {
+                Ok(Cow::Borrowed(b""))
+            }
             (Some(json), None) => Ok(Cow::Borrowed(json.as_bytes())),
             (None, Some(text)) => BASE64
                 .decode(text.as_bytes())
@@ -560,16 +565,16 @@ impl<'a> Fields<'a> {
     }
 }
 
-impl<'de: 'a, 'a> Deserialize<'de> for Fields<'a> {
+impl<'de: 'a, 'a> Deserialize<'de> for RecordFields<'a> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct Line;
         impl<'de> de::Visitor<'de> for Line {
-            type Value = Fields<'de>;
+            type Value = RecordFields<'de>;
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("a JSON object")
             }
-            fn visit_map<A: de::MapAccess<'de>>(self, mut map: A) -> Result<Fields<'de>, A::Error> {
-                let mut fields = Fields::default();
+            fn visit_map<A: de::MapAccess<'de>>(self, mut map: A) -> Result<RecordFields<'de>, A::Error> {
+                let mut fields = RecordFields::default();
                 while let Some((Text(name), value)) = map.next_entry::<Text<'de>, &'de RawValue>()? {
                     match NAMES.iter().position(|known| *known == name) {
                         None => fields.unknown.push((name, value)),
@@ -770,7 +775,7 @@ mod tests {
     #[test]
     fn other_lines_are_passed_over_and_broken_ones_named() {
         let mut connect = Vec::new();
-        let client = Connection {
+        let client = ConnectionRecord {
             unix_us: 0,
             dir: Direction::Up,
             connected: true,

@@ -9,7 +9,7 @@ use std::{
 use csv::ByteRecord;
 
 use super::{
-    Found, Harm, Record, RecordError, Tell,
+    EntryVisitor, IssueKind, Record, RecordError, RecordingEntry,
     jsonl::{TORN, from_either_alphabet},
     number::{LONGEST_US, epoch_us, span_us},
 };
@@ -17,7 +17,7 @@ use crate::tuya::Topics;
 
 /// A reader of such a table.
 #[derive(Debug)]
-pub struct Table<'t> {
+pub struct RecorderCsvReader<'t> {
     topics: &'t Topics,
     /// Whether payloads are base64, which the file does not say.
     is_base64: bool,
@@ -42,7 +42,7 @@ impl<R: Read> Read for LastByte<R> {
     }
 }
 
-impl<'t> Table<'t> {
+impl<'t> RecorderCsvReader<'t> {
     /// A reader; `is_base64` says that it was recorded with `--encode_b64`.
     #[must_use]
     pub fn new(topics: &'t Topics, is_base64: bool, passed_over: u64) -> Self {
@@ -76,7 +76,7 @@ impl<'t> Table<'t> {
     ///
     /// # Errors
     /// What the reader fails with.
-    pub fn read(&mut self, reader: impl Read, tell: &mut Tell<'_>) -> io::Result<()> {
+    pub fn read(&mut self, reader: impl Read, visit: &mut EntryVisitor<'_>) -> io::Result<()> {
         let mut rows = csv::ReaderBuilder::new()
             .has_headers(false)
             .flexible(true)
@@ -93,29 +93,29 @@ impl<'t> Table<'t> {
             let line = self.passed_over + row.position().map_or(0, csv::Position::line);
             // The last row may be torn; whether a row is the last one shows with the next.
             if let Some((line, why)) = before.take()
-                && tell(line, Harm::Unreadable.because(format!("cannot be read: {why}"))).is_break()
+                && visit(line, IssueKind::Unreadable.entry(format!("cannot be read: {why}"))).is_break()
             {
                 return Ok(());
             }
             let flow = match self.row(&row) {
-                Ok(record) => tell(line, Found::Message(record)),
+                Ok(record) => visit(line, RecordingEntry::Message(record)),
                 Err(why) => {
                     before = Some((line, why));
                     is_short = row.len() < COLUMNS;
                     ControlFlow::Continue(())
                 }
             };
-            if flow.is_break() || tell(line, Found::Idle).is_break() {
+            if flow.is_break() || visit(line, RecordingEntry::Idle).is_break() {
                 return Ok(());
             }
         }
         if let Some((line, why)) = before {
             let found = if is_short && !rows.get_ref().is_newline {
-                Harm::Torn.because(format!("{TORN}; it was passed over"))
+                IssueKind::Torn.entry(format!("{TORN}; it was passed over"))
             } else {
-                Harm::Unreadable.because(format!("cannot be read: {why}"))
+                IssueKind::Unreadable.entry(format!("cannot be read: {why}"))
             };
-            let _ends_anyway = tell(line, found);
+            let _ends_anyway = visit(line, found);
         }
         Ok(())
     }
@@ -227,16 +227,16 @@ mod tests {
     fn read(text: &[u8], is_base64: bool) -> Vec<String> {
         let topics = Topics::default();
         let mut found = Vec::new();
-        let told = Table::new(&topics, is_base64, 0).read(text, &mut |line, what| {
+        let told = RecorderCsvReader::new(&topics, is_base64, 0).read(text, &mut |line, what| {
             match what {
-                Found::Message(record) => found.push(format!(
+                RecordingEntry::Message(record) => found.push(format!(
                     "{line} {} {} {} {:?}",
                     record.topic,
                     record.payload.escape_ascii(),
                     record.retain,
                     record.mono_us
                 )),
-                Found::Flaw(flaw) => found.push(format!("{line} {:?}", flaw.harm)),
+                RecordingEntry::Issue(issue) => found.push(format!("{line} {:?}", issue.kind)),
                 _ => {}
             }
             ControlFlow::Continue(())

@@ -5,22 +5,22 @@ use std::{borrow::Cow, fmt, ops::Range, time::Duration};
 use serde::{Deserialize, Deserializer, de};
 use serde_json::value::RawValue;
 
-use crate::json::{Plain, push_number, push_text, text_of};
+use crate::json::{Scanner, push_number, push_text, text_of};
 
 /// Where the parts of a message stand that can be replaced, in their order.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Splice(Vec<(Part, Range<usize>)>);
+pub struct RewritableFields(Vec<(RewritableField, Range<usize>)>);
 
 /// A part that can be replaced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Part {
-    Time(Unit),
+enum RewritableField {
+    Time(TimestampStyle),
     RequestId,
     Cid,
 }
 
 /// What is put in.
-pub struct Fresh<'a> {
+pub struct FreshValues<'a> {
     /// The time since 1970, given in the unit of the `t` that it replaces; `None` keeps that.
     pub t: Option<Duration>,
     /// The request id; `None` keeps the message's.
@@ -29,7 +29,7 @@ pub struct Fresh<'a> {
     pub cid: &'a dyn Fn(&str) -> Option<&'a str>,
 }
 
-impl fmt::Debug for Fresh<'_> {
+impl fmt::Debug for FreshValues<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Fresh")
             .field("t", &self.t)
@@ -38,7 +38,7 @@ impl fmt::Debug for Fresh<'_> {
     }
 }
 
-impl Splice {
+impl RewritableFields {
     /// Looks a message through; `None` where it is no JSON object.
     ///
     /// `t` and `request_id` stand in the message itself, cids there, in `param`, or in the objects of an array
@@ -51,7 +51,7 @@ impl Splice {
     /// Looks a message through that needs no care.
     fn usual(payload: &[u8]) -> Option<Self> {
         let mut splice = Self(Vec::with_capacity(3));
-        Plain::read(str::from_utf8(payload).ok()?, |name, value| {
+        Scanner::read(str::from_utf8(payload).ok()?, |name, value| {
             match (name, value.peek()?) {
                 ("param", b'{') => return splice.object(payload, value),
                 ("param", b'[') => {
@@ -64,9 +64,9 @@ impl Splice {
             }
             let value = value.json()?;
             let part = match name {
-                "t" => unit_of(value).map(Part::Time),
-                "request_id" => is_text(value).then_some(Part::RequestId),
-                "cid" => is_text(value).then_some(Part::Cid),
+                "t" => unit_of(value).map(RewritableField::Time),
+                "request_id" => is_text(value).then_some(RewritableField::RequestId),
+                "cid" => is_text(value).then_some(RewritableField::Cid),
                 _ => None,
             };
             splice.0.extend(part.map(|part| (part, place(payload, value))));
@@ -76,11 +76,11 @@ impl Splice {
     }
 
     /// Takes note of the cids of an object that is, or is in, a `param`.
-    fn object<'p>(&mut self, payload: &'p [u8], object: &mut Plain<'p>) -> Option<()> {
+    fn object<'p>(&mut self, payload: &'p [u8], object: &mut Scanner<'p>) -> Option<()> {
         object.object(|name, value| {
             let value = value.json()?;
             if name == "cid" && is_text(value) {
-                self.0.push((Part::Cid, place(payload, value)));
+                self.0.push((RewritableField::Cid, place(payload, value)));
             }
             Some(())
         })
@@ -93,9 +93,13 @@ impl Splice {
         for (name, value) in &message.0 {
             let value = value.get();
             match &**name {
-                "t" => splice.0.extend(unit_of(value).map(|unit| (Part::Time(unit), place(payload, value)))),
-                "request_id" if is_text(value) => splice.0.push((Part::RequestId, place(payload, value))),
-                "cid" if is_text(value) => splice.0.push((Part::Cid, place(payload, value))),
+                "t" => splice
+                    .0
+                    .extend(unit_of(value).map(|unit| (RewritableField::Time(unit), place(payload, value)))),
+                "request_id" if is_text(value) => {
+                    splice.0.push((RewritableField::RequestId, place(payload, value)))
+                }
+                "cid" if is_text(value) => splice.0.push((RewritableField::Cid, place(payload, value))),
                 "param" => {
                     let objects = match Object::read(value) {
                         Some(object) => vec![object],
@@ -105,7 +109,7 @@ impl Splice {
                     };
                     for (name, value) in objects.iter().flat_map(|object| &object.0) {
                         if name == "cid" && is_text(value.get()) {
-                            splice.0.push((Part::Cid, place(payload, value.get())));
+                            splice.0.push((RewritableField::Cid, place(payload, value.get())));
                         }
                     }
                 }
@@ -116,7 +120,7 @@ impl Splice {
     }
 
     /// The texts of a part's places in the message that was looked through.
-    fn texts<'p>(&self, part: Part, payload: &'p [u8]) -> impl Iterator<Item = Cow<'p, str>> {
+    fn texts<'p>(&self, part: RewritableField, payload: &'p [u8]) -> impl Iterator<Item = Cow<'p, str>> {
         let places = self.0.iter().filter(move |(kind, _)| *kind == part);
         places.filter_map(move |(_, place)| text_of(str::from_utf8(&payload[place.clone()]).ok()?))
     }
@@ -124,23 +128,23 @@ impl Splice {
     /// The request id of the message that was looked through.
     #[must_use]
     pub fn request_id<'p>(&self, payload: &'p [u8]) -> Option<Cow<'p, str>> {
-        self.texts(Part::RequestId, payload).next()
+        self.texts(RewritableField::RequestId, payload).next()
     }
 
     /// The first device that the message names which was looked through.
     #[must_use]
     pub fn cid<'p>(&self, payload: &'p [u8]) -> Option<Cow<'p, str>> {
-        self.texts(Part::Cid, payload).next()
+        self.texts(RewritableField::Cid, payload).next()
     }
 
     /// Whether the message that was looked through names a device.
     #[must_use]
     pub fn speaks_of(&self, payload: &[u8], cid: &str) -> bool {
-        self.texts(Part::Cid, payload).any(|named| named == cid)
+        self.texts(RewritableField::Cid, payload).any(|named| named == cid)
     }
 
     /// Appends the message that was looked through with what is fresh.
-    pub fn apply(&self, payload: &[u8], fresh: &Fresh<'_>, out: &mut Vec<u8>) {
+    pub fn apply(&self, payload: &[u8], fresh: &FreshValues<'_>, out: &mut Vec<u8>) {
         out.reserve(payload.len() + 64);
         let mut done = 0;
         for (part, place) in &self.0 {
@@ -148,15 +152,15 @@ impl Splice {
             out.extend_from_slice(&payload[done..place.start]);
             done = place.end;
             let text = match part {
-                Part::Time(unit) => {
+                RewritableField::Time(unit) => {
                     match fresh.t {
                         Some(now) => unit.write(now, out),
                         None => out.extend_from_slice(recorded),
                     }
                     continue;
                 }
-                Part::RequestId => fresh.request_id,
-                Part::Cid => {
+                RewritableField::RequestId => fresh.request_id,
+                RewritableField::Cid => {
                     let cid = str::from_utf8(recorded).ok().and_then(text_of);
                     cid.and_then(|cid| (fresh.cid)(&cid))
                 }
@@ -182,12 +186,12 @@ fn is_text(json: &str) -> bool {
 
 /// How a `t` is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Unit {
+struct TimestampStyle {
     is_quoted: bool,
     is_milliseconds: bool,
 }
 
-impl Unit {
+impl TimestampStyle {
     fn write(self, now: Duration, out: &mut Vec<u8>) {
         let number = if self.is_milliseconds {
             u64::try_from(now.as_millis()).unwrap_or(u64::MAX)
@@ -201,11 +205,11 @@ impl Unit {
     }
 }
 
-fn unit_of(value: &str) -> Option<Unit> {
+fn unit_of(value: &str) -> Option<TimestampStyle> {
     let inner = value.strip_prefix('"').and_then(|value| value.strip_suffix('"'));
     let number: i64 = inner.unwrap_or(value).parse().ok()?;
     // As seconds, this would be the year 5138; as milliseconds, it was 1973.
-    Some(Unit { is_quoted: inner.is_some(), is_milliseconds: number >= 100_000_000_000 })
+    Some(TimestampStyle { is_quoted: inner.is_some(), is_milliseconds: number >= 100_000_000_000 })
 }
 
 /// An object's fields in their order, whose values lie where they lie in the text.
@@ -247,8 +251,8 @@ mod tests {
 
     fn spliced(payload: &str) -> String {
         let cid = |cid: &str| (cid == "m\"1").then_some("n\\1");
-        let fresh = Fresh { t: Some(NOW), request_id: Some("new"), cid: &cid };
-        let splice = Splice::of(payload.as_bytes()).expect(payload);
+        let fresh = FreshValues { t: Some(NOW), request_id: Some("new"), cid: &cid };
+        let splice = RewritableFields::of(payload.as_bytes()).expect(payload);
         let mut out = Vec::new();
         splice.apply(payload.as_bytes(), &fresh, &mut out);
         String::from_utf8(out).unwrap()
@@ -291,7 +295,7 @@ mod tests {
         for payload in
             [&b""[..], b"1", b"[{\"t\":1}]", b"{\"t\":1", b"{\"t\":1}x", b"{\"t\":\"\xff\"}", b"\0"]
         {
-            assert_eq!(Splice::of(payload), None);
+            assert_eq!(RewritableFields::of(payload), None);
         }
         let deep = format!("{{\"t\":1,\"param\":{}1{}}}", "[".repeat(500), "]".repeat(500));
         assert_eq!(spliced(&deep), deep.replace("\"t\":1", "\"t\":1700000000"));
@@ -300,11 +304,11 @@ mod tests {
     #[test]
     fn nothing_fresh_changes_nothing() {
         let payload = br#"{"t":1,"request_id":"r","cid":"c"}"#;
-        let splice = Splice::of(payload).unwrap();
+        let splice = RewritableFields::of(payload).unwrap();
         let named = (splice.request_id(payload), splice.cid(payload));
         assert_eq!(named, (Some("r".into()), Some("c".into())));
         let mut out = Vec::new();
-        splice.apply(payload, &Fresh { t: None, request_id: None, cid: &|_| None }, &mut out);
+        splice.apply(payload, &FreshValues { t: None, request_id: None, cid: &|_| None }, &mut out);
         assert_eq!(out, payload);
     }
 
@@ -359,9 +363,9 @@ mod tests {
                 let at = random.usize(..payload.len());
                 payload[at] = [b'"', b'}', b',', 0xff, b'\\', b'0', random.u8(..)][random.usize(..7)];
             }
-            if let Some(splice) = Splice::usual(&payload) {
+            if let Some(splice) = RewritableFields::usual(&payload) {
                 usual += 1;
-                assert_eq!(Splice::careful(&payload), Some(splice), "{}", payload.escape_ascii());
+                assert_eq!(RewritableFields::careful(&payload), Some(splice), "{}", payload.escape_ascii());
             }
         }
         assert!(usual > 2_000, "{usual}");

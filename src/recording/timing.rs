@@ -21,16 +21,16 @@ const LONG_PAUSE: Duration = Duration::from_hours(24);
 #[derive(Clone, Debug, Default)]
 pub struct Timeline {
     /// The latest first.
-    parts: Vec<Part>,
+    parts: Vec<RecorderRun>,
     started: u64,
-    last: Option<Moment>,
+    last: Option<RecordedTime>,
     /// The wall clock's latest time since it was set back.
     wall: i64,
 }
 
 /// When a record was seen.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Moment {
+pub struct RecordedTime {
     /// The time since the recording's first record.
     pub offset: Duration,
     /// Microseconds since 1970.
@@ -39,29 +39,29 @@ pub struct Moment {
 
 /// One run of a recorder, at its last record.
 #[derive(Clone, Copy, Debug)]
-struct Part {
+struct RecorderRun {
     unix_us: i64,
     mono_us: u64,
-    moment: Moment,
+    moment: RecordedTime,
 }
 
-impl Part {
+impl RecorderRun {
     /// By how much the wall clock advanced more than the part's own; `None` where that one falls, or the two differ so
     /// much that the record cannot belong to the part.
-    fn lead(&self, unix_us: i64, mono_us: u64) -> Option<Lead> {
+    fn lead(&self, unix_us: i64, mono_us: u64) -> Option<ClockLead> {
         let own = i64::try_from(mono_us.checked_sub(self.mono_us)?).unwrap_or(i64::MAX);
         let lead = unix_us.saturating_sub(self.unix_us).saturating_sub(own);
         let tolerance = 1_000_000 + own / 100;
         match lead {
             _ if lead > tolerance => None,
-            _ if lead < -tolerance => Some(Lead::SetBack),
-            _ => Some(Lead::Agrees),
+            _ if lead < -tolerance => Some(ClockLead::SetBack),
+            _ => Some(ClockLead::Agrees),
         }
     }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Lead {
+enum ClockLead {
     Agrees,
     /// The wall clock was set back, or the record is another recorder's.
     SetBack,
@@ -69,9 +69,9 @@ enum Lead {
 
 impl Timeline {
     /// The moment of the next record.
-    pub fn tick(&mut self, unix_us: i64, mono_us: Option<u64>) -> Moment {
+    pub fn tick(&mut self, unix_us: i64, mono_us: Option<u64>) -> RecordedTime {
         let pause = self.pause(unix_us);
-        let last = self.last.unwrap_or(Moment { offset: Duration::ZERO, unix_us });
+        let last = self.last.unwrap_or(RecordedTime { offset: Duration::ZERO, unix_us });
         let moment = match mono_us {
             None => last.later(pause),
             Some(mono_us) => {
@@ -81,9 +81,9 @@ impl Timeline {
                 } else {
                     self.started += 1;
                     self.parts.truncate(PARTS - 1);
-                    Moment { unix_us: unix_us.max(last.unix_us), ..last.later(pause) }
+                    RecordedTime { unix_us: unix_us.max(last.unix_us), ..last.later(pause) }
                 };
-                self.parts.insert(0, Part { unix_us, mono_us, moment });
+                self.parts.insert(0, RecorderRun { unix_us, mono_us, moment });
                 moment.max(last)
             }
         };
@@ -101,7 +101,7 @@ impl Timeline {
     fn part(&self, unix_us: i64, mono_us: u64) -> Option<usize> {
         let leads = || self.parts.iter().map(|part| part.lead(unix_us, mono_us));
         leads()
-            .position(|lead| lead == Some(Lead::Agrees))
+            .position(|lead| lead == Some(ClockLead::Agrees))
             // Of a recorder that is not the last one a clock that was set back cannot be told from another recorder.
             .or_else(|| leads().next().flatten().map(|_set_back| 0))
     }
@@ -120,7 +120,7 @@ impl Timeline {
     }
 }
 
-impl Moment {
+impl RecordedTime {
     fn later(self, us: u64) -> Self {
         Self {
             offset: self.offset.saturating_add(Duration::from_micros(us)),
@@ -135,7 +135,7 @@ impl Moment {
 
 /// How fast a recording is played.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Pace {
+pub enum ReplaySpeed {
     /// With its own timing, so many times as fast; greater than 0.
     Speed(f64),
     /// Evenly, at this rate.
@@ -146,8 +146,8 @@ pub enum Pace {
 
 /// When each message is due.
 #[derive(Clone, Debug)]
-pub struct Schedule {
-    pace: Pace,
+pub struct ReplaySchedule {
+    pace: ReplaySpeed,
     max_gap: Duration,
     /// The recorded time of the last message.
     last: Option<Duration>,
@@ -156,10 +156,10 @@ pub struct Schedule {
     count: u64,
 }
 
-impl Schedule {
+impl ReplaySchedule {
     /// A schedule; a pause of the recording longer than `max_gap` counts as that long, before any speed.
     #[must_use]
-    pub fn new(pace: Pace, max_gap: Option<Duration>) -> Self {
+    pub fn new(pace: ReplaySpeed, max_gap: Option<Duration>) -> Self {
         Self { pace, max_gap: max_gap.unwrap_or(Duration::MAX), last: None, played: Duration::ZERO, count: 0 }
     }
 
@@ -172,9 +172,9 @@ impl Schedule {
         let number = self.count;
         self.count += 1;
         match self.pace {
-            Pace::Max => Duration::ZERO,
-            Pace::Speed(speed) => seconds(self.played.as_secs_f64() / speed),
-            Pace::Rate(rate) => rate.time_of(number),
+            ReplaySpeed::Max => Duration::ZERO,
+            ReplaySpeed::Speed(speed) => seconds(self.played.as_secs_f64() / speed),
+            ReplaySpeed::Rate(rate) => rate.time_of(number),
         }
     }
 
@@ -182,7 +182,7 @@ impl Schedule {
     #[must_use]
     pub fn long_pause(&self, offset: Duration) -> Option<Duration> {
         let pause = offset.saturating_sub(self.last?).min(self.max_gap);
-        let Pace::Speed(speed) = self.pace else { return None };
+        let ReplaySpeed::Speed(speed) = self.pace else { return None };
         let is_felt = pause.as_secs_f64() / speed > 60.0;
         (pause > LONG_PAUSE && is_felt).then_some(pause)
     }
@@ -280,46 +280,46 @@ mod tests {
     fn a_pause_of_more_than_a_day_that_will_be_waited_for_is_told() {
         let days = |days: u64| Duration::from_secs(days * 86_400);
         let long = |pace, max_gap| {
-            let mut schedule = Schedule::new(pace, max_gap);
+            let mut schedule = ReplaySchedule::new(pace, max_gap);
             schedule.due(ms(0));
             schedule.long_pause(days(3))
         };
-        assert_eq!(long(Pace::Speed(1.0), None), Some(days(3)));
-        assert_eq!(long(Pace::Speed(1.0), Some(days(2))), Some(days(2)));
+        assert_eq!(long(ReplaySpeed::Speed(1.0), None), Some(days(3)));
+        assert_eq!(long(ReplaySpeed::Speed(1.0), Some(days(2))), Some(days(2)));
         for (pace, max_gap) in [
-            (Pace::Speed(1.0), Some(days(1))),
-            (Pace::Speed(1e6), None),
-            (Pace::Max, None),
-            (Pace::Rate("1/s".parse().unwrap()), None),
+            (ReplaySpeed::Speed(1.0), Some(days(1))),
+            (ReplaySpeed::Speed(1e6), None),
+            (ReplaySpeed::Max, None),
+            (ReplaySpeed::Rate("1/s".parse().unwrap()), None),
         ] {
             assert_eq!(long(pace, max_gap), None, "{pace:?}");
         }
-        assert_eq!(Schedule::new(Pace::Speed(1.0), None).long_pause(days(3)), None);
+        assert_eq!(ReplaySchedule::new(ReplaySpeed::Speed(1.0), None).long_pause(days(3)), None);
     }
 
     #[test]
     fn messages_are_due_by_their_pace() {
         let offsets = [ms(500), ms(600), ms(600), ms(10_600)];
-        let dues = |mut schedule: Schedule| {
+        let dues = |mut schedule: ReplaySchedule| {
             let mut dues: Vec<_> = offsets.iter().map(|offset| schedule.due(*offset)).collect();
             schedule.again();
             dues.extend(offsets[..2].iter().map(|offset| schedule.due(*offset)));
             dues
         };
         assert_eq!(
-            dues(Schedule::new(Pace::Speed(1.0), None)),
+            dues(ReplaySchedule::new(ReplaySpeed::Speed(1.0), None)),
             [ms(0), ms(100), ms(100), ms(10_100), ms(10_100), ms(10_200)]
         );
         assert_eq!(
-            dues(Schedule::new(Pace::Speed(10.0), Some(ms(1000)))),
+            dues(ReplaySchedule::new(ReplaySpeed::Speed(10.0), Some(ms(1000)))),
             [ms(0), ms(10), ms(10), ms(110), ms(110), ms(120)]
         );
         assert_eq!(
-            dues(Schedule::new(Pace::Rate("100/s".parse().unwrap()), None)),
+            dues(ReplaySchedule::new(ReplaySpeed::Rate("100/s".parse().unwrap()), None)),
             [ms(0), ms(10), ms(20), ms(30), ms(40), ms(50)]
         );
-        assert_eq!(dues(Schedule::new(Pace::Max, None)), [ms(0); 6]);
-        let mut slow = Schedule::new(Pace::Speed(1e-300), None);
+        assert_eq!(dues(ReplaySchedule::new(ReplaySpeed::Max, None)), [ms(0); 6]);
+        let mut slow = ReplaySchedule::new(ReplaySpeed::Speed(1e-300), None);
         assert_eq!((slow.due(ms(0)), slow.due(ms(1))), (ms(0), Duration::MAX));
     }
 }

@@ -10,11 +10,11 @@ use smol_str::SmolStr;
 use super::identifier;
 use crate::{
     gateway::Payload,
-    json::{Json, decimal, each_member, text_of},
-    request::input::{Content, Input},
+    json::{Json, decimal, members, text_of},
+    request::input::{InputContent, InputValue},
     tuya::{
         Channel, Command, DataPointValue, Device, DeviceStatus, GatewayId, Property, Uplink,
-        product::{Misfit, Product, ValueEncoding},
+        product::{Product, ValueEncoding, ValueError},
     },
 };
 
@@ -82,7 +82,7 @@ pub struct Request {
     /// The request id that a whole message brought along.
     pub request_id: Option<Arc<str>>,
     /// Which part of its input it is, where that asks several times.
-    pub part: Option<Arc<Part>>,
+    pub part: Option<Arc<InputPart>>,
     /// The message.
     pub body: Payload,
 }
@@ -139,7 +139,7 @@ pub struct ResultKey {
     /// The status, for status reports.
     pub status: Option<bool>,
     /// Which part of its input it is, where that asks several times.
-    pub part: Option<Arc<Part>>,
+    pub part: Option<Arc<InputPart>>,
 }
 
 impl ResultKey {
@@ -152,14 +152,14 @@ impl ResultKey {
 
 /// A part of an input that asks several times: a data point of its `properties`, or an element of a status message.
 #[derive(Clone, Debug)]
-pub struct Part {
+pub struct InputPart {
     /// The fields that all parts share, as the beginning of an object.
     head: Arc<str>,
     /// A data point's name, and where its value stands in the input.
     point: Option<(SmolStr, Range<usize>)>,
 }
 
-impl Part {
+impl InputPart {
     /// The part of its input as an input of its own, so that feeding it in sends nothing else again. An element of a
     /// status message is made of its device and status.
     #[must_use]
@@ -196,7 +196,7 @@ pub struct InputError {
     /// The data point, where the input names one.
     pub id: Option<String>,
     /// Which part of its input is at fault, where that asks several times.
-    pub part: Option<Arc<Part>>,
+    pub part: Option<Arc<InputPart>>,
 }
 
 impl InputError {
@@ -243,36 +243,36 @@ impl RequestParser {
     }
 
     /// Adds to `asked` what one value of the input asks for.
-    pub fn take(&self, operation: RequestKind, input: Input<'_>, asked: &mut Vec<ParsedInput>) {
-        self.take_for(Ok(operation), input, asked);
+    pub fn parse(&self, operation: RequestKind, input: InputValue<'_>, asked: &mut Vec<ParsedInput>) {
+        self.parse_as(Ok(operation), input, asked);
     }
 
-    /// As [`RequestParser::take`], for uplinks: the operation is what the value itself names as its `op`.
-    pub fn take_uplink(&self, input: Input<'_>, asked: &mut Vec<ParsedInput>) {
+    /// As [`RequestParser::parse`], for uplinks: the operation is what the value itself names as its `op`.
+    pub fn parse_uplink(&self, input: InputValue<'_>, asked: &mut Vec<ParsedInput>) {
         let operation = match &input.content {
-            Content::Json(text) => operation_of(text),
-            Content::Fields(_) | Content::Broken(..) => Ok(RequestKind::Report),
+            InputContent::Json(text) => operation_of(text),
+            InputContent::Fields(_) | InputContent::Broken(..) => Ok(RequestKind::Report),
         };
-        self.take_for(operation, input, asked);
+        self.parse_as(operation, input, asked);
     }
 
-    fn take_for(
+    fn parse_as(
         &self,
         operation: Result<RequestKind, InputError>,
-        input: Input<'_>,
+        input: InputValue<'_>,
         asked: &mut Vec<ParsedInput>,
     ) {
         let mut size = input.size();
         let line = input.line;
         let named = operation.as_ref().ok().copied();
         let (text, items) = match (input.content, operation) {
-            (Content::Json(text), Ok(operation)) => match self.read(operation, &text) {
+            (InputContent::Json(text), Ok(operation)) => match self.read(operation, &text) {
                 (items, None) => (text.into(), items),
                 (items, Some(former)) => (former.into(), items),
             },
-            (Content::Json(text), Err(invalid)) => (text.into(), Items::One(Err(invalid))),
-            (Content::Broken(text, invalid), _) => (Arc::from(text), Items::One(Err(invalid))),
-            (Content::Fields(fields), operation) => {
+            (InputContent::Json(text), Err(invalid)) => (text.into(), Items::One(Err(invalid))),
+            (InputContent::Broken(text, invalid), _) => (Arc::from(text), Items::One(Err(invalid))),
+            (InputContent::Fields(fields), operation) => {
                 let (text, invalid) = self.json_of_fields(named, fields);
                 let items = match (invalid, operation) {
                     (Some(invalid), _) | (None, Err(invalid)) => Items::One(Err(invalid)),
@@ -295,7 +295,7 @@ impl RequestParser {
     /// The messages that one input value asks for, in its order; and the input in it, where it is a result line.
     fn read<'a>(&self, operation: RequestKind, json: &'a str) -> (Items, Option<&'a str>) {
         let invalid = |invalid| Items::One(Err(invalid));
-        let object = match Object::parse(json) {
+        let object = match InputObject::parse(json) {
             Ok(object) => object,
             Err(why) => return (invalid(why), None),
         };
@@ -306,7 +306,7 @@ impl RequestParser {
             let message = "a result line that was accepted has no input to send again";
             return (invalid(InputError::new("input", message)), None);
         };
-        let items = match Object::parse(former) {
+        let items = match InputObject::parse(former) {
             Ok(object) if object.get("ok").is_some() => {
                 invalid(InputError::new("input", "the input of a result line must not be another one"))
             }
@@ -316,7 +316,7 @@ impl RequestParser {
         (items, Some(former))
     }
 
-    fn read_object(&self, operation: RequestKind, object: &Object<'_>, json: &str) -> Items {
+    fn read_object(&self, operation: RequestKind, object: &InputObject<'_>, json: &str) -> Items {
         if let Some(op) = object.get("op")
             && text_of(op).as_deref() != Some(operation.name())
         {
@@ -339,7 +339,7 @@ impl RequestParser {
     }
 
     /// A whole message of the protocol: its `t` and `request_id` are kept.
-    fn message(&self, operation: RequestKind, object: &Object<'_>) -> Result<Request, InputError> {
+    fn message(&self, operation: RequestKind, object: &InputObject<'_>) -> Result<Request, InputError> {
         object.only(match operation {
             RequestKind::Command => &["t", "request_id", "cid", "gateway_id", "param", "op"],
             RequestKind::Sync | RequestKind::Report | RequestKind::Status => {
@@ -347,7 +347,7 @@ impl RequestParser {
             }
         })?;
         let param = object.get("param").unwrap_or("null");
-        let within = || match Object::parse(param) {
+        let within = || match InputObject::parse(param) {
             Err(InputError { field: None, message, .. }) => Err(InputError::new("param", message)),
             parsed => parsed,
         };
@@ -357,7 +357,7 @@ impl RequestParser {
         let mut item = match operation {
             RequestKind::Sync => self.sync(&within()?, param, &[])?,
             RequestKind::Status if param.starts_with('[') => {
-                let part = Part { head: head_of(object, &["op", "t"]).into(), point: None };
+                let part = InputPart { head: head_of(object, &["op", "t"]).into(), point: None };
                 Request { part: Some(Arc::new(part)), ..statuses(param)? }
             }
             RequestKind::Status => status_item(vec![device_status(&within()?, STATUS_FIELDS)?]),
@@ -377,7 +377,7 @@ impl RequestParser {
     }
 
     /// A device's message; `aside` names the fields that are meant for this program, not for the edge.
-    fn sync(&self, object: &Object<'_>, json: &str, aside: &[&str]) -> Result<Request, InputError> {
+    fn sync(&self, object: &InputObject<'_>, json: &str, aside: &[&str]) -> Result<Request, InputError> {
         let cid = object.required_text("cid")?;
         let item = |uplink| Request::new(RequestKind::Sync, Payload::Uplink(uplink));
         if !self.check {
@@ -412,7 +412,7 @@ impl RequestParser {
     }
 
     /// An id that is required, and whole unless nothing is to be checked.
-    fn identifier<'a>(&self, object: &Object<'a>, name: &str) -> Result<Cow<'a, str>, InputError> {
+    fn identifier<'a>(&self, object: &InputObject<'a>, name: &str) -> Result<Cow<'a, str>, InputError> {
         let text = object.required_text(name)?;
         if self.check {
             identifier::check(name, &text)
@@ -422,7 +422,7 @@ impl RequestParser {
     }
 
     /// The inputs of `report` and `command`: one data point, or several as `properties`.
-    fn values(&self, operation: RequestKind, object: &Object<'_>, json: &str) -> Items {
+    fn values(&self, operation: RequestKind, object: &InputObject<'_>, json: &str) -> Items {
         // A gateway reports for itself; the platform commands any.
         let names_gateway = operation == RequestKind::Command;
         let head = || {
@@ -441,7 +441,7 @@ impl RequestParser {
             return Items::One(item.map(|item| Request { t, ..item }));
         };
         let known: &[&str] = &["gateway_id", "cid", "properties", "t", "op"][usize::from(!names_gateway)..];
-        let entries = match object.only(known).and_then(|()| Object::parse(properties)) {
+        let entries = match object.only(known).and_then(|()| InputObject::parse(properties)) {
             Ok(entries) if !entries.0.is_empty() => entries,
             Ok(_) => {
                 return Items::One(Err(InputError::new("properties", "properties is empty").of(&cid, None)));
@@ -454,7 +454,7 @@ impl RequestParser {
         let head: Arc<str> = head_of(object, &["op", "gateway_id", "cid", "t"]).into();
         let items = entries.0.iter().map(|(name, value)| {
             let point = Some((SmolStr::from(&**name), place(json, value)));
-            let part = Some(Arc::new(Part { head: Arc::clone(&head), point }));
+            let part = Some(Arc::new(InputPart { head: Arc::clone(&head), point }));
             match self.point(operation, &cid, gateway.clone(), name, value) {
                 Ok(item) => Ok(Request { t, part, ..item }),
                 Err(invalid) => {
@@ -470,7 +470,7 @@ impl RequestParser {
         operation: RequestKind,
         cid: &str,
         gateway: Option<GatewayId>,
-        object: &Object<'_>,
+        object: &InputObject<'_>,
         known: &[&str],
     ) -> Result<Request, InputError> {
         let invalid = |invalid: InputError| invalid.of(cid, None);
@@ -507,12 +507,12 @@ impl RequestParser {
                 RequestKind::Command => self.product.commanded(name),
                 RequestKind::Sync | RequestKind::Report | RequestKind::Status => self.product.reported(name),
             };
-            let at = |field: &str, misfit: &Misfit| {
-                InputError::new(field, misfit.message.clone()).of(cid, Some(&id))
+            let at = |field: &str, error: &ValueError| {
+                InputError::new(field, error.message.clone()).of(cid, Some(&id))
             };
             let field = if name.bytes().all(|byte| byte.is_ascii_digit()) { "id" } else { "code" };
-            let point = point.map_err(|misfit| at(field, &misfit))?;
-            point.check(value, self.encoding).map_err(|misfit| at("value", &misfit))?
+            let point = point.map_err(|error| at(field, &error))?;
+            point.check(value, self.encoding).map_err(|error| at("value", &error))?
         } else {
             let is_wrapped = self.encoding == ValueEncoding::String && !value.starts_with('"');
             let json = if is_wrapped { quoted(value) } else { value.to_owned() };
@@ -523,10 +523,10 @@ impl RequestParser {
 
     /// What a `CODE=VALUE` argument probably does not mean.
     #[must_use]
-    pub fn caution(&self, arg: &str) -> Option<String> {
+    pub fn suspicious(&self, arg: &str) -> Option<String> {
         let (name, text) = arg.split_once('=')?;
         let point = self.product.find(name).filter(|_| self.check)?;
-        point.caution(&point.from_text(text).ok()?)
+        point.suspicious(&point.from_text(text).ok()?)
     }
 
     /// Fields given as text, as the JSON that a line would have; and why not, where a value has no meaning.
@@ -543,10 +543,10 @@ impl RequestParser {
             let point = name.and_then(|name| self.product.find(name));
             match point.filter(|_| self.check).map(|point| (point, point.from_text(text))) {
                 Some((_, Ok(value))) => value.get().to_owned(),
-                Some((point, Err(misfit))) => {
+                Some((point, Err(error))) => {
                     let cid = field("cid").unwrap_or_default();
                     invalid =
-                        Some(InputError::new("value", misfit.message).of(cid, Some(&point.id.to_string())));
+                        Some(InputError::new("value", error.message).of(cid, Some(&point.id.to_string())));
                     quoted(text)
                 }
                 // Without a check the text is JSON where it can be, and a string otherwise.
@@ -584,7 +584,7 @@ impl RequestParser {
 
 /// The operation that an input names in its own `op`: a sync, a report or a status.
 fn operation_of(json: &str) -> Result<RequestKind, InputError> {
-    let object = Object::parse(json)?;
+    let object = InputObject::parse(json)?;
     let Some(op) = object.get("op").and_then(text_of) else {
         return Err(InputError::new("op", "op is missing: sync, report or status"));
     };
@@ -603,13 +603,13 @@ pub fn status_item(statuses: Vec<DeviceStatus>) -> Request {
 const STATUS_FIELDS: &[&str] = &["cid", "status", "op"];
 
 /// The time stamp that an input gives.
-fn t_of(object: &Object<'_>) -> Result<Option<i64>, InputError> {
+fn t_of(object: &InputObject<'_>) -> Result<Option<i64>, InputError> {
     let t = object.get("t").map(|raw| raw.parse().map_err(|_| "t must be an integer, a Unix time"));
     t.transpose().map_err(|message| InputError::new("t", message))
 }
 
 /// The fields of an object with these names, as the beginning of another one.
-fn head_of(object: &Object<'_>, names: &[&str]) -> String {
+fn head_of(object: &InputObject<'_>, names: &[&str]) -> String {
     let mut json = String::from("{");
     for name in names {
         if let Some(value) = object.get(name) {
@@ -628,10 +628,10 @@ fn place(text: &str, part: &str) -> Range<usize> {
 /// The request id that an input gives itself, so that the line of one that is not sent carries it as well.
 #[must_use]
 pub fn request_id_of(input: &str) -> Option<String> {
-    let object = Object::parse(input).ok()?;
+    let object = InputObject::parse(input).ok()?;
     let former = object.get("input").filter(|_| object.get("ok").is_some());
     let own = match former {
-        Some(former) => Object::parse(former).ok()?.get("request_id")?.to_owned(),
+        Some(former) => InputObject::parse(former).ok()?.get("request_id")?.to_owned(),
         None => object.get("request_id")?.to_owned(),
     };
     serde_json::from_str(&own).ok().filter(|id: &String| !id.is_empty())
@@ -645,12 +645,12 @@ fn statuses(param: &str) -> Result<Request, InputError> {
     }
     elements
         .into_iter()
-        .map(|element| device_status(&Object::parse(element.get())?, STATUS_FIELDS))
+        .map(|element| device_status(&InputObject::parse(element.get())?, STATUS_FIELDS))
         .collect::<Result<_, _>>()
         .map(status_item)
 }
 
-fn device_status(object: &Object<'_>, known: &[&str]) -> Result<DeviceStatus, InputError> {
+fn device_status(object: &InputObject<'_>, known: &[&str]) -> Result<DeviceStatus, InputError> {
     let cid = object.required_text("cid")?;
     identifier::check("cid", &cid).map_err(|message| InputError::new("cid", message).of(&cid, None))?;
     object.only(known).map_err(|invalid| invalid.of(&cid, None))?;
@@ -662,7 +662,7 @@ fn device_status(object: &Object<'_>, known: &[&str]) -> Result<DeviceStatus, In
     }
 }
 
-fn gateway_of(object: &Object<'_>) -> Result<Option<GatewayId>, InputError> {
+fn gateway_of(object: &InputObject<'_>) -> Result<Option<GatewayId>, InputError> {
     object
         .optional_text("gateway_id")?
         .map(|id| {
@@ -674,12 +674,12 @@ fn gateway_of(object: &Object<'_>) -> Result<Option<GatewayId>, InputError> {
 
 /// A `CODE=VALUE` argument as an input: what a row of CSV would say.
 #[must_use]
-pub fn input_from_text(cid: &str, arg: &str) -> Input<'static> {
+pub fn input_from_text(cid: &str, arg: &str) -> InputValue<'static> {
     let (name, text) = arg.split_once('=').unwrap_or((arg, ""));
     let key = if name.bytes().all(|byte| byte.is_ascii_digit()) { "id" } else { "code" };
     let fields = [("cid", cid), (key, name), ("value", text)];
     let fields = fields.map(|(key, text)| (key.to_owned(), text.to_owned()));
-    Input { line: None, content: Content::Fields(fields.into()) }
+    InputValue { line: None, content: InputContent::Fields(fields.into()) }
 }
 
 /// A text that is JSON as it is, any other as a JSON string.
@@ -722,9 +722,9 @@ enum Items {
 }
 
 /// A JSON object's entries, borrowed and in order.
-struct Object<'a>(Vec<(Cow<'a, str>, &'a str)>);
+struct InputObject<'a>(Vec<(Cow<'a, str>, &'a str)>);
 
-impl<'a> Object<'a> {
+impl<'a> InputObject<'a> {
     fn parse(json: &'a str) -> Result<Self, InputError> {
         if !json.starts_with('{') {
             return Err(InputError {
@@ -732,9 +732,9 @@ impl<'a> Object<'a> {
                 ..InputError::default()
             });
         }
-        let mut members = Vec::with_capacity(4);
-        let object = match each_member(json, |name, value| members.push((Cow::Borrowed(name), value))) {
-            Some(()) => Self(members),
+        let mut found = Vec::with_capacity(4);
+        let object = match members(json, |name, value| found.push((Cow::Borrowed(name), value))) {
+            Some(()) => Self(found),
             None => serde_json::from_str(json)
                 .map_err(|why| InputError { message: why.to_string(), ..InputError::default() })?,
         };
@@ -781,20 +781,23 @@ impl<'a> Object<'a> {
     }
 }
 
-impl<'de: 'a, 'a> Deserialize<'de> for Object<'a> {
+impl<'de: 'a, 'a> Deserialize<'de> for InputObject<'a> {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct Entries;
         impl<'de> serde::de::Visitor<'de> for Entries {
-            type Value = Object<'de>;
+            type Value = InputObject<'de>;
             fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
                 f.write_str("an object")
             }
-            fn visit_map<A: serde::de::MapAccess<'de>>(self, mut map: A) -> Result<Object<'de>, A::Error> {
+            fn visit_map<A: serde::de::MapAccess<'de>>(
+                self,
+                mut map: A,
+            ) -> Result<InputObject<'de>, A::Error> {
                 let mut entries = Vec::new();
                 while let Some(Name(name)) = map.next_key()? {
                     entries.push((name, map.next_value::<&RawValue>()?.get()));
                 }
-                Ok(Object(entries))
+                Ok(InputObject(entries))
             }
         }
         deserializer.deserialize_map(Entries)
@@ -866,7 +869,7 @@ mod tests {
 
     fn asked(operations: &RequestParser, operation: RequestKind, json: &str) -> Vec<ParsedInput> {
         let mut asked = Vec::new();
-        operations.take(operation, Input::json(1, json), &mut asked);
+        operations.parse(operation, InputValue::json(1, json), &mut asked);
         asked
     }
 
@@ -966,9 +969,9 @@ mod tests {
         let fields = [("cid", "m1"), ("id", "1"), ("value", "1"), ("t", "8")];
         let fields = fields.map(|(name, text)| (name.to_owned(), text.to_owned()));
         let mut row = Vec::new();
-        operations.take(
+        operations.parse(
             RequestKind::Report,
-            Input { line: Some(2), content: Content::Fields(fields.into()) },
+            InputValue { line: Some(2), content: InputContent::Fields(fields.into()) },
             &mut row,
         );
         assert_eq!(row.pop().unwrap().item.unwrap().t, Some(8));

@@ -18,12 +18,12 @@ use super::{
     time_unit::TimeUnit,
 };
 use crate::{
-    error::{Exit, Failure, Kind},
+    error::{Exit, Failure, FailureKind},
     gateway::GatewayEvent,
     io::{
         console::Console,
         files::Replacement,
-        input::{Source, Stream},
+        input::{InputSource, InputStream},
     },
     net::client::{Event, Settings},
     rate::Rate,
@@ -82,7 +82,7 @@ impl BatchOptions {
 pub fn run(
     parser: RequestParser,
     operation: RequestKind,
-    source: Source,
+    source: InputSource,
     settings: ConnectionSettings,
     options: BatchOptions,
     console: Console,
@@ -132,7 +132,7 @@ enum Input {
 
 struct Batch {
     operation: RequestKind,
-    input: Stream<ParsedInput>,
+    input: InputStream<ParsedInput>,
     /// How the input has ended.
     input_ended: Option<Result<(), Failure>>,
     /// Inputs that have no place in the window yet.
@@ -160,14 +160,14 @@ impl Batch {
     fn new(
         parser: RequestParser,
         operation: RequestKind,
-        source: Source,
+        source: InputSource,
         mut settings: ConnectionSettings,
         options: &BatchOptions,
         console: Console,
     ) -> Result<(Self, RequestConnection), Failure> {
         let grace = Grace::new(GRACE)?;
         options.apply(&mut settings.client);
-        let single = matches!(source, Source::Flags(_));
+        let single = matches!(source, InputSource::Flags(_));
         let is_file = source.is_file();
         let response = operation.channel().response().filter(|_| options.waits_for_answers);
         let filter = response.map(|response| match &settings.gateway_id {
@@ -198,7 +198,7 @@ impl Batch {
             endures_outages: false,
         };
         let connection = GatewayConnection::new(settings, connection_options, options.unit);
-        let input = source.start(move |input, asked| parser.take(operation, input, asked))?;
+        let input = source.start(move |input, asked| parser.parse(operation, input, asked))?;
         let batch = Self {
             operation,
             input,
@@ -267,7 +267,7 @@ impl Batch {
             Ok(End::Done) => None,
             Ok(End::Signal) => {
                 let message = "ended by a signal before the answer came";
-                self.requests.fail_all(&mut connection, Kind::Connection, message);
+                self.requests.fail_all(&mut connection, FailureKind::Connection, message);
                 None
             }
             Ok(End::InputFailed(failure)) | Err(failure) => Some(failure),

@@ -12,12 +12,11 @@ use tokio::sync::Notify;
 
 use crate::{
     edge::{CommandOutcome, EndedCommand},
-    error::Kind,
+    error::FailureKind,
     io::{batch_writer::BatchWriter, console::Console},
-    net::server::Handler,
-    recording::{Connection, Record, Stamp},
-    request::parser::{Part, request_id_of},
-    run::results::ResultLine,
+    recording::{ConnectionRecord, Record, Stamp},
+    request::parser::{InputPart, request_id_of},
+    run::{edge_handler::EdgeObserver, results::ResultLine},
     tuya::{Answer, GatewayId},
 };
 
@@ -44,7 +43,7 @@ pub(crate) struct Noted {
     pub(crate) cid: Option<String>,
     pub(crate) id: Option<String>,
     /// Which of the `properties` of its input it is.
-    pub(crate) part: Option<Arc<Part>>,
+    pub(crate) part: Option<Arc<InputPart>>,
     pub(crate) request_id: Arc<str>,
     pub(crate) input: Arc<str>,
 }
@@ -133,7 +132,7 @@ impl EdgeOutput {
         let result = ResultLine {
             field,
             request_id: request_id.as_deref(),
-            ..ResultLine::failed(Kind::Invalid, message)
+            ..ResultLine::failed(FailureKind::Invalid, message)
         };
         self.result(index, asked, None, result);
     }
@@ -221,19 +220,19 @@ fn hand_over(sink: &mut BatchWriter, progressed: &mut Instant) {
     sink.flush();
 }
 
-/// The output as the broker's witness.
+/// The output as the edge's observer.
 pub(crate) struct Shared(pub(crate) Rc<RefCell<EdgeOutput>>);
 
-impl Handler for Shared {
-    fn message(&mut self, record: &Record<'_>) {
+impl EdgeObserver for Shared {
+    fn handle_message(&mut self, record: &Record<'_>) {
         self.0.borrow_mut().record(|line, stamp| record.write_stamped(line, stamp));
     }
 
-    fn connection(&mut self, record: &Connection<'_>) {
+    fn handle_connection(&mut self, record: &ConnectionRecord<'_>) {
         self.0.borrow_mut().record(|line, _| record.write(line));
     }
 
-    fn settled(&mut self, outcome: EndedCommand) {
+    fn handle_command_end(&mut self, outcome: EndedCommand) {
         let output = &mut *self.0.borrow_mut();
         let Some(asked) = output.asked.remove(&outcome.token) else { return };
         output.asked_bytes -= asked.input.len();
@@ -246,15 +245,15 @@ impl Handler for Shared {
             }
             CommandOutcome::TimedOut(limit) => {
                 message = format!("no answer in {}s", limit.as_secs_f64());
-                ResultLine::failed(Kind::Timeout, &message)
+                ResultLine::failed(FailureKind::Timeout, &message)
             }
             CommandOutcome::Unsent { field, why } => {
                 message = why;
-                ResultLine { field: Some(field), ..ResultLine::failed(Kind::Invalid, &message) }
+                ResultLine { field: Some(field), ..ResultLine::failed(FailureKind::Invalid, &message) }
             }
             CommandOutcome::Malformed(why) => {
                 message = format!("malformed answer from the gateway: {why}");
-                ResultLine::failed(Kind::Protocol, &message)
+                ResultLine::failed(FailureKind::Protocol, &message)
             }
         };
         let gateway_id = outcome.gateway_id.as_ref().map(GatewayId::as_str);

@@ -11,8 +11,8 @@ use std::{
 
 use super::{connection_settings::ConnectionSettings, time_unit::TimeUnit};
 use crate::{
-    error::{Failure, Kind},
-    gateway::{Draft, Gateway, GatewayEvent, GatewaySettings, Moment, Outage, ToPublish},
+    error::{Failure, FailureKind},
+    gateway::{Gateway, GatewayEvent, GatewaySettings, GatewayTime, Outage, PreparedRequest, ToPublish},
     mqtt::codec::{Message, QoS},
     net::client::{Client, Event},
     rate::Rate,
@@ -84,8 +84,8 @@ impl<C> GatewayConnection<C> {
 
     /// This moment.
     #[must_use]
-    pub fn moment(&self) -> Moment {
-        Moment { since: self.client.now(), t: self.unit.now() }
+    pub fn moment(&self) -> GatewayTime {
+        GatewayTime { since: self.client.now(), t: self.unit.now() }
     }
 
     /// When the rate lets one more message leave; `None` if the rate does not decide that.
@@ -102,7 +102,7 @@ impl<C> GatewayConnection<C> {
     ///
     /// # Errors
     /// A message that does not fit into a packet.
-    pub fn insert(&mut self, now: Moment, draft: Draft, context: C) -> Result<(), Failure> {
+    pub fn insert(&mut self, now: GatewayTime, draft: PreparedRequest, context: C) -> Result<(), Failure> {
         self.gateway.insert(draft, context);
         self.publish(now)
     }
@@ -111,7 +111,7 @@ impl<C> GatewayConnection<C> {
     ///
     /// # Errors
     /// A message that does not fit into a packet.
-    pub fn publish(&mut self, now: Moment) -> Result<(), Failure> {
+    pub fn publish(&mut self, now: GatewayTime) -> Result<(), Failure> {
         while let Some(ToPublish { token, publish, .. }) = self.gateway.poll_publish(now) {
             self.client.publish(publish.clone(), token).map_err(|why| Failure::invalid(why.to_string()))?;
         }
@@ -164,7 +164,7 @@ impl<C> GatewayConnection<C> {
                 Outage::Stalled => "the broker has stopped reading: nothing could be written",
             };
             let message = format!("{what} in {:?}", self.gateway.timeout());
-            Failure::new(Kind::Connection, message).hint("--timeout waits longer")
+            Failure::new(FailureKind::Connection, message).hint("--timeout waits longer")
         })
     }
 }

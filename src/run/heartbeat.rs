@@ -14,9 +14,9 @@ use super::{
     time_unit::TimeUnit,
 };
 use crate::{
-    error::{Exit, Failure, Kind},
+    error::{Exit, Failure, FailureKind},
     gateway::{GatewayEvent, Payload},
-    io::{console::Console, input::Source, request_ids::request_id},
+    io::{console::Console, input::InputSource, request_ids::request_id},
     mqtt::codec::Will,
     net::client::Event,
     request::parser::{ParsedInput, Request, RequestKind, RequestParser, status_item},
@@ -67,7 +67,7 @@ struct Heartbeat {
 pub async fn run(
     mut settings: ConnectionSettings,
     parser: RequestParser,
-    source: Source,
+    source: InputSource,
     options: &BatchOptions,
     interval: Option<Duration>,
     offline_on_exit: bool,
@@ -100,9 +100,9 @@ pub async fn run(
     Ok(heartbeat.finish(connection, end).await)
 }
 
-async fn read(parser: RequestParser, source: Source) -> Result<Vec<Device>, Failure> {
+async fn read(parser: RequestParser, source: InputSource) -> Result<Vec<Device>, Failure> {
     let mut devices = Vec::new();
-    let mut input = source.start(move |input, asked| parser.take(RequestKind::Status, input, asked))?;
+    let mut input = source.start(move |input, asked| parser.parse(RequestKind::Status, input, asked))?;
     while let Some(batch) = input.next().await? {
         for ParsedInput { line, text, item, .. } in batch {
             let item = item.map_err(|invalid| {
@@ -142,7 +142,7 @@ impl Heartbeat {
         let exit = match end {
             Ok(exit) => {
                 let message = "ended by a signal before the acknowledgement came";
-                self.requests.fail_all(&mut connection, Kind::Connection, message);
+                self.requests.fail_all(&mut connection, FailureKind::Connection, message);
                 exit
             }
             Err(failure) => {

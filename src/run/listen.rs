@@ -18,18 +18,18 @@ use super::{
     time_unit::TimeUnit,
 };
 use crate::{
-    error::{Exit, Failure, Kind},
-    gateway::{CommandKey, Commands, GatewayEvent, Order, Payload},
+    error::{Exit, Failure, FailureKind},
+    gateway::{CommandAction, CommandKey, GatewayEvent, Payload, ReceivedCommands},
     io::{
         batch_writer::{BatchWriter, Offset, Purpose, Rotation, WriterError},
         console::Console,
         fifo,
-        input::Stream,
+        input::InputStream,
     },
     mqtt::{
         codec::{Message, QoS},
         matches,
-        session::Receipt,
+        session::AckToken,
     },
     net::client::Event,
     recording::{Record, Stamp},
@@ -108,7 +108,7 @@ enum Input {
 
 /// A message that was recorded and is not acknowledged yet.
 struct Arrived {
-    receipt: Option<Receipt>,
+    receipt: Option<AckToken>,
     /// Its record is written once the output has come so far.
     recorded: Option<Offset>,
     /// Its command is still to be answered.
@@ -122,7 +122,7 @@ struct Listen {
     gateway_id: GatewayId,
     filter: Filter,
     /// How commands are answered; `None` where nothing is answered.
-    commands: Option<Commands>,
+    commands: Option<ReceivedCommands>,
     executions: CommandExecutor,
     report_back: bool,
     /// What arrived and is not acknowledged, in the order of arrival; the first one's number.
@@ -142,7 +142,7 @@ struct Listen {
     ending: Option<Exit>,
     /// When what is in hand is given up.
     grace_ends: Option<Instant>,
-    stdin: Option<Stream<ParsedInput>>,
+    stdin: Option<InputStream<ParsedInput>>,
     waiting: VecDeque<ParsedInput>,
     /// Whether more of stdin is to be read now.
     is_hungry: bool,
@@ -186,10 +186,10 @@ impl Listen {
         };
         let connection = GatewayConnection::new(settings, connection_options, options.unit);
         let results = Results::new(Progress::Never, ResultOptions::default(), false, console);
-        let commands =
-            is_answering.then(|| Commands::new(parser.product.clone(), parser.check, options.devices));
+        let commands = is_answering
+            .then(|| ReceivedCommands::new(parser.product.clone(), parser.check, options.devices));
         let stdin = if options.reads_stdin {
-            Some(fifo::stdin(console)?.start(move |input, asked| parser.take_uplink(input, asked))?)
+            Some(fifo::stdin(console)?.start(move |input, asked| parser.parse_uplink(input, asked))?)
         } else {
             None
         };
@@ -292,24 +292,24 @@ impl Listen {
             self.requests.warn(&format!("a retained command on {} is stale and not executed", message.topic));
             return Ok(());
         }
-        match commands.hear(&message.payload) {
-            Order::Execute(key, envelope) if self.executions.is_full() => {
+        match commands.handle_delivery(&message.payload) {
+            CommandAction::Execute(key, envelope) if self.executions.is_full() => {
                 commands.forget(key);
                 self.refuse_busy(connection, &envelope)
             }
-            Order::Execute(key, envelope) => {
+            CommandAction::Execute(key, envelope) => {
                 self.awaits(key, number);
                 self.executions.push(CommandJob { key, envelope, payload: message.payload.clone() });
                 Ok(())
             }
-            Order::Repeated(key) => {
+            CommandAction::Repeated(key) => {
                 self.awaits(key, number);
                 Ok(())
             }
-            Order::Answer(request_id, answer) => {
+            CommandAction::Answer(request_id, answer) => {
                 self.requests.respond(connection, &self.gateway_id, request_id.into(), answer)
             }
-            Order::Ignore(why) => {
+            CommandAction::Ignore(why) => {
                 self.requests.warn(&format!("on {}: {why}; nothing is answered", message.topic));
                 Ok(())
             }
@@ -349,7 +349,7 @@ impl Listen {
         }
         let request_id = &job.envelope.request_id;
         if let Some(commands) = &mut self.commands {
-            commands.executed(job.key, &answer);
+            commands.finish(job.key, &answer);
         }
         for number in self.deliveries.remove(&job.key).unwrap_or_default() {
             self.requests.respond(
@@ -418,7 +418,7 @@ impl Listen {
             }
         };
         let message = "listening ended before the answer came";
-        self.requests.fail_all(&mut connection, Kind::Connection, message);
+        self.requests.fail_all(&mut connection, FailureKind::Connection, message);
         if is_over && exit == Exit::TIMEOUT {
             let wanted = self.count.unwrap_or_default();
             self.console.error(&format!("{} of {wanted} records came in time", self.records));
@@ -563,7 +563,9 @@ async fn progress(out: &mut Option<BatchWriter>) -> Result<(), Failure> {
 }
 
 /// The next inputs of stdin; none for ever without one.
-async fn next_batch(stdin: &mut Option<Stream<ParsedInput>>) -> Result<Option<Vec<ParsedInput>>, Failure> {
+async fn next_batch(
+    stdin: &mut Option<InputStream<ParsedInput>>,
+) -> Result<Option<Vec<ParsedInput>>, Failure> {
     match stdin {
         Some(source) => source.next().await,
         None => std::future::pending().await,

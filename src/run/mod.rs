@@ -3,6 +3,7 @@
 pub mod batch;
 pub mod command_executor;
 pub mod connection_settings;
+pub mod edge_handler;
 pub mod edge_output;
 pub mod event_loop;
 pub mod failures;

@@ -8,8 +8,8 @@ use super::{
     warnings::Warnings,
 };
 use crate::{
-    error::{Failure, Kind},
-    gateway::{Ended, GatewayEvent, Moment, Payload, RequestOutcome, StatusBatch, Unsendable, excerpt},
+    error::{Failure, FailureKind},
+    gateway::{Ended, GatewayEvent, GatewayTime, Payload, RequestOutcome, StatusBatch, Unsendable, excerpt},
     io::{console::Console, request_ids::request_id},
     net::client::Event,
     request::parser::{InputError, Request, status_item},
@@ -63,7 +63,7 @@ impl Requests {
     pub fn send(
         &mut self,
         connection: &mut RequestConnection,
-        now: Moment,
+        now: GatewayTime,
         item: Request,
         origin: Option<InputPosition>,
     ) -> Result<(), Failure> {
@@ -93,7 +93,7 @@ impl Requests {
     fn send_batch(
         &mut self,
         connection: &mut RequestConnection,
-        now: Moment,
+        now: GatewayTime,
         batch: Vec<(DeviceStatus, ResultContext)>,
     ) -> Result<(), Failure> {
         if batch.is_empty() {
@@ -106,7 +106,7 @@ impl Requests {
     fn send_message(
         &mut self,
         connection: &mut RequestConnection,
-        now: Moment,
+        now: GatewayTime,
         mut item: Request,
         sources: impl FnOnce(Request) -> ResultContexts,
     ) -> Result<(), Failure> {
@@ -187,7 +187,7 @@ impl Requests {
             }
             RequestOutcome::Malformed(error) => {
                 message = format!("the answer breaks the protocol: {error}");
-                failed(Kind::Protocol, &message)
+                failed(FailureKind::Protocol, &message)
             }
             RequestOutcome::TimedOut { is_answer_missing, is_acknowledged } => {
                 let (missing, though) = match (is_answer_missing, is_acknowledged) {
@@ -196,14 +196,14 @@ impl Requests {
                     (false, _) => ("acknowledgement", ""),
                 };
                 message = format!("no {missing} in {:?}{though}{}", self.timeout, self.advice);
-                failed(Kind::Timeout, &message)
+                failed(FailureKind::Timeout, &message)
             }
             RequestOutcome::EndsConnections(length) => {
                 message = format!(
                     "the broker closed the connection each time that it got this message of {length} bytes: it may be \
                      longer than the broker takes"
                 );
-                Outcome::Failed { kind: Kind::Connection, message: &message, sent: Some(true) }
+                Outcome::Failed { kind: FailureKind::Connection, message: &message, sent: Some(true) }
             }
         };
         self.report(ended, outcome);
@@ -229,7 +229,7 @@ impl Requests {
     }
 
     /// Ends every request as failed.
-    pub fn fail_all(&mut self, connection: &mut RequestConnection, kind: Kind, message: &str) {
+    pub fn fail_all(&mut self, connection: &mut RequestConnection, kind: FailureKind, message: &str) {
         for ended in connection.gateway_mut().drain() {
             let sent = Some(ended.attempts > 0);
             self.report(&ended, Outcome::Failed { kind, message, sent });

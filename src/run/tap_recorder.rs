@@ -17,8 +17,8 @@ use crate::{
     json::json_line,
     mqtt::{Direction, codec::Message},
     net::proxy::{Heard, Moment, Observer},
-    recording::{Connection, LEFT_OUT, Record},
-    stats::{Inspection, Summary},
+    recording::{ConnectionRecord, LEFT_OUT, Record},
+    stats::{Inspection, RecordingSummary},
     tuya::Topics,
 };
 
@@ -143,7 +143,7 @@ impl Recorder {
     }
 
     /// What was heard, recorded or not.
-    pub(crate) fn summary(&self) -> Summary {
+    pub(crate) fn summary(&self) -> RecordingSummary {
         self.inspection.summary()
     }
 
@@ -157,7 +157,7 @@ impl Recorder {
         }
     }
 
-    fn connection(&mut self, record: &Connection<'_>) {
+    fn connection(&mut self, record: &ConnectionRecord<'_>) {
         if record.connected {
             self.inspection.connected(record.code);
         } else {
@@ -249,7 +249,7 @@ impl Observer for Recorder {
             Heard::Connected { client, code } => (Direction::Up, client, true, code),
             Heard::Disconnected { dir, client } => (dir, client, false, None),
         };
-        let record = Connection {
+        let record = ConnectionRecord {
             unix_us,
             dir,
             connected,

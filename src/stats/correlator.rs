@@ -16,7 +16,7 @@ const NAMED: usize = 100;
 
 /// A request as it was first seen.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Request {
+pub(super) struct SeenRequest {
     pub(super) device: DeviceId,
     /// When, in microseconds.
     pub(super) at: i64,
@@ -24,7 +24,7 @@ pub(super) struct Request {
 
 /// What came of an answer.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Met {
+pub(super) enum Correlation {
     /// It answers a request.
     Answered { device: DeviceId, round_trip_us: i64 },
     /// The request was answered before.
@@ -35,16 +35,16 @@ pub(super) enum Met {
 
 /// A request for which no answer was seen.
 #[derive(Clone, Debug)]
-pub(super) struct Open {
+pub(super) struct OpenRequest {
     pub(super) channel: Channel,
     pub(super) gateway: u32,
     pub(super) request_id: Arc<str>,
-    pub(super) request: Request,
+    pub(super) request: SeenRequest,
 }
 
 /// What is counted of one kind of request.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Tally {
+pub(super) struct RequestCounts {
     pub(super) requests: u64,
     pub(super) answered: u64,
     /// Answers to no request that is remembered.
@@ -56,37 +56,37 @@ pub(super) struct Tally {
     pub(super) spread: Spread,
 }
 
-type Key = (u8, u32, Arc<str>);
+type RequestKey = (u8, u32, Arc<str>);
 
 /// The requests that are remembered.
 #[derive(Debug, Default)]
-pub(super) struct Pairs {
-    known: HashMap<Key, (Request, Option<i64>)>,
-    order: VecDeque<Key>,
-    tallies: [Tally; 7],
+pub(super) struct Correlator {
+    known: HashMap<RequestKey, (SeenRequest, Option<i64>)>,
+    order: VecDeque<RequestKey>,
+    counts: [RequestCounts; 7],
     /// Unanswered ones that are no longer remembered: the first by name, and how many there are.
-    lost: Vec<Open>,
+    lost: Vec<OpenRequest>,
     lost_count: u64,
 }
 
-impl Pairs {
+impl Correlator {
     /// Notes a request; gives one that is given up for it.
     pub(super) fn ask(
         &mut self,
         channel: Channel,
         gateway: u32,
         request_id: &str,
-        request: Request,
-    ) -> Option<Request> {
-        let tally = &mut self.tallies[channel as usize];
+        request: SeenRequest,
+    ) -> Option<SeenRequest> {
+        let counts = &mut self.counts[channel as usize];
         let key = (channel as u8, gateway, Arc::from(request_id));
         match self.known.entry(key) {
             Entry::Occupied(_) => {
-                tally.repeated += 1;
+                counts.repeated += 1;
                 return None;
             }
             Entry::Vacant(place) => {
-                tally.requests += 1;
+                counts.requests += 1;
                 self.order.push_back(place.key().clone());
                 place.insert((request, None));
             }
@@ -104,34 +104,40 @@ impl Pairs {
     }
 
     /// Notes an answer on a response channel.
-    pub(super) fn answer(&mut self, response: Channel, gateway: u32, request_id: &str, at: i64) -> Met {
-        let Some(channel) = requested_by(response) else { return Met::Unasked };
-        let tally = &mut self.tallies[channel as usize];
+    pub(super) fn answer(
+        &mut self,
+        response: Channel,
+        gateway: u32,
+        request_id: &str,
+        at: i64,
+    ) -> Correlation {
+        let Some(channel) = requested_by(response) else { return Correlation::Unasked };
+        let counts = &mut self.counts[channel as usize];
         match self.known.get_mut(&(channel as u8, gateway, Arc::from(request_id))) {
             None => {
-                tally.unasked += 1;
-                Met::Unasked
+                counts.unasked += 1;
+                Correlation::Unasked
             }
             Some((request, answered)) => {
                 let (device, round_trip_us) = (request.device, at - request.at);
                 if answered.replace(at).is_some() {
-                    tally.answered_again += 1;
-                    return Met::Again { device, round_trip_us };
+                    counts.answered_again += 1;
+                    return Correlation::Again { device, round_trip_us };
                 }
-                tally.answered += 1;
-                tally.spread.add(round_trip_us.unsigned_abs());
-                Met::Answered { device, round_trip_us }
+                counts.answered += 1;
+                counts.spread.add(round_trip_us.unsigned_abs());
+                Correlation::Answered { device, round_trip_us }
             }
         }
     }
 
     /// What was counted of one kind of request.
-    pub(super) fn tally(&self, channel: Channel) -> &Tally {
-        &self.tallies[channel as usize]
+    pub(super) fn counts(&self, channel: Channel) -> &RequestCounts {
+        &self.counts[channel as usize]
     }
 
     /// Requests without an answer that are still remembered, in their order.
-    pub(super) fn open(&self) -> impl Iterator<Item = Open> {
+    pub(super) fn open(&self) -> impl Iterator<Item = OpenRequest> {
         self.order.iter().filter_map(|key| match self.known.get(key)? {
             (request, None) => Some(open(key.clone(), *request)),
             (_, Some(_)) => None,
@@ -139,7 +145,7 @@ impl Pairs {
     }
 
     /// The first requests without an answer, and how many there are.
-    pub(super) fn unanswered(&self) -> (Vec<Open>, u64) {
+    pub(super) fn unanswered(&self) -> (Vec<OpenRequest>, u64) {
         let mut named = self.lost.clone();
         let mut count = self.lost_count;
         for open in self.open() {
@@ -152,6 +158,6 @@ impl Pairs {
     }
 }
 
-fn open((channel, gateway, request_id): Key, request: Request) -> Open {
-    Open { channel: Channel::ALL[usize::from(channel)], gateway, request_id, request }
+fn open((channel, gateway, request_id): RequestKey, request: SeenRequest) -> OpenRequest {
+    OpenRequest { channel: Channel::ALL[usize::from(channel)], gateway, request_id, request }
 }

@@ -63,7 +63,7 @@ pub(super) struct ConnectionCount {
 
 /// The census.
 #[derive(Debug, Default)]
-pub(super) struct Census {
+pub(super) struct Counters {
     /// By channel, `other` last.
     kinds: [KindCount; 8],
     /// Messages against their channel's direction, by channel.
@@ -80,7 +80,7 @@ pub(super) struct Census {
     pub(super) last: i64,
 }
 
-impl Census {
+impl Counters {
     /// Counts a message.
     pub(super) fn message(&mut self, gateway: u32, record: &Record<'_>, at: i64) {
         let bytes = record.payload.len() as u64;

@@ -18,8 +18,8 @@ mod timeline;
 pub use self::{
     page::page,
     summary::{
-        CodeDevice, Codes, Connections, DeviceSummary, Duplicates, Gap, GatewaySummary, KindSummary, LeftOut,
-        RoundTrips, Summary, Unanswered,
+        CodeDevice, CodeSummary, ConnectionSummary, DeviceSummary, DuplicateSummary, GatewaySummary,
+        KindSummary, OmittedSummary, RecordingGap, RecordingSummary, RoundTripSummary, UnansweredRequest,
     },
     table::table,
 };
@@ -29,10 +29,10 @@ use std::borrow::Cow;
 use serde::Deserialize;
 
 use self::{
-    correlator::{Met, Pairs, Request},
-    counters::{Census, DeviceId},
+    correlator::{Correlation, Correlator, SeenRequest},
+    counters::{Counters, DeviceId},
     series::Charts,
-    timeline::Traffic,
+    timeline::TrafficOverTime,
 };
 use crate::{
     mqtt::{ConnectCode, Direction},
@@ -44,9 +44,9 @@ use crate::{
 #[derive(Debug)]
 pub struct Inspection {
     clock: Timeline,
-    census: Census,
-    pairs: Pairs,
-    timeline: Traffic,
+    counters: Counters,
+    correlator: Correlator,
+    timeline: TrafficOverTime,
     /// Values over time; `None` where nobody will draw them.
     charts: Option<Charts>,
     /// The line of the first bad one, what is wrong with it, and how many there are.
@@ -56,7 +56,7 @@ pub struct Inspection {
 
 /// What a line without a message says: a client that came or went, or records that were left out.
 #[derive(Debug, Deserialize)]
-struct Aside<'a> {
+struct EventLine<'a> {
     #[serde(borrow)]
     kind: Option<Cow<'a, str>>,
     #[serde(borrow)]
@@ -72,9 +72,9 @@ impl Inspection {
     pub fn new(charts: Option<Product>) -> Self {
         Self {
             clock: Timeline::default(),
-            census: Census::default(),
-            pairs: Pairs::default(),
-            timeline: Traffic::default(),
+            counters: Counters::default(),
+            correlator: Correlator::default(),
+            timeline: TrafficOverTime::default(),
             charts: charts.map(Charts::new),
             bad: None,
             bad_lines: 0,
@@ -84,8 +84,8 @@ impl Inspection {
     /// Takes the next message.
     pub fn message(&mut self, record: &Record<'_>) {
         let at = self.clock.tick(record.unix_us, record.mono_us).unix_us;
-        let gateway = self.census.gateway(record.gateway_id.as_deref().unwrap_or_default());
-        self.census.message(gateway, record, at);
+        let gateway = self.counters.gateway(record.gateway_id.as_deref().unwrap_or_default());
+        self.counters.message(gateway, record, at);
         if is_copy(record) {
             return;
         }
@@ -99,7 +99,7 @@ impl Inspection {
 
     /// Takes a line without a message, if it says something that counts.
     pub fn aside(&mut self, line: &[u8]) {
-        let Ok(aside) = serde_json::from_slice::<Aside<'_>>(line) else { return };
+        let Ok(aside) = serde_json::from_slice::<EventLine<'_>>(line) else { return };
         match (aside.kind.as_deref(), aside.event.as_deref()) {
             (Some("connect"), _) => self.connected(aside.code.map(ConnectCode)),
             (Some("disconnect"), _) => self.disconnected(),
@@ -110,17 +110,17 @@ impl Inspection {
 
     /// Counts a client that came, with the broker's answer.
     pub fn connected(&mut self, code: Option<ConnectCode>) {
-        self.census.connected(code);
+        self.counters.connected(code);
     }
 
     /// Counts a client that went.
     pub fn disconnected(&mut self) {
-        self.census.connections.disconnects += 1;
+        self.counters.connections.disconnects += 1;
     }
 
     /// Counts messages that the recorder itself could not write.
     pub fn left_out(&mut self, records: u64) {
-        self.census.left_out += records;
+        self.counters.left_out += records;
     }
 
     /// Notes a line, or a packet of a capture, that is no record.
@@ -133,7 +133,7 @@ impl Inspection {
 
     /// What there was.
     #[must_use]
-    pub fn summary(&self) -> Summary {
+    pub fn summary(&self) -> RecordingSummary {
         summary::summary(self)
     }
 
@@ -142,7 +142,7 @@ impl Inspection {
             Ok(Envelope { request_id, body, .. }) => match body {
                 Uplink::Sync(device) => (request_id, device.cid, None),
                 Uplink::Report(property) => {
-                    let device = self.census.device(gateway, &property.cid);
+                    let device = self.counters.device(gateway, &property.cid);
                     if let Some(charts) = &mut self.charts {
                         charts.value(device, &property.id, &property.value, at);
                     }
@@ -151,8 +151,8 @@ impl Inspection {
                 Uplink::CommandResponse(answer) => (request_id, answer.cid, Some(answer.code)),
                 Uplink::Status(statuses) => {
                     for status in statuses {
-                        let device = self.census.device(gateway, &status.cid);
-                        self.census.seen(device, channel, at).online = Some(status.status);
+                        let device = self.counters.device(gateway, &status.cid);
+                        self.counters.seen(device, channel, at).online = Some(status.status);
                     }
                     return;
                 }
@@ -163,8 +163,8 @@ impl Inspection {
                 None => return,
             },
         };
-        let device = self.census.device(gateway, &cid);
-        self.census.seen(device, channel, at);
+        let device = self.counters.device(gateway, &cid);
+        self.counters.seen(device, channel, at);
         self.meet(gateway, channel, &request_id, device, answer, at);
     }
 
@@ -181,16 +181,16 @@ impl Inspection {
                 None => return,
             },
         };
-        let device = self.census.device(gateway, &cid);
+        let device = self.counters.device(gateway, &cid);
         if channel == Channel::Command {
-            self.census.seen(device, channel, at);
+            self.counters.seen(device, channel, at);
         }
         self.meet(gateway, channel, &request_id, device, answer, at);
     }
 
     /// A request that breaks the protocol still wants an answer; an answer that does is none.
     fn unreadable(&mut self, channel: Channel, refused: crate::tuya::Refused) -> Option<(String, String)> {
-        self.census.kind(Some(channel)).malformed += 1;
+        self.counters.kind(Some(channel)).malformed += 1;
         channel.response()?;
         Some((refused.request_id?, refused.cid.unwrap_or_default()))
     }
@@ -206,28 +206,29 @@ impl Inspection {
     ) {
         let Some(code) = answer else {
             if channel.response().is_some() {
-                let lost = self.pairs.ask(channel, gateway, request_id, Request { device, at });
+                let lost = self.correlator.ask(channel, gateway, request_id, SeenRequest { device, at });
                 if let Some(lost) = lost {
-                    self.census.unanswered(lost.device);
+                    self.counters.unanswered(lost.device);
                 }
             }
             return;
         };
-        let met = self.pairs.answer(channel, gateway, request_id, at);
+        let met = self.correlator.answer(channel, gateway, request_id, at);
         let device = match &met {
             // The request says whose it was, where the answer does not.
-            Met::Answered { device, round_trip_us } | Met::Again { device, round_trip_us } => {
+            Correlation::Answered { device, round_trip_us }
+            | Correlation::Again { device, round_trip_us } => {
                 if let Some(request) = requested_by(channel)
-                    && matches!(met, Met::Answered { .. })
+                    && matches!(met, Correlation::Answered { .. })
                 {
                     self.timeline.round_trip(at - round_trip_us, request, *round_trip_us);
                 }
                 *device
             }
-            Met::Unasked => device,
+            Correlation::Unasked => device,
         };
-        if !matches!(met, Met::Again { .. }) {
-            self.census.code(channel, code, device);
+        if !matches!(met, Correlation::Again { .. }) {
+            self.counters.code(channel, code, device);
             if !code.is_success() {
                 self.timeline.refusal(at);
             }

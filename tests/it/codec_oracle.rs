@@ -7,12 +7,12 @@
 use bytes::BytesMut;
 use fastrand::Rng;
 use rumqttc::mqttbytes::{self, v4};
-use tuyagw::mqtt::{Connect, End, Packet};
+use tuyagw::mqtt::{Connect, Packet, Side};
 
 const LIMIT: usize = 1 << 20;
 const PACKETS: usize = 20_000;
 
-fn ours(bytes: &[u8], to: End) -> Result<Option<(Packet, usize)>, String> {
+fn ours(bytes: &[u8], to: Side) -> Result<Option<(Packet, usize)>, String> {
     let mut inbox = BytesMut::from(bytes);
     let packet = Packet::decode(&mut inbox, to, LIMIT).map_err(|why| why.to_string())?;
     Ok(packet.map(|packet| (packet, bytes.len() - inbox.len())))
@@ -31,11 +31,11 @@ fn encoded(packet: &v4::Packet) -> BytesMut {
 }
 
 /// The end that receives a packet with this first byte; either end for what both may send.
-fn receiver(first: u8, dice: &mut Rng) -> End {
+fn receiver(first: u8, dice: &mut Rng) -> Side {
     match first >> 4 {
-        1 | 8 | 10 | 12 | 14 => End::Server,
-        2 | 9 | 11 | 13 => End::Client,
-        _ => [End::Client, End::Server][dice.usize(..2)],
+        1 | 8 | 10 | 12 | 14 => Side::Server,
+        2 | 9 | 11 | 13 => Side::Client,
+        _ => [Side::Client, Side::Server][dice.usize(..2)],
     }
 }
 

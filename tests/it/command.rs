@@ -17,7 +17,7 @@ fn program() -> Command {
     let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:")).unwrap_or_default();
     let ignored = u64::from_str_radix(mask.trim(), 16).unwrap_or_default();
     if ignored >> 1 & 1 == 0 {
-        return Command::new(PROGRAM);
+        return Command::new(assert_cmd::cargo::cargo_bin!("tuyagw"));
     }
     let mut command = Command::new("env");
     command.arg("--default-signal=INT").arg(PROGRAM);

@@ -186,19 +186,4 @@ fn rust_files(folder: &Path) -> Vec<PathBuf> {
 }
 
 /// Files that name what the allow list forbids them, with what they name. An entry that is no longer true fails the test.
-const DEBTS: &[(&str, &str)] = &[
-    ("net/server/client_state.rs", "edge"),
-    ("net/server/mod.rs", "edge"),
-    ("net/server/mod.rs", "io"),
-    ("net/server/mod.rs", "recording"),
-    ("net/server/router/mod.rs", "edge"),
-    ("net/server/router/mod.rs", "io"),
-    ("net/server/router/mod.rs", "recording"),
-    ("net/server/router/packets.rs", "edge"),
-    ("net/server/router/packets.rs", "recording"),
-    ("net/server/router/packets.rs", "tuya"),
-    ("net/server/router/platform.rs", "edge"),
-    ("net/server/router/platform.rs", "io"),
-    ("net/server/router/platform.rs", "recording"),
-    ("net/server/router/platform.rs", "tuya"),
-];
+const DEBTS: &[(&str, &str)] = &[];

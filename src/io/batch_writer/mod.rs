@@ -92,11 +92,11 @@ pub struct BatchWriter {
     handed: Offset,
     /// How far the thread had come when it was last looked at.
     seen: Offset,
-    queue: Arc<Queue>,
-    state: watch::Receiver<State>,
+    queue: Arc<BatchQueue>,
+    state: watch::Receiver<WriterState>,
     written: Written,
     /// What the thread will own once it runs.
-    idle: Option<(Target, watch::Sender<State>)>,
+    idle: Option<(WriteTarget, watch::Sender<WriterState>)>,
     thread: Option<JoinHandle<()>>,
     repaired: Option<String>,
     is_stdout: bool,
@@ -115,9 +115,9 @@ fn begin() -> Vec<u8> {
 
 /// A view of a sink's progress that does not hold the sink.
 #[derive(Clone, Debug)]
-pub struct Progress(watch::Receiver<State>);
+pub struct CommitWatch(watch::Receiver<WriterState>);
 
-impl Progress {
+impl CommitWatch {
     /// As [`BatchWriter::progress`].
     ///
     /// # Errors
@@ -147,7 +147,7 @@ impl Written {
 
 /// How far the thread has come; it ends at the first failure.
 #[derive(Debug, Default)]
-struct State {
+struct WriterState {
     done: Offset,
     failed: Option<WriterError>,
 }
@@ -158,7 +158,7 @@ impl BatchWriter {
     pub fn stdout() -> Self {
         let file = redirected_stdout();
         let is_torn = is_torn_before(file.as_ref());
-        let mut sink = Self::over(Target::Stream { stream: Box::new(io::stdout()), file }, None);
+        let mut sink = Self::over(WriteTarget::Stream { stream: Box::new(io::stdout()), file }, None);
         sink.is_stdout = true;
         if is_torn {
             // The end of another program's line, which is not ours to cut off.
@@ -191,7 +191,7 @@ impl BatchWriter {
         refuse_compression(&path)?;
         if fs::metadata(&path).is_ok_and(|found| found.file_type().is_fifo()) {
             // Opening it waits for a reader, which the thread does, so that signals are heard meanwhile.
-            let mut sink = Self::over(Target::Fifo { path: path.clone(), file: None }, None);
+            let mut sink = Self::over(WriteTarget::Fifo { path: path.clone(), file: None }, None);
             sink.fifo = Some(path);
             sink.start();
             return Ok(sink);
@@ -206,15 +206,15 @@ impl BatchWriter {
         let rotation = rotation.filter(|_| is_regular).map(|when| Rotating::new(when, &file));
         let is_begun = is_regular && file.metadata().is_ok_and(|found| found.len() > 0);
         let mut sink =
-            Self::over(Target::File(Appended { file, path, purpose, is_regular, rotation }), repaired);
+            Self::over(WriteTarget::File(Appended { file, path, purpose, is_regular, rotation }), repaired);
         if is_begun && purpose.is_recording() {
             sink.preface = begin();
         }
         Ok(sink)
     }
 
-    fn over(target: Target, repaired: Option<String>) -> Self {
-        let (sender, state) = watch::channel(State::default());
+    fn over(target: WriteTarget, repaired: Option<String>) -> Self {
+        let (sender, state) = watch::channel(WriterState::default());
         Self {
             batch: Vec::new(),
             given: Offset::default(),
@@ -309,8 +309,8 @@ impl BatchWriter {
 
     /// A view of the progress from elsewhere, for as long as the sink is there.
     #[must_use]
-    pub fn watch(&self) -> Progress {
-        Progress(self.state.clone())
+    pub fn watch(&self) -> CommitWatch {
+        CommitWatch(self.state.clone())
     }
 
     /// How many whole lines' bytes have been written, synced or not, those of a batch that failed included; from
@@ -398,7 +398,8 @@ impl BatchWriter {
             Ok(thread) => self.thread = Some(thread),
             Err(why) => {
                 let failed = Failure::io(format!("cannot start a thread to write with: {why}"));
-                let state = State { done: Offset::default(), failed: Some(WriterError::Failed(failed)) };
+                let state =
+                    WriterState { done: Offset::default(), failed: Some(WriterError::Failed(failed)) };
                 self.state = watch::channel(state).1;
             }
         }
@@ -445,7 +446,7 @@ fn ended_early() -> WriterError {
 
 /// What goes from the sink to its thread.
 #[derive(Debug, Default)]
-struct Queue {
+struct BatchQueue {
     queued: Mutex<Queued>,
     changed: Condvar,
 }
@@ -456,7 +457,7 @@ struct Queued {
     closed: bool,
 }
 
-impl Queue {
+impl BatchQueue {
     fn lock(&self) -> MutexGuard<'_, Queued> {
         self.queued.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -478,7 +479,12 @@ impl Queue {
 }
 
 /// The thread.
-fn write_all(mut target: Target, queue: &Queue, state: &watch::Sender<State>, written: &Written) {
+fn write_all(
+    mut target: WriteTarget,
+    queue: &BatchQueue,
+    state: &watch::Sender<WriterState>,
+    written: &Written,
+) {
     if let Err(why) = target.prepare() {
         return state.send_modify(|state| state.failed = Some(why));
     }
@@ -504,7 +510,7 @@ fn give_back(empty: &mut Vec<u8>) {
     }
 }
 
-enum Target {
+enum WriteTarget {
     /// Stdout; with the file behind it, if it is one.
     Stream {
         stream: Box<dyn Write + Send>,
@@ -518,7 +524,7 @@ enum Target {
     File(Appended),
 }
 
-impl fmt::Debug for Target {
+impl fmt::Debug for WriteTarget {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Stream { .. } => f.write_str("Stream"),
@@ -528,7 +534,7 @@ impl fmt::Debug for Target {
     }
 }
 
-impl Target {
+impl WriteTarget {
     /// Does what may take long before the first write.
     fn prepare(&mut self) -> Result<(), WriterError> {
         if let Self::Fifo { path, file } = self {
@@ -905,7 +911,7 @@ mod tests {
         let (go, gate) = mpsc::channel();
         (
             BatchWriter::over(
-                Target::Stream { stream: Box::new(Gate { written, go: gate }), file: None },
+                WriteTarget::Stream { stream: Box::new(Gate { written, go: gate }), file: None },
                 None,
             ),
             writes,
@@ -983,7 +989,8 @@ mod tests {
     fn a_reader_that_went_away_ends_the_writing() {
         block_on(async {
             let (reader, writer) = io::pipe().unwrap();
-            let mut sink = BatchWriter::over(Target::Stream { stream: Box::new(writer), file: None }, None);
+            let mut sink =
+                BatchWriter::over(WriteTarget::Stream { stream: Box::new(writer), file: None }, None);
             drop(reader);
             sink.write(b"1\n");
             sink.flush();
@@ -1003,7 +1010,7 @@ mod tests {
         sink.write(b"1\n");
         let Err(WriterError::Failed(failure)) = sink.close_blocking() else { panic!("no failure") };
         assert!(failure.message.contains("/dev/full"), "{failure}");
-        assert_eq!(failure.kind, crate::error::Kind::Io);
+        assert_eq!(failure.kind, crate::error::FailureKind::Io);
     }
 
     /// Nothing goes on into the removed file: what is not written is not acknowledged.

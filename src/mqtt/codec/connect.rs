@@ -9,8 +9,8 @@ use std::fmt;
 use bytes::{BufMut as _, Bytes, BytesMut};
 
 use super::{
-    End, Malformed, Packet, QoS, TooLarge,
-    header::{Fields, Kind, length_prefix, remaining_length},
+    Malformed, Packet, QoS, Side, TooLarge,
+    header::{FieldReader, PacketType, length_prefix, remaining_length},
     malformed,
     publish::check_name,
 };
@@ -137,7 +137,7 @@ impl Connect {
 
         let (protocol, level) = self.version.greeting();
         let length = 6 + protocol.len() + fields.iter().map(|(_, bytes)| 2 + bytes.len()).sum::<usize>();
-        let mut header = [(Kind::Connect as u8) << 4, 0, 0, 0, 0];
+        let mut header = [(PacketType::Connect as u8) << 4, 0, 0, 0, 0];
         let end = remaining_length(&mut header, 1, length);
         out.reserve(end + length);
         out.put_slice(&header[..end]);
@@ -156,7 +156,7 @@ impl Connect {
 
 /// Reads a CONNECT's body. Another version than MQTT 3.1.1 and 3.1 is no error, because it has an answer.
 pub(super) fn decode(body: &[u8]) -> Result<Packet, Malformed> {
-    let mut fields = Fields { kind: Kind::Connect, rest: body };
+    let mut fields = FieldReader { kind: PacketType::Connect, rest: body };
     let protocol = fields.text("protocol name")?;
     if !matches!(protocol, "MQTT" | "MQIsdp") {
         return Err(malformed!("CONNECT with the protocol name {protocol:?}"));
@@ -189,7 +189,7 @@ pub(super) fn decode(body: &[u8]) -> Result<Packet, Malformed> {
     let client_id = name(&mut fields, "client id")?;
     let will = if has(WILL) {
         let topic = fields.text("will topic")?;
-        check_name(topic, End::Server).map_err(|why| malformed!("the will of a CONNECT: {why}"))?;
+        check_name(topic, Side::Server).map_err(|why| malformed!("the will of a CONNECT: {why}"))?;
         let payload = Bytes::copy_from_slice(fields.binary("will payload")?);
         Some(Will { topic: topic.to_owned(), payload, qos: will_qos, retain: has(WILL_RETAIN) })
     } else {
@@ -197,7 +197,7 @@ pub(super) fn decode(body: &[u8]) -> Result<Packet, Malformed> {
     };
     // In MQTT 3.1 the end of the packet takes precedence over these two flags.
     let has_next =
-        |flag, fields: &Fields<'_>| has(flag) && !(version == Version::V3_1 && fields.rest.is_empty());
+        |flag, fields: &FieldReader<'_>| has(flag) && !(version == Version::V3_1 && fields.rest.is_empty());
     let username =
         if has_next(USERNAME, &fields) { Some(name(&mut fields, "username")?.to_owned()) } else { None };
     let password = if has_next(PASSWORD, &fields) {
@@ -219,7 +219,7 @@ pub(super) fn decode(body: &[u8]) -> Result<Packet, Malformed> {
 }
 
 /// The client id and username of an MQTT 5 CONNECT (MQTT 5.0, section 3.1), from its flags on: for a record of its refusal.
-fn names_of_version_5(fields: &mut Fields<'_>) -> Result<(String, Option<String>), Malformed> {
+fn names_of_version_5(fields: &mut FieldReader<'_>) -> Result<(String, Option<String>), Malformed> {
     let flags = fields.byte("flags")?;
     fields.number("keep-alive")?;
     skip_properties(fields)?;
@@ -234,7 +234,7 @@ fn names_of_version_5(fields: &mut Fields<'_>) -> Result<(String, Option<String>
 }
 
 /// Skips MQTT 5 properties, which begin with their length in one to four bytes.
-fn skip_properties(fields: &mut Fields<'_>) -> Result<(), Malformed> {
+fn skip_properties(fields: &mut FieldReader<'_>) -> Result<(), Malformed> {
     let mut length = 0;
     for shift in [0, 7, 14, 21] {
         let byte = fields.byte("properties")?;
@@ -247,7 +247,7 @@ fn skip_properties(fields: &mut Fields<'_>) -> Result<(), Malformed> {
 }
 
 /// A text without control characters, which a server may refuse (section 1.5.3) and logs should not meet.
-fn name<'b>(fields: &mut Fields<'b>, field: &str) -> Result<&'b str, Malformed> {
+fn name<'b>(fields: &mut FieldReader<'b>, field: &str) -> Result<&'b str, Malformed> {
     let text = fields.text(field)?;
     if text.contains(char::is_control) {
         return Err(malformed!("CONNECT with a control character in its {field}: {text:?}"));

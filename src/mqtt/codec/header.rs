@@ -3,14 +3,14 @@
 
 use bytes::{BufMut as _, BytesMut};
 
-use super::{End, Malformed, Version, malformed};
+use super::{Malformed, Side, Version, malformed};
 
 /// The largest remaining length that four bytes can say (section 2.2.3).
 pub(super) const MAX_REMAINING: usize = 268_435_455;
 
 /// The fourteen packet types (section 2.2.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub enum PacketType {
     /// 1: the client asks for a connection.
     Connect = 1,
     /// 2: the server answers it.
@@ -41,7 +41,7 @@ pub enum Kind {
     Disconnect,
 }
 
-impl Kind {
+impl PacketType {
     /// The type that a packet's first byte says; `None` for the reserved types 0 and 15.
     #[must_use]
     pub fn of(first: u8) -> Option<Self> {
@@ -86,12 +86,12 @@ impl Kind {
     }
 
     /// The only end that may receive this type; `None` where both may.
-    fn receiver(self) -> Option<End> {
+    fn receiver(self) -> Option<Side> {
         match self {
             Self::Connect | Self::Subscribe | Self::Unsubscribe | Self::PingReq | Self::Disconnect => {
-                Some(End::Server)
+                Some(Side::Server)
             }
-            Self::ConnAck | Self::SubAck | Self::UnsubAck | Self::PingResp => Some(End::Client),
+            Self::ConnAck | Self::SubAck | Self::UnsubAck | Self::PingResp => Some(Side::Client),
             Self::Publish | Self::PubAck | Self::PubRec | Self::PubRel | Self::PubComp => None,
         }
     }
@@ -127,7 +127,7 @@ impl Kind {
 /// A checked fixed header.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Header {
-    pub kind: Kind,
+    pub kind: PacketType,
     /// The low four bits of the first byte.
     pub flags: u8,
     /// Where the body begins: 2 to 5.
@@ -140,17 +140,17 @@ pub(super) struct Header {
 /// `version`; `None` while it is not whole.
 pub(super) fn header(
     bytes: &[u8],
-    to: End,
+    to: Side,
     max_packet: usize,
     version: Version,
 ) -> Result<Option<Header>, Malformed> {
     let Some(&first) = bytes.first() else { return Ok(None) };
     let flags = first & 0x0f;
-    let Some(kind) = Kind::of(first) else {
+    let Some(kind) = PacketType::of(first) else {
         return Err(malformed!("packet type {} is reserved (first byte {first:#04x})", first >> 4));
     };
     if kind.receiver().is_some_and(|only| only != to) {
-        let sender = if to == End::Client { "server" } else { "client" };
+        let sender = if to == Side::Client { "server" } else { "client" };
         return Err(malformed!("{} from a {sender}, which must not send it", kind.name()));
     }
     match kind.flags() {
@@ -213,18 +213,18 @@ pub(super) fn length_prefix(length: usize) -> [u8; 2] {
 }
 
 /// Appends a packet whose body is two bytes.
-pub(super) fn short(kind: Kind, body: [u8; 2], out: &mut BytesMut) {
+pub(super) fn short(kind: PacketType, body: [u8; 2], out: &mut BytesMut) {
     let first = (kind as u8) << 4 | kind.flags().unwrap_or_default();
     out.put_slice(&[first, 2, body[0], body[1]]);
 }
 
 /// Takes bytes and length-prefixed strings off a packet's body, saying which field did not fit.
-pub(super) struct Fields<'b> {
-    pub kind: Kind,
+pub(super) struct FieldReader<'b> {
+    pub kind: PacketType,
     pub rest: &'b [u8],
 }
 
-impl<'b> Fields<'b> {
+impl<'b> FieldReader<'b> {
     pub fn take(&mut self, length: usize, field: &str) -> Result<&'b [u8], Malformed> {
         let Some((taken, rest)) = self.rest.split_at_checked(length) else {
             return Err(malformed!(

@@ -16,23 +16,23 @@ use std::{fmt, sync::Arc};
 use bytes::{Buf as _, Bytes, BytesMut};
 use rumqttc::mqttbytes::{self as codec, v4};
 
-use self::header::{Fields, Header, MAX_REMAINING};
+use self::header::{FieldReader, Header, MAX_REMAINING};
 pub use self::{
     connect::{Connect, Password, Version, Will},
-    header::Kind,
+    header::PacketType,
 };
 use crate::mqtt::{ConnectCode, check_filter};
 
 /// Which end of a connection somebody is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum End {
+pub enum Side {
     /// The one that connects.
     Client,
     /// The one that listens.
     Server,
 }
 
-impl End {
+impl Side {
     /// The other end.
     #[must_use]
     pub fn peer(self) -> Self {
@@ -217,7 +217,7 @@ impl Packet {
     /// # Errors
     /// A packet that breaks MQTT 3.1.1, that `to` must not be sent, or that is larger than `max_packet`, as soon
     /// as the bytes show it. The inbox is then of no further use.
-    pub fn decode(inbox: &mut BytesMut, to: End, max_packet: usize) -> Result<Option<Self>, Malformed> {
+    pub fn decode(inbox: &mut BytesMut, to: Side, max_packet: usize) -> Result<Option<Self>, Malformed> {
         Self::decode_sharing(inbox, to, max_packet, Version::default(), &mut None)
     }
 
@@ -228,7 +228,7 @@ impl Packet {
     /// As [`Packet::decode`].
     pub fn decode_sharing(
         inbox: &mut BytesMut,
-        to: End,
+        to: Side,
         max_packet: usize,
         version: Version,
         topic: &mut Option<Arc<str>>,
@@ -239,22 +239,22 @@ impl Packet {
         }
         let body = &inbox[header.start..header.end];
         let packet = match header.kind {
-            Kind::Publish => {
+            PacketType::Publish => {
                 return publish::decode(inbox, header, to, topic).map(|message| Some(Self::Publish(message)));
             }
-            Kind::PubAck => Self::PubAck(Fields { kind: header.kind, rest: body }.packet_id()?),
-            Kind::Connect => connect::decode(body)?,
-            Kind::ConnAck => decode_connack(body[0], ConnectCode(body[1]))?,
-            Kind::PubRec
-            | Kind::PubRel
-            | Kind::PubComp
-            | Kind::Subscribe
-            | Kind::SubAck
-            | Kind::Unsubscribe
-            | Kind::UnsubAck
-            | Kind::PingReq
-            | Kind::PingResp
-            | Kind::Disconnect => return decode_by_codec(inbox, header).map(Some),
+            PacketType::PubAck => Self::PubAck(FieldReader { kind: header.kind, rest: body }.packet_id()?),
+            PacketType::Connect => connect::decode(body)?,
+            PacketType::ConnAck => decode_connack(body[0], ConnectCode(body[1]))?,
+            PacketType::PubRec
+            | PacketType::PubRel
+            | PacketType::PubComp
+            | PacketType::Subscribe
+            | PacketType::SubAck
+            | PacketType::Unsubscribe
+            | PacketType::UnsubAck
+            | PacketType::PingReq
+            | PacketType::PingResp
+            | PacketType::Disconnect => return decode_by_codec(inbox, header).map(Some),
         };
         inbox.advance(header.end);
         Ok(Some(packet))
@@ -269,7 +269,7 @@ impl Packet {
             Self::Connect(connect) => return connect.encode(out),
             Self::OtherVersion { .. } => return Err(TooLarge("a CONNECT of another version of MQTT".into())),
             Self::ConnAck { session_present, code } => {
-                header::short(Kind::ConnAck, [u8::from(*session_present), code.0], out);
+                header::short(PacketType::ConnAck, [u8::from(*session_present), code.0], out);
             }
             Self::Publish(message) => {
                 let Message { topic, payload, qos, retain, dup, id } = message.clone();
@@ -277,7 +277,7 @@ impl Packet {
                 publish.fits()?;
                 publish.encode(id.unwrap_or_default(), dup, out);
             }
-            Self::PubAck(id) => header::short(Kind::PubAck, id.to_be_bytes(), out),
+            Self::PubAck(id) => header::short(PacketType::PubAck, id.to_be_bytes(), out),
             Self::PubRec(id) => encode_by_codec(&v4::Packet::PubRec(v4::PubRec { pkid: *id }), out)?,
             Self::PubRel(id) => encode_by_codec(&v4::Packet::PubRel(v4::PubRel { pkid: *id }), out)?,
             Self::PubComp(id) => encode_by_codec(&v4::Packet::PubComp(v4::PubComp { pkid: *id }), out)?,
@@ -324,7 +324,7 @@ fn decode_connack(flags: u8, code: ConnectCode) -> Result<Packet, Malformed> {
 /// Lets rumqttc read a whole packet, and checks what it leaves unchecked.
 fn decode_by_codec(inbox: &mut BytesMut, header: Header) -> Result<Packet, Malformed> {
     let name = header.kind.name();
-    if header.kind == Kind::Subscribe {
+    if header.kind == PacketType::Subscribe {
         check_requested_qos(&inbox[header.start..header.end])?;
     }
     let packet = v4::Packet::read(inbox, usize::MAX).map_err(|why| in_our_words(name, &why))?;
@@ -368,7 +368,7 @@ fn decode_by_codec(inbox: &mut BytesMut, header: Header) -> Result<Packet, Malfo
 
 /// Section 3.8.3: the six upper bits of a requested QoS are reserved, which rumqttc's reader does not look at.
 fn check_requested_qos(body: &[u8]) -> Result<(), Malformed> {
-    let mut fields = Fields { kind: Kind::Subscribe, rest: body };
+    let mut fields = FieldReader { kind: PacketType::Subscribe, rest: body };
     fields.packet_id()?;
     while !fields.rest.is_empty() {
         fields.binary("filter")?;

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use bytes::{Buf as _, BufMut as _, Bytes, BytesMut};
 
 use super::{
-    End, Malformed, Message, Publish, QoS, TooLarge,
-    header::{Fields, Header, MAX_REMAINING, length_prefix, remaining_length},
+    Malformed, Message, Publish, QoS, Side, TooLarge,
+    header::{FieldReader, Header, MAX_REMAINING, length_prefix, remaining_length},
     malformed,
 };
 
@@ -68,10 +68,10 @@ impl Publish {
 pub(super) fn decode(
     inbox: &mut BytesMut,
     header: Header,
-    to: End,
+    to: Side,
     known: &mut Option<Arc<str>>,
 ) -> Result<Message, Malformed> {
-    let mut fields = Fields { kind: header.kind, rest: &inbox[header.start..header.end] };
+    let mut fields = FieldReader { kind: header.kind, rest: &inbox[header.start..header.end] };
     let name = fields.binary("topic")?;
     let topic = match known {
         Some(known) if known.as_bytes() == name => Arc::clone(known),
@@ -107,7 +107,7 @@ pub(super) fn decode(
 
 /// Checks a topic name: not empty, without wildcards (sections 3.3.2.1 and 4.7); a server refuses control
 /// characters too, which a client must be able to receive and show.
-pub(super) fn check_name(topic: &str, to: End) -> Result<(), Malformed> {
+pub(super) fn check_name(topic: &str, to: Side) -> Result<(), Malformed> {
     if topic.is_empty() {
         return Err(malformed!("PUBLISH with an empty topic"));
     }
@@ -120,7 +120,7 @@ pub(super) fn check_name(topic: &str, to: End) -> Result<(), Malformed> {
         if topic.contains(['+', '#']) {
             return Err(malformed!("PUBLISH to a topic with a wildcard: {topic:?}"));
         }
-        if to == End::Server && topic.contains(char::is_control) {
+        if to == Side::Server && topic.contains(char::is_control) {
             return Err(malformed!("PUBLISH to a topic with a control character: {topic:?}"));
         }
     }

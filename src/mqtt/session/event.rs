@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::Receipt;
+use super::AckToken;
 #[cfg(doc)]
 use super::Session;
 use crate::mqtt::{
@@ -12,7 +12,7 @@ use crate::mqtt::{
 
 /// What came from the peer, or became of what was sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Event {
+pub enum SessionEvent {
     /// A client connects; to be answered by [`Session::connack`].
     Connect(Box<Connect>),
     /// A client of another version connects; to be answered by CONNACK 1. Nothing more will be read.
@@ -36,7 +36,7 @@ pub enum Event {
         code: ConnectCode,
     },
     /// A message; one of QoS 1 or 2 is acknowledged by giving its receipt back.
-    Publish(Message, Option<Receipt>),
+    Publish(Message, Option<AckToken>),
     /// One of our publishes has arrived; with QoS 0, it was put into the outbox. Comes once for each token.
     Delivered {
         /// The token that the publish was given.
@@ -98,6 +98,6 @@ macro_rules! violation {
 }
 /// Says in words what was ignored.
 macro_rules! ignored {
-    ($($words:tt)*) => { $crate::mqtt::session::Event::Ignored(format!($($words)*)) };
+    ($($words:tt)*) => { $crate::mqtt::session::SessionEvent::Ignored(format!($($words)*)) };
 }
 pub(super) use {ignored, violation};

@@ -2,7 +2,7 @@
 
 use std::{fmt, time::Duration};
 
-use crate::mqtt::codec::End;
+use crate::mqtt::codec::Side;
 
 /// The peer has sent nothing for 1.5 times the keep-alive interval.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,46 +42,46 @@ impl KeepAlive {
         self.heard = self.now;
     }
 
-    pub fn at(&mut self, now: Duration) {
+    pub fn set_now(&mut self, now: Duration) {
         self.now = self.now.max(now);
     }
 
     /// Something was written. The session learns the time only now and then, so this may be dated too early,
     /// never too late: a ping then comes sooner than it must.
-    pub fn wrote(&mut self) {
+    pub fn handle_sent(&mut self) {
         self.sent = self.now;
     }
 
-    pub fn heard(&mut self) {
+    pub fn handle_received(&mut self) {
         self.heard = self.now;
     }
 
-    pub fn pinged(&mut self) {
+    pub fn handle_ping(&mut self) {
         self.pinged = true;
     }
 
     /// A PINGRESP came; says whether one was awaited.
-    pub fn answered(&mut self) -> bool {
+    pub fn handle_pingresp(&mut self) -> bool {
         std::mem::take(&mut self.pinged)
     }
 
-    /// The next moment at which [`KeepAlive::due`] has something to say.
-    pub fn deadline(&self, end: End) -> Option<Duration> {
+    /// The next moment at which [`KeepAlive::handle_timeout`] has something to say.
+    pub fn next_timeout(&self, end: Side) -> Option<Duration> {
         (self.seconds > 0).then(|| match end {
-            End::Client => self.silent_at().min(self.ping_at()),
-            End::Server => self.silent_at(),
+            Side::Client => self.silent_at().min(self.ping_at()),
+            Side::Server => self.silent_at(),
         })
     }
 
     /// Whether a client must ping now.
-    pub fn due(&self, end: End) -> Result<bool, Silence> {
+    pub fn handle_timeout(&self, end: Side) -> Result<bool, Silence> {
         if self.seconds == 0 {
             return Ok(false);
         }
         if self.now >= self.silent_at() {
             return Err(Silence { quiet: self.now.saturating_sub(self.heard) });
         }
-        Ok(end == End::Client && self.now >= self.ping_at())
+        Ok(end == Side::Client && self.now >= self.ping_at())
     }
 
     fn silent_at(&self) -> Duration {

@@ -6,7 +6,7 @@ use std::{fmt::Write as _, future::Future, io, net::SocketAddr, time::Duration};
 use tokio::{net::TcpStream, task::JoinSet};
 
 use super::Address;
-use crate::error::{Failure, Kind};
+use crate::error::{Failure, FailureKind};
 
 /// How long an address may be silent before the next one is dialled beside it (RFC 8305, section 5).
 const STAGGER: Duration = Duration::from_millis(250);
@@ -17,7 +17,7 @@ pub type Attempt = (SocketAddr, Option<io::Error>);
 /// Connects to the first address of a name that answers; `attempts` takes those that were dialled. Cancel-safe.
 pub async fn to(address: &Address, attempts: &mut Vec<Attempt>) -> Result<TcpStream, Failure> {
     let unknown = |why: &dyn std::fmt::Display| {
-        Failure::new(Kind::Connection, format!("cannot find the host {:?}: {why}", address.host))
+        Failure::new(FailureKind::Connection, format!("cannot find the host {:?}: {why}", address.host))
             .hint("Check the host's name in --broker")
     };
     let found = tokio::net::lookup_host((address.host.as_str(), address.port)).await;
@@ -86,7 +86,7 @@ where
 
 /// Why no address could be connected to.
 fn unreachable(address: &Address, attempts: &[Attempt]) -> Failure {
-    let failure = |message: String| Failure::new(Kind::Connection, message);
+    let failure = |message: String| Failure::new(FailureKind::Connection, message);
     let is_refused = |attempt: &Attempt| {
         attempt.1.as_ref().is_some_and(|why| why.kind() == io::ErrorKind::ConnectionRefused)
     };

@@ -20,12 +20,12 @@ pub use tls::Tls;
 
 use crate::{
     collections::IdSet,
-    error::{Failure, Kind},
+    error::{Failure, FailureKind},
     mqtt::{
         ConnectCode, SUBSCRIPTION_REFUSED,
         backoff::{Backoff, Pause},
-        codec::{Connect, End, Message, Publish, QoS, SubscribeCode, TooLarge},
-        session::{self, Limits, Receipt, Session},
+        codec::{Connect, Message, Publish, QoS, Side, SubscribeCode, TooLarge},
+        session::{self, AckToken, Session, SessionLimits},
     },
 };
 use greeting::Greeting;
@@ -86,7 +86,7 @@ pub enum Event {
     /// Every subscription was granted.
     Subscribed,
     /// A message arrived; one with a receipt must be acknowledged.
-    Message(Message, Option<Receipt>),
+    Message(Message, Option<AckToken>),
     /// A publish was acknowledged (QoS 1 and 2) or written to the socket (QoS 0).
     Delivered {
         /// The token that was given with it.
@@ -158,9 +158,9 @@ impl Client {
         let unverified = settings.tls.as_ref().filter(|tls| tls.is_insecure()).map(|_| {
             Event::Warning("--tls-insecure: nothing of the broker's certificate is verified".into())
         });
-        let limits = Limits { max_packet: settings.max_packet, in_flight: settings.in_flight };
+        let limits = SessionLimits { max_packet: settings.max_packet, in_flight: settings.in_flight };
         Self {
-            session: Session::new(End::Client, limits),
+            session: Session::new(Side::Client, limits),
             subscriptions,
             origin: Instant::now(),
             heard_at: Duration::ZERO,
@@ -232,14 +232,14 @@ impl Client {
     }
 
     /// Acknowledges a received message; acknowledgements leave in the order of arrival.
-    pub fn acknowledge(&mut self, receipt: Receipt) {
+    pub fn acknowledge(&mut self, receipt: AckToken) {
         self.session.acknowledge(receipt);
     }
 
     /// Says that the connection was of use, by a message's first acknowledgement or a request's answer: the next
     /// outage is met with a fresh backoff.
     pub fn progress(&mut self) {
-        self.backoff.progress();
+        self.backoff.handle_progress();
     }
 
     /// Stops or resumes reading, for a consumer that cannot keep up. The connection is kept alive meanwhile.
@@ -265,7 +265,7 @@ impl Client {
             {
                 return Err(self.greeted(&greeting));
             }
-            match self.session.next(now) {
+            match self.session.poll_event(now) {
                 Ok(Some(event)) => {
                     if let Some(event) = self.take(event, now)? {
                         return Ok(Some(event));
@@ -326,7 +326,7 @@ impl Client {
             self.check_deadlines()?;
         }
         let suback = self.awaits.suback.filter(|_| self.awaits.connack.is_none()).map(|(_, due)| due);
-        let deadline = [self.session.deadline(), self.awaits.connack, suback].into_iter().flatten().min();
+        let deadline = [self.session.next_timeout(), self.awaits.connack, suback].into_iter().flatten().min();
         let Link::Up(stream) = &mut self.link else { return Ok(()) };
         let until_written = !self.unwritten.is_empty();
         let exchange = stream.exchange(&mut self.session, self.held, until_written, &mut self.stuck);
@@ -372,7 +372,7 @@ impl Client {
         if self.awaits.connack.is_some_and(|due| due <= now) {
             let waited = self.settings.connect_timeout;
             let failure = Failure::new(
-                Kind::Connection,
+                FailureKind::Connection,
                 format!(
                     "{} accepted the connection, but sent no CONNACK in {waited:?}",
                     self.settings.address
@@ -383,7 +383,7 @@ impl Client {
         }
         if self.awaits.connack.is_none() && self.awaits.suback.is_some_and(|(_, due)| due <= now) {
             let failure = Failure::new(
-                Kind::Timeout,
+                FailureKind::Timeout,
                 format!("{} sent no SUBACK in {:?}", self.settings.address, self.settings.timeout),
             );
             // A broker that has granted the subscriptions before is waited for, where nothing else ends the run.
@@ -394,9 +394,11 @@ impl Client {
             // What the broker sent meanwhile waits unread: it is not the broker that is silent.
             self.session.not_reading(now);
         }
-        if self.session.deadline().is_some_and(|due| due <= now) && self.session.tick(now).is_err() {
+        if self.session.next_timeout().is_some_and(|due| due <= now)
+            && self.session.handle_timeout(now).is_err()
+        {
             let failure = Failure::new(
-                Kind::Connection,
+                FailureKind::Connection,
                 format!("{} has been silent for 1.5 times the keep-alive", self.settings.address),
             );
             return self.lost(failure);
@@ -432,26 +434,26 @@ impl Client {
     }
 
     /// Takes what the session made of the broker's bytes; gives what the caller should know.
-    fn take(&mut self, event: session::Event, now: Duration) -> Result<Option<Event>, Failure> {
+    fn take(&mut self, event: session::SessionEvent, now: Duration) -> Result<Option<Event>, Failure> {
         Ok(match event {
-            session::Event::ConnAck { session_present, code } => {
+            session::SessionEvent::ConnAck { session_present, code } => {
                 self.connected(session_present, code, now)?;
                 None
             }
-            session::Event::Publish(message, receipt) => Some(Event::Message(message, receipt)),
-            session::Event::Delivered { token } if self.unacknowledged.remove(&token) => {
+            session::SessionEvent::Publish(message, receipt) => Some(Event::Message(message, receipt)),
+            session::SessionEvent::Delivered { token } if self.unacknowledged.remove(&token) => {
                 self.unwritten.push(token);
                 None
             }
-            session::Event::Delivered { token } => Some(Event::Delivered { token }),
-            session::Event::SubAck { id, codes } => self.granted(id, &codes)?,
-            session::Event::Ignored(what) => Some(Event::Warning(what)),
-            session::Event::UnsubAck { .. } => None,
-            session::Event::Connect(_)
-            | session::Event::OtherVersion { .. }
-            | session::Event::Subscribe { .. }
-            | session::Event::Unsubscribe { .. }
-            | session::Event::Disconnect => {
+            session::SessionEvent::Delivered { token } => Some(Event::Delivered { token }),
+            session::SessionEvent::SubAck { id, codes } => self.granted(id, &codes)?,
+            session::SessionEvent::Ignored(what) => Some(Event::Warning(what)),
+            session::SessionEvent::UnsubAck { .. } => None,
+            session::SessionEvent::Connect(_)
+            | session::SessionEvent::OtherVersion { .. }
+            | session::SessionEvent::Subscribe { .. }
+            | session::SessionEvent::Unsubscribe { .. }
+            | session::SessionEvent::Disconnect => {
                 return Err(self.violated("a packet that only clients send"));
             }
         })
@@ -464,7 +466,7 @@ impl Client {
             let retry = code == ConnectCode::SERVER_UNAVAILABLE && self.backoff.was_up();
             return if retry { self.lost(failure) } else { Err(failure) };
         }
-        self.backoff.up(now);
+        self.backoff.handle_connected(now);
         if self.session.is_held() {
             if session_present {
                 self.session.resume();
@@ -493,7 +495,7 @@ impl Client {
                 Ok(Some(Event::Subscribed))
             }
             Some((_, (filter, _))) => Err(Failure::new(
-                Kind::Refused,
+                FailureKind::Refused,
                 format!("the broker refused the subscription to {filter} (SUBACK 0x80)"),
             )
             .hint(SUBSCRIPTION_REFUSED.hint)),
@@ -513,7 +515,7 @@ impl Client {
         if !self.backoff.was_up() || !self.settings.reconnect {
             return Err(failure);
         }
-        let Pause { wait, fruitless } = self.backoff.lost(now, fastrand::f64());
+        let Pause { wait, fruitless } = self.backoff.handle_lost(now, fastrand::f64());
         let mut reason = failure.message;
         if let Some(fruitless) = fruitless {
             let rival = format!(
@@ -522,7 +524,7 @@ impl Client {
             );
             if self.settings.gives_up {
                 let message = format!("the connection was lost {fruitless}: {reason}");
-                return Err(Failure::new(Kind::Connection, message).hint(rival));
+                return Err(Failure::new(FailureKind::Connection, message).hint(rival));
             }
             reason = format!("{reason}; lost {fruitless}: {rival}");
         }
@@ -532,10 +534,10 @@ impl Client {
     }
 
     fn closed_by_peer(&self, what: &str) -> Failure {
-        let failure = Failure::new(Kind::Connection, format!("{}: {what}", self.settings.address));
+        let failure = Failure::new(FailureKind::Connection, format!("{}: {what}", self.settings.address));
         if self.awaits.connack.is_some() {
             let message = format!("{} before it sent a CONNACK", failure.message);
-            Failure::new(Kind::Connection, message).hint(self.scheme_hint())
+            Failure::new(FailureKind::Connection, message).hint(self.scheme_hint())
         } else {
             failure
         }
@@ -543,7 +545,8 @@ impl Client {
 
     fn violated(&self, what: &str) -> Failure {
         let address = &self.settings.address;
-        let failure = Failure::new(Kind::Protocol, format!("{address} broke the MQTT protocol: {what}"));
+        let failure =
+            Failure::new(FailureKind::Protocol, format!("{address} broke the MQTT protocol: {what}"));
         if self.awaits.connack.is_some() {
             failure.hint("Check that the address is an MQTT broker's; the edge's port is 21883")
         } else {
@@ -553,7 +556,7 @@ impl Client {
 
     fn greeted(&self, greeting: &Greeting) -> Failure {
         let address = &self.settings.address;
-        Failure::new(Kind::Protocol, format!("{address} does not speak MQTT: {}", greeting.what))
+        Failure::new(FailureKind::Protocol, format!("{address} does not speak MQTT: {}", greeting.what))
             .hint(greeting.hint)
     }
 
@@ -574,7 +577,8 @@ fn refused(settings: &Settings, code: ConnectCode) -> Failure {
     let address = &settings.address;
     if !code.is_refusal() {
         let message = format!("{address} broke the MQTT protocol: CONNACK carries return code {code}");
-        return Failure::new(Kind::Protocol, message).hint("Check that the address is an MQTT broker's");
+        return Failure::new(FailureKind::Protocol, message)
+            .hint("Check that the address is an MQTT broker's");
     }
     let message = format!("{address} refused the connection: CONNACK {code}, {}", code.name());
     let hint = match code.explained() {
@@ -584,5 +588,5 @@ fn refused(settings: &Settings, code: ConnectCode) -> Failure {
         Some(known) => known.hint,
         None => "See the broker's log",
     };
-    Failure::new(Kind::Refused, message).hint(hint)
+    Failure::new(FailureKind::Refused, message).hint(hint)
 }

@@ -18,7 +18,7 @@ use tokio_rustls::client::TlsStream;
 
 use super::{Settings, connect, tls};
 use crate::{
-    error::{Failure, Kind},
+    error::{Failure, FailureKind},
     mqtt::session::Session,
     net::socket_writer::SocketWriter,
 };
@@ -210,10 +210,11 @@ pub async fn dial(settings: Settings) -> Result<Stream, Failure> {
     let mut attempts = Vec::new();
     let Ok(connected) = timeout_at(deadline.into(), connect::to(address, &mut attempts)).await else {
         let tried = connect::tried(address, &attempts);
-        return Err(Failure::new(Kind::Connection, format!("{address} did not answer in {limit:?}{tried}"))
-            .hint(
-                "check the address, the network and firewalls in between; --connect-timeout waits longer",
-            ));
+        return Err(Failure::new(
+            FailureKind::Connection,
+            format!("{address} did not answer in {limit:?}{tried}"),
+        )
+        .hint("check the address, the network and firewalls in between; --connect-timeout waits longer"));
     };
     let socket = connected?;
     // Without it each answer waits up to 40 ms for a delayed acknowledgement of TCP. Where it fails all still works.
@@ -222,7 +223,11 @@ pub async fn dial(settings: Settings) -> Result<Stream, Failure> {
     let Some(tls) = &settings.tls else { return Ok(Stream::new(Transport::Plain(socket))) };
     match timeout_at(deadline.into(), tls::encrypt(tls, address, socket)).await {
         Ok(encrypted) => Ok(Stream::new(Transport::Encrypted(Box::new(encrypted?)))),
-        Err(_) => Err(Failure::new(Kind::Connection, format!("{address} did not answer in {limit:?}")).hint(
+        Err(_) => Err(Failure::new(
+            FailureKind::Connection,
+            format!("{address} did not answer in {limit:?}"),
+        )
+        .hint(
             "does the port speak plain MQTT? Then write mqtt:// in --broker; --connect-timeout waits longer",
         )),
     }
@@ -240,7 +245,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        mqtt::{codec::End, session::Limits},
+        mqtt::{codec::Side, session::SessionLimits},
         net::client::{Address, Tls},
     };
 
@@ -289,7 +294,7 @@ mod tests {
     /// Writes a little at a time to a peer that reads nothing, until nothing more is taken; then the peer reads.
     async fn slow_reader(is_encrypted: bool) {
         let (mut stream, mut peer) = streams(is_encrypted).await;
-        let mut session = Session::new(End::Client, Limits { max_packet: 1024, in_flight: 1 });
+        let mut session = Session::new(Side::Client, SessionLimits { max_packet: 1024, in_flight: 1 });
         let mut stuck = None;
         let mut sent = 0;
         loop {

@@ -16,7 +16,7 @@ use tokio_rustls::{
 
 use super::{Address, stream::Metered};
 use crate::{
-    error::{Failure, Kind},
+    error::{Failure, FailureKind},
     net::pem,
     wrapping::refuse_wrapped,
 };
@@ -104,8 +104,9 @@ fn roots(ca_file: Option<&Path>) -> Result<RootCertStore, Failure> {
 
 /// A failed handshake in words, with the option that helps.
 fn refusal(address: &Address, name: &str, why: &io::Error) -> Failure {
-    let failure =
-        |message: String| Failure::new(Kind::Connection, format!("TLS with {address} failed: {message}"));
+    let failure = |message: String| {
+        Failure::new(FailureKind::Connection, format!("TLS with {address} failed: {message}"))
+    };
     let Some(error) = why.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) else {
         return failure(format!("{why}"))
             .hint("Does the port speak plain MQTT? Then write mqtt:// in --broker");

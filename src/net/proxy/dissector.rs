@@ -8,7 +8,7 @@ use bytes::BytesMut;
 
 use crate::mqtt::{
     ConnectCode, Direction,
-    codec::{End, Message, Packet, Version},
+    codec::{Message, Packet, Side, Version},
 };
 
 /// An inbox that grew beyond this is given back once it is empty.
@@ -87,8 +87,8 @@ impl Dissector {
     /// Takes bytes that travelled one way, and tells what they say.
     pub fn hear(&mut self, dir: Direction, bytes: &[u8], tell: &mut dyn FnMut(Heard<'_>)) {
         let receiver = match dir {
-            Direction::Up => End::Server,
-            Direction::Down => End::Client,
+            Direction::Up => Side::Server,
+            Direction::Down => Side::Client,
         };
         let ear = self.ear(dir);
         if ear.is_deaf {

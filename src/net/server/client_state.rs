@@ -2,10 +2,14 @@
 
 use std::{collections::VecDeque, mem, rc::Rc, task::Waker, time::Duration};
 
-use super::{Limits, retained::Retained, subscriptions::cost};
+use super::{
+    handler::{ClientInfo, SessionId},
+    limits::ServerLimits,
+    retained::Retained,
+    subscriptions::cost,
+};
 use crate::{
     collections::SeededMap,
-    edge::Role,
     mqtt::{Publish, QoS, Session, Will},
 };
 
@@ -37,11 +41,12 @@ const OVERHEAD: usize = 96;
 
 /// A client's place; it outlives the connection where the client asked for a persistent session.
 #[derive(Debug)]
-pub(super) struct ClientState {
+pub(super) struct ClientState<C> {
     pub(super) session: Session,
     pub(super) client_id: Rc<str>,
     pub(super) username: Option<Box<str>>,
-    pub(super) role: Rc<Role>,
+    /// What the handler knows of the client.
+    pub(super) data: Rc<C>,
     pub(super) is_clean: bool,
     /// A bridge gets none of its own messages back, and sees which ones are retained.
     pub(super) is_bridge: bool,
@@ -97,13 +102,13 @@ pub(super) enum Offered {
     TooSlow(&'static str),
 }
 
-impl ClientState {
-    pub(super) fn new(session: Session, client_id: Rc<str>, role: Rc<Role>, generation: u64) -> Self {
+impl<C> ClientState<C> {
+    pub(super) fn new(session: Session, client_id: Rc<str>, data: Rc<C>, generation: u64) -> Self {
         Self {
             session,
             client_id,
             username: None,
-            role,
+            data,
             is_clean: true,
             is_bridge: false,
             will: None,
@@ -125,6 +130,12 @@ impl ClientState {
             weighed: 0,
             dropped: 0,
         }
+    }
+
+    /// The client, as the handler is told of it; `id` is its session.
+    pub(super) fn info(&self, id: SessionId) -> ClientInfo<'_, C> {
+        let username = self.username.as_deref();
+        ClientInfo { session: id, client_id: &self.client_id, username, data: &self.data }
     }
 
     /// Takes over what waits for the same client's former connection.
@@ -162,7 +173,7 @@ impl ClientState {
     }
 
     /// Notes a subscription, which may be an old one.
-    pub(super) fn subscribe(&mut self, filter: &str, limits: &Limits) -> Result<Rc<str>, &'static str> {
+    pub(super) fn subscribe(&mut self, filter: &str, limits: &ServerLimits) -> Result<Rc<str>, &'static str> {
         if let Some((known, _)) = self.filters.get_key_value(filter) {
             return Ok(Rc::clone(known));
         }
@@ -186,13 +197,13 @@ impl ClientState {
     }
 
     /// Gives up all subscriptions.
-    pub(super) fn take_filters(&mut self) -> impl Iterator<Item = Rc<str>> + use<> {
+    pub(super) fn take_filters(&mut self) -> impl Iterator<Item = Rc<str>> + use<C> {
         self.filter_bytes = 0;
         mem::take(&mut self.filters).into_keys()
     }
 
     /// Takes a message for the client; `total` is the weight of all clients.
-    pub(super) fn offer(&mut self, publish: Publish, limits: &Limits, total: usize) -> Offered {
+    pub(super) fn offer(&mut self, publish: Publish, limits: &ServerLimits, total: usize) -> Offered {
         let size = publish.size() + OVERHEAD;
         let is_crowded = total + size > limits.max_queues;
         if self.is_connected && !is_crowded && self.waiting.is_empty() && self.has_room(limits, total) {
@@ -225,7 +236,7 @@ impl ClientState {
     }
 
     /// Moves waiting messages into the session as far as there is room.
-    pub(super) fn refill(&mut self, limits: &Limits, total: usize) {
+    pub(super) fn refill(&mut self, limits: &ServerLimits, total: usize) {
         while !self.waiting.is_empty() && self.has_room(limits, total) {
             let Some(publish) = self.waiting.pop_front() else { break };
             let size = publish.size() + OVERHEAD;
@@ -260,13 +271,13 @@ impl ClientState {
     }
 
     /// Whether retained messages are to be searched for, and may be sent.
-    pub(super) fn is_searching(&mut self, limits: &Limits, total: usize) -> bool {
+    pub(super) fn is_searching(&mut self, limits: &ServerLimits, total: usize) -> bool {
         !self.searches.is_empty() && self.waiting.is_empty() && self.has_room(limits, total)
     }
 
     /// Searches on through the retained messages, a bounded step at a time, and no faster than the client reads
     /// and acknowledges: neither a slow reader nor all the others must suffer for what was retained.
-    pub(super) fn search_on(&mut self, retained: &Retained, limits: &Limits, total: usize) {
+    pub(super) fn search_on(&mut self, retained: &Retained, limits: &ServerLimits, total: usize) {
         let mut steps = STEPS;
         while steps > 0 && self.is_searching(limits, total) {
             let Some(mut search) = self.searches.pop_front() else { break };
@@ -303,7 +314,7 @@ impl ClientState {
         }
     }
 
-    fn has_room(&mut self, limits: &Limits, total: usize) -> bool {
+    fn has_room(&mut self, limits: &ServerLimits, total: usize) -> bool {
         self.session.in_flight() < usize::from(limits.in_flight)
             && self.session.in_flight_bytes() < MOST_IN_FLIGHT
             && !self.is_full(limits, total)
@@ -311,7 +322,7 @@ impl ClientState {
 
     /// Whether so much is unwritten that the client must read before it may say more; `total` is the weight of all
     /// clients.
-    pub(super) fn is_full(&mut self, limits: &Limits, total: usize) -> bool {
+    pub(super) fn is_full(&mut self, limits: &ServerLimits, total: usize) -> bool {
         let most = if limits.is_crowded(total) { FULL_IN_A_CROWD } else { FULL };
         self.session.outbox().len() + self.unsent > most
     }

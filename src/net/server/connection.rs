@@ -5,7 +5,6 @@
 
 use std::{
     cell::RefCell,
-    fmt,
     future::poll_fn,
     io,
     pin::{Pin, pin},
@@ -22,9 +21,13 @@ use tokio::{
 };
 use tokio_rustls::server::TlsStream;
 
-use super::router::{ClientHandle, Router};
+use super::{
+    close_reason::CloseReason,
+    handler::Handler,
+    router::{ClientHandle, Router},
+};
 use crate::{
-    mqtt::{ConnectCode, End, Event, Session},
+    mqtt::{ConnectCode, Session, SessionEvent, Side},
     net::socket_writer::SocketWriter,
 };
 
@@ -50,36 +53,6 @@ const FAIR_SHARE: usize = 4 * 1024;
 /// How long a client that was turned away may take to read why.
 const LINGER: Duration = Duration::from_secs(1);
 
-/// Why a connection is over.
-#[derive(Debug)]
-pub(super) enum Ending {
-    /// The client said DISCONNECT.
-    Left,
-    /// The client closed the connection without a word.
-    Gone,
-    /// The connection broke.
-    Failed(io::Error),
-    /// The edge closes it, for this reason.
-    Closed(String),
-    /// CONNECT was answered with a refusal.
-    Refused,
-    /// The client has connected anew.
-    TakenOver,
-}
-
-impl fmt::Display for Ending {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Left => f.write_str("it said DISCONNECT"),
-            Self::Gone => f.write_str("it closed the connection without DISCONNECT"),
-            Self::Failed(why) => why.fmt(f),
-            Self::Closed(why) => f.write_str(why),
-            Self::Refused => f.write_str("it was refused"),
-            Self::TakenOver => f.write_str("it connected anew"),
-        }
-    }
-}
-
 /// What carries the bytes.
 pub(super) trait Transport: AsyncRead + AsyncWrite + Unpin {
     /// Acknowledges what has come, on the layer of TCP, without waiting for something to send along.
@@ -103,11 +76,15 @@ impl Transport for TlsStream<TcpStream> {
 }
 
 /// Serves one client, whose connection was accepted at this time, until it leaves.
-pub(super) async fn serve<S: Transport>(stream: S, board: Rc<RefCell<Router>>, accepted: Instant) {
+pub(super) async fn serve<S: Transport, H: Handler>(
+    stream: S,
+    board: Rc<RefCell<Router<H>>>,
+    accepted: Instant,
+) {
     let stage = {
         let mut board = board.borrow_mut();
         let now = board.begin_turn().mono;
-        let mut session = Session::new(End::Server, board.limits().session());
+        let mut session = Session::new(Side::Server, board.limits().session());
         session.open(now);
         let until = (now + board.limits().connect_timeout).saturating_sub(accepted.elapsed());
         Stage::Greeting { session: Box::new(session), until }
@@ -119,11 +96,10 @@ pub(super) async fn serve<S: Transport>(stream: S, board: Rc<RefCell<Router>>, a
     }
 }
 
-#[derive(Debug)]
-struct Connection<S> {
+struct Connection<S, H: Handler> {
     stream: S,
     writer: SocketWriter,
-    board: Rc<RefCell<Router>>,
+    board: Rc<RefCell<Router<H>>>,
     stage: Stage,
     timer: Option<Pin<Box<Sleep>>>,
     /// Bytes of an unfinished packet, as the router has counted them.
@@ -150,18 +126,21 @@ enum Stage {
 }
 
 impl Stage {
-    fn session<'a>(&'a mut self, board: &'a mut Router) -> Result<&'a mut Session, Ending> {
+    fn session<'a, H: Handler>(
+        &'a mut self,
+        board: &'a mut Router<H>,
+    ) -> Result<&'a mut Session, CloseReason> {
         match self {
             Self::Greeting { session, .. } => Ok(session),
             Self::Connected(place) => match board.client(*place) {
                 Some(client) => Ok(&mut client.session),
-                None => Err(Ending::TakenOver),
+                None => Err(CloseReason::TakenOver),
             },
         }
     }
 }
 
-impl<S: Transport> Connection<S> {
+impl<S: Transport, H: Handler> Connection<S, H> {
     /// One turn; it is over with the answer to whether the peer may still be reading.
     fn turn(&mut self, cx: &mut Context<'_>) -> Poll<bool> {
         let board = Rc::clone(&self.board);
@@ -181,16 +160,16 @@ impl<S: Transport> Connection<S> {
         match self.stage {
             Stage::Connected(place) => board.depart(place, &why),
             Stage::Greeting { .. } => {
-                if let Ending::Closed(why) = &why {
+                if let CloseReason::Closed(why) = &why {
                     board.warn(&format!("a connection was closed before its CONNECT: {why}"));
                 }
             }
         }
         board.end_turn();
-        Poll::Ready(matches!(why, Ending::Closed(_) | Ending::Refused | Ending::TakenOver))
+        Poll::Ready(matches!(why, CloseReason::Closed(_) | CloseReason::Refused | CloseReason::TakenOver))
     }
 
-    fn exchange(&mut self, board: &mut Router, cx: &mut Context<'_>) -> Result<(), Ending> {
+    fn exchange(&mut self, board: &mut Router<H>, cx: &mut Context<'_>) -> Result<(), CloseReason> {
         let mut is_unacknowledged = false;
         let mut budget = BUDGET;
         for _ in 0..ROUNDS {
@@ -216,9 +195,9 @@ impl<S: Transport> Connection<S> {
                 Heard::Enough => break,
             }
             match self.read(board, cx)? {
-                Poll::Ready(Ok(0)) => return Err(Ending::Gone),
+                Poll::Ready(Ok(0)) => return Err(CloseReason::Gone),
                 Poll::Ready(Ok(_)) => is_unacknowledged = true,
-                Poll::Ready(Err(why)) => return Err(Ending::Failed(why)),
+                Poll::Ready(Err(_)) => return Err(CloseReason::Failed),
                 Poll::Pending => {
                     if is_unacknowledged {
                         self.stream.acknowledge();
@@ -228,7 +207,7 @@ impl<S: Transport> Connection<S> {
                     if self.unfinished > FAIR_SHARE && board.unfinished_bytes > board.room_for_unfinished() {
                         let why =
                             "all clients together have begun too many large packets without ending them";
-                        return Err(Ending::Closed(why.into()));
+                        return Err(CloseReason::Closed(why.into()));
                     }
                     return Ok(());
                 }
@@ -239,7 +218,7 @@ impl<S: Transport> Connection<S> {
     }
 
     /// Lets the router action on the whole packets that have come, as far as the budget reaches.
-    fn hear(&mut self, board: &mut Router, budget: &mut usize) -> Result<Heard, Ending> {
+    fn hear(&mut self, board: &mut Router<H>, budget: &mut usize) -> Result<Heard, CloseReason> {
         let now = board.now().mono;
         loop {
             if self.is_full(board)? {
@@ -250,34 +229,34 @@ impl<S: Transport> Connection<S> {
             }
             let session = self.stage.session(board)?;
             let before = session.inbox().len();
-            let event = match session.next(now) {
+            let event = match session.poll_event(now) {
                 Ok(Some(event)) => event,
                 Ok(None) => return Ok(Heard::All),
-                Err(why) => return Err(Ending::Closed(why.to_string())),
+                Err(why) => return Err(CloseReason::Closed(why.to_string())),
             };
             *budget = budget.saturating_sub(before - session.inbox().len() + PACKET_COST);
             match &mut self.stage {
-                Stage::Connected(place) => board.handle(*place, event)?,
+                Stage::Connected(place) => board.handle_event(*place, event)?,
                 Stage::Greeting { session, .. } => match event {
-                    Event::Connect(connect) => {
+                    SessionEvent::Connect(connect) => {
                         let place = board.admit(*connect, session)?;
                         self.stage = Stage::Connected(place);
                     }
-                    Event::OtherVersion { protocol, level, client_id, username } => {
+                    SessionEvent::OtherVersion { protocol, level, client_id, username } => {
                         let why = format!(
-                            "it speaks {protocol} level {level}, and this edge MQTT 3.1.1 (level 4) and 3.1"
+                            "it speaks {protocol} level {level}, and this broker MQTT 3.1.1 (level 4) and 3.1"
                         );
                         let code = ConnectCode::PROTOCOL_VERSION;
                         return Err(board.refuse(session, code, &why, &client_id, username.as_deref()));
                     }
-                    _ => return Err(Ending::Closed("a packet before CONNECT".into())),
+                    _ => return Err(CloseReason::Closed("a packet before CONNECT".into())),
                 },
             }
             *budget = budget.saturating_sub(board.take_effort());
         }
     }
 
-    fn is_full(&mut self, board: &mut Router) -> Result<bool, Ending> {
+    fn is_full(&mut self, board: &mut Router<H>) -> Result<bool, CloseReason> {
         match &self.stage {
             Stage::Greeting { .. } => Ok(false),
             Stage::Connected(place) => board.is_full(*place),
@@ -285,7 +264,7 @@ impl<S: Transport> Connection<S> {
     }
 
     /// Writes as much as the peer takes; says whether that was anything.
-    fn write(&mut self, board: &mut Router, cx: &mut Context<'_>) -> Result<bool, Ending> {
+    fn write(&mut self, board: &mut Router<H>, cx: &mut Context<'_>) -> Result<bool, CloseReason> {
         let mut wrote = false;
         loop {
             if let Stage::Connected(place) = self.stage {
@@ -294,8 +273,8 @@ impl<S: Transport> Connection<S> {
             let outbox = self.stage.session(board)?.outbox();
             let written = match self.writer.write(&mut self.stream, cx, outbox) {
                 Ok(written) => written,
-                Err(why) if why.kind() == io::ErrorKind::WriteZero => return Err(Ending::Gone),
-                Err(why) => return Err(Ending::Failed(why)),
+                Err(why) if why.kind() == io::ErrorKind::WriteZero => return Err(CloseReason::Gone),
+                Err(_) => return Err(CloseReason::Failed),
             };
             wrote |= written > 0;
             if written == 0 || !outbox.is_empty() {
@@ -306,10 +285,14 @@ impl<S: Transport> Connection<S> {
         if let Some(client) = board.client(place) {
             client.unsent = self.writer.held();
         }
-        board.leaving(place).map_or(Ok(wrote), |why| Err(Ending::Closed(why.into())))
+        board.leaving(place).map_or(Ok(wrote), |why| Err(CloseReason::Closed(why.into())))
     }
 
-    fn read(&mut self, board: &mut Router, cx: &mut Context<'_>) -> Result<Poll<io::Result<usize>>, Ending> {
+    fn read(
+        &mut self,
+        board: &mut Router<H>,
+        cx: &mut Context<'_>,
+    ) -> Result<Poll<io::Result<usize>>, CloseReason> {
         let mut buffer = std::mem::take(self.stage.session(board)?.inbox());
         if buffer.is_empty() {
             let spare = board.take_buffer();
@@ -330,7 +313,7 @@ impl<S: Transport> Connection<S> {
 
     /// Puts the first bytes of a packet, whose rest is waited for, into a buffer of their size: they must not keep one that
     /// is much larger. Of a packet that is larger than a read the buffer has grown with it.
-    fn shrink_inbox(&mut self, board: &mut Router) -> Result<(), Ending> {
+    fn shrink_inbox(&mut self, board: &mut Router<H>) -> Result<(), CloseReason> {
         let inbox = self.stage.session(board)?.inbox();
         if inbox.len() <= READ {
             let former = replace_by_copy(inbox);
@@ -340,13 +323,13 @@ impl<S: Transport> Connection<S> {
     }
 
     /// Gives back what an idle connection does not need.
-    fn rest(&mut self, board: &mut Router, cx: &mut Context<'_>) -> Result<(), Ending> {
+    fn rest(&mut self, board: &mut Router<H>, cx: &mut Context<'_>) -> Result<(), CloseReason> {
         let is_crowded = board.is_crowded();
         let session = self.stage.session(board)?;
         let unfinished = session.inbox().len();
         let outbox = session.outbox();
         let empty = (is_crowded || outbox.len() <= READ).then(|| replace_by_copy(outbox));
-        if session.in_flight() + session.queued() + session.owed() == 0 {
+        if session.in_flight() + session.queued() + session.pending_acks() == 0 {
             session.shrink();
         }
         if let Some(buffer) = empty {
@@ -368,18 +351,18 @@ impl<S: Transport> Connection<S> {
     }
 
     /// Sees whether the client has been silent for too long, and when to look again.
-    fn arm(&mut self, board: &mut Router, cx: &mut Context<'_>) -> Result<(), Ending> {
+    fn arm(&mut self, board: &mut Router<H>, cx: &mut Context<'_>) -> Result<(), CloseReason> {
         let now = board.now().mono;
         let due = match &self.stage {
             Stage::Greeting { until, .. } if now >= *until => {
                 let limit = board.limits().connect_timeout.as_secs_f64();
-                return Err(Ending::Closed(format!("no CONNECT came within {limit} s")));
+                return Err(CloseReason::Closed(format!("no CONNECT came within {limit} s")));
             }
             Stage::Greeting { until, .. } => Some(*until),
             Stage::Connected(_) => {
                 let session = self.stage.session(board)?;
-                session.tick(now).map_err(|silence| Ending::Closed(silence.to_string()))?;
-                session.deadline()
+                session.handle_timeout(now).map_err(|silence| CloseReason::Closed(silence.to_string()))?;
+                session.next_timeout()
             }
         };
         let Some(due) = due else {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::SessionId;
+use super::handler::SessionId;
 use crate::{collections::SeededMap, mqtt::QoS};
 
 /// Every subscription of every session.

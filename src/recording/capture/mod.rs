@@ -19,8 +19,8 @@ use pcap_parser::{
     Block, InterfaceDescriptionBlock, Linktype, OptionCode, PcapBlockOwned, PcapError, create_reader,
 };
 
-use self::traffic::Traffic;
-use super::{Found, Harm, Tell, number::CALENDAR};
+use self::traffic::ConnectionTracker;
+use super::{EntryVisitor, IssueKind, RecordingEntry, number::CALENDAR};
 use crate::tuya::Topics;
 
 /// The ports of MQTT that are known without being told: the edge's and the registered ones, over TLS too.
@@ -33,8 +33,8 @@ const LARGEST: usize = 64 << 20;
 
 /// A reader of captures.
 #[derive(Debug)]
-pub struct Capture<'t> {
-    traffic: Traffic<'t>,
+pub struct CaptureReader<'t> {
+    traffic: ConnectionTracker<'t>,
     packets: u64,
     /// The numbers of link layers that are not understood.
     foreign_links: BTreeSet<i32>,
@@ -49,26 +49,26 @@ pub struct Capture<'t> {
 struct Interface {
     link: Linktype,
     /// `None` where its times cannot be used.
-    clock: Option<Clock>,
+    clock: Option<InterfaceClock>,
 }
 
 /// A packet's time: so many units since an offset from 1970.
 #[derive(Clone, Copy, Debug)]
-struct Clock {
-    unit: Unit,
+struct InterfaceClock {
+    unit: TickUnit,
     offset_s: i64,
 }
 
 /// The unit of time stamps, as a power of a second.
 #[derive(Clone, Copy, Debug)]
-enum Unit {
+enum TickUnit {
     /// 10 to the power of minus this, at most 19, so that 64 bits can count a second.
     Decimal(u32),
     /// 2 to the power of minus this, at most 63.
     Binary(u32),
 }
 
-impl Unit {
+impl TickUnit {
     /// The unit of a pcapng interface (`if_tsresol`); `None` where 64 bits cannot count a second in it.
     fn of(resolution: u8) -> Option<Self> {
         match resolution {
@@ -88,7 +88,7 @@ impl Unit {
     }
 }
 
-impl Clock {
+impl InterfaceClock {
     /// Microseconds since 1970; `None` beyond the calendar.
     fn unix_us(self, units: u64) -> Option<i64> {
         let us = self.unit.us(units) + i128::from(self.offset_s) * 1_000_000;
@@ -96,14 +96,14 @@ impl Clock {
     }
 }
 
-impl<'t> Capture<'t> {
+impl<'t> CaptureReader<'t> {
     /// A reader; `ports` are those of MQTT beside 21883, 1883 and 8883. On other ports a connection is found where its
     /// CONNECT was captured.
     #[must_use]
     pub fn new(topics: &'t Topics, ports: &[u16]) -> Self {
         let ports = PORTS.into_iter().chain(ports.iter().copied()).collect();
         Self {
-            traffic: Traffic::new(topics, ports),
+            traffic: ConnectionTracker::new(topics, ports),
             packets: 0,
             foreign_links: BTreeSet::new(),
             is_big_endian: false,
@@ -115,14 +115,14 @@ impl<'t> Capture<'t> {
     ///
     /// # Errors
     /// What the reader fails with, or a file that is no capture.
-    pub fn read(&mut self, reader: impl Read + Send, tell: &mut Tell<'_>) -> io::Result<()> {
+    pub fn read(&mut self, reader: impl Read + Send, visit: &mut EntryVisitor<'_>) -> io::Result<()> {
         let mut capacity = BUFFER;
         let mut blocks = create_reader(capacity, reader).map_err(|why| unreadable(&why))?;
         let mut interfaces: Vec<Interface> = Vec::new();
         loop {
             let stop = match blocks.next() {
                 Ok((length, block)) => {
-                    let flow = self.block(&block, &mut interfaces, tell);
+                    let flow = self.block(&block, &mut interfaces, visit);
                     blocks.consume(length);
                     if flow.is_break() {
                         return Ok(());
@@ -144,21 +144,21 @@ impl<'t> Capture<'t> {
                     blocks.grow(capacity);
                 }
                 Stop::Incomplete | Stop::TooSmall if !blocks.reader_exhausted() => {
-                    if tell(self.packets, Found::Idle).is_break() {
+                    if visit(self.packets, RecordingEntry::Idle).is_break() {
                         return Ok(());
                     }
                     blocks.refill().map_err(|why| unreadable(&why))?;
                 }
                 Stop::Incomplete | Stop::TooSmall => {
-                    let torn = Harm::Torn.because("is cut off: the capture ends in the middle of it");
-                    if tell(self.packets + 1, torn).is_break() {
+                    let torn = IssueKind::Torn.entry("is cut off: the capture ends in the middle of it");
+                    if visit(self.packets + 1, torn).is_break() {
                         return Ok(());
                     }
                     break;
                 }
             }
         }
-        let _ends_anyway = self.traffic.finish(self.packets, tell);
+        let _ends_anyway = self.traffic.finish(self.packets, visit);
         self.unusable.take().map_or(Ok(()), |why| Err(io::Error::other(why)))
     }
 
@@ -166,23 +166,23 @@ impl<'t> Capture<'t> {
         &mut self,
         block: &PcapBlockOwned<'_>,
         interfaces: &mut Vec<Interface>,
-        tell: &mut Tell<'_>,
+        visit: &mut EntryVisitor<'_>,
     ) -> ControlFlow<()> {
         match block {
             PcapBlockOwned::LegacyHeader(header) => {
-                let unit = Unit::Decimal(if header.is_nanosecond_precision() { 9 } else { 6 });
-                let clock = Some(Clock { unit, offset_s: 0 });
+                let unit = TickUnit::Decimal(if header.is_nanosecond_precision() { 9 } else { 6 });
+                let clock = Some(InterfaceClock { unit, offset_s: 0 });
                 interfaces.push(Interface { link: header.network, clock });
                 ControlFlow::Continue(())
             }
             PcapBlockOwned::Legacy(packet) => {
                 let interface = interfaces.first().copied();
                 let time = interface.and_then(|interface| interface.clock).and_then(|clock| {
-                    let Unit::Decimal(power) = clock.unit else { return None };
+                    let TickUnit::Decimal(power) = clock.unit else { return None };
                     let (second, fraction) = (10_u64.pow(power), u64::from(packet.ts_usec));
                     (fraction < second).then_some(u64::from(packet.ts_sec) * second + fraction)
                 });
-                self.packet(interface, time, packet.data, packet.caplen, packet.origlen, tell)
+                self.packet(interface, time, packet.data, packet.caplen, packet.origlen, visit)
             }
             PcapBlockOwned::NG(Block::SectionHeader(section)) => {
                 interfaces.clear();
@@ -197,14 +197,14 @@ impl<'t> Capture<'t> {
             PcapBlockOwned::NG(Block::EnhancedPacket(packet)) => {
                 let time = u64::from(packet.ts_high) << 32 | u64::from(packet.ts_low);
                 let interface = interfaces.get(packet.if_id as usize).copied();
-                self.packet(interface, Some(time), packet.data, packet.caplen, packet.origlen, tell)
+                self.packet(interface, Some(time), packet.data, packet.caplen, packet.origlen, visit)
             }
             PcapBlockOwned::NG(Block::SimplePacket(packet)) => {
                 let length = u32::try_from(packet.data.len()).unwrap_or(u32::MAX);
-                self.packet(interfaces.first().copied(), None, packet.data, length, packet.origlen, tell)
+                self.packet(interfaces.first().copied(), None, packet.data, length, packet.origlen, visit)
             }
             PcapBlockOwned::NG(Block::Unknown(block)) if matches!(block.block_type, 2 | 0x0200_0000) => {
-                self.obsolete_packet(block.data, interfaces, tell)
+                self.obsolete_packet(block.data, interfaces, visit)
             }
             PcapBlockOwned::NG(_) => ControlFlow::Continue(()),
         }
@@ -215,10 +215,10 @@ impl<'t> Capture<'t> {
         &mut self,
         block: &[u8],
         interfaces: &[Interface],
-        tell: &mut Tell<'_>,
+        visit: &mut EntryVisitor<'_>,
     ) -> ControlFlow<()> {
         let (Some((head, data)), is_big) = (block.split_first_chunk::<20>(), self.is_big_endian) else {
-            return self.packet(None, None, block, 0, 0, tell);
+            return self.packet(None, None, block, 0, 0, visit);
         };
         let half = |at: usize| {
             let bytes = [head[at], head[at + 1]];
@@ -230,11 +230,11 @@ impl<'t> Capture<'t> {
         };
         let time = u64::from(word(4)) << 32 | u64::from(word(8));
         let interface = interfaces.get(usize::from(half(0))).copied();
-        self.packet(interface, Some(time), data, word(12), word(16), tell)
+        self.packet(interface, Some(time), data, word(12), word(16), visit)
     }
 
     /// The clock of an interface. One that cannot be used is noted, and makes the capture fail at its end.
-    fn clock(&mut self, about: &InterfaceDescriptionBlock<'_>, number: usize) -> Option<Clock> {
+    fn clock(&mut self, about: &InterfaceDescriptionBlock<'_>, number: usize) -> Option<InterfaceClock> {
         let option =
             |code| about.options.iter().find(|option| option.code == code).map(|option| &option.value[..]);
         let resolution = option(OptionCode::IfTsresol).map_or(Some(6), |value| value.first().copied());
@@ -243,8 +243,10 @@ impl<'t> Capture<'t> {
             let bytes = value.get(..8)?.try_into().ok()?;
             Some(if self.is_big_endian { i64::from_be_bytes(bytes) } else { i64::from_le_bytes(bytes) })
         });
-        let clock =
-            resolution.and_then(Unit::of).zip(offset_s).map(|(unit, offset_s)| Clock { unit, offset_s });
+        let clock = resolution
+            .and_then(TickUnit::of)
+            .zip(offset_s)
+            .map(|(unit, offset_s)| InterfaceClock { unit, offset_s });
         if clock.is_none() {
             let resolution =
                 resolution.map_or("no value".to_owned(), |resolution| format!("{resolution:#04x}"));
@@ -264,27 +266,30 @@ impl<'t> Capture<'t> {
         data: &[u8],
         captured: u32,
         original: u32,
-        tell: &mut Tell<'_>,
+        visit: &mut EntryVisitor<'_>,
     ) -> ControlFlow<()> {
         self.packets += 1;
         let Some(interface) = interface else {
-            return tell(self.packets, Harm::Unreadable.because("belongs to no interface that is described"));
+            return visit(
+                self.packets,
+                IssueKind::Unreadable.entry("belongs to no interface that is described"),
+            );
         };
         // It has been noted why.
         let Some(clock) = interface.clock else { return ControlFlow::Continue(()) };
         let Some(unix_us) = time.and_then(|time| clock.unix_us(time)) else {
-            return tell(self.packets, Harm::Unreadable.because("has no time stamp that is a time"));
+            return visit(self.packets, IssueKind::Unreadable.entry("has no time stamp that is a time"));
         };
         let data = &data[..data.len().min(captured as usize)];
         match frame::segment(interface.link, data) {
             Ok(Some(segment)) => {
                 let segment = frame::Segment { is_cut: original > captured, ..segment };
-                self.traffic.hear(self.packets, unix_us, &segment, tell)
+                self.traffic.hear(self.packets, unix_us, &segment, visit)
             }
             Err(frame::UnknownLink) if self.foreign_links.insert(interface.link.0) => {
                 let what =
                     format!("has the link type {}, which is not read; capture with -i any", interface.link.0);
-                tell(self.packets, Harm::Unreadable.because(what))
+                visit(self.packets, IssueKind::Unreadable.entry(what))
             }
             Ok(None) | Err(frame::UnknownLink) => ControlFlow::Continue(()),
         }

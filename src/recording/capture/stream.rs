@@ -9,7 +9,7 @@ const OVERHEAD: usize = 64;
 
 /// One direction.
 #[derive(Debug, Default)]
-pub(super) struct Stream {
+pub(super) struct StreamReassembler {
     /// The position of the next byte; unknown until the first segment.
     next: Option<u64>,
     /// Segments beyond a missing one, by position.
@@ -30,7 +30,7 @@ pub(super) enum Piece {
     Gap(u64),
 }
 
-impl Stream {
+impl StreamReassembler {
     /// Notes where the stream begins.
     pub fn begin(&mut self, first: u32) {
         *self = Self { next: Some(origin(first)), ..Self::default() };
@@ -148,7 +148,7 @@ mod tests {
 
     #[test]
     fn segments_come_out_in_order_and_once() {
-        let mut stream = Stream::default();
+        let mut stream = StreamReassembler::default();
         stream.begin(u32::MAX - 1);
         assert_eq!(stream.take(u32::MAX - 1, b"ab"), [bytes(b"ab")]);
         assert_eq!(stream.take(4, b"gh"), []);
@@ -160,7 +160,7 @@ mod tests {
 
     #[test]
     fn what_was_not_captured_is_a_gap() {
-        let mut stream = Stream::default();
+        let mut stream = StreamReassembler::default();
         assert_eq!(stream.take(100, b"ab"), [bytes(b"ab")]);
         assert_eq!(stream.take(105, b"fg"), []);
         assert_eq!(stream.acknowledged(102), []);
@@ -174,7 +174,7 @@ mod tests {
     #[test]
     fn many_segments_behind_a_missing_one_cost_no_more_than_each_of_them() {
         let work = |segments: u32| {
-            let mut stream = Stream::default();
+            let mut stream = StreamReassembler::default();
             stream.begin(0);
             let mut bytes = 0;
             // The first one is missing; the others come backwards, which is the worst for a sorted list.

@@ -11,15 +11,15 @@ use bytes::BytesMut;
 
 use super::{
     frame::Segment,
-    stream::{Piece, Stream},
+    stream::{Piece, StreamReassembler},
 };
 use crate::{
     collections::Keyed,
     mqtt::{
         ConnectCode, Direction,
-        codec::{End, Message, Packet},
+        codec::{Message, Packet, Side},
     },
-    recording::{Connection, Found, Harm, Record, Tell, Timeline},
+    recording::{ConnectionRecord, EntryVisitor, IssueKind, Record, RecordingEntry, Timeline},
     tuya::Topics,
 };
 
@@ -35,15 +35,15 @@ const NAMED_PORTS: usize = 3;
 
 /// All connections.
 #[derive(Debug)]
-pub(super) struct Traffic<'t> {
+pub(super) struct ConnectionTracker<'t> {
     topics: &'t Topics,
     ports: BTreeSet<u16>,
-    links: HashMap<Ends, Link>,
+    links: HashMap<Endpoints, CapturedConnection>,
     /// The connections by the number of the last packet, which is theirs alone.
-    idle: BTreeMap<u64, Ends>,
+    idle: BTreeMap<u64, Endpoints>,
     /// What waits in all connections.
     weight: usize,
-    recent: Recent,
+    recent: RecentSegments,
     clock: Timeline,
     /// How many MQTT packets were read.
     read: u64,
@@ -62,19 +62,19 @@ pub(super) struct Traffic<'t> {
 }
 
 /// A client and its server.
-type Ends = (SocketAddr, SocketAddr);
+type Endpoints = (SocketAddr, SocketAddr);
 
 /// The segments of the last moment, by which copies are known: captured before and after an address translation, a segment
 /// has other addresses, and the same ports, numbers and bytes.
 #[derive(Debug, Default)]
-struct Recent {
+struct RecentSegments {
     keyed: Keyed,
     /// Addresses and time, by a hash of all else.
-    seen: HashMap<u64, (Ends, i64)>,
+    seen: HashMap<u64, (Endpoints, i64)>,
     order: VecDeque<(u64, i64)>,
 }
 
-impl Recent {
+impl RecentSegments {
     /// How far apart the two may be captured.
     const MOMENT_US: u64 = 1_000_000;
     const MOST: usize = 65_536;
@@ -103,9 +103,9 @@ impl Recent {
 
 /// One connection.
 #[derive(Debug, Default)]
-struct Link {
-    up: Half,
-    down: Half,
+struct CapturedConnection {
+    up: HalfConnection,
+    down: HalfConnection,
     /// Who the client says it is, and as whom.
     client: Option<(String, Option<String>)>,
     is_connected: bool,
@@ -119,8 +119,8 @@ struct Link {
 
 /// One direction of a connection.
 #[derive(Debug, Default)]
-struct Half {
-    stream: Stream,
+struct HalfConnection {
+    stream: StreamReassembler,
     inbox: BytesMut,
     /// The inbox begins where a packet begins; otherwise one is looked for at each segment's beginning.
     is_in_step: bool,
@@ -131,13 +131,13 @@ struct Half {
 
 /// Where and when something was captured.
 #[derive(Clone, Copy)]
-struct Place {
+struct PacketPosition {
     packet: u64,
     unix_us: i64,
     mono_us: u64,
 }
 
-impl<'t> Traffic<'t> {
+impl<'t> ConnectionTracker<'t> {
     pub fn new(topics: &'t Topics, ports: BTreeSet<u16>) -> Self {
         Self {
             topics,
@@ -145,7 +145,7 @@ impl<'t> Traffic<'t> {
             links: HashMap::new(),
             idle: BTreeMap::new(),
             weight: 0,
-            recent: Recent::default(),
+            recent: RecentSegments::default(),
             clock: Timeline::default(),
             read: 0,
             elsewhere: BTreeMap::new(),
@@ -169,7 +169,7 @@ impl<'t> Traffic<'t> {
         packet: u64,
         unix_us: i64,
         segment: &Segment<'_>,
-        tell: &mut Tell<'_>,
+        visit: &mut EntryVisitor<'_>,
     ) -> ControlFlow<()> {
         let Some((ends, is_up)) = self.place(segment) else {
             if !segment.payload.is_empty() {
@@ -183,10 +183,10 @@ impl<'t> Traffic<'t> {
             return ControlFlow::Continue(());
         };
         if segment.is_cut && !std::mem::replace(&mut self.is_cut_told, true) {
-            tell(packet, Harm::Lossy.because(CUT))?;
+            visit(packet, IssueKind::Lossy.entry(CUT))?;
         }
         let mono_us = self.clock.tick(unix_us, None).offset.as_micros();
-        let place = Place { packet, unix_us, mono_us: u64::try_from(mono_us).unwrap_or(u64::MAX) };
+        let place = PacketPosition { packet, unix_us, mono_us: u64::try_from(mono_us).unwrap_or(u64::MAX) };
         let mut link = self.remove(ends).unwrap_or_default();
         if !segment.payload.is_empty() {
             let is_copy = self.recent.take(segment, unix_us);
@@ -194,8 +194,8 @@ impl<'t> Traffic<'t> {
         }
         let flow = if link.is_copy == Some(true) {
             let (copies, mut messages) = (self.copies, 0);
-            let mut count = |_packet: u64, found: Found<'_>| {
-                messages += u64::from(matches!(found, Found::Message(_)));
+            let mut count = |_packet: u64, found: RecordingEntry<'_>| {
+                messages += u64::from(matches!(found, RecordingEntry::Message(_)));
                 ControlFlow::Continue(())
             };
             let flow = self.hear_link(&mut link, ends, is_up, place, segment, &mut count);
@@ -203,7 +203,7 @@ impl<'t> Traffic<'t> {
             self.copies = copies;
             flow
         } else {
-            self.hear_link(&mut link, ends, is_up, place, segment, tell)
+            self.hear_link(&mut link, ends, is_up, place, segment, visit)
         };
         if !(segment.rst || link.up.has_ended && link.down.has_ended) {
             link.heard = packet;
@@ -212,7 +212,7 @@ impl<'t> Traffic<'t> {
         flow
     }
 
-    fn remove(&mut self, ends: Ends) -> Option<Link> {
+    fn remove(&mut self, ends: Endpoints) -> Option<CapturedConnection> {
         let link = self.links.remove(&ends)?;
         self.idle.remove(&link.heard);
         self.weight -= link.weight();
@@ -220,7 +220,7 @@ impl<'t> Traffic<'t> {
     }
 
     /// Keeps a connection, and drops those that were silent the longest where there are too many.
-    fn insert(&mut self, ends: Ends, link: Link) {
+    fn insert(&mut self, ends: Endpoints, link: CapturedConnection) {
         self.weight += link.weight();
         self.idle.insert(link.heard, ends);
         self.links.insert(ends, link);
@@ -234,7 +234,7 @@ impl<'t> Traffic<'t> {
     }
 
     /// The connection, as client and server, that a segment belongs to, and whether it goes up.
-    fn place(&mut self, segment: &Segment<'_>) -> Option<(Ends, bool)> {
+    fn place(&mut self, segment: &Segment<'_>) -> Option<(Endpoints, bool)> {
         let (up, down) = ((segment.source, segment.target), (segment.target, segment.source));
         let opens = segment.syn && segment.acknowledged.is_none();
         if self.links.contains_key(&up) {
@@ -260,12 +260,12 @@ impl<'t> Traffic<'t> {
 
     fn hear_link(
         &mut self,
-        link: &mut Link,
-        (client, server): Ends,
+        link: &mut CapturedConnection,
+        (client, server): Endpoints,
         is_up: bool,
-        place: Place,
+        place: PacketPosition,
         segment: &Segment<'_>,
-        tell: &mut Tell<'_>,
+        visit: &mut EntryVisitor<'_>,
     ) -> ControlFlow<()> {
         if link.is_foreign {
             link.end(is_up, segment);
@@ -288,11 +288,11 @@ impl<'t> Traffic<'t> {
         let name = format!("{client} > {server}");
         for (pieces, is_up) in [(acknowledged.unwrap_or_default(), !is_up), (pieces, is_up)] {
             for piece in pieces {
-                self.take(link, &name, is_up, place, piece, tell)?;
+                self.take(link, &name, is_up, place, piece, visit)?;
             }
         }
         if segment.fin || segment.rst {
-            ended(link, if is_up { Direction::Up } else { Direction::Down }, place, tell)?;
+            ended(link, if is_up { Direction::Up } else { Direction::Down }, place, visit)?;
         }
         link.end(is_up, segment);
         ControlFlow::Continue(())
@@ -300,12 +300,12 @@ impl<'t> Traffic<'t> {
 
     fn take(
         &mut self,
-        link: &mut Link,
+        link: &mut CapturedConnection,
         name: &str,
         is_up: bool,
-        place: Place,
+        place: PacketPosition,
         piece: Piece,
-        tell: &mut Tell<'_>,
+        visit: &mut EntryVisitor<'_>,
     ) -> ControlFlow<()> {
         let half = if is_up { &mut link.up } else { &mut link.down };
         let bytes = match piece {
@@ -315,7 +315,7 @@ impl<'t> Traffic<'t> {
                 (half.is_in_step, half.is_told) = (false, true);
                 let way = if is_up { "to" } else { "from" };
                 let what = format!("{name}: {length} bytes {way} the server were not captured");
-                return tell(place.packet, Harm::Lossy.because(what));
+                return visit(place.packet, IssueKind::Lossy.entry(what));
             }
         };
         let may_be_tls = half.inbox.is_empty() && link.client.is_none() && (is_up || !half.is_in_step);
@@ -323,29 +323,29 @@ impl<'t> Traffic<'t> {
             link.is_foreign = true;
             let what =
                 format!("{name}: speaks TLS, which cannot be read; capture behind it, or use `tuyagw tap`");
-            return tell(place.packet, Harm::Unreadable.because(what));
+            return visit(place.packet, IssueKind::Unreadable.entry(what));
         }
         half.inbox.extend_from_slice(&bytes);
         if !half.is_in_step && announced(&half.inbox).is_none_or(|length| length > PLAUSIBLE) {
-            return half.pass_over(name, is_up, place, tell);
+            return half.pass_over(name, is_up, place, visit);
         }
-        let to = if is_up { End::Server } else { End::Client };
+        let to = if is_up { Side::Server } else { Side::Client };
         loop {
             let half = if is_up { &mut link.up } else { &mut link.down };
             let packet = match Packet::decode(&mut half.inbox, to, LARGEST) {
                 Ok(Some(packet)) => packet,
                 Ok(None) => return ControlFlow::Continue(()),
-                Err(_) if !half.is_in_step => return half.pass_over(name, is_up, place, tell),
+                Err(_) if !half.is_in_step => return half.pass_over(name, is_up, place, visit),
                 Err(malformed) => {
                     half.inbox.clear();
                     (half.is_in_step, half.is_told) = (false, true);
                     let what = format!("{name}: is not MQTT 3.1.1: {malformed}");
-                    return tell(place.packet, Harm::Unreadable.because(what));
+                    return visit(place.packet, IssueKind::Unreadable.entry(what));
                 }
             };
             half.is_in_step = true;
             self.read += 1;
-            self.say(link, name, is_up, place, packet, tell)?;
+            self.say(link, name, is_up, place, packet, visit)?;
             if link.is_foreign {
                 return ControlFlow::Continue(());
             }
@@ -355,12 +355,12 @@ impl<'t> Traffic<'t> {
     /// Tells what a packet means.
     fn say(
         &mut self,
-        link: &mut Link,
+        link: &mut CapturedConnection,
         name: &str,
         is_up: bool,
-        place: Place,
+        place: PacketPosition,
         packet: Packet,
-        tell: &mut Tell<'_>,
+        visit: &mut EntryVisitor<'_>,
     ) -> ControlFlow<()> {
         let dir = if is_up { Direction::Up } else { Direction::Down };
         match packet {
@@ -374,14 +374,14 @@ impl<'t> Traffic<'t> {
                 let what = format!(
                     "{name}: speaks {protocol} level {level}, which is not read: MQTT 3.1.1 is level 4"
                 );
-                tell(place.packet, Harm::Unreadable.because(what))
+                visit(place.packet, IssueKind::Unreadable.entry(what))
             }
             Packet::ConnAck { code, .. } => {
                 link.is_connected = code == ConnectCode::ACCEPTED;
-                client(link, Direction::Up, true, Some(code), place, tell)
+                client(link, Direction::Up, true, Some(code), place, visit)
             }
-            Packet::Publish(message) => self.message(dir, place, &message, tell),
-            Packet::Disconnect => ended(link, dir, place, tell),
+            Packet::Publish(message) => self.message(dir, place, &message, visit),
+            Packet::Disconnect => ended(link, dir, place, visit),
             Packet::OtherVersion { .. }
             | Packet::PubAck(_)
             | Packet::PubRec(_)
@@ -399,20 +399,20 @@ impl<'t> Traffic<'t> {
     fn message(
         &mut self,
         dir: Direction,
-        place: Place,
+        place: PacketPosition,
         message: &Message,
-        tell: &mut Tell<'_>,
+        visit: &mut EntryVisitor<'_>,
     ) -> ControlFlow<()> {
         let record = Record::of(message, place.unix_us, place.mono_us).classified(self.topics);
         if record.dir.is_some_and(|own| own != dir) {
             self.copies += 1;
             return ControlFlow::Continue(());
         }
-        tell(place.packet, Found::Message(Record { dir: Some(dir), ..record }))
+        visit(place.packet, RecordingEntry::Message(Record { dir: Some(dir), ..record }))
     }
 
     /// Tells what is left when the capture ends after its `packet`th packet.
-    pub fn finish(&mut self, packet: u64, tell: &mut Tell<'_>) -> ControlFlow<()> {
+    pub fn finish(&mut self, packet: u64, visit: &mut EntryVisitor<'_>) -> ControlFlow<()> {
         self.idle.clear();
         let mut links: Vec<_> = self.links.drain().filter(|(_, link)| link.is_copy != Some(true)).collect();
         links.sort_unstable_by_key(|(ends, _)| *ends);
@@ -423,7 +423,7 @@ impl<'t> Traffic<'t> {
             if missing {
                 let what =
                     format!("is the last one, and {client} > {server} ends in the middle of a message");
-                tell(packet, Harm::Lossy.because(what))?;
+                visit(packet, IssueKind::Lossy.entry(what))?;
             }
         }
         let messages = |count: u64| format!("{count} message{}", if count == 1 { "" } else { "s" });
@@ -433,14 +433,14 @@ impl<'t> Traffic<'t> {
                  gateways sent or received",
                 messages(self.copies)
             );
-            tell(0, Harm::Lossy.because(what))?;
+            visit(0, IssueKind::Lossy.entry(what))?;
         }
         if self.translated > 0 {
             let what = format!(
                 "holds {} a second time, captured before and after an address translation: these copies were left out",
                 messages(self.translated)
             );
-            tell(0, Harm::Lossy.because(what))?;
+            visit(0, IssueKind::Lossy.entry(what))?;
         }
         if self.dropped > 0 {
             let what = format!(
@@ -449,13 +449,13 @@ impl<'t> Traffic<'t> {
                 MOST_BYTES >> 20,
                 self.dropped
             );
-            tell(0, Harm::Lossy.because(what))?;
+            visit(0, IssueKind::Lossy.entry(what))?;
         }
         if self.read > 0 {
             return ControlFlow::Continue(());
         }
         if let Some(packet) = self.cut_elsewhere.filter(|_| !self.is_cut_told) {
-            tell(packet, Harm::Lossy.because(CUT))?;
+            visit(packet, IssueKind::Lossy.entry(CUT))?;
         }
         let mut ports: Vec<_> = self.elsewhere.iter().map(|(port, bytes)| (*bytes, *port)).collect();
         ports.sort_unstable_by(|one, other| other.cmp(one));
@@ -466,7 +466,7 @@ impl<'t> Traffic<'t> {
              connections began before the capture",
             named.join(", ")
         );
-        tell(0, Harm::Empty.because(what))
+        visit(0, IssueKind::Empty.entry(what))
     }
 }
 
@@ -474,9 +474,15 @@ impl<'t> Traffic<'t> {
 const CUT: &str =
     "was cut off when it was captured, and so may others be; capture whole packets with tcpdump -s 0";
 
-impl Half {
+impl HalfConnection {
     /// Drops what is the middle of a message whose beginning is not known, and says so once.
-    fn pass_over(&mut self, name: &str, is_up: bool, place: Place, tell: &mut Tell<'_>) -> ControlFlow<()> {
+    fn pass_over(
+        &mut self,
+        name: &str,
+        is_up: bool,
+        place: PacketPosition,
+        visit: &mut EntryVisitor<'_>,
+    ) -> ControlFlow<()> {
         self.inbox.clear();
         if std::mem::replace(&mut self.is_told, true) {
             return ControlFlow::Continue(());
@@ -486,11 +492,11 @@ impl Half {
             "{name}: the capture begins in the middle of what went {way} the server; it is read from the next packet \
              that begins a segment"
         );
-        tell(place.packet, Harm::Lossy.because(what))
+        visit(place.packet, IssueKind::Lossy.entry(what))
     }
 }
 
-impl Link {
+impl CapturedConnection {
     /// How much waits for more.
     fn weight(&self) -> usize {
         [&self.up, &self.down].into_iter().map(|half| half.stream.weight() + half.inbox.len()).sum()
@@ -503,23 +509,28 @@ impl Link {
 }
 
 /// Tells that the client has gone, once.
-fn ended(link: &mut Link, dir: Direction, place: Place, tell: &mut Tell<'_>) -> ControlFlow<()> {
+fn ended(
+    link: &mut CapturedConnection,
+    dir: Direction,
+    place: PacketPosition,
+    visit: &mut EntryVisitor<'_>,
+) -> ControlFlow<()> {
     if !std::mem::take(&mut link.is_connected) {
         return ControlFlow::Continue(());
     }
-    client(link, dir, false, None, place, tell)
+    client(link, dir, false, None, place, visit)
 }
 
 fn client(
-    link: &Link,
+    link: &CapturedConnection,
     dir: Direction,
     connected: bool,
     code: Option<ConnectCode>,
-    place: Place,
-    tell: &mut Tell<'_>,
+    place: PacketPosition,
+    visit: &mut EntryVisitor<'_>,
 ) -> ControlFlow<()> {
     let Some((client_id, username)) = &link.client else { return ControlFlow::Continue(()) };
-    let connection = Connection {
+    let connection = ConnectionRecord {
         unix_us: place.unix_us,
         dir,
         connected,
@@ -530,7 +541,7 @@ fn client(
         username: username.as_deref(),
         code,
     };
-    tell(place.packet, Found::Connection(connection))
+    visit(place.packet, RecordingEntry::Connection(connection))
 }
 
 /// Whether a TCP payload is the beginning of a TLS record; no MQTT packet begins so, a CONNECT having no flags.

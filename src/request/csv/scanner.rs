@@ -10,7 +10,7 @@ use crate::text::is_blank;
 /// quote too many would make a single cell of all the rows below.
 ///
 /// All places are those of the bytes that come out.
-pub(crate) struct Scanner {
+pub(crate) struct CsvScanner {
     delimiter: u8,
     /// How many bytes have come out.
     length: u64,
@@ -52,7 +52,7 @@ enum Next {
     Partial,
 }
 
-impl Scanner {
+impl CsvScanner {
     /// A scanner of what comes after so many lines.
     pub(crate) fn new(delimiter: u8, lines: u64) -> Self {
         Self {

@@ -12,11 +12,11 @@ use crate::{
     error::{Exit, Failure},
     io::{
         console::{Console, print},
-        recording_file::Flaws,
+        recording_file::IssueReporter,
     },
     json::json_line,
     mqtt::codec::QoS,
-    recording::Schedule,
+    recording::ReplaySchedule,
     tuya::Channel,
 };
 
@@ -37,8 +37,8 @@ struct Plan {
 /// Reads the reader and tells on stdout what it holds.
 pub async fn run(
     mut reader: RecordingReader,
-    mut schedule: Schedule,
-    mut flaws: Flaws,
+    mut schedule: ReplaySchedule,
+    mut issues: IssueReporter,
     qos: Option<QoS>,
     console: Console,
 ) -> Result<Exit, Failure> {
@@ -58,10 +58,10 @@ pub async fn run(
         for line in lines {
             match line {
                 Entry::Again => schedule.again(),
-                Entry::Flaw(number, flaw) => flaws.tell(number, &flaw),
+                Entry::Issue(number, issue) => issues.report(number, &issue),
                 Entry::ReplayMessage(step) if step.should_send => {
                     if let Some(pause) = schedule.long_pause(step.offset) {
-                        flaws.long_pause(step.number, pause);
+                        issues.long_pause(step.number, pause);
                     }
                     duration = schedule.due(step.offset);
                     plan.count(&step, qos);
@@ -78,7 +78,7 @@ pub async fn run(
         counted(plan.gateways.len() as u64, "gateway"),
         duration.as_secs_f64()
     ));
-    let exit = flaws.finish();
+    let exit = issues.finish();
     outcome.map(|()| exit)
 }
 

@@ -15,13 +15,14 @@ use crate::{
     io::{batch_writer::WriterError, console::print},
     json::json_line,
     mqtt::{ConnectCode, Direction},
-    net::server::{Broker, Handler, Limits},
-    recording::{Connection, Record},
+    net::server::{Broker, ServerLimits},
+    recording::{ConnectionRecord, Record},
+    run::edge_handler::{self, EdgeHandler, EdgeObserver},
     tuya::product::Product,
 };
 
 /// Listens, and says where on stdout.
-pub fn listen(address: &str, stats: &Shared) -> Result<Rc<Broker>, Failure> {
+pub fn listen(address: &str, stats: &Shared) -> Result<Rc<Broker<EdgeHandler>>, Failure> {
     #[derive(Serialize)]
     struct Listening<'a> {
         event: &'static str,
@@ -37,16 +38,16 @@ pub fn listen(address: &str, stats: &Shared) -> Result<Rc<Broker>, Failure> {
         command_timeout: std::time::Duration::from_secs(5),
         faults: Faults::new(Vec::new(), 0),
     };
-    let witness = Box::new(ReplayHandler(Rc::clone(stats)));
+    let (observer, limits) = (Box::new(ReplayObserver(Rc::clone(stats))), ServerLimits::default());
     let edge = Edge::new(settings, Registry::default());
-    let broker =
-        Broker::bind(resolve(address)?, edge, Limits::default(), None, None, witness, Instant::now())?;
+    let handler = EdgeHandler::new(edge, None, observer, limits.max_queues / 4);
+    let broker = Broker::bind(resolve(address)?, handler, limits, None, Instant::now())?;
     print(&json_line(&Listening { event: "listening", broker: &broker.url() }))
         .map_err(|why| Failure::io(format!("cannot write to stdout: {why}")))?;
     let broker = Rc::new(broker);
     let (serving, stats) = (Rc::clone(&broker), Rc::clone(stats));
     tokio::task::spawn_local(async move {
-        if let WriterError::Failed(failure) = serving.serve().await {
+        if let WriterError::Failed(failure) = edge_handler::serve(&serving).await {
             let mut stats = stats.borrow_mut();
             stats.failure.get_or_insert(failure);
             stats.changed();
@@ -65,10 +66,10 @@ fn resolve(address: &str) -> Result<SocketAddr, Failure> {
 }
 
 /// Hears what gateways say.
-struct ReplayHandler(Shared);
+struct ReplayObserver(Shared);
 
-impl Handler for ReplayHandler {
-    fn message(&mut self, record: &Record<'_>) {
+impl EdgeObserver for ReplayObserver {
+    fn handle_message(&mut self, record: &Record<'_>) {
         if let (Some(Direction::Up), Some(channel), Some(gateway_id)) =
             (record.dir, record.channel, &record.gateway_id)
         {
@@ -78,7 +79,7 @@ impl Handler for ReplayHandler {
         }
     }
 
-    fn connection(&mut self, record: &Connection<'_>) {
+    fn handle_connection(&mut self, record: &ConnectionRecord<'_>) {
         if let (true, Some(ConnectCode::ACCEPTED), Some(id)) =
             (record.connected, record.code, record.gateway_id)
         {
@@ -88,7 +89,7 @@ impl Handler for ReplayHandler {
         }
     }
 
-    fn settled(&mut self, _outcome: EndedCommand) {}
+    fn handle_command_end(&mut self, _: EndedCommand) {}
 
     fn warn(&mut self, message: &str) {
         self.0.borrow_mut().warn(message);

@@ -35,12 +35,12 @@ use self::{
 };
 use crate::{
     collections::FastMap,
-    error::{Exit, Failure, Kind},
-    io::{console::Console, recording_file::Flaws, request_ids::ReplayIds},
+    error::{Exit, Failure, FailureKind},
+    io::{console::Console, recording_file::IssueReporter, request_ids::ReplayIds},
     mqtt::codec::{Publish, QoS},
     net::server::Broker,
-    recording::{Fresh, Pace, Schedule},
-    run::{connection_settings::Fleet, signals::Signals},
+    recording::{FreshValues, ReplaySchedule, ReplaySpeed},
+    run::{connection_settings::Fleet, edge_handler::EdgeHandler, signals::Signals},
     tuya::{Channel, GatewayId, Topics},
 };
 
@@ -65,7 +65,7 @@ pub struct ReplayOptions {
     /// The quality of service, if it is not the recorded one.
     pub qos: Option<QoS>,
     /// How fast messages follow each other.
-    pub pace: Pace,
+    pub pace: ReplaySpeed,
     /// The topics in force.
     pub topics: Topics,
     /// How long an acknowledgement, or an answer that is compared, may take.
@@ -93,13 +93,13 @@ pub enum Peer {
 pub async fn run(
     options: ReplayOptions,
     reader: RecordingReader,
-    schedule: Schedule,
-    flaws: Flaws,
+    schedule: ReplaySchedule,
+    issues: IssueReporter,
     console: Console,
 ) -> Result<Exit, Failure> {
     let changed = Rc::new(Notify::new());
     let stats = ReplayStats::new(console, Rc::clone(&changed));
-    if let Pace::Rate(rate) = options.pace {
+    if let ReplaySpeed::Rate(rate) = options.pace {
         stats.borrow_mut().limit(rate);
     }
     spawn_local(watch_output(Rc::clone(&stats)));
@@ -112,7 +112,7 @@ pub async fn run(
         failure: None,
         lines: VecDeque::new(),
         schedule,
-        is_timed: options.pace != Pace::Max,
+        is_timed: options.pace != ReplaySpeed::Max,
         start: None,
         target,
         stats,
@@ -120,7 +120,7 @@ pub async fn run(
         verify: options.verifies.then(|| Verify::new(options.timeout)),
         commands: CommandMatcher::default(),
         given_up: 0,
-        flaws,
+        issues,
         topics: options.topics,
         timeout: options.timeout,
         gateways: GatewayMap {
@@ -158,7 +158,7 @@ enum Target {
         tasks: Vec<JoinHandle<()>>,
     },
     /// To the gateways that connect to us.
-    Down(Rc<Broker>),
+    Down(Rc<Broker<EdgeHandler>>),
 }
 
 struct Replay {
@@ -166,7 +166,7 @@ struct Replay {
     /// Why the recording cannot be read further; what was read before is played.
     failure: Option<Failure>,
     lines: VecDeque<Entry>,
-    schedule: Schedule,
+    schedule: ReplaySchedule,
     is_timed: bool,
     /// The moment that all is scheduled against.
     start: Option<Instant>,
@@ -178,7 +178,7 @@ struct Replay {
     commands: CommandMatcher<(ReplayMessage, RequestSummary)>,
     /// How many of these answers were given up.
     given_up: u64,
-    flaws: Flaws,
+    issues: IssueReporter,
     topics: Topics,
     timeout: Duration,
     gateways: GatewayMap,
@@ -256,7 +256,7 @@ impl Replay {
                 continue;
             };
             match line {
-                Entry::Flaw(number, flaw) => self.flaws.tell(number, &flaw),
+                Entry::Issue(number, issue) => self.issues.report(number, &issue),
                 Entry::Again => {
                     self.schedule.again();
                     if let Some(ids) = &mut self.ids {
@@ -330,7 +330,7 @@ impl Replay {
         }
         let start = *self.start.get_or_insert_with(Instant::now);
         if let Some(pause) = self.schedule.long_pause(step.offset) {
-            self.flaws.long_pause(step.number, pause);
+            self.issues.long_pause(step.number, pause);
         }
         let due = self.schedule.due(step.offset);
         let due = if self.is_timed {
@@ -469,7 +469,7 @@ impl Replay {
         gateway: &GatewayId,
         due: Option<Instant>,
     ) -> Result<(), Failure> {
-        let fresh = Fresh {
+        let fresh = FreshValues {
             t: (!self.keep_t).then(|| SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()),
             request_id,
             cid: &|cid| self.cids.get(cid).map(String::as_str),
@@ -503,18 +503,22 @@ impl Replay {
                     sender.send(Outgoing { publish, index, line, channel, due, keeps_t: self.keep_t })
                 {
                     // Its failure ends the run as soon as it is looked at.
-                    stats.fail(&message.request(gateway), Kind::Connection, "the connection is closed");
+                    stats.fail(
+                        &message.request(gateway),
+                        FailureKind::Connection,
+                        "the connection is closed",
+                    );
                     stats.done();
                 }
             }
             Target::Down(broker) => {
                 if broker.has_subscriber(&topic) {
                     self.stats.borrow_mut().leaves(due);
-                    broker.say(topic.as_ref().to_owned(), payload, qos);
+                    broker.publish(topic.as_ref().into(), payload, qos);
                 } else {
                     let message = format!("no gateway subscribes to {topic}: is it connected?");
                     let request = RequestSummary::of(index, line, channel, gateway.as_str(), &payload);
-                    self.stats.borrow_mut().fail(&request, Kind::Timeout, &message);
+                    self.stats.borrow_mut().fail(&request, FailureKind::Timeout, &message);
                 }
             }
         }

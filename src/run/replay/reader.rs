@@ -13,7 +13,7 @@ use crate::{
     error::Failure,
     io::recording_file::{Recording, RecordingArgs},
     mqtt::{Direction, InvalidTopic, check_filter, check_topic_name, matches},
-    recording::{Flaw, Found, Record, Splice, Timeline},
+    recording::{Issue, Record, RecordingEntry, RewritableFields, Timeline},
     tuya::{Channel, Topics},
 };
 
@@ -42,7 +42,7 @@ pub struct ReplayMessage {
     /// Whether it is to be sent; otherwise it came from the other end, and is only to be known.
     pub should_send: bool,
     /// Where the payload of one that is to be sent has what can be fresh.
-    pub splice: Splice,
+    pub splice: RewritableFields,
 }
 
 /// Where messages went in the recording; those that went to the same place share it.
@@ -61,7 +61,7 @@ pub enum Entry {
     /// A message.
     ReplayMessage(ReplayMessage),
     /// Something is wrong with the recording.
-    Flaw(u64, Flaw),
+    Issue(u64, Issue),
     /// The recording begins anew.
     Again,
 }
@@ -147,7 +147,7 @@ impl Selection {
             && (self.topics.is_empty() || self.topics.iter().any(|filter| matches(filter, &record.topic)))
             && (self.kinds.is_empty() || self.kinds.iter().any(|wanted| wanted == kind))
             && (self.cids.is_empty()
-                || Splice::of(&record.payload).is_some_and(|message| {
+                || RewritableFields::of(&record.payload).is_some_and(|message| {
                     self.cids.iter().any(|cid| message.speaks_of(&record.payload, cid))
                 }));
         wanted.then_some(true)
@@ -239,7 +239,7 @@ fn read(
     recording.read(topics, &mut |number, found| {
         let mut is_idle = false;
         match found {
-            Found::Message(record) => {
+            RecordingEntry::Message(record) => {
                 let offset = timeline.tick(record.unix_us, record.mono_us).offset;
                 if let Some(Bound::Offset(to)) = selection.to
                     && offset >= to.saturating_add(selection.aftermath)
@@ -252,9 +252,9 @@ fn read(
                     batch.push(Entry::ReplayMessage(parts.step(number, offset, record, should_send)));
                 }
             }
-            Found::Flaw(flaw) => batch.push(Entry::Flaw(number, flaw)),
-            Found::Connection(_) | Found::Aside(_) => {}
-            Found::Idle => is_idle = true,
+            RecordingEntry::Issue(issue) => batch.push(Entry::Issue(number, issue)),
+            RecordingEntry::Connection(_) | RecordingEntry::EventLine(_) => {}
+            RecordingEntry::Idle => is_idle = true,
         }
         if !batch.is_empty() && (is_idle || batch.len() >= BATCH || bytes >= BATCH_BYTES) {
             bytes = 0;
@@ -292,9 +292,9 @@ impl Parts {
             offset,
             address: self.address(&record),
             splice: if should_send {
-                Splice::of(&record.payload).unwrap_or_default()
+                RewritableFields::of(&record.payload).unwrap_or_default()
             } else {
-                Splice::default()
+                RewritableFields::default()
             },
             payload: match record.payload {
                 Cow::Owned(payload) => payload.into(),

@@ -13,9 +13,9 @@ use tokio::sync::Notify;
 
 use super::verify::{Difference, RequestSummary};
 use crate::{
-    error::{Exit, Failure, Kind},
+    error::{Exit, Failure, FailureKind},
     io::{
-        batch_writer::{BatchWriter, Progress, WriterError},
+        batch_writer::{BatchWriter, CommitWatch, WriterError},
         console::Console,
     },
     json::json_line,
@@ -188,7 +188,7 @@ impl ReplayStats {
     }
 
     /// A message was not sent, or not acknowledged.
-    pub fn fail(&mut self, request: &RequestSummary, kind: Kind, message: &str) {
+    pub fn fail(&mut self, request: &RequestSummary, kind: FailureKind, message: &str) {
         self.failed += 1;
         self.exit = self.exit.or(kind.exit());
         self.failures.tell(|| in_words(request, message));
@@ -229,7 +229,7 @@ impl ReplayStats {
     }
 
     /// A view of how far the result lines are written.
-    pub fn output(&self) -> Option<Progress> {
+    pub fn output(&self) -> Option<CommitWatch> {
         self.out.as_ref().map(BatchWriter::watch)
     }
 

@@ -10,14 +10,14 @@ use super::{
     verify::RequestSummary,
 };
 use crate::{
-    error::{Failure, Kind},
-    gateway::{Draft, GatewayEvent, RequestOutcome, ToPublish},
+    error::{Failure, FailureKind},
+    gateway::{GatewayEvent, PreparedRequest, RequestOutcome, ToPublish},
     mqtt::{
         Direction,
         codec::{Publish, QoS},
     },
     net::client::{Event, Settings},
-    recording::{Fresh, Splice},
+    recording::{FreshValues, RewritableFields},
     run::{
         connection_settings::ConnectionSettings,
         event_loop::{self, ConnectionOptions, GatewayConnection, Policy},
@@ -138,7 +138,7 @@ impl GatewaySender {
         let Outgoing { publish, index, line, channel, due, keeps_t } = message;
         let is_delayed = !keeps_t && !connection.can_publish();
         let sent = Sent { payload: publish.payload.clone(), index, line, channel, due, is_delayed };
-        connection.gateway_mut().insert(Draft::as_given(publish), sent);
+        connection.gateway_mut().insert(PreparedRequest::as_given(publish), sent);
     }
 }
 
@@ -150,7 +150,7 @@ impl Policy for GatewaySender {
     fn advance(&mut self, connection: &mut GatewayConnection<Sent>) -> Result<Option<()>, Failure> {
         if self.outage_ends.is_some_and(|ends| ends <= Instant::now()) {
             let message = format!("the connection was lost and did not come back in {:?}", self.timeout);
-            return Err(Failure::new(Kind::Connection, message).hint("--timeout waits longer"));
+            return Err(Failure::new(FailureKind::Connection, message).hint("--timeout waits longer"));
         }
         Ok((self.is_over && connection.gateway().is_empty()).then_some(()))
     }
@@ -254,12 +254,12 @@ impl Policy for GatewaySender {
                 let what = format!(
                     "the broker closed the connection each time that it got this message of {length} bytes"
                 );
-                (Kind::Connection, what)
+                (FailureKind::Connection, what)
             }
             RequestOutcome::TimedOut { .. }
             | RequestOutcome::Answered { .. }
             | RequestOutcome::Malformed(_) => {
-                (Kind::Timeout, format!("no acknowledgement in {:?}", self.timeout))
+                (FailureKind::Timeout, format!("no acknowledgement in {:?}", self.timeout))
             }
         };
         let request = self.request(&ended.context);
@@ -271,9 +271,9 @@ impl Policy for GatewaySender {
 
 /// Gives a message the time stamp of now.
 fn stamp(publish: &mut Publish) {
-    let Some(splice) = Splice::of(&publish.payload) else { return };
+    let Some(splice) = RewritableFields::of(&publish.payload) else { return };
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    let fresh = Fresh { t: Some(now), request_id: None, cid: &|_| None };
+    let fresh = FreshValues { t: Some(now), request_id: None, cid: &|_| None };
     let mut payload = Vec::new();
     splice.apply(&publish.payload, &fresh, &mut payload);
     publish.payload = payload.into();

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use super::{Difference, Replay, RequestSummary, Target, Verify};
 use crate::{
-    error::{Exit, Failure, Kind},
+    error::{Exit, Failure, FailureKind},
     io::batch_writer::WriterError,
     run::{replay::replay_stats::counted, runtime::sleep_until},
     tuya::Channel,
@@ -96,7 +96,7 @@ impl Replay {
         let duration = self.start.unwrap_or(began).elapsed();
         let result = self.stats.borrow().finish(matched, duration);
         let written = self.finish_output(is_patient, told).await;
-        Ok(exit.or(result).or(self.flaws.finish()).or(written))
+        Ok(exit.or(result).or(self.issues.finish()).or(written))
     }
 
     /// Writes the result lines that are left; another signal ends it.
@@ -158,7 +158,7 @@ impl Replay {
             stats.differ(&Difference { request, kind: "missing", expected: None, code: None });
         } else {
             let message = format!("the command that it answers did not come {limit}");
-            stats.fail(&request, Kind::Timeout, &message);
+            stats.fail(&request, FailureKind::Timeout, &message);
         }
     }
 }

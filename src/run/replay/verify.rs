@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use crate::{recording::Splice, tuya::Channel};
+use crate::{recording::RewritableFields, tuya::Channel};
 
 /// How a request's answers differ from the recorded ones.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,7 +42,7 @@ impl RequestSummary {
     /// The request that a message is; the device and the id are its own.
     #[must_use]
     pub fn of(index: u64, line: u64, channel: Option<Channel>, gateway_id: &str, payload: &[u8]) -> Self {
-        let splice = Splice::of(payload).unwrap_or_default();
+        let splice = RewritableFields::of(payload).unwrap_or_default();
         Self {
             index,
             line,

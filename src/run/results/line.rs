@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::{
-    error::Kind,
+    error::FailureKind,
     json::{ObjectWriter, key, push_json, push_number},
     tuya::{Answer, ResultCode},
 };
@@ -37,7 +37,7 @@ pub struct ResultLine<'a> {
     /// The input's JSON text.
     pub input: Option<&'a str>,
     /// What kind of failure `error` names; it decides the exit code.
-    pub kind: Option<Kind>,
+    pub kind: Option<FailureKind>,
 }
 
 impl<'a> ResultLine<'a> {
@@ -119,7 +119,7 @@ impl<'a> ResultLine<'a> {
 
     /// The request was not sent, or not answered.
     #[must_use]
-    pub fn failed(kind: Kind, message: &'a str) -> Self {
+    pub fn failed(kind: FailureKind, message: &'a str) -> Self {
         Self { error: Some(kind.name()), message: Some(message), kind: Some(kind), ..Self::default() }
     }
 }

@@ -17,7 +17,7 @@ use smol_str::SmolStr;
 
 use super::journal::Journal;
 use crate::{
-    error::{Exit, Failure, Kind},
+    error::{Exit, Failure, FailureKind},
     gateway::Payload,
     io::{
         batch_writer::{BatchWriter, Offset, WriterError, Written},
@@ -130,7 +130,7 @@ pub enum Outcome<'a> {
     /// It was not done.
     Failed {
         /// What kind of failure it was.
-        kind: Kind,
+        kind: FailureKind,
         /// What happened.
         message: &'a str,
         /// Whether it had left, where that is worth telling.
@@ -278,7 +278,7 @@ impl Results {
 
     /// Writes that a message was not sent because of what is wrong with it as a whole.
     pub fn refuse(&mut self, source: &ResultContext, invalid: &InputError) {
-        let mut result = ResultLine::failed(Kind::Invalid, &invalid.message);
+        let mut result = ResultLine::failed(FailureKind::Invalid, &invalid.message);
         result.field = invalid.field.as_deref();
         // A part of an input shares the whole with many others, so the whole is not read for each; it gives no id either.
         let request_id = source.subject.part.is_none().then(|| request_id_of(&source.input)).flatten();

@@ -15,7 +15,7 @@ use super::{
     round_trips::RoundTrips,
 };
 use crate::{
-    error::{Exit, Kind},
+    error::{Exit, FailureKind},
     io::{
         console::{Console, Terminal},
         files::Replacement,
@@ -143,9 +143,12 @@ impl RunStats {
             }
             Some(kind) => {
                 match kind {
-                    Kind::Timeout => self.counts.timed_out += 1,
-                    Kind::Invalid => self.counts.invalid += 1,
-                    Kind::Io | Kind::Connection | Kind::Refused | Kind::Protocol => self.counts.failed += 1,
+                    FailureKind::Timeout => self.counts.timed_out += 1,
+                    FailureKind::Invalid => self.counts.invalid += 1,
+                    FailureKind::Io
+                    | FailureKind::Connection
+                    | FailureKind::Refused
+                    | FailureKind::Protocol => self.counts.failed += 1,
                 }
                 kind.exit()
             }
@@ -438,16 +441,16 @@ fn in_words(result: &ResultLine<'_>) -> (String, Option<&'static str>) {
         None => {
             let message = result.message.unwrap_or_default();
             // What is wrong with a data point names it by itself.
-            let subject = match result.cid.filter(|_| result.kind == Some(Kind::Invalid)) {
+            let subject = match result.cid.filter(|_| result.kind == Some(FailureKind::Invalid)) {
                 Some(cid) => format!("{} of {cid}", result.op),
                 None => subject,
             };
             let hint = match (result.kind, result.op) {
-                (Some(Kind::Timeout), "command") => {
+                (Some(FailureKind::Timeout), "command") => {
                     Some("See whether the gateway is connected and answers commands; --timeout waits longer.")
                 }
                 // Without a failure of the whole run, it was a signal that cut the connection.
-                (Some(Kind::Connection) | None, _) => None,
+                (Some(FailureKind::Connection) | None, _) => None,
                 (Some(kind), _) => kind.next_step(),
             };
             (format!("{subject}: {message}"), hint)

@@ -3,7 +3,7 @@
 //! to understand, or to say what is wrong with it.
 
 use super::{Answer, Envelope, Property, ResultCode, Uplink};
-use crate::json::{Json, Plain};
+use crate::json::{Json, Scanner};
 
 /// A report that lies in its payload.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,7 +77,7 @@ struct Param<'a> {
 impl<'a> Message<'a> {
     fn read(payload: &'a [u8]) -> Option<Self> {
         let mut message = Self::default();
-        Plain::read(str::from_utf8(payload).ok()?, |key, value| match key {
+        Scanner::read(str::from_utf8(payload).ok()?, |key, value| match key {
             "t" => once(&mut message.t, value.integer()?),
             "cid" => once(&mut message.cid, value.text()?),
             "request_id" => once(&mut message.request_id, value.text()?),
@@ -89,7 +89,7 @@ impl<'a> Message<'a> {
 }
 
 impl<'a> Param<'a> {
-    fn read(value: &mut Plain<'a>) -> Option<Self> {
+    fn read(value: &mut Scanner<'a>) -> Option<Self> {
         let mut param = Self::default();
         value.object(|key, value| match key {
             "cid" => once(&mut param.cid, value.text()?),

@@ -3,7 +3,7 @@
 
 use serde::Deserialize;
 
-use super::{Access, DataPoint, Kind, Product};
+use super::{AccessMode, DataPoint, DataType, Product};
 
 #[derive(Deserialize)]
 struct Model<'a> {
@@ -37,15 +37,17 @@ pub(super) fn read(bytes: &[u8]) -> Option<Product> {
 
 fn point(point: &Point<'_>) -> Option<DataPoint> {
     let kind = match point.kind {
-        "bool" => Kind::Bool,
-        "value" => Kind::Value { min: point.min, max: point.max, scale: point.scale?, step: point.step? },
-        "enum" => Kind::Enum { range: point.range.as_ref()?.iter().map(|text| (*text).to_owned()).collect() },
-        "string" => Kind::String { maxlen: None },
+        "bool" => DataType::Bool,
+        "value" => DataType::Value { min: point.min, max: point.max, scale: point.scale?, step: point.step? },
+        "enum" => {
+            DataType::Enum { range: point.range.as_ref()?.iter().map(|text| (*text).to_owned()).collect() }
+        }
+        "string" => DataType::String { maxlen: None },
         _ => return None,
     };
     let access = match point.access {
-        "ro" => Access::ReadOnly,
-        "rw" => Access::ReadWrite,
+        "ro" => AccessMode::ReadOnly,
+        "rw" => AccessMode::ReadWrite,
         _ => return None,
     };
     Some(DataPoint {

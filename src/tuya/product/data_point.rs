@@ -12,16 +12,16 @@ pub struct DataPoint {
     /// Its name for people.
     pub name: Option<String>,
     /// What its values are.
-    pub kind: Kind,
+    pub kind: DataType,
     /// Who may read and write it.
-    pub access: Access,
+    pub access: AccessMode,
     /// The unit of its values after scaling.
     pub unit: Option<String>,
 }
 
 /// What the values of a data point are.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub enum DataType {
     /// True or false.
     Bool,
     /// An integer: the real value times ten to the power of the scale.
@@ -59,7 +59,7 @@ pub enum Kind {
     },
 }
 
-impl Kind {
+impl DataType {
     /// The vendor's word for the kind.
     #[must_use]
     pub fn name(&self) -> &'static str {
@@ -76,7 +76,7 @@ impl Kind {
 
 /// Who may read and write a data point (page, column "Data transfer type").
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Access {
+pub enum AccessMode {
     /// Reported by the device only: `ro`.
     ReadOnly,
     /// Reported by the device and commanded by the platform: `rw`.
@@ -85,7 +85,7 @@ pub enum Access {
     WriteOnly,
 }
 
-impl Access {
+impl AccessMode {
     /// The vendor's two letters: `ro`, `rw` or `wo`.
     #[must_use]
     pub fn name(self) -> &'static str {
@@ -101,13 +101,13 @@ impl DataPoint {
     /// Whether a device may report it.
     #[must_use]
     pub fn readable(&self) -> bool {
-        self.access != Access::WriteOnly
+        self.access != AccessMode::WriteOnly
     }
 
     /// Whether the platform may command it.
     #[must_use]
     pub fn writable(&self) -> bool {
-        self.access != Access::ReadOnly
+        self.access != AccessMode::ReadOnly
     }
 }
 
@@ -156,13 +156,13 @@ impl<'a> From<&'a DataPoint> for Row<'a> {
             ..Self::default()
         };
         match &point.kind {
-            Kind::Bool => row,
-            &Kind::Value { min, max, scale, step } => {
+            DataType::Bool => row,
+            &DataType::Value { min, max, scale, step } => {
                 Self { min, max, scale: Some(scale), step: Some(step), ..row }
             }
-            Kind::Enum { range } => Self { range, ..row },
-            &Kind::String { maxlen } | &Kind::Raw { maxlen } => Self { maxlen, ..row },
-            Kind::Bitmap { labels, maxlen } => Self { labels, maxlen: *maxlen, ..row },
+            DataType::Enum { range } => Self { range, ..row },
+            &DataType::String { maxlen } | &DataType::Raw { maxlen } => Self { maxlen, ..row },
+            DataType::Bitmap { labels, maxlen } => Self { labels, maxlen: *maxlen, ..row },
         }
     }
 }

@@ -8,9 +8,9 @@ mod data_point;
 mod model;
 mod value;
 
-pub use data_point::{Access, DataPoint, Kind};
+pub use data_point::{AccessMode, DataPoint, DataType};
 pub use model::ModelError;
-pub use value::{Misfit, ValueEncoding};
+pub use value::{ValueEncoding, ValueError};
 
 use serde::Serialize;
 
@@ -52,8 +52,8 @@ impl Product {
 
     /// Reads a product model, with DP ids for codes: for a model without ids, or in place of those it has.
     pub fn read_with_ids(bytes: &[u8], ids: &[(String, u32)]) -> Result<Self, ModelError> {
-        let model::Found { id, name, drafts } = model::read(bytes)?;
-        Ok(Self { id, name, data_points: model::settle(drafts, ids)? })
+        let model::ParsedModel { id, name, drafts } = model::read(bytes)?;
+        Ok(Self { id, name, data_points: model::assign_ids(drafts, ids)? })
     }
 
     /// The data point with this id, a decimal number, or this code.
@@ -73,12 +73,12 @@ impl Product {
     }
 
     /// The data point that a report is about: it must exist, and a device may report it; else 2002.
-    pub fn reported(&self, id_or_code: &str) -> Result<&DataPoint, Misfit> {
+    pub fn reported(&self, id_or_code: &str) -> Result<&DataPoint, ValueError> {
         self.supported(id_or_code, DataPoint::readable, "may be commanded, not reported")
     }
 
     /// The data point that a command is about: it must exist, and the platform may command it; else 2002.
-    pub fn commanded(&self, id_or_code: &str) -> Result<&DataPoint, Misfit> {
+    pub fn commanded(&self, id_or_code: &str) -> Result<&DataPoint, ValueError> {
         self.supported(id_or_code, DataPoint::writable, "may be reported, not commanded")
     }
 
@@ -93,8 +93,8 @@ impl Product {
         id_or_code: &str,
         allows: impl Fn(&DataPoint) -> bool,
         otherwise: &str,
-    ) -> Result<&DataPoint, Misfit> {
-        let not_supported = |message| Misfit { code: ResultCode::NOT_SUPPORTED, message };
+    ) -> Result<&DataPoint, ValueError> {
+        let not_supported = |message| ValueError { code: ResultCode::NOT_SUPPORTED, message };
         let Some(point) = self.find(id_or_code) else {
             let name = value::excerpt(id_or_code);
             return Err(not_supported(format!(
@@ -129,8 +129,8 @@ mod tests {
             assert_eq!((&ours.code, &ours.name, ours.access), (&theirs.code, &theirs.name, theirs.access));
             match (&ours.kind, &theirs.kind) {
                 (
-                    &Kind::Value { min, max, scale, step },
-                    &Kind::Value { min: page_min, max: page_max, step: page_step, .. },
+                    &DataType::Value { min, max, scale, step },
+                    &DataType::Value { min: page_min, max: page_max, step: page_step, .. },
                 ) => {
                     assert_eq!((min, max, step), (page_min, page_max, page_step));
                     // The page does not say that volumes are sent in thousandths.
@@ -164,7 +164,7 @@ mod tests {
             let product = Product::read(model.as_bytes()).unwrap();
             [product.reported("a"), product.commanded("7")].map(|found| found.map(|point| point.id))
         };
-        let refused = |message: &str| Err(Misfit { code: ResultCode(2002), message: message.to_owned() });
+        let refused = |message: &str| Err(ValueError { code: ResultCode(2002), message: message.to_owned() });
         assert_eq!(access("rw"), [Ok(7), Ok(7)]);
         assert_eq!(access("ro"), [Ok(7), refused("DP 7 a is ro: it may be reported, not commanded")]);
         assert_eq!(access("wo"), [refused("DP 7 a is wo: it may be commanded, not reported"), Ok(7)]);

@@ -6,16 +6,13 @@ use bytes::Bytes;
 
 use super::{ClientHandle, Router};
 use crate::{
-    edge::{Disposition, Heard, Role},
-    mqtt::{Direction, Event, Message, Publish, QoS, Receipt, SubscribeCode},
+    mqtt::{AckToken, Message, Publish, QoS, SessionEvent, SubscribeCode},
     net::server::{
-        SessionId,
         client_state::Offered,
-        connection::Ending,
+        close_reason::CloseReason,
+        handler::{Ack, Handler, Incoming, PublishAck, PublishDecision, SessionId},
         subscriptions::{MAX_LEVELS, levels},
     },
-    recording::Record,
-    tuya::Channel,
 };
 
 /// What a filter costs of a turn, as `connection.rs` counts.
@@ -30,32 +27,38 @@ struct Source {
     retain: bool,
 }
 
-impl Router {
+impl<H: Handler> Router<H> {
     /// Acts on what a client said.
-    pub(in crate::net::server) fn handle(&mut self, place: ClientHandle, event: Event) -> Result<(), Ending> {
+    pub(in crate::net::server) fn handle_event(
+        &mut self,
+        place: ClientHandle,
+        event: SessionEvent,
+    ) -> Result<(), CloseReason> {
         self.current = Some(place.id);
         match event {
-            Event::Publish(message, receipt) => self.publish(place, message, receipt),
-            Event::Subscribe { id, filters } => {
+            SessionEvent::Publish(message, receipt) => self.publish(place, message, receipt),
+            SessionEvent::Subscribe { id, filters } => {
                 self.subscribe(place, id, filters);
                 Ok(())
             }
-            Event::Unsubscribe { id, filters } => {
+            SessionEvent::Unsubscribe { id, filters } => {
                 self.unsubscribe(place, id, &filters);
                 Ok(())
             }
-            Event::Disconnect => Err(Ending::Left),
-            Event::Delivered { .. } => Ok(()),
-            Event::Ignored(warning) => {
+            SessionEvent::Disconnect => Err(CloseReason::Left),
+            SessionEvent::Delivered { .. } => Ok(()),
+            SessionEvent::Ignored(warning) => {
                 let who = self.client(place).map(|client| Rc::clone(&client.client_id)).unwrap_or_default();
                 self.warn(&format!("client {who:?}: {warning}"));
                 Ok(())
             }
-            Event::Connect(_)
-            | Event::OtherVersion { .. }
-            | Event::ConnAck { .. }
-            | Event::SubAck { .. }
-            | Event::UnsubAck { .. } => Err(Ending::Closed("a packet that no client may send now".into())),
+            SessionEvent::Connect(_)
+            | SessionEvent::OtherVersion { .. }
+            | SessionEvent::ConnAck { .. }
+            | SessionEvent::SubAck { .. }
+            | SessionEvent::UnsubAck { .. } => {
+                Err(CloseReason::Closed("a packet that no client may send now".into()))
+            }
         }
     }
 
@@ -63,41 +66,30 @@ impl Router {
         &mut self,
         place: ClientHandle,
         message: Message,
-        receipt: Option<Receipt>,
-    ) -> Result<(), Ending> {
-        let Some(client) = self.client(place) else { return Err(Ending::TakenOver) };
-        let role = Rc::clone(&client.role);
-        let mut actions = std::mem::take(&mut self.actions);
-        let heard = self.edge.hear(self.now, &role, &message.topic, &message.payload, &mut actions);
-        self.actions = actions;
-        let fate = heard.fate;
-        match fate {
-            Disposition::Route | Disposition::RouteKept => {
-                self.record(&message, &role, heard);
-                // Whoever listens to both hears the request before its answer, as through any broker.
+        receipt: Option<AckToken>,
+    ) -> Result<(), CloseReason> {
+        let client = self.clients.get(place.id.0 as usize).and_then(Option::as_deref);
+        let client =
+            client.filter(|client| client.generation == place.generation).ok_or(CloseReason::TakenOver)?;
+        let ack = receipt.map(|receipt| PublishAck { session: place.id, origin: client.origin, receipt });
+        let publish = Incoming { client: client.info(place.id), message: &message, ack };
+        match self.handler.handle_publish(self.now, publish) {
+            PublishDecision::Forward(ack) => {
+                // A subscriber to both gets the request before its answer, as from any broker.
                 self.pass_on(message, Some(place.id));
                 self.perform_actions();
-                if fate == Disposition::RouteKept {
-                    self.acknowledge_once_kept(place, receipt);
-                } else {
+                if ack == Ack::Now {
                     self.acknowledge(place, receipt);
                 }
             }
-            Disposition::Drop => {
-                self.record(&message, &role, heard);
-                self.acknowledge(place, receipt);
+            PublishDecision::Consume(ack) => {
+                if ack == Ack::Now {
+                    self.acknowledge(place, receipt);
+                }
                 self.perform_actions();
             }
-            Disposition::Forbid => {
-                self.acknowledge(place, receipt);
-                self.perform_actions();
-            }
-            Disposition::Cut => {
-                self.record(&message, &role, heard);
-                return Err(Ending::Closed("a fault, as --fault disconnect asked for".into()));
-            }
-            Disposition::Silence => {
-                self.record(&message, &role, heard);
+            PublishDecision::Disconnect(why) => return Err(CloseReason::Closed(why.into_owned())),
+            PublishDecision::Silence => {
                 if let Some(client) = self.client(place) {
                     client.is_silent = true;
                 }
@@ -106,26 +98,7 @@ impl Router {
         Ok(())
     }
 
-    pub(super) fn record(&mut self, message: &Message, role: &Role, heard: Heard) {
-        let channel = heard.channel;
-        let (gateway_id, sent) = match role {
-            Role::Gateway(id) => (Some(id.as_str()), Direction::Up),
-            Role::Platform => (
-                channel.and_then(|channel| self.edge.topics().id_in(channel, &message.topic)),
-                Direction::Down,
-            ),
-        };
-        let record = Record {
-            dir: Some(channel.map_or(sent, Channel::direction)),
-            channel,
-            gateway_id: gateway_id.map(Into::into),
-            is_json: heard.is_json,
-            ..Record::of(message, self.unix_us(), Self::micros(self.now.mono))
-        };
-        self.witness.message(&record);
-    }
-
-    pub(super) fn acknowledge(&mut self, place: ClientHandle, receipt: Option<Receipt>) {
+    fn acknowledge(&mut self, place: ClientHandle, receipt: Option<AckToken>) {
         if let Some(receipt) = receipt
             && let Some(client) = self.client(place)
         {
@@ -135,12 +108,12 @@ impl Router {
 
     fn subscribe(&mut self, place: ClientHandle, packet: u16, filters: Vec<(String, QoS)>) {
         let Some(client) = self.client(place) else { return };
-        let (role, client_id) = (Rc::clone(&client.role), Rc::clone(&client.client_id));
+        let client_id = Rc::clone(&client.client_id);
         self.effort += FILTER_COST * filters.len();
         let mut codes = Vec::with_capacity(filters.len());
         let mut refused: Option<(String, &str)> = None;
         for (filter, qos) in filters {
-            if let Err(why) = self.subscribe_one(place, &role, &filter, qos) {
+            if let Err(why) = self.subscribe_one(place, &filter, qos) {
                 codes.push(SubscribeCode::Refused);
                 refused.get_or_insert((filter, why));
             } else {
@@ -160,22 +133,14 @@ impl Router {
     }
 
     /// Subscribes to one filter, or says why not.
-    fn subscribe_one(
-        &mut self,
-        place: ClientHandle,
-        role: &Role,
-        filter: &str,
-        qos: QoS,
-    ) -> Result<(), &'static str> {
-        if !self.edge.grants(role, filter) {
-            return Err("a gateway subscribes below its own gateway_id");
-        }
-        if levels(filter) > MAX_LEVELS {
-            return Err("a filter with wildcards may have 100 levels");
-        }
+    fn subscribe_one(&mut self, place: ClientHandle, filter: &str, qos: QoS) -> Result<(), &'static str> {
         let Some(client) = self.clients.get_mut(place.id.0 as usize).and_then(Option::as_deref_mut) else {
             return Ok(());
         };
+        self.handler.may_subscribe(client.info(place.id), filter)?;
+        if levels(filter) > MAX_LEVELS {
+            return Err("a filter with wildcards may have 100 levels");
+        }
         let name = client.subscribe(filter, &self.limits)?;
         self.subscriptions.insert(filter, place.id, qos);
         if !self.retained.is_empty()
@@ -242,9 +207,20 @@ impl Router {
         self.clients.iter().flatten().map(|client| client.session.in_flight() + client.session.queued()).sum()
     }
 
-    /// Passes a message of the platform's on to whoever subscribes.
+    /// Passes a message of the handler's on to its subscribers.
     pub(in crate::net::server) fn route(&mut self, topic: Arc<str>, payload: Bytes, qos: QoS) {
         self.forward(topic, payload, qos, Source::default());
+    }
+
+    /// Passes a message of the handler's on to one client if it subscribes.
+    pub(super) fn route_to(&mut self, id: SessionId, topic: Arc<str>, payload: Bytes, qos: QoS) {
+        let mut found = std::mem::take(&mut self.found);
+        self.subscriptions.find_again(&topic, &mut found);
+        if let Some((_, granted)) = found.iter().find(|(subscriber, _)| *subscriber == id) {
+            let publish = Publish { topic, payload, qos: qos.min(*granted), retain: false };
+            self.deliver(id, publish, Source::default());
+        }
+        self.found = found;
     }
 
     fn forward(&mut self, topic: Arc<str>, payload: Bytes, qos: QoS, source: Source) {
@@ -307,11 +283,11 @@ impl Router {
     }
 
     /// Whether a client must read before it may say more.
-    pub(in crate::net::server) fn is_full(&mut self, place: ClientHandle) -> Result<bool, Ending> {
+    pub(in crate::net::server) fn is_full(&mut self, place: ClientHandle) -> Result<bool, CloseReason> {
         let total = self.kept_bytes;
         let client = self.clients.get_mut(place.id.0 as usize).and_then(Option::as_deref_mut);
         let client =
-            client.filter(|client| client.generation == place.generation).ok_or(Ending::TakenOver)?;
+            client.filter(|client| client.generation == place.generation).ok_or(CloseReason::TakenOver)?;
         Ok(client.is_full(&self.limits, total))
     }
 

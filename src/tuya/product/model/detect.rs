@@ -10,7 +10,7 @@
 
 use serde_json::{Map, Value};
 
-use super::{Access, Draft, Found, ModelError, entry};
+use super::{AccessMode, DraftPoint, ModelError, ParsedModel, entry};
 
 /// What may stand around a model.
 const WRAPPERS: [&str; 6] = ["result", "data", "model", "schema", "mapping", "dps_data"];
@@ -21,8 +21,8 @@ const HOLDERS: [&str; 7] = ["mapping", "dps_data", "dps", "Dps", "services", "fu
 /// How deep wrappers may be nested; files in the field have four at most.
 const MAX_WRAPPERS: usize = 8;
 
-pub(super) fn read(text: &str) -> Result<Found, ModelError> {
-    let mut found = Found::default();
+pub(super) fn read(text: &str) -> Result<ParsedModel, ModelError> {
+    let mut found = ParsedModel::default();
     let mut value = serde_json::from_str(text).map_err(|why| syntax_error("", text, &why))?;
     let mut path = String::new();
     for _ in 0..MAX_WRAPPERS {
@@ -80,7 +80,7 @@ pub(super) fn join(path: &str, key: &str) -> String {
 }
 
 /// What an object around or of a model says of the product itself.
-fn about(object: &Map<String, Value>, found: &mut Found) {
+fn about(object: &Map<String, Value>, found: &mut ParsedModel) {
     let text = |keys: &[&str]| {
         keys.iter()
             .find_map(|key| object.get(*key)?.as_str().filter(|text| !text.is_empty()).map(str::to_owned))
@@ -93,7 +93,7 @@ fn about(object: &Map<String, Value>, found: &mut Found) {
 }
 
 /// The data points of an object that is a model; `None` if it is none.
-fn drafts(object: &Map<String, Value>, path: &str) -> Result<Option<Vec<Draft>>, ModelError> {
+fn drafts(object: &Map<String, Value>, path: &str) -> Result<Option<Vec<DraftPoint>>, ModelError> {
     if let Some(Value::Array(services)) = object.get("services") {
         let mut drafts = Vec::new();
         for (at, service) in services.iter().enumerate() {
@@ -129,16 +129,16 @@ fn drafts(object: &Map<String, Value>, path: &str) -> Result<Option<Vec<Draft>>,
     let is_id = |key: &String| !key.is_empty() && key.bytes().all(|byte| byte.is_ascii_digit());
     if !object.is_empty() && object.keys().all(is_id) {
         let drafts = object.iter().map(|(id, item)| {
-            entry::Entry { item, place: join(path, id), id: Some(id), code: None, access: None }.draft()
+            entry::ModelEntry { item, place: join(path, id), id: Some(id), code: None, access: None }.draft()
         });
         return drafts.collect::<Result<_, _>>().map(Some);
     }
     Ok(None)
 }
 
-fn list(items: &[Value], path: &str, access: Option<Access>) -> Result<Vec<Draft>, ModelError> {
+fn list(items: &[Value], path: &str, access: Option<AccessMode>) -> Result<Vec<DraftPoint>, ModelError> {
     let draft = |(at, item)| {
-        entry::Entry { item, place: format!("{path}[{at}]"), id: None, code: None, access }.draft()
+        entry::ModelEntry { item, place: format!("{path}[{at}]"), id: None, code: None, access }.draft()
     };
     items.iter().enumerate().map(draft).collect()
 }
@@ -149,22 +149,22 @@ fn specification(
     path: &str,
     writable: &str,
     reported: &str,
-) -> Result<Vec<Draft>, ModelError> {
+) -> Result<Vec<DraftPoint>, ModelError> {
     let half = |key: &str, access| match object.get(key) {
         Some(Value::Array(items)) => list(items, &join(path, key), Some(access)),
         Some(Value::Object(map)) => {
             let place = join(path, key);
             let draft = |(code, item): (&String, _)| {
                 let place = join(&place, code);
-                entry::Entry { item, place, id: None, code: Some(code), access: Some(access) }.draft()
+                entry::ModelEntry { item, place, id: None, code: Some(code), access: Some(access) }.draft()
             };
             map.iter().map(draft).collect()
         }
         _ => Ok(Vec::new()),
     };
-    let mut drafts = half(writable, Access::ReadWrite)?;
+    let mut drafts = half(writable, AccessMode::ReadWrite)?;
     let written = drafts.len();
-    for draft in half(reported, Access::ReadOnly)? {
+    for draft in half(reported, AccessMode::ReadOnly)? {
         match drafts[..written].iter_mut().find(|known| known.code == draft.code) {
             Some(known) => known.id = known.id.or(draft.id),
             None => drafts.push(draft),

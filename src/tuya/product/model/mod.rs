@@ -1,6 +1,6 @@
 //! Model files: which of the known shapes the bytes have, and the data points in them.
 //!
-//! Every shape ends as a list of [`Draft`]s; [`settle`] gives them ids and codes, and refuses duplicates.
+//! Every shape ends as a list of [`DraftPoint`]s; [`assign_ids`] gives them ids and codes, and refuses duplicates.
 
 mod detect;
 mod doc_table;
@@ -11,7 +11,7 @@ mod words;
 
 use std::fmt;
 
-use super::{Access, DataPoint, Kind};
+use super::{AccessMode, DataPoint, DataType};
 
 /// Why a model cannot be read: where, what, and what to do.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -48,26 +48,26 @@ impl std::error::Error for ModelError {}
 
 /// What a file says of a product.
 #[derive(Debug, Default)]
-pub(super) struct Found {
+pub(super) struct ParsedModel {
     pub id: Option<String>,
     pub name: Option<String>,
-    pub drafts: Vec<Draft>,
+    pub drafts: Vec<DraftPoint>,
 }
 
 /// A data point as a file has it: id or code may be missing.
 #[derive(Debug)]
-pub(super) struct Draft {
+pub(super) struct DraftPoint {
     place: String,
     id: Option<u32>,
     code: Option<String>,
     name: Option<String>,
     unit: Option<String>,
-    access: Access,
-    kind: Kind,
+    access: AccessMode,
+    kind: DataType,
 }
 
 /// Reads a model of any known shape.
-pub(super) fn read(bytes: &[u8]) -> Result<Found, ModelError> {
+pub(super) fn read(bytes: &[u8]) -> Result<ParsedModel, ModelError> {
     let text = std::str::from_utf8(bytes).map_err(|why| {
         ModelError::new("", format!("the file is not UTF-8 text (byte {})", why.valid_up_to() + 1))
             .hint("Save it as UTF-8; a spreadsheet offers \"CSV UTF-8\".")
@@ -82,7 +82,10 @@ pub(super) fn read(bytes: &[u8]) -> Result<Found, ModelError> {
 }
 
 /// Gives every data point its id and code, and sorts by id.
-pub(super) fn settle(mut drafts: Vec<Draft>, ids: &[(String, u32)]) -> Result<Vec<DataPoint>, ModelError> {
+pub(super) fn assign_ids(
+    mut drafts: Vec<DraftPoint>,
+    ids: &[(String, u32)],
+) -> Result<Vec<DataPoint>, ModelError> {
     for (code, id) in ids {
         let draft = drafts.iter_mut().find(|draft| draft.code.as_ref() == Some(code)).ok_or_else(|| {
             ModelError::new("", format!("an id is given for `{code}`, which the model does not have"))
@@ -105,7 +108,7 @@ pub(super) fn settle(mut drafts: Vec<Draft>, ids: &[(String, u32)]) -> Result<Ve
     drafts.sort_by_key(|draft| draft.id);
     let mut points: Vec<DataPoint> = Vec::with_capacity(drafts.len());
     let mut places: Vec<String> = Vec::with_capacity(drafts.len());
-    for Draft { place, id, code, name, unit, access, kind } in drafts {
+    for DraftPoint { place, id, code, name, unit, access, kind } in drafts {
         let id = id.unwrap_or_default();
         let code = code.unwrap_or_else(|| format!("dp_{id}"));
         if let Some(twin) = points.iter().position(|point| point.id == id || point.code == code) {
@@ -123,7 +126,7 @@ pub(super) fn settle(mut drafts: Vec<Draft>, ids: &[(String, u32)]) -> Result<Ve
 
 /// The limits that a model gives for the values of a data point, whatever they are called there.
 #[derive(Debug, Default)]
-struct Limits {
+struct ValueLimits {
     min: Option<i64>,
     max: Option<i64>,
     scale: Option<i64>,
@@ -133,9 +136,9 @@ struct Limits {
     maxlen: Option<i64>,
 }
 
-impl Limits {
+impl ValueLimits {
     /// The kind of values that a type's name and these limits describe; an error says what does not go together.
-    fn kind(self, type_name: &str) -> Result<Kind, String> {
+    fn kind(self, type_name: &str) -> Result<DataType, String> {
         let maxlen = match self.maxlen {
             // A length of 0 is the platform's way to say nothing.
             None | Some(0) => None,
@@ -148,7 +151,7 @@ impl Limits {
             return Err("an enum has a list of values, not a minimum and a maximum".to_owned());
         }
         Ok(match kind {
-            "bool" => Kind::Bool,
+            "bool" => DataType::Bool,
             "value" => {
                 let (min, max) = self.ends()?;
                 if let (Some(min), Some(max)) = (min, max)
@@ -160,17 +163,17 @@ impl Limits {
                 let scale = u32::try_from(scale).ok().filter(|scale| *scale <= 18);
                 // Official samples have a step of 0.
                 let step = u64::try_from(self.step.unwrap_or(1)).ok().map(|step| step.max(1));
-                Kind::Value {
+                DataType::Value {
                     min,
                     max,
                     scale: scale.ok_or("the scale is not within 0 to 18")?,
                     step: step.ok_or("the step is negative")?,
                 }
             }
-            "enum" => Kind::Enum { range: self.range },
-            "string" => Kind::String { maxlen },
-            "raw" => Kind::Raw { maxlen },
-            "bitmap" => Kind::Bitmap { labels: self.labels, maxlen },
+            "enum" => DataType::Enum { range: self.range },
+            "string" => DataType::String { maxlen },
+            "raw" => DataType::Raw { maxlen },
+            "bitmap" => DataType::Bitmap { labels: self.labels, maxlen },
             _ => {
                 return Err(format!(
                     "`{type_name}` is no DP type; an Edge Gateway in DP mode has value, bool, enum, string, raw and \
@@ -208,11 +211,11 @@ fn plain_type(name: &str) -> &'static str {
 }
 
 /// The access that a model's words mean.
-fn access(text: &str) -> Option<Access> {
+fn access(text: &str) -> Option<AccessMode> {
     let (mut reads, mut writes, mut only) = (false, false, false);
     // The platform's word for send only is wr, that of the vendor's driver SDK wo.
     if text.trim().eq_ignore_ascii_case("wr") {
-        return Some(Access::WriteOnly);
+        return Some(AccessMode::WriteOnly);
     }
     for word in text.to_ascii_lowercase().split(|c: char| !c.is_alphanumeric()) {
         match word {
@@ -234,9 +237,9 @@ fn access(text: &str) -> Option<Access> {
         }
     }
     match (reads, writes) {
-        (true, true) if !only => Some(Access::ReadWrite),
-        (true, false) => Some(Access::ReadOnly),
-        (false, true) => Some(Access::WriteOnly),
+        (true, true) if !only => Some(AccessMode::ReadWrite),
+        (true, false) => Some(AccessMode::ReadOnly),
+        (false, true) => Some(AccessMode::WriteOnly),
         _ => None,
     }
 }

@@ -5,12 +5,12 @@
 
 use std::ops::Range;
 
-use super::Limits;
+use super::ValueLimits;
 
 /// What a property's text says.
 #[derive(Debug, Default)]
-pub(super) struct Property {
-    pub limits: Limits,
+pub(super) struct DescribedLimits {
+    pub limits: ValueLimits,
     pub unit: Option<String>,
 }
 
@@ -84,7 +84,7 @@ const LABELS: [(Label, &[&str]); 9] = [
 const NOTHING: [&str; 8] = ["", "/", "-", "–", "—", "--", "none", "n/a"];
 
 /// A label at its place, and where what it says begins.
-struct Found {
+struct LabelMatch {
     label: Label,
     start: usize,
     begin: usize,
@@ -92,7 +92,7 @@ struct Found {
     is_strict: bool,
 }
 
-impl Property {
+impl DescribedLimits {
     /// Reads the text for a data point of this type.
     ///
     /// # Errors
@@ -101,7 +101,7 @@ impl Property {
         let text = text.trim();
         let kind = super::plain_type(type_name);
         let mut property = Self::default();
-        if Self::says_nothing(text) || kind == "bool" {
+        if Self::is_no_limit(text) || kind == "bool" {
             return Ok(property);
         }
         // The places that are understood.
@@ -116,19 +116,19 @@ impl Property {
                 taken.push(found.start..found.begin + length);
             }
         }
-        property.take_unlabelled(text, kind, &mut taken);
+        property.read_unlabelled(text, kind, &mut taken);
         property.check(text, kind, &taken)?;
         Ok(property)
     }
 
     /// Whether a text stands for nothing.
-    pub(super) fn says_nothing(text: &str) -> bool {
+    pub(super) fn is_no_limit(text: &str) -> bool {
         NOTHING.contains(&text.trim().to_ascii_lowercase().as_str())
     }
 
     /// Joins what two columns say.
     pub(super) fn add(&mut self, other: Self) -> Result<(), String> {
-        let Limits { min, max, scale, step, range, labels, maxlen } = other.limits;
+        let ValueLimits { min, max, scale, step, range, labels, maxlen } = other.limits;
         let own = &mut self.limits;
         for (target, number, what) in [
             (&mut own.min, min, "minima"),
@@ -146,8 +146,8 @@ impl Property {
     }
 
     /// Takes what a label says, and gives the length of the part that is understood.
-    fn take(&mut self, found: &Found, said: &str, kind: &str) -> Result<Option<usize>, String> {
-        let Found { label, is_strict, .. } = *found;
+    fn take(&mut self, found: &LabelMatch, said: &str, kind: &str) -> Result<Option<usize>, String> {
+        let LabelMatch { label, is_strict, .. } = *found;
         let shown = sentence(said);
         let limits = &mut self.limits;
         let is_list = matches!(kind, "enum" | "bitmap");
@@ -170,7 +170,7 @@ impl Property {
                 Some((min, max, length)) if kind == "value" => {
                     set(&mut limits.min, min, "minima")?;
                     set(&mut limits.max, max, "maxima")?;
-                    self.take_unit_behind(&said[length..]);
+                    self.read_unit_after(&said[length..]);
                     Ok(Some(length))
                 }
                 None if is_strict && kind == "value" => {
@@ -220,13 +220,13 @@ impl Property {
     }
 
     /// A text without labels may be a range or a list all the same.
-    fn take_unlabelled(&mut self, text: &str, kind: &str, taken: &mut Vec<Range<usize>>) {
+    fn read_unlabelled(&mut self, text: &str, kind: &str, taken: &mut Vec<Range<usize>>) {
         let is_untaken = taken.is_empty();
         match kind {
             "value" if self.limits.min.is_none() && self.limits.max.is_none() => {
                 let Some((min, max, length)) = span(text) else { return };
                 (self.limits.min, self.limits.max) = (Some(min), Some(max));
-                self.take_unit_behind(&text[length..]);
+                self.read_unit_after(&text[length..]);
                 taken.push(0..length);
             }
             "enum" | "bitmap" if is_untaken => {
@@ -256,7 +256,7 @@ impl Property {
     }
 
     /// `0 to 100 %`: a unit directly behind a range, if no other is named.
-    fn take_unit_behind(&mut self, rest: &str) {
+    fn read_unit_after(&mut self, rest: &str) {
         let rest = rest.trim_start();
         let length = unit_length(rest);
         let unit = rest[..length].trim();
@@ -316,7 +316,7 @@ fn set(target: &mut Option<i64>, number: i64, what: &str) -> Result<(), String> 
 }
 
 /// The labels in a text, in its order, each with what links it to its value.
-fn labels(text: &str) -> Vec<Found> {
+fn labels(text: &str) -> Vec<LabelMatch> {
     // Bytes stay where they are.
     let lower = text.to_ascii_lowercase();
     let mut places: Vec<(usize, usize, Label)> = Vec::new();
@@ -332,7 +332,7 @@ fn labels(text: &str) -> Vec<Found> {
         }
     }
     places.sort_by_key(|(start, end, _)| (*start, usize::MAX - end));
-    let mut found: Vec<Found> = Vec::new();
+    let mut found: Vec<LabelMatch> = Vec::new();
     let mut passed = 0;
     for (start, end, label) in places {
         if start < passed {
@@ -344,7 +344,7 @@ fn labels(text: &str) -> Vec<Found> {
         let is_prose = ["multiple", "multiples", "interval", "spacing", "increment", "decimal places"]
             .contains(&&lower[start..end]);
         if is_strict || !is_prose {
-            found.push(Found { label, start, begin, is_strict });
+            found.push(LabelMatch { label, start, begin, is_strict });
         }
     }
     found
@@ -500,7 +500,7 @@ mod tests {
 
     /// What a text says: min, max, step, scale, unit; or why it says nothing.
     fn value(text: &str) -> Result<String, String> {
-        let Property { limits, unit } = Property::read(text, "Integer")?;
+        let DescribedLimits { limits, unit } = DescribedLimits::read(text, "Integer")?;
         let shown = |number: Option<i64>| number.map_or("·".to_owned(), |number| number.to_string());
         let numbers = [limits.min, limits.max, limits.step, limits.scale].map(shown).join(" ");
         Ok(format!("{numbers} {}", unit.unwrap_or("·".into())))
@@ -570,7 +570,7 @@ mod tests {
             ("string", "at most sixty-4 long, 64 at the limit"),
             ("string", "Maximum length: long"),
         ] {
-            let why = Property::read(text, kind).unwrap_err();
+            let why = DescribedLimits::read(text, kind).unwrap_err();
             assert!(why.contains("no limits are understood") || why.contains("` is no l"), "{text}: {why}");
         }
     }
@@ -593,10 +593,11 @@ mod tests {
             ("Modes: cold, hot", "cold hot"),
             ("1.5h, 2h", "1.5h 2h"),
         ] {
-            let found = Property::read(text, "Enum").unwrap();
+            let found = DescribedLimits::read(text, "Enum").unwrap();
             assert_eq!(found.limits.range.join(" "), expected, "{text}");
         }
-        let found = Property::read("Fault values: short_circuit, surge, and overload.", "fault").unwrap();
+        let found =
+            DescribedLimits::read("Fault values: short_circuit, surge, and overload.", "fault").unwrap();
         assert_eq!(found.limits.labels, ["short_circuit", "surge", "overload"]);
     }
 
@@ -610,8 +611,8 @@ mod tests {
             ("Length: 0-32", Some(32)),
             ("Base64, version 2", None),
         ] {
-            assert_eq!(Property::read(text, "string").unwrap().limits.maxlen, expected, "{text}");
+            assert_eq!(DescribedLimits::read(text, "string").unwrap().limits.maxlen, expected, "{text}");
         }
-        assert!(Property::read("0,1 or whatever 5", "bool").is_ok());
+        assert!(DescribedLimits::read("0,1 or whatever 5", "bool").is_ok());
     }
 }
