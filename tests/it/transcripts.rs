@@ -32,7 +32,8 @@ fn console_blocks_show_the_actual_output() {
         for _ in 0..4 {
             scope.spawn(|| {
                 while let Some(file) = { files.lock().unwrap().pop() } {
-                    failures.lock().unwrap().extend(check(&file));
+                    let found = check(&file);
+                    failures.lock().unwrap().extend(found);
                 }
             });
         }

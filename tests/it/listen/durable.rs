@@ -220,9 +220,10 @@ fn a_full_disk_exits_2_and_acknowledges_nothing() {
     assert!(ended.stderr.contains("small.jsonl"), "{}", ended.stderr);
     let text = site.read("small.jsonl");
     assert!(text.is_empty() || text.ends_with('\n'), "the last line is whole");
-    let rest =
-        Listener::start(&site, &[&LISTEN[..], &["--for", "2s", "--out", "small.jsonl"]].concat()).ended();
-    assert_eq!((rest.code, rest.lines.len()), (Some(0), 0), "{}", rest.stderr);
+    let rest = Listener::start(&site, &[&LISTEN[..], &["--out", "small.jsonl"]].concat());
+    until("the last record", || site.read("small.jsonl").contains("{\"n\":999,"));
+    let rest = rest.end("TERM");
+    assert_eq!((rest.code, rest.lines.len()), (Some(143), 0), "{}", rest.stderr);
     complete(&records_of(&site.read("small.jsonl")), 1000);
 }
 
