@@ -130,7 +130,7 @@ fn a_restarted_mosquitto_costs_no_line() {
             writeln!(stdin, "{line}").unwrap();
         }
         if third < 2 {
-            // All but what is in flight has come: then the broker goes, and comes back for the next third.
+            // All but the requests in flight are answered. Then the broker is killed, and restarted for the next third.
             results.extend(stdout.by_ref().take(990 + third * 10).map(|line| line.unwrap()));
             mosquitto.restart();
         }

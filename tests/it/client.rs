@@ -28,7 +28,7 @@ pub struct Case {
     broker: fn(usize, &mut Peer),
     subcommand: &'static str,
     args: &'static [&'static str],
-    /// How many reports come on stdin; none where the one report is on the command line.
+    /// How many reports come on stdin; with 0, one report is on the command line.
     input: usize,
     code: i32,
     /// What the result lines say, in the order of the input and without repeats: `ok`, `code N`, or `error`'s value;
@@ -72,7 +72,7 @@ impl Case {
             0 => &["--cid", "m1", "water_flow=1"],
             _ => &["-"],
         };
-        // Time-outs are short where they must pass, and long where a busy machine must not run into them.
+        // Time-outs are short if they must expire, and long if a busy machine must not reach them.
         let limits: &[_] = match self.code {
             _ if self.args.contains(&"--timeout") => &[],
             3 => &["--timeout", "1s"],
@@ -93,7 +93,7 @@ impl Case {
             let records = format!("{} record{plural}", ended.lines.len());
             (records, ended.lines.iter().all(|line| line["topic"].is_string()))
         };
-        // Whatever fails says what to do next.
+        // Every failure has a hint.
         let advised = self.code < 3 || ended.stderr.contains("hint: ") || self.input > 1;
         let said = ended.stderr.contains(self.says) && ended.stderr.matches("error: ").count() <= 1;
         if (ended.code, result.as_str(), accounted, advised, said)
@@ -131,8 +131,7 @@ fn check(cases: &[Case]) {
     assert!(failed.is_empty(), "{} failed:\n{}", failed.len(), failed.join("\n"));
 }
 
-/// Makes a test of every group of cases, and of all of them what docs/reliability.md shows: neither has one that the
-/// other lacks.
+/// Makes a test of every group of cases, and the tables of docs/reliability.md of all groups, so that both hold the same.
 macro_rules! groups {
     ($($module:ident::$group:ident: $title:literal,)+) => {
         mod behaves {

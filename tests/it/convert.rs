@@ -70,7 +70,7 @@ fn recordings_of_every_tool_give_the_same_records() {
         assert_eq!(found, expected, "{args:?}");
         let lossy = args[0].starts_with("mosquitto-2.0");
         assert_eq!(stderr.contains("line 4 holds 0 of a payload's 3 bytes"), lossy, "{stderr}");
-        // What it wrote it reads, and nothing changes any more.
+        // It reads its own output, and changes nothing.
         let (again, _) = output(&["-"], &stdout, 0);
         assert_eq!(again, stdout);
     }
@@ -233,7 +233,7 @@ fn times_in_scientific_notation_are_exact_and_bad_times_are_refused() {
 fn indented_objects_are_recordings_too() {
     let (stdout, stderr) = output(&["-"], &fs::read(sample("mosquitto-2.0-j-pretty.json")).unwrap(), 0);
     assert_eq!((payloads(&stdout), stderr.as_str()), (vec![(SYNC.into(), 0), (REPORT.into(), 1000)], ""));
-    // Our own records, indented by others: the payload's bytes are gone, and that is said.
+    // Our own records, indented by another tool: the payload's original bytes are lost, and that is reported.
     let mut indented = String::new();
     for record in records(&stdout) {
         indented += &serde_json::to_string_pretty(&record).unwrap();

@@ -98,7 +98,7 @@ fn a_redirected_stream_is_a_file_of_the_run() {
     let name = input.to_str().unwrap();
     for mut command in [
         sync(&["--summary", name]),
-        // What was written would be read again, without an end.
+        // The run would read its own output, endlessly.
         sync(&[name]),
         sync(&["-", "--journal", name]),
     ] {

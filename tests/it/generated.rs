@@ -40,7 +40,7 @@ fn man_pages_are_as_generated() {
     hold("docs/man", &files.collect());
 }
 
-/// The page with the sections that readers of manuals look for, where the generator has one named EXTRA.
+/// Replaces the generator's section EXTRA by the usual sections of a manual page.
 fn sections(page: &str) -> String {
     let page = page.replace("\n.SH EXTRA\nExit codes:\n", "\n.SH \"EXIT STATUS\"\n");
     let page = page.replace("\n.SH EXTRA\nEXAMPLES\n", "\n.SH EXAMPLES\n");

@@ -105,7 +105,7 @@ impl Source {
         }
     }
 
-    /// Pairs of files of which the first imports the second.
+    /// Pairs of files; the first imports the second.
     fn imports(&self) -> BTreeSet<(&str, &str)> {
         let mut imports = BTreeSet::new();
         for (at, module) in &self.modules {

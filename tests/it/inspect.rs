@@ -1,4 +1,4 @@
-//! `inspect` as a process: what it prints where, and how it ends.
+//! `inspect` as a process: its output and exit codes.
 
 use std::{
     fs,
@@ -117,7 +117,7 @@ fn every_recording_format_gives_the_same_figures() {
     let piped = run_with(tuyagw().args(["inspect", "-"]), &fs::read(&capture).unwrap());
     assert_eq!(piped.line(), figures);
 
-    // Foreign forms say less, and what they have lost is told.
+    // Formats of other tools hold less; the losses are reported.
     for (name, records) in
         [("mosquitto-2.0.11-j.jsonl", 4), ("mqtt-recorder-rs.jsonl", 3), ("mqtt_recorder.csv", 2)]
     {

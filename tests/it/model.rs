@@ -1,4 +1,4 @@
-//! `model` as a process: what it prints where, and how it ends.
+//! `model` as a process: its output and exit codes.
 
 use std::{io::pipe, process::Output};
 

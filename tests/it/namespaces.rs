@@ -1,7 +1,7 @@
-//! A gateway and an edge in two network namespaces, joined by a cable that can be pulled: what is lost is lost without FIN
-//! or RST, as on a field's network.
+//! A gateway and an edge in two network namespaces, joined by a virtual cable. A pulled cable drops packets without FIN or
+//! RST, as networks in the field do.
 //!
-//! Where `ip netns add` does not work, for want of root for example, a test says so and passes.
+//! If `ip netns add` fails, without root for example, a test says so and passes.
 #![allow(clippy::print_stdout, reason = "a skipped test says so")]
 
 use std::{
@@ -19,7 +19,7 @@ use crate::{
     site::{accounted, all_accepted, json_lines, request_ids, syncs, until},
 };
 
-/// Where the edge listens, and what is as near and does not exist.
+/// The edge's address, and an unused one of the same network.
 const EDGE: &str = "10.9.0.1:21883";
 const NOBODY: &str = "10.9.0.77:21883";
 
@@ -171,7 +171,7 @@ impl Running {
         fs::read_to_string(self.folder.path().join(name)).unwrap()
     }
 
-    /// What it has printed, whole lines.
+    /// The whole lines printed so far.
     fn stdout(&self) -> String {
         let text = self.read("stdout");
         text[..text.rfind('\n').map_or(0, |end| end + 1)].to_owned()
@@ -473,7 +473,7 @@ impl Cable {
     }
 }
 
-/// RFC 8305: of a name's addresses the first one that answers is used.
+/// RFC 8305: the client uses the first address of a name that answers.
 #[test]
 #[ignore = "slow: makes network namespaces"]
 fn a_dead_address_of_a_broker_keeps_no_gateway_from_the_other() {
@@ -481,7 +481,7 @@ fn a_dead_address_of_a_broker_keeps_no_gateway_from_the_other() {
     let _edge = cable.edge(1, &[]);
     let folder = tempfile::tempdir().unwrap();
     let hosts = folder.path().join("hosts");
-    // The resolver prefers the one that is nearer to our own address, which nobody has.
+    // The resolver prefers the address nearer to our own, which is unused.
     fs::write(&hosts, "10.9.0.3 edge-two\n10.9.0.1 edge-two\n").unwrap();
     let with_hosts = |subcommand: &str, broker: &str| {
         let report = gateway(subcommand, broker, &["--cid", "m1", "water_flow=1"]);

@@ -1,4 +1,4 @@
-//! `replay` as a process, against the embedded edge: what it sends, byte by byte, and how it ends.
+//! `replay` as a process, against the embedded edge: the bytes that it sends, and its exit codes.
 
 mod losses;
 mod timing;
@@ -17,7 +17,7 @@ use super::{
     site::{Site, until},
 };
 
-/// Everything that gateways said, as topic and the end of the line, from the payload's key on.
+/// The recorded uplinks: topic, and the rest of the line from the payload's key on.
 fn uplinks(edge: &Site) -> Vec<(String, String)> {
     let uplink = |line: &str| {
         let record: Value = serde_json::from_str(line).ok()?;
@@ -28,7 +28,7 @@ fn uplinks(edge: &Site) -> Vec<(String, String)> {
     edge.read("traffic.jsonl").lines().filter_map(uplink).collect()
 }
 
-/// Waits until gateways have said so much.
+/// Waits for `count` uplinks, and returns all.
 fn heard(edge: &Site, count: usize) -> Vec<(String, String)> {
     let mut found = Vec::new();
     until("the uplinks", || {
@@ -38,13 +38,13 @@ fn heard(edge: &Site, count: usize) -> Vec<(String, String)> {
     found
 }
 
-/// The address that a process says on its first line.
+/// The address on the first line of a process.
 fn listening(child: &mut Child) -> String {
     let mut stdout = BufReader::new(child.stdout.take().unwrap());
     let mut line = String::new();
     stdout.read_line(&mut line).unwrap();
     let event: Value = serde_json::from_str(&line).expect(&line);
-    // What follows is read by whoever waits for the process.
+    // `ended` reads the rest.
     child.stdout = Some(stdout.into_inner());
     event["broker"].as_str().unwrap().to_owned()
 }
@@ -115,7 +115,7 @@ fn payloads_travel_byte_by_byte() {
         assert_eq!(topic, "gateway_id/gw1/properties/report");
         assert_eq!(*found, format!("{sent}}}"));
     }
-    // What was heard can be played again, and is heard the same.
+    // The recorded uplinks can be replayed, and arrive unchanged.
     let out = edge.path("traffic.jsonl");
     let second = Site::start(&[]);
     let again = run(&mut replay(&second.broker(), &["--keep-t", "--keep-ids", out.to_str().unwrap()]));

@@ -118,7 +118,7 @@ fn tls_works_on_either_side() {
         let expected = ["up connect", "up sync", "down sync.response", "up disconnect"];
         assert_eq!(kinds(&ended.lines), expected, "{ended:?}");
     }
-    // A certificate that nobody vouches for ends that connection, not the tap.
+    // An untrusted certificate ends that connection, not the tap.
     let tap = Service::tap(&edge.url, &["--connect-timeout", "5s"]);
     assert_eq!(tap.dial().read(&mut [0]).unwrap(), 0);
     let ended = tap.end("TERM");
@@ -286,7 +286,7 @@ fn unread_records_are_left_out_and_counted() {
     let mut stdout = tap.stdout.take().unwrap();
     let (mut records, mut left_out) = (0, 0);
     let mut line = String::new();
-    // Once somebody reads, there is room again; the next record says what is missing before it.
+    // Reading makes room again; the next record says how many are missing before it.
     while left_out == 0 {
         pass(1, 10);
         line.clear();
@@ -331,12 +331,12 @@ fn a_killed_tap_leaves_a_file_that_can_be_continued() {
         let until = random.usize(1..stream.len());
         let mut arrived = vec![0; until];
         server.read_exact(&mut arrived).unwrap();
-        // What has just passed is recorded a moment later; now and then the end comes only after that.
+        // Bytes are recorded a moment after they were forwarded. Every fourth round waits for that before the kill.
         while round % 4 == 0 && fs::metadata(&out).unwrap().len() <= recorded {
             thread::yield_now();
         }
         tap.kill();
-        // What was under way may still come, and then the end, or a reset.
+        // Bytes in flight may still come, and then the end, or a reset.
         let _ = server.read_to_end(&mut arrived);
         assert!(stream.starts_with(&arrived), "seed {seed}, round {round}: not what the client sent");
         drop(server);
@@ -410,7 +410,7 @@ fn records_lost_by_a_failed_write_are_counted() {
         .arg("--summary")
         .arg(&summary);
     let tap = Service::start(tap.env("TUYAGW_CONFIG", "/dev/null"));
-    // Of one device, so that the summary is short; nobody has synchronised it.
+    // Of one device, so that the summary is short. It was never synchronised.
     let reports = "{\"cid\":\"m1\",\"id\":\"1\",\"value\":1}\n".repeat(300);
     let ended = run_with(&mut gateway("report", &tap.url, &["-", "--timeout", "20s"]), reports.as_bytes());
     assert_eq!((ended.code, ended.lines.len()), (Some(1), 300), "{}", ended.stderr);

@@ -181,7 +181,7 @@ impl Page {
     }
 }
 
-/// Runs a page, and gives what differs from what it expects; blessing, rewrites the page.
+/// Runs a page and returns the differences from its expected output. With `BLESS`, rewrites the page.
 fn check(path: &Path) -> Vec<String> {
     let name = path.strip_prefix(root()).unwrap().display().to_string();
     let mut page = Page::read(path);
@@ -308,7 +308,7 @@ fn line_matches(pattern: &str, line: &str) -> bool {
     }
 }
 
-/// What to expect from now on: the old line where it matches, else the new one without what changes from run to run.
+/// The new expected output: old lines that match, else new lines with wildcards for ids, times, ports and durations.
 fn blessed(old: &[String], output: &[String]) -> Vec<String> {
     let renew = |line: &String| {
         let kept = old.iter().find(|pattern| *pattern != "..." && line_matches(pattern, line));

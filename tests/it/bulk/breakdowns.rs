@@ -61,7 +61,7 @@ fn an_edge_restart_loses_no_line() {
             assert!(results.contains(&(format!("{cid:?}"), format!("{id:?}"))), "{cid} was sent as {ids:?}");
         }
     }
-    // An edge that is killed may have recorded nothing of what it had read.
+    // A killed edge may not have recorded the last messages that it read.
     let summary: serde_json::Value = serde_json::from_str(&site.read("summary")).unwrap();
     assert!(summary["resent"].as_u64() > Some(0), "{summary}");
 }

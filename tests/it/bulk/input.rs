@@ -66,7 +66,7 @@ fn csv_values_are_read_by_data_type() {
     site.sync(2);
     let csv = "cid,code,value\nm1,water_flow,12.345m3\nm1,valve_state,opened\nm1,switch_state,true\n\
                m2,1,x\nm2,water_flow,12.3456m3\nm2,valve_state,ajar\nm2,valve_open_degree,7\n";
-    // The name of a file on stdin tells nothing.
+    // Stdin has no file name that would show its format.
     let ended = site.run_with("report", &["--format", "csv"], csv);
     accounted(&ended, 7);
     let invalid = Some("invalid");
@@ -187,12 +187,12 @@ fn a_malformed_value_spoils_no_later_value() {
     let ended = site.run_with("sync", &["-"], text);
     accounted(&ended, 3);
     assert_eq!(outcomes(&ended.lines), [(1, None, None), (5, Some("invalid"), None), (9, None, None)]);
-    // What is echoed over several lines is one line of JSON all the same.
+    // An input over several lines is echoed as one line of JSON.
     let ended = site.run_with("sync", &["-"], "{\n\t\"cid\": \"d\"\r\n}\n");
     assert_eq!(ended.line()["input"], json!({"cid": "d"}));
 }
 
-/// What is cut off is told, and not taken for all there was.
+/// Truncated input is an error; it is not taken for the whole.
 #[test]
 fn truncated_input_is_reported() {
     let mut site = Site::start(&[]);
@@ -220,7 +220,7 @@ fn a_header_without_cid_is_refused_before_anything_is_sent() {
     );
 }
 
-/// A field that the message does not have is not passed over, since it says that something else was meant.
+/// A field that the message does not have is refused, because it shows that another message was meant.
 #[test]
 fn contradictory_fields_are_refused() {
     let mut site = Site::start(&[]);
@@ -302,7 +302,7 @@ fn a_failed_command_is_echoed_with_its_gateway() {
     );
 }
 
-/// The second line of an id waits for the first one's answer, though there is room in the window.
+/// A second request with an id waits for the answer to the first, even if the window has room.
 #[test]
 fn requests_with_one_id_are_sent_in_turn() {
     let mut site = Site::start(&["--fault", "delay=50ms"]);
@@ -323,7 +323,7 @@ fn requests_with_one_id_are_sent_in_turn() {
     assert_eq!(kinds, ["\"sync\"", "\"sync.response\""].repeat(4));
 }
 
-/// One line of 96 KB took minutes once, in which nothing else was heard.
+/// Such a line of 96 KB once blocked the event loop for minutes.
 #[test]
 fn thousands_of_bad_data_points_in_one_line_have_a_result_each() {
     let site = Site::start(&[]);

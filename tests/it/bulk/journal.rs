@@ -119,7 +119,7 @@ fn only_new_or_changed_rows_are_sent() {
     assert_eq!(values(&mut site), expected);
 }
 
-/// Feeding the line in again sends what it speaks of and nothing else, and each device of a message has its line.
+/// A repeated line sends its message again only as a whole, and each device of a message has its result.
 #[test]
 fn a_journal_skips_a_message_only_as_a_whole() {
     let site = Site::start(&[]);
@@ -260,8 +260,7 @@ fn a_journal_depends_on_options_that_change_the_bytes() {
     assert_eq!((ended.code, ended.lines.len()), (Some(0), 0), "{ended:#?}");
 }
 
-/// Answers come, and nobody takes the result lines: after a kill, the next run gives a line for each input that the
-/// first one has not given.
+/// With unread result lines, a kill after the answers: the next run prints a line for each input that lacks one.
 #[test]
 fn a_journal_entry_follows_its_written_result_line() {
     const LINES: usize = 4000;
@@ -283,7 +282,7 @@ fn a_journal_entry_follows_its_written_result_line() {
     assert!(told.len() < 2000, "the pipe holds {} lines", told.len());
     told.extend(again.lines.iter().map(line));
     assert_eq!(told.len(), LINES);
-    // Once nobody reads them at all, there is nothing to wait for.
+    // After the reader has closed the pipe, there is nothing to wait for.
     let gone = site.name("gone");
     let mut run = site.gateway("sync", &[&input, "--journal", &gone, "--window", "300"]);
     let mut run = run.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
@@ -292,7 +291,7 @@ fn a_journal_entry_follows_its_written_result_line() {
     assert_eq!(entries(&site.read("gone")), LINES);
 }
 
-/// As a full disk: the failure is said once, and inputs that were not read yet have their lines, too.
+/// As on a full disk: the failure is reported once, and unread inputs have their result lines, too.
 #[test]
 fn a_full_journal_leaves_every_input_with_a_result() {
     const LINES: usize = 4000;
@@ -307,7 +306,7 @@ fn a_full_journal_leaves_every_input_with_a_result() {
     accounted(&ended, LINES);
     assert_eq!(ended.stderr.matches("cannot write").count(), 1, "{}", ended.stderr);
     assert_eq!(ended.stderr.matches("sent once more by the next run").count(), 1, "{}", ended.stderr);
-    // What is in it is done, and the next run does the rest.
+    // The next run sends only the inputs that the journal lacks.
     let held = entries(&site.read("journal"));
     let again = site.run("sync", &[&input, "--journal", &journal]);
     assert_eq!((again.code, again.lines.len()), (Some(0), LINES - held), "{}", again.stderr);

@@ -25,7 +25,7 @@ fn a_rate_counts_messages_and_not_inputs() {
     site.sync(1);
     let properties = r#"{"cid":"m1","properties":{"1":1,"18":2,"4":true,"9":"opened"}}"#;
     let mut input = format!("{properties}\n{properties}\n");
-    // What is not sent takes no time: this would be five minutes.
+    // Refused inputs do not count; otherwise this would take five minutes.
     input.push_str(&"{\"cid\":\"m1\"}\n".repeat(3000));
     let ended = site.run_with("report", &["-", "--rate", "10/s"], input);
     accounted(&ended, 3008);
@@ -49,7 +49,7 @@ fn inputs_in_the_journal_do_not_use_the_rate() {
 #[test]
 #[ignore = "slow: waits for rests that double"]
 fn a_system_error_is_retried_with_its_request_id() {
-    // Rests double: a request that fails n times takes 0.5 * 2^n seconds.
+    // Pauses double: a request that fails n times takes 0.5 * 2^n seconds.
     let mut site = Site::start(&["--fault", "code=500@0.2", "--seed", "1"]);
     let ended = site.run_with("sync", &["-", "--retries", "20", "--window", "30"], syncs(30));
     all_accepted(&ended, 30);
@@ -175,7 +175,7 @@ fn progress_can_be_read_by_a_script() {
     assert!(done.is_sorted(), "{done:?}");
 }
 
-/// Nothing happens for seconds, and whoever watches must see that the run lives.
+/// Progress lines show that a run is alive while no answer comes for seconds.
 #[test]
 #[ignore = "slow: waits for progress lines"]
 fn progress_is_reported_while_no_answer_comes() {
@@ -204,7 +204,7 @@ fn the_first_failures_are_on_stderr_with_their_lines() {
         assert!(errors[2].contains("was refused: 2003"), "{}", errors[2]);
         assert!(errors[10].starts_with(&format!("error: {} more failures", failed - 10)), "{}", errors[10]);
     }
-    // What ends the run is said once, not for each line that it leaves undone.
+    // The reason for the end is reported once, not for each remaining line.
     let mut sync = crate::process::gateway("sync", "127.0.0.1:1", &["-q", "-"]);
     let ended = crate::process::run_with(&mut sync, input.as_bytes());
     assert_eq!((ended.code, ended.lines.len()), (Some(3), 62), "{}", ended.stderr);

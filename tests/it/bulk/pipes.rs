@@ -1,4 +1,4 @@
-//! Slow readers and writers, memory, and what comes first.
+//! Slow readers and writers, and bounded memory.
 
 use std::{
     io::{BufRead as _, BufReader, Read as _, Write as _},
@@ -73,7 +73,7 @@ fn memory_does_not_grow_with_the_input() {
     }
 }
 
-/// What is kept of places and quotes while rows are read is forgotten with each row, whether or not it is sound.
+/// Positions and quotes are kept per row, and dropped with each row, valid or not.
 #[test]
 #[ignore = "slow: sends 100,000 lines"]
 fn memory_does_not_grow_with_invalid_rows() {

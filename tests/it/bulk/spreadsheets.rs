@@ -103,7 +103,7 @@ fn damaged_ids_are_invalid_by_line_and_field_and_never_sent() {
             "{args:?} {stdin}"
         );
     }
-    // What is given unchecked is sent.
+    // Without the checks, the value is sent.
     all_accepted(&site.run("sync", &["--no-check", "--cid", "8E+20", "--product-id", "p"]), 1);
     // The space after a comma of a list is none of a cid.
     let ended = site.run("status", &["--online", "m1, m2", "--offline", " m3 "]);

@@ -1,4 +1,4 @@
-//! What counts as an answer, and what does not.
+//! Messages that count as an answer, and those that do not.
 
 use serde_json::json;
 

@@ -77,7 +77,7 @@ fn a_t_of_the_input_is_never_touched() {
     assert!(times.len() == 2 && times.contains(&7), "{times:?}");
 }
 
-/// What is given during an outage leaves after it, with the time of then.
+/// Input of an outage is sent after it, with the time of sending.
 #[test]
 fn a_request_waiting_for_the_connection_takes_its_t_when_sent() {
     let back = Arc::new(AtomicU64::new(u64::MAX));
@@ -167,7 +167,7 @@ fn an_answer_counts_during_the_pause_before_a_retry() {
     let broker = FakeBroker::start(|_, peer| {
         peer.set_out();
         let request = peer.request();
-        // A system error lets it rest; what follows is another answer to the same request.
+        // The system error starts a pause; the second message is another answer to the same request.
         peer.send(&[puback(request.id).into(), response(&request, 500), response(&request, 0)].concat());
         peer.hold();
     });
@@ -202,7 +202,7 @@ fn an_impossible_rate_is_refused() {
     }
 }
 
-/// A producer that never ends must not fill the disk with results of what is not sent.
+/// An endless producer must not fill the disk with results of unsent requests.
 #[test]
 #[ignore = "slow: takes 100,000 results"]
 fn an_endless_input_is_abandoned_after_a_refused_login() {
@@ -259,7 +259,7 @@ fn a_message_that_no_connection_survives_fails_alone() {
     assert_eq!(broker.publishes().iter().filter(|(_, sent)| sent.payload.len() > 70_000).count(), 3);
 }
 
-/// All requests of a run are answered, and nobody has read a result yet.
+/// All requests of a run are answered, and no result has been read yet.
 fn answered(broker: &FakeBroker, count: usize) -> std::process::Child {
     let input = tempfile::NamedTempFile::new().expect("a file");
     std::fs::write(&input, reports(count)).expect("a file");

@@ -1,4 +1,4 @@
-//! What `listen` makes of what it hears; the connection is the same as the other subcommands'.
+//! `listen` against scripted brokers. Its connection is the same code as the other subcommands'.
 
 use std::{
     io::{BufRead as _, BufReader, Read as _},
@@ -147,7 +147,7 @@ fn listen_and_rounds_warn_of_fruitless_connections_and_go_on() {
     }
 }
 
-/// Nine visits of a command, each of which ends the connection: what arrives is what a listener is there for.
+/// Nine connections, each with one command and then its end: an arriving message is progress for a listener.
 #[test]
 fn an_arriving_message_is_progress_for_a_listener() {
     let broker = FakeBroker::start(|number, peer| {

@@ -1,4 +1,4 @@
-//! Connections that are lost: what is sent again, what is accounted for, and when to stop.
+//! Lost connections: which messages are resent, how each input ends, and when a run gives up.
 
 use std::{collections::BTreeMap, sync::mpsc};
 
@@ -113,7 +113,7 @@ pub fn fruitless_connections() -> Vec<Case> {
     ]
 }
 
-/// One acknowledgement is progress; the same one once more is none, or the broker would be dialled ten times a second.
+/// A first acknowledgement is progress. A repeated one is not, or the client would reconnect ten times a second.
 #[test]
 fn repeated_acknowledgements_are_no_progress() {
     let broker = FakeBroker::start(|_, peer| {
@@ -231,7 +231,7 @@ pub fn cuts() -> Vec<Case> {
     ]
 }
 
-/// The answer's clock runs on through the outage; what was never written is a matter of the connection.
+/// The time-out of an answer runs on during the outage. Unsent requests fail with the connection.
 #[test]
 fn a_vanished_broker_exits_3_with_a_result_for_every_line() {
     let broker = FakeBroker::start(|number, peer| {

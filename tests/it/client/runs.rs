@@ -1,4 +1,4 @@
-//! How a run lives with whoever writes its stdin, reads its stdout and sends it signals.
+//! A run and its surroundings: the writer of its stdin, the reader of its stdout, and signals.
 
 use std::{
     fs::OpenOptions,
@@ -166,7 +166,7 @@ fn a_signal_beats_a_broker_that_cannot_be_reached() {
     assert_eq!(ended.line()["sent"], false);
 }
 
-/// Results that nobody reads must not make a run that cannot be ended.
+/// Unread results must not keep a signal from ending a run.
 #[test]
 fn a_signal_ends_a_run_with_unread_results() {
     let broker = FakeBroker::kind();
@@ -176,7 +176,7 @@ fn a_signal_ends_a_run_with_unread_results() {
         let input = reports(1000);
         while stdin.write_all(input.as_bytes()).is_ok() {}
     });
-    // The broker hears of more than the pipe holds, and then of no more.
+    // The broker receives more reports than the pipe holds results, and then no more.
     let mut heard = 0;
     loop {
         std::thread::sleep(Duration::from_millis(200));

@@ -1,4 +1,4 @@
-//! Where a setting comes from: flag, then environment, then profile, then default; and what is said of a bad one.
+//! The source of a setting: flag, then environment, then profile, then default; and the errors of bad ones.
 
 use std::{fs, path::Path, process::Command};
 

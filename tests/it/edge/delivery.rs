@@ -212,7 +212,7 @@ fn a_client_that_does_not_read_is_disconnected_alone() {
         sender.expect(Kind::PubAck);
         assert_eq!(good.message().payload.len(), payload.len());
     }
-    // What was on its way is still there to read, then comes the end.
+    // Messages in the socket's buffers can still be read before the end.
     while stuck.read_lenient() {}
 }
 

@@ -1,5 +1,5 @@
-//! Clients that attack the edge the way published weaknesses of brokers were attacked: none of them takes more than
-//! its share of memory, and none keeps another client waiting.
+//! Clients that attack the edge in the ways of published weaknesses of brokers. None may take more than its share of
+//! memory, or keep another client waiting.
 
 use std::{
     fs,
@@ -15,10 +15,10 @@ use crate::{
     },
 };
 
-/// What an edge may occupy, in bytes; an idle one has some 12 MB as a debug build.
+/// Largest peak of an edge's memory, in bytes. An idle debug build needs about 12 MB.
 const MOST: u64 = 64 * 1024 * 1024;
 
-/// The most memory that the edge has ever had; `None` where the system does not tell.
+/// The peak of the edge's memory; `None` on systems without `/proc`.
 fn peak(edge: &Service) -> Option<u64> {
     let status = fs::read_to_string(format!("/proc/{}/status", edge.id())).ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
@@ -32,13 +32,13 @@ pub fn assert_small(edge: &Service, what: &str) {
     }
 }
 
-/// Reads all that comes and throws it away, as a client that never acknowledges.
+/// Reads and discards everything, as a client that never acknowledges does.
 fn swallow(client: &Client) {
     let mut stream = client.stream.try_clone().unwrap();
     thread::spawn(move || std::io::copy(&mut stream, &mut std::io::sink()));
 }
 
-/// Sends what the edge may refuse to hear out.
+/// Sends bytes; `false` if the edge has closed the connection meanwhile.
 fn flood(client: &mut Client, bytes: &[u8]) -> bool {
     client.stream.write_all(bytes).is_ok()
 }
@@ -56,7 +56,7 @@ impl Witness {
         Self(edge.gateway("witness"))
     }
 
-    /// Is answered, again and again, for as long as something goes on; no single answer takes long.
+    /// Pings until `goes_on` is false; every answer must come in time.
     fn watch(&mut self, mut goes_on: impl FnMut() -> bool) {
         loop {
             let begin = Instant::now();
@@ -190,7 +190,7 @@ fn unfinished_packets_do_not_fill_the_memory() {
         witness.watch(|| false);
     }
     assert_small(&edge, "120 large packets");
-    // Whoever sends small ones does not notice, and room comes back.
+    // A client of small messages is not affected, and memory is released.
     let mut other = edge.gateway("other");
     other.publish("gateway/in/other", &"x".repeat(3000), 1, false);
     other.expect(Kind::PubAck);
@@ -232,8 +232,8 @@ fn is_there(client: &mut Client) -> bool {
         && std::iter::from_fn(|| client.read()).any(|packet| packet.kind() == Kind::PingResp)
 }
 
-/// Lets twenty clients take a tenth each of what all may have together, and sees that some of them have to go and
-/// nobody else: neither a client that takes little nor the session of one that is away.
+/// Lets each of twenty clients take a tenth of the budget of all. Some of these must be disconnected; a modest client
+/// and the session of an absent one must survive.
 fn some_have_to_go(act: impl Fn(&mut Client, &str)) {
     let edge = Service::edge(&["--max-queues", "1000000"]);
     let mut away = edge.client();
@@ -249,7 +249,7 @@ fn some_have_to_go(act: impl Fn(&mut Client, &str)) {
         let id = format!("greedy{n}");
         let mut client = edge.gateway(&id);
         act(&mut client, &id);
-        // What it said has been dealt with.
+        // The edge has handled all that the client sent.
         is_there(&mut client);
         small.ping();
         greedy.push(client);
@@ -330,7 +330,7 @@ fn successive_connections_of_one_client_leave_no_memory_behind() {
         assert_eq!(code, 0);
         client.subscribe(&[("gateway_id/gw1/#", 2)]);
     }
-    // Those that never come in.
+    // Logins that are refused.
     let long = "x".repeat(60_000);
     for n in 0..500 {
         let mut client = edge.client();

@@ -21,7 +21,7 @@ fn id(folder: &Path, name: &str) -> u32 {
 }
 
 fn is_alive(id: u32) -> bool {
-    // A zombie, which nobody in a container may reap, is dead.
+    // A zombie, which in a container may have no reaper, is dead.
     let status = fs::read_to_string(format!("/proc/{id}/stat")).unwrap_or_default();
     status.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with(['Z', 'X']))
 }

@@ -1,4 +1,4 @@
-//! Stderr that nobody reads: no subcommand with connections waits for its reader.
+//! An unread stderr: no subcommand with connections waits for its reader.
 
 use std::{
     io::{self, BufRead as _, BufReader, PipeReader, Read as _, Write as _},
@@ -12,7 +12,7 @@ use crate::{
     wire::{Client, Kind},
 };
 
-/// A pipe that is full: whatever writes to it waits for its reader.
+/// A full pipe: a writer blocks until its reader reads.
 fn full_pipe() -> (PipeReader, Stdio) {
     let (reader, mut writer) = io::pipe().unwrap();
     // As many bytes as a pipe holds.

@@ -49,7 +49,7 @@ fn ids_and_filters_of_a_gateway_reach_no_other_gateway() {
     let edge = Service::edge(&[]);
     let mut watcher = edge.platform("watcher");
     watcher.subscribe(&[("#", 0)]);
-    // The shape of CVE-2017-7650: an id that is a pattern for whoever puts it into one.
+    // As in CVE-2017-7650: ids that become patterns if a broker inserts them into one.
     for id in ["+", "#", "/", "a/+", "gw1/../gw2", "../gw2"] {
         let code = edge.client().login(id, "acme", true);
         assert_eq!(code, 2, "{id:?}");
@@ -72,7 +72,7 @@ fn ids_and_filters_of_a_gateway_reach_no_other_gateway() {
     watcher.publish("a", "x", 0, false);
     assert_eq!(watcher.message().topic, "a");
     platform.ping();
-    // What a platform user does there, whoever asks for `#` does not see (4.7.2).
+    // A subscription to `#` does not receive what a platform user publishes there (4.7.2).
     watcher.publish("$SYS/broker/load", "x", 0, false);
     assert_eq!(platform.message().topic, "$SYS/broker/load");
     watcher.ping();

@@ -16,7 +16,7 @@ use crate::{
     wire::{Client, Kind, password},
 };
 
-/// A platform user that hears all and sends what nobody checks.
+/// A platform user that receives all answers and sends unchecked commands.
 fn platform(site: &Site) -> Client {
     let mut platform = site.platform("watcher");
     assert_eq!(platform.subscribe(&[("gateway_id/gw1/commands/response", 1)]), [1]);
@@ -263,7 +263,7 @@ fn a_repeated_command_is_executed_once_and_answered_alike() {
     listener.end("TERM");
 }
 
-/// What a broker kept for whoever comes is stale; it is shown, and not obeyed.
+/// A retained command is stale: `listen` records it and does not execute it.
 #[test]
 fn a_retained_command_is_not_executed() {
     let site = Site::start(&[]);
@@ -281,7 +281,7 @@ fn a_retained_command_is_not_executed() {
     assert!(ended.stderr.contains("retained"), "{}", ended.stderr);
 }
 
-/// A command is acknowledged after its answer: one that was being executed comes again.
+/// `listen` acknowledges a command after its answer, so the broker redelivers an interrupted command.
 #[test]
 fn a_command_interrupted_by_a_kill_comes_again() {
     let site = Site::start(&[]);

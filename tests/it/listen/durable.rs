@@ -161,7 +161,7 @@ fn kills_at_random_moments_lose_nothing_of_a_pipe() {
     complete(&records, ROUNDS * EACH);
 }
 
-/// `head` takes what it wants; only what already lay in the pipe goes with it.
+/// A reader such as `head` loses only the records that were already in the pipe.
 #[test]
 fn a_closed_stdout_loses_no_unwritten_message() {
     let site = Site::start(&[]);
@@ -265,7 +265,7 @@ fn a_restarted_edge_costs_no_acknowledged_message() {
         let mut sender = Sender::new(&site);
         sender.next = (round - 1) * 2000;
         sender.send(2000);
-        // An edge keeps no session over its end: what it has not delivered goes with it.
+        // The edge keeps no session across a restart, so undelivered messages are lost.
         let last = format!("{{\"n\":{},", round * 2000 - 1);
         until("the records", || site.read("records.jsonl").contains(&last));
         site.kill();
@@ -363,7 +363,7 @@ fn a_file_is_rotated_by_age_across_short_runs() {
     }
 }
 
-/// As logrotate does: what is not there any more need not be put aside, and nothing is lost.
+/// As logrotate does: a file that is gone need not be rotated, and no record is lost.
 #[test]
 fn a_moved_file_is_created_again() {
     let site = Site::start(&[]);
@@ -400,7 +400,7 @@ fn a_moved_file_is_created_again() {
     complete(&records_of(&text), 80);
 }
 
-/// Opening a FIFO waits for its reader; a signal ends that, and a reader gets what came meanwhile.
+/// Opening a FIFO blocks until it has a reader. A signal ends the wait; a late reader gets the records of the meantime.
 #[test]
 fn a_signal_ends_a_listener_on_an_unread_fifo() {
     let site = Site::start(&[]);

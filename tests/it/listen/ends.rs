@@ -1,4 +1,4 @@
-//! What is shown, and how listening ends.
+//! Which messages `listen` records, and how it ends.
 
 use std::{
     io::{BufRead as _, BufReader, Write as _},
@@ -131,7 +131,7 @@ fn a_count_waits_for_answers_and_report_backs() {
     assert_eq!(answers[0]["payload"]["param"]["code"], 0);
 }
 
-/// What is not recorded any more is left to whoever listens next.
+/// Messages that arrive after the last record stay unacknowledged, for the next listener.
 #[test]
 fn an_unrecorded_message_is_not_acknowledged() {
     let site = Site::start(&[]);
@@ -155,7 +155,7 @@ fn an_unrecorded_message_is_not_acknowledged() {
     assert_eq!(times, (0..9).collect::<Vec<_>>());
 }
 
-/// The end of stdin ends nothing; what stands there is sent while others listen.
+/// The end of stdin does not end the listener. Its lines are sent among the records.
 #[test]
 fn reports_from_stdin_are_sent_while_listening() {
     let mut site = Site::start(&[]);

@@ -52,7 +52,7 @@ fn a_lost_connection_loses_no_message() {
     assert!(all.keys().copied().eq(0..COUNT), "{all:?}");
     let ids: BTreeSet<_> = first.iter().chain(&second).map(|(_, id)| id).collect();
     assert_eq!(ids.len() as u64, COUNT);
-    // What was not acknowledged came again.
+    // Unacknowledged messages came again.
     assert!(
         (0..40).filter(|n| n % 2 == 1).all(|n| second.iter().any(|(value, _)| *value == n)),
         "{second:?}"
@@ -101,7 +101,7 @@ fn a_broker_lost_before_the_first_message_exits_3() {
         stream.read_exact(&mut head).unwrap();
         stream.read_exact(&mut vec![0; head[1].into()]).unwrap();
         stream.write_all(&ACCEPTED).unwrap();
-        // SUBSCRIBE begins, so CONNACK has come; nobody listens there from now on.
+        // SUBSCRIBE begins, so the client has CONNACK. From now on, the port is closed.
         stream.read_exact(&mut [0]).unwrap();
     });
     let args = ["--speed", "max", "--timeout", "300ms", "-"];

@@ -53,7 +53,7 @@ fn a_long_pause_is_announced() {
     for args in [&["--max-gap", "10s"][..], &["--speed", "max"], &["--rate", "5/s"]] {
         assert!(!dry(args, &forward).stderr.contains("warning:"), "{args:?}");
     }
-    // Played, it is told while the message in front is all that was sent.
+    // A replay reports the pause when it has sent only the message before it.
     let edge = Site::start(&[]);
     let mut child =
         replay(&edge.broker(), &["-"]).stdin(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
