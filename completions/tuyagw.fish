@@ -31,15 +31,15 @@ complete -c tuyagw -n "__fish_tuyagw_needs_command" -f -a "password" -d 'Derive 
 complete -c tuyagw -n "__fish_tuyagw_needs_command" -f -a "sync" -d 'Synchronise (add or update) devices and wait for each answer'
 complete -c tuyagw -n "__fish_tuyagw_needs_command" -f -a "report" -d 'Report data points, one message each, and wait for each answer'
 complete -c tuyagw -n "__fish_tuyagw_needs_command" -f -a "status" -d 'Report devices online or offline'
-complete -c tuyagw -n "__fish_tuyagw_needs_command" -f -a "listen" -d 'Print what arrives as records; answer commands; send uplinks from stdin'
+complete -c tuyagw -n "__fish_tuyagw_needs_command" -f -a "listen" -d 'Print arriving messages as records; answer commands; send uplinks from stdin'
 complete -c tuyagw -n "__fish_tuyagw_needs_command" -f -a "command" -d 'Send commands to devices, from the platform\'s side, and wait for each result'
 complete -c tuyagw -n "__fish_tuyagw_needs_command" -f -a "replay" -d 'Send a recording again, and compare the answers'
 complete -c tuyagw -n "__fish_tuyagw_needs_command" -f -a "convert" -d 'Turn recordings of other tools and packet captures into records, and records into CSV'
-complete -c tuyagw -n "__fish_tuyagw_needs_command" -f -a "tap" -d 'Record the traffic between gateways and an edge, standing between them'
-complete -c tuyagw -n "__fish_tuyagw_needs_command" -f -a "inspect" -d 'Show what is in a recording: a table, JSON, or a page with charts'
-complete -c tuyagw -n "__fish_tuyagw_needs_command" -f -a "edge" -d 'Run the embedded Edge Gateway emulator, by itself or around a program'
+complete -c tuyagw -n "__fish_tuyagw_needs_command" -f -a "tap" -d 'Record the traffic between gateways and an edge, as a proxy'
+complete -c tuyagw -n "__fish_tuyagw_needs_command" -f -a "inspect" -d 'Show the contents of a recording: a table, JSON, or a page with charts'
+complete -c tuyagw -n "__fish_tuyagw_needs_command" -f -a "edge" -d 'Run the embedded Edge Gateway emulator, alone or around a program'
 complete -c tuyagw -n "__fish_tuyagw_needs_command" -f -a "model" -d 'Show or check a product model'
-complete -c tuyagw -n "__fish_tuyagw_needs_command" -f -a "explain" -d 'Say what a code means and what to do about it'
+complete -c tuyagw -n "__fish_tuyagw_needs_command" -f -a "explain" -d 'Explain a code, and what to do about it'
 complete -c tuyagw -n "__fish_tuyagw_needs_command" -f -a "completions" -d 'Print a shell completion script'
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand password" -s g -l gateway-id -d 'The gateway\'s id' -r
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand password" -l client-id -d 'The MQTT client id [default: the gateway id]' -r
@@ -78,21 +78,21 @@ complete -c tuyagw -n "__fish_tuyagw_using_subcommand sync" -l password-file -d 
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand sync" -s b -l broker -d 'The broker: mqtt://HOST[:21883], mqtts://HOST[:21883], or a bare HOST[:PORT]' -r
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand sync" -l ca-file -d 'Trust the certificate authorities in this PEM file [default: the system\'s roots]' -r -F
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand sync" -l tls-server-name -d 'The name that the broker\'s certificate must carry [default: the host of the URL]' -r
-complete -c tuyagw -n "__fish_tuyagw_using_subcommand sync" -l qos -d 'MQTT quality of service of what is published and subscribed [default: 1]' -r
-complete -c tuyagw -n "__fish_tuyagw_using_subcommand sync" -l keep-alive -d 'Keep-alive interval, whole seconds from 0s to 65535s [default: 60s]' -r
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand sync" -l connect-timeout -d 'Time for name, TCP, TLS and CONNACK together [default: 5s]' -r
-complete -c tuyagw -n "__fish_tuyagw_using_subcommand sync" -l timeout -d 'Time for each answer, not for the run [default: 10s]' -r
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand sync" -l max-packet -d 'Largest MQTT packet to accept or send, in bytes [default: 1048576]' -r
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand sync" -l profile -d 'The profile of the configuration file to use [default: the file\'s default-profile]' -r
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand sync" -l config -d 'The configuration file [default: $XDG_CONFIG_HOME/tuyagw/config.toml]' -r -F
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand sync" -l qos -d 'MQTT quality of service for publishing and subscribing [default: 1]' -r
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand sync" -l keep-alive -d 'Keep-alive interval, whole seconds from 0s to 65535s [default: 60s]' -r
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand sync" -l timeout -d 'Time for each answer, not for the run [default: 10s]' -r
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand sync" -l no-check -d 'Send each device\'s fields as given, unchecked'
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand sync" -l ordered -d 'Give the results in input order'
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand sync" -l journal-any-broker -d 'Take a journal that was begun at another broker: what that one accepted is not sent to this one'
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand sync" -l no-wait -d 'Be done at the broker\'s acknowledgement, without waiting for the answer'
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand sync" -l no-reconnect -d 'Exit on the first lost connection'
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand sync" -l tls-insecure -d 'Verify nothing of the broker\'s certificate; reaches RSA-1024 boxes too'
-complete -c tuyagw -n "__fish_tuyagw_using_subcommand sync" -l persistent -d 'Keep the session at the broker (clean session off), so that what was queued while away arrives'
-complete -c tuyagw -n "__fish_tuyagw_using_subcommand sync" -l early -d 'Send CONNECT, SUBSCRIBE and PUBLISH in one flight, without waiting for CONNACK'
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand sync" -l persistent -d 'Keep the session at the broker (clean session off), so that messages queued during an absence arrive'
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand sync" -l early -d 'Send CONNECT, SUBSCRIBE and PUBLISH together, without waiting for CONNACK'
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand sync" -s q -l quiet -d 'Print only errors and warnings on stderr'
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand sync" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand report" -l cid -d 'The device' -r
@@ -112,28 +112,28 @@ complete -c tuyagw -n "__fish_tuyagw_using_subcommand report" -l progress -d 'Sh
 always\t'A bar; where stderr is no terminal, a line a second'
 never\t'Nothing'
 json\t'JSON lines'"
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand report" -s b -l broker -d 'The broker: mqtt://HOST[:21883], mqtts://HOST[:21883], or a bare HOST[:PORT]' -r
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand report" -l ca-file -d 'Trust the certificate authorities in this PEM file [default: the system\'s roots]' -r -F
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand report" -l tls-server-name -d 'The name that the broker\'s certificate must carry [default: the host of the URL]' -r
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand report" -l connect-timeout -d 'Time for name, TCP, TLS and CONNACK together [default: 5s]' -r
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand report" -l max-packet -d 'Largest MQTT packet to accept or send, in bytes [default: 1048576]' -r
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand report" -l profile -d 'The profile of the configuration file to use [default: the file\'s default-profile]' -r
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand report" -l config -d 'The configuration file [default: $XDG_CONFIG_HOME/tuyagw/config.toml]' -r -F
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand report" -l qos -d 'MQTT quality of service for publishing and subscribing [default: 1]' -r
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand report" -l keep-alive -d 'Keep-alive interval, whole seconds from 0s to 65535s [default: 60s]' -r
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand report" -l timeout -d 'Time for each answer, not for the run [default: 10s]' -r
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand report" -s g -l gateway-id -d 'The gateway\'s id, which fills {gateway_id} in every topic' -r
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand report" -l client-id -d 'The MQTT client id [default: the gateway id]' -r
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand report" -s u -l username -d 'The username, which Tuya gives to each manufacturer' -r
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand report" -l password-file -d 'A file with the password [default: TUYAGW_PASSWORD, else derived as md5(client id + username)]' -r -F
-complete -c tuyagw -n "__fish_tuyagw_using_subcommand report" -s b -l broker -d 'The broker: mqtt://HOST[:21883], mqtts://HOST[:21883], or a bare HOST[:PORT]' -r
-complete -c tuyagw -n "__fish_tuyagw_using_subcommand report" -l ca-file -d 'Trust the certificate authorities in this PEM file [default: the system\'s roots]' -r -F
-complete -c tuyagw -n "__fish_tuyagw_using_subcommand report" -l tls-server-name -d 'The name that the broker\'s certificate must carry [default: the host of the URL]' -r
-complete -c tuyagw -n "__fish_tuyagw_using_subcommand report" -l qos -d 'MQTT quality of service of what is published and subscribed [default: 1]' -r
-complete -c tuyagw -n "__fish_tuyagw_using_subcommand report" -l keep-alive -d 'Keep-alive interval, whole seconds from 0s to 65535s [default: 60s]' -r
-complete -c tuyagw -n "__fish_tuyagw_using_subcommand report" -l connect-timeout -d 'Time for name, TCP, TLS and CONNACK together [default: 5s]' -r
-complete -c tuyagw -n "__fish_tuyagw_using_subcommand report" -l timeout -d 'Time for each answer, not for the run [default: 10s]' -r
-complete -c tuyagw -n "__fish_tuyagw_using_subcommand report" -l max-packet -d 'Largest MQTT packet to accept or send, in bytes [default: 1048576]' -r
-complete -c tuyagw -n "__fish_tuyagw_using_subcommand report" -l profile -d 'The profile of the configuration file to use [default: the file\'s default-profile]' -r
-complete -c tuyagw -n "__fish_tuyagw_using_subcommand report" -l config -d 'The configuration file [default: $XDG_CONFIG_HOME/tuyagw/config.toml]' -r -F
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand report" -l no-check -d 'Check no values: neither type nor range, enumeration or access'
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand report" -l ordered -d 'Give the results in input order'
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand report" -l journal-any-broker -d 'Take a journal that was begun at another broker: what that one accepted is not sent to this one'
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand report" -l no-wait -d 'Be done at the broker\'s acknowledgement, without waiting for the answer'
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand report" -l no-reconnect -d 'Exit on the first lost connection'
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand report" -l tls-insecure -d 'Verify nothing of the broker\'s certificate; reaches RSA-1024 boxes too'
-complete -c tuyagw -n "__fish_tuyagw_using_subcommand report" -l persistent -d 'Keep the session at the broker (clean session off), so that what was queued while away arrives'
-complete -c tuyagw -n "__fish_tuyagw_using_subcommand report" -l early -d 'Send CONNECT, SUBSCRIBE and PUBLISH in one flight, without waiting for CONNACK'
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand report" -l persistent -d 'Keep the session at the broker (clean session off), so that messages queued during an absence arrive'
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand report" -l early -d 'Send CONNECT, SUBSCRIBE and PUBLISH together, without waiting for CONNACK'
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand report" -s q -l quiet -d 'Print only errors and warnings on stderr'
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand report" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand status" -l online -d 'Devices that are online' -r
@@ -159,21 +159,21 @@ complete -c tuyagw -n "__fish_tuyagw_using_subcommand status" -l password-file -
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand status" -s b -l broker -d 'The broker: mqtt://HOST[:21883], mqtts://HOST[:21883], or a bare HOST[:PORT]' -r
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand status" -l ca-file -d 'Trust the certificate authorities in this PEM file [default: the system\'s roots]' -r -F
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand status" -l tls-server-name -d 'The name that the broker\'s certificate must carry [default: the host of the URL]' -r
-complete -c tuyagw -n "__fish_tuyagw_using_subcommand status" -l qos -d 'MQTT quality of service of what is published and subscribed [default: 1]' -r
-complete -c tuyagw -n "__fish_tuyagw_using_subcommand status" -l keep-alive -d 'Keep-alive interval, whole seconds from 0s to 65535s [default: 60s]' -r
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand status" -l connect-timeout -d 'Time for name, TCP, TLS and CONNACK together [default: 5s]' -r
-complete -c tuyagw -n "__fish_tuyagw_using_subcommand status" -l timeout -d 'Time for each answer, not for the run [default: 10s]' -r
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand status" -l max-packet -d 'Largest MQTT packet to accept or send, in bytes [default: 1048576]' -r
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand status" -l profile -d 'The profile of the configuration file to use [default: the file\'s default-profile]' -r
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand status" -l config -d 'The configuration file [default: $XDG_CONFIG_HOME/tuyagw/config.toml]' -r -F
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand status" -l qos -d 'MQTT quality of service for publishing and subscribing [default: 1]' -r
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand status" -l keep-alive -d 'Keep-alive interval, whole seconds from 0s to 65535s [default: 60s]' -r
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand status" -l timeout -d 'Time for each answer, not for the run [default: 10s]' -r
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand status" -l offline-on-exit -d 'Stay connected until a signal, then report the online devices offline'
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand status" -l ordered -d 'Give the results in input order'
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand status" -l journal-any-broker -d 'Take a journal that was begun at another broker: what that one accepted is not sent to this one'
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand status" -l no-wait -d 'Be done at the broker\'s acknowledgement, without waiting for the answer'
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand status" -l no-reconnect -d 'Exit on the first lost connection'
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand status" -l tls-insecure -d 'Verify nothing of the broker\'s certificate; reaches RSA-1024 boxes too'
-complete -c tuyagw -n "__fish_tuyagw_using_subcommand status" -l persistent -d 'Keep the session at the broker (clean session off), so that what was queued while away arrives'
-complete -c tuyagw -n "__fish_tuyagw_using_subcommand status" -l early -d 'Send CONNECT, SUBSCRIBE and PUBLISH in one flight, without waiting for CONNACK'
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand status" -l persistent -d 'Keep the session at the broker (clean session off), so that messages queued during an absence arrive'
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand status" -l early -d 'Send CONNECT, SUBSCRIBE and PUBLISH together, without waiting for CONNACK'
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand status" -s q -l quiet -d 'Print only errors and warnings on stderr'
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand status" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand listen" -l topic -d 'Listen to this topic filter instead; may be given several times' -r
@@ -199,21 +199,21 @@ complete -c tuyagw -n "__fish_tuyagw_using_subcommand listen" -l password-file -
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand listen" -s b -l broker -d 'The broker: mqtt://HOST[:21883], mqtts://HOST[:21883], or a bare HOST[:PORT]' -r
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand listen" -l ca-file -d 'Trust the certificate authorities in this PEM file [default: the system\'s roots]' -r -F
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand listen" -l tls-server-name -d 'The name that the broker\'s certificate must carry [default: the host of the URL]' -r
-complete -c tuyagw -n "__fish_tuyagw_using_subcommand listen" -l qos -d 'MQTT quality of service of what is published and subscribed [default: 1]' -r
-complete -c tuyagw -n "__fish_tuyagw_using_subcommand listen" -l keep-alive -d 'Keep-alive interval, whole seconds from 0s to 65535s [default: 60s]' -r
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand listen" -l connect-timeout -d 'Time for name, TCP, TLS and CONNACK together [default: 5s]' -r
-complete -c tuyagw -n "__fish_tuyagw_using_subcommand listen" -l timeout -d 'Time for each answer, not for the run [default: 10s]' -r
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand listen" -l max-packet -d 'Largest MQTT packet to accept or send, in bytes [default: 1048576]' -r
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand listen" -l profile -d 'The profile of the configuration file to use [default: the file\'s default-profile]' -r
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand listen" -l config -d 'The configuration file [default: $XDG_CONFIG_HOME/tuyagw/config.toml]' -r -F
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand listen" -l qos -d 'MQTT quality of service for publishing and subscribing [default: 1]' -r
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand listen" -l keep-alive -d 'Keep-alive interval, whole seconds from 0s to 65535s [default: 60s]' -r
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand listen" -l timeout -d 'Time for each answer, not for the run [default: 10s]' -r
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand listen" -l all -d 'Listen to all topics of the gateway, uplinks included, not to the three downlink topics only'
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand listen" -l no-reconnect -d 'Exit on the first lost connection'
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand listen" -l no-report-back -d 'Do not report the new value after a successful command'
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand listen" -l stdin -d 'Send uplinks from stdin: lines as of sync, report and status, with their "op"'
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand listen" -l no-check -d 'Check no values: neither type nor range, enumeration or access'
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand listen" -l tls-insecure -d 'Verify nothing of the broker\'s certificate; reaches RSA-1024 boxes too'
-complete -c tuyagw -n "__fish_tuyagw_using_subcommand listen" -l persistent -d 'Keep the session at the broker (clean session off), so that what was queued while away arrives'
-complete -c tuyagw -n "__fish_tuyagw_using_subcommand listen" -l early -d 'Send CONNECT, SUBSCRIBE and PUBLISH in one flight, without waiting for CONNACK'
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand listen" -l persistent -d 'Keep the session at the broker (clean session off), so that messages queued during an absence arrive'
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand listen" -l early -d 'Send CONNECT, SUBSCRIBE and PUBLISH together, without waiting for CONNACK'
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand listen" -s q -l quiet -d 'Print only errors and warnings on stderr'
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand listen" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand command" -l cid -d 'The device' -r
@@ -233,28 +233,28 @@ complete -c tuyagw -n "__fish_tuyagw_using_subcommand command" -l progress -d 'S
 always\t'A bar; where stderr is no terminal, a line a second'
 never\t'Nothing'
 json\t'JSON lines'"
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand command" -s b -l broker -d 'The broker: mqtt://HOST[:21883], mqtts://HOST[:21883], or a bare HOST[:PORT]' -r
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand command" -l ca-file -d 'Trust the certificate authorities in this PEM file [default: the system\'s roots]' -r -F
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand command" -l tls-server-name -d 'The name that the broker\'s certificate must carry [default: the host of the URL]' -r
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand command" -l connect-timeout -d 'Time for name, TCP, TLS and CONNACK together [default: 5s]' -r
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand command" -l max-packet -d 'Largest MQTT packet to accept or send, in bytes [default: 1048576]' -r
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand command" -l profile -d 'The profile of the configuration file to use [default: the file\'s default-profile]' -r
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand command" -l config -d 'The configuration file [default: $XDG_CONFIG_HOME/tuyagw/config.toml]' -r -F
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand command" -l qos -d 'MQTT quality of service for publishing and subscribing [default: 1]' -r
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand command" -l keep-alive -d 'Keep-alive interval, whole seconds from 0s to 65535s [default: 60s]' -r
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand command" -l timeout -d 'Time for each answer, not for the run [default: 10s]' -r
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand command" -l platform-username -d 'The platform user\'s name [default: platform]' -r
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand command" -l platform-password-file -d 'A file with the platform user\'s password [default: TUYAGW_PLATFORM_PASSWORD, else derived]' -r -F
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand command" -l client-id -d 'The MQTT client id [default: a random one]' -r
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand command" -s g -l gateway-id -d 'The gateway to command, where the input does not name one' -r
-complete -c tuyagw -n "__fish_tuyagw_using_subcommand command" -s b -l broker -d 'The broker: mqtt://HOST[:21883], mqtts://HOST[:21883], or a bare HOST[:PORT]' -r
-complete -c tuyagw -n "__fish_tuyagw_using_subcommand command" -l ca-file -d 'Trust the certificate authorities in this PEM file [default: the system\'s roots]' -r -F
-complete -c tuyagw -n "__fish_tuyagw_using_subcommand command" -l tls-server-name -d 'The name that the broker\'s certificate must carry [default: the host of the URL]' -r
-complete -c tuyagw -n "__fish_tuyagw_using_subcommand command" -l qos -d 'MQTT quality of service of what is published and subscribed [default: 1]' -r
-complete -c tuyagw -n "__fish_tuyagw_using_subcommand command" -l keep-alive -d 'Keep-alive interval, whole seconds from 0s to 65535s [default: 60s]' -r
-complete -c tuyagw -n "__fish_tuyagw_using_subcommand command" -l connect-timeout -d 'Time for name, TCP, TLS and CONNACK together [default: 5s]' -r
-complete -c tuyagw -n "__fish_tuyagw_using_subcommand command" -l timeout -d 'Time for each answer, not for the run [default: 10s]' -r
-complete -c tuyagw -n "__fish_tuyagw_using_subcommand command" -l max-packet -d 'Largest MQTT packet to accept or send, in bytes [default: 1048576]' -r
-complete -c tuyagw -n "__fish_tuyagw_using_subcommand command" -l profile -d 'The profile of the configuration file to use [default: the file\'s default-profile]' -r
-complete -c tuyagw -n "__fish_tuyagw_using_subcommand command" -l config -d 'The configuration file [default: $XDG_CONFIG_HOME/tuyagw/config.toml]' -r -F
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand command" -l no-check -d 'Check no values: neither type nor range, enumeration or access'
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand command" -l ordered -d 'Give the results in input order'
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand command" -l journal-any-broker -d 'Take a journal that was begun at another broker: what that one accepted is not sent to this one'
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand command" -l no-wait -d 'Be done at the broker\'s acknowledgement, without waiting for the answer'
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand command" -l no-reconnect -d 'Exit on the first lost connection'
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand command" -l tls-insecure -d 'Verify nothing of the broker\'s certificate; reaches RSA-1024 boxes too'
-complete -c tuyagw -n "__fish_tuyagw_using_subcommand command" -l persistent -d 'Keep the session at the broker (clean session off), so that what was queued while away arrives'
-complete -c tuyagw -n "__fish_tuyagw_using_subcommand command" -l early -d 'Send CONNECT, SUBSCRIBE and PUBLISH in one flight, without waiting for CONNACK'
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand command" -l persistent -d 'Keep the session at the broker (clean session off), so that messages queued during an absence arrive'
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand command" -l early -d 'Send CONNECT, SUBSCRIBE and PUBLISH together, without waiting for CONNACK'
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand command" -s q -l quiet -d 'Print only errors and warnings on stderr'
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand command" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand replay" -l speed -d 'So many times as fast as it was recorded, or max' -r
@@ -278,13 +278,13 @@ complete -c tuyagw -n "__fish_tuyagw_using_subcommand replay" -l password-file -
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand replay" -s b -l broker -d 'The broker: mqtt://HOST[:21883], mqtts://HOST[:21883], or a bare HOST[:PORT]' -r
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand replay" -l ca-file -d 'Trust the certificate authorities in this PEM file [default: the system\'s roots]' -r -F
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand replay" -l tls-server-name -d 'The name that the broker\'s certificate must carry [default: the host of the URL]' -r
-complete -c tuyagw -n "__fish_tuyagw_using_subcommand replay" -l qos -d 'MQTT quality of service of what is published and subscribed [default: 1]' -r
-complete -c tuyagw -n "__fish_tuyagw_using_subcommand replay" -l keep-alive -d 'Keep-alive interval, whole seconds from 0s to 65535s [default: 60s]' -r
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand replay" -l connect-timeout -d 'Time for name, TCP, TLS and CONNACK together [default: 5s]' -r
-complete -c tuyagw -n "__fish_tuyagw_using_subcommand replay" -l timeout -d 'Time for each answer, not for the run [default: 10s]' -r
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand replay" -l max-packet -d 'Largest MQTT packet to accept or send, in bytes [default: 1048576]' -r
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand replay" -l profile -d 'The profile of the configuration file to use [default: the file\'s default-profile]' -r
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand replay" -l config -d 'The configuration file [default: $XDG_CONFIG_HOME/tuyagw/config.toml]' -r -F
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand replay" -l qos -d 'MQTT quality of service for publishing and subscribing [default: 1]' -r
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand replay" -l keep-alive -d 'Keep-alive interval, whole seconds from 0s to 65535s [default: 60s]' -r
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand replay" -l timeout -d 'Time for each answer, not for the run [default: 10s]' -r
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand replay" -l keep-t -d 'Keep the recorded time stamps'
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand replay" -l keep-ids -d 'Keep the recorded request ids'
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand replay" -l verify -d 'Compare each answer\'s code with the recorded one'
@@ -292,13 +292,13 @@ complete -c tuyagw -n "__fish_tuyagw_using_subcommand replay" -l no-reconnect -d
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand replay" -l dry-run -d 'Say what would be sent, and how long it takes'
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand replay" -l payload-base64 -d 'Payloads of a CSV recording are base64 (mqtt_recorder\'s --encode_b64)'
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand replay" -l tls-insecure -d 'Verify nothing of the broker\'s certificate; reaches RSA-1024 boxes too'
-complete -c tuyagw -n "__fish_tuyagw_using_subcommand replay" -l persistent -d 'Keep the session at the broker (clean session off), so that what was queued while away arrives'
-complete -c tuyagw -n "__fish_tuyagw_using_subcommand replay" -l early -d 'Send CONNECT, SUBSCRIBE and PUBLISH in one flight, without waiting for CONNACK'
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand replay" -l persistent -d 'Keep the session at the broker (clean session off), so that messages queued during an absence arrive'
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand replay" -l early -d 'Send CONNECT, SUBSCRIBE and PUBLISH together, without waiting for CONNACK'
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand replay" -s q -l quiet -d 'Print only errors and warnings on stderr'
-complete -c tuyagw -n "__fish_tuyagw_using_subcommand replay" -s h -l help -d 'Print help'
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand replay" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand convert" -l to -d 'What to write to stdout' -r -f -a "records\t'One record a line'
 csv\t'CSV with a header, one row a message'"
-complete -c tuyagw -n "__fish_tuyagw_using_subcommand convert" -l profile -d 'The profile whose topics are used [default: the file\'s default-profile]' -r
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand convert" -l profile -d 'The profile of the configuration file to use [default: the file\'s default-profile]' -r
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand convert" -l config -d 'The configuration file [default: $XDG_CONFIG_HOME/tuyagw/config.toml]' -r -F
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand convert" -l mqtt-port -d 'Another port of MQTT in a capture, beside 21883, 1883 and 8883; repeatable' -r
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand convert" -l payload-base64 -d 'Payloads of a CSV recording are base64 (mqtt_recorder\'s --encode_b64)'
@@ -310,19 +310,19 @@ complete -c tuyagw -n "__fish_tuyagw_using_subcommand tap" -l tls-key -d 'Privat
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand tap" -l out -d 'Append the records to this file, synced, instead of printing them' -r -F
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand tap" -l summary -d 'Write the summary to this file as JSON, as `inspect --json` prints it' -r -F
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand tap" -l for -d 'End after this long' -r
-complete -c tuyagw -n "__fish_tuyagw_using_subcommand tap" -s b -l broker -d 'The edge behind: mqtt://HOST[:21883], mqtts://HOST[:21883], or a bare HOST[:PORT]' -r
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand tap" -s b -l broker -d 'The broker: mqtt://HOST[:21883], mqtts://HOST[:21883], or a bare HOST[:PORT]' -r
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand tap" -l ca-file -d 'Trust the certificate authorities in this PEM file [default: the system\'s roots]' -r -F
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand tap" -l tls-server-name -d 'The name that the broker\'s certificate must carry [default: the host of the URL]' -r
-complete -c tuyagw -n "__fish_tuyagw_using_subcommand tap" -l connect-timeout -d 'Time for name, TCP and TLS together, for each connection [default: 5s]' -r
-complete -c tuyagw -n "__fish_tuyagw_using_subcommand tap" -l max-packet -d 'Largest MQTT packet to decode, in bytes; larger ones are forwarded only [default: 1048576]' -r
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand tap" -l connect-timeout -d 'Time for name, TCP, TLS and CONNACK together [default: 5s]' -r
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand tap" -l max-packet -d 'Largest MQTT packet to accept or send, in bytes [default: 1048576]' -r
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand tap" -l profile -d 'The profile of the configuration file to use [default: the file\'s default-profile]' -r
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand tap" -l config -d 'The configuration file [default: $XDG_CONFIG_HOME/tuyagw/config.toml]' -r -F
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand tap" -l tls-insecure -d 'Verify nothing of the broker\'s certificate; reaches RSA-1024 boxes too'
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand tap" -s q -l quiet -d 'Print only errors and warnings on stderr'
-complete -c tuyagw -n "__fish_tuyagw_using_subcommand tap" -s h -l help -d 'Print help'
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand tap" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand inspect" -l html -d 'Write a page with charts to this file' -r -F
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand inspect" -l model -d 'Product model for names, units and scales, instead of the smart water meter' -r -F
-complete -c tuyagw -n "__fish_tuyagw_using_subcommand inspect" -l profile -d 'The profile whose topics are used [default: the file\'s default-profile]' -r
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand inspect" -l profile -d 'The profile of the configuration file to use [default: the file\'s default-profile]' -r
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand inspect" -l config -d 'The configuration file [default: $XDG_CONFIG_HOME/tuyagw/config.toml]' -r -F
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand inspect" -l mqtt-port -d 'Another port of MQTT in a capture, beside 21883, 1883 and 8883; repeatable' -r
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand inspect" -l json -d 'Print JSON, on a terminal too'
@@ -352,7 +352,7 @@ complete -c tuyagw -n "__fish_tuyagw_using_subcommand edge" -l max-subscriptions
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand edge" -l session-expiry -d 'How long the session of a client that wants one kept waits for its return' -r
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand edge" -l connect-timeout -d 'How long a client may take until its CONNECT has come, TLS handshake included' -r
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand edge" -s q -l quiet -d 'Print only errors and warnings on stderr'
-complete -c tuyagw -n "__fish_tuyagw_using_subcommand edge" -s h -l help -d 'Print help'
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand edge" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand model" -l model -d 'Product model to show instead of the smart water meter' -r -F
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand model" -l dp-map -d 'DP ids for codes, for a model without ids' -r
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand model" -l json -d 'Print JSON, on a terminal too'

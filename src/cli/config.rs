@@ -12,6 +12,7 @@ use std::{
 use serde::{Deserialize, Deserializer, de::Error as _};
 
 use crate::{
+    cli::values,
     error::Failure,
     tuya::{Channel, GatewayId, Topics},
     wrapping::refuse_wrapped,
@@ -26,25 +27,6 @@ struct File {
     profile: BTreeMap<String, Profile>,
     #[serde(default)]
     topics: BTreeMap<Channel, String>,
-}
-
-/// Where the topics come from, for subcommands that connect to nothing.
-#[derive(Clone, Debug, clap::Args)]
-pub struct TopicsArgs {
-    /// The profile whose topics are used [default: the file's default-profile]
-    #[arg(long, env = "TUYAGW_PROFILE", value_name = "NAME")]
-    profile: Option<String>,
-
-    /// The configuration file [default: $XDG_CONFIG_HOME/tuyagw/config.toml]
-    #[arg(long, env = "TUYAGW_CONFIG", value_name = "FILE")]
-    config: Option<PathBuf>,
-}
-
-impl TopicsArgs {
-    /// The topics in force.
-    pub fn load(&self) -> Result<Topics, Failure> {
-        Profile::load(self.config.as_deref(), self.profile.as_deref())?.topics()
-    }
 }
 
 /// One profile: what the connection options are where neither flag nor environment says.
@@ -188,7 +170,7 @@ fn read(path: &Path) -> io::Result<Arc<str>> {
 
 fn broker<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
     let url = String::deserialize(deserializer)?;
-    match super::connection::parse_url(&url) {
+    match values::parse_url(&url) {
         Ok(_) => Ok(Some(url)),
         Err(why) => Err(D::Error::custom(why.message.replacen("--broker", "broker", 1))),
     }
@@ -202,27 +184,27 @@ fn gateway_id<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Strin
 
 fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
     let text = String::deserialize(deserializer)?;
-    super::connection::duration(&text).map(Some).map_err(D::Error::custom)
+    values::duration(&text).map(Some).map_err(D::Error::custom)
 }
 
 fn keep_alive<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
     let text = String::deserialize(deserializer)?;
-    super::connection::keep_alive(&text).map(Some).map_err(D::Error::custom)
+    values::keep_alive(&text).map(Some).map_err(D::Error::custom)
 }
 
 fn qos<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u8>, D::Error> {
     match u8::deserialize(deserializer)? {
         qos @ 0..=2 => Ok(Some(qos)),
-        _ => Err(D::Error::custom("qos is 0, 1 or 2")),
+        other => Err(D::Error::custom(format!("qos: expected 0, 1 or 2; got {other}"))),
     }
 }
 
 fn max_packet<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u32>, D::Error> {
     let bytes = u32::deserialize(deserializer)?;
-    if super::connection::MAX_PACKET.contains(&i64::from(bytes)) {
+    if values::MAX_PACKET.contains(&i64::from(bytes)) {
         Ok(Some(bytes))
     } else {
-        Err(D::Error::custom("max-packet is from 1024 to 268435455 bytes"))
+        Err(D::Error::custom(format!("max-packet: expected 1024 to 268435455 bytes; got {bytes}")))
     }
 }
 

@@ -7,7 +7,7 @@ use std::{
 };
 
 use crate::{
-    cli::{config::TopicsArgs, model},
+    cli::profile_args::ProfileArgs,
     error::{Exit, Failure},
     io::{
         console::{Console, print},
@@ -16,6 +16,7 @@ use crate::{
     },
     json::json_line,
     recording::{ConnectionRecord, IssueKind, RecordingEntry},
+    run::product_model,
     stats::{self, Inspection},
     text::visible,
 };
@@ -49,7 +50,7 @@ pub struct Args {
     model: Option<PathBuf>,
 
     #[command(flatten)]
-    topics: TopicsArgs,
+    profile: ProfileArgs,
 
     #[command(flatten)]
     recording: RecordingArgs,
@@ -57,8 +58,8 @@ pub struct Args {
 
 /// Runs `inspect`.
 pub fn run(args: Args, console: Console) -> anyhow::Result<Exit> {
-    let product = model::load(args.model.as_deref())?;
-    // Found out now, rather than after a long recording.
+    let product = product_model::load(args.model.as_deref())?;
+    // RecordingEntry out now, rather than after a long recording.
     let html = args.html.as_deref().map(|path| Replacement::prepare("--html", path)).transpose()?;
     let mut inspection = Inspection::new(args.html.is_some().then_some(product));
     let exit = take(&args, &mut inspection, console)?;
@@ -94,7 +95,7 @@ fn take(
     inspection: &mut Inspection,
     console: Console,
 ) -> Result<Result<Exit, Failure>, Failure> {
-    let topics = args.topics.load()?;
+    let topics = args.profile.topics()?;
     let recording = Recording::open(&args.recording)?;
     let mut issues = IssueReporter::of(&recording, console);
     let read = recording.read(&topics, &mut |number, found| {

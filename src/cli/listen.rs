@@ -1,33 +1,25 @@
 //! `listen`: prints what arrives as records, answers commands, and sends uplinks from stdin: one connection does
 //! all, since a second client with the same id would push the first one off.
 
-use std::{
-    collections::HashSet,
-    ffi::OsString,
-    path::{Path, PathBuf},
-    time::Duration,
-};
-
-use clap::{Args as _, FromArgMatches as _};
-use serde::Deserialize;
+use std::{ffi::OsString, path::PathBuf, time::Duration};
 
 use super::{
-    connection::{GatewayArgs, NetworkArgs, duration},
+    connection::{GatewayArgs, NetworkArgs},
+    exec_options::take_back,
     model_args::ModelArgs,
+    values::{duration, fixed_answer},
 };
 use crate::{
-    error::{Exit, Failure},
-    io::{batch_writer::Rotation, console::Console, input::text_of},
-    request::identifier,
+    error::Exit,
+    io::{batch_writer::Rotation, console::Console},
     run::{
-        command_executor::Policy,
+        command_executor::CommandPolicy,
         connection_settings::ConnectionSettings,
+        known_devices::read_devices,
         listen::{self, ListenOptions},
-        record_filter::Filter,
+        record_filter::RecordFilter,
         time_unit::TimeUnit,
     },
-    text::is_blank,
-    tuya::ResultCode,
 };
 
 const EXAMPLES: &str = "EXAMPLES
@@ -87,7 +79,7 @@ pub struct Args {
     no_reconnect: bool,
 
     /// Answer every command: success, or a result code with an optional message
-    #[arg(long, value_name = "success|CODE[:MSG]", conflicts_with = "exec", value_parser = fixed)]
+    #[arg(long, value_name = "success|CODE[:MSG]", conflicts_with = "exec", value_parser = fixed_answer)]
     answer: Option<(i64, String)>,
 
     /// Run PROGRAM for each command and answer by its exit status; what follows are its arguments
@@ -129,19 +121,20 @@ pub struct Args {
 }
 
 /// Runs `listen`.
-pub fn run(args: Args, console: Console) -> anyhow::Result<Exit> {
-    let args = own_options(args)?;
+pub fn run(mut args: Args, console: Console) -> anyhow::Result<Exit> {
+    let exec = std::mem::take(&mut args.exec);
+    let (args, exec) = take_back("tuyagw listen", args, exec)?;
     let mut settings = ConnectionSettings::gateway(&args.network, &args.gateway)?;
     settings.client.reconnect = !args.no_reconnect;
     let parser = args.model.parser()?;
-    let policy = match (args.answer, args.exec.as_slice()) {
-        (Some((code, msg)), _) => Some(Policy::Fixed(code, msg)),
-        (None, []) => None,
-        (None, exec) => Some(Policy::Program { command: exec.to_vec(), limit: args.exec_timeout }),
+    let policy = match (args.answer, exec) {
+        (Some((code, msg)), _) => Some(CommandPolicy::Fixed(code, msg)),
+        (None, exec) if exec.is_empty() => None,
+        (None, command) => Some(CommandPolicy::Program { command, limit: args.exec_timeout }),
     };
     let options = ListenOptions {
         hears_all: args.all,
-        filter: Filter::new(&args.topic, &args.kind, &args.cid)?,
+        filter: RecordFilter::new(&args.topic, &args.kind, &args.cid)?,
         topics: args.topic,
         out: args.out,
         rotation: args.rotate,
@@ -154,70 +147,4 @@ pub fn run(args: Args, console: Console) -> anyhow::Result<Exit> {
         unit: args.t_unit,
     };
     listen::run(settings, parser, options, console)
-}
-
-/// Parses `success` or `CODE[:MSG]`.
-pub fn fixed(text: &str) -> Result<(i64, String), String> {
-    if text == "success" {
-        return Ok((0, text.to_owned()));
-    }
-    let (code, msg) = text.split_once(':').map_or((text, None), |(code, msg)| (code, Some(msg)));
-    let code = code.parse().map_err(|_| "write success, a code such as 2001, or CODE:MESSAGE".to_owned())?;
-    Ok((code, msg.unwrap_or(ResultCode(code).name()).to_owned()))
-}
-
-/// Takes those options of `listen` back that stand behind `--exec PROGRAM`, up to a `--`.
-pub fn own_options(mut args: Args) -> Result<Args, clap::Error> {
-    let command = Args::augment_args_for_update(clap::Command::new("tuyagw listen").no_binary_name(true));
-    let is_own = |arg: &OsString| {
-        let text = arg.to_string_lossy();
-        let name = text.strip_prefix("--").map(|name| name.split_once('=').map_or(name, |(name, _)| name));
-        name.is_some_and(|name| command.get_arguments().any(|known| known.get_long() == Some(name)))
-    };
-    let end = args.exec.iter().position(|arg| arg == "--");
-    let own = args.exec.iter().take(end.unwrap_or(usize::MAX)).position(is_own);
-    if let Some(own) = own {
-        let rest = args.exec.split_off(own);
-        let program = std::mem::take(&mut args.exec);
-        args.update_from_arg_matches(&command.try_get_matches_from(rest)?)?;
-        args.exec = program;
-    } else if let Some(end) = end {
-        args.exec.remove(end);
-    }
-    Ok(args)
-}
-
-/// The cids of a file of JSON Lines, such as the inputs of `sync` or the edge's registry.
-fn read_devices(path: &Path) -> Result<HashSet<String>, Failure> {
-    #[derive(Deserialize)]
-    struct Line {
-        cid: String,
-    }
-    let text = text_of(path, "--devices: ")?;
-    let lines = text.lines().enumerate();
-    let lines = lines.map(|(n, line)| (n, line.trim_matches(is_blank))).filter(|(_, line)| !line.is_empty());
-    lines
-        .map(|(n, line)| {
-            let wrong = |why: String| {
-                Failure::invalid(format!("--devices: {}, line {}: {why}", path.display(), n + 1))
-                    .hint("Each line is a JSON object with a cid, as sync takes it")
-            };
-            let line: Line = serde_json::from_str(line).map_err(|why| wrong(why.to_string()))?;
-            identifier::check("cid", &line.cid).map_err(wrong)?;
-            Ok(line.cid)
-        })
-        .collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_fixed_answer_is_success_or_a_code() {
-        assert_eq!(fixed("success"), Ok((0, "success".into())));
-        assert_eq!(fixed("2001"), Ok((2001, "device is offline".into())));
-        assert_eq!(fixed("400:tedge error: stuck"), Ok((400, "tedge error: stuck".into())));
-        assert!(fixed("maybe").is_err());
-    }
 }

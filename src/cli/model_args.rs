@@ -2,8 +2,9 @@
 
 use std::path::PathBuf;
 
-use super::model;
-use crate::{error::Failure, request::parser::RequestParser, tuya::product::ValueEncoding};
+use crate::{
+    error::Failure, request::parser::RequestParser, run::product_model, tuya::product::ValueEncoding,
+};
 
 /// The options that say what values mean.
 #[derive(Clone, Debug, clap::Args)]
@@ -41,6 +42,10 @@ impl ModelArgs {
             Encoding::Native => ValueEncoding::Native,
             Encoding::String => ValueEncoding::String,
         };
-        Ok(RequestParser { product: model::load(self.model.as_deref())?, check: !self.no_check, encoding })
+        Ok(RequestParser {
+            product: product_model::load(self.model.as_deref())?,
+            check: !self.no_check,
+            encoding,
+        })
     }
 }

@@ -2,7 +2,11 @@
 
 use std::time::Duration;
 
-use super::connection::{GatewayArgs, NetworkArgs, duration};
+use super::{
+    connection::{GatewayArgs, NetworkArgs},
+    selection_args::SelectionArgs,
+    values::{direction, duration, mapping, speed},
+};
 use crate::{
     error::{Exit, Failure},
     io::{
@@ -14,10 +18,7 @@ use crate::{
     recording::{ReplaySchedule, ReplaySpeed},
     run::{
         connection_settings::ConnectionSettings,
-        replay::{
-            self, Peer, ReplayOptions, dry_run,
-            reader::{Bound, RecordingReader, Selection},
-        },
+        replay::{self, ReplayOptions, ReplayPeer, dry_run, reader::RecordingReader},
         runtime::run_local,
     },
     tuya::GatewayId,
@@ -55,25 +56,8 @@ pub struct Args {
     #[arg(long, value_name = "D", value_parser = duration)]
     max_gap: Option<Duration>,
 
-    /// Begin at a time (2026-11-22T07:22:00Z) or offset (10m)
-    #[arg(long, value_name = "TIME|OFFSET")]
-    from: Option<Bound>,
-
-    /// End before a time or offset
-    #[arg(long, value_name = "TIME|OFFSET")]
-    to: Option<Bound>,
-
-    /// Send only messages of this kind; repeatable or with commas
-    #[arg(long, value_name = "KIND", value_delimiter = ',')]
-    kind: Vec<String>,
-
-    /// Send only messages of this device; repeatable or with commas
-    #[arg(long, value_name = "CID", value_delimiter = ',')]
-    cid: Vec<String>,
-
-    /// Send only messages whose topic matches; repeatable
-    #[arg(long, value_name = "FILTER")]
-    topic: Vec<String>,
+    #[command(flatten)]
+    selection: SelectionArgs,
 
     /// Play a gateway as another; repeatable
     #[arg(long, value_name = "OLD=NEW", value_parser = mapping)]
@@ -121,34 +105,6 @@ pub struct Args {
     network: NetworkArgs,
 }
 
-fn speed(text: &str) -> Result<ReplaySpeed, String> {
-    match text {
-        "max" => Ok(ReplaySpeed::Max),
-        _ => positive(text)
-            .map(ReplaySpeed::Speed)
-            .ok_or_else(|| "write a factor such as 10 or 0.5, or max".into()),
-    }
-}
-
-fn positive(text: &str) -> Option<f64> {
-    text.parse().ok().filter(|number: &f64| number.is_finite() && *number > 0.0)
-}
-
-fn mapping(text: &str) -> Result<(String, String), String> {
-    match text.split_once('=') {
-        Some((old, new)) if !old.is_empty() && !new.is_empty() => Ok((old.to_owned(), new.to_owned())),
-        _ => Err("write OLD=NEW".into()),
-    }
-}
-
-fn direction(text: &str) -> Result<Direction, String> {
-    match text {
-        "up" => Ok(Direction::Up),
-        "down" => Ok(Direction::Down),
-        _ => Err("write up or down".into()),
-    }
-}
-
 /// Runs `replay`.
 pub fn run(args: Args, console: Console) -> anyhow::Result<Exit> {
     match (args.direction, &args.listen) {
@@ -167,16 +123,8 @@ pub fn run(args: Args, console: Console) -> anyhow::Result<Exit> {
     }
     let topics = args.network.topics()?;
     let timeout = args.network.timeout()?;
-    let selection = Selection {
-        direction: args.direction,
-        kinds: args.kind.clone(),
-        cids: args.cid.clone(),
-        topics: args.topic.clone(),
-        from: args.from,
-        to: args.to,
-        aftermath: if args.verify { timeout } else { Duration::ZERO },
-    };
-    selection.check()?;
+    let aftermath = if args.verify { timeout } else { Duration::ZERO };
+    let selection = args.selection.selection(args.direction, aftermath)?;
     let recording = Recording::open(&args.recording)?;
     let issues = IssueReporter::of(&recording, console);
     let pace = args.rate.map(ReplaySpeed::Rate).or(args.speed).unwrap_or(ReplaySpeed::Speed(1.0));
@@ -190,12 +138,12 @@ pub fn run(args: Args, console: Console) -> anyhow::Result<Exit> {
     let (peer, default_gateway) = match args.listen {
         None => {
             let mut fleet = ConnectionSettings::fleet(&args.network, &args.login)?;
-            fleet.one.client.reconnect = !args.no_reconnect;
-            let gateway = fleet.one.gateway_id.clone();
-            (Peer::Edge(Box::new(fleet)), gateway)
+            fleet.base.client.reconnect = !args.no_reconnect;
+            let gateway = fleet.base.gateway_id.clone();
+            (ReplayPeer::Edge(Box::new(fleet)), gateway)
         }
         Some(address) => {
-            (Peer::Gateways(address), args.login.gateway_id.and_then(|id| GatewayId::new(id).ok()))
+            (ReplayPeer::Gateways(address), args.login.gateway_id.and_then(|id| GatewayId::new(id).ok()))
         }
     };
     let options = ReplayOptions {

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use crate::{
     rate::Rate,
     request::input::InputFormat,
-    run::{batch::BatchOptions, results::Progress, time_unit::TimeUnit},
+    run::{batch::BatchOptions, results::ProgressMode, time_unit::TimeUnit},
 };
 
 /// The options of a run of requests.
@@ -58,7 +58,7 @@ pub struct RequestArgs {
 
     /// Show progress on stderr
     #[arg(long, value_name = "WHEN", default_value = "auto")]
-    progress: Progress,
+    progress: ProgressMode,
 }
 
 /// How input is written.

@@ -5,6 +5,11 @@ use std::{path::PathBuf, time::Duration};
 
 use serde_json::{Map, Value};
 
+use super::{
+    connection::{GatewayArgs, NetworkArgs},
+    request_args::RequestArgs,
+    values::duration,
+};
 use crate::{
     error::{Exit, Failure},
     io::{console::Console, input::InputSource},
@@ -16,9 +21,6 @@ use crate::{
     text::is_blank,
     tuya::product::{Product, ValueEncoding},
 };
-
-use super::connection::{GatewayArgs, NetworkArgs, duration};
-use super::request_args::RequestArgs;
 
 const EXAMPLES: &str = "EXAMPLES
   Two meters online, one offline, in one message:

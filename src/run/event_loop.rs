@@ -1,7 +1,7 @@
 //! The event loop around a [`Gateway`] and its [`Client`]: every subcommand with a gateway's connection runs it.
 //!
-//! The loop owns what is the same for all: it passes the client's events and the time to the gateway, publishes what the
-//! gateway gives, and waits. What differs is a [`Policy`]: what is sent, what is done with messages, and when the run ends.
+//! The loop passes the client's events and the time to the gateway, publishes the gateway's messages, and waits. A [`Policy`]
+//! decides what to send, what to do with messages, and when the run ends.
 
 use std::{
     future::Future,
@@ -18,7 +18,7 @@ use crate::{
     rate::Rate,
 };
 
-/// What a subcommand asks of its connection beside [`ConnectionSettings`].
+/// Options of a connection beside [`ConnectionSettings`].
 #[derive(Clone, Debug, Default)]
 pub struct ConnectionOptions {
     /// The topic filters to subscribe to.
@@ -29,11 +29,11 @@ pub struct ConnectionOptions {
     pub retries: u32,
     /// The rate at which messages leave.
     pub rate: Option<Rate>,
-    /// Whether an outage is endured, however long it takes.
+    /// Whether an outage may last for any time.
     pub endures_outages: bool,
 }
 
-/// A client and the gateway that speaks through it; `C` is what the caller keeps with each request.
+/// A client and its gateway; `C` is the caller's context of each request.
 pub struct GatewayConnection<C> {
     client: Client,
     gateway: Gateway<C>,
@@ -60,45 +60,45 @@ impl<C> GatewayConnection<C> {
         Self { client: Client::new(client, subscriptions), gateway, unit }
     }
 
-    /// The connection's end on the wire.
+    /// Returns the MQTT client.
     pub fn client(&mut self) -> &mut Client {
         &mut self.client
     }
 
-    /// The gateway.
+    /// Returns the gateway.
     #[must_use]
     pub fn gateway(&self) -> &Gateway<C> {
         &self.gateway
     }
 
-    /// The gateway, to be given a command; what it then wants to publish leaves in the next turn of the loop.
+    /// Returns the gateway for commands; what they publish leaves in the next turn of the loop.
     pub fn gateway_mut(&mut self) -> &mut Gateway<C> {
         &mut self.gateway
     }
 
-    /// When the bytes behind the events of now were read, by the client's clock.
+    /// Returns when the bytes behind the current events were read, by the client's clock.
     #[must_use]
     pub fn heard_at(&self) -> Duration {
         self.client.heard_at()
     }
 
-    /// This moment.
+    /// Returns the current time, by both clocks.
     #[must_use]
     pub fn moment(&self) -> GatewayTime {
         GatewayTime { since: self.client.now(), t: self.unit.now() }
     }
 
-    /// When the rate lets one more message leave; `None` if the rate does not decide that.
+    /// Returns when the rate permits one more message; `None` if no rate holds it back.
     pub fn next_turn(&mut self) -> Option<Instant> {
         self.gateway.next_turn().map(|next| self.client.instant(next))
     }
 
-    /// Whether a message could leave now.
+    /// Returns whether a message could leave now.
     pub fn can_publish(&mut self) -> bool {
         self.gateway.is_connected() && self.gateway.has_turn(self.client.now())
     }
 
-    /// Opens a request and publishes what may leave.
+    /// Inserts a request, and publishes the messages that may leave.
     ///
     /// # Errors
     /// A message that does not fit into a packet.
@@ -107,7 +107,7 @@ impl<C> GatewayConnection<C> {
         self.publish(now)
     }
 
-    /// Publishes what may leave now.
+    /// Publishes the messages that may leave now.
     ///
     /// # Errors
     /// A message that does not fit into a packet.
@@ -118,14 +118,14 @@ impl<C> GatewayConnection<C> {
         Ok(())
     }
 
-    /// Passes a message that may be an answer to the gateway, and acknowledges nothing.
+    /// Passes a message that may be an answer to the gateway, without acknowledging it.
     pub fn handle_message(&mut self, message: Message) {
         let heard_at = self.client.heard_at();
         self.gateway.handle_message(message, heard_at, fastrand::f64);
     }
 
-    /// Passes an event of the client to the gateway. A message is acknowledged. Returns what is to be told of a loss, or of
-    /// something odd.
+    /// Passes an event of the client to the gateway, and acknowledges a message. Returns a warning, or the reason of a lost
+    /// connection.
     pub fn handle_event(&mut self, event: Event) -> Option<String> {
         match event {
             Event::Ready { resumed } => self.gateway.handle_connected(resumed),
@@ -146,7 +146,7 @@ impl<C> GatewayConnection<C> {
         None
     }
 
-    /// Says farewell to the broker.
+    /// Sends DISCONNECT and closes the connection.
     pub async fn close(&mut self) {
         self.client.close().await;
     }
@@ -169,17 +169,17 @@ impl<C> GatewayConnection<C> {
     }
 }
 
-/// What a subcommand makes of its connection.
+/// What a subcommand does with its connection.
 pub trait Policy {
-    /// What is kept with each request.
+    /// The context of each request.
     type Context;
-    /// What the policy waits for beside the connection.
+    /// Events of the policy beside those of the connection.
     type Input;
     /// How the run ends.
     type End;
 
-    /// Does what can be done now, before the loop waits: inserts requests, flushes results. Returns the end of the run once
-    /// it has come.
+    /// Does the work that is possible now, before the loop waits: inserts requests, flushes results. Returns the end of the
+    /// run when it has come.
     ///
     /// # Errors
     /// A failure that ends the run.
@@ -188,20 +188,20 @@ pub trait Policy {
         connection: &mut GatewayConnection<Self::Context>,
     ) -> Result<Option<Self::End>, Failure>;
 
-    /// Whether the connection is needed yet; it is dialled once it is.
+    /// Returns whether the connection is needed yet; it is opened then.
     fn is_started(&self) -> bool {
         true
     }
 
-    /// When [`Policy::advance`] has something to do, though nothing happens.
+    /// Returns when [`Policy::advance`] has work, even without an event.
     fn next_wake(&self) -> Option<Instant> {
         None
     }
 
-    /// Waits for what concerns the policy alone: signals, input, the writing of output. Cancel-safe.
+    /// Waits for an event of the policy: a signal, input, or written output. Cancel-safe.
     fn next_input(&mut self) -> impl Future<Output = Result<Self::Input, Failure>>;
 
-    /// Takes what [`Policy::next_input`] has returned.
+    /// Handles an event that [`Policy::next_input`] returned.
     ///
     /// # Errors
     /// A failure that ends the run.
@@ -211,7 +211,7 @@ pub trait Policy {
         input: Self::Input,
     ) -> Result<(), Failure>;
 
-    /// Takes an event of the client, most of which are [`GatewayConnection::handle_event`]'s.
+    /// Handles an event of the client; most are passed to [`GatewayConnection::handle_event`].
     ///
     /// # Errors
     /// A failure that ends the run.
@@ -221,7 +221,7 @@ pub trait Policy {
         event: Event,
     ) -> Result<(), Failure>;
 
-    /// Asks whether one more message may leave now, which counts it; else when. For a rate that several connections share.
+    /// Takes the turn of one more message. For a rate that several connections share.
     ///
     /// # Errors
     /// The moment at which a message may leave.
@@ -229,10 +229,10 @@ pub trait Policy {
         Ok(())
     }
 
-    /// Takes note of a message that leaves, and may change it.
+    /// Handles a message that leaves, and may change it.
     fn handle_publish(&mut self, _message: ToPublish<'_, Self::Context>) {}
 
-    /// Takes an event of the gateway: the end of a request, for instance.
+    /// Handles an event of the gateway, such as the end of a request.
     fn handle_gateway_event(&mut self, event: GatewayEvent<Self::Context>);
 }
 
@@ -244,13 +244,13 @@ pub async fn run<P: Policy>(
     connection: &mut GatewayConnection<P::Context>,
     policy: &mut P,
 ) -> Result<P::End, Failure> {
-    // The timer stays set if its deadline moves to a later time, as it does with every answer: to set it each time takes
-    // longer than to send a message.
+    // The timer stays set if its deadline moves to a later time, as it does with every answer: setting it takes longer than
+    // sending a message.
     let mut timer = pin!(tokio::time::sleep(Duration::ZERO));
     let mut timer_at: Option<Instant> = None;
     loop {
         let end = policy.advance(connection)?;
-        let turn = settle(connection, policy)?;
+        let turn = exchange(connection, policy)?;
         if let Some(end) = end {
             return Ok(end);
         }
@@ -275,7 +275,7 @@ pub async fn run<P: Policy>(
         }
         if due.is_some_and(|due| due <= Instant::now()) {
             if is_started {
-                // What came before the deadline is in time, though this process may have been stopped meanwhile.
+                // Messages that came before the deadline are in time, even if this process was stopped meanwhile.
                 let late = tokio::time::timeout(Duration::ZERO, connection.client.next()).await;
                 let mut next = late.ok().transpose()?;
                 while let Some(event) = next {
@@ -285,13 +285,13 @@ pub async fn run<P: Policy>(
             }
             connection.handle_timeout()?;
         }
-        settle(connection, policy)?;
+        exchange(connection, policy)?;
     }
 }
 
-/// Publishes what may leave, and passes on the gateway's events. Returns when the policy lets the next message leave, if it
-/// holds one back.
-fn settle<P: Policy>(
+/// Publishes the messages that may leave, and passes the gateway's events on. Returns when the policy permits the next
+/// message, if it holds one back.
+fn exchange<P: Policy>(
     connection: &mut GatewayConnection<P::Context>,
     policy: &mut P,
 ) -> Result<Option<Instant>, Failure> {

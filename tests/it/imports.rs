@@ -212,7 +212,7 @@ fn module_file(src: &Path, path: &[String]) -> PathBuf {
 fn no_two_files_import_each_other() {
     let source = Source::get();
     let imports = source.imports();
-    assert!(imports.contains(&("cli/report.rs", "run/batch.rs")), "an import is not seen: {imports:?}");
+    assert!(imports.contains(&("cli/status.rs", "run/batch.rs")), "an import is not seen: {imports:?}");
     let circles: BTreeSet<_> =
         imports.iter().filter(|(from, to)| from < to && imports.contains(&(*to, *from))).copied().collect();
     let debts: BTreeSet<_> = CIRCLES.iter().copied().collect();
@@ -242,7 +242,6 @@ fn a_type_name_has_owners_in_one_room_only() {
 
 /// Pairs of files that still import each other. An entry that is no longer true fails the test.
 const CIRCLES: &[(&str, &str)] = &[
-    ("cli/config.rs", "cli/connection/mod.rs"),
     ("mqtt/codec/connect.rs", "mqtt/codec/header.rs"),
     ("mqtt/codec/connect.rs", "mqtt/codec/mod.rs"),
     ("mqtt/codec/header.rs", "mqtt/codec/mod.rs"),
@@ -269,5 +268,5 @@ const CIRCLES: &[(&str, &str)] = &[
 
 /// Type names that still have owners in more than one room. An entry that is no longer true fails the test.
 const SHARED_NAMES: &str = "
-    Address Device End Entry Heard Key Known Login Message Moment Param Settings Shared Target Waiting
+    Heard Message Moment Settings Shared
 ";

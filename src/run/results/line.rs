@@ -59,7 +59,7 @@ impl<'a> ResultLine<'a> {
         line
     }
 
-    /// The broker acknowledged the request, or with QoS 0 it was written; nobody answers it.
+    /// The broker acknowledged the request, or with QoS 0 it was written; there is no answer.
     #[must_use]
     pub fn delivered(acknowledged: bool, round_trip: Option<Duration>) -> Self {
         Self {
@@ -124,7 +124,7 @@ impl<'a> ResultLine<'a> {
     }
 }
 
-/// What a refusal's code means and what to do about it.
+/// Returns the meaning of a refusal's code, and what to do about it.
 #[must_use]
 pub fn meaning(code: ResultCode) -> (&'static str, &'static str) {
     code.explained().map_or(

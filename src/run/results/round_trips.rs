@@ -5,16 +5,16 @@ use std::time::Duration;
 /// Sub-buckets of each power of two.
 const FINENESS: u64 = 32;
 
-/// How often each round-trip time was seen, to a precision of about 3 percent.
+/// A histogram of round-trip times, to a precision of about 3 percent.
 #[derive(Debug, Default)]
-pub struct RoundTrips {
+pub struct RoundTripHistogram {
     buckets: Vec<u64>,
     count: u64,
     longest: Duration,
 }
 
-impl RoundTrips {
-    /// Counts one.
+impl RoundTripHistogram {
+    /// Counts a time.
     pub fn add(&mut self, time: Duration) {
         let place = bucket(u64::try_from(time.as_micros()).unwrap_or(u64::MAX));
         if place >= self.buckets.len() {
@@ -25,12 +25,12 @@ impl RoundTrips {
         self.longest = self.longest.max(time);
     }
 
-    /// The longest one; zero where none was counted.
+    /// Returns the longest time; zero if none was counted.
     pub fn longest(&self) -> Duration {
         self.longest
     }
 
-    /// The time that this percentage of them did not exceed; `None` where none was counted.
+    /// Returns the time that this percentage did not exceed; `None` if none was counted.
     pub fn percentile(&self, percent: u64) -> Option<Duration> {
         let rank = (self.count * percent).div_ceil(100).max(1);
         let mut seen = 0;
@@ -67,7 +67,7 @@ mod tests {
 
     #[test]
     fn percentiles_are_within_a_thirty_second() {
-        let mut times = RoundTrips::default();
+        let mut times = RoundTripHistogram::default();
         assert_eq!(times.percentile(50), None);
         for microseconds in 1..=100_000 {
             times.add(Duration::from_micros(microseconds));
