@@ -19,7 +19,8 @@ use serde_json::Value;
 
 use crate::{
     fake_broker::{FakeBroker, Peer},
-    process::{Ended, gateway, reports, run_with},
+    process::{gateway, reports, run_with},
+    site::{accounted, all_accepted},
 };
 
 /// One thing that a broker does to a run of `report` or `listen`, and how the run must end.
@@ -177,17 +178,4 @@ pub fn table() -> String {
         }
     }
     table + "\n"
-}
-
-/// That every line of the input has exactly one result, and that all are accepted.
-fn all_accepted(ended: &Ended, count: usize) {
-    accounted(ended, count);
-    assert_eq!(ended.code, Some(0), "{ended:#?}");
-    assert!(ended.lines.iter().all(|line| line["ok"] == true), "{ended:#?}");
-}
-
-fn accounted(ended: &Ended, count: usize) {
-    let mut indexes: Vec<_> = ended.lines.iter().filter_map(|line| line["index"].as_u64()).collect();
-    indexes.sort_unstable();
-    assert_eq!(indexes, (0..count as u64).collect::<Vec<_>>(), "{ended:#?}");
 }

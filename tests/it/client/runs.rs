@@ -119,7 +119,7 @@ fn a_signal_ends_a_run_after_its_requests_in_flight() {
         let mut stderr = BufReader::new(child.stderr.take().unwrap());
         let mut said = String::new();
         stderr.read_line(&mut said).unwrap();
-        assert!(said.contains("finishing"), "{said}");
+        assert!(said.contains("requests in flight"), "{said}");
         go.send(()).unwrap();
         let ended = ended(child);
         assert_eq!(ended.code, Some(code), "{ended:#?}");
