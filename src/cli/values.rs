@@ -4,7 +4,7 @@ use std::{ops::RangeInclusive, time::Duration};
 
 pub use crate::duration::parse as duration;
 use crate::{
-    error::Failure, mqtt::Direction, net::client::Address, recording::ReplaySpeed, tuya::ResultCode,
+    error::Failure, mqtt::Direction, net::client::BrokerAddress, recording::ReplaySpeed, tuya::ResultCode,
 };
 
 /// The range of `--max-packet`, up to MQTT's own limit (MQTT 3.1.1, section 2.2.3).
@@ -66,7 +66,7 @@ pub fn dp_id(text: &str) -> Result<(String, u32), String> {
 }
 
 /// Parses a broker URL into its address and whether it wants TLS.
-pub fn parse_url(url: &str) -> Result<(Address, bool), Failure> {
+pub fn parse_url(url: &str) -> Result<(BrokerAddress, bool), Failure> {
     let wrong = |why: &str| {
         Failure::invalid(format!("--broker: {why}"))
             .hint("Write mqtt://HOST:PORT, mqtts://HOST:PORT or HOST:PORT")
@@ -116,7 +116,7 @@ pub fn parse_url(url: &str) -> Result<(Address, bool), Failure> {
             _ => return Err(wrong(&format!("{port:?} is not a port from 1 to 65535"))),
         },
     };
-    Ok((Address { host: host.to_owned(), port }, tls))
+    Ok((BrokerAddress { host: host.to_owned(), port }, tls))
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! The requests that were accepted lately, so that a repeated one is answered alike, however late it is.
+//! De-duplication: remembers accepted requests, so that a repeated one gets the same answer, however late it comes.
 
 use std::{
     collections::{HashSet, VecDeque},
@@ -7,14 +7,14 @@ use std::{
 
 use crate::collections::{Keyed, OwnHasher};
 
-/// How many accepted requests are remembered.
+/// The number of accepted requests that are remembered.
 const CAPACITY: usize = 10_000;
 
 /// The fingerprints of the last accepted requests.
 ///
-/// A fingerprint covers the whole request but its time stamp, so that scripts which reuse one request id for
-/// different requests are served. Refused requests are not remembered: they change nothing, and asking again
-/// may rightly end better, for instance after the missing sync.
+/// A fingerprint covers the whole request without its time stamp, because scripts reuse one request id for different
+/// requests. Refused requests are not remembered: they change nothing, and may be accepted later, for instance after the
+/// missing sync.
 #[derive(Debug, Default)]
 pub(super) struct RecentRequests {
     known: HashSet<u64, BuildHasherDefault<OwnHasher>>,
@@ -23,7 +23,7 @@ pub(super) struct RecentRequests {
 }
 
 impl RecentRequests {
-    /// The fingerprint of a request's parts, in this memory and no other.
+    /// The fingerprint of a request's parts, for this memory only.
     pub(super) fn fingerprint(&self, parts: impl Hash) -> u64 {
         self.prints.hash_one(parts)
     }
@@ -33,7 +33,7 @@ impl RecentRequests {
         self.known.contains(&fingerprint)
     }
 
-    /// Remembers an accepted request; the oldest is forgotten.
+    /// Remembers an accepted request, and forgets the oldest one if there are too many.
     pub(super) fn keep(&mut self, fingerprint: u64) {
         if !self.known.insert(fingerprint) {
             return;

@@ -13,7 +13,9 @@ use fastrand::Rng;
 
 use super::*;
 use crate::{
-    edge::{self, Access, Action, CommandOutcome, CommandRequest, Disposition, Edge, Faults, Registry, Role},
+    edge::{
+        self, Action, CommandOutcome, CommandRequest, Disposition, Edge, Faults, LoginRule, Registry, Role,
+    },
     tuya::{DataPointValue, Device, DeviceStatus, Property, ResultCode, product::Product},
 };
 
@@ -118,8 +120,8 @@ fn new_gateway(random: &mut Rng) -> Gateway<u64> {
 
 fn new_edge(file: &[u8], now: Duration, is_lossless: bool) -> Edge {
     let faults: &[&str] = if is_lossless { &[] } else { &["code=500@0.1", "drop-response@0.05"] };
-    let settings = edge::Settings {
-        access: Access { usernames: Vec::new(), platform_usernames: Vec::new() },
+    let settings = edge::EdgeSettings {
+        access: LoginRule { usernames: Vec::new(), platform_usernames: Vec::new() },
         product: Product::smart_water_meter(),
         accepts_all: false,
         max_skew: None,
@@ -201,8 +203,8 @@ impl World {
         GatewayTime { since: self.now, t: i64::try_from(EPOCH + self.now.as_secs()).unwrap() }
     }
 
-    fn edge_moment(&self) -> edge::Moment {
-        edge::Moment { mono: self.now, unix: Duration::from_secs(EPOCH) + self.now }
+    fn edge_moment(&self) -> edge::EdgeTime {
+        edge::EdgeTime { mono: self.now, unix: Duration::from_secs(EPOCH) + self.now }
     }
 
     /// Plans something at a random time within so many milliseconds.
@@ -230,7 +232,7 @@ impl World {
         for _ in 0..20_000 {
             self.poll();
             let gateway_due = self.gateway.next_timeout(None);
-            let edge_due = self.edge.deadline();
+            let edge_due = self.edge.poll_timeout();
             let due = gateway_due.into_iter().chain(edge_due).min();
             let next = self.plan.first_key_value().map(|((at, _), _)| *at);
             match (due, next) {
@@ -238,9 +240,8 @@ impl World {
                     self.now = self.now.max(due);
                     let jitter = self.random.f64();
                     self.gateway.handle_timeout(self.now, None, || jitter).unwrap();
-                    let mut actions = Vec::new();
-                    self.edge.tick(self.edge_moment(), &mut actions);
-                    self.action(actions);
+                    self.edge.handle_timeout(self.edge_moment());
+                    self.act();
                 }
                 (_, Some(_)) => {
                     let ((at, _), happening) = self.plan.pop_first().unwrap();
@@ -287,11 +288,11 @@ impl World {
             Happening::Up { connection, token, publish }
                 if connection == self.connection && self.is_connected =>
             {
-                let mut actions = Vec::new();
                 let (now, role) = (self.edge_moment(), Role::Gateway(gateway_id()));
-                let heard = self.edge.hear(now, &role, &publish.topic, &publish.payload, &mut actions);
-                self.action(actions);
-                assert!(matches!(heard.fate, Disposition::Route | Disposition::RouteKept), "{heard:?}");
+                let outcome = self.edge.handle_publish(now, &role, &publish.topic, &publish.payload);
+                self.act();
+                let is_routed = matches!(outcome.disposition, Disposition::Route | Disposition::RouteKept);
+                assert!(is_routed, "{outcome:?}");
                 self.note_answer(&publish);
                 self.travel(|| Happening::Acknowledgement { connection, token });
             }
@@ -319,7 +320,7 @@ impl World {
             Happening::Connect => {
                 self.connection += 1;
                 self.is_connected = true;
-                self.edge.arrive(&gateway_id());
+                self.edge.handle_connected(&gateway_id());
                 self.gateway.handle_connected(false);
                 let jitter = self.random.f64();
                 self.gateway.handle_subscribed(self.now, || jitter);
@@ -372,16 +373,15 @@ impl World {
                     request_id: format!("c{token}"),
                     command,
                 };
-                let mut actions = Vec::new();
-                self.edge.command(self.edge_moment(), ask, &mut actions);
-                self.action(actions);
+                self.edge.send_command(self.edge_moment(), ask);
+                self.act();
             }
         }
     }
 
     fn cut(&mut self) {
         if std::mem::replace(&mut self.is_connected, false) {
-            self.edge.leave(&gateway_id());
+            self.edge.handle_session_ended(&gateway_id());
             self.gateway.handle_disconnected(self.now);
             self.plan_within(if self.is_lossless { 300 } else { 6_000 }, Happening::Connect);
         }
@@ -422,8 +422,8 @@ impl World {
     }
 
     /// Does what the edge asks for.
-    fn action(&mut self, actions: Vec<Action>) {
-        for action in actions {
+    fn act(&mut self) {
+        while let Some(action) = self.edge.poll_action() {
             match action {
                 Action::Persist(line) => self.file.extend(line),
                 Action::Publish { topic, payload, .. } => {

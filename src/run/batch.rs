@@ -25,7 +25,7 @@ use crate::{
         files::Replacement,
         input::{InputSource, InputStream},
     },
-    net::client::{Event, Settings},
+    net::client::{ClientEvent, ClientSettings},
     rate::Rate,
     request::parser::{ParsedInput, Request, RequestKind, RequestParser},
     tuya::GatewayId,
@@ -70,7 +70,7 @@ pub struct BatchOptions {
 
 impl BatchOptions {
     /// Sets the options that concern the connection.
-    pub fn apply(&self, client: &mut Settings) {
+    pub fn apply(&self, client: &mut ClientSettings) {
         // The window limits requests without an answer. Unacknowledged publishes must not limit them further.
         client.in_flight = u16::MAX;
         client.reconnect = self.reconnects;
@@ -416,10 +416,10 @@ impl Policy for Batch {
     fn handle_client_event(
         &mut self,
         connection: &mut RequestConnection,
-        event: Event,
+        event: ClientEvent,
     ) -> Result<(), Failure> {
         let event = match event {
-            Event::Message(message, _)
+            ClientEvent::Message(message, _)
                 if self.kind != RequestKind::Command && connection.gateway().is_command(&message) =>
             {
                 if !self.withholds_acks {
@@ -435,7 +435,7 @@ impl Policy for Batch {
                 }
                 return Ok(());
             }
-            Event::Message(message, _) if self.withholds_acks => {
+            ClientEvent::Message(message, _) if self.withholds_acks => {
                 connection.handle_message(message);
                 return Ok(());
             }

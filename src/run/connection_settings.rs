@@ -3,7 +3,7 @@
 use crate::{
     error::Failure,
     mqtt::codec::{Password, QoS},
-    net::client::Settings,
+    net::client::ClientSettings,
     tuya::{GatewayId, Secret, Topics, derive_password},
 };
 
@@ -11,7 +11,7 @@ use crate::{
 #[derive(Clone, Debug)]
 pub struct ConnectionSettings {
     /// How to reach the broker and log in.
-    pub client: Settings,
+    pub client: ClientSettings,
     /// The gateway of the topics; optional for `command`.
     pub gateway_id: Option<GatewayId>,
     /// The topics in force.
@@ -38,7 +38,7 @@ impl Fleet {
     ///
     /// # Errors
     /// A password without a username.
-    pub fn settings(&self, gateway: &GatewayId) -> Result<Settings, Failure> {
+    pub fn settings(&self, gateway: &GatewayId) -> Result<ClientSettings, Failure> {
         let client_id = match &self.client_id {
             Some(client_id) if self.base.gateway_id.as_ref() == Some(gateway) => client_id,
             _ => gateway.as_str(),

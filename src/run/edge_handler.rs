@@ -11,7 +11,10 @@ use std::{
 use bytes::Bytes;
 
 use crate::{
-    edge::{Action, CommandRequest, Disposition, Edge, EndedCommand, Heard, Login, LoginError, Moment, Role},
+    edge::{
+        Action, CommandRequest, Disposition, Edge, EdgeTime, EndedCommand, LoginAttempt, LoginError,
+        PublishOutcome, Role,
+    },
     io::{
         batch_writer::WriterError,
         registry_file::{Position, RegistryFile, RegistryFileEvent, RegistryFileEvents},
@@ -29,14 +32,14 @@ use crate::{
 /// before clients have their turn.
 const BATCH: usize = 256;
 
-/// How much may wait for the registry's file before nothing more is read from clients: far more than is synchronised
-/// while a disk writes once.
+/// How many acknowledgements and answers may wait for the registry's file before the broker stops reading from clients: far
+/// more than syncs come during one write of a disk.
 const MOST_UNSYNCED: usize = 20_000;
 
-/// What a delayed message occupies beside its payload.
+/// The bytes of a delayed message beside its payload.
 const OVERHEAD: usize = 192;
 
-/// Is told what happens at the edge.
+/// Consumes what happens at the edge.
 pub trait EdgeObserver {
     /// A message came from a client, or the edge published one.
     fn handle_message(&mut self, record: &Record<'_>);
@@ -44,15 +47,15 @@ pub trait EdgeObserver {
     fn handle_connection(&mut self, record: &ConnectionRecord<'_>);
     /// A command from [`EdgeHandler::command`] has ended.
     fn handle_command_end(&mut self, ended: EndedCommand);
-    /// Something is off.
+    /// Warns the operator of a problem.
     fn warn(&mut self, message: &str);
-    /// The operator's own files are at stake, which is printed even if warnings are not.
+    /// Warns of a danger to the operator's own files, even if other warnings are not printed.
     fn alert(&mut self, message: &str) {
         self.warn(message);
     }
-    /// The edge has done what was to be done at present: a good moment to write.
+    /// Hands records to the writer thread; called after all turns that were due at the same time.
     fn flush(&mut self);
-    /// Whether so much is unwritten that the broker should stop reading from clients.
+    /// Whether so many records are unwritten that the broker should stop reading from clients.
     fn is_congested(&self) -> bool;
 }
 
@@ -61,18 +64,16 @@ pub struct EdgeHandler {
     edge: Edge,
     journal: Option<RegistryFile>,
     observer: Box<dyn EdgeObserver>,
-    /// What is to be done, in order.
+    /// Work to do after the edge's actions, in order.
     queue: VecDeque<Work>,
-    /// Where the edge puts its actions.
-    actions: Vec<Action>,
-    /// What waits for the journal, in its order.
+    /// Work that waits for a line of the journal, in the order of the lines.
     unsynced: VecDeque<(Position, Work)>,
     /// The last line given to the journal.
     last_line: Position,
     delayed: Delayed,
 }
 
-/// Something to do.
+/// A step of work.
 #[derive(Debug)]
 enum Work {
     Act(Action),
@@ -89,7 +90,8 @@ struct QueuedPublish {
     topic: Arc<str>,
     channel: Channel,
     payload: Bytes,
-    once_kept: bool,
+    /// The line of the journal that must be on the disk before it leaves.
+    after_line: Position,
 }
 
 impl fmt::Debug for EdgeHandler {
@@ -113,17 +115,15 @@ impl EdgeHandler {
             journal,
             observer,
             queue: VecDeque::new(),
-            actions: Vec::new(),
             unsynced: VecDeque::new(),
             last_line: Position::default(),
             delayed: Delayed::new(max_delayed),
         }
     }
 
-    /// Sends a command of the platform's own; the observer is told how it ends.
+    /// Sends a command of the platform's own; its end goes to [`EdgeObserver::handle_command_end`].
     pub fn command(&mut self, now: Now, request: CommandRequest) {
-        self.edge.command(moment(now), request, &mut self.actions);
-        self.queue_actions();
+        self.edge.send_command(moment(now), request);
     }
 
     /// The steps of the journal's thread, which [`serve`] passes on.
@@ -142,7 +142,7 @@ impl EdgeHandler {
         self.unsynced.front().is_none_or(|(position, _)| *position > done)
     }
 
-    /// Gives the journal all devices anew, because another program has touched it. What waits for it waits on.
+    /// Rewrites the journal with all devices, because another program has changed it. Waiting work waits for the rewriting.
     fn handle_journal_lost(&mut self, why: &str) {
         self.observer.alert(&format!("{why} while the edge uses it; all devices are written to it anew"));
         let lines = self.edge.registry().lines();
@@ -151,19 +151,8 @@ impl EdgeHandler {
         }
     }
 
-    fn queue_actions(&mut self) {
-        self.queue.extend(self.actions.drain(..).map(Work::Act));
-    }
-
-    /// Passes a message to the edge.
-    fn hear(&mut self, now: Now, role: &Role, message: &Message) -> Heard {
-        let heard = self.edge.hear(moment(now), role, &message.topic, &message.payload, &mut self.actions);
-        self.queue_actions();
-        heard
-    }
-
-    fn record(&mut self, now: Now, message: &Message, role: &Role, heard: Heard) {
-        let channel = heard.channel;
+    fn record(&mut self, now: Now, message: &Message, role: &Role, outcome: PublishOutcome) {
+        let channel = outcome.channel;
         let (gateway_id, sent) = match role {
             Role::Gateway(id) => (Some(id.as_str()), Direction::Up),
             Role::Platform => (
@@ -175,22 +164,23 @@ impl EdgeHandler {
             dir: Some(channel.map_or(sent, Channel::direction)),
             channel,
             gateway_id: gateway_id.map(Into::into),
-            is_json: heard.is_json,
+            is_json: outcome.is_json,
             ..Record::of(message, unix_us(now), micros(now.mono))
         };
         self.observer.handle_message(&record);
     }
 
-    /// Whether every line of the journal so far is on the disk.
-    fn is_synced(&self) -> bool {
-        self.journal.as_ref().is_none_or(|journal| journal.done() >= self.last_line)
+    /// Whether the journal has this line on the disk.
+    fn is_synced(&self, line: Position) -> bool {
+        self.journal.as_ref().is_none_or(|journal| journal.done() >= line)
     }
 
-    /// Does something, of which the broker may have a part.
+    /// Does a step of work, and returns the broker's part of it.
     fn perform(&mut self, now: Now, work: Work) -> Option<ServerAction> {
         match work {
             Work::Act(Action::Publish { topic, channel, payload, after, once_kept }) => {
-                let publish = QueuedPublish { topic, channel, payload, once_kept };
+                let after_line = if once_kept { self.last_line } else { Position::default() };
+                let publish = QueuedPublish { topic, channel, payload, after_line };
                 if after.is_zero() {
                     return self.publish(now, publish);
                 }
@@ -205,7 +195,9 @@ impl EdgeHandler {
             Work::Act(Action::Warn(message)) => return Some(ServerAction::Warn(message)),
             Work::Act(Action::CommandDone(ended)) => self.observer.handle_command_end(ended),
             Work::Publish(publish) => return self.publish(now, publish),
-            Work::Acknowledge(ack) if self.is_synced() => return Some(ServerAction::Acknowledge(ack)),
+            Work::Acknowledge(ack) if self.is_synced(self.last_line) => {
+                return Some(ServerAction::Acknowledge(ack));
+            }
             Work::Acknowledge(ack) => self.unsynced.push_back((self.last_line, Work::AcknowledgeNow(ack))),
             Work::AcknowledgeNow(ack) => return Some(ServerAction::Acknowledge(ack)),
         }
@@ -214,8 +206,8 @@ impl EdgeHandler {
 
     /// Records and publishes a message, or puts it off until the journal has the line that it waits for.
     fn publish(&mut self, now: Now, publish: QueuedPublish) -> Option<ServerAction> {
-        if publish.once_kept && !self.is_synced() {
-            self.unsynced.push_back((self.last_line, Work::Publish(publish)));
+        if !self.is_synced(publish.after_line) {
+            self.unsynced.push_back((publish.after_line, Work::Publish(publish)));
             return None;
         }
         let QueuedPublish { topic, channel, payload, .. } = publish;
@@ -265,7 +257,7 @@ impl EdgeHandler {
     }
 }
 
-/// What a record of a connection says beside the client's names.
+/// The fields of a connection's record beside the client's names.
 struct ConnectionEvent<'a> {
     dir: Direction,
     /// The answer to CONNECT; `None` for the end of the connection.
@@ -276,7 +268,7 @@ struct ConnectionEvent<'a> {
 const TOO_MUCH_DELAYED: &str = "more answers wait for their delay than a quarter of --max-queues allows: the first ones are sent before their time";
 
 impl Handler for EdgeHandler {
-    type Client = Role;
+    type ClientData = Role;
 
     /// Gateways have a client id, so this is a platform user.
     const ASSIGNED_ID_PREFIX: &'static str = "platform-";
@@ -286,7 +278,7 @@ impl Handler for EdgeHandler {
     }
 
     fn handle_connect(&mut self, _: Now, connect: &Connect) -> Result<Role, ConnectRefusal> {
-        let login = Login {
+        let login = LoginAttempt {
             client_id: &connect.client_id,
             username: connect.username.as_deref(),
             password: connect.password.as_ref().map(Password::expose),
@@ -308,22 +300,22 @@ impl Handler for EdgeHandler {
         let event = ConnectionEvent { dir: Direction::Up, code, role: Some(client.data) };
         self.record_connection(now, client.client_id, client.username, event);
         if let Role::Gateway(gateway) = client.data {
-            self.edge.arrive(gateway);
+            self.edge.handle_connected(gateway);
         }
     }
 
     fn may_subscribe(&mut self, client: ClientInfo<'_, Role>, filter: &str) -> Result<(), &'static str> {
-        let is_granted = self.edge.grants(client.data, filter);
+        let is_granted = self.edge.may_subscribe(client.data, filter);
         if is_granted { Ok(()) } else { Err("a gateway subscribes below its own gateway_id") }
     }
 
     fn handle_publish(&mut self, now: Now, publish: Incoming<'_, Role>) -> PublishDecision {
         let Incoming { client, message, ack } = publish;
-        let heard = self.hear(now, client.data, message);
-        if heard.fate != Disposition::Forbid {
-            self.record(now, message, client.data, heard);
+        let outcome = self.edge.handle_publish(moment(now), client.data, &message.topic, &message.payload);
+        if outcome.disposition != Disposition::Forbid {
+            self.record(now, message, client.data, outcome);
         }
-        match heard.fate {
+        match outcome.disposition {
             Disposition::Route => PublishDecision::Forward(Ack::Now),
             Disposition::RouteKept => {
                 self.queue.extend(ack.map(Work::Acknowledge));
@@ -344,15 +336,15 @@ impl Handler for EdgeHandler {
 
     fn handle_session_ended(&mut self, client: ClientInfo<'_, Role>) {
         if let Role::Gateway(gateway) = client.data {
-            self.edge.leave(gateway);
+            self.edge.handle_session_ended(gateway);
         }
     }
 
     fn handle_will(&mut self, now: Now, client: ClientInfo<'_, Role>, will: &Message) -> bool {
-        let heard = self.hear(now, client.data, will);
-        let is_forwarded = matches!(heard.fate, Disposition::Route | Disposition::RouteKept);
+        let outcome = self.edge.handle_publish(moment(now), client.data, &will.topic, &will.payload);
+        let is_forwarded = matches!(outcome.disposition, Disposition::Route | Disposition::RouteKept);
         if is_forwarded {
-            self.record(now, will, client.data, heard);
+            self.record(now, will, client.data, outcome);
         }
         is_forwarded
     }
@@ -362,8 +354,7 @@ impl Handler for EdgeHandler {
             let Some(publish) = self.delayed.pop(now.mono) else { break };
             self.queue.push_back(Work::Publish(publish));
         }
-        self.edge.tick(moment(now), &mut self.actions);
-        self.queue_actions();
+        self.edge.handle_timeout(moment(now));
     }
 
     fn handle_warning(&mut self, message: &str) {
@@ -381,7 +372,8 @@ impl Handler for EdgeHandler {
         loop {
             // If too much waits for its time, the messages that are due first leave at once instead of being lost.
             let early = self.delayed.pop_early().map(Work::Publish);
-            let work = early.or_else(|| self.queue.pop_front())?;
+            let action = || self.edge.poll_action().map(Work::Act);
+            let work = early.or_else(action).or_else(|| self.queue.pop_front())?;
             let action = self.perform(now, work);
             if action.is_some() {
                 return action;
@@ -390,7 +382,7 @@ impl Handler for EdgeHandler {
     }
 
     fn poll_timeout(&self) -> Option<Duration> {
-        [self.delayed.next_due(), self.edge.deadline()].into_iter().flatten().min()
+        [self.delayed.next_due(), self.edge.poll_timeout()].into_iter().flatten().min()
     }
 }
 
@@ -461,8 +453,8 @@ impl Delayed {
     }
 }
 
-fn moment(now: Now) -> Moment {
-    Moment { mono: now.mono, unix: now.unix }
+fn moment(now: Now) -> EdgeTime {
+    EdgeTime { mono: now.mono, unix: now.unix }
 }
 
 fn micros(duration: Duration) -> u64 {
@@ -479,7 +471,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        edge::{Access, Faults, Registry, Settings},
+        edge::{EdgeSettings, Faults, LoginRule, Registry},
         mqtt::{AckToken, Packet, Session, SessionEvent, SessionLimits, Side},
         net::server::SessionId,
         tuya::{derive_password, product::Product},
@@ -521,8 +513,8 @@ mod tests {
         journal: Option<RegistryFile>,
         max_delayed: usize,
     ) -> (EdgeHandler, Observed) {
-        let settings = Settings {
-            access: Access { usernames: Vec::new(), platform_usernames: vec!["platform".into()] },
+        let settings = EdgeSettings {
+            access: LoginRule { usernames: Vec::new(), platform_usernames: vec!["platform".into()] },
             product: Product::smart_water_meter(),
             accepts_all: true,
             max_skew: None,
@@ -645,11 +637,7 @@ mod tests {
         assert_eq!(decision, PublishDecision::Forward(Ack::Later));
         assert_eq!(actions(&mut handler, at(1)), []);
         assert_eq!((observed.count("devices/sync\""), observed.count("sync/response")), (1, 0));
-        tokio::runtime::Builder::new_current_thread()
-            .enable_time()
-            .build()
-            .unwrap()
-            .block_on(follow(&mut handler, &mut steps));
+        run(follow(&mut handler, &mut steps));
         assert!(std::fs::read_to_string(&path).unwrap().contains("m1"));
         let released = actions(&mut handler, at(2));
         assert!(
@@ -661,5 +649,27 @@ mod tests {
             "{released:?}"
         );
         assert_eq!(observed.count("sync/response"), 1);
+    }
+
+    #[test]
+    fn a_later_sync_does_not_hold_up_the_answer_to_an_earlier_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let (journal, _) = RegistryFile::open(&folder.path().join("fleet.jsonl")).unwrap();
+        let (mut handler, observed) = handler(&[], Some(journal), 100_000);
+        let mut steps = handler.journal_steps().unwrap();
+        let sync = |cid: &str| {
+            message("devices/sync", &format!("r-{cid}"), &format!(r#"{{"cid":"{cid}","product_id":"p"}}"#))
+        };
+        publish(&mut handler, at(1), &sync("m1"), None);
+        assert_eq!(actions(&mut handler, at(1)), []);
+        run(follow(&mut handler, &mut steps));
+        // Before the answer has left, another line waits for the disk.
+        publish(&mut handler, at(1), &sync("m2"), None);
+        assert_eq!(publishes(&actions(&mut handler, at(1))), 1);
+        assert_eq!((observed.count("r-m1\\\""), observed.count("r-m2\\\"")), (2, 1), "requests and answers");
+    }
+
+    fn run(test: impl Future<Output = ()>) {
+        tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(test);
     }
 }

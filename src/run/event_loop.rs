@@ -14,7 +14,7 @@ use crate::{
     error::{Failure, FailureKind},
     gateway::{Gateway, GatewayEvent, GatewaySettings, GatewayTime, Outage, PreparedRequest, ToPublish},
     mqtt::codec::{Message, QoS},
-    net::client::{Client, Event},
+    net::client::{Client, ClientEvent},
     rate::Rate,
 };
 
@@ -78,8 +78,8 @@ impl<C> GatewayConnection<C> {
 
     /// Returns when the bytes behind the current events were read, by the client's clock.
     #[must_use]
-    pub fn heard_at(&self) -> Duration {
-        self.client.heard_at()
+    pub fn received_at(&self) -> Duration {
+        self.client.received_at()
     }
 
     /// Returns the current time, by both clocks.
@@ -120,28 +120,32 @@ impl<C> GatewayConnection<C> {
 
     /// Passes a message that may be an answer to the gateway, without acknowledging it.
     pub fn handle_message(&mut self, message: Message) {
-        let heard_at = self.client.heard_at();
-        self.gateway.handle_message(message, heard_at, fastrand::f64);
+        let received_at = self.client.received_at();
+        self.gateway.handle_message(message, received_at, fastrand::f64);
     }
 
     /// Passes an event of the client to the gateway, and acknowledges a message. Returns a warning, or the reason of a lost
     /// connection.
-    pub fn handle_event(&mut self, event: Event) -> Option<String> {
+    pub fn handle_event(&mut self, event: ClientEvent) -> Option<String> {
         match event {
-            Event::Ready { resumed } => self.gateway.handle_connected(resumed),
-            Event::Subscribed => self.gateway.handle_subscribed(self.client.heard_at(), fastrand::f64),
-            Event::Message(message, receipt) => {
+            ClientEvent::Ready { resumed } => self.gateway.handle_connected(resumed),
+            ClientEvent::Subscribed => {
+                self.gateway.handle_subscribed(self.client.received_at(), fastrand::f64);
+            }
+            ClientEvent::Message(message, receipt) => {
                 if let Some(receipt) = receipt {
                     self.client.acknowledge(receipt);
                 }
                 self.handle_message(message);
             }
-            Event::Delivered { token } => self.gateway.handle_acknowledgement(token, self.client.heard_at()),
-            Event::Lost { reason, retry_in } => {
+            ClientEvent::Delivered { token } => {
+                self.gateway.handle_acknowledgement(token, self.client.received_at());
+            }
+            ClientEvent::Lost { reason, retry_in } => {
                 self.gateway.handle_disconnected(self.client.now());
                 return Some(format!("{reason}; reconnecting in {:.1} s", retry_in.as_secs_f64()));
             }
-            Event::Warning(what) => return Some(what),
+            ClientEvent::Warning(what) => return Some(what),
         }
         None
     }
@@ -152,12 +156,12 @@ impl<C> GatewayConnection<C> {
     }
 
     fn next_timeout(&mut self) -> Option<Instant> {
-        let due = self.gateway.next_timeout(self.client.stuck_since());
+        let due = self.gateway.next_timeout(self.client.write_stalled_since());
         due.map(|due| self.client.instant(due))
     }
 
     fn handle_timeout(&mut self) -> Result<(), Failure> {
-        let (now, stalled) = (self.client.now(), self.client.stuck_since());
+        let (now, stalled) = (self.client.now(), self.client.write_stalled_since());
         self.gateway.handle_timeout(now, stalled, fastrand::f64).map_err(|outage| {
             let what = match outage {
                 Outage::Lost => "the connection was lost and did not come back",
@@ -218,7 +222,7 @@ pub trait Policy {
     fn handle_client_event(
         &mut self,
         connection: &mut GatewayConnection<Self::Context>,
-        event: Event,
+        event: ClientEvent,
     ) -> Result<(), Failure>;
 
     /// Takes the turn of one more message. For a rate that several connections share.
@@ -268,7 +272,7 @@ pub async fn run<P: Policy>(
                 let mut next = Some(event?);
                 while let Some(event) = next {
                     policy.handle_client_event(connection, event)?;
-                    next = connection.client.ready()?;
+                    next = connection.client.try_next()?;
                 }
             }
             () = &mut timer, if timer_at.is_some() => timer_at = None,
@@ -280,7 +284,7 @@ pub async fn run<P: Policy>(
                 let mut next = late.ok().transpose()?;
                 while let Some(event) = next {
                     policy.handle_client_event(connection, event)?;
-                    next = connection.client.ready()?;
+                    next = connection.client.try_next()?;
                 }
             }
             connection.handle_timeout()?;
@@ -316,7 +320,7 @@ fn exchange<P: Policy>(
     }
     while let Some(event) = connection.gateway.poll_event() {
         if matches!(event, GatewayEvent::Progress) {
-            connection.client.progress();
+            connection.client.reset_backoff();
         }
         policy.handle_gateway_event(event);
     }

@@ -18,7 +18,7 @@ use crate::{
     gateway::{GatewayEvent, Payload},
     io::{console::Console, input::InputSource, request_ids::request_id},
     mqtt::codec::Will,
-    net::client::Event,
+    net::client::ClientEvent,
     request::parser::{ParsedInput, Request, RequestKind, RequestParser, status_item},
     tuya::{Channel, DeviceStatus, Envelope, Uplink},
 };
@@ -207,7 +207,7 @@ impl Policy for Heartbeat {
     fn handle_client_event(
         &mut self,
         connection: &mut RequestConnection,
-        event: Event,
+        event: ClientEvent,
     ) -> Result<(), Failure> {
         self.requests.handle_client_event(connection, event);
         Ok(())

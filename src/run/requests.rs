@@ -11,7 +11,7 @@ use crate::{
     error::{Failure, FailureKind},
     gateway::{Ended, GatewayEvent, GatewayTime, Payload, RequestOutcome, StatusBatch, Unsendable, excerpt},
     io::{console::Console, request_ids::request_id},
-    net::client::Event,
+    net::client::ClientEvent,
     request::parser::{InputError, Request, status_item},
     tuya::{CommandAnswer, DeviceStatus, GatewayId, Uplink},
 };
@@ -149,8 +149,8 @@ impl Requests {
 
     /// Passes an event of the client to the gateway, and prints its warning. Every lost connection is printed; a flood of other
     /// warnings is counted.
-    pub fn handle_client_event(&mut self, connection: &mut RequestConnection, event: Event) {
-        let is_loss = matches!(event, Event::Lost { .. });
+    pub fn handle_client_event(&mut self, connection: &mut RequestConnection, event: ClientEvent) {
+        let is_loss = matches!(event, ClientEvent::Lost { .. });
         match connection.handle_event(event) {
             Some(what) if is_loss => self.console.warn(&what),
             Some(what) => self.warn(&what),

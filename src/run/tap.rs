@@ -20,7 +20,7 @@ use crate::{
         files::Replacement,
     },
     json::json_line,
-    net::{client::Settings, proxy::Tap, server},
+    net::{client::ClientSettings, proxy::Tap, server},
     stats::RecordingSummary,
     tuya::Topics,
 };
@@ -35,7 +35,7 @@ pub struct TapOptions {
     /// The certificate chain and its key, to speak TLS to clients.
     pub tls: Option<(PathBuf, PathBuf)>,
     /// How the edge is reached.
-    pub broker: Settings,
+    pub broker: ClientSettings,
     /// The topics in force.
     pub topics: Topics,
     /// The file of the records; stdout without one.

@@ -162,7 +162,7 @@ fn random_bytes_and_a_half_close_pass_unchanged() {
     }
     let ended = tap.end("INT");
     assert_eq!(ended.code, Some(130), "{ended:?}");
-    assert!(ended.stderr.contains("what the client says is forwarded, but no longer recorded"), "{ended:?}");
+    assert!(ended.stderr.contains("the client's traffic is forwarded, but no longer recorded"), "{ended:?}");
 }
 
 #[test]

@@ -11,7 +11,7 @@ use crate::{
     },
     error::Failure,
     mqtt::codec::Connect,
-    net::client::Settings,
+    net::client::ClientSettings,
 };
 
 /// Where the broker is.
@@ -43,13 +43,13 @@ impl BrokerArgs {
     ///
     /// # Errors
     /// No broker, a URL that is not valid, or TLS options that do not fit the URL.
-    pub fn settings(&self, profile: &Profile) -> Result<Settings, Failure> {
+    pub fn settings(&self, profile: &Profile) -> Result<ClientSettings, Failure> {
         let url = self.broker.as_ref().or(profile.broker.as_ref()).ok_or_else(|| {
             Failure::invalid("no broker is given")
                 .hint("Use --broker URL, TUYAGW_BROKER or a profile; `tuyagw edge` starts one")
         })?;
         let (address, is_tls) = parse_url(url)?;
-        Ok(Settings {
+        Ok(ClientSettings {
             tls: self.tls.tls(profile, &address, is_tls)?,
             address,
             connect: Connect::default(),

@@ -22,7 +22,7 @@ use super::{
 use crate::{
     error::Failure,
     mqtt::codec::{Connect, Password, QoS},
-    net::client::Settings,
+    net::client::ClientSettings,
     run::connection_settings::{ConnectionSettings, Credentials, Fleet},
     tuya::{GatewayId, Topics},
 };
@@ -208,7 +208,7 @@ impl ConnectionSettings {
         };
         let persistent = network.persistent || profile.persistent.unwrap_or(false);
         Ok(Self {
-            client: Settings {
+            client: ClientSettings {
                 connect: Connect {
                     client_id,
                     clean_session: !persistent,

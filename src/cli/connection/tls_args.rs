@@ -6,7 +6,7 @@ use super::origin::Origin;
 use crate::{
     cli::config::Profile,
     error::Failure,
-    net::client::{Address, Tls},
+    net::client::{BrokerAddress, Tls},
 };
 
 /// How a broker's certificate is verified.
@@ -32,7 +32,12 @@ impl TlsArgs {
     /// # Errors
     /// An authority's file that cannot be used, a name that is none; and any setting of TLS where the URL asks for none:
     /// the person who gave it expects encryption.
-    pub fn tls(&self, profile: &Profile, address: &Address, is_asked: bool) -> Result<Option<Tls>, Failure> {
+    pub fn tls(
+        &self,
+        profile: &Profile,
+        address: &BrokerAddress,
+        is_asked: bool,
+    ) -> Result<Option<Tls>, Failure> {
         if is_asked {
             let ca_file = self.ca_file.as_deref().or(profile.ca_file.as_deref());
             let server_name = self.tls_server_name.as_ref().or(profile.tls_server_name.as_ref());

@@ -2,6 +2,7 @@
 
 use std::{fs, io, path::Path, sync::Arc};
 
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::{
     TlsConnector,
     client::TlsStream,
@@ -14,7 +15,7 @@ use tokio_rustls::{
     },
 };
 
-use super::{Address, stream::Metered};
+use super::settings::BrokerAddress;
 use crate::{
     error::{Failure, FailureKind},
     net::pem,
@@ -43,7 +44,7 @@ impl Tls {
         Ok(Self { server_name: name, config: Arc::new(config(ca_file, insecure)?), insecure })
     }
 
-    /// Whether nothing is verified, which whoever uses it should be told.
+    /// Whether nothing is verified, which the caller should warn of.
     #[must_use]
     pub fn is_insecure(&self) -> bool {
         self.insecure
@@ -51,7 +52,11 @@ impl Tls {
 }
 
 /// Does the TLS handshake on a connected socket.
-pub async fn encrypt(tls: &Tls, address: &Address, stream: Metered) -> Result<TlsStream<Metered>, Failure> {
+pub async fn encrypt<S: AsyncRead + AsyncWrite + Unpin>(
+    tls: &Tls,
+    address: &BrokerAddress,
+    stream: S,
+) -> Result<TlsStream<S>, Failure> {
     let connector = TlsConnector::from(Arc::clone(&tls.config));
     connector
         .connect(tls.server_name.clone(), stream)
@@ -103,7 +108,7 @@ fn roots(ca_file: Option<&Path>) -> Result<RootCertStore, Failure> {
 }
 
 /// A failed handshake in words, with the option that helps.
-fn refusal(address: &Address, name: &str, why: &io::Error) -> Failure {
+fn refusal(address: &BrokerAddress, name: &str, why: &io::Error) -> Failure {
     let failure = |message: String| {
         Failure::new(FailureKind::Connection, format!("TLS with {address} failed: {message}"))
     };

@@ -3,9 +3,9 @@
 /// Why a connection is over.
 #[derive(Debug)]
 pub(super) enum CloseReason {
-    /// The client said DISCONNECT.
+    /// The client sent DISCONNECT.
     Left,
-    /// The client closed the connection without a word.
+    /// The client closed the connection without DISCONNECT.
     Gone,
     /// The connection broke.
     Failed,
@@ -13,6 +13,6 @@ pub(super) enum CloseReason {
     Closed(String),
     /// CONNECT was answered with a refusal.
     Refused,
-    /// The client has connected anew.
+    /// The client has connected again.
     TakenOver,
 }

@@ -1,4 +1,4 @@
-//! What decides at a broker: the trait that an owner of a [`Broker`](super::Broker) implements.
+//! The trait that decides what a [`Broker`](super::Broker) does.
 
 use std::{borrow::Cow, sync::Arc, time::Duration};
 
@@ -8,9 +8,8 @@ use crate::mqtt::{AckToken, Connect, ConnectCode, Direction, Message, QoS};
 
 /// Decides what a broker does with logins, subscriptions and messages.
 ///
-/// The broker owns sockets, MQTT sessions, subscriptions, retained messages, queues and their limits; the handler owns
-/// everything that has a meaning beyond MQTT. It has no sockets and does not block. All of its methods are called on
-/// the broker's thread, one at a time.
+/// The broker owns sockets, MQTT sessions, subscriptions, retained messages, queues and their limits. The handler owns
+/// everything with a meaning beyond MQTT. It must not block. The broker calls its methods on one thread, one at a time.
 ///
 /// # Order of calls
 ///
@@ -27,12 +26,12 @@ use crate::mqtt::{AckToken, Connect, ConnectCode, Direction, Message, QoS};
 /// at the end of each turn [`poll_timeout`](Self::poll_timeout). [`flush`](Self::flush) follows once after all turns that
 /// were due at the same time.
 ///
-/// Whatever happens elsewhere, such as an answer of another server or a finished write, enters through
-/// [`Broker::turn`](super::Broker::turn), which gives access to the handler and does what it then asks for.
+/// Events from elsewhere, such as an answer of another server or a finished write, enter through
+/// [`Broker::turn`](super::Broker::turn), which gives access to the handler and performs the actions that it then returns.
 pub trait Handler: 'static {
     /// What the handler knows of a client for as long as the client's session lives. A persistent session is resumed
     /// only by a client for which this is equal.
-    type Client: PartialEq;
+    type ClientData: PartialEq;
 
     /// How the names begin that the broker gives to clients without a client id.
     const ASSIGNED_ID_PREFIX: &'static str;
@@ -49,14 +48,14 @@ pub trait Handler: 'static {
     ///
     /// # Errors
     /// Why the client may not connect.
-    fn handle_connect(&mut self, now: Now, connect: &Connect) -> Result<Self::Client, ConnectRefusal>;
+    fn handle_connect(&mut self, now: Now, connect: &Connect) -> Result<Self::ClientData, ConnectRefusal>;
 
     /// Takes note of a CONNECT that was answered with a return code other than 0, by the handler's decision or because
     /// the client speaks another version of MQTT.
     fn handle_refused(&mut self, now: Now, client_id: &str, username: Option<&str>, code: ConnectCode);
 
     /// Takes note of a client that is connected from now on. Its session is new or resumed.
-    fn handle_connected(&mut self, now: Now, client: ClientInfo<'_, Self::Client>);
+    fn handle_connected(&mut self, now: Now, client: ClientInfo<'_, Self::ClientData>);
 
     /// Decides whether a client gets a subscription.
     ///
@@ -64,24 +63,23 @@ pub trait Handler: 'static {
     /// Why not, to be logged; the client gets return code 0x80 for this filter.
     fn may_subscribe(
         &mut self,
-        client: ClientInfo<'_, Self::Client>,
+        client: ClientInfo<'_, Self::ClientData>,
         filter: &str,
     ) -> Result<(), &'static str>;
 
     /// Decides what becomes of a client's PUBLISH.
-    fn handle_publish(&mut self, now: Now, publish: Incoming<'_, Self::Client>) -> PublishDecision;
+    fn handle_publish(&mut self, now: Now, publish: Incoming<'_, Self::ClientData>) -> PublishDecision;
 
     /// Takes note of a client whose connection has ended; `by` is [`Direction::Up`] if the client ended it.
-    fn handle_disconnected(&mut self, now: Now, client: ClientInfo<'_, Self::Client>, by: Direction);
+    fn handle_disconnected(&mut self, now: Now, client: ClientInfo<'_, Self::ClientData>, by: Direction);
 
     /// Takes note of a session that has ended, with all that was queued for it.
-    fn handle_session_ended(&mut self, client: ClientInfo<'_, Self::Client>);
+    fn handle_session_ended(&mut self, client: ClientInfo<'_, Self::ClientData>);
 
     /// Decides whether the will of a client that is gone is passed on to its subscribers.
-    fn handle_will(&mut self, now: Now, client: ClientInfo<'_, Self::Client>, will: &Message) -> bool;
+    fn handle_will(&mut self, now: Now, client: ClientInfo<'_, Self::ClientData>, will: &Message) -> bool;
 
-    /// Does what is due, of which [`poll_timeout`](Self::poll_timeout) told the time. May do a part of it and leave the
-    /// rest due.
+    /// Does what is due at the time of [`poll_timeout`](Self::poll_timeout). May do a part of it and leave the rest due.
     fn handle_timeout(&mut self, now: Now);
 
     /// Takes a warning for the operator: the broker's own, or one from [`poll_action`](Self::poll_action).
@@ -94,10 +92,10 @@ pub trait Handler: 'static {
 
     // Outputs.
 
-    /// The next thing that the broker is to do.
+    /// Returns the next thing that the broker is to do.
     fn poll_action(&mut self, now: Now) -> Option<ServerAction>;
 
-    /// When [`handle_timeout`](Self::handle_timeout) is to be called next, on the clock of [`Now::mono`].
+    /// Returns when [`handle_timeout`](Self::handle_timeout) is to be called next, on the clock of [`Now::mono`].
     fn poll_timeout(&self) -> Option<Duration>;
 }
 
@@ -122,7 +120,7 @@ impl SessionId {
     pub(crate) const FIRST: Self = Self(0);
 }
 
-/// A client, as the handler is told of it.
+/// A connected client, or one that has just left.
 #[derive(Debug)]
 pub struct ClientInfo<'a, C> {
     /// Its session.

@@ -1,27 +1,27 @@
-//! What keeps a broker's memory bounded, whatever its clients do.
+//! Limits that keep a broker's memory bounded, whatever its clients do.
 
 use std::time::Duration;
 
 use crate::mqtt::SessionLimits;
 
-/// What keeps a broker's memory bounded whatever its clients do.
+/// Limits that keep a broker's memory bounded, whatever its clients do.
 #[derive(Clone, Debug)]
 pub struct ServerLimits {
-    /// Connections at once; more are closed at once.
+    /// Simultaneous connections; more are closed when they are accepted.
     pub max_connections: usize,
-    /// The largest packet that is received, in bytes.
+    /// The largest packet accepted, in bytes.
     pub max_packet: usize,
-    /// How long a client may take until its CONNECT has come, TLS included.
+    /// The time from accepting a connection to its CONNECT, the TLS handshake included.
     pub connect_timeout: Duration,
-    /// Messages of QoS 1 and 2 on their way to one client without its acknowledgement.
+    /// Unacknowledged messages of QoS 1 and 2 to one client.
     pub in_flight: u16,
-    /// Bytes that wait for one client beyond what is on its way.
+    /// Bytes queued for one client beside the unacknowledged ones.
     pub max_queue: usize,
-    /// Bytes that are kept for all clients together: what waits, is unwritten, unsent, unacknowledged or unreleased, their
-    /// subscriptions, names and wills. Those with most are given up when there is more.
+    /// Bytes kept for all clients together: queued, unwritten, unsent, unacknowledged and unreleased messages, subscriptions,
+    /// names and wills. If there are more, the clients with most are disconnected.
     pub max_queues: usize,
-    /// Bytes that have come of unfinished packets, of all clients together; a quarter once half of `max_queues` is taken.
-    /// What they have taken beyond that quarter is missing in `max_queues`, of which half stays.
+    /// Bytes of unfinished packets of all clients together; a quarter of it once half of `max_queues` is used. Bytes beyond
+    /// that quarter reduce `max_queues`, at most to its half.
     pub max_unfinished: usize,
     /// Bytes of retained messages.
     pub max_retained: usize,
@@ -29,7 +29,7 @@ pub struct ServerLimits {
     pub max_filters: usize,
     /// Bytes that the subscriptions of one client may occupy.
     pub max_filter_bytes: usize,
-    /// How long a persistent session waits for its client.
+    /// How long a persistent session outlives its connection.
     pub session_expiry: Duration,
 }
 
@@ -56,7 +56,7 @@ impl ServerLimits {
         SessionLimits { max_packet: self.max_packet, in_flight: self.in_flight }
     }
 
-    /// Whether so much is kept for all clients together that each of them gets less room.
+    /// Whether so many bytes are kept for all clients together that each of them gets less room.
     pub(super) fn is_crowded(&self, total: usize) -> bool {
         total > self.max_queues / 2
     }

@@ -1,8 +1,8 @@
 //! The broker's socket shell: listens, drives a [`crate::mqtt::Session`] for each connection, and lets a [`Handler`]
 //! decide.
 //!
-//! One thread, one task for each connection. Each turn reads what has come and writes, at once, all that it
-//! caused; a connection that waits owns no buffer.
+//! One thread, one task for each connection. Each turn reads packets and writes all resulting packets at once; an idle
+//! connection owns no buffer.
 
 mod client_state;
 mod close_reason;
@@ -21,8 +21,7 @@ use std::{
     convert::Infallible,
     fmt,
     future::poll_fn,
-    io,
-    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    net::SocketAddr,
     pin::Pin,
     rc::Rc,
     sync::Arc,
@@ -31,11 +30,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use tokio::{
-    net::{TcpListener, TcpSocket, TcpStream},
-    task::spawn_local,
-    time::Sleep,
-};
+use tokio::{net::TcpStream, task::spawn_local, time::Sleep};
 use tokio_rustls::TlsAcceptor;
 
 use self::router::Router;
@@ -47,16 +42,12 @@ pub use self::{
     limits::ServerLimits,
     tls::acceptor,
 };
+use super::listener::Listener;
 use crate::{error::Failure, mqtt::QoS};
-
-/// How many connections may wait to be accepted: a whole fleet that comes back at once.
-const BACKLOG: u32 = 4096;
 
 /// A broker that listens.
 pub struct Broker<H: Handler> {
-    listener: TcpListener,
-    address: SocketAddr,
-    tls: Option<TlsAcceptor>,
+    listener: Listener,
     max_connections: usize,
     connect_timeout: Duration,
     router: Rc<RefCell<Router<H>>>,
@@ -66,7 +57,7 @@ pub struct Broker<H: Handler> {
 
 impl<H: Handler> fmt::Debug for Broker<H> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Broker").field("address", &self.address).finish_non_exhaustive()
+        f.debug_struct("Broker").field("address", &self.listener.address()).finish_non_exhaustive()
     }
 }
 
@@ -82,12 +73,8 @@ impl<H: Handler> Broker<H> {
         tls: Option<TlsAcceptor>,
         start: Instant,
     ) -> Result<Self, Failure> {
-        let listener = listen(address).map_err(|why| cannot_bind(address, &why))?;
-        let address = listener.local_addr().map_err(|why| cannot_bind(address, &why))?;
         Ok(Self {
-            listener,
-            address,
-            tls,
+            listener: Listener::bind(address, tls)?,
             max_connections: limits.max_connections,
             connect_timeout: limits.connect_timeout,
             alive: Rc::new(()),
@@ -98,33 +85,22 @@ impl<H: Handler> Broker<H> {
     /// The address that clients connect to, as a URL.
     #[must_use]
     pub fn url(&self) -> String {
-        self.url_at(self.address)
+        self.listener.url()
     }
 
-    /// The address that clients on this machine connect to, as a URL: an address that stands for all of them is one to
-    /// listen on, not one to connect to.
+    /// The address that clients on this machine connect to, as a URL.
     #[must_use]
-    pub fn url_here(&self) -> String {
-        let ip = match self.address.ip() {
-            IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
-            IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
-            ip => ip,
-        };
-        self.url_at(SocketAddr::new(ip, self.address.port()))
-    }
-
-    fn url_at(&self, address: SocketAddr) -> String {
-        let scheme = if self.tls.is_some() { "mqtts" } else { "mqtt" };
-        format!("{scheme}://{address}")
+    pub fn local_url(&self) -> String {
+        self.listener.local_url()
     }
 
     /// Whether other machines can reach the broker.
     #[must_use]
     pub fn is_public(&self) -> bool {
-        !self.address.ip().is_loopback()
+        self.listener.is_public()
     }
 
-    /// How many connections there are.
+    /// The number of open connections.
     #[must_use]
     pub fn connections(&self) -> usize {
         Rc::strong_count(&self.alive) - 1
@@ -144,13 +120,13 @@ impl<H: Handler> Broker<H> {
         router.end_turn();
     }
 
-    /// Whether anybody subscribes to a topic.
+    /// Whether a topic has a subscriber.
     #[must_use]
     pub fn has_subscriber(&self, topic: &str) -> bool {
         self.router.borrow_mut().has_subscriber(topic)
     }
 
-    /// How many messages clients have not acknowledged.
+    /// The number of queued and unacknowledged messages of all clients.
     #[must_use]
     pub fn unacknowledged(&self) -> usize {
         self.router.borrow().unacknowledged()
@@ -181,12 +157,13 @@ impl<H: Handler> Broker<H> {
                 }
             };
             if self.connections() >= self.max_connections {
-                self.warn(&format!("a connection was closed: there are {} already", self.max_connections));
+                self.warn(&format!(
+                    "a connection was closed: there are {} already (--max-connections)",
+                    self.max_connections
+                ));
                 continue;
             }
-            // Without it every answer waits for the client's delayed acknowledgement; where it fails, it waits.
-            let _ = stream.set_nodelay(true);
-            match self.tls.clone() {
+            match self.listener.tls() {
                 None => self.spawn(|router| connection::serve(stream, router, Instant::now())),
                 Some(tls) => {
                     let limit = self.connect_timeout;
@@ -229,7 +206,7 @@ async fn serve_tls<H: Handler>(
     ));
 }
 
-/// Does what is due at its time: delayed answers, commands without answers, sessions nobody came back for.
+/// Runs what is due at its time: the handler's timeouts, and the end of sessions without a connection.
 async fn keep_time<H: Handler>(router: Rc<RefCell<Router<H>>>) {
     let mut timer: Option<Pin<Box<Sleep>>> = None;
     poll_fn(|cx: &mut Context<'_>| {
@@ -240,7 +217,7 @@ async fn keep_time<H: Handler>(router: Rc<RefCell<Router<H>>>) {
             router.end_turn();
             let Some(due) = due else { return Poll::<()>::Pending };
             if due <= router.now().mono {
-                connection::come_again(cx);
+                connection::wake_after_io(cx);
                 return Poll::Pending;
             }
             let due = router.instant(due);
@@ -254,33 +231,11 @@ async fn keep_time<H: Handler>(router: Rc<RefCell<Router<H>>>) {
     .await;
 }
 
-/// Hands over what was written, once after all the turns that were due at the same time.
+/// Flushes the handler, once after all the turns that were due at the same time.
 async fn keep_flushed<H: Handler>(router: Rc<RefCell<Router<H>>>) {
     poll_fn(|cx: &mut Context<'_>| {
         router.borrow_mut().flush(cx.waker());
         Poll::<()>::Pending
     })
     .await;
-}
-
-fn listen(address: SocketAddr) -> io::Result<TcpListener> {
-    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
-    // A restarted edge must not wait for its predecessor's connections to be forgotten.
-    #[cfg(not(windows))]
-    socket.set_reuseaddr(true)?;
-    socket.bind(address)?;
-    socket.listen(BACKLOG)
-}
-
-fn cannot_bind(address: SocketAddr, why: &io::Error) -> Failure {
-    let failure = Failure::io(format!("cannot listen on {address}: {why}"));
-    match why.kind() {
-        io::ErrorKind::AddrInUse => failure.hint(
-            "Another program, perhaps another edge, listens there; choose another port with --listen, or port 0 \
-             for a free one.",
-        ),
-        io::ErrorKind::PermissionDenied => failure.hint("Ports below 1024 need privileges; choose another one."),
-        io::ErrorKind::AddrNotAvailable => failure.hint("The address must be one of this machine's."),
-        _ => failure,
-    }
 }

@@ -1,6 +1,6 @@
 //! The broker over sockets in memory: what it counts, what it holds, and whose turn it is.
 
-use std::{cell::Cell, collections::VecDeque};
+use std::{cell::Cell, collections::VecDeque, io};
 
 use bytes::BytesMut;
 use tokio::{
@@ -32,7 +32,7 @@ impl Transport for TlsStream<DuplexStream> {
     fn acknowledge(&self) {}
 }
 
-/// What the handler was told, a line each.
+/// What the handler was log, a line each.
 type Log = Rc<RefCell<Vec<String>>>;
 
 /// A handler that refuses the client id `refused`, answers messages to `ask` to their sender alone and acknowledges them
@@ -53,7 +53,7 @@ impl TestHandler {
 }
 
 impl Handler for TestHandler {
-    type Client = ();
+    type ClientData = ();
 
     const ASSIGNED_ID_PREFIX: &'static str = "client-";
 
@@ -173,10 +173,10 @@ fn encoded(packet: &Packet) -> BytesMut {
 }
 
 /// A client that has just been let in, as the router alone sees it.
-fn admit(router: &mut TestRouter, connect: Connect) -> Result<router::ClientHandle, CloseReason> {
+fn accept_client(router: &mut TestRouter, connect: Connect) -> Result<router::ClientHandle, CloseReason> {
     router.begin_turn();
     let (mut session, connect) = greeted(connect);
-    let admitted = router.admit(connect, &mut session);
+    let admitted = router.accept_client(connect, &mut session);
     router.end_turn();
     admitted
 }
@@ -389,13 +389,13 @@ fn wills_and_names_count_and_the_heaviest_clients_go_first() {
     let limits = ServerLimits { max_queues: 1_000_000, ..ServerLimits::default() };
     let (router, log) = router_with(limits);
     let router = &mut *router.borrow_mut();
-    let small = admit(router, login("small", "acme")).unwrap();
+    let small = accept_client(router, login("small", "acme")).unwrap();
     let before = router.kept_bytes();
     assert!((15..200).contains(&before), "{before} for two names of five bytes");
     for n in 0..100 {
         let topic = "gateway/out/x".to_owned();
         let will = Will { topic, payload: vec![0; 60_000].into(), qos: QoS::AtMostOnce, retain: false };
-        admit(router, Connect { will: Some(will), ..login(&format!("gw{n}"), "acme") }).unwrap();
+        accept_client(router, Connect { will: Some(will), ..login(&format!("gw{n}"), "acme") }).unwrap();
         assert!(router.kept_bytes() <= 1_000_000, "{} after {n}", router.kept_bytes());
     }
     assert!(router.kept_bytes() > 500_000);
@@ -413,7 +413,7 @@ fn unfinished_packets_and_what_is_kept_for_clients_share_their_room() {
         for n in 0..30 {
             let topic = "gateway/out/x".to_owned();
             let will = Will { topic, payload: vec![0; 60_000].into(), qos: QoS::AtMostOnce, retain: false };
-            admit(router, Connect { will: Some(will), ..login(&format!("gw{n}"), "acme") }).unwrap();
+            accept_client(router, Connect { will: Some(will), ..login(&format!("gw{n}"), "acme") }).unwrap();
             most = most.max(router.kept_bytes());
         }
         most
@@ -440,9 +440,9 @@ fn absent_sessions_with_long_names_count() {
     let router = &mut *router.borrow_mut();
     for n in 0..500 {
         let name = format!("{n:0256}");
-        let place = admit(router, Connect { clean_session: false, ..login(&name, &name) }).unwrap();
+        let handle = accept_client(router, Connect { clean_session: false, ..login(&name, &name) }).unwrap();
         router.begin_turn();
-        router.depart(place, &CloseReason::Left);
+        router.disconnect(handle, &CloseReason::Left);
         router.end_turn();
         assert!(router.kept_bytes() <= 100_000);
     }
@@ -453,7 +453,7 @@ fn absent_sessions_with_long_names_count() {
 fn a_refused_client_gets_the_handlers_return_code() {
     let (router, log) = router_with(ServerLimits::default());
     let router = &mut *router.borrow_mut();
-    assert!(matches!(admit(router, login("refused", "acme")), Err(CloseReason::Refused)));
+    assert!(matches!(accept_client(router, login("refused", "acme")), Err(CloseReason::Refused)));
     assert_eq!(log.borrow()[0], "refused refused acme 5");
     assert!(warnings(&log)[0].contains("CONNACK 5"), "{log:?}");
 }
@@ -463,19 +463,19 @@ fn a_session_left_under_another_username_is_not_resumed() {
     let (router, log) = router_with(ServerLimits::default());
     let router = &mut *router.borrow_mut();
     let connect = |username| Connect { clean_session: false, ..login("gw1", username) };
-    let leave = |router: &mut TestRouter, place| {
+    let leave = |router: &mut TestRouter, handle| {
         router.begin_turn();
-        router.depart(place, &CloseReason::Left);
+        router.disconnect(handle, &CloseReason::Left);
         router.end_turn();
     };
-    let place = admit(router, connect("acme")).unwrap();
-    router.client(place).unwrap().subscribe("gateway/in/gw1", &ServerLimits::default()).unwrap();
-    leave(router, place);
-    let origin = |router: &mut TestRouter, place| router.client(place).unwrap().origin;
-    let again = admit(router, connect("acme")).unwrap();
-    assert_eq!(origin(router, again), place.generation, "the session goes on");
+    let handle = accept_client(router, connect("acme")).unwrap();
+    router.client(handle).unwrap().subscribe("gateway/in/gw1", &ServerLimits::default()).unwrap();
+    leave(router, handle);
+    let origin = |router: &mut TestRouter, handle| router.client(handle).unwrap().origin;
+    let again = accept_client(router, connect("acme")).unwrap();
+    assert_eq!(origin(router, again), handle.generation, "the session goes on");
     leave(router, again);
-    let other = admit(router, connect("other")).unwrap();
+    let other = accept_client(router, connect("other")).unwrap();
     assert_eq!(origin(router, other), other.generation, "a session of its own");
     assert!(router.client(other).unwrap().take_filters().next().is_none());
     assert!(warnings(&log)[0].contains(r#"as username "acme""#), "{log:?}");
@@ -500,21 +500,21 @@ fn an_mqtt_5_client_is_refused_with_a_record_that_names_it() {
 fn a_bridge_gets_none_of_its_own_messages_and_sees_the_retain_flag() {
     let (router, _) = router_with(ServerLimits::default());
     let router = &mut *router.borrow_mut();
-    let bridge = admit(router, Connect { is_bridge: true, ..login("bridge", "platform") }).unwrap();
-    let other = admit(router, login("other", "platform")).unwrap();
-    for place in [bridge, other] {
+    let bridge = accept_client(router, Connect { is_bridge: true, ..login("bridge", "platform") }).unwrap();
+    let other = accept_client(router, login("other", "platform")).unwrap();
+    for handle in [bridge, other] {
         let filters = vec![("#".to_owned(), QoS::AtMostOnce)];
-        router.handle_event(place, SessionEvent::Subscribe { id: 1, filters }).unwrap();
-        router.client(place).unwrap().session.outbox().clear();
+        router.handle_event(handle, SessionEvent::Subscribe { id: 1, filters }).unwrap();
+        router.client(handle).unwrap().session.outbox().clear();
     }
-    for place in [bridge, other] {
+    for handle in [bridge, other] {
         let message = Message { retain: true, ..message("a", "x", QoS::AtMostOnce) };
         router.begin_turn();
-        router.handle_event(place, SessionEvent::Publish(message, None)).unwrap();
+        router.handle_event(handle, SessionEvent::Publish(message, None)).unwrap();
         router.end_turn();
     }
-    let mut flags = |place| {
-        let mut outbox = router.client(place).unwrap().session.outbox().split();
+    let mut flags = |handle| {
+        let mut outbox = router.client(handle).unwrap().session.outbox().split();
         let packets = std::iter::from_fn(move || Packet::decode(&mut outbox, Side::Client, 100).unwrap());
         let messages = packets.filter_map(|packet| match packet {
             Packet::Publish(message) => Some(message.retain),
@@ -526,19 +526,19 @@ fn a_bridge_gets_none_of_its_own_messages_and_sees_the_retain_flag() {
 }
 
 /// The packets that a router has written for a client, which reads them.
-fn read(router: &mut TestRouter, place: router::ClientHandle) -> Vec<Packet> {
-    let mut outbox = router.client(place).unwrap().session.outbox().split();
+fn read(router: &mut TestRouter, handle: router::ClientHandle) -> Vec<Packet> {
+    let mut outbox = router.client(handle).unwrap().session.outbox().split();
     std::iter::from_fn(|| Packet::decode(&mut outbox, Side::Client, 100).unwrap()).collect()
 }
 
 /// A client sends a message of QoS 1.
-fn publish(router: &mut TestRouter, place: router::ClientHandle, topic: &str, id: u16) {
+fn publish(router: &mut TestRouter, handle: router::ClientHandle, topic: &str, id: u16) {
     let message = Message { id: Some(id), ..message(topic, "x", QoS::AtLeastOnce) };
-    let session = &mut router.client(place).unwrap().session;
+    let session = &mut router.client(handle).unwrap().session;
     session.inbox().extend_from_slice(&encoded(&Packet::Publish(message)));
     let event = session.poll_event(Duration::ZERO).unwrap().unwrap();
     router.begin_turn();
-    router.handle_event(place, event).unwrap();
+    router.handle_event(handle, event).unwrap();
     router.end_turn();
 }
 
@@ -546,14 +546,15 @@ fn publish(router: &mut TestRouter, place: router::ClientHandle, topic: &str, id
 fn an_answer_to_one_client_reaches_no_other_subscriber() {
     let (router, _) = router_with(ServerLimits::default());
     let router = &mut *router.borrow_mut();
-    let places = ["asker", "other", "unsubscribed"].map(|id| admit(router, login(id, "acme")).unwrap());
-    let [asker, other, unsubscribed] = places;
-    for place in [asker, other] {
+    let handles =
+        ["asker", "other", "unsubscribed"].map(|id| accept_client(router, login(id, "acme")).unwrap());
+    let [asker, other, unsubscribed] = handles;
+    for handle in [asker, other] {
         let filters = vec![("answer".to_owned(), QoS::AtMostOnce)];
-        router.handle_event(place, SessionEvent::Subscribe { id: 1, filters }).unwrap();
+        router.handle_event(handle, SessionEvent::Subscribe { id: 1, filters }).unwrap();
     }
-    for place in places {
-        read(router, place);
+    for handle in handles {
+        read(router, handle);
     }
     publish(router, asker, "ask", 7);
     let packets = read(router, asker);
@@ -576,19 +577,19 @@ fn a_message_is_acknowledged_when_the_handler_says_so_and_only_to_its_session() 
             handler.actions.extend(held.map(ServerAction::Acknowledge));
         });
     };
-    let place = admit(router, connect()).unwrap();
-    read(router, place);
-    publish(router, place, "hold", 7);
-    assert_eq!(read(router, place), []);
+    let handle = accept_client(router, connect()).unwrap();
+    read(router, handle);
+    publish(router, handle, "hold", 7);
+    assert_eq!(read(router, handle), []);
     acknowledge(router);
-    assert_eq!(read(router, place), [Packet::PubAck(7)]);
+    assert_eq!(read(router, handle), [Packet::PubAck(7)]);
     // The session goes on with another connection.
-    publish(router, place, "hold", 8);
-    let again = admit(router, connect()).unwrap();
+    publish(router, handle, "hold", 8);
+    let again = accept_client(router, connect()).unwrap();
     read(router, again);
     acknowledge(router);
     publish(router, again, "hold", 9);
-    let other = admit(router, login("gw1", "acme")).unwrap();
+    let other = accept_client(router, login("gw1", "acme")).unwrap();
     read(router, other);
     acknowledge(router);
     assert_eq!(read(router, other), [], "a session of its own");
@@ -602,21 +603,22 @@ fn a_handler_hears_of_a_client_in_the_documented_order() {
         let topic = topic.to_owned();
         Some(Will { topic, payload: "w".into(), qos: QoS::AtMostOnce, retain: false })
     };
-    let listener = admit(router, login("listener", "acme")).unwrap();
+    let listener = accept_client(router, login("listener", "acme")).unwrap();
     let filters = ["a", "forbidden"].map(|filter| (filter.to_owned(), QoS::AtMostOnce)).into();
     router.handle_event(listener, SessionEvent::Subscribe { id: 1, filters }).unwrap();
     let codes = vec![SubscribeCode::Granted(QoS::AtMostOnce), SubscribeCode::Refused];
     assert_eq!(read(router, listener)[1], Packet::SubAck { id: 1, codes });
-    let place = admit(router, Connect { will: will("a"), ..login("gw1", "acme") }).unwrap();
+    let handle = accept_client(router, Connect { will: will("a"), ..login("gw1", "acme") }).unwrap();
     // Taken over, with a will that is not passed on.
-    let place = {
+    let handle = {
         log.borrow_mut().clear();
-        let again = admit(router, Connect { will: will("forbidden"), ..login("gw1", "acme") }).unwrap();
-        assert_ne!(place.generation, again.generation);
+        let again =
+            accept_client(router, Connect { will: will("forbidden"), ..login("gw1", "acme") }).unwrap();
+        assert_ne!(handle.generation, again.generation);
         again
     };
     router.begin_turn();
-    router.depart(place, &CloseReason::Gone);
+    router.disconnect(handle, &CloseReason::Gone);
     router.end_turn();
     let seen: Vec<_> = log.borrow().iter().filter(|line| !line.starts_with("warning")).cloned().collect();
     let closed = ["closed gw1 acme", "ended gw1 acme", "will of gw1 acme", "connected gw1 acme"];
@@ -629,8 +631,8 @@ fn a_handler_hears_of_a_client_in_the_documented_order() {
 fn a_client_without_a_client_id_gets_a_name_of_the_handlers_kind() {
     let (router, log) = router_with(ServerLimits::default());
     let router = &mut *router.borrow_mut();
-    admit(router, login("client-1", "acme")).unwrap();
-    admit(router, login("", "acme")).unwrap();
+    accept_client(router, login("client-1", "acme")).unwrap();
+    accept_client(router, login("", "acme")).unwrap();
     assert_eq!(log.borrow()[1], "connected client-2 acme");
 }
 
@@ -701,12 +703,12 @@ fn an_unfinished_packet_holds_a_buffer_of_its_own_size() {
             if router.borrow().unfinished_bytes > 0 {
                 return Poll::Ready(());
             }
-            connection::come_again(cx);
+            connection::wake_after_io(cx);
             Poll::Pending
         })
         .await;
         let mut router = router.borrow_mut();
-        let held = router.seat_of("listener").unwrap().session.inbox().capacity();
+        let held = router.client_by_name("listener").unwrap().session.inbox().capacity();
         assert!((5007..6000).contains(&held), "{held}");
     });
 }

@@ -18,14 +18,14 @@ use self::{
 };
 use super::{
     edge_handler::{self, EdgeHandler},
-    edge_output::{EdgeOutput, Shared},
+    edge_output::{EdgeOutput, SharedEdgeOutput},
     listen_address::{listening_event, resolve},
     program::{Environment, NotRun, Program},
     runtime::{committed_changed, run_local},
     signals::Signals,
 };
 use crate::{
-    edge::{Access, Edge, Fault, Faults, Registry, Settings},
+    edge::{Edge, EdgeSettings, Fault, Faults, LoginRule, Registry},
     error::{Exit, Failure},
     io::{
         batch_writer::{BatchWriter, Purpose, WriterError},
@@ -108,7 +108,7 @@ async fn serve(options: EdgeOptions, console: Console) -> Result<Exit, Failure> 
         allow_files(options.limits.max_connections);
     }
     let default_address = if has_program { "127.0.0.1:0" } else { "127.0.0.1:21883" };
-    let observer = Box::new(Shared(Rc::clone(&output)));
+    let observer = Box::new(SharedEdgeOutput(Rc::clone(&output)));
     let handler = EdgeHandler::new(edge, journal, observer, options.limits.max_queues / 4);
     let address = resolve(options.listen.as_deref().unwrap_or(default_address))?;
     let broker = Broker::bind(address, handler, options.limits.clone(), tls, start)?;
@@ -124,7 +124,7 @@ async fn serve(options: EdgeOptions, console: Console) -> Result<Exit, Failure> 
     let mut program = None;
     if has_program {
         let environment = Environment {
-            broker: &broker.url_here(),
+            broker: &broker.local_url(),
             username: options.usernames.first().map_or(USERNAME, String::as_str),
             platform_username: options.platform_usernames.first().map_or("platform", String::as_str),
             ca_file: options.tls.as_ref().map(|(chain, _)| chain.as_path()),
@@ -219,13 +219,13 @@ async fn all_disconnected(broker: &Broker<EdgeHandler>) {
     }
 }
 
-fn settings(options: &EdgeOptions, console: Console) -> Settings {
+fn settings(options: &EdgeOptions, console: Console) -> EdgeSettings {
     let seed = options.seed.unwrap_or_else(|| fastrand::u64(..));
     if options.seed.is_none() && !options.faults.is_empty() {
         console.note(&format!("--seed {seed} gives the same faults again"));
     }
-    Settings {
-        access: Access {
+    EdgeSettings {
+        access: LoginRule {
             usernames: options.usernames.clone(),
             platform_usernames: options.platform_usernames.clone(),
         },

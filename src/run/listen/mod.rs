@@ -32,7 +32,7 @@ use crate::{
         input::InputStream,
     },
     mqtt::{codec::Message, session::AckToken},
-    net::client::Event,
+    net::client::ClientEvent,
     recording::{Record, Stamp},
     request::parser::{ParsedInput, RequestParser},
     tuya::{Channel, GatewayId},
@@ -237,7 +237,7 @@ impl Listen {
     }
 
     fn record(&mut self, connection: &RequestConnection, message: &Message) -> Offset {
-        let received_at = connection.heard_at();
+        let received_at = connection.received_at();
         if self.received_at.0 != received_at {
             self.received_at = (received_at, unix_us());
         }
@@ -349,7 +349,7 @@ impl Policy for Listen {
             return Ok(Some(ListenEnd::Done(exit)));
         }
         let is_behind = self.is_behind();
-        connection.client().hold(is_behind);
+        connection.client().pause_reads(is_behind);
         self.is_hungry =
             self.ending.is_none() && self.waiting.is_empty() && connection.gateway().len() < WINDOW;
         Ok(None)
@@ -398,12 +398,12 @@ impl Policy for Listen {
     fn handle_client_event(
         &mut self,
         connection: &mut RequestConnection,
-        event: Event,
+        event: ClientEvent,
     ) -> Result<(), Failure> {
         let (message, receipt) = match event {
-            Event::Message(message, receipt) => (message, receipt),
+            ClientEvent::Message(message, receipt) => (message, receipt),
             event => {
-                if matches!(event, Event::Subscribed) {
+                if matches!(event, ClientEvent::Subscribed) {
                     self.console.note("listening");
                 }
                 self.requests.handle_client_event(connection, event);
@@ -412,7 +412,7 @@ impl Policy for Listen {
         };
         // Retained and repeated messages are no progress: a broker sends them after every SUBSCRIBE or reconnect.
         if !message.retain && !message.dup {
-            connection.client().progress();
+            connection.client().reset_backoff();
         }
         let is_wanted = self.filter.wants(&message, connection.gateway().topics());
         let is_full = self.ending.is_some() || self.has_enough();

@@ -4,7 +4,7 @@ use std::{rc::Rc, time::Instant};
 
 use super::replay_stats::{IncomingMessage, SharedReplayStats};
 use crate::{
-    edge::{Access, Edge, EndedCommand, Faults, Registry, Settings},
+    edge::{Edge, EdgeSettings, EndedCommand, Faults, LoginRule, Registry},
     error::Failure,
     io::{batch_writer::WriterError, console::print},
     mqtt::{ConnectCode, Direction},
@@ -22,8 +22,8 @@ use crate::{
 /// # Errors
 /// An address that cannot be bound, or a stdout that cannot be written.
 pub fn listen(address: &str, stats: &SharedReplayStats) -> Result<Rc<Broker<EdgeHandler>>, Failure> {
-    let settings = Settings {
-        access: Access { usernames: Vec::new(), platform_usernames: Vec::new() },
+    let settings = EdgeSettings {
+        access: LoginRule { usernames: Vec::new(), platform_usernames: Vec::new() },
         product: Product::smart_water_meter(),
         // The devices of the recording are not registered at this edge.
         accepts_all: true,

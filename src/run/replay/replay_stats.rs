@@ -20,14 +20,15 @@ use crate::{
     },
     json::json_line,
     rate::{Rate, RateLimiter},
-    run::failures::{Failures, at_line},
+    run::{
+        failures::{Failures, at_line},
+        warnings::Warnings,
+    },
     tuya::Channel,
 };
 
 /// A message is late if it leaves more than this after it was due.
 const LATE: Duration = Duration::from_millis(10);
-/// Most warnings that are printed.
-const WARNINGS: u64 = 10;
 /// Sending pauses while more bytes than this wait for the reader of stdout.
 const BACKLOG: u64 = 8 << 20;
 
@@ -61,7 +62,7 @@ pub struct ReplayStats {
     latest: Duration,
     differences: u64,
     failures: Failures,
-    warnings: u64,
+    warnings: Warnings,
     changed: Rc<Notify>,
 }
 
@@ -138,7 +139,7 @@ impl ReplayStats {
             latest: Duration::ZERO,
             differences: 0,
             failures: Failures::new(console),
-            warnings: 0,
+            warnings: Warnings::new(console),
             changed,
         }))
     }
@@ -240,10 +241,7 @@ impl ReplayStats {
 
     /// Prints a warning; a flood of warnings is counted.
     pub fn warn(&mut self, what: &str) {
-        self.warnings += 1;
-        if self.warnings <= WARNINGS {
-            self.console.warn(what);
-        }
+        self.warnings.warn(what);
     }
 
     /// Returns how many messages have left.
@@ -254,9 +252,7 @@ impl ReplayStats {
 
     /// Prints the summary, and returns the exit code.
     pub fn finish(&self, matched: Option<u64>, duration: Duration) -> Exit {
-        if self.warnings > WARNINGS {
-            self.console.warn(&format!("{} more warnings of this kind", self.warnings - WARNINGS));
-        }
+        self.warnings.finish();
         self.failures.finish();
         let mut summary = format!("{} sent, {} acknowledged", self.sent, self.acknowledged);
         for (count, name) in

@@ -16,7 +16,7 @@ use crate::{
         Direction,
         codec::{Publish, QoS},
     },
-    net::client::{Event, Settings},
+    net::client::{ClientEvent, ClientSettings},
     recording::{FreshValues, RewritableFields},
     run::{
         connection_settings::ConnectionSettings,
@@ -77,7 +77,7 @@ impl GatewaySender {
     /// A connection that is opened by [`GatewaySender::run`].
     pub fn new(
         gateway: GatewayId,
-        settings: Settings,
+        settings: ClientSettings,
         topics: Topics,
         qos: QoS,
         messages: UnboundedReceiver<OutgoingMessage>,
@@ -186,21 +186,21 @@ impl Policy for GatewaySender {
     fn handle_client_event(
         &mut self,
         connection: &mut GatewayConnection<SentMessage>,
-        event: Event,
+        event: ClientEvent,
     ) -> Result<(), Failure> {
         match &event {
-            Event::Subscribed => {
+            ClientEvent::Subscribed => {
                 self.was_ready = true;
                 let mut stats = self.stats.borrow_mut();
                 stats.ready.insert(self.gateway.as_str().to_owned());
                 stats.notify();
             }
-            Event::Message(message, _) => {
+            ClientEvent::Message(message, _) => {
                 let channel = self.topics.classify(&message.topic, &message.payload);
                 let downlink = channel.and_then(|(channel, _)| channel);
                 let downlink = downlink.filter(|channel| channel.direction() == Direction::Down);
                 if let Some(channel) = downlink.filter(|_| !message.retain) {
-                    connection.client().progress();
+                    connection.client().reset_backoff();
                     let gateway_id = self.gateway.as_str().to_owned();
                     let payload = message.payload.clone();
                     let mut stats = self.stats.borrow_mut();
@@ -208,13 +208,13 @@ impl Policy for GatewaySender {
                     stats.notify();
                 }
             }
-            Event::Ready { .. } => self.outage_ends = None,
-            Event::Lost { .. } if !self.was_ready => {
+            ClientEvent::Ready { .. } => self.outage_ends = None,
+            ClientEvent::Lost { .. } if !self.was_ready => {
                 self.outage_ends.get_or_insert_with(|| Instant::now() + self.timeout);
             }
-            Event::Lost { .. } | Event::Delivered { .. } | Event::Warning(_) => {}
+            ClientEvent::Lost { .. } | ClientEvent::Delivered { .. } | ClientEvent::Warning(_) => {}
         }
-        if let Event::Message(_, receipt) = event {
+        if let ClientEvent::Message(_, receipt) = event {
             if let Some(receipt) = receipt {
                 connection.client().acknowledge(receipt);
             }

@@ -1,4 +1,4 @@
-//! Where all connections meet: sessions, subscriptions, retained messages, and the handler behind them.
+//! The state shared by all connections: sessions, subscriptions, retained messages, and the handler.
 
 mod packets;
 
@@ -23,18 +23,18 @@ use super::{
 };
 use crate::mqtt::{Connect, ConnectCode, Direction, Message, QoS, Session, Side, Will};
 
-/// How many spare buffers are kept, and how large one may be. A client that says little gets one as well as any other, so
-/// a large one would be lent for a few bytes.
+/// How many spare buffers are kept, and their largest size: a client that sends little gets any of them, and must not hold a
+/// large one for a few bytes.
 const SPARE: usize = 16;
 const SPARE_SIZE: usize = 128 * 1024;
 
-/// What a warning costs of a turn, as [`super::connection`] counts.
+/// The cost of a warning, as [`super::connection`] counts.
 const WARNING_COST: usize = 2 * 1024;
 
 /// How many expired sessions are removed at once.
 const BATCH: usize = 256;
 
-/// A connection's hold on a client.
+/// A connection's reference to its client; void once the client has another connection.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct ClientHandle {
     pub(super) id: SessionId,
@@ -44,7 +44,7 @@ pub(super) struct ClientHandle {
 pub(super) struct Router<H: Handler> {
     handler: H,
     limits: ServerLimits,
-    clients: Vec<Option<Box<ClientState<H::Client>>>>,
+    clients: Vec<Option<Box<ClientState<H::ClientData>>>>,
     vacant: Vec<SessionId>,
     by_client: HashMap<Rc<str>, SessionId>,
     /// Sessions without a connection, by the time of their end.
@@ -53,14 +53,14 @@ pub(super) struct Router<H: Handler> {
     retained: Retained,
     /// The weight of all clients together (see [`ClientState::weight`]).
     kept_bytes: usize,
-    /// Bytes that have come of packets that are not whole, on all connections.
+    /// Bytes of unfinished packets on all connections.
     pub(super) unfinished_bytes: usize,
-    /// What the present turn has cost beside the bytes that were heard.
+    /// The cost of the current turn beside the bytes read.
     effort: usize,
     count: u64,
     start: Instant,
     now: Now,
-    /// Whose turn it is: it writes by itself.
+    /// The session whose connection has its turn: it writes without being woken.
     current: Option<SessionId>,
     found: Vec<(SessionId, QoS)>,
     spare: Vec<BytesMut>,
@@ -114,10 +114,10 @@ impl<H: Handler> Router<H> {
         self.now
     }
 
-    /// Sees to it that what the turn wrote leaves soon, together with what other turns write.
+    /// Wakes the tasks that flush the output of this and other turns, and that keep the time.
     pub(super) fn end_turn(&mut self) {
         self.current = None;
-        self.relieve();
+        self.evict_heaviest();
         if !self.is_flush_due
             && let Some(flusher) = &self.flusher
         {
@@ -132,13 +132,14 @@ impl<H: Handler> Router<H> {
         }
     }
 
-    /// The next moment at which [`Router::run_due`] has something to do.
+    /// When [`Router::run_due`] has something to do next.
     fn next_due(&self) -> Option<Duration> {
         let absent = self.absent.first().map(|(due, _)| *due);
         [absent, self.handler.poll_timeout()].into_iter().flatten().min()
     }
 
-    /// Does a part of what is due, and says when to come again, which may be at once; an earlier due date wakes `waker`.
+    /// Does a part of the work that is due; returns when to call again, which may be at once. An earlier deadline wakes
+    /// `waker`.
     pub(super) fn run_due(&mut self, waker: &Waker) -> Option<Duration> {
         for _ in 0..BATCH {
             let due = self.absent.first().copied().filter(|(due, _)| *due <= self.now.mono);
@@ -164,7 +165,7 @@ impl<H: Handler> Router<H> {
         tokio::time::Instant::from_std(self.start + moment)
     }
 
-    /// Hands lines to their threads.
+    /// Lets the handler hand over its output; `waker` is woken when that is due again.
     pub(super) fn flush(&mut self, waker: &Waker) {
         self.is_flush_due = false;
         if self.flusher.as_ref().is_none_or(|known| !known.will_wake(waker)) {
@@ -173,35 +174,35 @@ impl<H: Handler> Router<H> {
         self.handler.flush();
     }
 
-    /// Whether so much is kept for all clients together that each of them gets less room.
+    /// Whether so many bytes are kept for all clients together that each of them gets less room.
     pub(super) fn is_crowded(&self) -> bool {
         self.limits.is_crowded(self.kept_bytes)
     }
 
-    /// How much unfinished packets may take: less once much is kept for all clients, so that both together have an end.
+    /// The bytes that unfinished packets may occupy: less if the clients are crowded, so that the sum is bounded.
     pub(super) fn room_for_unfinished(&self) -> usize {
         let most = self.limits.max_unfinished;
         if self.is_crowded() { most / 4 } else { most }
     }
 
-    /// How much may be kept for all clients together: what unfinished packets have taken beyond what they get in a crowd
-    /// is missing.
+    /// The bytes that may be kept for all clients together: reduced by the bytes of unfinished packets beyond their share in a
+    /// crowd.
     fn room_for_clients(&self) -> usize {
         let ServerLimits { max_queues, max_unfinished, .. } = self.limits;
         let taken = self.unfinished_bytes.saturating_sub(max_unfinished / 4);
         max_queues.saturating_sub(taken).max(max_queues / 2)
     }
 
-    /// What is kept for all clients together (see [`ClientState::weight`]).
+    /// The weight of all clients together (see [`ClientState::weight`]).
     #[cfg(test)]
     pub(super) fn kept_bytes(&self) -> usize {
         self.kept_bytes
     }
 
     #[cfg(test)]
-    pub(super) fn seat_of(&mut self, client_id: &str) -> Option<&mut ClientState<H::Client>> {
+    pub(super) fn client_by_name(&mut self, client_id: &str) -> Option<&mut ClientState<H::ClientData>> {
         let id = *self.by_client.get(client_id)?;
-        self.seat_by_id(id)
+        self.client_by_session(id)
     }
 
     // Buffers.
@@ -250,7 +251,7 @@ impl<H: Handler> Router<H> {
                 ServerAction::Acknowledge(ack) => {
                     let is_current = self.current == Some(ack.session);
                     if let Some(client) =
-                        self.seat_by_id(ack.session).filter(|client| client.origin == ack.origin)
+                        self.client_by_session(ack.session).filter(|client| client.origin == ack.origin)
                     {
                         client.session.acknowledge(ack.receipt);
                         if !is_current {
@@ -263,7 +264,7 @@ impl<H: Handler> Router<H> {
         }
     }
 
-    /// What was done since the last call beside hearing bytes, in about as many bytes as could have been heard instead.
+    /// Returns the cost of the work since the last call, in bytes that could have been read instead.
     pub(super) fn take_effort(&mut self) -> usize {
         std::mem::take(&mut self.effort)
     }
@@ -286,17 +287,18 @@ impl<H: Handler> Router<H> {
     // Sessions.
 
     /// The client of a connection; `None` once another connection of the same client has it.
-    pub(super) fn client(&mut self, place: ClientHandle) -> Option<&mut ClientState<H::Client>> {
-        let client = self.clients.get_mut(place.id.0 as usize)?.as_deref_mut()?;
-        (client.generation == place.generation).then_some(client)
+    pub(super) fn client(&mut self, handle: ClientHandle) -> Option<&mut ClientState<H::ClientData>> {
+        let client = self.clients.get_mut(handle.id.0 as usize)?.as_deref_mut()?;
+        (client.generation == handle.generation).then_some(client)
     }
 
-    fn seat_by_id(&mut self, id: SessionId) -> Option<&mut ClientState<H::Client>> {
+    fn client_by_session(&mut self, id: SessionId) -> Option<&mut ClientState<H::ClientData>> {
         self.clients.get_mut(id.0 as usize)?.as_deref_mut()
     }
 
-    /// Lets a client in, whose CONNECT `session` has just read; it is left empty then, and answers otherwise.
-    pub(super) fn admit(
+    /// Accepts or refuses a client, whose CONNECT `session` has just read. The session moves to the client if it is accepted, and
+    /// answers otherwise.
+    pub(super) fn accept_client(
         &mut self,
         mut connect: Connect,
         session: &mut Session,
@@ -332,16 +334,17 @@ impl<H: Handler> Router<H> {
         let former = self.by_client.get(&client_id).copied();
         let mut resumed = former.filter(|id| {
             !connect.clean_session
-                && self.seat_by_id(*id).is_some_and(|client| !client.is_clean && client.data == data)
+                && self.client_by_session(*id).is_some_and(|client| !client.is_clean && client.data == data)
         });
-        // What waits for one manufacturer's gateway is no business of another's.
+        // Messages queued for one manufacturer's gateway must not reach another's.
         if let Some(id) = resumed
-            && let Some(other) = self.seat_by_id(id).filter(|former| former.username != client.username)
+            && let Some(other) =
+                self.client_by_session(id).filter(|former| former.username != client.username)
         {
             let other = other.username.as_deref().unwrap_or_default().to_owned();
             self.warn(&format!(
                 "client {client_id:?} left a session as username {other:?} and connected as {:?}: the session was \
-                 ended, with all that waited in it",
+                 ended, and its queued messages were dropped",
                 connect.username.as_deref().unwrap_or_default()
             ));
             resumed = None;
@@ -373,7 +376,7 @@ impl<H: Handler> Router<H> {
         Ok(ClientHandle { id, generation })
     }
 
-    /// Answers a CONNECT that is refused, and says so.
+    /// Refuses a CONNECT.
     pub(super) fn refuse(
         &mut self,
         session: &mut Session,
@@ -392,16 +395,16 @@ impl<H: Handler> Router<H> {
         CloseReason::Refused
     }
 
-    /// Ends the connection that a client still has while it connects anew (MQTT-3.1.4-2).
+    /// Closes the former connection of a client that connects again (MQTT-3.1.4-2).
     fn take_over(&mut self, client_id: &Rc<str>) {
         let Some(id) = self.by_client.get(client_id).copied() else { return };
-        let Some(client) = self.seat_by_id(id).filter(|client| client.is_connected) else { return };
+        let Some(client) = self.client_by_session(id).filter(|client| client.is_connected) else { return };
         let generation = client.generation;
         self.warn(&format!(
-            "client {client_id:?} connected anew while it was connected: the former connection is closed; \
-             does another client use this id?"
+            "client {client_id:?} connected while it was connected: the former connection is closed; does \
+             another client use this id?"
         ));
-        self.depart(ClientHandle { id, generation }, &CloseReason::TakenOver);
+        self.disconnect(ClientHandle { id, generation }, &CloseReason::TakenOver);
     }
 
     fn vacant_id(&mut self) -> SessionId {
@@ -413,11 +416,11 @@ impl<H: Handler> Router<H> {
         SessionId(next)
     }
 
-    /// A connection has ended: publishes the will, and ends the session unless it is persistent.
-    pub(super) fn depart(&mut self, place: ClientHandle, why: &CloseReason) {
+    /// Takes note of a connection's end: publishes the will, and ends the session unless it is persistent.
+    pub(super) fn disconnect(&mut self, handle: ClientHandle, why: &CloseReason) {
         let now = self.now.mono;
         let expires = now + self.limits.session_expiry;
-        let Some(client) = self.client(place).filter(|client| client.is_connected) else { return };
+        let Some(client) = self.client(handle).filter(|client| client.is_connected) else { return };
         client.is_connected = false;
         if let Some(former) = client.waker.take() {
             former.wake();
@@ -426,7 +429,7 @@ impl<H: Handler> Router<H> {
         client.unsent = 0;
         let (data, client_id) = (Rc::clone(&client.data), Rc::clone(&client.client_id));
         let (username, is_clean) = (client.username.clone(), client.is_clean);
-        // The task of a connection that was taken over must find nothing of its own here.
+        // The task of a connection that was taken over must no longer find the client.
         client.generation = 0;
         client.session.open(now);
         let by = match why {
@@ -434,32 +437,32 @@ impl<H: Handler> Router<H> {
             CloseReason::Closed(_) | CloseReason::Refused | CloseReason::TakenOver => Direction::Down,
         };
         let username = username.as_deref();
-        let info = ClientInfo { session: place.id, client_id: &client_id, username, data: &*data };
+        let info = ClientInfo { session: handle.id, client_id: &client_id, username, data: &*data };
         self.handler.handle_disconnected(self.now, info, by);
         if let CloseReason::Closed(why) = why {
             self.warn(&format!("client {client_id:?} was disconnected: {why}"));
         }
         if is_clean {
-            self.remove(place.id);
+            self.remove(handle.id);
         } else {
             while self.absent.len() >= self.limits.max_connections
                 && let Some((_, oldest)) = self.absent.first().copied()
             {
                 self.remove(oldest);
             }
-            if let Some(client) = self.seat_by_id(place.id) {
+            if let Some(client) = self.client_by_session(handle.id) {
                 client.expires = expires;
                 client.session.shrink();
-                self.absent.insert((expires, place.id));
+                self.absent.insert((expires, handle.id));
             }
-            self.weigh(place.id);
+            self.weigh(handle.id);
         }
         if let Some(will) = will {
             self.publish_will(will, info);
         }
     }
 
-    fn publish_will(&mut self, will: Will, client: ClientInfo<'_, H::Client>) {
+    fn publish_will(&mut self, will: Will, client: ClientInfo<'_, H::ClientData>) {
         let Will { topic, payload, qos, retain } = will;
         let message = Message { topic: topic.into(), payload, qos, retain, dup: false, id: None };
         let is_forwarded = self.handler.handle_will(self.now, client, &message);
@@ -469,7 +472,7 @@ impl<H: Handler> Router<H> {
         }
     }
 
-    /// Forgets a session and all that belongs to it.
+    /// Removes a session and its subscriptions.
     fn remove(&mut self, id: SessionId) {
         let Some(mut client) = self.clients.get_mut(id.0 as usize).and_then(Option::take) else { return };
         self.absent.remove(&(client.expires, id));
@@ -482,7 +485,7 @@ impl<H: Handler> Router<H> {
         self.vacant.push(id);
     }
 
-    /// Counts anew what is kept for a client.
+    /// Updates the weight of a client.
     pub(super) fn weigh(&mut self, id: SessionId) {
         if let Some(client) = self.clients.get_mut(id.0 as usize).and_then(Option::as_deref_mut) {
             let weight = client.weight();
@@ -491,9 +494,9 @@ impl<H: Handler> Router<H> {
         }
     }
 
-    /// Gives up the heaviest clients where more is kept for all of them than the limit allows, and a quarter more,
-    /// so that it is not done for each message.
-    fn relieve(&mut self) {
+    /// Disconnects the heaviest clients if all together exceed the limit, and a quarter more, so that this is not done for each
+    /// message.
+    fn evict_heaviest(&mut self) {
         let room = self.room_for_clients();
         if self.kept_bytes <= room {
             return;
@@ -507,17 +510,17 @@ impl<H: Handler> Router<H> {
             if self.kept_bytes <= enough {
                 return;
             }
-            self.give_up(id);
+            self.evict(id);
         }
     }
 
-    /// Ends a client's connection and session for the sake of all others.
-    fn give_up(&mut self, id: SessionId) {
+    /// Ends a client's connection and session to make room for the others.
+    fn evict(&mut self, id: SessionId) {
         let why = "more is kept for all clients than --max-queues allows, and most for this one";
-        let Some(client) = self.seat_by_id(id) else { return };
+        let Some(client) = self.client_by_session(id) else { return };
         let (generation, client_id) = (client.generation, Rc::clone(&client.client_id));
         if client.is_connected {
-            self.depart(ClientHandle { id, generation }, &CloseReason::Closed(why.into()));
+            self.disconnect(ClientHandle { id, generation }, &CloseReason::Closed(why.into()));
         } else {
             self.warn(&format!("the session of client {client_id:?}, which is away, was ended: {why}"));
         }
