@@ -1,4 +1,4 @@
-//! Gateways without number: raw sockets in one thread, each with some reports under way.
+//! Thousands of gateways: raw sockets in one thread, each with some reports in flight.
 
 use std::{
     io::{ErrorKind, Read as _, Write as _},
@@ -74,7 +74,7 @@ impl Fleet {
         }
     }
 
-    /// Has `count` reports answered, `window` of them under way at each gateway; the time it took.
+    /// Sends `count` reports with `window` in flight at each gateway; returns the time until all are answered.
     pub fn report(&mut self, count: usize, window: usize) -> Duration {
         let poll = epoll::create(epoll::CreateFlags::CLOEXEC).unwrap();
         for (n, gateway) in self.gateways.iter().enumerate() {
@@ -109,7 +109,7 @@ impl Fleet {
         start.elapsed()
     }
 
-    /// Has reports answered one at a time by the first gateway, and gives each round trip.
+    /// Sends reports one at a time from the first gateway; returns each round trip in microseconds.
     pub fn stop_and_wait(&mut self, count: usize) -> Vec<f64> {
         let gateway = &mut self.gateways[0];
         gateway.stream.set_nonblocking(false).unwrap();
@@ -173,7 +173,7 @@ impl Gateway {
         while !self.out.is_empty() {
             match self.stream.write(&self.out) {
                 Ok(written) => drop(self.out.drain(..written)),
-                // What is left goes with the next answer's turn.
+                // The rest is sent after the next answer.
                 Err(why) if why.kind() == ErrorKind::WouldBlock => return,
                 Err(why) => panic!("{why}"),
             }
@@ -181,7 +181,7 @@ impl Gateway {
     }
 }
 
-/// The cid of the device of which reports speak.
+/// The cid in the reports.
 fn cid() -> String {
     let report = report("m1", PAYLOAD);
     let (_, rest) = report.split_once("\"cid\":\"").unwrap();

@@ -1,7 +1,7 @@
-//! What tuyagw costs, beside its peers: `cargo bench`, or `cargo bench -- --quick core bulk`.
+//! The cost of tuyagw, beside its peers: `cargo bench`, or `cargo bench -- --quick core bulk`.
 //!
 //! Every workload is run in several rounds in which all contestants take turns, so that a noisy machine is noisy for
-//! all of them; medians are given. A peer that is not installed is said so and left out. The table goes to stdout
+//! all of them; the table has medians. A missing peer is reported and left out. The table goes to stdout
 //! as Markdown, and the same figures to `target/bench.json`. docs/performance.md shows one run.
 #![allow(
     clippy::cast_possible_truncation,
@@ -52,13 +52,13 @@ const THEMES: [(&str, Theme); 10] = [
     ("replay", replay::measure),
 ];
 
-/// Measures something and adds what it finds.
+/// Measures a theme and adds rows to the table.
 type Theme = fn(&Options, &mut Table);
 
 /// How much is measured.
 #[derive(Debug)]
 pub struct Options {
-    /// Whether sizes are so small that nothing but the harness itself is tried.
+    /// Whether sizes are so small that only the harness itself is tested.
     quick: bool,
     /// The themes asked for; none are all.
     themes: Vec<String>,

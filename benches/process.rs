@@ -117,7 +117,7 @@ pub fn run_briefly(command: &mut Command) -> Run {
     Run { wall: start.elapsed(), cpu: children().saturating_sub(before), peak: 0 }
 }
 
-/// The largest resident size of a short process in bytes, as `time` tells it; `None` without that program.
+/// The largest resident size of a short process in bytes, measured by `time`; `None` without that program.
 pub fn peak_of(command: &Command) -> Option<u64> {
     let mut timed = Command::new("/usr/bin/time");
     timed.args(["-f", "%M"]).arg(command.get_program()).args(command.get_args()).stdout(Stdio::null());
@@ -130,7 +130,7 @@ pub fn peak_of(command: &Command) -> Option<u64> {
 #[derive(Debug)]
 pub struct Server {
     child: Child,
-    /// Where it listens on 127.0.0.1.
+    /// Its port on 127.0.0.1.
     pub port: u16,
 }
 
@@ -144,7 +144,7 @@ impl Server {
         })
     }
 
-    /// Starts what a free port is given to, and waits until it accepts connections.
+    /// Starts a command on a free port, and waits until it accepts connections.
     pub fn start(command: impl FnOnce(u16) -> Command) -> Self {
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let child =
@@ -206,7 +206,7 @@ fn status(process: u32, field: &str) -> Option<u64> {
     kib.ok().map(|kib| kib << 10)
 }
 
-/// Looks at a process's peak of memory until it ends: what wait4 tells counts what its parent had, too.
+/// Polls a process's peak of memory until it ends, because wait4's figure includes its parent's.
 struct Peak {
     ended: Arc<AtomicBool>,
     most: Arc<AtomicU64>,

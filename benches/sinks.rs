@@ -1,5 +1,5 @@
-//! The other ends of the sockets, in this process: a broker that takes everything, one that pours messages out, and
-//! a platform behind a broker.
+//! Peers in this process: a broker that accepts everything, a broker that sends messages at full speed, and a platform
+//! behind a broker.
 
 use std::{
     io::{self, Write as _},
@@ -71,14 +71,14 @@ fn take(mut stream: TcpStream, taken: &AtomicU64, moments: &Mutex<Vec<Instant>>)
     Ok(())
 }
 
-/// Pours messages of the usual size out to whoever subscribes.
+/// Sends messages of the usual size to every subscriber, as fast as it can.
 #[derive(Debug)]
 pub struct Fountain {
     pub port: u16,
 }
 
 impl Fountain {
-    /// `count` messages to each client, of which at most `window` are unacknowledged.
+    /// Sends `count` messages to each client, with at most `window` unacknowledged.
     pub fn start(count: usize, window: u16) -> Self {
         Self { port: serve(move |stream| pour(stream, count, window)) }
     }
@@ -110,7 +110,7 @@ fn pour(mut stream: TcpStream, count: usize, window: u16) -> io::Result<()> {
             counter.fetch_add(acknowledgements, Ordering::SeqCst);
             writer.unpark();
         }
-        // Whoever waits for a window must not wait for a client that is gone.
+        // The writer must not wait for the window of a closed connection.
         counter.store(u64::MAX / 2, Ordering::SeqCst);
         writer.unpark();
     });
@@ -174,7 +174,7 @@ fn text<'p>(payload: &'p [u8], key: &str) -> &'p str {
     rest.split_once('"').unwrap().0
 }
 
-/// Answers what is no PUBLISH.
+/// Answers packets other than PUBLISH.
 fn greet(first: u8, body: &[u8], out: &mut Vec<u8>) {
     match first {
         0x10 => out.extend_from_slice(&ACCEPTED),
@@ -197,7 +197,7 @@ fn serve(connection: impl Fn(TcpStream) -> io::Result<()> + Clone + Send + 'stat
         for stream in listener.incoming() {
             let (stream, connection) = (stream.unwrap(), connection.clone());
             stream.set_nodelay(true).unwrap();
-            // A client that goes away is the client's affair; what it did is counted elsewhere.
+            // A closed connection is no error here; messages are counted elsewhere.
             thread::spawn(move || connection(stream));
         }
     });

@@ -24,7 +24,7 @@ pub fn topic(channel: Channel, gateway: &str) -> String {
     Topics::default().topic(channel, &GatewayId::new(gateway).unwrap())
 }
 
-/// A report of a reading; `size` bytes or a few more where a longer cid can make it so.
+/// A report of a reading, padded to `size` bytes by a longer cid.
 pub fn report(cid: &str, size: usize) -> String {
     let of = |cid: &str| {
         format!(
@@ -54,7 +54,7 @@ pub fn client(port: u16, id: &str, username: &str, filters: &[String]) -> TcpStr
     client.stream
 }
 
-/// A PUBLISH with QoS 1, of which only ids change from one to the next.
+/// A PUBLISH with QoS 1, encoded once; each copy differs in its ids only.
 #[derive(Clone, Debug)]
 pub struct Template {
     bytes: Vec<u8>,
@@ -85,7 +85,7 @@ impl Template {
     }
 }
 
-/// Bytes as they come, and the packets in them.
+/// A receive buffer, cut into packets.
 #[derive(Debug)]
 pub struct Inbox {
     bytes: Vec<u8>,
@@ -108,7 +108,7 @@ impl Inbox {
         Ok(read)
     }
 
-    /// The next whole packet: its first byte and what stands after its length.
+    /// The next whole packet: its first byte and its body.
     pub fn next(&mut self) -> Option<(u8, &[u8])> {
         let (first, body, length) = frame(&self.bytes[self.start..self.end])?;
         self.start += length;

@@ -112,7 +112,7 @@ fn mosquitto_refuses_a_wrong_login_and_takes_the_derived_one() {
 
 #[test]
 #[ignore = "slow: starts other people's brokers"]
-fn a_mosquitto_that_is_killed_and_comes_back_costs_no_line() {
+fn a_restarted_mosquitto_costs_no_line() {
     let Some(mut mosquitto) = Mosquitto::open() else { return };
     let _edge = Edge::behind(mosquitto.port);
     let args = ["-", "--window", "50", "--timeout", "10s"];
@@ -130,7 +130,7 @@ fn a_mosquitto_that_is_killed_and_comes_back_costs_no_line() {
             writeln!(stdin, "{line}").unwrap();
         }
         if third < 2 {
-            // All but what is in flight has come: then the broker goes, and comes back for the next third.
+            // All but the requests in flight are answered. Then the broker is killed, and restarted for the next third.
             results.extend(stdout.by_ref().take(990 + third * 10).map(|line| line.unwrap()));
             mosquitto.restart();
         }

@@ -25,13 +25,13 @@ pub struct FakeBroker {
     pub port: u16,
     received: Received,
     stopping: Arc<AtomicBool>,
-    /// Locked while a script plays.
+    /// Locked while a script runs.
     playing: Arc<Mutex<()>>,
 }
 
 impl FakeBroker {
-    /// Plays the script for one connection after the other; it is told the connection's number, from 0. A
-    /// connection is closed when its script ends.
+    /// Runs the script for one connection after the other, with the connection's number, from 0. Closes a connection
+    /// when its script ends.
     pub fn start(mut script: impl FnMut(usize, &mut Peer) + Send + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let port = listener.local_addr().expect("an address").port();
@@ -64,7 +64,7 @@ impl FakeBroker {
         format!("127.0.0.1:{}", self.port)
     }
 
-    /// All that was received, once the script of the present connection has come to its end.
+    /// All received packets, once the script of the current connection has ended.
     pub fn received(&self) -> Vec<(usize, Packet)> {
         let _idle = self.playing.lock();
         self.received_so_far()
@@ -105,12 +105,12 @@ impl Peer {
         Self { stream, buffer: Vec::new(), number, received }
     }
 
-    /// Sends bytes; a client that has gone does not mind.
+    /// Sends bytes; ignores a closed connection.
     pub fn send(&mut self, bytes: &[u8]) {
         let _ = self.stream.write_all(bytes);
     }
 
-    /// Ends this side; what the client still sends can be read.
+    /// Ends this side; the client's bytes can still be read.
     pub fn end(&mut self) {
         let _ = self.stream.shutdown(Shutdown::Write);
     }
@@ -120,12 +120,12 @@ impl Peer {
         socket2::SockRef::from(&self.stream).set_linger(Some(Duration::ZERO)).expect("an option");
     }
 
-    /// Reads until the client goes, and says nothing.
+    /// Reads until the client disconnects, and sends nothing.
     pub fn hold(&mut self) {
         while self.receive().is_some() {}
     }
 
-    /// The next packet; `None` once the client has gone.
+    /// The next packet; `None` once the client has disconnected.
     pub fn receive(&mut self) -> Option<Packet> {
         loop {
             if let Some((packet, length)) = Packet::parse(&self.buffer) {
@@ -154,7 +154,7 @@ impl Peer {
         assert!(matches!(first, None | Some(Packet::Connect { .. })), "{first:?}");
     }
 
-    /// Receives SUBSCRIBE and gives its id; 0 where the client goes instead.
+    /// Receives SUBSCRIBE and returns its id; 0 if the client disconnects instead.
     pub fn expect_subscribe(&mut self) -> u16 {
         match self.receive() {
             Some(Packet::Subscribe { id, .. }) => id,
@@ -170,7 +170,7 @@ impl Peer {
         self.send(&suback(id, &[1]));
     }
 
-    /// The next PUBLISH; an empty one where the client goes instead.
+    /// The next PUBLISH; an empty one if the client disconnects instead.
     pub fn request(&mut self) -> Publish {
         loop {
             match self.receive() {
@@ -194,7 +194,7 @@ impl Peer {
         self.send(&bytes);
     }
 
-    /// Behaves: grants, acknowledges, answers every request with the code that `code` gives, until the client goes.
+    /// Grants subscriptions, acknowledges, and answers every request with `code`'s result, until the client disconnects.
     pub fn serve(&mut self, mut code: impl FnMut(&Publish) -> i64) {
         while let Some(packet) = self.receive() {
             match packet {

@@ -7,6 +7,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
     path::{Path, PathBuf},
+    sync::LazyLock,
 };
 
 use syn::{
@@ -37,6 +38,12 @@ struct Source {
 }
 
 impl Source {
+    /// The files of `src`, which are parsed once for all tests.
+    fn get() -> &'static Self {
+        static SOURCE: LazyLock<Source> = LazyLock::new(Source::read);
+        &SOURCE
+    }
+
     fn read() -> Self {
         let mut source = Self { modules: BTreeMap::new() };
         source.read_file(&root().join("src/lib.rs"), &mut Vec::new());
@@ -98,7 +105,7 @@ impl Source {
         }
     }
 
-    /// Pairs of files of which the first imports the second.
+    /// Pairs of files; the first imports the second.
     fn imports(&self) -> BTreeSet<(&str, &str)> {
         let mut imports = BTreeSet::new();
         for (at, module) in &self.modules {
@@ -203,7 +210,7 @@ fn module_file(src: &Path, path: &[String]) -> PathBuf {
 
 #[test]
 fn no_two_files_import_each_other() {
-    let source = Source::read();
+    let source = Source::get();
     let imports = source.imports();
     assert!(imports.contains(&("cli/status.rs", "run/batch.rs")), "an import is not seen: {imports:?}");
     let circles: BTreeSet<_> =
@@ -217,7 +224,7 @@ fn no_two_files_import_each_other() {
 
 #[test]
 fn a_type_name_has_owners_in_one_room_only() {
-    let source = Source::read();
+    let source = Source::get();
     let mut rooms: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
     for (path, module) in &source.modules {
         for (name, _) in module.items.iter().filter(|(_, is_type)| **is_type) {
@@ -234,8 +241,7 @@ fn a_type_name_has_owners_in_one_room_only() {
 }
 
 /// Pairs of files that still import each other. An entry that is no longer true fails the test.
-const CIRCLES: &[(&str, &str)] = &[
-];
+const CIRCLES: &[(&str, &str)] = &[];
 
 /// Type names that still have owners in more than one room. An entry that is no longer true fails the test.
 const SHARED_NAMES: &str = "";

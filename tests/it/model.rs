@@ -1,4 +1,4 @@
-//! `model` as a process: what it prints where, and how it ends.
+//! `model` as a process: its output and exit codes.
 
 use std::{io::pipe, process::Output};
 
@@ -29,7 +29,7 @@ fn a_pipe_gets_the_water_meter_as_json() {
 }
 
 #[test]
-fn what_it_prints_it_reads_back() {
+fn printed_models_are_read_back() {
     let first = model(&["--model", "tests/models/thing-model.json"]);
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("product.json");
@@ -46,7 +46,7 @@ fn ids_are_given_on_the_command_line() {
 }
 
 #[test]
-fn what_is_wrong_is_said_with_file_and_place() {
+fn model_errors_name_file_and_path() {
     for (args, expected) in [
         (&["--model", "no/such.json"][..], "no/such.json"),
         (&["--model", "tests/models/pasted-issue.json"], "pasted-issue.json: line 3, column 17: "),
@@ -64,7 +64,7 @@ fn what_is_wrong_is_said_with_file_and_place() {
 }
 
 #[test]
-fn a_reader_that_has_gone_is_no_error() {
+fn a_closed_stdout_is_no_error() {
     let (reader, writer) = pipe().unwrap();
     drop(reader);
     let mut command = tuyagw();

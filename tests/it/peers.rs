@@ -20,7 +20,7 @@ fn program(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/peers").join(name)
 }
 
-/// What a variable names as places to look in, and one more.
+/// The search path in a variable, and one more folder.
 fn places(variable: &str, more: &str) -> OsString {
     let named = std::env::var_os(variable).unwrap_or_default();
     let named = std::env::split_paths(&named).filter(|place| !place.as_os_str().is_empty());
@@ -65,7 +65,7 @@ fn paho_of_python_is_a_gateway() {
     }
 }
 
-/// `NODE_PATH` says where it is, besides the place of Debian's node-mqtt.
+/// `NODE_PATH` leads to mqtt.js, besides the path of Debian's node-mqtt.
 #[test]
 #[ignore = "slow: runs other people's client libraries"]
 fn mqtt_js_is_a_gateway() {

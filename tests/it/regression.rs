@@ -27,13 +27,13 @@ fn answering(broker: &str, args: &[&str]) -> Child {
     child
 }
 
-/// Lets a process of a test end, by a signal where it does not by itself.
+/// Ends a process with SIGTERM.
 fn end(child: Child) {
     signal(child.id(), "TERM");
     ended(child);
 }
 
-/// A sync, commands that are answered and reported back, a report, and one that is refused.
+/// Records a sync, two commands with answers and reports, an accepted report, and a refused one.
 fn session() -> (TempDir, PathBuf) {
     let folder = tempfile::tempdir().unwrap();
     let out = folder.path().join("site.jsonl");
@@ -65,7 +65,7 @@ fn verify(broker: &str, args: &[&str], file: &Path) -> Command {
     command
 }
 
-/// What is told of each difference: the device, the kind of difference, the recorded code and the one that came.
+/// The device, the kind of difference, the recorded code and the actual code of each line.
 fn differences(lines: &[Value]) -> Vec<(&str, &str, Option<i64>, Option<i64>)> {
     lines
         .iter()

@@ -56,7 +56,7 @@ impl Site {
         self.name(name)
     }
 
-    /// The text of a file in the folder; nothing where there is none.
+    /// The text of a file in the folder; empty if the file is missing.
     pub fn read(&self, name: &str) -> String {
         String::from_utf8_lossy(&fs::read(self.path(name)).unwrap_or_default()).into_owned()
     }
@@ -65,7 +65,7 @@ impl Site {
     pub fn gateway(&self, subcommand: &str, args: &[&str]) -> Command {
         let mut args = args.to_vec();
         for (option, value) in [("--timeout", "30s"), ("--connect-timeout", "20s")] {
-            // What stands behind --exec is the program's.
+            // Arguments after --exec belong to the program.
             if !args.contains(&option) {
                 args.splice(0..0, [option, value]);
             }
@@ -132,7 +132,7 @@ pub fn syncs(count: usize) -> String {
     (1..=count).map(line).collect::<Vec<_>>().concat()
 }
 
-/// That the lines have the indexes from 0 on, each once; in order of appearance where they must be.
+/// Asserts that the indexes of the lines are 0 to `count` - 1, each once, in any order.
 pub fn accounted(ended: &Ended, count: usize) {
     let mut indexes: Vec<_> = ended.lines.iter().filter_map(|line| line["index"].as_u64()).collect();
     indexes.sort_unstable();
@@ -144,14 +144,14 @@ pub fn accounted(ended: &Ended, count: usize) {
     );
 }
 
-/// That each of so many lines has one result, which is good.
+/// Asserts that each of `count` inputs has one result, which is `ok`.
 pub fn all_accepted(ended: &Ended, count: usize) {
     accounted(ended, count);
     let bad = ended.lines.iter().find(|line| line["ok"] != true);
     assert_eq!((ended.code, bad), (Some(0), None), "{}", ended.stderr);
 }
 
-/// The payloads of uplinks, which must be the same whenever one was sent again; by device.
+/// The request ids of uplinks by device; a resent or retried one keeps its id.
 pub fn request_ids(records: &[Value]) -> BTreeMap<String, Vec<String>> {
     let mut ids = BTreeMap::<String, Vec<String>>::new();
     for record in records {
@@ -162,7 +162,7 @@ pub fn request_ids(records: &[Value]) -> BTreeMap<String, Vec<String>> {
     ids
 }
 
-/// Numbers that look random, the same for the same seed, which is printed for whoever reads a failure.
+/// Pseudo-random numbers. Prints its seed, which `SEED` sets, so that a failure can be repeated.
 pub struct Dice(u64);
 
 impl Dice {

@@ -100,7 +100,7 @@ fn a_burst_of_reports_is_recorded_to_the_last_one() {
 }
 
 #[test]
-fn tls_on_each_side() {
+fn tls_works_on_either_side() {
     let folder = tempfile::tempdir().unwrap();
     let made = rcgen::generate_simple_self_signed(["127.0.0.1".into(), "localhost".into()]).unwrap();
     let [certificate, key] = ["cert.pem", "key.pem"].map(|name| folder.path().join(name));
@@ -118,7 +118,7 @@ fn tls_on_each_side() {
         let expected = ["up connect", "up sync", "down sync.response", "up disconnect"];
         assert_eq!(kinds(&ended.lines), expected, "{ended:?}");
     }
-    // A certificate that nobody vouches for ends that connection, not the tap.
+    // An untrusted certificate ends that connection, not the tap.
     let tap = Service::tap(&edge.url, &["--connect-timeout", "5s"]);
     assert_eq!(tap.dial().read(&mut [0]).unwrap(), 0);
     let ended = tap.end("TERM");
@@ -143,7 +143,7 @@ fn echo() -> String {
 }
 
 #[test]
-fn whatever_the_bytes_are_they_pass_unchanged_and_so_does_a_half_close() {
+fn random_bytes_and_a_half_close_pass_unchanged() {
     let tap = Service::tap(&echo(), &[]);
     for seed in 0..20 {
         let mut random = fastrand::Rng::with_seed(seed);
@@ -166,7 +166,7 @@ fn whatever_the_bytes_are_they_pass_unchanged_and_so_does_a_half_close() {
 }
 
 #[test]
-fn a_side_that_does_not_read_holds_the_other_back_and_loses_nothing() {
+fn an_unread_side_slows_the_other_and_loses_nothing() {
     let server = TcpListener::bind("127.0.0.1:0").unwrap();
     let tap = Service::tap(&server.local_addr().unwrap().to_string(), &[]);
     let mut client = tap.dial();
@@ -188,7 +188,7 @@ fn a_side_that_does_not_read_holds_the_other_back_and_loses_nothing() {
 }
 
 #[test]
-fn a_broker_out_of_reach_costs_that_client_only() {
+fn an_unreachable_broker_closes_only_the_new_client() {
     let unused = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let tap = Service::tap(&unused.to_string(), &[]);
     for _ in 0..2 {
@@ -203,7 +203,7 @@ fn a_broker_out_of_reach_costs_that_client_only() {
 }
 
 #[test]
-fn a_broker_that_cuts_the_connection_is_the_one_that_ended_it() {
+fn a_cut_by_the_broker_is_recorded_as_its_disconnect() {
     let mut edge = Service::edge(&[]);
     let mut tap = Service::tap(&edge.url, &[]);
     let mut listen = gateway("listen", &tap.url, &["--no-reconnect"]);
@@ -218,7 +218,7 @@ fn a_broker_that_cuts_the_connection_is_the_one_that_ended_it() {
 }
 
 #[test]
-fn a_recording_that_fails_is_said_and_the_traffic_goes_on() {
+fn traffic_goes_on_after_a_failed_recording() {
     let edge = Service::edge(&[]);
     let sync = |tap: &Service, cid: &str| {
         let ended = run(&mut gateway("sync", &tap.url, &["--cid", cid, "--product-id", "p"]));
@@ -241,7 +241,7 @@ fn a_recording_that_fails_is_said_and_the_traffic_goes_on() {
 }
 
 #[test]
-fn it_ends_by_itself_and_says_what_is_wrong_at_once() {
+fn a_tap_refuses_bad_arguments_and_ends_after_its_time() {
     let ended = run(tuyagw().args("tap --listen 127.0.0.1:0 --broker 127.0.0.1:1 --for 50ms".split(' ')));
     assert_eq!(ended.code, Some(0), "{ended:?}");
     let public = run(tuyagw().args("tap --listen 0.0.0.0:0 --broker 127.0.0.1:1 --for 50ms".split(' ')));
@@ -269,7 +269,7 @@ fn publish(payload: &[u8]) -> Vec<u8> {
 
 #[test]
 #[ignore = "slow: fills the buffers of a tap"]
-fn records_that_nobody_takes_are_left_out_and_counted_and_the_traffic_goes_on() {
+fn unread_records_are_left_out_and_counted() {
     let mut tap = Service::tap(&echo(), &[]);
     let mut stream = tap.dial();
     let mut pass = |count: usize, size: usize| {
@@ -286,7 +286,7 @@ fn records_that_nobody_takes_are_left_out_and_counted_and_the_traffic_goes_on() 
     let mut stdout = tap.stdout.take().unwrap();
     let (mut records, mut left_out) = (0, 0);
     let mut line = String::new();
-    // Once somebody reads, there is room again; the next record says what is missing before it.
+    // Reading makes room again; the next record says how many are missing before it.
     while left_out == 0 {
         pass(1, 10);
         line.clear();
@@ -308,7 +308,7 @@ fn records_that_nobody_takes_are_left_out_and_counted_and_the_traffic_goes_on() 
 
 #[test]
 #[ignore = "slow: kills many taps"]
-fn killed_at_any_moment_it_breaks_nothing_it_forwarded_and_its_file_goes_on() {
+fn a_killed_tap_leaves_a_file_that_can_be_continued() {
     let seed = fastrand::u64(..);
     let mut random = fastrand::Rng::with_seed(seed);
     let folder = tempfile::tempdir().unwrap();
@@ -331,12 +331,12 @@ fn killed_at_any_moment_it_breaks_nothing_it_forwarded_and_its_file_goes_on() {
         let until = random.usize(1..stream.len());
         let mut arrived = vec![0; until];
         server.read_exact(&mut arrived).unwrap();
-        // What has just passed is recorded a moment later; now and then the end comes only after that.
+        // Bytes are recorded a moment after they were forwarded. Every fourth round waits for that before the kill.
         while round % 4 == 0 && fs::metadata(&out).unwrap().len() <= recorded {
             thread::yield_now();
         }
         tap.kill();
-        // What was under way may still come, and then the end, or a reset.
+        // Bytes in flight may still come, and then the end, or a reset.
         let _ = server.read_to_end(&mut arrived);
         assert!(stream.starts_with(&arrived), "seed {seed}, round {round}: not what the client sent");
         drop(server);
@@ -360,7 +360,7 @@ fn killed_at_any_moment_it_breaks_nothing_it_forwarded_and_its_file_goes_on() {
 }
 
 #[test]
-fn a_broker_that_restarts_behind_it_is_found_again() {
+fn a_restarted_broker_is_reached_again() {
     let folder = tempfile::tempdir().unwrap();
     let devices = folder.path().join("devices.jsonl");
     let devices = ["--devices", devices.to_str().unwrap()];
@@ -399,7 +399,7 @@ fn a_broker_that_restarts_behind_it_is_found_again() {
 
 /// Records that the writer held when the disk was full count as much as those that came later.
 #[test]
-fn records_that_were_in_hand_when_writing_failed_are_counted_as_missing() {
+fn records_lost_by_a_failed_write_are_counted() {
     let edge = Service::edge(&[]);
     let folder = tempfile::tempdir().unwrap();
     let [out, summary] = ["out.jsonl", "summary.json"].map(|name| folder.path().join(name));
@@ -410,7 +410,7 @@ fn records_that_were_in_hand_when_writing_failed_are_counted_as_missing() {
         .arg("--summary")
         .arg(&summary);
     let tap = Service::start(tap.env("TUYAGW_CONFIG", "/dev/null"));
-    // Of one device, so that the summary is short; nobody has synchronised it.
+    // Of one device, so that the summary is short. It was never synchronised.
     let reports = "{\"cid\":\"m1\",\"id\":\"1\",\"value\":1}\n".repeat(300);
     let ended = run_with(&mut gateway("report", &tap.url, &["-", "--timeout", "20s"]), reports.as_bytes());
     assert_eq!((ended.code, ended.lines.len()), (Some(1), 300), "{}", ended.stderr);

@@ -22,7 +22,7 @@ use super::{
 };
 
 #[test]
-fn what_the_console_blocks_show_is_what_happens() {
+fn console_blocks_show_the_actual_output() {
     if is_blessed() {
         bless_tables();
     }
@@ -32,7 +32,8 @@ fn what_the_console_blocks_show_is_what_happens() {
         for _ in 0..4 {
             scope.spawn(|| {
                 while let Some(file) = { files.lock().unwrap().pop() } {
-                    failures.lock().unwrap().extend(check(&file));
+                    let found = check(&file);
+                    failures.lock().unwrap().extend(found);
                 }
             });
         }
@@ -180,7 +181,7 @@ impl Page {
     }
 }
 
-/// Runs a page, and gives what differs from what it expects; blessing, rewrites the page.
+/// Runs a page and returns the differences from its expected output. With `BLESS`, rewrites the page.
 fn check(path: &Path) -> Vec<String> {
     let name = path.strip_prefix(root()).unwrap().display().to_string();
     let mut page = Page::read(path);
@@ -307,7 +308,7 @@ fn line_matches(pattern: &str, line: &str) -> bool {
     }
 }
 
-/// What to expect from now on: the old line where it matches, else the new one without what changes from run to run.
+/// The new expected output: old lines that match, else new lines with wildcards for ids, times, ports and durations.
 fn blessed(old: &[String], output: &[String]) -> Vec<String> {
     let renew = |line: &String| {
         let kept = old.iter().find(|pattern| *pattern != "..." && line_matches(pattern, line));

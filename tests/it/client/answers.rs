@@ -1,4 +1,4 @@
-//! What counts as an answer, and what does not.
+//! Messages that count as an answer, and those that do not.
 
 use serde_json::json;
 
@@ -194,7 +194,7 @@ fn a_window_may_be_answered_in_any_order() {
 }
 
 #[test]
-fn a_late_answer_is_not_the_next_one_s() {
+fn a_late_answer_is_not_paired_with_the_next_request() {
     let broker = FakeBroker::start(|_, peer| {
         peer.set_out();
         let first = peer.request();
@@ -213,7 +213,7 @@ fn a_late_answer_is_not_the_next_one_s() {
 }
 
 #[test]
-fn more_unacknowledged_than_the_window_holds_are_still_asked() {
+fn answers_without_acknowledgements_free_the_window() {
     let broker = FakeBroker::start(|_, peer| {
         peer.set_out();
         for _ in 0..100 {

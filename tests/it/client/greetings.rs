@@ -20,7 +20,7 @@ macro_rules! greets {
 }
 
 #[test]
-fn a_broker_that_is_not_there_is_3() {
+fn a_missing_broker_exits_3() {
     let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
     let args = ["--cid", "m1", "water_flow=1"];
     let refused = run(&mut gateway("report", &free, &args));

@@ -1,4 +1,4 @@
-//! What `listen` makes of what it hears; the connection is the same as the other subcommands'.
+//! `listen` against scripted brokers. Its connection is the same code as the other subcommands'.
 
 use std::{
     io::{BufRead as _, BufReader, Read as _},
@@ -131,7 +131,7 @@ fn run_until(subcommand: &str, broker: &FakeBroker, args: &[&str], said: impl Fn
 /// A recorder has nothing better to do than to wait for the end of a rivalry or of an edge that restarts over and over.
 #[test]
 #[ignore = "slow: waits for five backoffs, twice"]
-fn what_lasts_warns_and_goes_on_where_its_connections_are_cut_without_progress() {
+fn listen_and_rounds_warn_of_fruitless_connections_and_go_on() {
     let status = &["--every", "1s", "--online", "m1"][..];
     for (subcommand, args) in [("listen", &[][..]), ("status", status)] {
         let broker = FakeBroker::start(|_, peer| peer.log_in());
@@ -147,9 +147,9 @@ fn what_lasts_warns_and_goes_on_where_its_connections_are_cut_without_progress()
     }
 }
 
-/// Nine visits of a command, each of which ends the connection: what arrives is what a listener is there for.
+/// Nine connections, each with one command and then its end: an arriving message is progress for a listener.
 #[test]
-fn a_message_that_arrives_is_progress_for_a_listener() {
+fn an_arriving_message_is_progress_for_a_listener() {
     let broker = FakeBroker::start(|number, peer| {
         peer.log_in();
         let id = peer.expect_subscribe();
@@ -188,7 +188,7 @@ fn a_listener_without_a_second_suback_goes_on() {
 
 /// A platform waits seconds for an answer, not the hour that a thousand commands before it would take.
 #[test]
-fn commands_beyond_a_thousand_that_wait_are_answered_busy() {
+fn commands_beyond_a_thousand_waiting_are_answered_busy() {
     let (answered, answers) = mpsc::channel::<Value>();
     let broker = FakeBroker::start(move |_, peer| {
         peer.log_in();
@@ -223,7 +223,7 @@ fn commands_beyond_a_thousand_that_wait_are_answered_busy() {
 }
 
 #[test]
-fn a_program_that_cannot_be_run_is_2_before_anything_is_dialled() {
+fn an_unrunnable_program_exits_2_before_connecting() {
     for (program, says) in [
         ("./nofile", "No such file"),
         ("/", "is a folder"),
@@ -238,7 +238,7 @@ fn a_program_that_cannot_be_run_is_2_before_anything_is_dialled() {
 
 /// A shell's script starts in the background what Ctrl-C is not meant for.
 #[test]
-fn a_sigint_that_was_ignored_on_purpose_ends_nothing() {
+fn an_ignored_sigint_ends_nothing() {
     let (wanted, is_wanted) = mpsc::channel::<()>();
     let broker = FakeBroker::start(move |_, peer| {
         peer.log_in();

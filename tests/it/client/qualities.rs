@@ -28,7 +28,7 @@ fn every_quality_of_service_and_every_subcommand_is_answered() {
 }
 
 #[test]
-fn no_wait_is_done_at_the_acknowledgement_and_subscribes_to_nothing() {
+fn no_wait_ends_at_the_acknowledgement_without_subscribing() {
     let broker = FakeBroker::kind();
     let ended = run_with(&mut gateway("report", &broker.url(), &["-", "--no-wait"]), reports(500).as_bytes());
     all_accepted(&ended, 500);
@@ -37,7 +37,7 @@ fn no_wait_is_done_at_the_acknowledgement_and_subscribes_to_nothing() {
 }
 
 #[test]
-fn qos_0_without_waiting_says_that_nobody_acknowledged() {
+fn no_wait_with_qos_0_reports_no_acknowledgement() {
     let broker = FakeBroker::kind();
     let args = ["-", "--no-wait", "--qos", "0"];
     let ended = run_with(&mut gateway("report", &broker.url(), &args), reports(5000).as_bytes());
@@ -47,7 +47,7 @@ fn qos_0_without_waiting_says_that_nobody_acknowledged() {
 }
 
 #[test]
-fn an_acknowledgement_that_does_not_come_is_a_timeout() {
+fn a_missing_acknowledgement_is_a_timeout() {
     let broker = FakeBroker::start(|_, peer| {
         peer.log_in();
         peer.hold();
@@ -79,7 +79,7 @@ fn persistent(script: impl FnMut(usize, &mut Peer) + Send + 'static) -> (FakeBro
 }
 
 #[test]
-fn nothing_is_acknowledged_after_a_queued_command_so_that_all_comes_again() {
+fn messages_after_a_queued_command_stay_unacknowledged() {
     let (broker, ended) = persistent(|_, peer| {
         peer.expect_connect();
         peer.send(&[&[0x20, 2, 1, 0][..], &command(1)].concat());
@@ -99,7 +99,7 @@ fn nothing_is_acknowledged_after_a_queued_command_so_that_all_comes_again() {
 }
 
 #[test]
-fn a_window_full_of_queued_commands_is_5_with_advice() {
+fn a_window_full_of_queued_commands_exits_5_with_a_hint() {
     let (broker, ended) = persistent(|_, peer| {
         peer.expect_connect();
         peer.send(&[&[0x20, 2, 1, 0][..], &(1..=20).flat_map(command).collect::<Vec<_>>()].concat());

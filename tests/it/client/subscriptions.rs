@@ -57,7 +57,7 @@ pub fn subacks() -> Vec<Case> {
 }
 
 #[test]
-fn a_refusal_says_whether_the_request_had_left() {
+fn a_refused_subscription_says_whether_the_request_was_sent() {
     let broker = crate::fake_broker::FakeBroker::start(|_, peer| subscribed(peer, |id| suback(id, &[0x80])));
     let args = ["--window", "1", "-"];
     let ended = crate::process::run_with(

@@ -91,7 +91,7 @@ fn mutate(mut packets: Vec<Vec<u8>>, dice: &mut Rng) -> Vec<u8> {
 }
 
 #[test]
-fn a_held_connection_is_answered_whatever_two_thousand_others_send() {
+fn two_thousand_random_sessions_leave_a_held_connection_answered() {
     let seed = std::env::var("FUZZ_SEED").map_or_else(|_| fastrand::u64(..), |seed| seed.parse().unwrap());
     println!("FUZZ_SEED={seed} repeats this run");
     let mut dice = Rng::with_seed(seed);

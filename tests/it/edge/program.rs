@@ -7,6 +7,7 @@ use std::{
     process::{Child, Command, Stdio},
 };
 
+use super::run_quietly;
 use crate::process::{PROGRAM, ended, is_installed, run, signal, tuyagw, until};
 
 /// A program with a child of its own; both write down their ids and would go on for long.
@@ -20,7 +21,7 @@ fn id(folder: &Path, name: &str) -> u32 {
 }
 
 fn is_alive(id: u32) -> bool {
-    // A zombie, which nobody in a container may reap, is dead.
+    // A zombie, which in a container may have no reaper, is dead.
     let status = fs::read_to_string(format!("/proc/{id}/stat")).unwrap_or_default();
     status.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with(['Z', 'X']))
 }
@@ -32,7 +33,7 @@ fn until_ready(child: &mut Child) {
 }
 
 #[test]
-fn a_recording_that_fails_ends_the_program_and_all_it_started() {
+fn a_failed_recording_ends_the_program_and_its_descendants() {
     let folder = tempfile::tempdir().unwrap();
     let script = format!("tuyagw sync -q --cid m1 --product-id p > synced; {FAMILY}");
     // `setsid`, so that a developer's terminal is not the program's.
@@ -77,7 +78,7 @@ fn a_full_disk_for_the_registry_ends_the_program_and_loses_no_answered_device() 
 }
 
 #[test]
-fn an_edge_that_is_killed_takes_the_program_and_all_it_started_along() {
+fn a_killed_edge_ends_the_program_and_its_descendants() {
     let folder = tempfile::tempdir().unwrap();
     // Without a terminal, so that the program has a group of its own.
     let mut setsid = Command::new("setsid")
@@ -129,14 +130,14 @@ fn a_program_that_ignores_sigterm_is_killed() {
 }
 
 #[test]
-fn an_empty_variable_in_place_of_the_program_is_said() {
+fn a_missing_program_exits_2() {
     let ended = run(tuyagw().args(["edge", "--listen", "127.0.0.1:0", "--"]));
     assert_eq!((ended.code, ended.lines.len()), (Some(2), 0));
     assert!(ended.stderr.contains("no PROGRAM follows --"), "{}", ended.stderr);
 }
 
 #[test]
-fn an_edge_for_all_addresses_is_said_and_its_program_gets_one_that_works() {
+fn an_edge_on_all_addresses_warns_and_gives_its_program_a_usable_one() {
     let mut hosts = vec![("0.0.0.0", "127.0.0.1")];
     if std::net::TcpListener::bind("[::1]:0").is_ok() {
         hosts.push(("[::]", "[::1]"));
@@ -202,7 +203,7 @@ assert b"resumed" in seen and b"code 7" in seen, (code, seen)
 "#;
 
 #[test]
-fn a_program_reads_its_terminal_and_gets_the_keyboard_s_signals() {
+fn a_program_shares_the_terminal_and_its_signals() {
     if !is_installed("python3") {
         return;
     }
@@ -213,4 +214,53 @@ fn a_program_reads_its_terminal_and_gets_the_keyboard_s_signals() {
     );
     let played = Command::new("python3").args(["-c", TERMINAL]).env("PATH", path.unwrap()).output().unwrap();
     assert!(played.status.success(), "{}", String::from_utf8_lossy(&played.stderr));
+}
+
+#[test]
+fn a_program_gets_the_edge_s_address_and_sets_the_status() {
+    let run = |script: &str| {
+        tuyagw()
+            .args(["edge", "--", "sh", "-c", script])
+            .env_remove("TUYAGW_CONFIG")
+            .env("TUYAGW_PROFILE", "none")
+            .env("TUYAGW_PASSWORD", "secret")
+            .output()
+            .unwrap()
+    };
+    let output = run("env | grep ^TUYAGW_ | sort; command -v tuyagw; exit 7");
+    assert_eq!(output.status.code(), Some(7));
+    let text = String::from_utf8(output.stdout).unwrap();
+    let lines: Vec<&str> = text.lines().collect();
+    assert!(lines[0].starts_with("TUYAGW_BROKER=mqtt://127.0.0.1:"), "{text}");
+    assert_eq!(
+        lines[1..5],
+        [
+            "TUYAGW_CONFIG=/dev/null",
+            "TUYAGW_GATEWAY_ID=gw001",
+            "TUYAGW_PLATFORM_USERNAME=platform",
+            "TUYAGW_USERNAME=acme"
+        ]
+    );
+    assert_eq!(lines[5], PROGRAM);
+    assert_eq!(lines.len(), 6);
+    assert_eq!(run("kill -9 $$").status.code(), Some(137));
+    assert_eq!(run("cat >/dev/null && echo ok").stdout, b"ok\n");
+    assert_eq!(run_quietly(&["edge", "--", "no-such-program"]).status.code(), Some(127));
+    assert_eq!(run("tuyagw sync --cid m1 --product-id p1").status.code(), Some(0));
+    assert_eq!(run("tuyagw report --cid m1 water_flow=1").status.code(), Some(1));
+}
+
+#[test]
+fn a_signal_reaches_the_program() {
+    let mut child = tuyagw()
+        .args(["edge", "--", "sh", "-c", "trap 'exit 9' TERM; echo ready; while :; do sleep 0.05; done"])
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut ready = [0; 6];
+    std::io::Read::read_exact(child.stdout.as_mut().unwrap(), &mut ready).unwrap();
+    let killed = Command::new("kill").args(["-TERM", &child.id().to_string()]).status().unwrap();
+    assert!(killed.success());
+    assert_eq!(child.wait().unwrap().code(), Some(9));
 }

@@ -1,4 +1,4 @@
-//! Stderr that nobody reads: no subcommand with connections waits for its reader.
+//! An unread stderr: no subcommand with connections waits for its reader.
 
 use std::{
     io::{self, BufRead as _, BufReader, PipeReader, Read as _, Write as _},
@@ -12,7 +12,7 @@ use crate::{
     wire::{Client, Kind},
 };
 
-/// A pipe that is full: whatever writes to it waits for its reader.
+/// A full pipe: a writer blocks until its reader reads.
 fn full_pipe() -> (PipeReader, Stdio) {
     let (reader, mut writer) = io::pipe().unwrap();
     // As many bytes as a pipe holds.
@@ -56,7 +56,7 @@ fn an_edge_serves_and_ends_with_an_unread_stderr() {
 }
 
 #[test]
-fn a_reader_that_comes_late_gets_every_line_in_order() {
+fn a_late_reader_of_stderr_gets_every_line_in_order() {
     let mut command = tuyagw();
     let (mut edge, mut stdout, stderr) =
         start(command.args(["edge", "--listen", "127.0.0.1:0", "--out", "/dev/null"]));

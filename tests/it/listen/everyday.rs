@@ -48,7 +48,7 @@ fn platform(site: &Site) -> std::thread::JoinHandle<()> {
 }
 
 #[test]
-fn the_whole_flow_goes_over_the_samples_topics() {
+fn the_whole_flow_works_over_the_sample_topics() {
     let site = Site::start(&[]);
     let config = site.write("config.toml", PROFILE);
     let with = |subcommand: &str, args: &[&str]| {
