@@ -16,7 +16,7 @@ use crate::{
     process::{Run, Server, gateway, run},
     sinks::{NullBroker, respond},
     table::{Goal, Table, median},
-    wire::{report, topic},
+    traffic::{report, topic},
 };
 
 /// Devices that the lines speak of.

@@ -9,10 +9,10 @@ use tuyagw::{
     io::request_ids,
     mqtt::{
         Direction, QoS,
-        codec::{End, Message, Packet},
+        codec::{Message, Packet, Side},
         matches,
     },
-    recording::Record,
+    recording::{Record, RecordPrefix, RewritableFields},
     tuya::product::{Product, ValueEncoding},
     tuya::{Answer, Channel, Envelope, Topics, Uplink},
 };
@@ -20,7 +20,8 @@ use tuyagw::{
 use crate::{
     Options,
     table::{Goal, Table, median},
-    wire::{self, PAYLOAD},
+    traffic::{self, PAYLOAD},
+    wire::publish_with_id,
 };
 
 /// What serde_json is asked to parse and write without any of our rules.
@@ -91,7 +92,7 @@ pub fn measure(options: &Options, table: &mut Table) {
 
 /// From JSON to values and back.
 fn messages(options: &Options, table: &mut Table) {
-    let payload = wire::report("m1", PAYLOAD);
+    let payload = traffic::report("m1", PAYLOAD);
     let payload = payload.as_bytes();
     let reported = Envelope::<Uplink>::decode(Channel::Report, payload).unwrap();
     let typed: Typed<'_> = serde_json::from_slice(payload).unwrap();
@@ -131,7 +132,7 @@ fn messages(options: &Options, table: &mut Table) {
 
 /// The lines of a recording.
 fn records(options: &Options, table: &mut Table) {
-    let (topics, topic) = (Topics::default(), wire::topic(Channel::Report, "gw1"));
+    let (topics, topic) = (Topics::default(), traffic::topic(Channel::Report, "gw1"));
     let record = Record {
         unix_us: 1_785_000_000_123_456,
         topic: Cow::from(topic.as_str()),
@@ -143,14 +144,18 @@ fn records(options: &Options, table: &mut Table) {
         channel: Some(Channel::Report),
         gateway_id: Some(Cow::from("gw1")),
         mono_us: Some(123_456),
-        payload: Cow::from(wire::report("m1", PAYLOAD).into_bytes()),
+        payload: Cow::from(traffic::report("m1", PAYLOAD).into_bytes()),
         is_json: false,
         unknown: Vec::new(),
     };
     let mut line = Vec::new();
     record.write(&mut line);
     let typed: TypedRecord<'_> = serde_json::from_slice(&line).unwrap();
-    let (mut written, mut typed_written) = (Vec::new(), Vec::new());
+    // The fast paths leave a space in a line, and an escape in a message, to the slow ones.
+    let slow_line = [b"{ ", &line[1..]].concat();
+    let slow_payload = String::from_utf8_lossy(&record.payload).replacen("\"cid\"", "\"c\\u0069d\"", 1);
+    let mut prefix = RecordPrefix::default();
+    let (mut written, mut typed_written, mut written_after) = (Vec::new(), Vec::new(), Vec::new());
     let figures = Figures::of(
         options,
         vec![
@@ -159,6 +164,11 @@ fn records(options: &Options, table: &mut Table) {
                 black_box(&record).write(&mut written);
                 written.len()
             }),
+            step("write after", || {
+                written_after.clear();
+                black_box(&record).write_after(&mut written_after, &mut prefix);
+                written_after.len()
+            }),
             step("typed write", || {
                 typed_written.clear();
                 serde_json::to_writer(&mut typed_written, black_box(&typed)).unwrap();
@@ -166,28 +176,41 @@ fn records(options: &Options, table: &mut Table) {
             }),
             step("read", || Record::read(black_box(&line), &topics).unwrap().map(|record| record.unix_us)),
             step("typed read", || serde_json::from_slice::<TypedRecord<'_>>(black_box(&line)).unwrap()),
+            step("slow read", || {
+                Record::read(black_box(&slow_line), &topics).unwrap().map(|record| record.unix_us)
+            }),
+            step("find", || RewritableFields::of(black_box(&record.payload)).unwrap()),
+            step("slow find", || RewritableFields::of(black_box(slow_payload.as_bytes())).unwrap()),
         ],
     );
     figures.row(table, "write a record", "write", Some(("serde_json, typed", "typed write")));
+    figures.row(
+        table,
+        "write a record of the same microsecond",
+        "write after",
+        Some(("of another", "write")),
+    );
     figures.row(table, "read a record", "read", Some(("serde_json, typed", "typed read")));
+    figures.row(table, "read a record", "read", Some(("slow path", "slow read")));
+    figures.row(table, "find a message's fields to rewrite", "find", Some(("slow path", "slow find")));
 }
 
 /// Topics and packets.
 fn packets(options: &Options, table: &mut Table) {
-    let (topics, topic) = (Topics::default(), wire::topic(Channel::Report, "gw1"));
+    let (topics, topic) = (Topics::default(), traffic::topic(Channel::Report, "gw1"));
     let message = Packet::Publish(Message {
         topic: topic.as_str().into(),
-        payload: wire::report("m1", PAYLOAD).into(),
+        payload: traffic::report("m1", PAYLOAD).into(),
         qos: QoS::AtLeastOnce,
         retain: false,
         dup: false,
         id: Some(7),
     });
-    let packets = wire::encode(&message).repeat(BATCH);
+    let packets = publish_with_id(2, &topic, 7, traffic::report("m1", PAYLOAD).as_bytes()).repeat(BATCH);
     let (mut outbox, mut inbox) = (BytesMut::new(), BytesMut::new());
     let decode = || {
         inbox.extend_from_slice(&packets);
-        while let Some(packet) = Packet::decode(&mut inbox, End::Server, 1 << 20).unwrap() {
+        while let Some(packet) = Packet::decode(&mut inbox, Side::Server, 1 << 20).unwrap() {
             black_box(&packet);
         }
     };

@@ -8,10 +8,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// How long everything takes each way.
+/// The delay of each direction.
 const EACH_WAY: Duration = Duration::from_millis(20);
 
-/// How long there and back takes.
+/// The delay of both directions.
 pub const ROUND_TRIP: Duration = Duration::from_millis(40);
 
 /// A port behind which another one of this machine is 20 ms away, for as long as the benchmark lasts.
@@ -33,7 +33,7 @@ pub fn port(to: u16) -> u16 {
     port
 }
 
-/// Hands on what is read from one end to the other, each piece in its time, and the end last.
+/// Forwards bytes from one end to the other, each piece when it is due, and then the end.
 fn carry(mut from: TcpStream, mut to: TcpStream, established: Instant) {
     to.set_nodelay(true).unwrap();
     let (sender, pieces) = mpsc::channel::<(Instant, Vec<u8>)>();

@@ -2,25 +2,20 @@
 
 use std::{
     io::{Read as _, Write as _},
-    net::{Shutdown, TcpStream},
+    net::Shutdown,
     thread,
     time::{Duration, Instant},
 };
 
 use tempfile::TempDir;
-use tuyagw::{
-    mqtt::{
-        QoS,
-        codec::{Message, Packet},
-    },
-    tuya::Channel,
-};
+use tuyagw::tuya::Channel;
 
 use crate::{
     Options, peers,
     process::Server,
     table::{Goal, Table, median},
-    wire::{Inbox, PAYLOAD, USERNAME, connect, encode, report, subscribe, topic},
+    traffic::{Inbox, PAYLOAD, USERNAME, client, report, topic, with_qos},
+    wire::{publish, subscribe, unsubscribe},
 };
 
 /// As many filters as a packet of some 960 KB holds.
@@ -54,40 +49,23 @@ pub fn measure(options: &Options, table: &mut Table) {
 /// What an attacker sends again and again.
 fn floods() -> [(&'static str, Vec<u8>); 6] {
     let filters = |from: usize| (from..from + FILTERS).map(|n| format!("gateway_id/gw1/{n:06}"));
-    let deep = (0..4500).map(|n| (format!("gateway_id/gw1/{}{n}", "+/".repeat(99)), QoS::AtLeastOnce));
-    let many = filters(1000).map(|filter| (filter, QoS::AtLeastOnce)).collect();
+    let many: Vec<_> = filters(1000).collect();
+    let deep: Vec<_> = (0..4500).map(|n| format!("gateway_id/gw1/{}{n}", "+/".repeat(99))).collect();
     let nested = format!("{}1{}", "{\"a\":".repeat(100_000), "}".repeat(100_000));
     let reports = topic(Channel::Report, "gw1");
     [
-        ("SUBSCRIBE with 40,000 filters", encode(&Packet::Subscribe { id: 2, filters: many })),
-        (
-            "SUBSCRIBE with filters of 101 levels",
-            encode(&Packet::Subscribe { id: 2, filters: deep.collect() }),
-        ),
-        (
-            "UNSUBSCRIBE with 40,000 filters",
-            encode(&Packet::Unsubscribe { id: 3, filters: filters(1000).collect() }),
-        ),
-        ("reports that are no JSON", publish(&reports, "[").repeat(20_000)),
-        ("reports of 600 KB", publish(&reports, &nested)),
-        ("reports", publish(&reports, &report("m1", PAYLOAD)).repeat(5000)),
+        ("SUBSCRIBE with 40,000 filters", subscribe(2, &with_qos(&many))),
+        ("SUBSCRIBE with filters of 101 levels", subscribe(2, &with_qos(&deep))),
+        ("UNSUBSCRIBE with 40,000 filters", unsubscribe(3, &many)),
+        ("reports that are no JSON", publish(0, &reports, b"[").repeat(20_000)),
+        ("reports of 600 KB", publish(0, &reports, nested.as_bytes())),
+        ("reports", publish(0, &reports, report("m1", PAYLOAD).as_bytes()).repeat(5000)),
     ]
-}
-
-fn publish(topic: &str, payload: &str) -> Vec<u8> {
-    encode(&Packet::Publish(Message {
-        topic: topic.into(),
-        payload: payload.to_owned().into(),
-        qos: QoS::AtMostOnce,
-        retain: false,
-        dup: false,
-        id: None,
-    }))
 }
 
 /// The median and the longest wait of a client, in milliseconds; it is answered by the edge, or by its own message.
 fn waits(options: &Options, port: u16, is_edge: bool, flood: &[u8]) -> [f64; 2] {
-    let mut attacker = client(port, "gw1", &filters_of("gw1"));
+    let mut attacker = client(port, "gw1", USERNAME, &filters_of("gw1"));
     let mut drain = attacker.try_clone().unwrap();
     let (mut flooding, bytes) = (attacker.try_clone().unwrap(), flood.to_owned());
     let reader = thread::spawn(move || {
@@ -97,8 +75,8 @@ fn waits(options: &Options, port: u16, is_edge: bool, flood: &[u8]) -> [f64; 2] 
     let writer = thread::spawn(move || while flooding.write_all(&bytes).is_ok() {});
 
     let answers = topic(if is_edge { Channel::ReportResponse } else { Channel::Report }, "victim");
-    let mut victim = client(port, "victim", &[answers]);
-    let message = publish(&topic(Channel::Report, "victim"), &report("m1", PAYLOAD));
+    let mut victim = client(port, "victim", USERNAME, &[answers]);
+    let message = publish(0, &topic(Channel::Report, "victim"), report("m1", PAYLOAD).as_bytes());
     let mut inbox = Inbox::new(1 << 16);
     let mut waits = Vec::new();
     let (start, time) = (Instant::now(), Duration::from_millis(options.size(4000) as u64));
@@ -123,23 +101,4 @@ fn waits(options: &Options, port: u16, is_edge: bool, flood: &[u8]) -> [f64; 2] 
 /// What the attacker is subscribed to beforehand: as many filters as the edge grants to one client.
 fn filters_of(gateway: &str) -> Vec<String> {
     (0..1000).map(|n| format!("gateway_id/{gateway}/{n:06}")).collect()
-}
-
-/// A client that is connected and subscribed.
-fn client(port: u16, id: &str, filters: &[String]) -> TcpStream {
-    let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
-    stream.set_nodelay(true).unwrap();
-    stream.write_all(&connect(id, USERNAME)).unwrap();
-    stream.write_all(&subscribe(filters)).unwrap();
-    let mut inbox = Inbox::new(1 << 16);
-    for kind in [0x20, 0x90] {
-        loop {
-            if let Some((first, _)) = inbox.next() {
-                assert_eq!(first & 0xf0, kind);
-                break;
-            }
-            assert!(inbox.fill(&mut stream).unwrap() > 0);
-        }
-    }
-    stream
 }

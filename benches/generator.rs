@@ -1,4 +1,4 @@
-//! Gateways without number: raw sockets in one thread, each with some reports under way.
+//! Thousands of gateways: raw sockets in one thread, each with some reports in flight.
 
 use std::{
     io::{ErrorKind, Read as _, Write as _},
@@ -9,7 +9,10 @@ use std::{
 use rustix::event::epoll;
 use tuyagw::tuya::Channel;
 
-use crate::wire::{Inbox, PAYLOAD, Template, USERNAME, connect, published, report, subscribe, topic};
+use crate::{
+    traffic::{Inbox, PAYLOAD, Template, USERNAME, connect, report, topic, with_qos},
+    wire::{puback, split_publish, subscribe},
+};
 
 /// One gateway with one device.
 #[derive(Debug)]
@@ -61,9 +64,9 @@ impl Fleet {
                 assert!(gateway.inbox.fill(&mut gateway.stream).unwrap() > 0);
                 while let Some((first, body)) = gateway.inbox.next() {
                     if first & 0xf0 == 0x30 {
-                        let (_, [high, low], payload) = published(body);
+                        let (_, id, payload) = split_publish(first, body);
                         assert_success(payload);
-                        gateway.stream.write_all(&[0x40, 2, high, low]).unwrap();
+                        gateway.stream.write_all(&puback(id)).unwrap();
                         answered = true;
                     }
                 }
@@ -71,7 +74,7 @@ impl Fleet {
         }
     }
 
-    /// Has `count` reports answered, `window` of them under way at each gateway; the time it took.
+    /// Sends `count` reports with `window` in flight at each gateway; returns the time until all are answered.
     pub fn report(&mut self, count: usize, window: usize) -> Duration {
         let poll = epoll::create(epoll::CreateFlags::CLOEXEC).unwrap();
         for (n, gateway) in self.gateways.iter().enumerate() {
@@ -106,7 +109,7 @@ impl Fleet {
         start.elapsed()
     }
 
-    /// Has reports answered one at a time by the first gateway, and gives each round trip.
+    /// Sends reports one at a time from the first gateway; returns each round trip in microseconds.
     pub fn stop_and_wait(&mut self, count: usize) -> Vec<f64> {
         let gateway = &mut self.gateways[0];
         gateway.stream.set_nonblocking(false).unwrap();
@@ -126,8 +129,8 @@ impl Gateway {
         let id = format!("gw{n}");
         let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
         stream.set_nodelay(true).unwrap();
-        let mut hello = connect(&id, USERNAME);
-        hello.extend(subscribe(&downlinks(&id)));
+        let mut hello = connect(&id, USERNAME).bytes();
+        hello.extend(subscribe(1, &with_qos(&downlinks(&id))));
         stream.write_all(&hello).unwrap();
         let report = Template::new(&topic(Channel::Report, &id), &report("m1", PAYLOAD));
         Self { stream, inbox: Inbox::new(4096), out: Vec::new(), report, next: 1 }
@@ -157,9 +160,9 @@ impl Gateway {
         let mut answers = 0;
         while let Some((first, body)) = self.inbox.next() {
             if first & 0xf0 == 0x30 {
-                let (_, [high, low], payload) = published(body);
+                let (_, id, payload) = split_publish(first, body);
                 assert_success(payload);
-                self.out.extend_from_slice(&[0x40, 2, high, low]);
+                self.out.extend_from_slice(&puback(id));
                 answers += 1;
             }
         }
@@ -170,7 +173,7 @@ impl Gateway {
         while !self.out.is_empty() {
             match self.stream.write(&self.out) {
                 Ok(written) => drop(self.out.drain(..written)),
-                // What is left goes with the next answer's turn.
+                // The rest is sent after the next answer.
                 Err(why) if why.kind() == ErrorKind::WouldBlock => return,
                 Err(why) => panic!("{why}"),
             }
@@ -178,7 +181,7 @@ impl Gateway {
     }
 }
 
-/// The cid of the device of which reports speak.
+/// The cid in the reports.
 fn cid() -> String {
     let report = report("m1", PAYLOAD);
     let (_, rest) = report.split_once("\"cid\":\"").unwrap();

@@ -7,7 +7,7 @@ use crate::{
     process::{Run, gateway, run, stdout_to},
     sinks::Fountain,
     table::{Goal, Table},
-    wire::PAYLOAD,
+    traffic::PAYLOAD,
 };
 
 /// Messages that a sender with a limit leaves unacknowledged.

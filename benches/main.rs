@@ -1,7 +1,7 @@
-//! What tuyagw costs, beside its peers: `cargo bench`, or `cargo bench -- --quick core bulk`.
+//! The cost of tuyagw, beside its peers: `cargo bench`, or `cargo bench -- --quick core bulk`.
 //!
 //! Every workload is run in several rounds in which all contestants take turns, so that a noisy machine is noisy for
-//! all of them; medians are given. A peer that is not installed is said so and left out. The table goes to stdout
+//! all of them; the table has medians. A missing peer is reported and left out. The table goes to stdout
 //! as Markdown, and the same figures to `target/bench.json`. docs/performance.md shows one run.
 #![allow(
     clippy::cast_possible_truncation,
@@ -14,6 +14,9 @@
 )]
 
 mod bulk;
+#[allow(dead_code, reason = "the tests use the rest")]
+#[path = "../tests/it/command.rs"]
+mod command;
 mod core;
 mod distance;
 mod edge;
@@ -29,6 +32,9 @@ mod spool;
 mod start;
 mod table;
 mod tap;
+mod traffic;
+#[allow(dead_code, reason = "the tests use the rest")]
+#[path = "../tests/it/wire.rs"]
 mod wire;
 
 use table::Table;
@@ -48,13 +54,13 @@ const THEMES: [(&str, Theme); 11] = [
     ("spool", spool::measure),
 ];
 
-/// Measures something and adds what it finds.
+/// Measures a theme and adds rows to the table.
 type Theme = fn(&Options, &mut Table);
 
 /// How much is measured.
 #[derive(Debug)]
 pub struct Options {
-    /// Whether sizes are so small that nothing but the harness itself is tried.
+    /// Whether sizes are so small that only the harness itself is tested.
     quick: bool,
     /// The themes asked for; none are all.
     themes: Vec<String>,

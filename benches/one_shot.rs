@@ -9,7 +9,7 @@ use crate::{
     Options, distance, peers,
     process::{Run, Server, gateway, gateway_of, run, run_briefly, tuyagw},
     table::{Goal, Table},
-    wire::{report, topic},
+    traffic::{report, topic},
 };
 
 const THEME: &str = "one-shot";
@@ -62,7 +62,7 @@ struct Contest {
 }
 
 impl Contest {
-    /// Reports to an edge's port, over TLS where there is a certificate to trust.
+    /// Reports to an edge's port, over TLS if there is a certificate to trust.
     fn between(port: u16, certificate: Option<&str>, rounds: usize) -> Self {
         let as_gateway = |subcommand: &str| match certificate {
             None => gateway(subcommand, port),
@@ -91,7 +91,7 @@ impl Contest {
             command
         });
         run(as_gateway("sync").args(["--cid", "m1", "--product-id", "p1"]));
-        // One that fails would be quick, so each is seen to succeed first.
+        // A failure would be fast, so each must succeed once first.
         run(&mut report_with(&[]));
         run(&mut report_with(&["--early"]));
         if let Some(peer) = &mut peer {

@@ -1,4 +1,4 @@
-//! The programs that tuyagw is measured beside, where they are installed.
+//! The programs that tuyagw is compared with, if they are installed.
 
 use std::{
     fs,
@@ -9,9 +9,9 @@ use std::{
 use tempfile::TempDir;
 use tuyagw::tuya::derive_password;
 
-use crate::{process::Server, wire::USERNAME};
+use crate::{process::Server, traffic::USERNAME};
 
-/// Where a program lies; without it, says so.
+/// The path of a program. Reports a missing one.
 pub fn find(program: &str) -> Option<PathBuf> {
     // Debian keeps the broker where only root's PATH looks.
     let path = std::env::var_os("PATH").unwrap_or_default();

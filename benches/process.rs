@@ -17,7 +17,11 @@ use nix::sys::{
     time::TimeValLike as _,
 };
 
-use crate::table::median;
+use crate::{
+    command::{LIMIT, PROGRAM, isolated},
+    table::median,
+    traffic::USERNAME,
+};
 
 /// What a process cost.
 #[derive(Clone, Copy, Debug)]
@@ -73,15 +77,10 @@ impl std::ops::Add for Run {
     }
 }
 
-/// tuyagw as it was built for this benchmark, cut off from the settings of whoever runs it.
+/// The program as it was built for this benchmark, without the developer's settings.
 pub fn tuyagw(subcommand: &str) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_tuyagw"));
-    for (name, _) in std::env::vars_os() {
-        if name.to_string_lossy().starts_with("TUYAGW_") {
-            command.env_remove(name);
-        }
-    }
-    command.arg(subcommand).env("TUYAGW_CONFIG", "/dev/null").stdin(Stdio::null()).stdout(Stdio::null());
+    let mut command = isolated(Command::new(PROGRAM));
+    command.arg(subcommand).stdout(Stdio::null());
     command
 }
 
@@ -93,7 +92,7 @@ pub fn gateway(subcommand: &str, port: u16) -> Command {
 /// tuyagw as the gateway gw1 of a broker, as `--broker` names it.
 pub fn gateway_of(broker: &str, subcommand: &str) -> Command {
     let mut command = tuyagw(subcommand);
-    command.args(["-q", "-b", broker, "-g", "gw1", "-u", crate::wire::USERNAME]);
+    command.args(["-q", "-b", broker, "-g", "gw1", "-u", USERNAME]);
     command
 }
 
@@ -118,7 +117,7 @@ pub fn run_briefly(command: &mut Command) -> Run {
     Run { wall: start.elapsed(), cpu: children().saturating_sub(before), peak: 0 }
 }
 
-/// The largest resident size of a short process in bytes, as `time` tells it; `None` without that program.
+/// The largest resident size of a short process in bytes, measured by `time`; `None` without that program.
 pub fn peak_of(command: &Command) -> Option<u64> {
     let mut timed = Command::new("/usr/bin/time");
     timed.args(["-f", "%M"]).arg(command.get_program()).args(command.get_args()).stdout(Stdio::null());
@@ -131,7 +130,7 @@ pub fn peak_of(command: &Command) -> Option<u64> {
 #[derive(Debug)]
 pub struct Server {
     child: Child,
-    /// Where it listens on 127.0.0.1.
+    /// Its port on 127.0.0.1.
     pub port: u16,
 }
 
@@ -145,14 +144,14 @@ impl Server {
         })
     }
 
-    /// Starts what a free port is given to, and waits until it accepts connections.
+    /// Starts a command on a free port, and waits until it accepts connections.
     pub fn start(command: impl FnOnce(u16) -> Command) -> Self {
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let child =
             command(port).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
         let begin = Instant::now();
         while TcpStream::connect(("127.0.0.1", port)).is_err() {
-            assert!(begin.elapsed() < Duration::from_secs(10), "nothing listens on {port}");
+            assert!(begin.elapsed() < LIMIT, "nothing listens on {port}");
             thread::sleep(Duration::from_millis(5));
         }
         Self { child, port }
@@ -207,7 +206,7 @@ fn status(process: u32, field: &str) -> Option<u64> {
     kib.ok().map(|kib| kib << 10)
 }
 
-/// Looks at a process's peak of memory until it ends: what wait4 tells counts what its parent had, too.
+/// Polls a process's peak of memory until it ends, because wait4's figure includes its parent's.
 struct Peak {
     ended: Arc<AtomicBool>,
     most: Arc<AtomicU64>,

@@ -18,7 +18,7 @@ use crate::{
     process::{Run, gateway, run},
     sinks::NullBroker,
     table::{Goal, Table, median},
-    wire::{PAYLOAD, Template, connect, report, topic},
+    traffic::{PAYLOAD, Template, USERNAME, connect, report, topic},
 };
 
 /// Between messages of the recording.
@@ -111,7 +111,7 @@ impl Lateness {
 fn sleep_and_write(port: u16, count: usize) {
     let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
     stream.set_nodelay(true).unwrap();
-    stream.write_all(&connect("gw1", "acme")).unwrap();
+    stream.write_all(&connect("gw1", USERNAME).bytes()).unwrap();
     let mut template = Template::new(&topic(Channel::Report, "gw1"), &report("m1", PAYLOAD));
     let (start, mut out) = (Instant::now(), Vec::new());
     for n in 0..count {

@@ -1,8 +1,8 @@
-//! The other ends of the sockets, in this process: a broker that takes everything, one that pours messages out, and
-//! a platform behind a broker.
+//! Peers in this process: a broker that accepts everything, a broker that sends messages at full speed, and a platform
+//! behind a broker.
 
 use std::{
-    io::{self, Read as _, Write as _},
+    io::{self, Write as _},
     net::{TcpListener, TcpStream},
     sync::{
         Arc, Mutex,
@@ -12,8 +12,12 @@ use std::{
     time::Instant,
 };
 
-use crate::wire::{Inbox, PAYLOAD, Template, connect, filters, published, report, subscribe, topic};
 use tuyagw::tuya::Channel;
+
+use crate::{
+    traffic::{Inbox, PAYLOAD, Template, client, filters, report, topic},
+    wire::{ACCEPTED, PINGRESP, puback, split_publish},
+};
 
 /// Accepts every login and subscription and acknowledges every message; nothing goes anywhere.
 #[derive(Debug)]
@@ -52,8 +56,8 @@ fn take(mut stream: TcpStream, taken: &AtomicU64, moments: &Mutex<Vec<Instant>>)
             if first & 0xf0 == 0x30 {
                 messages += 1;
                 if first & 0x06 != 0 {
-                    let (_, [high, low], _) = published(body);
-                    out.extend_from_slice(&[0x40, 2, high, low]);
+                    let (_, id, _) = split_publish(first, body);
+                    out.extend_from_slice(&puback(id));
                 }
             } else {
                 greet(first, body, &mut out);
@@ -67,14 +71,14 @@ fn take(mut stream: TcpStream, taken: &AtomicU64, moments: &Mutex<Vec<Instant>>)
     Ok(())
 }
 
-/// Pours messages of the usual size out to whoever subscribes.
+/// Sends messages of the usual size to every subscriber, as fast as it can.
 #[derive(Debug)]
 pub struct Fountain {
     pub port: u16,
 }
 
 impl Fountain {
-    /// `count` messages to each client, of which at most `window` are unacknowledged.
+    /// Sends `count` messages to each client, with at most `window` unacknowledged.
     pub fn start(count: usize, window: u16) -> Self {
         Self { port: serve(move |stream| pour(stream, count, window)) }
     }
@@ -106,7 +110,7 @@ fn pour(mut stream: TcpStream, count: usize, window: u16) -> io::Result<()> {
             counter.fetch_add(acknowledgements, Ordering::SeqCst);
             writer.unpark();
         }
-        // Whoever waits for a window must not wait for a client that is gone.
+        // The writer must not wait for the window of a closed connection.
         counter.store(u64::MAX / 2, Ordering::SeqCst);
         writer.unpark();
     });
@@ -132,14 +136,8 @@ fn pour(mut stream: TcpStream, count: usize, window: u16) -> io::Result<()> {
 
 /// A platform behind a broker that has none: answers every report with success.
 pub fn respond(port: u16) {
-    let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
-    stream.set_nodelay(true).unwrap();
-    let mut hello = connect("platform-1", "platform");
-    hello.extend(subscribe(&[topic(Channel::Report, "GW").replace("GW", "+")]));
-    stream.write_all(&hello).unwrap();
-    let mut greeting = [0; 9];
-    stream.read_exact(&mut greeting).unwrap();
-    assert_eq!((greeting[3], greeting[8]), (0, 1), "the responder is subscribed");
+    let reports = topic(Channel::Report, "GW").replace("GW", "+");
+    let stream = client(port, "platform-1", "platform", &[reports]);
     thread::spawn(move || {
         // The broker ends this by going away.
         let _ = answer(stream);
@@ -153,8 +151,8 @@ fn answer(mut stream: TcpStream) -> io::Result<()> {
             if first & 0xf0 != 0x30 {
                 continue;
             }
-            let (topic, [high, low], payload) = published(body);
-            out.extend_from_slice(&[0x40, 2, high, low]);
+            let (topic, id, payload) = split_publish(first, body);
+            out.extend_from_slice(&puback(id));
             let (request_id, cid) = (text(payload, "request_id"), text(payload, "cid"));
             let response = format!("{}/response", str::from_utf8(topic).unwrap());
             let payload = format!(
@@ -176,17 +174,17 @@ fn text<'p>(payload: &'p [u8], key: &str) -> &'p str {
     rest.split_once('"').unwrap().0
 }
 
-/// Answers what is no PUBLISH.
+/// Answers packets other than PUBLISH.
 fn greet(first: u8, body: &[u8], out: &mut Vec<u8>) {
     match first {
-        0x10 => out.extend_from_slice(&[0x20, 2, 0, 0]),
+        0x10 => out.extend_from_slice(&ACCEPTED),
         0x82 => {
             let count = filters(body);
             out.extend_from_slice(&[0x90, 2 + count as u8, body[0], body[1]]);
             out.extend(std::iter::repeat_n(1, count));
         }
         0xa2 => out.extend_from_slice(&[0xb0, 2, body[0], body[1]]),
-        0xc0 => out.extend_from_slice(&[0xd0, 0]),
+        0xc0 => out.extend_from_slice(&PINGRESP),
         _ => {}
     }
 }
@@ -199,7 +197,7 @@ fn serve(connection: impl Fn(TcpStream) -> io::Result<()> + Clone + Send + 'stat
         for stream in listener.incoming() {
             let (stream, connection) = (stream.unwrap(), connection.clone());
             stream.set_nodelay(true).unwrap();
-            // A client that goes away is the client's affair; what it did is counted elsewhere.
+            // A closed connection is no error here; messages are counted elsewhere.
             thread::spawn(move || connection(stream));
         }
     });

@@ -18,7 +18,7 @@ use tuyagw::{
 use crate::{
     Options,
     table::{Goal, Table, median},
-    wire::{PAYLOAD, report},
+    traffic::{PAYLOAD, report},
 };
 
 /// The variable that makes this program do one thing with a spool: `fill`, `open` or `drain`, the number of entries, the folder.

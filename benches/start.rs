@@ -3,7 +3,9 @@
 use std::{fs, process::Command};
 
 use crate::{
-    Options, peers,
+    Options,
+    command::PROGRAM,
+    peers,
     process::{Run, peak_of, run_briefly, tuyagw},
     table::{Goal, Table},
 };
@@ -53,7 +55,7 @@ pub fn measure(options: &Options, table: &mut Table) {
         table.add("start", format!("`tuyagw {workload}`, wall"), "ms", ours.wall_ms(), wall, goal);
         table.add("start", format!("`tuyagw {workload}`, CPU"), "ms", ours.cpu_ms(), cpu, Goal::None);
     }
-    let size = fs::metadata(env!("CARGO_BIN_EXE_tuyagw")).unwrap().len();
+    let size = fs::metadata(PROGRAM).unwrap().len();
     table.add("start", "binary", "MB", size as f64 / 1e6, None, Goal::AtMost(6.0));
     let peer = contestants.last().and_then(|(name, command)| Some((*name, peak_of(command)? as f64 / 1e6)));
     if let Some(peak) = peak_of(&contestants[1].1) {

@@ -59,7 +59,7 @@ pub struct Table {
 }
 
 impl Table {
-    /// Adds a figure with its peer's, where there is one.
+    /// Adds a figure, with the peer's if there is one.
     pub fn add(
         &mut self,
         theme: &'static str,

@@ -41,7 +41,7 @@ pub fn measure(options: &Options, table: &mut Table) {
     table.add("tap", "`edge` through `tap`, 1 × 100 in flight, rate", "/s", tap_rate, peer, Goal::None);
 }
 
-/// A proxy that copies what it reads and looks at nothing.
+/// A proxy that copies bytes without decoding them.
 fn copying(to: u16) -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();

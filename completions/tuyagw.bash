@@ -79,7 +79,7 @@ _tuyagw() {
             return 0
             ;;
         tuyagw__subcmd__command)
-            opts="-g -b -q -h --cid --model --no-check --value-encoding --window --rate --retries --ordered --journal --journal-any-broker --summary --format --no-wait --t-unit --no-reconnect --progress --platform-username --platform-password-file --client-id --gateway-id --broker --ca-file --tls-server-name --tls-insecure --qos --keep-alive --connect-timeout --timeout --max-packet --persistent --early --profile --config --quiet --help"
+            opts="-b -g -q -h --cid --model --no-check --value-encoding --window --rate --retries --ordered --journal --journal-any-broker --summary --format --no-wait --t-unit --no-reconnect --progress --broker --ca-file --tls-server-name --tls-insecure --connect-timeout --max-packet --profile --config --qos --keep-alive --timeout --persistent --early --platform-username --platform-password-file --client-id --gateway-id --quiet --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -129,6 +129,50 @@ _tuyagw() {
                     COMPREPLY=($(compgen -W "auto always never json" -- "${cur}"))
                     return 0
                     ;;
+                --broker)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -b)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --ca-file)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --tls-server-name)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --connect-timeout)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --max-packet)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --profile)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --config)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --qos)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --keep-alive)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --timeout)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --platform-username)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
@@ -146,50 +190,6 @@ _tuyagw() {
                     return 0
                     ;;
                 -g)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
-                --broker)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
-                -b)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
-                --ca-file)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
-                --tls-server-name)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
-                --qos)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
-                --keep-alive)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
-                --connect-timeout)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
-                --timeout)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
-                --max-packet)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
-                --profile)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
-                --config)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -395,7 +395,7 @@ _tuyagw() {
             return 0
             ;;
         tuyagw__subcmd__listen)
-            opts="-g -u -b -q -h --all --topic --kind --cid --out --rotate --count --for --no-reconnect --answer --exec --exec-timeout --devices --no-report-back --stdin --t-unit --model --no-check --value-encoding --gateway-id --client-id --username --password-file --broker --ca-file --tls-server-name --tls-insecure --qos --keep-alive --connect-timeout --timeout --max-packet --persistent --early --profile --config --quiet --help"
+            opts="-g -u -b -q -h --all --topic --kind --cid --out --rotate --count --for --no-reconnect --answer --exec --exec-timeout --devices --no-report-back --stdin --t-unit --model --no-check --value-encoding --gateway-id --client-id --username --password-file --broker --ca-file --tls-server-name --tls-insecure --connect-timeout --max-packet --profile --config --qos --keep-alive --timeout --persistent --early --quiet --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -497,19 +497,7 @@ _tuyagw() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
-                --qos)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
-                --keep-alive)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
                 --connect-timeout)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
-                --timeout)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -522,6 +510,18 @@ _tuyagw() {
                     return 0
                     ;;
                 --config)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --qos)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --keep-alive)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --timeout)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -589,7 +589,7 @@ _tuyagw() {
             return 0
             ;;
         tuyagw__subcmd__replay)
-            opts="-g -u -b -q -h --speed --rate --loop --max-gap --from --to --kind --cid --topic --map-gateway --map-cid --keep-t --keep-ids --direction --listen --verify --no-reconnect --dry-run --payload-base64 --mqtt-port --gateway-id --client-id --username --password-file --broker --ca-file --tls-server-name --tls-insecure --qos --keep-alive --connect-timeout --timeout --max-packet --persistent --early --profile --config --quiet --help"
+            opts="-g -u -b -q -h --speed --rate --loop --max-gap --from --to --kind --cid --topic --map-gateway --map-cid --keep-t --keep-ids --direction --listen --verify --no-reconnect --dry-run --payload-base64 --mqtt-port --gateway-id --client-id --username --password-file --broker --ca-file --tls-server-name --tls-insecure --connect-timeout --max-packet --profile --config --qos --keep-alive --timeout --persistent --early --quiet --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -691,19 +691,7 @@ _tuyagw() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
-                --qos)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
-                --keep-alive)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
                 --connect-timeout)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
-                --timeout)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -719,6 +707,18 @@ _tuyagw() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --qos)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --keep-alive)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --timeout)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 *)
                     COMPREPLY=()
                     ;;
@@ -727,7 +727,7 @@ _tuyagw() {
             return 0
             ;;
         tuyagw__subcmd__report)
-            opts="-g -u -b -q -h --cid --model --no-check --value-encoding --window --rate --retries --ordered --journal --journal-any-broker --summary --format --no-wait --t-unit --no-reconnect --progress --gateway-id --client-id --username --password-file --broker --ca-file --tls-server-name --tls-insecure --qos --keep-alive --connect-timeout --timeout --max-packet --persistent --early --profile --config --quiet --help"
+            opts="-b -g -u -q -h --cid --model --no-check --value-encoding --window --rate --retries --ordered --journal --journal-any-broker --summary --format --no-wait --t-unit --no-reconnect --progress --broker --ca-file --tls-server-name --tls-insecure --connect-timeout --max-packet --profile --config --qos --keep-alive --timeout --persistent --early --gateway-id --client-id --username --password-file --quiet --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -777,6 +777,50 @@ _tuyagw() {
                     COMPREPLY=($(compgen -W "auto always never json" -- "${cur}"))
                     return 0
                     ;;
+                --broker)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -b)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --ca-file)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --tls-server-name)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --connect-timeout)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --max-packet)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --profile)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --config)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --qos)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --keep-alive)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --timeout)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --gateway-id)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
@@ -801,50 +845,6 @@ _tuyagw() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
-                --broker)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
-                -b)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
-                --ca-file)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
-                --tls-server-name)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
-                --qos)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
-                --keep-alive)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
-                --connect-timeout)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
-                --timeout)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
-                --max-packet)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
-                --profile)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
-                --config)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
                 *)
                     COMPREPLY=()
                     ;;
@@ -853,7 +853,7 @@ _tuyagw() {
             return 0
             ;;
         tuyagw__subcmd__status)
-            opts="-g -u -b -q -h --online --offline --every --offline-on-exit --window --rate --retries --ordered --journal --journal-any-broker --summary --format --no-wait --t-unit --no-reconnect --progress --gateway-id --client-id --username --password-file --broker --ca-file --tls-server-name --tls-insecure --qos --keep-alive --connect-timeout --timeout --max-packet --persistent --early --profile --config --quiet --help"
+            opts="-g -u -b -q -h --online --offline --every --offline-on-exit --window --rate --retries --ordered --journal --journal-any-broker --summary --format --no-wait --t-unit --no-reconnect --progress --gateway-id --client-id --username --password-file --broker --ca-file --tls-server-name --tls-insecure --connect-timeout --max-packet --profile --config --qos --keep-alive --timeout --persistent --early --quiet --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -943,19 +943,7 @@ _tuyagw() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
-                --qos)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
-                --keep-alive)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
                 --connect-timeout)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
-                --timeout)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -971,6 +959,18 @@ _tuyagw() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --qos)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --keep-alive)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --timeout)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 *)
                     COMPREPLY=()
                     ;;
@@ -979,7 +979,7 @@ _tuyagw() {
             return 0
             ;;
         tuyagw__subcmd__sync)
-            opts="-g -u -b -q -h --cid --product-id --vendor-code --comm-type --device-ip --mac-address --device-name --device-desc --install-location --device-server-id --product-sub-type --no-check --window --rate --retries --ordered --journal --journal-any-broker --summary --format --no-wait --t-unit --no-reconnect --progress --gateway-id --client-id --username --password-file --broker --ca-file --tls-server-name --tls-insecure --qos --keep-alive --connect-timeout --timeout --max-packet --persistent --early --profile --config --quiet --help"
+            opts="-g -u -b -q -h --cid --product-id --vendor-code --comm-type --device-ip --mac-address --device-name --device-desc --install-location --device-server-id --product-sub-type --no-check --window --rate --retries --ordered --journal --journal-any-broker --summary --format --no-wait --t-unit --no-reconnect --progress --gateway-id --client-id --username --password-file --broker --ca-file --tls-server-name --tls-insecure --connect-timeout --max-packet --profile --config --qos --keep-alive --timeout --persistent --early --quiet --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1101,19 +1101,7 @@ _tuyagw() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
-                --qos)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
-                --keep-alive)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
                 --connect-timeout)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
-                --timeout)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -1126,6 +1114,18 @@ _tuyagw() {
                     return 0
                     ;;
                 --config)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --qos)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --keep-alive)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --timeout)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

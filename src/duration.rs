@@ -3,26 +3,26 @@
 
 use std::time::Duration;
 
-/// The longest duration that is taken: a year, so that every deadline can be computed.
+/// The longest accepted duration: a year, so that no deadline overflows.
 const LONGEST: Duration = Duration::from_hours(24 * 365);
 
-/// Parses a duration of a year at most.
+/// Parses a duration of at most a year.
 ///
 /// # Errors
-/// The form that is expected.
+/// A text of another form.
 pub fn parse(text: &str) -> Result<Duration, String> {
     let duration = parse_long(text)?;
-    if duration > LONGEST { Err("a duration is at most 8760h".to_owned()) } else { Ok(duration) }
+    if duration > LONGEST { Err("expected at most 8760h".to_owned()) } else { Ok(duration) }
 }
 
-/// Parses a duration of any length, of which no deadline is computed.
+/// Parses a duration of any length; no deadline is computed from it.
 ///
 /// # Errors
-/// The form that is expected.
+/// A text of another form.
 pub fn parse_long(text: &str) -> Result<Duration, String> {
     let parsed: Option<jiff::SignedDuration> = text.parse().ok();
     let parsed = parsed.and_then(|parsed| Duration::try_from(parsed).ok());
-    parsed.ok_or_else(|| "a duration is written 250ms, 10s, 5m or 1h".to_owned())
+    parsed.ok_or_else(|| "expected a duration such as 250ms, 10s, 5m or 1h".to_owned())
 }
 
 #[cfg(test)]

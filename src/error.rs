@@ -1,4 +1,4 @@
-//! What can go wrong, and the one table of exit codes that the program, `--help`, the man pages, the
+//! Failures, and the one table of exit codes that the program, `--help`, the man pages, the
 //! documentation and the tests share.
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
@@ -6,7 +6,7 @@ use std::fmt;
 
 /// The kinds of failure, which are the values of `error` in a result line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Kind {
+pub enum FailureKind {
     /// The command line or the input is wrong.
     Invalid,
     /// A local file or address is in the way.
@@ -21,7 +21,7 @@ pub enum Kind {
     Protocol,
 }
 
-impl Kind {
+impl FailureKind {
     /// The word that a result line carries.
     #[must_use]
     pub fn name(self) -> &'static str {
@@ -35,7 +35,7 @@ impl Kind {
         }
     }
 
-    /// What to do next where nothing better is known; nothing where the message itself names what to mend.
+    /// The next step if the failure names none; `None` if the message names what to correct.
     #[must_use]
     pub fn next_step(self) -> Option<&'static str> {
         let is_local = matches!(self, Self::Invalid | Self::Io);
@@ -56,11 +56,11 @@ impl Kind {
     }
 }
 
-/// A failure with its cause in words and, where there is one, the next step.
+/// A failure with its cause in words and, if there is one, the next step.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failure {
     /// What kind of failure it is; it decides the exit code.
-    pub kind: Kind,
+    pub kind: FailureKind,
     /// What happened, naming the file, address, line or field.
     pub message: String,
     /// What to do next.
@@ -69,18 +69,18 @@ pub struct Failure {
 
 impl Failure {
     /// A failure of a kind, with its message.
-    pub fn new(kind: Kind, message: impl Into<String>) -> Self {
+    pub fn new(kind: FailureKind, message: impl Into<String>) -> Self {
         Self { kind, message: message.into(), hint: None }
     }
 
     /// A wrong command line, setting or input.
     pub fn invalid(message: impl Into<String>) -> Self {
-        Self::new(Kind::Invalid, message)
+        Self::new(FailureKind::Invalid, message)
     }
 
     /// A local file or address that cannot be used.
     pub fn io(message: impl Into<String>) -> Self {
-        Self::new(Kind::Io, message)
+        Self::new(FailureKind::Io, message)
     }
 
     /// The same failure with its next step.
@@ -90,7 +90,7 @@ impl Failure {
         self
     }
 
-    /// What to do next: what the failure says itself, or what its kind suggests.
+    /// The next step: the failure's own, or else that of its kind.
     #[must_use]
     pub fn next_step(&self) -> Option<&str> {
         self.hint.as_deref().or(self.kind.next_step())
@@ -166,24 +166,24 @@ impl Exit {
         (Self::TERMINATED, "ended by SIGTERM, after what was in hand was written", ""),
     ];
 
-    /// The code in a word or two; the words of result lines where they have one.
+    /// The code in a word or two; the word of result lines if they have one.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
             Self::SUCCESS => "success",
             Self::ANSWERED_NO => "answered no",
             Self::USAGE => "invalid, io",
-            Self::CONNECTION => Kind::Connection.name(),
-            Self::REFUSED => Kind::Refused.name(),
-            Self::TIMEOUT => Kind::Timeout.name(),
-            Self::PROTOCOL => Kind::Protocol.name(),
+            Self::CONNECTION => FailureKind::Connection.name(),
+            Self::REFUSED => FailureKind::Refused.name(),
+            Self::TIMEOUT => FailureKind::Timeout.name(),
+            Self::PROTOCOL => FailureKind::Protocol.name(),
             Self::INTERRUPTED => "interrupted",
             Self::TERMINATED => "terminated",
             _ => "unknown",
         }
     }
 
-    /// What to do about it; nothing where nothing is wrong.
+    /// The next step; empty if nothing is wrong.
     #[must_use]
     pub fn advice(self) -> &'static str {
         Self::TABLE.iter().find(|(exit, ..)| *exit == self).map_or("", |(_, _, advice)| advice)

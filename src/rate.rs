@@ -1,21 +1,21 @@
-//! Rates such as `50/s` and `30/m`, and the limiter that keeps messages to one.
+//! Rates such as `50/s` and `30/m`, and a limiter of messages.
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
 use std::{str::FromStr, time::Duration};
 
-/// How far behind its beat a sender may catch up at once; it must exceed the coarseness of a timer.
+/// How far a late sender may catch up at once; it must exceed the precision of a timer.
 const SLACK: Duration = Duration::from_millis(20);
-/// Messages further apart than this are refused as a slip: no duration of the command line is longer.
+/// Longest interval; a longer one is a mistake, because no duration of the command line is longer.
 const LONGEST_INTERVAL: f64 = 366.0 * 24.0 * 3600.0;
 
-/// So many messages in a time; one a year at least.
+/// A number of messages per time; at least one a year.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Rate {
     per_second: f64,
 }
 
 impl Rate {
-    /// How long after the first message so many others may have left.
+    /// Returns how long after the first message this many others may have left.
     #[must_use]
     pub fn time_of(self, messages: u64) -> Duration {
         #[allow(clippy::cast_precision_loss, reason = "it is exact beyond any number of messages to come")]
@@ -38,13 +38,13 @@ impl FromStr for Rate {
         let per_second = number.parse::<f64>().ok().map(|number| number / seconds);
         match per_second.filter(|rate| *rate > 0.0 && *rate <= 1e9) {
             Some(per_second) if per_second.recip() <= LONGEST_INTERVAL => Ok(Self { per_second }),
-            Some(_) => Err("less than one message a year; a rate is written 50/s, 0.5/s or 30/m".into()),
-            None => Err("a rate is written 50/s, 0.5/s or 30/m".into()),
+            Some(_) => Err("expected at least one message a year, such as 50/s, 0.5/s or 30/m".into()),
+            None => Err("expected a rate such as 50/s, 0.5/s or 30/m".into()),
         }
     }
 }
 
-/// Keeps messages to a beat, without drift, and without a burst after a stall. A moment is a duration since any fixed
+/// Limits messages to a rate, without drift, and without a burst after a stall. A moment is a duration since any fixed
 /// origin.
 #[derive(Debug)]
 pub struct RateLimiter {
@@ -59,13 +59,13 @@ impl RateLimiter {
         Self { interval: rate.time_of(1), next: Duration::ZERO }
     }
 
-    /// Whether a message may leave now.
+    /// Returns whether a message may leave now.
     #[must_use]
     pub fn allows(&self, now: Duration) -> bool {
         self.next <= now
     }
 
-    /// Whether a message may leave now; it then counts as having left.
+    /// Returns whether a message may leave now; if so, it counts as sent.
     pub fn take(&mut self, now: Duration) -> bool {
         if !self.allows(now) {
             return false;
@@ -74,7 +74,7 @@ impl RateLimiter {
         true
     }
 
-    /// When the next message may leave.
+    /// Returns when the next message may leave.
     #[must_use]
     pub fn next(&self) -> Duration {
         self.next

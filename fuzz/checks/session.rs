@@ -3,17 +3,17 @@
 use std::time::Duration;
 
 use tuyagw::{
-    mqtt::{Connect, ConnectCode, End, Event, Limits, Publish, QoS, Session},
+    mqtt::{Connect, ConnectCode, Side, SessionEvent, SessionLimits, Publish, QoS, Session},
 };
 
 /// Panics where the promise above is broken.
 pub fn check(data: &[u8]) {
     let Some((&control, data)) = data.split_first() else { return };
-    let end = if control & 1 == 0 { End::Server } else { End::Client };
-    let mut session = Session::new(end, Limits { max_packet: 64 * 1024, in_flight: 3 });
+    let end = if control & 1 == 0 { Side::Server } else { Side::Client };
+    let mut session = Session::new(end, SessionLimits { max_packet: 64 * 1024, in_flight: 3 });
     let mut now = Duration::ZERO;
     session.open(now);
-    if end == End::Client {
+    if end == Side::Client {
         session.connect(&Connect::default(), now).expect("an empty CONNECT has room");
         for qos in [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce] {
             let publish = Publish { topic: "a".into(), qos, ..Publish::default() };
@@ -24,18 +24,18 @@ pub fn check(data: &[u8]) {
         now += Duration::from_secs(1);
         session.inbox().extend_from_slice(piece);
         loop {
-            match session.next(now) {
-                Ok(Some(Event::Connect(_))) => session.connack(false, ConnectCode::ACCEPTED),
-                Ok(Some(Event::Publish(_, Some(receipt)))) => session.acknowledge(receipt),
+            match session.poll_event(now) {
+                Ok(Some(SessionEvent::Connect(_))) => session.connack(false, ConnectCode::ACCEPTED),
+                Ok(Some(SessionEvent::Publish(_, Some(receipt)))) => session.acknowledge(receipt),
                 Ok(Some(_)) => {}
                 Ok(None) => break,
                 Err(_) => {
-                    assert_eq!(session.next(now), Ok(None));
+                    assert_eq!(session.poll_event(now), Ok(None));
                     return;
                 }
             }
         }
-        if session.tick(now).is_err() {
+        if session.handle_timeout(now).is_err() {
             return;
         }
         session.outbox().clear();

@@ -18,7 +18,7 @@ EXAMPLES
   tuyagw completions zsh > ~/.zfunc/_tuyagw
   tuyagw completions fish > ~/.config/fish/completions/tuyagw.fish")]
 pub struct Args {
-    /// The shell that is to read the script
+    /// The shell that reads the script
     #[arg(value_enum)]
     shell: Shell,
 }

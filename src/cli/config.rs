@@ -12,6 +12,7 @@ use std::{
 use serde::{Deserialize, Deserializer, de::Error as _};
 
 use crate::{
+    cli::values,
     error::Failure,
     tuya::{Channel, GatewayId, Topics},
     wrapping::refuse_wrapped,
@@ -28,26 +29,7 @@ struct File {
     topics: BTreeMap<Channel, String>,
 }
 
-/// Where the topics come from, for subcommands that connect to nothing.
-#[derive(Clone, Debug, clap::Args)]
-pub struct TopicsArgs {
-    /// The profile whose topics are used [default: the file's default-profile]
-    #[arg(long, env = "TUYAGW_PROFILE", value_name = "NAME")]
-    profile: Option<String>,
-
-    /// The configuration file [default: $XDG_CONFIG_HOME/tuyagw/config.toml]
-    #[arg(long, env = "TUYAGW_CONFIG", value_name = "FILE")]
-    config: Option<PathBuf>,
-}
-
-impl TopicsArgs {
-    /// The topics in force.
-    pub fn load(&self) -> Result<Topics, Failure> {
-        Profile::load(self.config.as_deref(), self.profile.as_deref())?.topics()
-    }
-}
-
-/// One profile: what the connection options are where neither flag nor environment says.
+/// One profile: the values of connection options without flag and environment variable.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 #[allow(missing_docs, reason = "the keys are the options' names")]
@@ -78,19 +60,19 @@ pub struct Profile {
     pub platform_password_file: Option<PathBuf>,
     #[serde(default)]
     topics: BTreeMap<Channel, String>,
-    /// The file, for what is found wrong with the profile later.
+    /// The file, for messages about the profile.
     #[serde(skip)]
     path: PathBuf,
 }
 
 impl Profile {
-    /// Reads the file and picks the profile.
+    /// Reads the file and selects the profile.
     ///
-    /// `file` is the path that was asked for; without one, the file in the user's configuration folder is read
-    /// if it exists. `name` is the profile that was asked for; without one, the file's `default-profile` counts.
+    /// `file` is the path of `--config`; without one, the file in the user's configuration folder is read if it exists. `name`
+    /// is the profile of `--profile`; without one, it is the file's `default-profile`.
     ///
     /// # Errors
-    /// A file that was asked for and cannot be read, one that is not valid, or a profile that is not in it.
+    /// A given file that cannot be read, a file that is not valid, or a profile that it does not have.
     pub fn load(file: Option<&Path>, name: Option<&str>) -> Result<Self, Failure> {
         let default = default_path();
         let Some(path) = file.or(default.as_deref()) else {
@@ -132,13 +114,13 @@ impl Profile {
         Ok(profile)
     }
 
-    /// The file's path, as messages name it.
+    /// Returns the file's path, as messages name it.
     #[must_use]
     pub fn file(&self) -> String {
         self.path.display().to_string()
     }
 
-    /// The files that the profile consists of and names, with their keys.
+    /// Returns the file of the profile and the files that it names, with their keys.
     #[must_use]
     pub fn files(&self) -> Vec<(&'static str, PathBuf)> {
         let files = [
@@ -150,10 +132,10 @@ impl Profile {
         files.into_iter().filter_map(|(key, path)| Some((key, path?.clone()))).collect()
     }
 
-    /// The topics with the profile's overrides.
+    /// Returns the topics with the profile's overrides.
     ///
     /// # Errors
-    /// A template that is none.
+    /// A template that is not valid.
     pub fn topics(&self) -> Result<Topics, Failure> {
         let mut topics = Topics::default();
         let path = self.path.display();
@@ -166,7 +148,7 @@ impl Profile {
     }
 }
 
-/// Reads the file, which a subcommand may ask for more than once, though a pipe gives its bytes to the first reader.
+/// Reads the file. A subcommand may read it more than once, so the text of a pipe is kept: its bytes can be read only once.
 fn read(path: &Path) -> io::Result<Arc<str>> {
     static PIPES: Mutex<BTreeMap<PathBuf, Arc<str>>> = Mutex::new(BTreeMap::new());
     let mut pipes = PIPES.lock().unwrap_or_else(PoisonError::into_inner);
@@ -188,7 +170,7 @@ fn read(path: &Path) -> io::Result<Arc<str>> {
 
 fn broker<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
     let url = String::deserialize(deserializer)?;
-    match super::connection::parse_url(&url) {
+    match values::parse_url(&url) {
         Ok(_) => Ok(Some(url)),
         Err(why) => Err(D::Error::custom(why.message.replacen("--broker", "broker", 1))),
     }
@@ -202,27 +184,27 @@ fn gateway_id<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Strin
 
 fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
     let text = String::deserialize(deserializer)?;
-    super::connection::duration(&text).map(Some).map_err(D::Error::custom)
+    values::duration(&text).map(Some).map_err(D::Error::custom)
 }
 
 fn keep_alive<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
     let text = String::deserialize(deserializer)?;
-    super::connection::keep_alive(&text).map(Some).map_err(D::Error::custom)
+    values::keep_alive(&text).map(Some).map_err(D::Error::custom)
 }
 
 fn qos<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u8>, D::Error> {
     match u8::deserialize(deserializer)? {
         qos @ 0..=2 => Ok(Some(qos)),
-        _ => Err(D::Error::custom("qos is 0, 1 or 2")),
+        other => Err(D::Error::custom(format!("qos: expected 0, 1 or 2; got {other}"))),
     }
 }
 
 fn max_packet<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u32>, D::Error> {
     let bytes = u32::deserialize(deserializer)?;
-    if super::connection::MAX_PACKET.contains(&i64::from(bytes)) {
+    if values::MAX_PACKET.contains(&i64::from(bytes)) {
         Ok(Some(bytes))
     } else {
-        Err(D::Error::custom("max-packet is from 1024 to 268435455 bytes"))
+        Err(D::Error::custom(format!("max-packet: expected 1024 to 268435455 bytes; got {bytes}")))
     }
 }
 
@@ -234,17 +216,17 @@ fn missing(name: Option<&str>, why: &str) -> Result<Profile, Failure> {
     }
 }
 
-/// toml's own message shows the offending line, which may hold a password: only its place and reason are told.
+/// Returns a message with place and reason only: toml's own message shows the line, which may hold a password.
 fn unreadable(path: &Path, text: &str, why: &toml::de::Error) -> Failure {
     let before = why.span().and_then(|span| text.as_bytes().get(..span.start)).unwrap_or_default();
     let line = before.iter().filter(|byte| **byte == b'\n').count() + 1;
-    // Nothing but topics has variants.
+    // Only topics are variants.
     let reason = why.message().replace("unknown variant", "unknown topic");
     let failure = Failure::invalid(format!("{}, line {line}: {reason}", path.display()));
     if why.message().contains("unknown field `password`")
         || why.message().contains("unknown field `platform-password`")
     {
-        failure.hint("No password stands in this file: write it to a file of its own, mode 0600, and name that in password-file")
+        failure.hint("This file holds no passwords: write the password to a file with mode 0600, and name it in password-file")
     } else {
         failure
     }

@@ -1,4 +1,4 @@
-//! The files that a command line names, and the rule that a run writes to none of them twice.
+//! The files of a command line, and the rule that no two parts of a run write to the same one.
 
 use std::{
     ffi::OsString,
@@ -13,13 +13,12 @@ use crate::{
     io::files::{FileUse, RunFiles},
 };
 
-/// Refuses a command line if one part of it would destroy or spoil the file of another part.
+/// Refuses a command line if one part of it would overwrite the file of another part.
 ///
-/// Every argument that holds a path counts, whatever its subcommand, so that a new option needs no mention here
-/// unless its file is written to.
+/// Every argument that is a path counts, of any subcommand, so a new option needs no mention here unless its file is written.
 ///
 /// # Errors
-/// Two parts of the run that name the same file, which at least one of them writes to.
+/// Two parts that name the same file, and at least one of them writes to it.
 pub fn check(matches: &ArgMatches) -> Result<(), Failure> {
     let Some((subcommand, matches)) = matches.subcommand() else { return Ok(()) };
     let mut files = RunFiles::default();
@@ -30,7 +29,7 @@ pub fn check(matches: &ArgMatches) -> Result<(), Failure> {
                 files.add(&name(id), path, usage(subcommand, id));
             }
         } else if let ("values", Ok(Some(values))) = (id, matches.try_get_many::<OsString>(id)) {
-            // With a = in it, it is a data point.
+            // An argument with = is a data point.
             for file in values.filter(|value| !value.as_encoded_bytes().contains(&b'=')) {
                 files.add("FILE", Path::new(file), FileUse::Read);
             }
@@ -45,7 +44,7 @@ pub fn check(matches: &ArgMatches) -> Result<(), Failure> {
     files.check()
 }
 
-/// What a subcommand does with the file of an argument.
+/// Returns what a subcommand does with the file of an argument.
 fn usage(subcommand: &str, id: &str) -> FileUse {
     match (subcommand, id) {
         (_, "summary" | "html") => FileUse::Replace,

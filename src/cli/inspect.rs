@@ -1,4 +1,4 @@
-//! `inspect`: shows what is in a recording, as a table, as JSON, or as one HTML page with charts.
+//! `inspect`: shows the contents of a recording, as a table, as JSON, or as one HTML page with charts.
 
 use std::{
     io::{self, IsTerminal as _},
@@ -7,15 +7,16 @@ use std::{
 };
 
 use crate::{
-    cli::{config::TopicsArgs, model},
+    cli::profile_args::ProfileArgs,
     error::{Exit, Failure},
     io::{
         console::{Console, print},
         files::Replacement,
-        recording_file::{Flaws, Recording, RecordingArgs},
+        recording_file::{IssueReporter, Recording, RecordingArgs},
     },
     json::json_line,
-    recording::{Connection, Found, Harm},
+    recording::{ConnectionRecord, IssueKind, RecordingEntry},
+    run::product_model,
     stats::{self, Inspection},
     text::visible,
 };
@@ -23,15 +24,15 @@ use crate::{
 /// Arguments of `inspect`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-On a terminal a table is printed, in a pipe or with --json one line of JSON. --html writes a page besides, which \
-needs no network: the traffic over time, round trips, refusals, and each data point's values with their units.
+Prints a table on a terminal, and one line of JSON in a pipe or with --json. --html writes a page, too, which needs no \
+network: the traffic over time, round trips, refusals, and each data point's values with their units.
 
-A request and its answer are matched by request_id, gateway and topic. Of 65,536 requests in a row the first is \
-given up if it has no answer by then.
+A request and its answer are matched by request_id, gateway and topic. A request without an answer counts as unanswered \
+after 65,536 further requests.
 
 EXAMPLES
   tuyagw inspect site.jsonl
-  tuyagw inspect site.pcapng                       what tcpdump captured
+  tuyagw inspect site.pcapng                       a capture of tcpdump
   tuyagw inspect site.jsonl --html site.html
   tuyagw inspect site.jsonl --json | jq '.codes[] | select(.code != 0)'
   tuyagw listen --all --for 1h | tuyagw inspect -")]
@@ -44,12 +45,12 @@ pub struct Args {
     #[arg(long, value_name = "FILE")]
     html: Option<PathBuf>,
 
-    /// Product model for names, units and scales, instead of the smart water meter
+    /// Product model for names, units and scales [default: the smart water meter]
     #[arg(long, value_name = "FILE")]
     model: Option<PathBuf>,
 
     #[command(flatten)]
-    topics: TopicsArgs,
+    profile: ProfileArgs,
 
     #[command(flatten)]
     recording: RecordingArgs,
@@ -57,8 +58,8 @@ pub struct Args {
 
 /// Runs `inspect`.
 pub fn run(args: Args, console: Console) -> anyhow::Result<Exit> {
-    let product = model::load(args.model.as_deref())?;
-    // Found out now, rather than after a long recording.
+    let product = product_model::load(args.model.as_deref())?;
+    // RecordingEntry out now, rather than after a long recording.
     let html = args.html.as_deref().map(|path| Replacement::prepare("--html", path)).transpose()?;
     let mut inspection = Inspection::new(args.html.is_some().then_some(product));
     let exit = take(&args, &mut inspection, console)?;
@@ -71,7 +72,7 @@ pub fn run(args: Args, console: Console) -> anyhow::Result<Exit> {
         };
         let page = stats::page(&inspection, &title, &uuid::Uuid::new_v4().simple().to_string());
         html.replace(page.as_bytes())?;
-        console.note(&format!("{} is written", path.display()));
+        console.note(&format!("wrote {}", path.display()));
     }
     let output = if args.json || !io::stdout().is_terminal() {
         json_line(&summary)
@@ -87,32 +88,34 @@ pub fn run(args: Args, console: Console) -> anyhow::Result<Exit> {
     Ok(exit?)
 }
 
-/// Takes all of a recording, and tells what is wrong with it; what cannot be read ends in exit code 2. The inner result is a
-/// read that failed in the middle.
+/// Reads a recording to its end, and prints its issues; unreadable lines give exit code 2. The inner result is a read that
+/// failed in the middle.
 fn take(
     args: &Args,
     inspection: &mut Inspection,
     console: Console,
 ) -> Result<Result<Exit, Failure>, Failure> {
-    let topics = args.topics.load()?;
+    let topics = args.profile.topics()?;
     let recording = Recording::open(&args.recording)?;
-    let mut flaws = Flaws::of(&recording, console);
+    let mut issues = IssueReporter::of(&recording, console);
     let read = recording.read(&topics, &mut |number, found| {
         match found {
-            Found::Message(record) => inspection.message(&record),
-            Found::Connection(Connection { connected: true, code, .. }) => inspection.connected(code),
-            Found::Connection(_) => inspection.disconnected(),
-            Found::Aside(line) => inspection.aside(line),
-            Found::Flaw(flaw) => {
-                flaws.tell(number, &flaw);
-                if matches!(flaw.harm, Harm::Unreadable | Harm::Torn) {
-                    inspection.bad_line(number, &flaw.message);
+            RecordingEntry::Message(record) => inspection.handle_message(&record),
+            RecordingEntry::Connection(ConnectionRecord { connected: true, code, .. }) => {
+                inspection.handle_connect(code);
+            }
+            RecordingEntry::Connection(_) => inspection.handle_disconnect(),
+            RecordingEntry::EventLine(line) => inspection.handle_event_line(line),
+            RecordingEntry::Issue(issue) => {
+                issues.report(number, &issue);
+                if matches!(issue.kind, IssueKind::Unreadable | IssueKind::Torn) {
+                    inspection.handle_bad_line(number, &issue.message);
                 }
             }
-            Found::Idle => {}
+            RecordingEntry::Idle => {}
         }
         ControlFlow::Continue(())
     });
-    let exit = flaws.finish();
+    let exit = issues.finish();
     Ok(read.map(|()| exit))
 }

@@ -1,33 +1,25 @@
-//! `listen`: prints what arrives as records, answers commands, and sends uplinks from stdin: one connection does
-//! all, since a second client with the same id would push the first one off.
+//! `listen`: prints arriving messages as records, answers commands, and sends uplinks from stdin. One connection does all,
+//! because a second client with the same id would disconnect the first.
 
-use std::{
-    collections::HashSet,
-    ffi::OsString,
-    path::{Path, PathBuf},
-    time::Duration,
-};
-
-use clap::{Args as _, FromArgMatches as _};
-use serde::Deserialize;
+use std::{ffi::OsString, path::PathBuf, time::Duration};
 
 use super::{
-    connection::{GatewayArgs, NetworkArgs, duration},
+    connection::{GatewayArgs, NetworkArgs},
+    exec_options::take_back,
     model_args::ModelArgs,
+    values::{duration, fixed_answer},
 };
 use crate::{
-    error::{Exit, Failure},
-    io::{batch_writer::Rotation, console::Console, input::text_of},
-    request::identifier,
+    error::Exit,
+    io::{batch_writer::Rotation, console::Console},
     run::{
-        command_executor::Policy,
+        command_executor::CommandPolicy,
         connection_settings::ConnectionSettings,
+        known_devices::read_devices,
         listen::{self, ListenOptions},
-        record_filter::Filter,
+        record_filter::RecordFilter,
         time_unit::TimeUnit,
     },
-    text::is_blank,
-    tuya::ResultCode,
 };
 
 const EXAMPLES: &str = "EXAMPLES
@@ -35,11 +27,11 @@ const EXAMPLES: &str = "EXAMPLES
     tuyagw listen
   Accept every command that fits the model, and report the new value:
     tuyagw listen --answer success
-  Let a program decide, by its exit status; the command's JSON is on its stdin:
+  Let a program decide, by its exit status; it gets the command's JSON on stdin:
     tuyagw listen --exec ./valve.sh
   Answer and report over one connection:
     meter-readings | tuyagw listen --answer success --stdin
-  Record, so that nothing acknowledged is ever missing from the file:
+  Record every message before it is acknowledged:
     tuyagw listen --all --out traffic.jsonl --rotate 100MB
   Wait for one command, a minute at most:
     tuyagw listen --kind command --count 1 --for 1m";
@@ -48,27 +40,27 @@ const EXAMPLES: &str = "EXAMPLES
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
-    /// Listen to all topics of the gateway, uplinks included, not to the three downlink topics only
+    /// Listen to all topics of the gateway, uplinks included [default: the three downlink topics]
     #[arg(long, conflicts_with = "topic")]
     all: bool,
 
-    /// Listen to this topic filter instead; may be given several times
+    /// Listen to this topic filter instead; repeatable
     #[arg(long, value_name = "FILTER")]
     topic: Vec<String>,
 
-    /// Print and answer only messages of this kind, such as command; may be given several times
+    /// Print and answer only messages of this kind, such as command; repeatable
     #[arg(long, value_name = "KIND")]
     kind: Vec<String>,
 
-    /// Print and answer only messages of this device; may be given several times
+    /// Print and answer only messages of this device; repeatable
     #[arg(long)]
     cid: Vec<String>,
 
-    /// Append the records to this file instead of printing them; each is on the disk before it is acknowledged
+    /// Append the records to this file instead of printing them, synced to the disk before the acknowledgement
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
 
-    /// Put the file aside and begin a new one beyond this size (100MB) or after this time (1h)
+    /// Rename the file and begin a new one at this size (100MB) or after this time (1h)
     #[arg(long, value_name = "SIZE|D", requires = "out", value_parser = Rotation::parse)]
     rotate: Option<Rotation>,
 
@@ -78,7 +70,7 @@ pub struct Args {
 
     /// End after this time; with --count, fewer than N records are a time-out
     ///
-    /// What is in hand then has 1.5 s to end.
+    /// Commands and requests that are open then have 1.5 s to end.
     #[arg(long = "for", value_name = "D", value_parser = duration)]
     period: Option<Duration>,
 
@@ -87,22 +79,22 @@ pub struct Args {
     no_reconnect: bool,
 
     /// Answer every command: success, or a result code with an optional message
-    #[arg(long, value_name = "success|CODE[:MSG]", conflicts_with = "exec", value_parser = fixed)]
+    #[arg(long, value_name = "success|CODE[:MSG]", conflicts_with = "exec", value_parser = fixed_answer)]
     answer: Option<(i64, String)>,
 
-    /// Run PROGRAM for each command and answer by its exit status; what follows are its arguments
+    /// Run PROGRAM with ARGS for each command, and answer by its exit status
     ///
-    /// The command's JSON is on its stdin. Exit status 0 is success, any other and a time-out are code 500. An
-    /// object {"code":…,"msg":…} on its stdout says it otherwise. No shell is involved. Long options of listen
-    /// that follow count as such; after -- all are PROGRAM's.
+    /// PROGRAM gets the command's JSON on stdin. Exit status 0 is success; any other, and a time-out, is code 500. An object
+    /// {"code":…,"msg":…} on its stdout overrides this. No shell is involved. Long options of listen among ARGS are options of
+    /// listen; arguments after -- are always PROGRAM's.
     #[arg(long, value_names = ["PROGRAM", "ARGS"], num_args = 1.., allow_hyphen_values = true)]
     exec: Vec<OsString>,
 
-    /// Time for PROGRAM
+    /// Time limit for PROGRAM
     #[arg(long, value_name = "D", default_value = "10s", value_parser = duration)]
     exec_timeout: Duration,
 
-    /// The devices that exist, JSON Lines with a cid each; commands to others are answered 2003
+    /// File of known devices, JSON Lines with a cid each; commands to others are answered 2003
     #[arg(long, value_name = "FILE")]
     devices: Option<PathBuf>,
 
@@ -110,14 +102,14 @@ pub struct Args {
     #[arg(long)]
     no_report_back: bool,
 
-    /// Send uplinks from stdin: lines as of sync, report and status, with their "op"
+    /// Send uplinks from stdin: input lines of sync, report and status, each with its "op"
     ///
-    /// The end of stdin ends nothing. A named pipe is read on after each of its writers.
+    /// Listening goes on after the end of stdin. A named pipe is reopened when its writer closes it.
     #[arg(long)]
     stdin: bool,
 
-    /// The unit of the time stamp t in messages
-    #[arg(long, value_name = "UNIT", default_value = "s")]
+    /// Unit of the time stamp t in messages
+    #[arg(long, value_name = "UNIT", default_value = "s", hide_short_help = true)]
     t_unit: TimeUnit,
 
     #[command(flatten)]
@@ -129,19 +121,20 @@ pub struct Args {
 }
 
 /// Runs `listen`.
-pub fn run(args: Args, console: Console) -> anyhow::Result<Exit> {
-    let args = own_options(args)?;
+pub fn run(mut args: Args, console: Console) -> anyhow::Result<Exit> {
+    let exec = std::mem::take(&mut args.exec);
+    let (args, exec) = take_back("tuyagw listen", args, exec)?;
     let mut settings = ConnectionSettings::gateway(&args.network, &args.gateway)?;
     settings.client.reconnect = !args.no_reconnect;
     let parser = args.model.parser()?;
-    let policy = match (args.answer, args.exec.as_slice()) {
-        (Some((code, msg)), _) => Some(Policy::Fixed(code, msg)),
-        (None, []) => None,
-        (None, exec) => Some(Policy::Program { command: exec.to_vec(), limit: args.exec_timeout }),
+    let policy = match (args.answer, exec) {
+        (Some((code, msg)), _) => Some(CommandPolicy::Fixed(code, msg)),
+        (None, exec) if exec.is_empty() => None,
+        (None, command) => Some(CommandPolicy::Program { command, limit: args.exec_timeout }),
     };
     let options = ListenOptions {
         hears_all: args.all,
-        filter: Filter::new(&args.topic, &args.kind, &args.cid)?,
+        filter: RecordFilter::new(&args.topic, &args.kind, &args.cid)?,
         topics: args.topic,
         out: args.out,
         rotation: args.rotate,
@@ -154,70 +147,4 @@ pub fn run(args: Args, console: Console) -> anyhow::Result<Exit> {
         unit: args.t_unit,
     };
     listen::run(settings, parser, options, console)
-}
-
-/// Parses `success` or `CODE[:MSG]`.
-pub fn fixed(text: &str) -> Result<(i64, String), String> {
-    if text == "success" {
-        return Ok((0, text.to_owned()));
-    }
-    let (code, msg) = text.split_once(':').map_or((text, None), |(code, msg)| (code, Some(msg)));
-    let code = code.parse().map_err(|_| "write success, a code such as 2001, or CODE:MESSAGE".to_owned())?;
-    Ok((code, msg.unwrap_or(ResultCode(code).name()).to_owned()))
-}
-
-/// Takes those options of `listen` back that stand behind `--exec PROGRAM`, up to a `--`.
-pub fn own_options(mut args: Args) -> Result<Args, clap::Error> {
-    let command = Args::augment_args_for_update(clap::Command::new("tuyagw listen").no_binary_name(true));
-    let is_own = |arg: &OsString| {
-        let text = arg.to_string_lossy();
-        let name = text.strip_prefix("--").map(|name| name.split_once('=').map_or(name, |(name, _)| name));
-        name.is_some_and(|name| command.get_arguments().any(|known| known.get_long() == Some(name)))
-    };
-    let end = args.exec.iter().position(|arg| arg == "--");
-    let own = args.exec.iter().take(end.unwrap_or(usize::MAX)).position(is_own);
-    if let Some(own) = own {
-        let rest = args.exec.split_off(own);
-        let program = std::mem::take(&mut args.exec);
-        args.update_from_arg_matches(&command.try_get_matches_from(rest)?)?;
-        args.exec = program;
-    } else if let Some(end) = end {
-        args.exec.remove(end);
-    }
-    Ok(args)
-}
-
-/// The cids of a file of JSON Lines, such as the inputs of `sync` or the edge's registry.
-fn read_devices(path: &Path) -> Result<HashSet<String>, Failure> {
-    #[derive(Deserialize)]
-    struct Line {
-        cid: String,
-    }
-    let text = text_of(path, "--devices: ")?;
-    let lines = text.lines().enumerate();
-    let lines = lines.map(|(n, line)| (n, line.trim_matches(is_blank))).filter(|(_, line)| !line.is_empty());
-    lines
-        .map(|(n, line)| {
-            let wrong = |why: String| {
-                Failure::invalid(format!("--devices: {}, line {}: {why}", path.display(), n + 1))
-                    .hint("Each line is a JSON object with a cid, as sync takes it")
-            };
-            let line: Line = serde_json::from_str(line).map_err(|why| wrong(why.to_string()))?;
-            identifier::check("cid", &line.cid).map_err(wrong)?;
-            Ok(line.cid)
-        })
-        .collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_fixed_answer_is_success_or_a_code() {
-        assert_eq!(fixed("success"), Ok((0, "success".into())));
-        assert_eq!(fixed("2001"), Ok((2001, "device is offline".into())));
-        assert_eq!(fixed("400:tedge error: stuck"), Ok((400, "tedge error: stuck".into())));
-        assert!(fixed("maybe").is_err());
-    }
 }

@@ -1,212 +1,112 @@
-//! The command line: the clap tree, dispatch, and the one place that turns an error into words and an exit code.
+//! The command line: one file a subcommand, and the arguments that several share.
+//!
+//! A subcommand is one file: its arguments, whose doc comments are its help, and its `run`. To add one, write the file, and add
+//! it to the two lists below: its `mod` line, and its entry in `subcommands!`.
 
+// The subcommands.
 pub(crate) mod command;
 pub(crate) mod completions;
-pub mod config;
-pub(crate) mod connection;
 pub(crate) mod convert;
 pub(crate) mod edge;
 pub(crate) mod explain;
-pub mod files;
-pub(crate) mod inputs;
 pub(crate) mod inspect;
 pub(crate) mod listen;
 pub(crate) mod model;
-pub(crate) mod model_args;
 pub(crate) mod password;
 pub(crate) mod replay;
 pub(crate) mod report;
-pub(crate) mod request_args;
 pub(crate) mod status;
-pub(crate) mod subcommands;
 pub(crate) mod sync;
 pub(crate) mod tap;
 
-pub use subcommands::Command;
+// What they share.
+pub mod config;
+pub(crate) mod connection;
+pub(crate) mod edge_limits;
+pub(crate) mod exec_options;
+pub mod files;
+pub(crate) mod model_args;
+mod parse;
+pub(crate) mod profile_args;
+pub(crate) mod request_args;
+pub(crate) mod selection_args;
+pub(crate) mod value_args;
+pub(crate) mod values;
 
-use std::{
-    ffi::{OsStr, OsString},
-    process::ExitCode,
-};
+pub use parse::{Cli, exit_codes, main};
 
-use clap::{
-    ArgMatches, Args as _, CommandFactory as _, FromArgMatches as _, Parser, builder::Resettable,
-    error::ErrorKind,
-};
+use clap::Args as _;
 
-use crate::{
-    error::{Exit, Failure, exit_code},
-    io::console::Console,
-};
+use crate::{error::Exit, io::console::Console};
 
-/// The whole command line.
-#[derive(Debug, Parser)]
-#[command(
-    name = "tuyagw",
-    version,
-    about = "The gateway end of Tuya IoT Edge Gateway's MQTT protocol, as one-shot commands",
-    long_about = "Plays a third-party gateway against Tuya IoT Edge Gateway over MQTT: derives the password, \
-                  synchronises devices, reports data points and online status, answers commands, records and \
-                  replays traffic. `tuyagw edge` is the other end, an emulator. JSON Lines in, JSON Lines out, \
-                  and an exit code that tells the truth.",
-    after_help = exit_codes(),
-    disable_help_subcommand = true,
-    max_term_width = 110
-)]
-pub struct Cli {
-    /// What every subcommand knows
-    #[command(flatten)]
-    pub common: Common,
-
-    /// What to do
-    #[command(subcommand)]
-    pub command: Command,
-}
-
-/// The options of every subcommand.
-#[derive(Clone, Copy, Debug, clap::Args)]
-pub struct Common {
-    /// Print only errors and warnings on stderr
-    #[arg(short, long, global = true, display_order = 1000)]
-    pub quiet: bool,
-}
-
-impl Cli {
-    /// Parses a command line with the whole tree, which tells all that is known where something is wrong.
-    fn parse_wholly(args: &[OsString]) -> Result<(Self, ArgMatches), clap::Error> {
-        let root = Self::command().mut_subcommands(without_empty_variables);
-        let matches = root.try_get_matches_from(args)?;
-        Ok((Self::from_arg_matches(&matches)?, matches))
-    }
-
-    /// Parses a command line that is right, or one that asks for the version and nothing else.
-    ///
-    /// Only the subcommand's own part of the tree is built, since building all of it costs as much as a report.
-    /// `None` says that the whole tree is wanted: for help, and for an error told by all that is known.
-    fn parse_quickly(args: &[OsString]) -> Option<Result<(Self, ArgMatches), clap::Error>> {
-        if let [_, only] = args
-            && (only == "--version" || only == "-V")
-        {
-            let root = clap::Command::new("tuyagw").version(env!("CARGO_PKG_VERSION"));
-            return root.try_get_matches_from(args).err().map(Err);
+/// Makes the subcommands from one list: the help line, the variant and the module of each, and whether it connects. A
+/// subcommand that `connects` must not wait for the reader of stderr.
+macro_rules! subcommands {
+    ($($(#[doc = $about:literal])+ $variant:ident in $module:ident $($connects:ident)?,)+) => {
+        /// The subcommands.
+        #[derive(Debug, clap::Subcommand)]
+        #[allow(clippy::large_enum_variant, reason = "a run has one value of it")]
+        pub enum Subcommand {
+            $($(#[doc = $about])+ $variant($module::Args),)+
         }
-        let is_name = |arg: &&OsString| !arg.to_string_lossy().starts_with('-');
-        let name = args.iter().skip(1).find(is_name)?.to_str()?;
-        let subcommand = without_empty_variables(Command::alone(name)?);
-        let root = Common::augment_args(clap::Command::new("tuyagw")).subcommand(subcommand);
-        let matches = root.try_get_matches_from(args).ok()?;
-        Some(Ok((Self::from_arg_matches(&matches).ok()?, matches)))
-    }
-}
 
-/// An environment variable that is empty says nothing: scripts and containers unset one that way.
-fn without_empty_variables(subcommand: clap::Command) -> clap::Command {
-    let empty: Vec<_> =
-        std::env::vars_os().filter(|(_, value)| value.is_empty()).map(|(name, _)| name).collect();
-    if empty.is_empty() {
-        return subcommand;
-    }
-    let says_nothing = |name: &OsStr| empty.iter().any(|known| known == name);
-    subcommand.mut_args(|arg| {
-        let resets = arg.get_env().is_some_and(says_nothing);
-        if resets { arg.env(Resettable::Reset) } else { arg }
-    })
-}
-
-/// The exit-code table as help shows it.
-#[must_use]
-pub fn exit_codes() -> String {
-    let mut text = String::from("Exit codes:\n");
-    for (Exit(code), meaning, _) in Exit::TABLE {
-        text.push_str(&format!("  {code:>3}  {meaning}\n"));
-    }
-    text.push_str(
-        "\nOf several, the first of 3, 4, 6, 5, 2, 1 wins; `tuyagw explain exit CODE` says what to do.",
-    );
-    text
-}
-
-/// Reads the command line, runs the subcommand, reports its failure, and gives the process's exit code.
-#[must_use]
-pub fn main() -> ExitCode {
-    let args: Vec<_> = std::env::args_os().collect();
-    let (cli, matches) = match Cli::parse_quickly(&args).unwrap_or_else(|| Cli::parse_wholly(&args)) {
-        Ok(parsed) => parsed,
-        Err(error) => {
-            let printed = match error.print() {
-                // A closed pipe while help is printed is the reader's choice, not an error.
-                Err(why) if why.kind() != std::io::ErrorKind::BrokenPipe => {
-                    Console::new(false).error(&format!("cannot write to stdout: {why}"));
-                    false
+        impl Subcommand {
+            /// Runs the subcommand.
+            pub fn run(self, console: Console) -> anyhow::Result<Exit> {
+                match self {
+                    $(Self::$variant(args) => $module::run(args, console),)+
                 }
-                _ => true,
-            };
-            let is_asked = matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion);
-            return if printed && is_asked { ExitCode::SUCCESS } else { ExitCode::from(Exit::USAGE.0) };
+            }
+
+            /// Returns whether the subcommand has connections.
+            #[must_use]
+            pub fn has_connections(&self) -> bool {
+                match self {
+                    $(Self::$variant(_) => !stringify!($($connects)?).is_empty(),)+
+                }
+            }
+
+            /// Returns the arguments of one subcommand, without its place in the tree and its help line.
+            #[must_use]
+            pub fn single(name: &str) -> Option<clap::Command> {
+                match name {
+                    $(stringify!($module) => {
+                        Some($module::Args::augment_args(clap::Command::new(stringify!($module))))
+                    })+
+                    _ => None,
+                }
+            }
         }
     };
-    let console = Console::new(cli.common.quiet);
-    let console = if cli.command.has_connections() { console.without_waiting() } else { console };
-    let checked = files::check(&matches).map_err(anyhow::Error::from);
-    let exit = checked.and_then(|()| cli.command.run(console)).unwrap_or_else(|error| {
-        console.error(&format!("{error:#}"));
-        if let Some(hint) = error.chain().find_map(|e| e.downcast_ref::<Failure>()?.next_step()) {
-            console.hint(hint);
-        }
-        exit_code(&error)
-    });
-    console.finish();
-    ExitCode::from(exit.0)
 }
 
-#[cfg(test)]
-pub(crate) mod tests {
-    use super::*;
-
-    #[test]
-    fn the_tree_is_consistent() {
-        Cli::command().debug_assert();
-    }
-
-    #[test]
-    fn help_keeps_arguments_among_arguments_and_examples_on_one_line() {
-        for subcommand in Cli::command().get_subcommands() {
-            let name = subcommand.get_name();
-            for argument in subcommand.get_positionals() {
-                assert_eq!(argument.get_help_heading(), None, "{name}: {}", argument.get_id());
-            }
-            let after = subcommand.get_after_help().map(ToString::to_string).unwrap_or_default();
-            for line in after.lines().filter(|line| line.starts_with("  ")) {
-                // What every terminal has: a command that is broken in two can be copied no more.
-                assert!(line.chars().count() <= 80, "{name}: {line}");
-            }
-        }
-    }
-
-    #[test]
-    fn the_version_is_told_alike_by_the_whole_tree_and_without_it() {
-        for asked in ["--version", "-V"] {
-            let args = ["tuyagw", asked].map(OsString::from);
-            let quick = Cli::parse_quickly(&args).expect("a quick answer").unwrap_err();
-            let whole = Cli::parse_wholly(&args).unwrap_err();
-            assert_eq!((quick.kind(), quick.to_string()), (ErrorKind::DisplayVersion, whole.to_string()));
-        }
-    }
-
-    #[test]
-    fn every_subcommand_is_parsed_quickly() {
-        for subcommand in Cli::command().get_subcommands() {
-            let name = subcommand.get_name();
-            assert!(Command::alone(name).is_some(), "{name}");
-        }
-        let args = ["tuyagw", "-q", "explain", "2003", "--json"].map(OsString::from);
-        let (cli, _) = Cli::parse_quickly(&args).expect("a command line that is right").unwrap();
-        assert!(cli.common.quiet && matches!(cli.command, Command::Explain(_)));
-        for wrong in
-            [&["tuyagw"][..], &["tuyagw", "--help"], &["tuyagw", "explain", "--help"], &["tuyagw", "what"]]
-        {
-            let args: Vec<_> = wrong.iter().map(OsString::from).collect();
-            assert!(Cli::parse_quickly(&args).is_none(), "{wrong:?}");
-        }
-    }
+subcommands! {
+    /// Derive the MQTT password from client id and username
+    Password in password,
+    /// Synchronise (add or update) devices and wait for each answer
+    Sync in sync connects,
+    /// Report data points, one message each, and wait for each answer
+    Report in report connects,
+    /// Report devices online or offline
+    Status in status connects,
+    /// Print arriving messages as records; answer commands; send uplinks from stdin
+    Listen in listen connects,
+    /// Send commands to devices, from the platform's side, and wait for each result
+    Command in command connects,
+    /// Send a recording again, and compare the answers
+    Replay in replay connects,
+    /// Turn recordings of other tools and packet captures into records, and records into CSV
+    Convert in convert,
+    /// Record the traffic between gateways and an edge, as a proxy
+    Tap in tap connects,
+    /// Show the contents of a recording: a table, JSON, or a page with charts
+    Inspect in inspect,
+    /// Run the embedded Edge Gateway emulator, alone or around a program
+    Edge in edge connects,
+    /// Show or check a product model
+    Model in model,
+    /// Explain a code, and what to do about it
+    Explain in explain,
+    /// Print a shell completion script
+    Completions in completions,
 }

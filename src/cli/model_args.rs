@@ -1,28 +1,27 @@
-//! The options that say what values mean.
+//! The options that decide how values are checked and encoded.
 
 use std::path::PathBuf;
 
-use super::model;
-use crate::{error::Failure, request::parser::RequestParser, tuya::product::ValueEncoding};
+use crate::{error::Failure, request::RequestParser, run::product_model, tuya::product::ValueEncoding};
 
-/// The options that say what values mean.
+/// How values are checked and encoded.
 #[derive(Clone, Debug, clap::Args)]
 #[command(next_help_heading = "Product model")]
 pub struct ModelArgs {
-    /// The product model to check values against [default: the smart water meter]
+    /// Product model to check values against [default: the smart water meter]
     #[arg(long, value_name = "FILE")]
     model: Option<PathBuf>,
 
-    /// Check no values: neither type nor range, enumeration or access
+    /// Do not check values for type, range, enumeration and access
     #[arg(long)]
     no_check: bool,
 
-    /// Send values as native JSON, or all of them as strings
-    #[arg(long, value_name = "HOW", default_value = "native")]
+    /// Encode values as native JSON, or all of them as strings
+    #[arg(long, value_name = "HOW", default_value = "native", hide_short_help = true)]
     value_encoding: Encoding,
 }
 
-/// How values are written.
+/// Encodings of values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 enum Encoding {
     /// true, 12345, "opened"
@@ -32,7 +31,7 @@ enum Encoding {
 }
 
 impl ModelArgs {
-    /// Loads the model.
+    /// Loads the model, and returns a parser that checks against it.
     ///
     /// # Errors
     /// A model file that cannot be read.
@@ -41,6 +40,10 @@ impl ModelArgs {
             Encoding::Native => ValueEncoding::Native,
             Encoding::String => ValueEncoding::String,
         };
-        Ok(RequestParser { product: model::load(self.model.as_deref())?, check: !self.no_check, encoding })
+        Ok(RequestParser {
+            product: product_model::load(self.model.as_deref())?,
+            check: !self.no_check,
+            encoding,
+        })
     }
 }

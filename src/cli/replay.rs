@@ -1,30 +1,31 @@
-//! `replay`: sends a recording again, at its own times against a fixed start, and compares what comes back.
+//! `replay`: sends a recording again, with its own timing, and compares the answers.
 
 use std::time::Duration;
 
-use super::connection::{GatewayArgs, NetworkArgs, duration};
+use super::{
+    connection::{GatewayArgs, NetworkArgs},
+    selection_args::SelectionArgs,
+    values::{direction, duration, mapping, speed},
+};
 use crate::{
     error::{Exit, Failure},
     io::{
         console::Console,
-        recording_file::{Flaws, Recording, RecordingArgs},
+        recording_file::{IssueReporter, Recording, RecordingArgs},
     },
     mqtt::Direction,
     rate::Rate,
-    recording::{Pace, Schedule},
+    recording::{ReplaySchedule, ReplaySpeed},
     run::{
         connection_settings::ConnectionSettings,
-        replay::{
-            self, Peer, ReplayOptions, dry_run,
-            reader::{Bound, RecordingReader, Selection},
-        },
+        replay::{self, ReplayOptions, ReplayPeer, dry_run, reader::RecordingReader},
         runtime::run_local,
     },
     tuya::GatewayId,
 };
 
-const EXAMPLES: &str = "A recording is what listen, tap and edge write, what `convert` reads, or a pipe of either. Each gateway \
-of it gets its own connection, with its own id and password. t and request_id are fresh and every other byte is as recorded.
+const EXAMPLES: &str = "FILE is a recording of listen, tap or edge, or any file that `convert` reads; - is stdin. Each gateway has its own \
+connection, with its own id and password. t and request_id are new; every other byte is as recorded.
 
 EXAMPLES
   tuyagw replay site.jsonl                          with its own timing
@@ -39,47 +40,30 @@ EXAMPLES
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
-    /// So many times as fast as it was recorded, or max
+    /// Speed as a multiple of the recorded one, or max
     #[arg(long, value_name = "FACTOR|max", value_parser = speed, conflicts_with = "rate")]
-    speed: Option<Pace>,
+    speed: Option<ReplaySpeed>,
 
-    /// Evenly, so many messages a second: 500/s, or 30/m
+    /// Send at this rate instead: 500/s, or 30/m
     #[arg(long, value_name = "N/s")]
     rate: Option<Rate>,
 
-    /// How many times
+    /// Replay the recording N times
     #[arg(long = "loop", value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..))]
     times: u64,
 
-    /// Cut pauses of the recording that are longer
+    /// Shorten longer pauses of the recording to this
     #[arg(long, value_name = "D", value_parser = duration)]
     max_gap: Option<Duration>,
 
-    /// Begin at a time (2026-11-22T07:22:00Z) or offset (10m)
-    #[arg(long, value_name = "TIME|OFFSET")]
-    from: Option<Bound>,
+    #[command(flatten)]
+    selection: SelectionArgs,
 
-    /// End before a time or offset
-    #[arg(long, value_name = "TIME|OFFSET")]
-    to: Option<Bound>,
-
-    /// Send only messages of this kind; repeatable or with commas
-    #[arg(long, value_name = "KIND", value_delimiter = ',')]
-    kind: Vec<String>,
-
-    /// Send only messages of this device; repeatable or with commas
-    #[arg(long, value_name = "CID", value_delimiter = ',')]
-    cid: Vec<String>,
-
-    /// Send only messages whose topic matches; repeatable
-    #[arg(long, value_name = "FILTER")]
-    topic: Vec<String>,
-
-    /// Play a gateway as another; repeatable
+    /// Replace a gateway's id; repeatable
     #[arg(long, value_name = "OLD=NEW", value_parser = mapping)]
     map_gateway: Vec<(String, String)>,
 
-    /// Play a device as another; repeatable
+    /// Replace a device's cid; repeatable
     #[arg(long, value_name = "OLD=NEW", value_parser = mapping)]
     map_cid: Vec<(String, String)>,
 
@@ -91,11 +75,11 @@ pub struct Args {
     #[arg(long)]
     keep_ids: bool,
 
-    /// Play the gateways (up) or, with --listen, the edge (down)
+    /// Take the part of the gateways (up) or, with --listen, of the edge (down)
     #[arg(long, value_name = "up|down", default_value = "up", value_parser = direction)]
     direction: Direction,
 
-    /// Where gateways connect to, with --direction down; port 0 picks one
+    /// Address to listen on, with --direction down; port 0 picks a free one
     #[arg(long, value_name = "HOST:PORT")]
     listen: Option<String>,
 
@@ -107,7 +91,7 @@ pub struct Args {
     #[arg(long, conflicts_with = "listen")]
     no_reconnect: bool,
 
-    /// Say what would be sent, and how long it takes
+    /// Print what would be sent, and how long that takes, as JSON
     #[arg(long)]
     dry_run: bool,
 
@@ -121,39 +105,11 @@ pub struct Args {
     network: NetworkArgs,
 }
 
-fn speed(text: &str) -> Result<Pace, String> {
-    match text {
-        "max" => Ok(Pace::Max),
-        _ => positive(text).map(Pace::Speed).ok_or_else(|| "write a factor such as 10 or 0.5, or max".into()),
-    }
-}
-
-fn positive(text: &str) -> Option<f64> {
-    text.parse().ok().filter(|number: &f64| number.is_finite() && *number > 0.0)
-}
-
-fn mapping(text: &str) -> Result<(String, String), String> {
-    match text.split_once('=') {
-        Some((old, new)) if !old.is_empty() && !new.is_empty() => Ok((old.to_owned(), new.to_owned())),
-        _ => Err("write OLD=NEW".into()),
-    }
-}
-
-fn direction(text: &str) -> Result<Direction, String> {
-    match text {
-        "up" => Ok(Direction::Up),
-        "down" => Ok(Direction::Down),
-        _ => Err("write up or down".into()),
-    }
-}
-
 /// Runs `replay`.
 pub fn run(args: Args, console: Console) -> anyhow::Result<Exit> {
     match (args.direction, &args.listen) {
         (Direction::Down, None) if !args.dry_run => {
-            return Err(
-                Failure::invalid("--direction down needs --listen, where the gateway connects to").into()
-            );
+            return Err(Failure::invalid("--direction down needs --listen, the address for gateways").into());
         }
         (Direction::Up, Some(_)) => {
             return Err(Failure::invalid("--listen goes with --direction down").into());
@@ -161,39 +117,31 @@ pub fn run(args: Args, console: Console) -> anyhow::Result<Exit> {
         _ => {}
     }
     if args.times > 1 && args.recording.file.as_os_str() == "-" {
-        return Err(Failure::invalid("--loop cannot read stdin again").hint("give a FILE").into());
+        return Err(Failure::invalid("--loop cannot read stdin again").hint("Give a FILE").into());
     }
     let topics = args.network.topics()?;
     let timeout = args.network.timeout()?;
-    let selection = Selection {
-        direction: args.direction,
-        kinds: args.kind.clone(),
-        cids: args.cid.clone(),
-        topics: args.topic.clone(),
-        from: args.from,
-        to: args.to,
-        aftermath: if args.verify { timeout } else { Duration::ZERO },
-    };
-    selection.check()?;
+    let aftermath = if args.verify { timeout } else { Duration::ZERO };
+    let selection = args.selection.selection(args.direction, aftermath)?;
     let recording = Recording::open(&args.recording)?;
-    let flaws = Flaws::of(&recording, console);
-    let pace = args.rate.map(Pace::Rate).or(args.speed).unwrap_or(Pace::Speed(1.0));
-    let schedule = Schedule::new(pace, args.max_gap);
+    let issues = IssueReporter::of(&recording, console);
+    let pace = args.rate.map(ReplaySpeed::Rate).or(args.speed).unwrap_or(ReplaySpeed::Factor(1.0));
+    let schedule = ReplaySchedule::new(pace, args.max_gap);
     let script =
         RecordingReader::open(recording, args.recording.clone(), args.times, selection, topics.clone())?;
     let qos = args.network.asked_qos();
     if args.dry_run {
-        return run_local(dry_run::run(script, schedule, flaws, qos, console));
+        return run_local(dry_run::run(script, schedule, issues, qos, console));
     }
     let (peer, default_gateway) = match args.listen {
         None => {
             let mut fleet = ConnectionSettings::fleet(&args.network, &args.login)?;
-            fleet.one.client.reconnect = !args.no_reconnect;
-            let gateway = fleet.one.gateway_id.clone();
-            (Peer::Edge(Box::new(fleet)), gateway)
+            fleet.base.client.reconnect = !args.no_reconnect;
+            let gateway = fleet.base.gateway_id.clone();
+            (ReplayPeer::Edge(Box::new(fleet)), gateway)
         }
         Some(address) => {
-            (Peer::Gateways(address), args.login.gateway_id.and_then(|id| GatewayId::new(id).ok()))
+            (ReplayPeer::Gateways(address), args.login.gateway_id.and_then(|id| GatewayId::new(id).ok()))
         }
     };
     let options = ReplayOptions {
@@ -209,5 +157,5 @@ pub fn run(args: Args, console: Console) -> anyhow::Result<Exit> {
         keeps_t: args.keep_t,
         keeps_ids: args.keep_ids,
     };
-    run_local(replay::run(options, script, schedule, flaws, console))
+    run_local(replay::run(options, script, schedule, issues, console))
 }

@@ -1,16 +1,8 @@
 //! `report`: reports data points, one message each, and waits for each answer.
 
-use std::ffi::OsString;
-
-use super::connection::{GatewayArgs, NetworkArgs};
-use super::inputs::source;
-use super::model_args::ModelArgs;
-use super::request_args::RequestArgs;
+use super::{connection::GatewayArgs, value_args::ValueArgs};
 use crate::{
-    error::Exit,
-    io::console::Console,
-    request::parser::RequestKind,
-    run::{batch, connection_settings::ConnectionSettings},
+    error::Exit, io::console::Console, request::RequestKind, run::connection_settings::ConnectionSettings,
 };
 
 const EXAMPLES: &str = "EXAMPLES
@@ -25,28 +17,14 @@ const EXAMPLES: &str = "EXAMPLES
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
-    /// CODE=VALUE or ID=VALUE of the device --cid; or a FILE of JSON Lines, - for stdin
-    #[arg(value_name = "CODE=VALUE|FILE")]
-    values: Vec<OsString>,
-
-    /// The device
-    #[arg(long)]
-    cid: Option<String>,
-
     #[command(flatten)]
-    model: ModelArgs,
-    #[command(flatten)]
-    requests: RequestArgs,
+    values: ValueArgs,
     #[command(flatten)]
     gateway: GatewayArgs,
-    #[command(flatten)]
-    network: NetworkArgs,
 }
 
 /// Runs `report`.
 pub fn run(args: Args, console: Console) -> anyhow::Result<Exit> {
-    let parser = args.model.parser()?;
-    let connection = ConnectionSettings::gateway(&args.network, &args.gateway)?;
-    let source = source(&parser, args.cid.as_deref(), &args.values, args.requests.format(), console)?;
-    batch::run(parser, RequestKind::Report, source, connection, args.requests.options(), console)
+    let connection = ConnectionSettings::gateway(&args.values.network, &args.gateway)?;
+    args.values.run(RequestKind::Report, connection, console)
 }

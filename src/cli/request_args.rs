@@ -4,52 +4,52 @@ use std::path::PathBuf;
 
 use crate::{
     rate::Rate,
-    request::input::Format,
-    run::{batch::BatchOptions, results::Progress, time_unit::TimeUnit},
+    request::input::InputFormat,
+    run::{batch::BatchOptions, results::ProgressMode, time_unit::TimeUnit},
 };
 
 /// The options of a run of requests.
 #[derive(Clone, Debug, clap::Args)]
 #[command(next_help_heading = "Requests")]
 pub struct RequestArgs {
-    /// How many requests may be in flight
+    /// Limit of requests in flight
     #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u16).range(1..=65000))]
     window: u16,
 
-    /// Send at most so many messages a second: 50/s, or 30/m; retries and what is sent again count too
+    /// Limit of messages per second or minute: 50/s, 30/m; retries and resends count, too
     #[arg(long, value_name = "N/s")]
     rate: Option<Rate>,
 
-    /// Try a request again so many times after a system error (500) or a time-out, with its request id
+    /// Retry a request up to N times after a system error (500) or a time-out, with the same request id
     #[arg(long, value_name = "N", default_value_t = 0)]
     retries: u32,
 
-    /// Give the results in input order
+    /// Print results in input order
     #[arg(long)]
     ordered: bool,
 
-    /// Note what was accepted in this file, so that the same command run again sends only the rest
+    /// Record accepted requests in this file; the same command run again sends only the rest
     #[arg(long, value_name = "FILE")]
     journal: Option<PathBuf>,
 
-    /// Take a journal that was begun at another broker: what that one accepted is not sent to this one
-    #[arg(long, requires = "journal")]
+    /// Accept a journal of another broker: requests that it accepted are not sent to this one
+    #[arg(long, requires = "journal", hide_short_help = true)]
     journal_any_broker: bool,
 
     /// Write counts, round-trip percentiles, duration and rate to this file as JSON
     #[arg(long, value_name = "FILE")]
     summary: Option<PathBuf>,
 
-    /// How the input is written [default: by the file's name, else json]
+    /// Format of the input [default: by the file's name, else json]
     #[arg(long)]
     format: Option<FormatArg>,
 
-    /// Be done at the broker's acknowledgement, without waiting for the answer
+    /// End a request with the broker's acknowledgement, without waiting for the answer
     #[arg(long)]
     no_wait: bool,
 
-    /// The unit of the time stamp t in messages
-    #[arg(long, value_name = "UNIT", default_value = "s")]
+    /// Unit of the time stamp t in messages
+    #[arg(long, value_name = "UNIT", default_value = "s", hide_short_help = true)]
     t_unit: TimeUnit,
 
     /// Exit on the first lost connection
@@ -58,10 +58,10 @@ pub struct RequestArgs {
 
     /// Show progress on stderr
     #[arg(long, value_name = "WHEN", default_value = "auto")]
-    progress: Progress,
+    progress: ProgressMode,
 }
 
-/// How input is written.
+/// Formats of input.
 #[derive(Clone, Copy, Debug, clap::ValueEnum)]
 enum FormatArg {
     /// JSON Lines, a stream of JSON values, or JSON arrays
@@ -70,7 +70,7 @@ enum FormatArg {
     Csv,
 }
 
-impl From<FormatArg> for Format {
+impl From<FormatArg> for InputFormat {
     fn from(format: FormatArg) -> Self {
         match format {
             FormatArg::Json => Self::Json,
@@ -80,7 +80,7 @@ impl From<FormatArg> for Format {
 }
 
 impl RequestArgs {
-    /// What the options mean.
+    /// Returns the options of the run.
     #[must_use]
     pub fn options(self) -> BatchOptions {
         BatchOptions {
@@ -98,9 +98,9 @@ impl RequestArgs {
         }
     }
 
-    /// How the input is written, if an option says so.
+    /// Returns the format of the input, if an option gives it.
     #[must_use]
-    pub fn format(&self) -> Option<Format> {
-        self.format.map(Format::from)
+    pub fn format(&self) -> Option<InputFormat> {
+        self.format.map(InputFormat::from)
     }
 }

@@ -1,29 +1,28 @@
-//! `status`: says which devices are online, in arrays. There is no answer on the wire: done is what the broker
-//! has acknowledged.
+//! `status`: reports devices online or offline, in arrays. There is no answer on the wire: a report is done when the broker has
+//! acknowledged it.
 
 use std::{path::PathBuf, time::Duration};
 
 use serde_json::{Map, Value};
 
+use super::{
+    connection::{GatewayArgs, NetworkArgs},
+    request_args::RequestArgs,
+    values::duration,
+};
 use crate::{
     error::{Exit, Failure},
-    io::{console::Console, input::Source},
-    request::{
-        input::Input,
-        parser::{RequestKind, RequestParser},
-    },
+    io::{console::Console, input::InputSource},
+    request::{RequestKind, RequestParser, input::InputValue},
     run::{batch, connection_settings::ConnectionSettings, heartbeat, runtime::block_on},
     text::is_blank,
     tuya::product::{Product, ValueEncoding},
 };
 
-use super::connection::{GatewayArgs, NetworkArgs, duration};
-use super::request_args::RequestArgs;
-
 const EXAMPLES: &str = "EXAMPLES
   Two meters online, one offline, in one message:
     tuyagw status --online m1,m2 --offline m3
-  From a file, again every minute, and offline at the end:
+  From a file, every minute, and offline at the end:
     tuyagw status status.jsonl --every 60s --offline-on-exit";
 
 /// Arguments of `status`.
@@ -34,23 +33,23 @@ pub struct Args {
     #[arg(value_name = "FILE", conflicts_with_all = ["online", "offline"])]
     file: Option<PathBuf>,
 
-    /// Devices that are online
+    /// Online devices
     #[arg(long, value_name = "CID,…", value_delimiter = ',')]
     online: Vec<String>,
 
-    /// Devices that are offline
+    /// Offline devices
     #[arg(long, value_name = "CID,…", value_delimiter = ',')]
     offline: Vec<String>,
 
-    /// Keep the connection and report all of them again at this interval, until a signal
+    /// Stay connected and repeat the report at this interval, until a signal
     #[arg(long, value_name = "D", value_parser = duration, conflicts_with_all = ["journal", "rate", "retries", "summary"])]
     every: Option<Duration>,
 
     /// Stay connected until a signal, then report the online devices offline
     ///
-    /// Where the connection is cut, the broker does so by the connection's will, with the time stamp t of the
-    /// connect: an edge that checks t may refuse it. A second client with the same client id, a one-shot report
-    /// for instance, takes the connection over, and the will is sent then too, though the devices are online.
+    /// If the connection is cut, the broker publishes the same as the connection's will, with the time stamp t of the connect: an
+    /// edge that checks t may refuse it. A second client with the same client id, such as a one-shot report, takes the
+    /// connection over; the will is published then, too, although the devices are online.
     #[arg(long, conflicts_with_all = ["journal", "rate", "retries", "summary"])]
     offline_on_exit: bool,
 
@@ -67,9 +66,9 @@ pub fn run(args: Args, console: Console) -> anyhow::Result<Exit> {
     let connection = ConnectionSettings::gateway(&args.network, &args.gateway)?;
     let given = args.given();
     let source = if given.is_empty() {
-        Source::open(args.file.as_deref(), args.requests.format())?
+        InputSource::open(args.file.as_deref(), args.requests.format())?
     } else {
-        Source::Flags(given)
+        InputSource::Flags(given)
     };
     let parser = RequestParser { product: Product::default(), check: true, encoding: ValueEncoding::Native };
     if args.every.is_some() || args.offline_on_exit {
@@ -87,14 +86,14 @@ pub fn run(args: Args, console: Console) -> anyhow::Result<Exit> {
 }
 
 impl Args {
-    fn given(&self) -> Vec<Input<'static>> {
+    fn given(&self) -> Vec<InputValue<'static>> {
         let online = self.online.iter().map(|cid| (cid, true));
         let offline = self.offline.iter().map(|cid| (cid, false));
         let input = |(cid, status): (&String, bool)| {
-            // As in CSV, a space may follow the comma.
+            // A space may follow the comma, as in CSV.
             let cid = cid.trim_matches(is_blank);
             let fields = [("cid".to_owned(), Value::from(cid)), ("status".to_owned(), Value::from(status))];
-            Input::from_flags(Map::from_iter(fields))
+            InputValue::from_flags(Map::from_iter(fields))
         };
         online.chain(offline).map(input).collect()
     }

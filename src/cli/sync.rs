@@ -8,11 +8,8 @@ use super::connection::{GatewayArgs, NetworkArgs};
 use super::request_args::RequestArgs;
 use crate::{
     error::Exit,
-    io::{console::Console, input::Source},
-    request::{
-        input::Input,
-        parser::{RequestKind, RequestParser},
-    },
+    io::{console::Console, input::InputSource},
+    request::{RequestKind, RequestParser, input::InputValue},
     run::{batch, connection_settings::ConnectionSettings},
     tuya::product::{Product, ValueEncoding},
 };
@@ -20,7 +17,7 @@ use crate::{
 const EXAMPLES: &str = r#"EXAMPLES
   One device:
     tuyagw sync --cid m1 --product-id p1 --install-location "Hall 3"
-  Many, as JSON Lines; a result line for each, failures kept for a second run:
+  Many, as JSON Lines; then the failed ones again:
     tuyagw sync devices.jsonl > results.jsonl
     jq -c 'select(.ok|not)' results.jsonl | tuyagw sync -"#;
 
@@ -32,7 +29,7 @@ pub struct Args {
     #[arg(value_name = "FILE", conflicts_with_all = ["cid", "product_id"])]
     file: Option<PathBuf>,
 
-    /// The device's id, unique under the gateway, such as its serial number
+    /// The device's id, unique within the gateway, such as its serial number
     #[arg(long, requires = "product_id")]
     cid: Option<String>,
 
@@ -64,7 +61,7 @@ pub struct Args {
     #[arg(long, requires = "cid", value_name = "TEXT")]
     device_desc: Option<String>,
 
-    /// Where it is installed
+    /// The place of installation
     #[arg(long, requires = "cid", value_name = "TEXT")]
     install_location: Option<String>,
 
@@ -76,7 +73,7 @@ pub struct Args {
     #[arg(long, requires = "cid", value_name = "TYPE")]
     product_sub_type: Option<String>,
 
-    /// Send each device's fields as given, unchecked
+    /// Send each device's fields as given, without checks
     #[arg(long)]
     no_check: bool,
 
@@ -92,8 +89,8 @@ pub struct Args {
 pub fn run(args: Args, console: Console) -> anyhow::Result<Exit> {
     let connection = ConnectionSettings::gateway(&args.network, &args.gateway)?;
     let source = match args.device() {
-        Some(input) => Source::Flags(vec![input]),
-        None => Source::open(args.file.as_deref(), args.requests.format())?,
+        Some(input) => InputSource::Flags(vec![input]),
+        None => InputSource::open(args.file.as_deref(), args.requests.format())?,
     };
     let parser =
         RequestParser { product: Product::default(), check: !args.no_check, encoding: ValueEncoding::Native };
@@ -101,7 +98,7 @@ pub fn run(args: Args, console: Console) -> anyhow::Result<Exit> {
 }
 
 impl Args {
-    fn device(&self) -> Option<Input<'static>> {
+    fn device(&self) -> Option<InputValue<'static>> {
         self.cid.as_ref()?;
         let fields = [
             ("cid", &self.cid),
@@ -119,6 +116,6 @@ impl Args {
         let given = fields
             .into_iter()
             .filter_map(|(name, value)| Some((name.to_owned(), Value::from(value.as_deref()?))));
-        Some(Input::from_flags(given.collect::<Map<_, _>>()))
+        Some(InputValue::from_flags(given.collect::<Map<_, _>>()))
     }
 }

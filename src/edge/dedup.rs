@@ -1,49 +1,43 @@
-//! The requests that were accepted lately, so that a repeated one is answered alike, however late it is.
+//! De-duplication: remembers accepted requests, so that a repeated one gets the same answer, however late it comes.
 
-use std::{
-    collections::{HashSet, VecDeque},
-    hash::{BuildHasher as _, BuildHasherDefault, Hash},
-};
+use std::hash::{BuildHasher as _, BuildHasherDefault, Hash};
 
-use crate::collections::{Keyed, OwnHasher};
+use crate::collections::{Keyed, OwnHasher, Recent};
 
-/// How many accepted requests are remembered.
+/// The number of accepted requests that are remembered.
 const CAPACITY: usize = 10_000;
 
 /// The fingerprints of the last accepted requests.
 ///
-/// A fingerprint covers the whole request but its time stamp, so that scripts which reuse one request id for
-/// different requests are served. Refused requests are not remembered: they change nothing, and asking again
-/// may rightly end better, for instance after the missing sync.
-#[derive(Debug, Default)]
+/// A fingerprint covers the whole request without its time stamp, because scripts reuse one request id for different
+/// requests. Refused requests are not remembered: they change nothing, and may be accepted later, for instance after the
+/// missing sync.
+#[derive(Debug)]
 pub(super) struct RecentRequests {
-    known: HashSet<u64, BuildHasherDefault<OwnHasher>>,
-    order: VecDeque<u64>,
+    known: Recent<u64, (), BuildHasherDefault<OwnHasher>>,
     prints: Keyed,
 }
 
+impl Default for RecentRequests {
+    fn default() -> Self {
+        Self { known: Recent::new(CAPACITY), prints: Keyed::default() }
+    }
+}
+
 impl RecentRequests {
-    /// The fingerprint of a request's parts, in this memory and no other.
+    /// The fingerprint of a request's parts, for this memory only.
     pub(super) fn fingerprint(&self, parts: impl Hash) -> u64 {
         self.prints.hash_one(parts)
     }
 
     /// Whether this request was accepted before.
     pub(super) fn holds(&self, fingerprint: u64) -> bool {
-        self.known.contains(&fingerprint)
+        self.known.get(&fingerprint).is_some()
     }
 
-    /// Remembers an accepted request; the oldest is forgotten.
+    /// Remembers an accepted request, and forgets the oldest one if there are too many.
     pub(super) fn keep(&mut self, fingerprint: u64) {
-        if !self.known.insert(fingerprint) {
-            return;
-        }
-        self.order.push_back(fingerprint);
-        if self.order.len() > CAPACITY
-            && let Some(oldest) = self.order.pop_front()
-        {
-            self.known.remove(&oldest);
-        }
+        self.known.insert(fingerprint, ());
     }
 }
 
@@ -63,6 +57,6 @@ mod tests {
         }
         assert!(!memory.holds(4));
         assert!(memory.holds(5) && memory.holds(last - 1));
-        assert_eq!((memory.known.len(), memory.order.len()), (CAPACITY, CAPACITY));
+        assert_eq!(memory.known.len(), CAPACITY);
     }
 }

@@ -1,40 +1,40 @@
-//! How the edge misbehaves on demand: `--fault KIND[=ARG][@RATE]`, thrown with a seed.
+//! Faults that users ask for: `--fault KIND[=ARG][@RATE]`, drawn at random from a seed.
 
 use std::{fmt, str::FromStr, time::Duration};
 
 use crate::{duration, mqtt::ConnectCode, tuya::ResultCode};
 
-/// One way to misbehave.
+/// A kind of fault, with its argument.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Misbehaviour {
     /// Refuses a connection with this return code.
     Connack(ConnectCode),
     /// Refuses a subscription.
     Suback,
-    /// Does the work and answers nothing.
+    /// Does the work and sends no answer.
     DropResponse,
-    /// Answers this much later.
+    /// Answers after this delay.
     Delay(Duration),
     /// Answers twice.
     Duplicate,
-    /// Answers with a request id that nobody sent.
+    /// Answers with a request id that no request had.
     WrongId,
     /// Refuses the request with this code and does no work.
     Code(ResultCode),
-    /// Cuts the connection in place of an answer.
+    /// Closes the connection instead of answering.
     Disconnect,
-    /// Sends nothing any more, on any layer, though the connection stays open.
+    /// Sends no more packets, of any type; the connection stays open.
     Silent,
-    /// Answers with bytes that are no message.
+    /// Answers with bytes that are not a message.
     Garbage,
 }
 
 /// A misbehaviour and how often it happens.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Fault {
-    /// What happens.
+    /// The kind of fault.
     pub misbehaviour: Misbehaviour,
-    /// How probable it is each time, from 0 to 1.
+    /// Its probability each time, from 0 to 1.
     pub rate: f64,
 }
 
@@ -44,7 +44,7 @@ impl Fault {
                                      disconnect, silent, garbage";
 }
 
-/// Why a fault could not be read.
+/// Why a fault could not be parsed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct InvalidFault(String);
 
@@ -134,7 +134,7 @@ fn read_duration(text: &str) -> Result<Duration, InvalidFault> {
     duration::parse(text).map_err(|why| InvalidFault(format!("fault delay: {why}; got {text:?}")))
 }
 
-/// The faults in force and the dice that throw them.
+/// The faults in force, with the random numbers that draw them.
 #[derive(Debug)]
 pub struct Faults {
     list: Vec<Fault>,
@@ -142,14 +142,14 @@ pub struct Faults {
 }
 
 impl Faults {
-    /// Faults thrown from a seed; the same seed and the same requests give the same misbehaviour.
+    /// Faults drawn from a seed: the same seed and the same requests give the same faults.
     #[must_use]
     pub fn new(list: Vec<Fault>, seed: u64) -> Self {
         Self { list, dice: fastrand::Rng::with_seed(seed) }
     }
 
-    /// The first fault of a choice that happens this time.
-    pub(super) fn throw<T>(&mut self, mut choose: impl FnMut(Misbehaviour) -> Option<T>) -> Option<T> {
+    /// Draws each fault that `choose` accepts; returns the first that happens this time.
+    pub(super) fn draw<T>(&mut self, mut choose: impl FnMut(Misbehaviour) -> Option<T>) -> Option<T> {
         for fault in &self.list {
             if let Some(chosen) = choose(fault.misbehaviour)
                 && self.dice.f64() < fault.rate
@@ -160,12 +160,12 @@ impl Faults {
         None
     }
 
-    /// Whether one fault happens this time.
+    /// Draws one kind of fault; returns whether it happens this time.
     pub(super) fn happens(&mut self, misbehaviour: Misbehaviour) -> bool {
-        self.throw(|found| (found == misbehaviour).then_some(())).is_some()
+        self.draw(|found| (found == misbehaviour).then_some(())).is_some()
     }
 
-    /// A request id that nobody sent.
+    /// A request id that no request had.
     pub(super) fn foreign_id(&mut self) -> String {
         format!("foreign-{:016x}", self.dice.u64(..))
     }

@@ -1,23 +1,23 @@
-//! Who may come in, and which topics they may use: the page's login rule and its topic table as law.
+//! Which clients may connect, and which topics they may use: the page's login rule and its table of topics.
 
 use crate::{
     mqtt::ConnectCode,
     tuya::{Channel, GatewayId, Topics, derive_password},
 };
 
-/// The channels on which gateways speak, the most frequent first.
+/// The channels on which gateways publish, the most frequent first.
 const UPLINKS: [Channel; 4] = [Channel::Report, Channel::Status, Channel::CommandResponse, Channel::Sync];
 
-/// The topics of the page's sample programs, which publish and subscribe to either.
+/// The topics of the page's sample programs, which publish and subscribe to both.
 const SAMPLES: [&str; 2] = ["gateway/in/", "gateway/out/"];
 
-/// The longest client id and username, in bytes: far more than any gateway's, and little enough to be kept for each of
-/// thousands.
+/// The longest client id and username, in bytes: longer than any gateway's, and short enough to be kept for thousands of
+/// clients.
 const LONGEST_NAME: usize = 256;
 
-/// What a client said in its CONNECT.
+/// The fields of a CONNECT that decide the login.
 #[derive(Clone, Copy, Debug)]
-pub struct Login<'a> {
+pub struct LoginAttempt<'a> {
     /// The client id, which is the gateway id of a gateway.
     pub client_id: &'a str,
     /// The username, which names the manufacturer.
@@ -28,7 +28,7 @@ pub struct Login<'a> {
     pub clean_session: bool,
 }
 
-/// Who a client is.
+/// The role of a client.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Role {
     /// A gateway, with its own topics only.
@@ -37,37 +37,37 @@ pub enum Role {
     Platform,
 }
 
-/// Why a client may not come in.
+/// Why a client may not connect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LoginError {
-    /// Tell it this return code, then close.
+    /// Answer with this return code, then close.
     Refused {
         /// The return code.
         code: ConnectCode,
-        /// The reason, for whoever runs the edge.
+        /// The reason, for the operator.
         why: &'static str,
     },
-    /// Close without a word.
+    /// Close without an answer.
     Dropped,
 }
 
 /// The login rule.
 #[derive(Clone, Debug, Default)]
-pub struct Access {
-    /// Usernames of gateways; empty: any.
+pub struct LoginRule {
+    /// Usernames of gateways; if empty, any is accepted.
     pub usernames: Vec<String>,
     /// Usernames of platform users.
     pub platform_usernames: Vec<String>,
 }
 
-impl Access {
-    /// Decides who a client is.
+impl LoginRule {
+    /// Decides the role of a client.
     ///
     /// # Errors
     /// 2 for a client id that cannot be a gateway's or is longer than 256 bytes, 5 for a username that is not on the list, 4
-    /// for a missing username, one that is longer than 256 bytes, and a missing or wrong password; control characters in the
-    /// client id are answered by closing.
-    pub fn login(&self, login: &Login<'_>) -> Result<Role, LoginError> {
+    /// for a missing username, one that is longer than 256 bytes, and a missing or wrong password; a client
+    /// id with control characters is not answered.
+    pub fn login(&self, login: &LoginAttempt<'_>) -> Result<Role, LoginError> {
         if login.client_id.chars().any(char::is_control) {
             return Err(LoginError::Dropped);
         }
@@ -135,7 +135,7 @@ impl Role {
     }
 }
 
-/// The uplink channel that a topic is for a gateway, and for no other.
+/// The uplink channel of a gateway's own topic.
 pub(super) fn uplink(topics: &Topics, id: &GatewayId, topic: &str) -> Option<Channel> {
     let is_it = |channel: &Channel| topics.id_in(*channel, topic) == Some(id.as_str());
     UPLINKS.into_iter().find(is_it)
@@ -149,20 +149,24 @@ fn is_sample(id: &GatewayId, topic: &str) -> bool {
 mod tests {
     use super::*;
 
-    fn access(usernames: &[&str]) -> Access {
-        Access {
+    fn access(usernames: &[&str]) -> LoginRule {
+        LoginRule {
             usernames: usernames.iter().map(ToString::to_string).collect(),
             platform_usernames: vec!["platform".into()],
         }
     }
 
-    fn login(access: &Access, client_id: &str, username: Option<&str>) -> Result<Role, Option<ConnectCode>> {
+    fn login(
+        access: &LoginRule,
+        client_id: &str,
+        username: Option<&str>,
+    ) -> Result<Role, Option<ConnectCode>> {
         let password = derive_password(client_id, username.unwrap_or_default());
         let password = Some(password.expose().as_bytes());
-        code(access.login(&Login { client_id, username, password, clean_session: true }))
+        code(access.login(&LoginAttempt { client_id, username, password, clean_session: true }))
     }
 
-    /// The return code of a refusal; `None` for a connection that is closed without a word.
+    /// The return code of a refusal; `None` for a connection that is closed without an answer.
     fn code(login: Result<Role, LoginError>) -> Result<Role, Option<ConnectCode>> {
         login.map_err(|turned| match turned {
             LoginError::Refused { code, .. } => Some(code),
@@ -191,7 +195,8 @@ mod tests {
         }
         let wrong = derive_password("gw2", "acme");
         for password in [None, Some(&b""[..]), Some(wrong.expose().as_bytes())] {
-            let login = Login { client_id: "gw1", username: Some("acme"), password, clean_session: true };
+            let login =
+                LoginAttempt { client_id: "gw1", username: Some("acme"), password, clean_session: true };
             assert_eq!(code(any.login(&login)), Err(Some(ConnectCode::BAD_LOGIN)));
         }
     }
@@ -213,14 +218,14 @@ mod tests {
         for id in ["", "console/1", "gw1"] {
             assert_eq!(login(&listed, id, Some("platform")), Ok(Role::Platform), "{id:?}");
         }
-        let mut login = Login {
+        let mut login = LoginAttempt {
             client_id: "x",
             username: Some("platform"),
             password: Some(b"platform"),
             clean_session: true,
         };
         assert_eq!(code(listed.login(&login)), Err(Some(ConnectCode::BAD_LOGIN)));
-        // Without a client id there is nothing that a persistent session could be found by.
+        // Without a client id, a persistent session could not be found again.
         login.client_id = "";
         login.clean_session = false;
         assert_eq!(code(listed.login(&login)), Err(Some(ConnectCode::IDENTIFIER_REJECTED)));

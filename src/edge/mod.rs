@@ -1,7 +1,8 @@
 //! The platform's half of the protocol: what the Edge Gateway knows, checks and answers.
 //!
-//! Pure: clients' words, times and ids in, [`Action`]s out. The shell around it (`mqtt/broker.rs`) owns sockets,
-//! sessions, subscriptions and files. Randomness comes from a seed.
+//! Sans-IO: the caller passes clients' logins, publishes and the time in, and takes [`Action`]s and the next deadline out.
+//! `run/edge_handler.rs` is the caller; it owns files, and stands behind a broker that owns sockets, sessions and subscriptions.
+//! Faults are drawn from a seed.
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
 mod dedup;
@@ -13,12 +14,18 @@ mod registry;
 mod tests;
 mod validate;
 
-use std::{borrow::Cow, collections::HashSet, mem, sync::Arc, time::Duration};
+use std::{
+    borrow::Cow,
+    collections::{HashSet, VecDeque},
+    mem,
+    sync::Arc,
+    time::Duration,
+};
 
 use bytes::Bytes;
 
 pub use fault::{Fault, Faults, InvalidFault, Misbehaviour};
-pub use login::{Access, Login, LoginError, Role};
+pub use login::{LoginAttempt, LoginError, LoginRule, Role};
 pub use pending::{CommandOutcome, CommandRequest, EndedCommand};
 pub use registry::{NotARegistry, Registry};
 
@@ -30,14 +37,14 @@ use crate::{
     },
 };
 use dedup::RecentRequests;
-use pending::Pending;
+use pending::PendingCommands;
 use registry::NoRoom;
 use validate::{Refusal, check_report, check_time, is_milliseconds};
 
-/// When something happens, on both clocks.
+/// A time on both clocks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Moment {
-    /// Since an arbitrary origin; never goes back.
+pub struct EdgeTime {
+    /// The monotonic clock, since an arbitrary origin.
     pub mono: Duration,
     /// The wall clock: since 1970-01-01 UTC.
     pub unix: Duration,
@@ -45,106 +52,112 @@ pub struct Moment {
 
 /// How an edge is set up.
 #[derive(Debug)]
-pub struct Settings {
-    /// Who may come in.
-    pub access: Access,
-    /// The product that every device is taken for.
+pub struct EdgeSettings {
+    /// Which clients may connect.
+    pub access: LoginRule,
+    /// The product of every device.
     pub product: Product,
-    /// Whether devices that were never synchronised, and values that no data point has, are accepted too.
+    /// Whether reports of unknown devices, and values that the product does not have, are accepted.
     pub accepts_all: bool,
-    /// How far a message's `t` may be off; `None`: any.
+    /// The largest deviation of a message's `t`; `None` accepts any.
     pub max_skew: Option<Duration>,
-    /// After how long without a sync or status a device is offline; `None`: never.
+    /// The time without a sync or status after which a device is offline; `None` for never.
     pub offline_after: Option<Duration>,
-    /// How long a command's answer may take.
+    /// The deadline of a command's answer, from its sending.
     pub command_timeout: Duration,
-    /// How the edge misbehaves.
+    /// The faults in force.
     pub faults: Faults,
 }
 
-/// Something that the shell is to do for the edge.
+/// Something that the caller is to do for the edge.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Action {
-    /// Publish a message of the platform's, to whoever subscribes.
+    /// Publish a message of the platform's to its subscribers.
     Publish {
-        /// Where to.
+        /// The topic.
         topic: Arc<str>,
         /// The topic's channel.
         channel: Channel,
-        /// The message: one JSON value on one line, or a fault's garbage, which is no text.
+        /// The message: one JSON value on one line, or a fault's garbage, which is not text.
         payload: Bytes,
-        /// How much later.
+        /// The delay.
         after: Duration,
-        /// Not before every line of [`Action::Persist`] so far is on the disk.
+        /// Whether to wait until every earlier line of [`Action::Persist`] is on the disk.
         once_kept: bool,
     },
-    /// Append this line, newline included, to the registry's file; if it is empty, only see that the file is intact.
+    /// Append this line, which ends with a newline, to the registry's file; if it is empty, only check that the file is
+    /// intact.
     Persist(Vec<u8>),
-    /// Tell whoever runs the edge.
+    /// Warn the operator.
     Warn(String),
     /// A command has ended.
     CommandDone(EndedCommand),
 }
 
-/// What becomes of a client's PUBLISH.
+/// What the caller does with a client's PUBLISH.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Disposition {
-    /// Acknowledge it and pass it on to whoever subscribes.
+    /// Acknowledge it and forward it to its subscribers.
     Route,
-    /// As [`Disposition::Route`], but acknowledge only once every line of [`Action::Persist`] so far is on the disk.
+    /// Forward it; acknowledge it once every line of [`Action::Persist`] so far is on the disk.
     RouteKept,
-    /// Acknowledge it and let it go no further: the edge itself has dealt with it.
+    /// Acknowledge it and do not forward it, because the edge has handled it.
     Drop,
-    /// Acknowledge it, though its sender may not publish there, and do nothing.
+    /// Acknowledge it and ignore it, because its sender may not publish there (MQTT-3.3.5-2).
     Forbid,
-    /// Cut the client's connection.
+    /// Close the client's connection.
     Cut,
-    /// Send nothing to this client any more, and leave the connection open.
+    /// Send nothing more to this client, and leave the connection open.
     Silence,
 }
 
-/// What the edge makes of a client's PUBLISH.
+/// The result of a client's PUBLISH.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Heard {
-    /// What becomes of it.
-    pub fate: Disposition,
-    /// The topic's channel, where it has one.
+pub struct PublishOutcome {
+    /// What the caller does with it.
+    pub disposition: Disposition,
+    /// The topic's channel, if it has one.
     pub channel: Option<Channel>,
-    /// Whether the payload was read, and is one JSON value that is not nested deeply.
+    /// Whether the payload was parsed, and is one JSON value of bounded depth.
     pub is_json: bool,
 }
 
 /// The platform.
+///
+/// Inputs are `handle_*` and [`Edge::login`], the command is [`Edge::send_command`]. After each of them the caller takes all
+/// actions from [`Edge::poll_action`], and then the next deadline from [`Edge::poll_timeout`].
 #[derive(Debug)]
 pub struct Edge {
-    settings: Settings,
+    settings: EdgeSettings,
     topics: Topics,
-    /// The topic of the last answer: most answers go where the one before went.
+    /// The topic of the last answer, because most answers go to the same topic as the one before.
     answered: Arc<str>,
-    /// Where answers are written.
+    actions: VecDeque<Action>,
+    /// The buffer in which answers are encoded.
     scratch: Vec<u8>,
     registry: Registry,
-    /// The gateways that have a session, connected or waiting for their return.
+    /// The gateways with a session, connected or not.
     present: HashSet<GatewayId>,
     memory: RecentRequests,
-    pending: Pending,
-    /// Whether the operator was told that a platform user speaks like a gateway.
+    pending: PendingCommands,
+    /// Whether the operator was warned of a platform user that publishes like a gateway.
     has_warned: bool,
 }
 
 impl Edge {
     /// An edge with the devices that it already knows.
     #[must_use]
-    pub fn new(settings: Settings, registry: Registry) -> Self {
+    pub fn new(settings: EdgeSettings, registry: Registry) -> Self {
         Self {
             settings,
             topics: Topics::default(),
             answered: Arc::default(),
+            actions: VecDeque::new(),
             scratch: Vec::new(),
             registry,
             present: HashSet::new(),
             memory: RecentRequests::default(),
-            pending: Pending::default(),
+            pending: PendingCommands::default(),
             has_warned: false,
         }
     }
@@ -161,12 +174,12 @@ impl Edge {
         &self.topics
     }
 
-    /// Decides who a client is.
+    /// Decides the role of a client.
     ///
     /// # Errors
-    /// As [`Access::login`] says, or whatever return code a fault throws.
-    pub fn login(&mut self, login: &Login<'_>) -> Result<Role, LoginError> {
-        let thrown = self.settings.faults.throw(|fault| match fault {
+    /// Those of [`LoginRule::login`], or the return code of a fault.
+    pub fn login(&mut self, login: &LoginAttempt<'_>) -> Result<Role, LoginError> {
+        let thrown = self.settings.faults.draw(|fault| match fault {
             Misbehaviour::Connack(code) => Some(code),
             _ => None,
         });
@@ -176,37 +189,36 @@ impl Edge {
         }
     }
 
-    /// Notes that a gateway's session begins.
-    pub fn arrive(&mut self, gateway: &GatewayId) {
+    /// Takes note that a gateway has connected.
+    pub fn handle_connected(&mut self, gateway: &GatewayId) {
         self.present.insert(gateway.clone());
     }
 
-    /// Notes that a gateway's session has ended for good.
-    pub fn leave(&mut self, gateway: &GatewayId) {
+    /// Takes note that a gateway's session has ended.
+    pub fn handle_session_ended(&mut self, gateway: &GatewayId) {
         self.present.remove(gateway);
     }
 
     /// Whether a client gets a subscription.
-    pub fn grants(&mut self, role: &Role, filter: &str) -> bool {
+    pub fn may_subscribe(&mut self, role: &Role, filter: &str) -> bool {
         role.may_subscribe(filter) && !self.settings.faults.happens(Misbehaviour::Suback)
     }
 
-    /// Hears a client's PUBLISH; what is to be done follows in `actions`.
-    pub fn hear(
+    /// Handles a client's PUBLISH.
+    pub fn handle_publish(
         &mut self,
-        now: Moment,
+        now: EdgeTime,
         role: &Role,
         topic: &str,
         payload: &[u8],
-        actions: &mut Vec<Action>,
-    ) -> Heard {
-        let heard = |fate, channel| Heard { fate, channel, is_json: false };
+    ) -> PublishOutcome {
+        let heard = |disposition, channel| PublishOutcome { disposition, channel, is_json: false };
         match role {
             Role::Gateway(gateway) => match login::uplink(&self.topics, gateway, topic) {
-                Some(channel) => self.hear_uplink(now, gateway, channel, payload, actions),
+                Some(channel) => self.handle_uplink(now, gateway, channel, payload),
                 None if role.may_publish(&self.topics, topic) => heard(Disposition::Route, None),
                 None => {
-                    actions.push(Action::Warn(format!(
+                    self.actions.push_back(Action::Warn(format!(
                         "{gateway} may not publish to {topic:?}: the message was dropped; a gateway publishes to \
                          its four uplink topics and to gateway/in/{gateway} and gateway/out/{gateway}"
                     )));
@@ -215,14 +227,14 @@ impl Edge {
             },
             Role::Platform => match self.topics.classify(topic, payload) {
                 Some((Some(Channel::Command), id)) => {
-                    heard(self.hear_command(now, id, payload, actions), Some(Channel::Command))
+                    heard(self.handle_platform_command(now, id, payload), Some(Channel::Command))
                 }
                 found => {
                     let channel = found.and_then(|(channel, _)| channel);
                     if channel.is_some_and(|channel| channel.direction() == Direction::Up)
                         && !mem::replace(&mut self.has_warned, true)
                     {
-                        actions.push(Action::Warn(format!(
+                        self.actions.push_back(Action::Warn(format!(
                             "a platform user published to {topic:?}: the edge passes such messages on and answers only \
                              gateways; a gateway needs a username that --platform-username does not name"
                         )));
@@ -233,90 +245,76 @@ impl Edge {
         }
     }
 
-    fn hear_uplink(
+    fn handle_uplink(
         &mut self,
-        now: Moment,
+        now: EdgeTime,
         gateway: &GatewayId,
         channel: Channel,
         payload: &[u8],
-        actions: &mut Vec<Action>,
-    ) -> Heard {
+    ) -> PublishOutcome {
         let answered = channel.response().is_some();
-        let mut heard = Heard { fate: Disposition::Route, channel: Some(channel), is_json: false };
-        if answered && let Some(fate) = self.throw_fate() {
-            heard.fate = fate;
+        let mut heard =
+            PublishOutcome { disposition: Disposition::Route, channel: Some(channel), is_json: false };
+        if answered && let Some(disposition) = self.draw_disposition() {
+            heard.disposition = disposition;
         } else if channel == Channel::Report
             && let Some(report) = BorrowedReport::read(payload)
         {
             heard.is_json = true;
-            self.hear_report(now, gateway, &report, actions);
+            self.handle_report(now, gateway, &report);
         } else {
             match Envelope::<Uplink>::decode(channel, payload) {
-                Ok(message) => heard.fate = self.hear_message(now, gateway, message, actions),
-                Err(refused) => self.refuse_shape(now, gateway, channel, refused, actions),
+                Ok(message) => heard.disposition = self.handle_message(now, gateway, message),
+                Err(refused) => self.refuse_shape(now, gateway, channel, refused),
             }
         }
         heard
     }
 
-    fn hear_message(
+    fn handle_message(
         &mut self,
-        now: Moment,
+        now: EdgeTime,
         gateway: &GatewayId,
         message: Envelope<Uplink>,
-        actions: &mut Vec<Action>,
     ) -> Disposition {
         let Envelope { t, request_id, body } = message;
         match body {
             Uplink::Report(property) => {
                 let (cid, id, value) = (&property.cid, &property.id, property.value.get());
                 let report = BorrowedReport { t, request_id: &request_id, cid, id, value };
-                self.hear_report(now, gateway, &report, actions);
+                self.handle_report(now, gateway, &report);
             }
             Uplink::Sync(device) => {
                 let on_time = self.check_time(t, now);
-                let result = self.sync(now, gateway, &request_id, &device, on_time, actions);
+                let result = self.sync(now, gateway, &request_id, &device, on_time);
                 let once_kept = result.is_ok();
                 let t = answer_time(t, now);
                 let respond = Respond { channel: Channel::SyncResponse, gateway, once_kept };
-                self.answer(respond, t, &request_id, &device.cid, result, actions);
+                self.answer(respond, t, &request_id, &device.cid, result);
                 if once_kept {
                     return Disposition::RouteKept;
                 }
             }
-            Uplink::Status(statuses) => self.hear_status(now, gateway, t, &statuses, actions),
+            Uplink::Status(statuses) => self.handle_status(now, gateway, t, &statuses),
             Uplink::CommandResponse(answer) => {
                 let verdict = CommandOutcome::Answered { code: answer.code, msg: answer.msg };
-                self.settle(now, gateway, &request_id, verdict, actions);
+                self.finish_command(now, gateway, &request_id, verdict);
             }
             Uplink::AsGiven { .. } => {}
         }
         Disposition::Route
     }
 
-    fn hear_report(
-        &mut self,
-        now: Moment,
-        gateway: &GatewayId,
-        report: &BorrowedReport<'_>,
-        actions: &mut Vec<Action>,
-    ) {
+    fn handle_report(&mut self, now: EdgeTime, gateway: &GatewayId, report: &BorrowedReport<'_>) {
         let result = self.report(gateway, report, self.check_time(report.t, now));
         let t = answer_time(report.t, now);
         let respond = Respond { channel: Channel::ReportResponse, gateway, once_kept: false };
-        self.answer(respond, t, report.request_id, report.cid, result, actions);
+        self.answer(respond, t, report.request_id, report.cid, result);
     }
 
-    fn hear_status(
-        &mut self,
-        now: Moment,
-        gateway: &GatewayId,
-        t: i64,
-        statuses: &[DeviceStatus],
-        actions: &mut Vec<Action>,
-    ) {
+    fn handle_status(&mut self, now: EdgeTime, gateway: &GatewayId, t: i64, statuses: &[DeviceStatus]) {
         if let Err(refusal) = self.check_time(t, now) {
-            actions.push(Action::Warn(format!("{gateway}: status ignored: {}", refusal.why)));
+            self.actions.push_back(Action::Warn(format!("{gateway}: status ignored: {}", refusal.why)));
             return;
         }
         let mut set =
@@ -327,28 +325,28 @@ impl Edge {
             && !self.settings.accepts_all
         {
             let others = if more == 0 { String::new() } else { format!(" and {more} more") };
-            actions.push(Action::Warn(format!(
+            self.actions.push_back(Action::Warn(format!(
                 "{gateway}: status of {:?}{others} ignored: never synchronised",
                 first.cid
             )));
         }
     }
 
-    fn check_time(&self, t: i64, now: Moment) -> Result<(), Refusal> {
+    fn check_time(&self, t: i64, now: EdgeTime) -> Result<(), Refusal> {
         check_time(t, now.unix, self.settings.max_skew)
     }
 
-    /// The faults that action on the request itself.
-    fn throw_fate(&mut self) -> Option<Disposition> {
-        self.settings.faults.throw(|fault| match fault {
+    /// Draws the faults that act on the request itself.
+    fn draw_disposition(&mut self) -> Option<Disposition> {
+        self.settings.faults.draw(|fault| match fault {
             Misbehaviour::Disconnect => Some(Disposition::Cut),
             Misbehaviour::Silent => Some(Disposition::Silence),
             _ => None,
         })
     }
 
-    fn throw_code(&mut self) -> Result<(), Refusal> {
-        let thrown = self.settings.faults.throw(|fault| match fault {
+    fn draw_code(&mut self) -> Result<(), Refusal> {
+        let thrown = self.settings.faults.draw(|fault| match fault {
             Misbehaviour::Code(code) => Some(code),
             _ => None,
         });
@@ -361,7 +359,7 @@ impl Edge {
         report: &BorrowedReport<'_>,
         on_time: Result<(), Refusal>,
     ) -> Result<(), Refusal> {
-        self.throw_code()?;
+        self.draw_code()?;
         let BorrowedReport { request_id, cid, id, value, .. } = *report;
         let print = self.memory.fingerprint((gateway, Channel::Report, request_id, cid, id, value));
         if self.memory.holds(print) {
@@ -381,15 +379,14 @@ impl Edge {
 
     fn sync(
         &mut self,
-        now: Moment,
+        now: EdgeTime,
         gateway: &GatewayId,
         request_id: &str,
         device: &Device,
         on_time: Result<(), Refusal>,
-        actions: &mut Vec<Action>,
     ) -> Result<(), Refusal> {
-        self.throw_code()?;
-        // A sync that was accepted before is done again, since others may have come in between, and is never too late.
+        self.draw_code()?;
+        // An accepted sync that is repeated is applied again, because others may have come in between, and is never late.
         let print = self.memory.fingerprint((gateway, Channel::Sync, request_id, format!("{device:?}")));
         if !self.memory.holds(print) {
             on_time?;
@@ -397,20 +394,13 @@ impl Edge {
         let line = self.registry.sync(gateway, device, now.mono).map_err(|NoRoom| {
             Refusal::new(ResultCode::SYSTEM_ERROR, "there is no room for another device")
         })?;
-        actions.push(Action::Persist(line));
+        self.actions.push_back(Action::Persist(line));
         self.memory.keep(print);
         Ok(())
     }
 
-    /// Answers a message that could not be decoded, as far as it could be read, where its topic has answers.
-    fn refuse_shape(
-        &mut self,
-        now: Moment,
-        gateway: &GatewayId,
-        channel: Channel,
-        refused: Refused,
-        actions: &mut Vec<Action>,
-    ) {
+    /// Answers a message that could not be decoded, with the ids that could be read, if its channel has answers.
+    fn refuse_shape(&mut self, now: EdgeTime, gateway: &GatewayId, channel: Channel, refused: Refused) {
         let why = refused.to_string();
         let respond = match channel {
             Channel::Sync => Channel::SyncResponse,
@@ -419,24 +409,26 @@ impl Edge {
                 let named = refused.request_id.filter(|id| self.pending.contains(gateway, id));
                 match named {
                     Some(request_id) => {
-                        self.settle(now, gateway, &request_id, CommandOutcome::Malformed(why), actions);
+                        self.finish_command(now, gateway, &request_id, CommandOutcome::Malformed(why));
                     }
                     None => {
-                        actions.push(Action::Warn(format!("{gateway}: answer to a command ignored: {why}")));
+                        self.actions.push_back(Action::Warn(format!(
+                            "{gateway}: answer to a command ignored: {why}"
+                        )));
                     }
                 }
                 return;
             }
             Channel::Status | Channel::SyncResponse | Channel::Command | Channel::ReportResponse => {
-                actions.push(Action::Warn(format!("{gateway}: {} ignored: {why}", channel.kind())));
+                self.actions.push_back(Action::Warn(format!("{gateway}: {} ignored: {why}", channel.kind())));
                 return;
             }
         };
-        let result = self.throw_code().and(Err(Refusal::new(refused.error.problem.code(), why)));
+        let result = self.draw_code().and(Err(Refusal::new(refused.error.problem.code(), why)));
         let t = answer_time(0, now);
         let respond = Respond { channel: respond, gateway, once_kept: false };
         let (request_id, cid) = (refused.request_id.unwrap_or_default(), refused.cid.unwrap_or_default());
-        self.answer(respond, t, &request_id, &cid, result, actions);
+        self.answer(respond, t, &request_id, &cid, result);
     }
 
     fn answer(
@@ -446,13 +438,12 @@ impl Edge {
         request_id: &str,
         cid: &str,
         result: Result<(), Refusal>,
-        actions: &mut Vec<Action>,
     ) {
         let Respond { channel, gateway, once_kept } = respond;
         let code = match result {
             Ok(()) => ResultCode::SUCCESS,
             Err(Refusal { code, why }) => {
-                actions.push(Action::Warn(format!("{gateway}: {code} {}: {why}", code.name())));
+                self.actions.push_back(Action::Warn(format!("{gateway}: {code} {}: {why}", code.name())));
                 code
             }
         };
@@ -474,7 +465,7 @@ impl Edge {
             write_answer(&mut self.scratch, t, &request_id, cid, code, msg);
             Bytes::copy_from_slice(&self.scratch)
         };
-        let after = faults.throw(|fault| match fault {
+        let after = faults.draw(|fault| match fault {
             Misbehaviour::Delay(delay) => Some(delay),
             _ => None,
         });
@@ -485,26 +476,21 @@ impl Edge {
         let topic = Arc::clone(&self.answered);
         let action = Action::Publish { topic, channel, payload, after: after.unwrap_or_default(), once_kept };
         if is_duplicate {
-            actions.push(action.clone());
+            self.actions.push_back(action.clone());
         }
-        actions.push(action);
+        self.actions.push_back(action);
     }
 
-    /// A platform user's PUBLISH: a command to a device that cannot be reached is answered here.
-    fn hear_command(
-        &mut self,
-        now: Moment,
-        id: &str,
-        payload: &[u8],
-        actions: &mut Vec<Action>,
-    ) -> Disposition {
+    /// Handles a platform user's command; answers it if the device cannot be reached.
+    fn handle_platform_command(&mut self, now: EdgeTime, id: &str, payload: &[u8]) -> Disposition {
         let Ok(gateway) = GatewayId::new(id) else { return Disposition::Route };
         let message = match Envelope::<Downlink>::decode(Channel::Command, payload) {
             Ok(message) => message,
             Err(refused) => {
-                // Whoever tests a gateway with broken commands wants them to arrive.
-                actions
-                    .push(Action::Warn(format!("a malformed command goes to {gateway} as it is: {refused}")));
+                // It is forwarded for users who test a gateway with malformed commands.
+                self.actions.push_back(Action::Warn(format!(
+                    "a malformed command goes to {gateway} as it is: {refused}"
+                )));
                 return Disposition::Route;
             }
         };
@@ -513,7 +499,7 @@ impl Edge {
         let answer = CommandAnswer { cid: command.cid, code, msg: code.name().into() };
         let body = Uplink::CommandResponse(answer);
         let message = Envelope { t: answer_time(message.t, now), request_id: message.request_id, body };
-        actions.push(Action::Publish {
+        self.actions.push_back(Action::Publish {
             topic: self.topics.topic(Channel::CommandResponse, &gateway).into(),
             channel: Channel::CommandResponse,
             payload: message.encode().into(),
@@ -523,8 +509,8 @@ impl Edge {
         Disposition::Drop
     }
 
-    /// Whether a command is passed on: 2003 where the device is unknown, 2001 where it is offline. Where its gateway
-    /// is away nobody answers, or the gateway's kept session takes the command until it comes back.
+    /// Checks that a command can be forwarded: 2003 if the device is unknown, 2001 if it is offline. If its gateway is not
+    /// connected, the command times out, or waits in the gateway's persistent session.
     fn reach(&self, now: Duration, gateway: &GatewayId, cid: &str) -> Result<(), ResultCode> {
         if !self.registry.knows(gateway, cid) {
             return Err(ResultCode::DEVICE_UNKNOWN);
@@ -533,48 +519,45 @@ impl Edge {
         if online { Ok(()) } else { Err(ResultCode::DEVICE_OFFLINE) }
     }
 
-    /// Sends a command of the platform's own as soon as its gateway has few enough, or settles it at once if it cannot be
+    /// Sends a command of the platform's own once its gateway has fewer than the window's, or ends it at once if it cannot be
     /// sent.
-    pub fn command(&mut self, now: Moment, ask: CommandRequest, actions: &mut Vec<Action>) {
+    pub fn send_command(&mut self, now: EdgeTime, ask: CommandRequest) {
         let gateway = match ask.gateway_id.clone().map_or_else(|| self.choose_gateway(&ask.command.cid), Ok) {
             Ok(gateway) => gateway,
             Err(why) => {
                 let verdict = CommandOutcome::Unsent { field: "gateway_id", why };
                 let outcome = EndedCommand { token: ask.token, gateway_id: None, verdict, round_trip: None };
-                return actions.push(Action::CommandDone(outcome));
+                return self.actions.push_back(Action::CommandDone(outcome));
             }
         };
         let ask = if self.present.contains(&gateway) { self.pending.queue(&gateway, ask) } else { Some(ask) };
         if let Some(ask) = ask {
-            self.send_command(now, gateway, ask, actions);
+            self.dispatch_command(now, gateway, ask);
         }
     }
 
-    /// Sends the commands for which a gateway has room again.
-    fn send_queued(&mut self, now: Moment, gateway: &GatewayId, actions: &mut Vec<Action>) {
+    /// Sends queued commands of a gateway as far as its window allows.
+    fn send_queued(&mut self, now: EdgeTime, gateway: &GatewayId) {
         let is_present = self.present.contains(gateway);
         while let Some(ask) = self.pending.next_queued(gateway, is_present) {
-            self.send_command(now, gateway.clone(), ask, actions);
+            self.dispatch_command(now, gateway.clone(), ask);
         }
     }
 
-    fn send_command(
-        &mut self,
-        now: Moment,
-        gateway: GatewayId,
-        ask: CommandRequest,
-        actions: &mut Vec<Action>,
-    ) {
+    fn dispatch_command(&mut self, now: EdgeTime, gateway: GatewayId, ask: CommandRequest) {
         let CommandRequest { token, t, request_id, command, .. } = ask;
-        let mut settle = |gateway_id, verdict| {
-            actions.push(Action::CommandDone(EndedCommand { token, gateway_id, verdict, round_trip: None }));
-        };
-        if let Err(code) = self.reach(now.mono, &gateway, &command.cid) {
-            return settle(Some(gateway), CommandOutcome::Answered { code, msg: code.name().into() });
-        }
-        if self.pending.contains(&gateway, &request_id) {
+        let refusal = if let Err(code) = self.reach(now.mono, &gateway, &command.cid) {
+            Some(CommandOutcome::Answered { code, msg: code.name().into() })
+        } else if self.pending.contains(&gateway, &request_id) {
             let why = format!("another command with request_id {request_id:?} has no answer yet");
-            return settle(Some(gateway), CommandOutcome::Unsent { field: "request_id", why });
+            Some(CommandOutcome::Unsent { field: "request_id", why })
+        } else {
+            None
+        };
+        if let Some(verdict) = refusal {
+            let gateway_id = Some(gateway);
+            let ended = EndedCommand { token, gateway_id, verdict, round_trip: None };
+            return self.actions.push_back(Action::CommandDone(ended));
         }
         let t = t.unwrap_or_else(|| answer_time(0, now));
         let topic = self.topics.topic(Channel::Command, &gateway).into();
@@ -583,7 +566,13 @@ impl Edge {
         let limit = self.settings.command_timeout;
         self.pending.insert((gateway, message.request_id), token, now.mono, limit);
         let channel = Channel::Command;
-        actions.push(Action::Publish { topic, channel, payload, after: Duration::ZERO, once_kept: false });
+        self.actions.push_back(Action::Publish {
+            topic,
+            channel,
+            payload,
+            after: Duration::ZERO,
+            once_kept: false,
+        });
     }
 
     fn choose_gateway(&self, cid: &str) -> Result<GatewayId, String> {
@@ -595,61 +584,65 @@ impl Edge {
         };
         only.ok_or_else(|| {
             format!(
-                "gateway_id is needed: not exactly one gateway knows {cid:?}, nor is exactly one connected"
+                "gateway_id is missing: neither does exactly one gateway know {cid:?}, nor is exactly one connected"
             )
         })
     }
 
-    fn settle(
+    fn finish_command(
         &mut self,
-        now: Moment,
+        now: EdgeTime,
         gateway: &GatewayId,
         request_id: &str,
         verdict: CommandOutcome,
-        actions: &mut Vec<Action>,
     ) {
         if let Some(waiting) = self.pending.take(gateway, request_id) {
-            actions.push(Action::CommandDone(EndedCommand {
+            self.actions.push_back(Action::CommandDone(EndedCommand {
                 token: waiting.token,
                 gateway_id: Some(gateway.clone()),
                 verdict,
                 round_trip: Some(now.mono.saturating_sub(waiting.sent)),
             }));
-            self.send_queued(now, gateway, actions);
+            self.send_queued(now, gateway);
         }
     }
 
-    /// When [`Edge::tick`] is next due.
+    /// Returns the next action.
+    pub fn poll_action(&mut self) -> Option<Action> {
+        self.actions.pop_front()
+    }
+
+    /// Returns when [`Edge::handle_timeout`] is due next.
     #[must_use]
-    pub fn deadline(&self) -> Option<Duration> {
+    pub fn poll_timeout(&self) -> Option<Duration> {
         self.pending.next_limit()
     }
 
-    /// Ends the commands whose time is over.
-    pub fn tick(&mut self, now: Moment, actions: &mut Vec<Action>) {
+    /// Ends commands without an answer at their deadline.
+    pub fn handle_timeout(&mut self, now: EdgeTime) {
         while let Some((gateway, waiting)) = self.pending.take_overdue(now.mono) {
-            actions.push(Action::CommandDone(EndedCommand {
+            self.actions.push_back(Action::CommandDone(EndedCommand {
                 token: waiting.token,
                 gateway_id: Some(gateway.clone()),
                 verdict: CommandOutcome::TimedOut(self.settings.command_timeout),
                 round_trip: Some(now.mono.saturating_sub(waiting.sent)),
             }));
-            self.send_queued(now, &gateway, actions);
+            self.send_queued(now, &gateway);
         }
     }
 }
 
-/// Where an answer goes, and when.
+/// The channel and time of an answer.
 #[derive(Clone, Copy, Debug)]
 struct Respond<'a> {
     channel: Channel,
     gateway: &'a GatewayId,
-    /// Not before every line of [`Action::Persist`] so far is on the disk.
+    /// Whether to wait until every earlier line of [`Action::Persist`] is on the disk.
     once_kept: bool,
 }
 
-/// An answer's time stamp, in the unit of the request's.
-fn answer_time(request: i64, now: Moment) -> i64 {
+/// The time stamp of an answer, in the unit of the request's.
+fn answer_time(request: i64, now: EdgeTime) -> i64 {
     let t = if is_milliseconds(request) { now.unix.as_millis() } else { u128::from(now.unix.as_secs()) };
     i64::try_from(t).unwrap_or(i64::MAX)
 }

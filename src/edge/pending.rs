@@ -1,4 +1,4 @@
-//! Commands on their way: what the platform asked a gateway to do and waits to hear about.
+//! The platform's own commands: in flight to a gateway, or queued for it.
 
 use std::{
     collections::{BTreeMap, HashMap, VecDeque},
@@ -7,88 +7,87 @@ use std::{
 
 use crate::tuya::{Command, GatewayId, ResultCode};
 
-/// How many commands a connected gateway may have without their answers; the others wait for their turn, and their time
-/// begins only then.
+/// Commands in flight to a connected gateway. The others are queued, and their deadline counts from their sending.
 pub(super) const WINDOW: usize = 20;
 
-/// A command that somebody wants sent, its data points checked already.
+/// A command to send. Its data points were checked.
 #[derive(Clone, Debug)]
 pub struct CommandRequest {
-    /// The asker's own number for it, which the outcome carries.
+    /// The caller's number for it, which [`EndedCommand`] repeats.
     pub token: u64,
-    /// The gateway; `None` where the device or the only connected gateway tells.
+    /// The gateway; `None` for the only one that knows the device, or the only connected one.
     pub gateway_id: Option<GatewayId>,
-    /// The message's time stamp, where the asker has one of its own.
+    /// The message's time stamp; `None` for the present time.
     pub t: Option<i64>,
-    /// The request id, which no command on its way to the same gateway may have.
+    /// The request id; must be unique among the commands in flight to the gateway.
     pub request_id: String,
-    /// What to do.
+    /// The command.
     pub command: Command,
 }
 
-/// How a command ended.
+/// A command that has ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EndedCommand {
-    /// The asker's number.
+    /// The caller's number.
     pub token: u64,
     /// The gateway, once it is known.
     pub gateway_id: Option<GatewayId>,
-    /// The end itself.
+    /// Its outcome.
     pub verdict: CommandOutcome,
-    /// From sending to answer; `None` for what was never sent.
+    /// The time from sending to its end; `None` if it was not sent.
     pub round_trip: Option<Duration>,
 }
 
-/// The end of a command.
+/// The outcome of a command.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CommandOutcome {
     /// The gateway answered, or the edge itself did (2001, 2003).
     Answered {
-        /// 0 is success.
+        /// The result code; 0 is success.
         code: ResultCode,
         /// The answer's message.
         msg: String,
     },
-    /// No answer came in this time.
+    /// No answer came within this time.
     TimedOut(Duration),
     /// The command was not sent.
     Unsent {
         /// The field of the command that is at fault.
         field: &'static str,
-        /// What is wrong with it.
+        /// The problem with it.
         why: String,
     },
-    /// The gateway's answer names the command but is no answer.
+    /// The gateway's answer has the command's request id and cannot be decoded.
     Malformed(String),
 }
 
-/// A command without its answer.
+/// A command in flight.
 #[derive(Debug)]
-pub(super) struct Waiting {
+pub(super) struct SentCommand {
     pub(super) token: u64,
     pub(super) sent: Duration,
     limit: (Duration, u64),
 }
 
-type Key = (GatewayId, String);
+type PendingKey = (GatewayId, String);
 
-/// The commands without answers, by gateway and request id, and by the end of their time; and those that wait for them.
+/// The commands in flight, by gateway and request id, and by deadline; and the queued ones, by gateway.
 #[derive(Debug, Default)]
-pub(super) struct Pending {
-    waiting: HashMap<Key, Waiting>,
-    limits: BTreeMap<(Duration, u64), Key>,
-    gateways: HashMap<GatewayId, Traffic>,
+pub(super) struct PendingCommands {
+    waiting: HashMap<PendingKey, SentCommand>,
+    limits: BTreeMap<(Duration, u64), PendingKey>,
+    gateways: HashMap<GatewayId, GatewayCommands>,
 }
 
 /// One gateway's commands.
 #[derive(Debug, Default)]
-struct Traffic {
+struct GatewayCommands {
     in_flight: usize,
     queued: VecDeque<CommandRequest>,
 }
 
-impl Pending {
-    /// Puts a command behind those that wait for the gateway; gives it back if it may be sent at once.
+impl PendingCommands {
+    /// Queues a command for a gateway; returns it if it may be sent at once.
     pub(super) fn queue(&mut self, gateway: &GatewayId, ask: CommandRequest) -> Option<CommandRequest> {
         match self.gateways.get_mut(gateway) {
             Some(traffic) if traffic.in_flight >= WINDOW || !traffic.queued.is_empty() => {
@@ -99,7 +98,8 @@ impl Pending {
         }
     }
 
-    /// Takes the next command for a gateway; all of them, one by one, if it is not `connected`, since nobody answers.
+    /// Takes the next queued command of a gateway. If the gateway is not `connected`, its window does not count, because no
+    /// answer will come.
     pub(super) fn next_queued(&mut self, gateway: &GatewayId, connected: bool) -> Option<CommandRequest> {
         let traffic = self.gateways.get_mut(gateway)?;
         if connected && traffic.in_flight >= WINDOW {
@@ -118,18 +118,18 @@ impl Pending {
         }
     }
 
-    pub(super) fn insert(&mut self, key: Key, token: u64, sent: Duration, time_out: Duration) {
+    pub(super) fn insert(&mut self, key: PendingKey, token: u64, sent: Duration, time_out: Duration) {
         let limit = (sent + time_out, token);
         self.gateways.entry(key.0.clone()).or_default().in_flight += 1;
         self.limits.insert(limit, key.clone());
-        self.waiting.insert(key, Waiting { token, sent, limit });
+        self.waiting.insert(key, SentCommand { token, sent, limit });
     }
 
     pub(super) fn contains(&self, gateway: &GatewayId, request_id: &str) -> bool {
         !self.waiting.is_empty() && self.waiting.contains_key(&(gateway.clone(), request_id.to_owned()))
     }
 
-    pub(super) fn take(&mut self, gateway: &GatewayId, request_id: &str) -> Option<Waiting> {
+    pub(super) fn take(&mut self, gateway: &GatewayId, request_id: &str) -> Option<SentCommand> {
         if self.waiting.is_empty() {
             return None;
         }
@@ -143,8 +143,8 @@ impl Pending {
         self.limits.keys().next().map(|(limit, _)| *limit)
     }
 
-    /// Takes one command whose time is over, with its gateway.
-    pub(super) fn take_overdue(&mut self, now: Duration) -> Option<(GatewayId, Waiting)> {
+    /// Takes one command at its deadline, with its gateway.
+    pub(super) fn take_overdue(&mut self, now: Duration) -> Option<(GatewayId, SentCommand)> {
         let entry = self.limits.first_entry().filter(|entry| entry.key().0 <= now)?;
         let key = entry.remove();
         let waiting = self.waiting.remove(&key)?;

@@ -1,4 +1,4 @@
-//! The devices that the edge knows, by gateway and cid, and the lines of the file that remembers them.
+//! The known devices, by gateway and cid, and the lines of the file that stores them.
 //!
 //! The file is a log: every line is one whole device, and a later line for the same device wins.
 
@@ -16,40 +16,40 @@ use crate::{
 /// The known devices.
 #[derive(Debug, Default)]
 pub struct Registry {
-    fleets: SeededMap<GatewayId, SeededMap<Box<str>, Known>>,
-    /// About what they occupy.
+    fleets: SeededMap<GatewayId, SeededMap<Box<str>, KnownDevice>>,
+    /// The approximate bytes that they occupy.
     bytes: usize,
 }
 
-/// What devices may occupy: some 150,000 with ids and fields of usual length.
+/// The bytes that devices may occupy: about 150,000 devices with ids and fields of usual length.
 const ROOM: usize = 32 * 1024 * 1024;
 
-/// What a device costs beside its cid and its line, and a gateway beside its id.
+/// The bytes of a device beside its cid and its line, and of a gateway beside its id.
 const OVERHEAD: usize = 96;
 
-/// How editors on Windows mark a file as UTF-8.
+/// Editors on Windows begin UTF-8 files with it.
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
-/// What is kept of one device.
+/// The state of one device.
 #[derive(Debug)]
-struct Known {
+struct KnownDevice {
     online: bool,
-    /// When its sync or last status came.
+    /// The time of its last sync or status.
     seen: Duration,
-    /// Its line in the file, so that an unchanged device is not written again and a lost file can be written anew.
+    /// Its line in the file: an unchanged device is not written again, and a lost file can be written again.
     line: Box<[u8]>,
 }
 
-/// No client may fill the memory with devices.
+/// There is no room for another device: clients must not fill the memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct NoRoom;
 
-/// The file holds lines, and none of them is a device: it is another kind of file.
+/// The file has lines, but no device: it is another kind of file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NotARegistry {
     /// The first line's number, from 1.
     pub line: usize,
-    /// What is wrong with it.
+    /// The problem with it.
     pub reason: String,
 }
 
@@ -62,11 +62,11 @@ impl fmt::Display for NotARegistry {
 impl std::error::Error for NotARegistry {}
 
 impl Registry {
-    /// Reads a registry file's bytes; every device counts as seen at `now`. Gives also the lines that are no
-    /// device, by number from 1, with the reason; they are passed over.
+    /// Parses the bytes of a registry's file. Every device counts as seen at `now`. Also returns the lines that are not devices,
+    /// by number from 1, with the reason; they are skipped.
     ///
     /// # Errors
-    /// Bytes in which no line is a device though there are lines.
+    /// There are lines, and none is a device.
     pub fn read(bytes: &[u8], now: Duration) -> Result<(Self, Vec<(usize, String)>), NotARegistry> {
         let mut registry = Self::default();
         let mut bad = Vec::new();
@@ -91,11 +91,11 @@ impl Registry {
         }
     }
 
-    /// Adds or updates a device, which is online from now on. Gives its line, ended by a newline, for the file; empty
-    /// if the file should have that line already.
+    /// Adds or updates a device, and sets it online. Returns its line for the file, with a newline; empty if the file should have
+    /// that line already.
     ///
     /// # Errors
-    /// No room, in which case nothing changes.
+    /// There is no room; nothing changes.
     pub(crate) fn sync(
         &mut self,
         gateway: &GatewayId,
@@ -128,14 +128,14 @@ impl Registry {
         }
         let fleet = self.fleets.entry(gateway.clone()).or_default();
         self.bytes += line.len();
-        let known = Known { online: true, seen: now, line: line.into() };
+        let known = KnownDevice { online: true, seen: now, line: line.into() };
         match fleet.insert(cid.into(), known) {
             Some(former) => self.bytes -= former.line.len(),
             None => self.bytes += OVERHEAD + cid.len(),
         }
     }
 
-    /// The lines of all devices, as a new file has them, in the order of gateways and cids.
+    /// The lines of all devices for a new file, in the order of gateways and cids.
     #[must_use]
     pub fn lines(&self) -> Vec<u8> {
         let devices = |(gateway, fleet)| std::iter::repeat(gateway).zip(fleet);
@@ -144,7 +144,7 @@ impl Registry {
         all.iter().flat_map(|(_, (_, known))| known.line.iter().copied()).collect()
     }
 
-    /// Notes a device's status; `false` for a device that was never synchronised.
+    /// Sets a device's status; returns `false` if the device was never synchronised.
     pub fn set_status(&mut self, gateway: &GatewayId, cid: &str, online: bool, now: Duration) -> bool {
         match self.fleets.get_mut(gateway).and_then(|fleet| fleet.get_mut(cid)) {
             None => false,
@@ -162,7 +162,7 @@ impl Registry {
         self.fleets.get(gateway).is_some_and(|fleet| fleet.contains_key(cid))
     }
 
-    /// Whether a device is known and online: its last status said so, and not longer ago than `offline_after`.
+    /// Whether a device is known and online: by its last status, not longer ago than `offline_after`.
     #[must_use]
     pub fn is_online(
         &self,
@@ -181,7 +181,7 @@ impl Registry {
         self.fleets.iter().filter(move |(_, fleet)| fleet.contains_key(cid)).map(|(id, _)| id)
     }
 
-    /// How many devices are known.
+    /// The number of known devices.
     #[must_use]
     pub fn len(&self) -> usize {
         self.fleets.values().map(SeededMap::len).sum()

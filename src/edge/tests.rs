@@ -8,16 +8,16 @@ use crate::{
     tuya::{Command, derive_password},
 };
 
-const NOW: Moment = Moment { mono: Duration::from_secs(100), unix: Duration::from_secs(1_700_000_000) };
+const NOW: EdgeTime = EdgeTime { mono: Duration::from_secs(100), unix: Duration::from_secs(1_700_000_000) };
 
-fn at(seconds: u64) -> Moment {
-    Moment { mono: NOW.mono + Duration::from_secs(seconds), unix: NOW.unix + Duration::from_secs(seconds) }
+fn at(seconds: u64) -> EdgeTime {
+    EdgeTime { mono: NOW.mono + Duration::from_secs(seconds), unix: NOW.unix + Duration::from_secs(seconds) }
 }
 
-fn edge_with(faults: &[&str], change: impl FnOnce(&mut Settings)) -> Edge {
+fn edge_with(faults: &[&str], change: impl FnOnce(&mut EdgeSettings)) -> Edge {
     let faults = faults.iter().map(|fault| fault.parse().unwrap()).collect();
-    let mut settings = Settings {
-        access: Access { usernames: Vec::new(), platform_usernames: vec!["platform".into()] },
+    let mut settings = EdgeSettings {
+        access: LoginRule { usernames: Vec::new(), platform_usernames: vec!["platform".into()] },
         product: Product::smart_water_meter(),
         accepts_all: false,
         max_skew: None,
@@ -38,11 +38,15 @@ fn gw1() -> GatewayId {
 }
 
 /// What the edge does about a gateway's message.
-fn tell(edge: &mut Edge, now: Moment, channel: Channel, payload: &str) -> (Disposition, Vec<Action>) {
-    let mut actions = Vec::new();
+fn tell(edge: &mut Edge, now: EdgeTime, channel: Channel, payload: &str) -> (Disposition, Vec<Action>) {
     let topic = Topics::default().topic(channel, &gw1());
-    let Heard { fate, .. } = edge.hear(now, &Role::Gateway(gw1()), &topic, payload.as_bytes(), &mut actions);
-    (fate, actions)
+    let outcome = edge.handle_publish(now, &Role::Gateway(gw1()), &topic, payload.as_bytes());
+    (outcome.disposition, actions_of(edge))
+}
+
+/// What the edge asks for.
+fn actions_of(edge: &mut Edge) -> Vec<Action> {
+    std::iter::from_fn(|| edge.poll_action()).collect()
 }
 
 /// The messages that the edge says, parsed.
@@ -77,8 +81,8 @@ fn report(edge: &mut Edge, cid: &str, id: &str, value: &Value) -> i64 {
 fn a_sync_is_kept_and_answered_on_its_own_topic() {
     let mut edge = edge();
     let message = r#"{"t":1,"request_id":"r1","param":{"cid":"m1","product_id":"p"}}"#;
-    let (fate, actions) = tell(&mut edge, NOW, Channel::Sync, message);
-    assert_eq!(fate, Disposition::RouteKept);
+    let (disposition, actions) = tell(&mut edge, NOW, Channel::Sync, message);
+    assert_eq!(disposition, Disposition::RouteKept);
     assert_eq!(
         actions[0],
         Action::Persist(b"{\"gateway_id\":\"gw1\",\"cid\":\"m1\",\"product_id\":\"p\"}\n".to_vec())
@@ -112,8 +116,8 @@ fn each_check_has_its_code_and_they_come_in_order() {
         (good, 0),
         (milliseconds, 0),
     ] {
-        let (fate, actions) = tell(&mut edge, NOW, Channel::Report, message);
-        assert_eq!((fate, answer_code_of_warned(&actions)), (Disposition::Route, code), "{message}");
+        let (disposition, actions) = tell(&mut edge, NOW, Channel::Report, message);
+        assert_eq!((disposition, answer_code_of_warned(&actions)), (Disposition::Route, code), "{message}");
     }
     let (_, actions) = tell(&mut edge, NOW, Channel::Report, milliseconds);
     assert_eq!(said(&actions)[0].1["t"], 1_700_000_000_000_i64, "answered in the request's unit");
@@ -163,7 +167,7 @@ fn what_cannot_be_read_is_answered_as_far_as_it_can_be() {
 
 #[test]
 fn a_report_is_answered_alike_whichever_way_it_was_read() {
-    let skewed = |settings: &mut Settings| settings.max_skew = Some(Duration::from_mins(1));
+    let skewed = |settings: &mut EdgeSettings| settings.max_skew = Some(Duration::from_mins(1));
     let (mut short, mut careful) = (edge_with(&[], skewed), edge_with(&[], skewed));
     for edge in [&mut short, &mut careful] {
         assert_eq!((sync(edge, "m1"), sync(edge, "é")), (0, 0));
@@ -173,17 +177,17 @@ fn a_report_is_answered_alike_whichever_way_it_was_read() {
     let ids = ["1", "4", "9", "01", "water_flow", "99999999999"];
     let values =
         ["1", "12345", "1.5", "-1", "true", "\"opened\"", "\"12\"", "[1]", "{}", "1e999", "\"\u{7f}\""];
-    let mut hear = |payload: &str, extra: &str| {
+    let mut publish = |payload: &str, extra: &str| {
         let topic = "gateway_id/gw1/properties/report";
-        let (mut actions, mut careful_acts) = (Vec::new(), Vec::new());
         let role = Role::Gateway(gw1());
-        let heard = short.hear(NOW, &role, topic, payload.as_bytes(), &mut actions);
-        assert!(heard.is_json, "{payload}");
+        let outcome = short.handle_publish(NOW, &role, topic, payload.as_bytes());
+        assert!(outcome.is_json, "{payload}");
         // A field that the page does not know is passed over by the careful reading alone.
         let with_more = payload.replacen('{', extra, 1);
-        let careful = careful.hear(NOW, &role, topic, with_more.as_bytes(), &mut careful_acts);
-        assert!(!careful.is_json, "{with_more}");
-        assert_eq!((heard.fate, actions), (careful.fate, careful_acts), "{payload}");
+        let expected = careful.handle_publish(NOW, &role, topic, with_more.as_bytes());
+        assert!(!expected.is_json, "{with_more}");
+        assert_eq!(outcome.disposition, expected.disposition, "{payload}");
+        assert_eq!(actions_of(&mut short), actions_of(&mut careful), "{payload}");
     };
     for t in times {
         for cid in cids {
@@ -192,7 +196,7 @@ fn a_report_is_answered_alike_whichever_way_it_was_read() {
                     let payload = format!(
                         r#"{{"t":{t},"request_id":"r{id}","param":{{"cid":"{cid}","id":"{id}","value":{value}}}}}"#
                     );
-                    hear(&payload, "{\"x\":{},");
+                    publish(&payload, "{\"x\":{},");
                 }
             }
         }
@@ -247,8 +251,8 @@ fn status_is_not_answered_and_unknown_devices_are_said() {
     sync(&mut edge, "m1");
     let message =
         r#"{"t":1,"request_id":"r","param":[{"cid":"m1","status":false},{"cid":"m9","status":true}]}"#;
-    let (fate, actions) = tell(&mut edge, NOW, Channel::Status, message);
-    assert_eq!(fate, Disposition::Route);
+    let (disposition, actions) = tell(&mut edge, NOW, Channel::Status, message);
+    assert_eq!(disposition, Disposition::Route);
     assert!(matches!(&actions[..], [Action::Warn(warning)] if warning.contains("m9")), "{actions:?}");
     assert!(!edge.registry().is_online(&gw1(), "m1", NOW.mono, None));
     let (_, actions) = tell(&mut edge, NOW, Channel::Status, "rubbish");
@@ -259,14 +263,15 @@ fn status_is_not_answered_and_unknown_devices_are_said() {
 #[test]
 fn a_gateway_publishes_nowhere_else() {
     let mut edge = edge();
-    let mut actions = Vec::new();
     let role = Role::Gateway(gw1());
-    let mut hear = |topic: &str, actions: &mut Vec<Action>| edge.hear(NOW, &role, topic, b"{}", actions).fate;
-    assert_eq!(hear("gateway/in/gw1", &mut actions), Disposition::Route);
-    assert_eq!(actions, []);
+    let mut publish = |topic: &str| {
+        let outcome = edge.handle_publish(NOW, &role, topic, b"{}");
+        (outcome.disposition, actions_of(&mut edge))
+    };
+    assert_eq!(publish("gateway/in/gw1"), (Disposition::Route, vec![]));
     for topic in ["gateway_id/gw1/commands", "gateway_id/gw2/devices/sync", "gateway/out/gw2", "x"] {
-        actions.clear();
-        assert_eq!(hear(topic, &mut actions), Disposition::Forbid, "{topic}");
+        let (disposition, actions) = publish(topic);
+        assert_eq!(disposition, Disposition::Forbid, "{topic}");
         assert!(matches!(&actions[..], [Action::Warn(warning)] if warning.contains(topic)), "{actions:?}");
     }
 }
@@ -276,11 +281,11 @@ fn faults_change_the_answer_and_nothing_else() {
     let sync = r#"{"t":1,"request_id":"r1","param":{"cid":"m1","product_id":"p"}}"#;
     let try_fault = |fault: &str| {
         let mut edge = edge_with(&[fault], |_| ());
-        let (fate, actions) = tell(&mut edge, NOW, Channel::Sync, sync);
-        (fate, actions, edge.registry().knows(&gw1(), "m1"))
+        let (disposition, actions) = tell(&mut edge, NOW, Channel::Sync, sync);
+        (disposition, actions, edge.registry().knows(&gw1(), "m1"))
     };
-    let (fate, actions, known) = try_fault("drop-response");
-    assert_eq!((fate, said(&actions).len(), known), (Disposition::RouteKept, 0, true));
+    let (disposition, actions, known) = try_fault("drop-response");
+    assert_eq!((disposition, said(&actions).len(), known), (Disposition::RouteKept, 0, true));
     let (_, actions, known) = try_fault("duplicate");
     let answers = said(&actions);
     assert_eq!((answers.len(), known), (2, true));
@@ -295,8 +300,8 @@ fn faults_change_the_answer_and_nothing_else() {
             |action| matches!(action, Action::Publish { after, .. } if *after == Duration::from_secs(2))
         )
     );
-    let (fate, actions, known) = try_fault("code=500");
-    assert_eq!((fate, answer_code(&actions), known), (Disposition::Route, 500, false));
+    let (disposition, actions, known) = try_fault("code=500");
+    assert_eq!((disposition, answer_code(&actions), known), (Disposition::Route, 500, false));
     assert_eq!(said(&actions)[0].1["param"]["msg"], "system error, please contact the admin");
     let (_, actions, _) = try_fault("code=400");
     assert!(said(&actions)[0].1["param"]["msg"].as_str().unwrap().starts_with("tedge error: "));
@@ -316,16 +321,16 @@ fn a_thrown_code_does_not_stick_to_a_repeated_request() {
 #[test]
 fn faults_reach_login_and_subscriptions() {
     let password = derive_password("gw1", "acme");
-    let login = Login {
+    let login = LoginAttempt {
         client_id: "gw1",
         username: Some("acme"),
         password: Some(password.expose().as_bytes()),
         clean_session: true,
     };
     let role = edge().login(&login).unwrap();
-    assert!(edge().grants(&role, "gateway_id/gw1/commands"));
-    assert!(!edge().grants(&role, "gateway_id/gw2/commands"));
-    assert!(!edge_with(&["suback"], |_| ()).grants(&role, "gateway_id/gw1/commands"));
+    assert!(edge().may_subscribe(&role, "gateway_id/gw1/commands"));
+    assert!(!edge().may_subscribe(&role, "gateway_id/gw2/commands"));
+    assert!(!edge_with(&["suback"], |_| ()).may_subscribe(&role, "gateway_id/gw1/commands"));
     let refused = edge_with(&["connack=3"], |_| ()).login(&login);
     assert!(matches!(refused, Err(LoginError::Refused { code: ConnectCode::SERVER_UNAVAILABLE, .. })));
 }
@@ -336,12 +341,11 @@ fn a_platform_user_s_command_is_answered_here_where_nobody_could() {
     let command =
         |cid: &str| format!(r#"{{"t":1,"cid":"{cid}","request_id":"c","param":{{"id":"4","value":true}}}}"#);
     let send = |edge: &mut Edge, now, payload: &str| {
-        let mut actions = Vec::new();
-        let Heard { fate, .. } =
-            edge.hear(now, &Role::Platform, "gateway_id/gw1/commands", payload.as_bytes(), &mut actions);
-        let answer = said(&actions).pop();
+        let topic = "gateway_id/gw1/commands";
+        let outcome = edge.handle_publish(now, &Role::Platform, topic, payload.as_bytes());
+        let answer = said(&actions_of(edge)).pop();
         (
-            fate,
+            outcome.disposition,
             answer.map(|(topic, message)| {
                 assert_eq!(topic, "gateway_id/gw1/commands/response");
                 assert_eq!(message["request_id"], "c");
@@ -349,17 +353,17 @@ fn a_platform_user_s_command_is_answered_here_where_nobody_could() {
             }),
         )
     };
-    edge.arrive(&gw1());
+    edge.handle_connected(&gw1());
     assert_eq!(send(&mut edge, NOW, &command("m1")), (Disposition::Drop, Some(2003)));
     sync(&mut edge, "m1");
     assert_eq!(send(&mut edge, NOW, &command("m1")), (Disposition::Route, None));
-    edge.leave(&gw1());
+    edge.handle_session_ended(&gw1());
     assert_eq!(
         send(&mut edge, NOW, &command("m1")),
         (Disposition::Route, None),
         "the gateway's session may be kept"
     );
-    edge.arrive(&gw1());
+    edge.handle_connected(&gw1());
     edge.settings.offline_after = Some(Duration::from_secs(10));
     assert_eq!(send(&mut edge, at(10), &command("m1")), (Disposition::Route, None));
     assert_eq!(send(&mut edge, at(11), &command("m1")), (Disposition::Drop, Some(2001)));
@@ -395,10 +399,11 @@ fn settled(actions: &[Action]) -> Vec<(u64, CommandOutcome)> {
 fn a_command_ends_with_its_answer_or_with_its_time() {
     let mut edge = edge();
     sync(&mut edge, "m1");
-    edge.arrive(&gw1());
+    edge.handle_connected(&gw1());
     let mut actions = Vec::new();
     for token in 0..3 {
-        edge.command(at(token), ask(token, None, "m1"), &mut actions);
+        edge.send_command(at(token), ask(token, None, "m1"));
+        actions.extend(actions_of(&mut edge));
     }
     let commands = said(&actions);
     assert_eq!(commands.len(), 3);
@@ -417,21 +422,22 @@ fn a_command_ends_with_its_answer_or_with_its_time() {
     let (_, actions) = tell(&mut edge, at(3), Channel::CommandResponse, &malformed);
     assert!(matches!(&settled(&actions)[..], [(2, CommandOutcome::Malformed(_))]), "{actions:?}");
 
-    assert_eq!(edge.deadline(), Some(at(5).mono));
+    assert_eq!(edge.poll_timeout(), Some(at(5).mono));
     let mut actions = Vec::new();
-    edge.tick(at(4), &mut actions);
+    edge.handle_timeout(at(4));
+    actions.extend(actions_of(&mut edge));
     assert_eq!(actions, []);
-    edge.tick(at(5), &mut actions);
+    edge.handle_timeout(at(5));
+    actions.extend(actions_of(&mut edge));
     assert_eq!(settled(&actions), [(0, CommandOutcome::TimedOut(Duration::from_secs(5)))]);
-    assert_eq!(edge.deadline(), None);
+    assert_eq!(edge.poll_timeout(), None);
 }
 
 #[test]
 fn a_command_finds_its_gateway_where_only_one_is_meant() {
     let verdict = |edge: &mut Edge, ask| {
-        let mut actions = Vec::new();
-        edge.command(NOW, ask, &mut actions);
-        settled(&actions).pop().map(|(_, verdict)| verdict)
+        edge.send_command(NOW, ask);
+        settled(&actions_of(edge)).pop().map(|(_, verdict)| verdict)
     };
     let refused = |code: ResultCode| Some(CommandOutcome::Answered { code, msg: code.name().into() });
     let mut edge = edge();
@@ -440,15 +446,15 @@ fn a_command_finds_its_gateway_where_only_one_is_meant() {
         other => panic!("{other:?}"),
     };
     assert_eq!(field(verdict(&mut edge, ask(0, None, "m1"))), "gateway_id");
-    edge.arrive(&gw1());
+    edge.handle_connected(&gw1());
     assert_eq!(verdict(&mut edge, ask(0, None, "m1")), refused(ResultCode::DEVICE_UNKNOWN));
     sync(&mut edge, "m1");
-    edge.arrive(&GatewayId::new("gw2").unwrap());
+    edge.handle_connected(&GatewayId::new("gw2").unwrap());
     assert_eq!(verdict(&mut edge, ask(0, None, "m1")), None);
     assert_eq!(field(verdict(&mut edge, ask(0, None, "m1"))), "request_id", "the id is in use");
     assert_eq!(verdict(&mut edge, ask(1, Some("gw2"), "m1")), refused(ResultCode::DEVICE_UNKNOWN));
     assert_eq!(field(verdict(&mut edge, ask(2, None, "m2"))), "gateway_id");
-    edge.leave(&gw1());
+    edge.handle_session_ended(&gw1());
     assert_eq!(
         verdict(&mut edge, ask(3, Some("gw1"), "m1")),
         None,
@@ -460,46 +466,49 @@ fn a_command_finds_its_gateway_where_only_one_is_meant() {
 fn commands_beyond_the_window_wait_and_their_time_begins_when_they_are_sent() {
     let mut edge = edge();
     sync(&mut edge, "m1");
-    edge.arrive(&gw1());
+    edge.handle_connected(&gw1());
     let mut actions = Vec::new();
     let count = pending::WINDOW as u64 + 2;
     for token in 0..count {
-        edge.command(NOW, ask(token, None, "m1"), &mut actions);
+        edge.send_command(NOW, ask(token, None, "m1"));
+        actions.extend(actions_of(&mut edge));
     }
     assert_eq!((said(&actions).len(), settled(&actions).len()), (pending::WINDOW, 0));
     let answer = r#"{"t":1,"cid":"m1","request_id":"c0","param":{"msg":"success","code":0}}"#;
     let (_, actions) = tell(&mut edge, at(4), Channel::CommandResponse, answer);
     assert_eq!((said(&actions).len(), settled(&actions)[0].0), (1, 0));
     // What was not answered in time makes room as well.
-    let mut actions = Vec::new();
-    edge.tick(at(5), &mut actions);
+    edge.handle_timeout(at(5));
+    let actions = actions_of(&mut edge);
     assert_eq!((said(&actions).len(), settled(&actions).len()), (1, pending::WINDOW - 1));
-    assert_eq!(edge.deadline(), Some(at(9).mono), "the first that waited was sent at 4 s");
-    let mut actions = Vec::new();
-    edge.tick(at(10), &mut actions);
+    assert_eq!(edge.poll_timeout(), Some(at(9).mono), "the first that waited was sent at 4 s");
+    edge.handle_timeout(at(10));
+    let actions = actions_of(&mut edge);
     assert_eq!(settled(&actions).iter().map(|(token, _)| *token).collect::<Vec<_>>(), [count - 2, count - 1]);
-    assert_eq!(edge.deadline(), None);
+    assert_eq!(edge.poll_timeout(), None);
 
     // A gateway without a session answers nothing, so that nothing waits for its answers.
     let mut actions = Vec::new();
     for token in 0..count {
-        edge.command(NOW, ask(token, None, "m1"), &mut actions);
+        edge.send_command(NOW, ask(token, None, "m1"));
+        actions.extend(actions_of(&mut edge));
     }
-    edge.leave(&gw1());
-    edge.command(NOW, ask(count, Some("gw1"), "m1"), &mut actions);
+    edge.handle_session_ended(&gw1());
+    edge.send_command(NOW, ask(count, Some("gw1"), "m1"));
+    actions.extend(actions_of(&mut edge));
     assert_eq!(said(&actions).len(), pending::WINDOW + 1);
-    let mut actions = Vec::new();
-    edge.tick(at(5), &mut actions);
+    edge.handle_timeout(at(5));
+    let actions = actions_of(&mut edge);
     assert_eq!((said(&actions).len(), settled(&actions).len()), (2, pending::WINDOW + 1));
 }
 
 #[test]
 fn a_platform_user_that_speaks_like_a_gateway_is_said_once() {
     let mut edge = edge();
-    let mut actions = Vec::new();
     for topic in ["gateway_id/gw1/commands/response", "gateway_id/gw1/devices/sync", "x"] {
-        edge.hear(NOW, &Role::Platform, topic, b"{}", &mut actions);
+        edge.handle_publish(NOW, &Role::Platform, topic, b"{}");
     }
+    let actions = actions_of(&mut edge);
     assert!(
         matches!(&actions[..], [Action::Warn(why)] if why.contains("--platform-username")),
         "{actions:?}"

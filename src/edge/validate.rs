@@ -1,5 +1,5 @@
-//! What the edge checks before it says yes: the message's shape was checked by decoding it, here follow its time,
-//! its device, its data point and its value, in this order.
+//! The checks of a decoded message: its time, its data point and its value, in this order. Whether the device is known is
+//! checked between the first two.
 
 use std::time::Duration;
 
@@ -8,10 +8,10 @@ use crate::tuya::{
     product::{DataPoint, Product},
 };
 
-/// From here on a `t` is in milliseconds: in seconds it would lie in the year 5138.
+/// A `t` from this value on is in milliseconds: in seconds it would lie in the year 5138.
 const MILLISECONDS: u64 = 100_000_000_000;
 
-/// Why a request is refused: the code for its answer and words for whoever runs the edge.
+/// Why a request is refused: the code for its answer, and a reason for the operator.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Refusal {
     pub(super) code: ResultCode,
@@ -32,7 +32,7 @@ pub(super) fn is_milliseconds(t: i64) -> bool {
 /// Checks a message's time stamp against the wall clock (1001).
 pub(super) fn check_time(t: i64, unix: Duration, max_skew: Option<Duration>) -> Result<(), Refusal> {
     let Some(limit) = max_skew else { return Ok(()) };
-    // A time stamp of whole seconds is up to one second older than the moment it was taken.
+    // A time stamp in whole seconds is up to one second older than the time at which it was taken.
     let (said, grain) = if is_milliseconds(t) { (i128::from(t), 0) } else { (i128::from(t) * 1_000, 999) };
     let now = i128::try_from(unix.as_millis()).unwrap_or(i128::MAX);
     let limit = i128::try_from(limit.as_millis()).unwrap_or(i128::MAX);
@@ -44,7 +44,7 @@ pub(super) fn check_time(t: i64, unix: Duration, max_skew: Option<Duration>) -> 
     Ok(())
 }
 
-/// The data point of an id on the wire, which is a decimal number, never a code (2002).
+/// Finds the data point of an id on the wire, which is a decimal number and never a code (2002).
 fn find_point<'p>(product: &'p Product, id: &str) -> Result<&'p DataPoint, Refusal> {
     let number: Option<u32> = id.parse().ok();
     product.find(id).filter(|point| Some(point.id) == number).ok_or_else(|| {
@@ -52,15 +52,14 @@ fn find_point<'p>(product: &'p Product, id: &str) -> Result<&'p DataPoint, Refus
     })
 }
 
-/// Checks one reported data point: it exists and can be reported (2002), and its value fits (1102, 1103, 1101,
-/// 2002).
+/// Checks a reported data point, which must exist and be readable (2002), and its value (1102, 1103, 1101, 2002).
 pub(super) fn check_report(product: &Product, id: &str, value: &str) -> Result<(), Refusal> {
     let point = find_point(product, id)?;
     if !point.readable() {
         let why = format!("data point {id} ({}) is write-only", point.code);
         return Err(Refusal::new(ResultCode::NOT_SUPPORTED, why));
     }
-    point.understand(value).map_err(|misfit| Refusal::new(misfit.code, misfit.message))
+    point.validate(value).map_err(|misfit| Refusal::new(misfit.code, misfit.message))
 }
 
 #[cfg(test)]

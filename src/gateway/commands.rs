@@ -1,20 +1,23 @@
 //! What a gateway makes of the commands that arrive: checks each against its devices and its product, has it
 //! executed once, and answers its repeated deliveries alike.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::HashSet;
 
 use md5::{Digest as _, Md5};
 
-use crate::tuya::{
-    Channel, Command, CommandAnswer, DataPointValue, Downlink, Envelope, Refused, ResultCode,
-    product::{Misfit, Product},
+use crate::{
+    collections::Recent,
+    tuya::{
+        Channel, Command, CommandAnswer, DataPointValue, Downlink, Envelope, Refused, ResultCode,
+        product::{Product, ValueError},
+    },
 };
 
-/// How many answers are remembered for repeated deliveries, and how many bytes their messages may have in all.
+/// The number of answers kept for repeated deliveries, and the total bytes of their messages, at most.
 const REMEMBERED: usize = 10_000;
 const REMEMBERED_BYTES: usize = 16 << 20;
 
-/// What tells commands apart: the request id, the device, and what the device is to do. Platforms may count their
+/// The identity of a command: the request id, the device, and the values to set. Platforms may count their
 /// request ids for each device, or begin anew.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct CommandKey([u8; 16]);
@@ -38,10 +41,10 @@ impl CommandKey {
     }
 }
 
-/// What a delivery of a command asks for.
+/// What the caller must do with a delivery of a command.
 #[derive(Debug)]
-pub enum Order {
-    /// Execute it, then call [`Commands::executed`] with its key. The values are in their native form.
+pub enum CommandAction {
+    /// Execute it, then call [`ReceivedCommands::finish`] with its key. The values are in their native form.
     Execute(CommandKey, Envelope<Command>),
     /// Answer at once: it is refused, or has been executed before.
     Answer(String, CommandAnswer),
@@ -53,21 +56,20 @@ pub enum Order {
 
 /// The commands of one gateway.
 #[derive(Debug)]
-pub struct Commands {
+pub struct ReceivedCommands {
     product: Product,
     check: bool,
     /// The devices that the gateway has; without a list every device is known.
     devices: Option<HashSet<String>>,
-    /// What is being executed. It is never forgotten, so that it is not executed twice.
+    /// Commands being executed. They are never forgotten, or they could be executed twice.
     executing: HashSet<CommandKey>,
     /// The code and the message that each other command was answered with.
-    answers: HashMap<CommandKey, (ResultCode, String)>,
-    /// Their keys, the oldest first, and the bytes of their messages.
-    order: VecDeque<CommandKey>,
+    answers: Recent<CommandKey, (ResultCode, String)>,
+    /// The bytes of their messages.
     bytes: usize,
 }
 
-impl Commands {
+impl ReceivedCommands {
     /// No command yet. With `check`, values are held against the product; `devices` lists the known devices.
     #[must_use]
     pub fn new(product: Product, check: bool, devices: Option<HashSet<String>>) -> Self {
@@ -76,44 +78,43 @@ impl Commands {
             check,
             devices,
             executing: HashSet::new(),
-            answers: HashMap::new(),
-            order: VecDeque::new(),
+            answers: Recent::new(REMEMBERED),
             bytes: 0,
         }
     }
 
-    /// Takes one delivery of a command.
-    pub fn hear(&mut self, payload: &[u8]) -> Order {
+    /// Handles one delivery of a command.
+    pub fn handle_delivery(&mut self, payload: &[u8]) -> CommandAction {
         let envelope = match Envelope::<Downlink>::decode(Channel::Command, payload) {
             Ok(envelope) => envelope,
             Err(refused) => return unreadable(refused),
         };
         let Downlink::Command(command) = envelope.body else {
-            return Order::Ignore("not a command".into());
+            return CommandAction::Ignore("not a command".into());
         };
         let request_id = envelope.request_id;
         let key = CommandKey::of(&request_id, &command);
         if self.executing.contains(&key) {
-            return Order::Repeated(key);
+            return CommandAction::Repeated(key);
         }
         if let Some((code, msg)) = self.answers.get(&key) {
             let answer = CommandAnswer { cid: command.cid, code: *code, msg: msg.clone() };
-            return Order::Answer(request_id, answer);
+            return CommandAction::Answer(request_id, answer);
         }
         match self.checked(&command) {
             Ok(command) => {
                 self.executing.insert(key);
-                Order::Execute(key, Envelope { t: envelope.t, request_id, body: command })
+                CommandAction::Execute(key, Envelope { t: envelope.t, request_id, body: command })
             }
             Err((code, msg)) => {
                 self.remember(key, code, &msg);
-                Order::Answer(request_id, CommandAnswer { cid: command.cid, code, msg })
+                CommandAction::Answer(request_id, CommandAnswer { cid: command.cid, code, msg })
             }
         }
     }
 
-    /// Notes what an executed command came to, for its further deliveries.
-    pub fn executed(&mut self, key: CommandKey, answer: &CommandAnswer) {
+    /// Records the answer of an executed command, for its further deliveries.
+    pub fn finish(&mut self, key: CommandKey, answer: &CommandAnswer) {
         if self.executing.remove(&key) {
             self.remember(key, answer.code, &answer.msg);
         }
@@ -132,37 +133,41 @@ impl Commands {
         if !self.check {
             return Ok(command.clone());
         }
-        let native = |(id, value): &(String, DataPointValue)| -> Result<_, Misfit> {
+        let native = |(id, value): &(String, DataPointValue)| -> Result<_, ValueError> {
             let point = self.product.commanded(id)?;
             Ok((point.id.to_string(), point.accept(value)?))
         };
         let points = command.points.iter().map(native).collect::<Result<_, _>>();
         match points {
             Ok(points) => Ok(Command { cid: command.cid.clone(), points }),
-            Err(misfit) => Err((misfit.code, misfit.message)),
+            Err(error) => Err((error.code, error.message)),
         }
     }
 
     fn remember(&mut self, key: CommandKey, code: ResultCode, msg: &str) {
-        self.answers.insert(key, (code, msg.to_owned()));
-        self.order.push_back(key);
         self.bytes += msg.len();
-        while (self.order.len() > REMEMBERED || self.bytes > REMEMBERED_BYTES)
-            && let Some(oldest) = self.order.pop_front()
+        if let Some((_, (_, forgotten))) = self.answers.insert(key, (code, msg.to_owned())) {
+            self.bytes -= forgotten.len();
+        }
+        while self.bytes > REMEMBERED_BYTES
+            && let Some((_, (_, forgotten))) = self.answers.pop_oldest()
         {
-            self.bytes -= self.answers.remove(&oldest).map_or(0, |(_, msg)| msg.len());
+            self.bytes -= forgotten.len();
         }
     }
 }
 
-/// A malformed command is answered where it says which command it is.
-fn unreadable(refused: Refused) -> Order {
+/// Answers a malformed command if it has a request id.
+fn unreadable(refused: Refused) -> CommandAction {
     let why = refused.to_string();
     match refused.request_id.filter(|id| !id.is_empty()) {
-        None => Order::Ignore(why),
+        None => CommandAction::Ignore(why),
         Some(request_id) => {
             let code = refused.error.problem.code();
-            Order::Answer(request_id, CommandAnswer { cid: refused.cid.unwrap_or_default(), code, msg: why })
+            CommandAction::Answer(
+                request_id,
+                CommandAnswer { cid: refused.cid.unwrap_or_default(), code, msg: why },
+            )
         }
     }
 }
@@ -171,20 +176,20 @@ fn unreadable(refused: Refused) -> Order {
 mod tests {
     use super::*;
 
-    fn commands(devices: Option<&[&str]>) -> Commands {
+    fn commands(devices: Option<&[&str]>) -> ReceivedCommands {
         let devices = devices.map(|cids| cids.iter().map(|cid| (*cid).to_owned()).collect());
-        Commands::new(Product::smart_water_meter(), true, devices)
+        ReceivedCommands::new(Product::smart_water_meter(), true, devices)
     }
 
     fn command(id: &str, param: &str) -> Vec<u8> {
         format!(r#"{{"t":1,"cid":"m1","request_id":"{id}","param":{param}}}"#).into_bytes()
     }
 
-    fn code(order: &Order) -> i64 {
+    fn code(order: &CommandAction) -> i64 {
         match order {
-            Order::Answer(_, answer) => answer.code.0,
-            Order::Execute(..) => 0,
-            Order::Repeated(_) | Order::Ignore(_) => -1,
+            CommandAction::Answer(_, answer) => answer.code.0,
+            CommandAction::Execute(..) => 0,
+            CommandAction::Repeated(_) | CommandAction::Ignore(_) => -1,
         }
     }
 
@@ -204,7 +209,7 @@ mod tests {
             (r#"{"value":1}"#, 1100),
         ];
         for (n, (param, expected)) in cases.into_iter().enumerate() {
-            let order = commands.hear(&command(&format!("r{n}"), param));
+            let order = commands.handle_delivery(&command(&format!("r{n}"), param));
             assert_eq!(code(&order), expected, "{param}: {order:?}");
         }
     }
@@ -212,11 +217,11 @@ mod tests {
     #[test]
     fn an_unknown_device_is_refused() {
         let mut commands = commands(Some(&["m2"]));
-        assert_eq!(code(&commands.hear(&command("r", r#"{"id":"4","value":true}"#))), 2003);
+        assert_eq!(code(&commands.handle_delivery(&command("r", r#"{"id":"4","value":true}"#))), 2003);
     }
 
-    fn executed(order: Order) -> CommandKey {
-        let Order::Execute(key, _) = order else { panic!("{order:?}") };
+    fn executed(order: CommandAction) -> CommandKey {
+        let CommandAction::Execute(key, _) = order else { panic!("{order:?}") };
         key
     }
 
@@ -224,14 +229,18 @@ mod tests {
     fn a_repeated_command_is_executed_once_and_answered_alike() {
         let mut commands = commands(None);
         let payload = command("r", r#"{"id":"4","value":true}"#);
-        let key = executed(commands.hear(&payload));
-        assert!(matches!(commands.hear(&payload), Order::Repeated(repeated) if repeated == key));
+        let key = executed(commands.handle_delivery(&payload));
+        assert!(
+            matches!(commands.handle_delivery(&payload), CommandAction::Repeated(repeated) if repeated == key)
+        );
         let answer = CommandAnswer { cid: "m1".into(), code: ResultCode(500), msg: "stuck".into() };
-        commands.executed(key, &answer);
+        commands.finish(key, &answer);
         // A platform that sends it again may do so with the time of then.
         let again = String::from_utf8(payload).unwrap().replace(r#""t":1"#, r#""t":2"#);
         for payload in [again.as_bytes(), again.as_bytes()] {
-            assert!(matches!(commands.hear(payload), Order::Answer(_, again) if again == answer));
+            assert!(
+                matches!(commands.handle_delivery(payload), CommandAction::Answer(_, again) if again == answer)
+            );
         }
     }
 
@@ -248,15 +257,16 @@ mod tests {
             of("m2", r#"{"id":"4","value":false}"#),
             of("m1", r#"[{"id":"18","value":10},{"id":"4","value":false}]"#),
         ];
-        let keys: Vec<_> = payloads.iter().map(|payload| executed(commands.hear(payload))).collect();
+        let keys: Vec<_> =
+            payloads.iter().map(|payload| executed(commands.handle_delivery(payload))).collect();
         assert_eq!(keys.iter().collect::<HashSet<_>>().len(), payloads.len());
         for (key, code) in keys.iter().zip(100..) {
             let answer = CommandAnswer { cid: "any".into(), code: ResultCode(code), msg: "done".into() };
-            commands.executed(*key, &answer);
+            commands.finish(*key, &answer);
         }
         for (n, (payload, expected)) in payloads.iter().zip(100..).enumerate() {
-            let order = commands.hear(payload);
-            let Order::Answer(request_id, answer) = order else { panic!("{order:?}") };
+            let order = commands.handle_delivery(payload);
+            let CommandAction::Answer(request_id, answer) = order else { panic!("{order:?}") };
             let cid = if n == 1 || n == 3 { "m2" } else { "m1" };
             assert_eq!((request_id.as_str(), answer.cid.as_str(), answer.code.0), ("1", cid, expected));
         }
@@ -264,9 +274,9 @@ mod tests {
 
     #[test]
     fn without_a_check_commands_pass_as_they_came() {
-        let mut commands = Commands::new(Product::smart_water_meter(), false, None);
-        let order = commands.hear(&command("r", r#"{"id":"99","value":"ajar"}"#));
-        let Order::Execute(_, Envelope { body, .. }) = order else { panic!("{order:?}") };
+        let mut commands = ReceivedCommands::new(Product::smart_water_meter(), false, None);
+        let order = commands.handle_delivery(&command("r", r#"{"id":"99","value":"ajar"}"#));
+        let CommandAction::Execute(_, Envelope { body, .. }) = order else { panic!("{order:?}") };
         assert_eq!(body.points, [("99".to_owned(), DataPointValue::parse("\"ajar\"").unwrap())]);
     }
 
@@ -275,26 +285,28 @@ mod tests {
         let mut commands = commands(None);
         let payload = |n: usize| command(&format!("r{n}"), r#"{"id":"4","value":true}"#);
         let answer = |msg: String| CommandAnswer { cid: "m1".into(), code: ResultCode(0), msg };
-        let first = executed(commands.hear(&payload(0)));
+        let first = executed(commands.handle_delivery(&payload(0)));
         for n in 1..=REMEMBERED + 1 {
-            let key = executed(commands.hear(&payload(n)));
-            commands.executed(key, &answer("success".into()));
+            let key = executed(commands.handle_delivery(&payload(n)));
+            commands.finish(key, &answer("success".into()));
         }
-        assert_eq!((commands.answers.len(), commands.order.len()), (REMEMBERED, REMEMBERED));
-        assert!(matches!(commands.hear(&payload(0)), Order::Repeated(key) if key == first));
-        assert!(matches!(commands.hear(&payload(2)), Order::Answer(..)));
+        assert_eq!(commands.answers.len(), REMEMBERED);
+        assert!(
+            matches!(commands.handle_delivery(&payload(0)), CommandAction::Repeated(key) if key == first)
+        );
+        assert!(matches!(commands.handle_delivery(&payload(2)), CommandAction::Answer(..)));
         // The oldest answer is forgotten.
-        let again = executed(commands.hear(&payload(1)));
-        commands.executed(again, &answer("x".repeat(REMEMBERED_BYTES - 10)));
+        let again = executed(commands.handle_delivery(&payload(1)));
+        commands.finish(again, &answer("x".repeat(REMEMBERED_BYTES - 10)));
         assert!(commands.answers.len() <= 2 && commands.bytes <= REMEMBERED_BYTES, "{}", commands.bytes);
-        commands.executed(first, &answer("x".repeat(REMEMBERED_BYTES + 1)));
-        assert_eq!((commands.answers.len(), commands.order.len(), commands.bytes), (0, 0, 0));
+        commands.finish(first, &answer("x".repeat(REMEMBERED_BYTES + 1)));
+        assert_eq!((commands.answers.len(), commands.bytes), (0, 0));
     }
 
     #[test]
     fn what_names_no_request_cannot_be_answered() {
         let mut commands = commands(None);
-        assert!(matches!(commands.hear(b"{}"), Order::Ignore(_)));
-        assert!(matches!(commands.hear(b"\x1b[2J"), Order::Ignore(_)));
+        assert!(matches!(commands.handle_delivery(b"{}"), CommandAction::Ignore(_)));
+        assert!(matches!(commands.handle_delivery(b"\x1b[2J"), CommandAction::Ignore(_)));
     }
 }

@@ -3,7 +3,7 @@
 //! Sans-IO: the caller passes MQTT events and the time in, and takes messages to publish, events and the next deadline
 //! out. Ids and random numbers are arguments, too. The methods of [`Gateway`] are of four kinds:
 //!
-//! - inputs, `handle_*`: what the connection and the clock say;
+//! - inputs, `handle_*`: events of the connection and the clock;
 //! - commands: [`Gateway::prepare`] and [`Gateway::insert`] for a request, [`Gateway::respond`] for the answer to a command,
 //!   [`Gateway::drain`] for the end;
 //! - outputs, `poll_*`: after each input or command, [`Gateway::poll_publish`] until it returns `None` while there is a
@@ -27,256 +27,59 @@
 //!     answered · acknowledged, without a response topic · timed out · suspected of ending connections
 //! ```
 //!
-//! A request keeps its request id through losses and retries. A retry takes the time stamp of the moment; what is sent again
+//! A request keeps its request id through losses and retries. A retry takes the current time stamp; a message sent again
 //! after a loss keeps its bytes. Requests live as long as the [`Gateway`]: a restart of the program forgets them, so that
 //! their inputs have to be given again (`--journal` knows which were accepted).
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
 mod commands;
+mod early;
+mod event;
+mod excerpt;
 mod pending;
+mod prepare;
 #[cfg(test)]
 mod schedules;
+mod settings;
 mod status_batch;
 #[cfg(test)]
 mod tests;
 
-use std::{collections::VecDeque, fmt, sync::Arc, time::Duration};
+use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 
-pub use commands::{CommandKey, Commands, Order};
-pub use pending::{Acknowledged, Finished, Match, Overdue, PendingRequests, Sending, excerpt};
-pub use status_batch::StatusBatch;
-
+pub use self::{
+    commands::{CommandAction, CommandKey, ReceivedCommands},
+    event::{Ended, GatewayEvent, Outage, RequestOutcome, ToPublish},
+    excerpt::excerpt,
+    pending::{Acknowledged, Finished, Match, PendingRequests, Sending, TimedOut},
+    prepare::{LONGEST_STATUS, Payload, PreparedRequest, Unsendable},
+    settings::{GatewaySettings, GatewayTime},
+    status_batch::StatusBatch,
+};
+use self::{
+    early::EarlyMessages,
+    event::RequestData,
+    prepare::{PUBLISH_HEADER, Route},
+};
 use crate::{
     mqtt::codec::{Message, Publish, QoS},
-    rate::Rate,
-    tuya::{
-        Answer, Channel, Command, CommandAnswer, Downlink, Envelope, FieldError, GatewayId, Topics, Uplink,
-        with_t,
-    },
+    tuya::{Channel, CommandAnswer, Downlink, Envelope, GatewayId, Topics, Uplink, with_t},
 };
-
-/// The longest payload of a status report, in bytes. Brokers with a limit of their own take so much at least, and a longer
-/// message may be why a broker closes the connection.
-pub const LONGEST_STATUS: usize = 64 * 1024;
-/// The bytes of messages that are kept for the SUBACK that makes answers of them, at most.
-const MOST_EARLY: usize = 16 << 20;
-/// What a PUBLISH has beside topic and payload, in bytes at most (MQTT 3.1.1, section 3.3).
-const PUBLISH_HEADER: usize = 9;
-
-/// What a gateway is set up with.
-#[derive(Clone, Debug)]
-pub struct GatewaySettings {
-    /// The gateway of requests that name none.
-    pub gateway_id: Option<GatewayId>,
-    /// The topics in force.
-    pub topics: Topics,
-    /// The quality of service of what is published.
-    pub qos: QoS,
-    /// How long an answer, or an acknowledgement if there is no answer, may take; and an outage.
-    pub timeout: Duration,
-    /// The largest packet to send, in bytes.
-    pub max_packet: usize,
-    /// Whether requests end with their answers, rather than with the broker's acknowledgement.
-    pub waits_for_answers: bool,
-    /// How often a request is tried again after a system error or a time-out.
-    pub retries: u32,
-    /// The rate at which messages leave: first ones, retries, and those sent again after a loss.
-    pub rate: Option<Rate>,
-    /// Whether an outage is endured, however long it takes.
-    pub endures_outages: bool,
-}
-
-/// A moment on two clocks.
-#[derive(Clone, Copy, Debug)]
-pub struct Moment {
-    /// A monotonic time, since any fixed origin.
-    pub since: Duration,
-    /// The time stamp of messages: Unix time in the edge's unit.
-    pub t: i64,
-}
-
-/// The message of a request.
-#[derive(Debug)]
-pub enum Payload {
-    /// A gateway's message.
-    Uplink(Uplink),
-    /// A platform's command.
-    Command(Command),
-}
-
-impl Payload {
-    fn encode(&self, t: i64, request_id: &str) -> Vec<u8> {
-        match self {
-            Self::Uplink(uplink) => uplink.encode(t, request_id),
-            Self::Command(command) => command.encode(t, request_id),
-        }
-    }
-}
-
-/// A request that is encoded and has its topics, to be inserted.
-#[derive(Debug)]
-pub struct Draft {
-    request_id: Arc<str>,
-    response_topic: Option<Arc<str>>,
-    publish: Publish,
-    /// The time stamp in the payload; `None` if it stays as it was given.
-    t: Option<i64>,
-}
-
-impl Draft {
-    /// A message whose bytes are given, and which ends with its acknowledgement.
-    #[must_use]
-    pub fn as_given(publish: Publish) -> Self {
-        Self { request_id: Arc::default(), response_topic: None, publish, t: None }
-    }
-}
-
-/// Why a request cannot be sent.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Unsendable {
-    /// Neither the request nor the settings name a gateway.
-    NoGateway,
-    /// The payload of a status report is longer than [`LONGEST_STATUS`]; its bytes.
-    StatusTooLong(usize),
-    /// The message does not fit into the largest packet; its bytes and that limit.
-    TooLarge(usize, usize),
-}
-
-impl fmt::Display for Unsendable {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::NoGateway => f.write_str("gateway_id is missing, and no --gateway-id is given"),
-            Self::StatusTooLong(length) => write!(
-                f,
-                "the message of {length} bytes is longer than {LONGEST_STATUS}, the most of a status report"
-            ),
-            Self::TooLarge(size, limit) => {
-                write!(f, "the message of {size} bytes does not fit into --max-packet {limit}")
-            }
-        }
-    }
-}
-
-/// What a pending request consists of; `C` is what the caller keeps with it.
-#[derive(Debug)]
-struct Outgoing<C> {
-    publish: Publish,
-    /// The time stamp in the payload; `None` if it stays as it was given.
-    t: Option<i64>,
-    context: C,
-}
-
-/// A message that is to be published now.
-#[derive(Debug)]
-pub struct ToPublish<'a, C> {
-    /// The token, which [`Gateway::handle_acknowledgement`] takes.
-    pub token: u64,
-    /// Whether this begins an attempt, rather than repeats one after a loss.
-    pub is_first: bool,
-    /// The message.
-    pub publish: &'a mut Publish,
-    /// What the caller keeps with it.
-    pub context: &'a C,
-}
-
-/// What became of a request.
-#[derive(Debug)]
-pub enum RequestOutcome {
-    /// The other end answered.
-    Answered {
-        /// The answer.
-        answer: Answer,
-        /// The time since the latest attempt was first written; `None` if it is not known.
-        round_trip: Option<Duration>,
-    },
-    /// Nothing answers it, and the broker has acknowledged it; with QoS 0 it was written.
-    Delivered {
-        /// Whether the broker acknowledged it.
-        is_acknowledged: bool,
-        /// The time since the latest attempt was first written; `None` if it is not known.
-        round_trip: Option<Duration>,
-    },
-    /// The answer breaks the protocol.
-    Malformed(FieldError),
-    /// There was no answer, or no acknowledgement, in time.
-    TimedOut {
-        /// Whether an answer is missing, rather than an acknowledgement.
-        is_answer_missing: bool,
-        /// Whether the broker had acknowledged the request.
-        is_acknowledged: bool,
-    },
-    /// Several connections in turn were lost while this message of so many bytes was under way: it may be longer than the
-    /// broker takes.
-    EndsConnections(usize),
-}
-
-/// A request that is no longer open.
-#[derive(Debug)]
-pub struct Ended<C> {
-    /// What the caller kept with it.
-    pub context: C,
-    /// Its topic.
-    pub topic: Arc<str>,
-    /// Its request id.
-    pub request_id: Arc<str>,
-    /// How often it was sent, repetitions after a loss not counted.
-    pub attempts: u32,
-}
-
-impl<C> From<Finished<Outgoing<C>>> for Ended<C> {
-    fn from(Finished { context, request_id, attempts }: Finished<Outgoing<C>>) -> Self {
-        Self { context: context.context, topic: context.publish.topic, request_id, attempts }
-    }
-}
-
-/// What the caller should know.
-#[derive(Debug)]
-pub enum GatewayEvent<C> {
-    /// A request has ended.
-    Ended(Ended<C>, RequestOutcome),
-    /// The connection was of use: a request's first acknowledgement, or an answer, came.
-    Progress,
-    /// An attempt after the first one leaves.
-    Retried,
-    /// So many requests are sent again after a loss.
-    Resent(usize),
-    /// The other end did something odd that ends no request; in words.
-    Warning(String),
-}
-
-/// Why the requests in flight are given up.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Outage {
-    /// The connection was lost and did not come back in time.
-    Lost,
-    /// The broker has stopped reading.
-    Stalled,
-}
-
-/// The topics of a request, of which the last one is remembered: most requests in a row have the same.
-#[derive(Debug)]
-struct Route {
-    channel: Channel,
-    gateway: GatewayId,
-    topic: Arc<str>,
-    response_topic: Arc<str>,
-}
 
 /// The gateway's half of one connection; `C` is what the caller keeps with each request.
 #[derive(Debug)]
 pub struct Gateway<C> {
     settings: GatewaySettings,
-    pending: PendingRequests<Outgoing<C>>,
+    pending: PendingRequests<RequestData<C>>,
     route: Option<Route>,
     /// Since when there is no connection, once there was one; `None` while there is one.
     lost_at: Option<Duration>,
     is_connected: bool,
     is_subscribed: bool,
     /// Messages before the SUBACK; they count once the subscription is granted.
-    early: Vec<Message>,
-    early_length: usize,
+    early: EarlyMessages,
     events: VecDeque<GatewayEvent<C>>,
 }
 
@@ -296,8 +99,7 @@ impl<C> Gateway<C> {
             lost_at: None,
             is_connected: false,
             is_subscribed: false,
-            early: Vec::new(),
-            early_length: 0,
+            early: EarlyMessages::default(),
             events: VecDeque::new(),
         }
     }
@@ -320,13 +122,13 @@ impl<C> Gateway<C> {
         self.pending.has_answers_to_come()
     }
 
-    /// Whether something has left whose end is not known.
+    /// Whether a sent request is unfinished.
     #[must_use]
     pub fn has_written(&self) -> bool {
         self.pending.has_written()
     }
 
-    /// Whether something is to be sent, now or once the rate lets it.
+    /// Whether a request is to be sent, now or when the rate allows it.
     pub fn has_queued(&mut self) -> bool {
         self.pending.has_queued()
     }
@@ -384,13 +186,13 @@ impl<C> Gateway<C> {
     /// A request that cannot be sent.
     pub fn prepare(
         &mut self,
-        now: Moment,
+        now: GatewayTime,
         channel: Channel,
         gateway: Option<&GatewayId>,
         request_id: Arc<str>,
         t: Option<i64>,
         payload: &Payload,
-    ) -> Result<Draft, Unsendable> {
+    ) -> Result<PreparedRequest, Unsendable> {
         let (topic, response_topic) = self.route(channel, gateway).ok_or(Unsendable::NoGateway)?;
         let bytes = payload.encode(t.unwrap_or(now.t), &request_id);
         let size = bytes.len() + topic.len() + PUBLISH_HEADER;
@@ -403,19 +205,19 @@ impl<C> Gateway<C> {
         let is_answered = self.settings.waits_for_answers && channel.response().is_some();
         let publish = Publish { topic, payload: bytes.into(), qos: self.settings.qos, retain: false };
         let t = if t.is_none() { Some(now.t) } else { None };
-        Ok(Draft { request_id, response_topic: is_answered.then_some(response_topic), publish, t })
+        Ok(PreparedRequest { request_id, response_topic: is_answered.then_some(response_topic), publish, t })
     }
 
     /// Opens a request. It leaves once it is its turn, and once no other request with its id is open.
-    pub fn insert(&mut self, draft: Draft, context: C) {
-        let Draft { request_id, response_topic, publish, t } = draft;
-        self.pending.insert(request_id, response_topic, Outgoing { publish, t, context });
+    pub fn insert(&mut self, draft: PreparedRequest, context: C) {
+        let PreparedRequest { request_id, response_topic, publish, t } = draft;
+        self.pending.insert(request_id, response_topic, RequestData { publish, t, context });
     }
 
     /// Answers a command; the answer ends with the broker's acknowledgement.
     pub fn respond(
         &mut self,
-        now: Moment,
+        now: GatewayTime,
         gateway: &GatewayId,
         request_id: Arc<str>,
         answer: CommandAnswer,
@@ -424,7 +226,7 @@ impl<C> Gateway<C> {
         let topic = self.settings.topics.topic(Channel::CommandResponse, gateway).into();
         let payload = Uplink::CommandResponse(answer).encode(now.t, &request_id).into();
         let publish = Publish { topic, payload, qos: self.settings.qos, retain: false };
-        self.insert(Draft { request_id, response_topic: None, publish, t: Some(now.t) }, context);
+        self.insert(PreparedRequest { request_id, response_topic: None, publish, t: Some(now.t) }, context);
     }
 
     /// Ends every request, in the order of insertion.
@@ -437,7 +239,8 @@ impl<C> Gateway<C> {
     pub fn handle_connected(&mut self, resumed: bool) {
         self.is_connected = true;
         self.lost_at = None;
-        let sent = self.pending.reconnected(|outgoing| resumed && outgoing.publish.qos != QoS::AtMostOnce);
+        let sent =
+            self.pending.handle_connected(|outgoing| resumed && outgoing.publish.qos != QoS::AtMostOnce);
         if sent > 0 {
             self.events.push_back(GatewayEvent::Resent(sent));
         }
@@ -446,8 +249,7 @@ impl<C> Gateway<C> {
     /// Takes the broker's grant of the subscriptions: messages that came before it count from now on.
     pub fn handle_subscribed(&mut self, now: Duration, mut jitter: impl FnMut() -> f64) {
         self.is_subscribed = true;
-        self.early_length = 0;
-        for message in std::mem::take(&mut self.early) {
+        for message in self.early.take() {
             self.handle_answer(&message, now, &mut jitter);
         }
     }
@@ -455,15 +257,14 @@ impl<C> Gateway<C> {
     /// Takes the loss of the connection.
     pub fn handle_disconnected(&mut self, now: Duration) {
         self.is_subscribed = false;
-        self.early.clear();
-        self.early_length = 0;
+        self.early = EarlyMessages::default();
         self.lost_at.get_or_insert(now);
         // An attempt to connect that fails says nothing about the messages.
         if !std::mem::replace(&mut self.is_connected, false) {
             return;
         }
-        let is_long = |outgoing: &Outgoing<C>| outgoing.publish.payload.len() > LONGEST_STATUS;
-        if let Some(request) = self.pending.lost(is_long) {
+        let is_long = |outgoing: &RequestData<C>| outgoing.publish.payload.len() > LONGEST_STATUS;
+        if let Some(request) = self.pending.handle_disconnected(is_long) {
             let length = request.context.publish.payload.len();
             self.end(request, RequestOutcome::EndsConnections(length));
         }
@@ -474,11 +275,7 @@ impl<C> Gateway<C> {
     pub fn handle_message(&mut self, message: Message, now: Duration, jitter: impl FnMut() -> f64) {
         if self.is_subscribed {
             self.handle_answer(&message, now, jitter);
-        } else if self.early_length < MOST_EARLY {
-            // A short message takes more memory than its payload.
-            self.early_length += message.payload.len() + message.topic.len() + 128;
-            self.early.push(message);
-        } else {
+        } else if self.early.push(message).is_err() {
             let what = "too much came before the SUBACK: what comes until then is ignored";
             self.events.push_back(GatewayEvent::Warning(what.into()));
         }
@@ -486,7 +283,7 @@ impl<C> Gateway<C> {
 
     /// Takes the broker's acknowledgement of a message.
     pub fn handle_acknowledgement(&mut self, token: u64, now: Duration) {
-        let is_written = |outgoing: &Outgoing<C>| outgoing.publish.qos == QoS::AtMostOnce;
+        let is_written = |outgoing: &RequestData<C>| outgoing.publish.qos == QoS::AtMostOnce;
         let is_acknowledged = !self.pending.context(token).is_some_and(is_written);
         let Some(acknowledged) = self.pending.handle_acknowledgement(token, now) else { return };
         // A message that is sent and acknowledged over and over gets nowhere.
@@ -498,8 +295,8 @@ impl<C> Gateway<C> {
         }
     }
 
-    /// Ends what is overdue, and queues what has rested. `stalled_since` says since when an open connection takes nothing of
-    /// what is to be written.
+    /// Ends overdue requests, and queues rested ones. `stalled_since` is the time since which an open connection has taken no
+    /// bytes.
     ///
     /// # Errors
     /// An outage that has taken longer than an answer may.
@@ -509,14 +306,14 @@ impl<C> Gateway<C> {
         stalled_since: Option<Duration>,
         mut jitter: impl FnMut() -> f64,
     ) -> Result<(), Outage> {
-        // A socket stalls a moment after the request that it did not take whole, whose answer is due now.
+        // A socket stalls a moment after the write of a request, and that request's answer is due now.
         let is_late = self.pending.next_deadline().is_some_and(|due| due <= now);
         let soon = if is_late { now + self.settings.timeout / 10 } else { now };
         if self.outage_ends(stalled_since).is_some_and(|end| end <= soon) {
             return Err(if self.is_connected { Outage::Stalled } else { Outage::Lost });
         }
         while let Some(overdue) = self.pending.handle_timeout(now, &mut jitter) {
-            let Overdue { request, is_answer_missing, is_acknowledged } = overdue;
+            let TimedOut { request, is_answer_missing, is_acknowledged } = overdue;
             self.end(request, RequestOutcome::TimedOut { is_answer_missing, is_acknowledged });
         }
         Ok(())
@@ -529,12 +326,12 @@ impl<C> Gateway<C> {
     }
 
     /// The message that is to be published now, which counts as written with that; `None` without a connection.
-    pub fn poll_publish(&mut self, now: Moment) -> Option<ToPublish<'_, C>> {
+    pub fn poll_publish(&mut self, now: GatewayTime) -> Option<ToPublish<'_, C>> {
         if !self.is_connected {
             return None;
         }
         let Sending { token, attempt, is_first, context } = self.pending.next_to_send(now.since)?;
-        let Outgoing { publish, t, context } = context;
+        let RequestData { publish, t, context } = context;
         if is_first {
             if attempt > 1 {
                 self.events.push_back(GatewayEvent::Retried);
@@ -554,7 +351,7 @@ impl<C> Gateway<C> {
         self.events.pop_front()
     }
 
-    fn end(&mut self, request: Finished<Outgoing<C>>, outcome: RequestOutcome) {
+    fn end(&mut self, request: Finished<RequestData<C>>, outcome: RequestOutcome) {
         self.events.push_back(GatewayEvent::Ended(request.into(), outcome));
     }
 

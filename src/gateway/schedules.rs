@@ -13,8 +13,10 @@ use fastrand::Rng;
 
 use super::*;
 use crate::{
-    edge::{self, Access, Action, CommandOutcome, CommandRequest, Disposition, Edge, Faults, Registry, Role},
-    tuya::{DataPointValue, Device, DeviceStatus, Property, ResultCode, product::Product},
+    edge::{
+        self, Action, CommandOutcome, CommandRequest, Disposition, Edge, Faults, LoginRule, Registry, Role,
+    },
+    tuya::{Command, DataPointValue, Device, DeviceStatus, Property, ResultCode, product::Product},
 };
 
 const TIMEOUT: Duration = Duration::from_secs(5);
@@ -76,7 +78,7 @@ struct World {
     plan: BTreeMap<(Duration, u64), Happening>,
     planned: u64,
     gateway: Gateway<u64>,
-    commands: Commands,
+    commands: ReceivedCommands,
     /// How often the gateway was started.
     life: u64,
     /// How often a connection was opened.
@@ -118,8 +120,8 @@ fn new_gateway(random: &mut Rng) -> Gateway<u64> {
 
 fn new_edge(file: &[u8], now: Duration, is_lossless: bool) -> Edge {
     let faults: &[&str] = if is_lossless { &[] } else { &["code=500@0.1", "drop-response@0.05"] };
-    let settings = edge::Settings {
-        access: Access { usernames: Vec::new(), platform_usernames: Vec::new() },
+    let settings = edge::EdgeSettings {
+        access: LoginRule { usernames: Vec::new(), platform_usernames: Vec::new() },
         product: Product::smart_water_meter(),
         accepts_all: false,
         max_skew: None,
@@ -152,7 +154,7 @@ impl World {
         let is_lossless = random.bool();
         let mut world = Self {
             gateway,
-            commands: Commands::new(Product::smart_water_meter(), true, None),
+            commands: ReceivedCommands::new(Product::smart_water_meter(), true, None),
             edge: new_edge(&[], Duration::ZERO, is_lossless),
             random,
             is_lossless,
@@ -197,12 +199,12 @@ impl World {
         world
     }
 
-    fn moment(&self) -> Moment {
-        Moment { since: self.now, t: i64::try_from(EPOCH + self.now.as_secs()).unwrap() }
+    fn moment(&self) -> GatewayTime {
+        GatewayTime { since: self.now, t: i64::try_from(EPOCH + self.now.as_secs()).unwrap() }
     }
 
-    fn edge_moment(&self) -> edge::Moment {
-        edge::Moment { mono: self.now, unix: Duration::from_secs(EPOCH) + self.now }
+    fn edge_moment(&self) -> edge::EdgeTime {
+        edge::EdgeTime { mono: self.now, unix: Duration::from_secs(EPOCH) + self.now }
     }
 
     /// Plans something at a random time within so many milliseconds.
@@ -230,7 +232,7 @@ impl World {
         for _ in 0..20_000 {
             self.poll();
             let gateway_due = self.gateway.next_timeout(None);
-            let edge_due = self.edge.deadline();
+            let edge_due = self.edge.poll_timeout();
             let due = gateway_due.into_iter().chain(edge_due).min();
             let next = self.plan.first_key_value().map(|((at, _), _)| *at);
             match (due, next) {
@@ -238,9 +240,8 @@ impl World {
                     self.now = self.now.max(due);
                     let jitter = self.random.f64();
                     self.gateway.handle_timeout(self.now, None, || jitter).unwrap();
-                    let mut actions = Vec::new();
-                    self.edge.tick(self.edge_moment(), &mut actions);
-                    self.action(actions);
+                    self.edge.handle_timeout(self.edge_moment());
+                    self.act();
                 }
                 (_, Some(_)) => {
                     let ((at, _), happening) = self.plan.pop_first().unwrap();
@@ -287,11 +288,11 @@ impl World {
             Happening::Up { connection, token, publish }
                 if connection == self.connection && self.is_connected =>
             {
-                let mut actions = Vec::new();
                 let (now, role) = (self.edge_moment(), Role::Gateway(gateway_id()));
-                let heard = self.edge.hear(now, &role, &publish.topic, &publish.payload, &mut actions);
-                self.action(actions);
-                assert!(matches!(heard.fate, Disposition::Route | Disposition::RouteKept), "{heard:?}");
+                let outcome = self.edge.handle_publish(now, &role, &publish.topic, &publish.payload);
+                self.act();
+                let is_routed = matches!(outcome.disposition, Disposition::Route | Disposition::RouteKept);
+                assert!(is_routed, "{outcome:?}");
                 self.note_answer(&publish);
                 self.travel(|| Happening::Acknowledgement { connection, token });
             }
@@ -309,7 +310,7 @@ impl World {
                 assert!(is_first, "{request_id} was executed twice");
                 let answer =
                     CommandAnswer { cid, code: ResultCode(self.random.i64(..2)), msg: "done".into() };
-                self.commands.executed(key, &answer);
+                self.commands.finish(key, &answer);
                 self.gateway.respond(self.moment(), &gateway_id(), request_id.into(), answer, u64::MAX);
             }
             Happening::Up { .. }
@@ -319,7 +320,7 @@ impl World {
             Happening::Connect => {
                 self.connection += 1;
                 self.is_connected = true;
-                self.edge.arrive(&gateway_id());
+                self.edge.handle_connected(&gateway_id());
                 self.gateway.handle_connected(false);
                 let jitter = self.random.f64();
                 self.gateway.handle_subscribed(self.now, || jitter);
@@ -334,13 +335,13 @@ impl World {
                         continue;
                     };
                     *input.ends.entry(self.life).or_default() += 1;
-                    // Whoever runs the gateway gives the inputs again that had no result.
+                    // The user gives the inputs again that had no result.
                     self.plan_within(2_000, Happening::Input(context));
                 }
                 self.check_life();
                 self.life += 1;
                 self.gateway = new_gateway(&mut self.random);
-                self.commands = Commands::new(Product::smart_water_meter(), true, None);
+                self.commands = ReceivedCommands::new(Product::smart_water_meter(), true, None);
             }
             Happening::EdgeRestart => {
                 self.cut();
@@ -372,16 +373,15 @@ impl World {
                     request_id: format!("c{token}"),
                     command,
                 };
-                let mut actions = Vec::new();
-                self.edge.command(self.edge_moment(), ask, &mut actions);
-                self.action(actions);
+                self.edge.send_command(self.edge_moment(), ask);
+                self.act();
             }
         }
     }
 
     fn cut(&mut self) {
         if std::mem::replace(&mut self.is_connected, false) {
-            self.edge.leave(&gateway_id());
+            self.edge.handle_session_ended(&gateway_id());
             self.gateway.handle_disconnected(self.now);
             self.plan_within(if self.is_lossless { 300 } else { 6_000 }, Happening::Connect);
         }
@@ -395,16 +395,16 @@ impl World {
             let jitter = self.random.f64();
             return self.gateway.handle_message(message, self.now, || jitter);
         }
-        match self.commands.hear(&payload) {
-            Order::Execute(key, command) => {
+        match self.commands.handle_delivery(&payload) {
+            CommandAction::Execute(key, command) => {
                 let life = self.life;
                 self.plan_within(1_000, Happening::Executed { life, key, command });
             }
-            Order::Answer(request_id, answer) => {
+            CommandAction::Answer(request_id, answer) => {
                 self.gateway.respond(self.moment(), &gateway_id(), request_id.into(), answer, u64::MAX);
             }
-            Order::Repeated(_) => {}
-            Order::Ignore(why) => panic!("{why}"),
+            CommandAction::Repeated(_) => {}
+            CommandAction::Ignore(why) => panic!("{why}"),
         }
     }
 
@@ -422,8 +422,8 @@ impl World {
     }
 
     /// Does what the edge asks for.
-    fn action(&mut self, actions: Vec<Action>) {
-        for action in actions {
+    fn act(&mut self) {
+        while let Some(action) = self.edge.poll_action() {
             match action {
                 Action::Persist(line) => self.file.extend(line),
                 Action::Publish { topic, payload, .. } => {

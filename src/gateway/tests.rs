@@ -21,8 +21,8 @@ fn gateway(change: impl FnOnce(&mut GatewaySettings)) -> Gateway<u32> {
     Gateway::new(settings)
 }
 
-fn at(milliseconds: u64) -> Moment {
-    Moment { since: Duration::from_millis(milliseconds), t: 1_700_000_000 }
+fn at(milliseconds: u64) -> GatewayTime {
+    GatewayTime { since: Duration::from_millis(milliseconds), t: 1_700_000_000 }
 }
 
 fn report(value: &str) -> Payload {
@@ -31,14 +31,14 @@ fn report(value: &str) -> Payload {
 }
 
 /// Sends a report with this id, which is its context too.
-fn send(gateway: &mut Gateway<u32>, now: Moment, id: u32, value: &str) {
+fn send(gateway: &mut Gateway<u32>, now: GatewayTime, id: u32, value: &str) {
     let id_text = id.to_string().into();
     let draft = gateway.prepare(now, Channel::Report, None, id_text, None, &report(value)).unwrap();
     gateway.insert(draft, id);
 }
 
 /// The tokens of what leaves now.
-fn leaving(gateway: &mut Gateway<u32>, now: Moment) -> Vec<u64> {
+fn leaving(gateway: &mut Gateway<u32>, now: GatewayTime) -> Vec<u64> {
     std::iter::from_fn(|| gateway.poll_publish(now).map(|message| message.token)).collect()
 }
 
@@ -155,17 +155,17 @@ fn a_retry_takes_the_time_of_its_moment_and_a_repetition_keeps_its_bytes() {
     let mut gateway = gateway(|settings| settings.retries = 1);
     gateway.handle_connected(false);
     send(&mut gateway, at(0), 1, "5");
-    let payload = |gateway: &mut Gateway<u32>, now: Moment| {
+    let payload = |gateway: &mut Gateway<u32>, now: GatewayTime| {
         let message = gateway.poll_publish(now).unwrap();
         (message.is_first, String::from_utf8(message.publish.payload.to_vec()).unwrap())
     };
     let (_, first) = payload(&mut gateway, at(0));
     gateway.handle_disconnected(at(10).since);
     gateway.handle_connected(false);
-    assert_eq!(payload(&mut gateway, Moment { t: 1_700_000_001, ..at(1000) }), (false, first.clone()));
+    assert_eq!(payload(&mut gateway, GatewayTime { t: 1_700_000_001, ..at(1000) }), (false, first.clone()));
     gateway.handle_timeout(at(2000).since, None, || 1.0).unwrap();
     gateway.handle_timeout(at(2500).since, None, || 1.0).unwrap();
-    let (is_first, second) = payload(&mut gateway, Moment { t: 1_700_000_002, ..at(2500) });
+    let (is_first, second) = payload(&mut gateway, GatewayTime { t: 1_700_000_002, ..at(2500) });
     assert!(is_first);
     assert_eq!(second, first.replace("1700000000", "1700000002"));
 }

@@ -10,23 +10,23 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{console::Console, input::Source};
-use crate::{error::Failure, request::input::Format};
+use super::{console::Console, input::InputSource};
+use crate::{error::Failure, request::input::InputFormat};
 
 /// Stdin as JSON, for a subcommand that lasts. A named pipe is read on after each of its writers.
 ///
 /// # Errors
 /// A stdin that cannot be looked at.
-pub fn stdin(console: Console) -> Result<Source, Failure> {
+pub fn stdin(console: Console) -> Result<InputSource, Failure> {
     match Fifo::of_stdin() {
-        Ok(Some(fifo)) => Ok(Source::reader(Box::new(fifo), "stdin", Format::Json)),
-        Ok(None) => Source::open(Some(Path::new("-")), None),
+        Ok(Some(fifo)) => Ok(InputSource::reader(Box::new(fifo), "stdin", InputFormat::Json)),
+        Ok(None) => InputSource::open(Some(Path::new("-")), None),
         Err(why) => {
             console.warn(&format!(
                 "stdin is a named pipe that cannot be opened for writing: {why}; it is read to the end of its first \
                  writer, and what others write is lost"
             ));
-            Source::open(Some(Path::new("-")), None)
+            InputSource::open(Some(Path::new("-")), None)
         }
     }
 }

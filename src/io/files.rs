@@ -36,13 +36,13 @@ pub enum FileUse {
 struct RunFile {
     /// The option, argument or stream that names it.
     name: String,
-    place: Place,
+    place: FileIdentity,
     usage: FileUse,
 }
 
 /// What tells files apart, however they are named.
 #[derive(Debug, PartialEq, Eq)]
-enum Place {
+enum FileIdentity {
     /// A file, by device and inode.
     Inode(u64, u64),
     /// A file that does not exist yet: its name in a folder, which is told by device and inode.
@@ -60,7 +60,7 @@ impl RunFiles {
         if path == Path::new("-") || StandardStream::named_by(path).is_some() {
             return;
         }
-        if let Some(place) = Place::of(path) {
+        if let Some(place) = FileIdentity::of(path) {
             self.0.push(RunFile { name: name.to_owned(), place, usage });
         }
     }
@@ -75,7 +75,7 @@ impl RunFiles {
         ];
         for (name, fd, usage) in streams {
             let found = fd.try_clone_to_owned().map(File::from).and_then(|file| file.metadata());
-            if let Some(place) = found.ok().as_ref().and_then(Place::existing) {
+            if let Some(place) = found.ok().as_ref().and_then(FileIdentity::existing) {
                 self.0.push(RunFile { name: name.to_owned(), place, usage });
             }
         }
@@ -121,7 +121,7 @@ fn conflict(first: &RunFile, second: &RunFile) -> Failure {
         .hint("Name another file for one of them.")
 }
 
-impl Place {
+impl FileIdentity {
     fn of(path: &Path) -> Option<Self> {
         match fs::metadata(path) {
             Ok(found) => Self::existing(&found),
@@ -182,12 +182,12 @@ pub struct Replacement {
     /// The option that names the file.
     option: &'static str,
     path: PathBuf,
-    target: Target,
+    target: ReplaceMethod,
 }
 
 /// How the content gets to its place.
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Target {
+enum ReplaceMethod {
     /// Into a temporary file beside this one, which then takes its name.
     Beside(PathBuf),
     /// Into the file itself: its folder takes no other.
@@ -214,14 +214,14 @@ impl Replacement {
     /// A file that cannot be written; its former content is there still, unless its folder takes no other file.
     pub fn replace(self, content: &[u8]) -> Result<(), Failure> {
         let written = match &self.target {
-            Target::Beside(path) => replace_beside(path, content, None).map(drop),
-            Target::Inside => fs::write(&self.path, content),
-            Target::Device => write_device(&self.path, content),
-            Target::Stream(StandardStream::Stdout) => {
+            ReplaceMethod::Beside(path) => replace_beside(path, content, None).map(drop),
+            ReplaceMethod::Inside => fs::write(&self.path, content),
+            ReplaceMethod::Device => write_device(&self.path, content),
+            ReplaceMethod::Stream(StandardStream::Stdout) => {
                 let mut stdout = io::stdout().lock();
                 stdout.write_all(content).and_then(|()| stdout.flush())
             }
-            Target::Stream(StandardStream::Stderr) => io::stderr().lock().write_all(content),
+            ReplaceMethod::Stream(StandardStream::Stderr) => io::stderr().lock().write_all(content),
         };
         written.map_err(|why| unwritable(self.option, &self.path, &why))
     }
@@ -231,16 +231,16 @@ fn unwritable(option: &str, path: &Path, why: &io::Error) -> Failure {
     Failure::io(format!("{option}: cannot write {}: {why}", path.display()))
 }
 
-fn find_target(path: &Path) -> io::Result<Target> {
+fn find_target(path: &Path) -> io::Result<ReplaceMethod> {
     if let Some(stream) = StandardStream::named_by(path) {
-        return Ok(Target::Stream(stream));
+        return Ok(ReplaceMethod::Stream(stream));
     }
     let exists = match fs::metadata(path) {
         Ok(found) if found.is_dir() => return Err(io::ErrorKind::IsADirectory.into()),
         // Opening a FIFO would wait for its reader.
-        Ok(found) if found.file_type().is_fifo() => return Ok(Target::Device),
+        Ok(found) if found.file_type().is_fifo() => return Ok(ReplaceMethod::Device),
         Ok(found) if !found.is_file() => {
-            return OpenOptions::new().write(true).open(path).map(|_| Target::Device);
+            return OpenOptions::new().write(true).open(path).map(|_| ReplaceMethod::Device);
         }
         Ok(_) => true,
         Err(why) if why.kind() == io::ErrorKind::NotFound => false,
@@ -251,8 +251,8 @@ fn find_target(path: &Path) -> io::Result<Target> {
     }
     let target = followed(path);
     match temporary(&target) {
-        Ok(_) => Ok(Target::Beside(target)),
-        Err(_) if exists => Ok(Target::Inside),
+        Ok(_) => Ok(ReplaceMethod::Beside(target)),
+        Err(_) if exists => Ok(ReplaceMethod::Inside),
         Err(why) => Err(why),
     }
 }

@@ -19,7 +19,7 @@ use crate::{
     request::{
         csv,
         framer::Framer,
-        input::{Format, Input},
+        input::{InputFormat, InputValue},
     },
     wrapping::{Look, look},
 };
@@ -32,9 +32,9 @@ const READ: usize = 32 * 1024;
 const BATCHES: usize = 4;
 
 /// Where inputs come from.
-pub enum Source {
+pub enum InputSource {
     /// Values made from flags.
-    Flags(Vec<Input<'static>>),
+    Flags(Vec<InputValue<'static>>),
     /// A file or stdin, opened.
     Reader(Reader),
 }
@@ -45,7 +45,7 @@ pub struct Reader {
     name: String,
     size: Option<u64>,
     is_stdin: bool,
-    format: Format,
+    format: InputFormat,
 }
 
 /// Whether stdin was redirected from a file.
@@ -54,12 +54,12 @@ fn stdin_is_file() -> bool {
     stdin.and_then(|stdin| File::from(stdin).metadata()).is_ok_and(|stdin| stdin.is_file())
 }
 
-impl Source {
+impl InputSource {
     /// A file, or stdin where `path` is `-` or absent. Without a format the file's name tells it.
     ///
     /// # Errors
     /// A file that cannot be opened, or is not text; stdin that is a terminal, if `-` did not ask for it.
-    pub fn open(path: Option<&Path>, format: Option<Format>) -> Result<Self, Failure> {
+    pub fn open(path: Option<&Path>, format: Option<InputFormat>) -> Result<Self, Failure> {
         let (reader, name, size): (Box<dyn Read + Send>, _, _) = match path {
             Some(path) if path != Path::new("-") => {
                 let file = File::open(path)
@@ -85,14 +85,14 @@ impl Source {
         let named_csv = path.and_then(Path::extension).is_some_and(|extension| {
             ["csv", "tsv"].iter().any(|known| extension.eq_ignore_ascii_case(known))
         });
-        let format = format.unwrap_or(if named_csv { Format::Csv } else { Format::Json });
+        let format = format.unwrap_or(if named_csv { InputFormat::Csv } else { InputFormat::Json });
         let is_stdin = path.is_none_or(|path| path == Path::new("-"));
         Ok(Self::Reader(Reader { bytes: reader, name, size, is_stdin, format }))
     }
 
     /// What a reader gives; `name` is its name in messages.
     #[must_use]
-    pub fn reader(bytes: Box<dyn Read + Send>, name: &str, format: Format) -> Self {
+    pub fn reader(bytes: Box<dyn Read + Send>, name: &str, format: InputFormat) -> Self {
         Self::Reader(Reader { bytes, name: name.to_owned(), size: None, is_stdin: false, format })
     }
 
@@ -121,15 +121,15 @@ impl Source {
     /// A thread that cannot be started.
     pub fn start<T: Send + 'static>(
         self,
-        mut take: impl FnMut(Input<'_>, &mut Vec<T>) + Send + 'static,
-    ) -> Result<Stream<T>, Failure> {
+        mut take: impl FnMut(InputValue<'_>, &mut Vec<T>) + Send + 'static,
+    ) -> Result<InputStream<T>, Failure> {
         let Reader { bytes, name, format, .. } = match self {
             Self::Flags(inputs) => {
                 let mut batch = Vec::with_capacity(inputs.len());
                 for input in inputs {
                     take(input, &mut batch);
                 }
-                return Ok(Stream::Ready(Some(batch)));
+                return Ok(InputStream::Ready(Some(batch)));
             }
             Self::Reader(reader) => reader,
         };
@@ -143,8 +143,8 @@ impl Source {
                 Err(failure) => return drop(sender.blocking_send(Err(io::Error::other(failure)))),
             };
             match format {
-                Format::Json => read_json(bytes, &sender, take),
-                Format::Csv => {
+                InputFormat::Json => read_json(bytes, &sender, take),
+                InputFormat::Csv => {
                     let warn = |message: &str| Console::new(true).warn(&format!("{source}: {message}"));
                     let emit =
                         |batch| sender.blocking_send(Ok(batch)).map_err(|_| io::ErrorKind::BrokenPipe.into());
@@ -159,12 +159,12 @@ impl Source {
             .name("input".into())
             .spawn(read)
             .map_err(|why| Failure::io(format!("cannot start a thread to read {name}: {why}")))?;
-        Ok(Stream::Thread(receiver, name, is_silent))
+        Ok(InputStream::Thread(receiver, name, is_silent))
     }
 }
 
 /// What was made of the values of a source, in batches, so that memory stays constant.
-pub enum Stream<T> {
+pub enum InputStream<T> {
     /// All of it.
     Ready(Option<Vec<T>>),
     /// What a thread reads, the name of what it reads, and whether it waits for bytes.
@@ -188,7 +188,7 @@ impl Read for Watched {
     }
 }
 
-impl<T> Stream<T> {
+impl<T> InputStream<T> {
     /// Whether nothing is there to be read: the thread waits for bytes.
     #[must_use]
     pub fn is_silent(&self) -> bool {
@@ -269,7 +269,11 @@ pub fn unwrapped(
     }
 }
 
-fn read_json<T>(mut reader: impl Read, sender: &Sender<T>, mut take: impl FnMut(Input<'_>, &mut Vec<T>)) {
+fn read_json<T>(
+    mut reader: impl Read,
+    sender: &Sender<T>,
+    mut take: impl FnMut(InputValue<'_>, &mut Vec<T>),
+) {
     let mut framer = Framer::default();
     let mut chunk = vec![0; READ];
     loop {

@@ -1,22 +1,22 @@
 //! How deep JSON is nested, without reading it.
 
-/// Readers of JSON refuse or overflow on what is nested deeper than a few hundred levels; no message needs more than this.
+/// The deepest nesting that is accepted. Readers of JSON refuse a few hundred levels, or overflow; no message needs this many.
 pub const DEEPEST: usize = 100;
 
 /// Where JSON is nested too deep.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TooDeep {
-    /// The position of the bracket that is one too many.
+    /// The position of the first bracket beyond the limit.
     pub at: usize,
     /// The end of the member before, in the outermost object or array: its comma, or the opening bracket.
     pub before: usize,
 }
 
-/// Finds the first place that is nested deeper than [`DEEPEST`] levels; what stands behind it is not looked at. Text that is
-/// not JSON gives any result.
+/// Finds the first place that is nested deeper than [`DEEPEST`] levels; the rest is not read. The result for text that is
+/// not JSON is unspecified.
 #[must_use]
 pub fn too_deep(json: &[u8]) -> Option<TooDeep> {
-    // Most payloads have fewer brackets than that in all, and counting them costs next to nothing.
+    // Most payloads have fewer brackets in all, and counting them is cheap.
     let brackets = |part: &[u8]| part.iter().map(|byte| u8::from(byte | 0x20 == b'{')).sum::<u8>();
     let mut count = 0;
     if json.chunks(255).all(|part| {

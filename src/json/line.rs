@@ -1,4 +1,4 @@
-//! A value as one line of JSON that steers no terminal.
+//! A value as one line of JSON that controls no terminal.
 
 use serde::Serialize;
 
@@ -11,7 +11,7 @@ pub fn json_line(value: &impl Serialize) -> Vec<u8> {
     if let Err(why) = serde_json::to_writer(&mut line, value) {
         line = format!("{{\"error\":\"io\",\"message\":{why:?}}}").into_bytes();
     }
-    // Without a short cut, so that it is done many bytes at a time; serde_json has escaped C0 already.
+    // No early exit, because the compiler then tests many bytes at once. serde_json has escaped C0 already.
     let is_plain = !line.iter().fold(false, |found, byte| found | !matches!(byte, b' '..=b'~'));
     if !is_plain {
         line = escaped(&String::from_utf8_lossy(&line)).into_bytes();
@@ -20,8 +20,8 @@ pub fn json_line(value: &impl Serialize) -> Vec<u8> {
     line
 }
 
-/// JSON on one line with every unsafe character as an escape, and the same value: raw line ends and tabs can stand
-/// between its parts alone, as in input that is echoed, and all others in strings alone.
+/// The same JSON value on one line, with every unsafe character as an escape. Raw line ends and tabs occur only between
+/// its parts, as in echoed input; other unsafe characters occur only in strings.
 fn escaped(json: &str) -> String {
     let mut safe = String::with_capacity(json.len() + 16);
     for c in json.chars() {

@@ -1,11 +1,13 @@
-//! JSON text, written by hand where much of it is written: results, records, messages. Nothing that it writes can
-//! steer a terminal or end a line.
+//! JSON text: written by hand for results, records and messages, and scanned for recordings. No text that it writes can
+//! control a terminal or end a line.
 //!
 //! Pure: texts and numbers in, bytes out.
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
 mod depth;
 mod line;
+mod members;
+mod object_only;
 mod scan;
 mod value;
 
@@ -13,7 +15,9 @@ use std::{borrow::Cow, io::Write as _};
 
 pub use depth::{DEEPEST, TooDeep, too_deep};
 pub use line::json_line;
-pub use scan::{Plain, each_member, is_plain};
+pub use members::ObjectMembers;
+pub use object_only::ObjectOnly;
+pub use scan::{Scanner, is_plain, members};
 pub use value::Json;
 
 use smol_str::SmolStr;
@@ -33,12 +37,12 @@ pub use key;
 #[derive(Debug)]
 pub struct ObjectWriter<'o> {
     out: &'o mut Vec<u8>,
-    /// What stands before the next key.
+    /// The byte before the next key.
     separator: u8,
 }
 
-// Inlined, so that a key, whose length the compiler knows, is stored in an instruction or two; a call for each makes a
-// line twice as dear.
+// Inlined, because the compiler then stores a key of known length in one or two instructions. With calls, a line takes
+// twice as long.
 #[allow(clippy::inline_always, reason = "see above")]
 impl<'o> ObjectWriter<'o> {
     /// Begins an object.
@@ -60,7 +64,7 @@ impl<'o> ObjectWriter<'o> {
         push_text(self.key(key), text);
     }
 
-    /// A field that is a text, where there is one.
+    /// A field that is a text, if there is one.
     #[inline(always)]
     pub fn optional_text(&mut self, key: &str, text: Option<&str>) {
         if let Some(text) = text {
@@ -84,11 +88,7 @@ impl<'o> ObjectWriter<'o> {
     /// A field that is an integer.
     #[inline(always)]
     pub fn integer(&mut self, key: &str, number: i64) {
-        let out = self.key(key);
-        if number < 0 {
-            out.push(b'-');
-        }
-        push_number(out, number.unsigned_abs());
+        self.key(key).extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
     }
 
     /// A field that is JSON text already, which is copied byte by byte.
@@ -123,34 +123,13 @@ impl<'o> ObjectWriter<'o> {
 
 /// Appends a natural number.
 pub fn push_number(out: &mut Vec<u8>, number: u64) {
-    let mut digits = [b'0'; 20];
-    let at = put_digits(&mut digits, number);
-    out.extend_from_slice(&digits[at..]);
+    out.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
 }
 
 /// An integer as text.
 #[must_use]
 pub fn decimal(number: i64) -> SmolStr {
-    let mut digits = [b'0'; 20];
-    let mut at = put_digits(&mut digits, number.unsigned_abs());
-    if number < 0 {
-        at -= 1;
-        digits[at] = b'-';
-    }
-    str::from_utf8(&digits[at..]).unwrap_or_default().into()
-}
-
-/// Writes a number to the end of zeros, and gives where it begins.
-fn put_digits(zeros: &mut [u8; 20], mut number: u64) -> usize {
-    let mut at = zeros.len();
-    loop {
-        at -= 1;
-        zeros[at] += u8::try_from(number % 10).unwrap_or(0);
-        number /= 10;
-        if number == 0 {
-            return at;
-        }
-    }
+    itoa::Buffer::new().format(number).into()
 }
 
 /// Appends a text as a JSON string, in which every unsafe character is a `\u` escape.
@@ -192,7 +171,7 @@ fn push_char(out: &mut Vec<u8>, c: char) {
     }
 }
 
-/// The text that a JSON string holds, given the string's JSON text; `None` where that is no string.
+/// The contents of a JSON string, given its JSON text; `None` if that is no string.
 #[must_use]
 pub fn text_of(json: &str) -> Option<Cow<'_, str>> {
     let inner = json.strip_prefix('"')?.strip_suffix('"')?;
@@ -203,9 +182,9 @@ pub fn text_of(json: &str) -> Option<Cow<'_, str>> {
     }
 }
 
-/// Whether there is such a byte. Looks at sixteen at once, which the compiler turns into a few wide instructions; the last
-/// look overlaps the one before, for single bytes take longer.
-#[allow(clippy::inline_always, reason = "a call for each look would take longer than the look")]
+/// Whether a byte satisfies `is_it`. Tests sixteen at once, which the compiler turns into a few wide instructions. The last
+/// test overlaps the one before, because single bytes take longer.
+#[allow(clippy::inline_always, reason = "a call for each test would take longer than the test")]
 #[inline(always)]
 pub fn any_byte(bytes: &[u8], is_it: impl Fn(u8) -> bool) -> bool {
     if let Some(last) = bytes.last_chunk::<16>() {
@@ -221,15 +200,6 @@ pub fn any_byte(bytes: &[u8], is_it: impl Fn(u8) -> bool) -> bool {
 #[inline(always)]
 fn any_of<const N: usize>(bytes: &[u8; N], is_it: &impl Fn(u8) -> bool) -> bool {
     bytes.iter().fold(false, |found, byte| found | is_it(*byte))
-}
-
-/// Where a byte first stands. Looks at 32 at once.
-#[must_use]
-pub fn first(byte: u8, bytes: &[u8]) -> Option<usize> {
-    let is_it = |other| other == byte;
-    let chunks = bytes.as_chunks::<32>().0;
-    let before = 32 * chunks.iter().position(|chunk| any_of(chunk, &is_it)).unwrap_or(chunks.len());
-    bytes[before..].iter().position(|other| is_it(*other)).map(|at| before + at)
 }
 
 #[cfg(test)]
@@ -280,22 +250,6 @@ mod tests {
                 bytes[at] = b'b';
                 assert!(any_byte(&bytes, |byte| byte == b'b'), "{at} of {length}");
                 bytes[at] = b'a';
-            }
-        }
-    }
-
-    #[test]
-    fn a_byte_is_found_at_every_place_among_all_others() {
-        for byte in 0..=u8::MAX {
-            for length in (0..20).chain(60..70) {
-                for at in 0..length {
-                    let mut text: Vec<_> = (0..length).map(|n| byte ^ (1 << (n % 8))).collect();
-                    text[at] = byte;
-                    assert_eq!(first(byte, &text[..at]), None);
-                    assert_eq!(first(byte, &text), Some(at));
-                    text[length - 1] = byte;
-                    assert_eq!(first(byte, &text), Some(at));
-                }
             }
         }
     }

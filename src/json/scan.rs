@@ -1,16 +1,18 @@
-//! Plain objects, read in one pass without a tree: nearly all that travels is one. What is not plain is serde's to read,
-//! or to say what is wrong with it.
+//! The fast path of recordings: plain objects, read in one pass without a tree. serde is the slow path, which reads all others
+//! and reports errors.
+//!
+//! Reading a record takes 1.9 times as long with serde; a replay spends a fifth of its time on it (docs/performance.md).
 
 /// How deep values may be nested in a plain object.
 const DEEPEST: usize = 16;
 
-/// Gives `take` each member of an object in its order: the key, and the JSON text of the value, without spaces around
+/// Passes each member of an object to `take` in order: the key, and the JSON text of the value, without spaces around
 /// either.
 ///
-/// `None`, whatever `take` was given, where the text is no JSON object or not a plain one: with an escape in a text, or
-/// nested deeper than 16 levels.
-pub fn each_member<'a>(json: &'a str, mut take: impl FnMut(&'a str, &'a str)) -> Option<()> {
-    Plain::read(json, |key, value| {
+/// Returns `None`, possibly after calls of `take`, if the text is no JSON object or not a plain one: a plain object has no
+/// escape in a text and at most 16 levels.
+pub fn members<'a>(json: &'a str, mut take: impl FnMut(&'a str, &'a str)) -> Option<()> {
+    Scanner::read(json, |key, value| {
         take(key, value.json()?);
         Some(())
     })
@@ -19,22 +21,22 @@ pub fn each_member<'a>(json: &'a str, mut take: impl FnMut(&'a str, &'a str)) ->
 /// Whether bytes are a plain object and nothing else.
 #[must_use]
 pub fn is_plain(bytes: &[u8]) -> bool {
-    str::from_utf8(bytes).is_ok_and(|json| each_member(json, |_, _| {}).is_some())
+    str::from_utf8(bytes).is_ok_and(|json| members(json, |_, _| {}).is_some())
 }
 
-/// A value of a plain object, to be read by one of its methods. Each gives `None` where there is no such value, and the
-/// object is none to read then.
-pub struct Plain<'a> {
+/// A scanner over a plain object. Each method reads one value, and returns `None` if the next one is of another type; the
+/// caller then takes the slow path.
+pub struct Scanner<'a> {
     json: &'a str,
     at: usize,
     /// How many levels may follow.
     room: usize,
 }
 
-impl<'a> Plain<'a> {
-    /// Has `member` read each member of an object in its order, given its key.
+impl<'a> Scanner<'a> {
+    /// Calls `member` for each member of an object in order, with its key.
     ///
-    /// `None` as [`each_member`] says, and where `member` gave it.
+    /// Returns `None` as [`members`] does, and if `member` does.
     pub fn read(json: &'a str, member: impl FnMut(&'a str, &mut Self) -> Option<()>) -> Option<()> {
         let mut plain = Self::begin(json);
         plain.skip_blank();
@@ -43,19 +45,19 @@ impl<'a> Plain<'a> {
         plain.end()
     }
 
-    /// The beginning of a text.
+    /// A scanner at the start of a text.
     #[must_use]
     pub fn begin(json: &'a str) -> Self {
         Self { json, at: 0, room: DEEPEST }
     }
 
-    /// Whether this was all of the text.
+    /// Returns `None` if text is left.
     #[must_use]
     pub fn end(&self) -> Option<()> {
         (self.at == self.json.len()).then_some(())
     }
 
-    /// An object, each member of which `member` reads.
+    /// Reads an object; `member` reads each member.
     pub fn object(&mut self, mut member: impl FnMut(&'a str, &mut Self) -> Option<()>) -> Option<()> {
         self.list(b'{', b'}', |plain| {
             let key = plain.text()?;
@@ -66,12 +68,12 @@ impl<'a> Plain<'a> {
         })
     }
 
-    /// An array, each element of which `element` reads.
+    /// Reads an array; `element` reads each element.
     pub fn array(&mut self, element: impl FnMut(&mut Self) -> Option<()>) -> Option<()> {
         self.list(b'[', b']', element)
     }
 
-    /// What a text holds.
+    /// The contents of a string.
     pub fn text(&mut self) -> Option<&'a str> {
         self.eat(b'"')?;
         let start = self.at;
@@ -108,7 +110,7 @@ impl<'a> Plain<'a> {
         }
     }
 
-    /// What stands between brackets, separated by commas.
+    /// Reads the elements between brackets.
     fn list(&mut self, first: u8, last: u8, mut element: impl FnMut(&mut Self) -> Option<()>) -> Option<()> {
         self.eat(first)?;
         self.room = self.room.checked_sub(1)?;
@@ -128,7 +130,7 @@ impl<'a> Plain<'a> {
         Some(())
     }
 
-    /// The byte that a value begins with.
+    /// The first byte of the next value.
     #[inline]
     #[must_use]
     pub fn peek(&self) -> Option<u8> {
@@ -142,19 +144,19 @@ impl<'a> Plain<'a> {
         }
     }
 
-    /// Passes over this byte, where it is the next one.
+    /// Skips this byte if it is the next one.
     #[inline]
     fn eat(&mut self, byte: u8) -> Option<()> {
         (self.peek()? == byte).then(|| self.at += 1)
     }
 
-    /// Whether exactly this piece of the text comes next, which is passed over then.
+    /// Skips this piece of text if it comes next; says whether it did.
     #[inline]
     pub fn has(&mut self, piece: &str) -> bool {
         self.word(piece).is_some()
     }
 
-    /// Exactly this piece of the text.
+    /// Skips this piece of text, which must come next.
     #[inline]
     pub fn word(&mut self, word: &str) -> Option<()> {
         self.json.as_bytes()[self.at..].starts_with(word.as_bytes()).then(|| self.at += word.len())
@@ -188,8 +190,8 @@ impl<'a> Plain<'a> {
     }
 }
 
-/// Where the first byte is that ends a text, or may not stand in it as it is. Eight bytes at once: texts are most of what
-/// is read.
+/// The position of the first quote, backslash or control character. Tests eight bytes at once, because texts are most of the
+/// input.
 fn length_of_text(bytes: &[u8]) -> Option<usize> {
     const ONES: u64 = u64::MAX / 255;
     // Marks the top bit of each byte that is less than `limit`, perhaps of some above the lowest such, where a borrow went.
@@ -217,39 +219,40 @@ mod tests {
     use super::*;
 
     /// What serde makes of the same text.
-    struct Members<'a>(Vec<(Cow<'a, str>, &'a str)>);
+    struct ObjectMembers<'a>(Vec<(Cow<'a, str>, &'a str)>);
 
     #[derive(Deserialize)]
     struct Key<'a>(#[serde(borrow)] Cow<'a, str>);
 
-    impl<'de: 'a, 'a> Deserialize<'de> for Members<'a> {
+    impl<'de: 'a, 'a> Deserialize<'de> for ObjectMembers<'a> {
         fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
             struct Entries;
             impl<'de> serde::de::Visitor<'de> for Entries {
-                type Value = Members<'de>;
+                type Value = ObjectMembers<'de>;
                 fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
                     f.write_str("an object")
                 }
                 fn visit_map<A: serde::de::MapAccess<'de>>(
                     self,
                     mut map: A,
-                ) -> Result<Members<'de>, A::Error> {
+                ) -> Result<ObjectMembers<'de>, A::Error> {
                     let mut members = Vec::new();
                     while let Some(Key(key)) = map.next_key()? {
                         members.push((key, map.next_value::<&RawValue>()?.get()));
                     }
-                    Ok(Members(members))
+                    Ok(ObjectMembers(members))
                 }
             }
             deserializer.deserialize_map(Entries)
         }
     }
 
-    /// The members as both see them; `None` where the object is not plain.
+    /// The members, which both readers must agree on; `None` if the object is not plain.
     fn both(json: &str) -> Option<Vec<(&str, &str)>> {
         let mut found = Vec::new();
-        each_member(json, |key, value| found.push((key, value)))?;
-        let Members(expected) = serde_json::from_str(json).unwrap_or_else(|why| panic!("{json}: {why}"));
+        members(json, |key, value| found.push((key, value)))?;
+        let ObjectMembers(expected) =
+            serde_json::from_str(json).unwrap_or_else(|why| panic!("{json}: {why}"));
         let expected: Vec<_> = expected.iter().map(|(key, value)| (key.as_ref(), *value)).collect();
         assert_eq!(found, expected, "{json}");
         Some(found)

@@ -7,13 +7,13 @@ use smol_str::{SmolStr, ToSmolStr as _};
 
 use super::decimal;
 
-/// The text of one JSON value, exactly as it came or is to travel, without spaces around it. A short one, which nearly
-/// all values of data points are, takes no memory beside itself.
+/// The text of one JSON value, exactly as received or to be sent, without spaces around it. A short one allocates nothing,
+/// and nearly all values of data points are short.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Json(SmolStr);
 
 impl Json {
-    /// The value that a text is.
+    /// Parses one JSON value.
     ///
     /// # Errors
     /// A text that is not one JSON value.

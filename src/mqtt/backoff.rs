@@ -1,12 +1,12 @@
-//! The reconnect policy: exponential, with jitter, and slow where reconnecting does no good. Pure.
+//! The reconnect policy: exponential, with jitter, and slow while reconnecting achieves nothing. Pure.
 
 use std::{fmt, time::Duration};
 
 const FIRST: Duration = Duration::from_millis(100);
 const LONGEST: Duration = Duration::from_secs(30);
-/// A connection that lasts this long was of use even if nothing was said.
+/// A connection that lasts this long counts as progress, even without a message.
 const LASTING: Duration = Duration::from_secs(30);
-/// After this many connections in a row that were lost without progress, dialling quickly does no good.
+/// After this many connections in a row that were lost without progress, dialling quickly achieves nothing.
 const FRUITLESS: u32 = 5;
 
 /// When to dial again.
@@ -21,12 +21,12 @@ pub struct Backoff {
     was_up: bool,
 }
 
-/// What a loss comes to.
+/// The consequence of a loss.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Pause {
     /// The time to wait before the next attempt.
     pub wait: Duration,
-    /// The losses so far, where at least five accepted connections in a row were lost without progress.
+    /// The losses so far, if at least five accepted connections in a row were lost without progress.
     pub fruitless: Option<Fruitless>,
 }
 
@@ -58,22 +58,22 @@ impl Backoff {
         self.was_up
     }
 
-    /// A connection was accepted.
-    pub fn up(&mut self, now: Duration) {
+    /// Records an accepted connection.
+    pub fn handle_connected(&mut self, now: Duration) {
         self.up_since = Some(now);
         self.progressed = false;
         self.was_up = true;
     }
 
-    /// The connection was of use: a message was acknowledged, a request answered, or what was listened for arrived.
-    pub fn progress(&mut self) {
+    /// Records progress: an acknowledged message, an answered request, or the arrival of a message that was subscribed to.
+    pub fn handle_progress(&mut self) {
         self.progressed = true;
     }
 
-    /// A connection, or an attempt at one, was lost.
+    /// Records the loss of a connection, or a failed attempt.
     ///
     /// `random` is uniform in 0..1 and spreads the clients of a broker that comes back.
-    pub fn lost(&mut self, now: Duration, random: f64) -> Pause {
+    pub fn handle_lost(&mut self, now: Duration, random: f64) -> Pause {
         let mut fruitless = None;
         if let Some(since) = self.up_since.take() {
             if self.progressed || now.saturating_sub(since) >= LASTING {
@@ -108,13 +108,13 @@ mod tests {
     fn at_most_fifteen_attempts_in_the_first_minute_of_an_outage() {
         for random in [0.0, 0.5, 1.0] {
             let mut backoff = Backoff::default();
-            backoff.up(Duration::ZERO);
-            backoff.progress();
+            backoff.handle_connected(Duration::ZERO);
+            backoff.handle_progress();
             let mut now = Duration::from_secs(1);
             let end = now + Duration::from_mins(1);
             let mut attempts = 0;
             while now < end {
-                let wait = backoff.lost(now, random).wait;
+                let wait = backoff.handle_lost(now, random).wait;
                 assert!(wait >= FIRST && wait <= LONGEST);
                 now += wait;
                 attempts += 1;
@@ -127,11 +127,11 @@ mod tests {
     fn progress_makes_the_backoff_start_anew() {
         let mut backoff = Backoff::default();
         for n in 0..8 {
-            let _ = backoff.lost(Duration::from_secs(n), 1.0);
+            let _ = backoff.handle_lost(Duration::from_secs(n), 1.0);
         }
-        backoff.up(Duration::from_secs(9));
-        backoff.progress();
-        assert_eq!(backoff.lost(Duration::from_secs(10), 1.0), Pause { wait: FIRST, fruitless: None });
+        backoff.handle_connected(Duration::from_secs(9));
+        backoff.handle_progress();
+        assert_eq!(backoff.handle_lost(Duration::from_secs(10), 1.0), Pause { wait: FIRST, fruitless: None });
     }
 
     #[test]
@@ -141,19 +141,19 @@ mod tests {
         for n in 1..=20_u32 {
             // Each is up for 2 s, and 12 s after the one before it.
             let up = Duration::from_secs(12) * n;
-            backoff.up(up);
-            let pause = backoff.lost(up + Duration::from_secs(2), 0.0);
+            backoff.handle_connected(up);
+            let pause = backoff.handle_lost(up + Duration::from_secs(2), 0.0);
             let within = Duration::from_secs(2) + Duration::from_secs(12) * (n - 1);
             let told = (n >= FRUITLESS).then_some(Fruitless { losses: n, within });
             assert_eq!(pause.fruitless, told);
             assert_eq!(pause.wait == LONGEST, n >= FRUITLESS, "{n}");
         }
         // An attempt that fails tells nothing new, and is no reason to hurry.
-        let pause = backoff.lost(Duration::from_mins(10), 0.0);
+        let pause = backoff.handle_lost(Duration::from_mins(10), 0.0);
         assert_eq!(pause, Pause { wait: LONGEST, fruitless: None });
-        backoff.up(Duration::from_mins(11));
-        backoff.progress();
-        assert_eq!(backoff.lost(Duration::from_mins(11), 0.0), Pause { wait: FIRST, fruitless: None });
+        backoff.handle_connected(Duration::from_mins(11));
+        backoff.handle_progress();
+        assert_eq!(backoff.handle_lost(Duration::from_mins(11), 0.0), Pause { wait: FIRST, fruitless: None });
     }
 
     #[test]
@@ -172,24 +172,24 @@ mod tests {
         let mut backoff = Backoff::default();
         assert!(!backoff.was_up());
         for n in 0..12_u64 {
-            backoff.up(Duration::from_secs(n));
+            backoff.handle_connected(Duration::from_secs(n));
             assert!(backoff.was_up());
             if n == 3 || n == 7 {
-                backoff.progress();
+                backoff.handle_progress();
             }
-            assert_eq!(backoff.lost(Duration::from_secs(n), 0.5).fruitless, None, "{n}");
+            assert_eq!(backoff.handle_lost(Duration::from_secs(n), 0.5).fruitless, None, "{n}");
         }
-        backoff.up(Duration::from_secs(12));
+        backoff.handle_connected(Duration::from_secs(12));
         let fruitless = Fruitless { losses: 5, within: Duration::from_secs(4) };
-        assert_eq!(backoff.lost(Duration::from_secs(12), 0.5).fruitless, Some(fruitless));
+        assert_eq!(backoff.handle_lost(Duration::from_secs(12), 0.5).fruitless, Some(fruitless));
     }
 
     #[test]
     fn a_connection_that_lasted_was_of_use() {
         let mut backoff = Backoff::default();
         for n in 0..10 {
-            backoff.up(Duration::from_secs(n * 100));
-            assert_eq!(backoff.lost(Duration::from_secs(n * 100 + 30), 0.5).fruitless, None);
+            backoff.handle_connected(Duration::from_secs(n * 100));
+            assert_eq!(backoff.handle_lost(Duration::from_secs(n * 100 + 30), 0.5).fruitless, None);
         }
     }
 }

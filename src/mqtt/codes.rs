@@ -5,7 +5,7 @@
 
 use std::fmt;
 
-/// What is known of one code: its name, its meaning, and the next step for whoever meets it.
+/// The explanation of one code: its name, its meaning, and the next step for the user.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Explained {
     /// The code as a number.
@@ -118,7 +118,7 @@ impl ConnectCode {
         },
     ];
 
-    /// What is known of this code, or `None`.
+    /// The explanation of this code, if it is known.
     #[must_use]
     pub fn explained(self) -> Option<&'static Explained> {
         Self::TABLE.iter().find(|known| known.code == i64::from(self.0))

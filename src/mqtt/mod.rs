@@ -11,8 +11,9 @@ pub mod session;
 pub(crate) mod topic;
 
 pub use codec::{
-    Connect, End, Malformed, Message, Packet, Password, Publish, QoS, SubscribeCode, TooLarge, Version, Will,
+    Connect, Malformed, Message, Packet, Password, ProtocolVersion, Publish, QoS, Side, SubscribeCode,
+    TooLarge, Will,
 };
 pub use codes::{ConnectCode, Explained, SUBSCRIPTION_REFUSED};
-pub use session::{Event, Limits, Receipt, Session, Silence, Violation};
+pub use session::{AckToken, Session, SessionEvent, SessionLimits, Silence, Violation};
 pub use topic::{Direction, InvalidTopic, check_filter, check_topic_name, matches};

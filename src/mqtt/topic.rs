@@ -2,12 +2,12 @@
 
 use std::fmt;
 
-/// What is wrong with a topic, a filter, a template or a gateway id.
+/// The fault of a topic, a filter, a template or a gateway id.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct InvalidTopic(String);
 
 impl InvalidTopic {
-    /// Says what is wrong, in words.
+    /// Takes the fault in words.
     pub fn new(why: impl Into<String>) -> Self {
         Self(why.into())
     }
@@ -21,7 +21,7 @@ impl fmt::Display for InvalidTopic {
 
 impl std::error::Error for InvalidTopic {}
 
-/// Which way a message travels.
+/// The direction of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Direction {
     /// From the client to the server: from a gateway to its edge.

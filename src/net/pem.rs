@@ -14,13 +14,13 @@ const PKCS7: &[u8] = b"\x2a\x86\x48\x86\xf7\x0d\x01\x07";
 /// Why a file cannot be used.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Unusable {
-    /// What is wrong with it; the file's name goes before it.
+    /// The problem, as the end of a sentence that begins with the file's name.
     pub what: String,
     /// What to do next.
     pub hint: Option<String>,
 }
 
-/// The certificates of a file, in their order; `place` is its name for hints. What is no certificate is passed over.
+/// The certificates of a file, in their order; `place` is its name for hints. Other items are skipped.
 ///
 /// # Errors
 /// A file without a certificate, or with a damaged one.

@@ -12,31 +12,31 @@ use std::{
 use bytes::{Buf as _, BytesMut};
 use tokio::io::AsyncWrite;
 
-/// Writes to one stream, and remembers what the stream has taken and not yet sent.
+/// Writes to one stream, and counts the bytes that the stream has taken and not yet sent.
 #[derive(Debug, Default)]
 pub(crate) struct SocketWriter {
     held: usize,
 }
 
 impl SocketWriter {
-    /// The bytes that the stream has taken since it last held nothing back: at most so many have not left. While there
-    /// are any, [`SocketWriter::write`] has to be called again, be the outbox empty or not.
+    /// The bytes that the stream has taken since it was last flushed: an upper bound of those not sent. Unless it is 0, the
+    /// caller must call [`SocketWriter::write`] again, even with an empty outbox.
     pub(crate) fn held(&self) -> usize {
         self.held
     }
 
-    /// Flushes what the stream holds back, then writes as much of the outbox as the stream takes, and flushes that. Gives
-    /// how many bytes of the outbox were taken. Where something is left, the context is woken when it can go on.
+    /// Flushes the stream, writes as much of the outbox as the stream takes, and flushes again. Returns how many bytes of the
+    /// outbox were taken. If something is left, wakes the context when writing can go on.
     ///
     /// # Errors
-    /// What the stream fails with; [`io::ErrorKind::WriteZero`] where it takes nothing for ever.
+    /// The stream's error; [`io::ErrorKind::WriteZero`] if it takes no more bytes.
     pub(crate) fn write<S: AsyncWrite + Unpin + ?Sized>(
         &mut self,
         stream: &mut S,
         context: &mut Context<'_>,
         outbox: &mut BytesMut,
     ) -> io::Result<usize> {
-        // As long as the stream holds something back, more would only fill its memory.
+        // More bytes would only fill the stream's memory.
         if self.held > 0 && self.flush(stream, context)?.is_pending() {
             return Ok(0);
         }

@@ -1,40 +1,38 @@
-//! What a reader of recordings tells, whatever the form of the recording.
+//! What a reader of recordings passes on, whatever the format.
 
 use std::ops::ControlFlow;
 
-use serde::de::IgnoredAny;
+use super::record::{ConnectionRecord, Record};
 
-use super::{Connection, Record, Table};
-
-/// One thing that stands in a recording.
+/// One entry of a recording.
 #[derive(Debug)]
-pub enum Found<'a> {
+pub enum RecordingEntry<'a> {
     /// A message.
     Message(Record<'a>),
-    /// A client that came or went, as a capture shows it.
-    Connection(Connection<'a>),
-    /// A line of our own recordings that holds no message and yet tells of the traffic, without its newline: a client
-    /// that came or went, or records that were left out.
-    Aside(&'a [u8]),
-    /// Something that is not as it was, or that cannot be read.
-    Flaw(Flaw),
-    /// Nothing more can be had at the moment without waiting.
+    /// A client that connected or disconnected, as a capture shows it.
+    Connection(ConnectionRecord<'a>),
+    /// A line of our own recordings, without its newline, that holds no message but tells of the traffic: a client that
+    /// connected or disconnected, or records that were left out.
+    EventLine(&'a [u8]),
+    /// Something that cannot be read, or is not as it travelled.
+    Issue(Issue),
+    /// Reading on would block.
     Idle,
 }
 
 /// Something that is wrong with a recording.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Flaw {
+pub struct Issue {
     /// What it means for the traffic.
-    pub harm: Harm,
+    pub kind: IssueKind,
     /// What is wrong, as the rest of a sentence that begins with the place.
     pub message: String,
 }
 
-/// What a flaw means for the traffic.
+/// What an issue means for the traffic.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Harm {
-    /// A place of the recording cannot be read: it is passed over.
+pub enum IssueKind {
+    /// A part of the recording cannot be read, and is passed over.
     Unreadable,
     /// The recording begins or ends in the middle of a record: a crash or `tail -c` cut it.
     Torn,
@@ -44,317 +42,15 @@ pub enum Harm {
     Empty,
 }
 
-impl Harm {
-    pub(super) fn because(self, message: impl Into<String>) -> Found<'static> {
-        Found::Flaw(Flaw { harm: self, message: message.into() })
+impl IssueKind {
+    pub(super) fn entry(self, message: impl Into<String>) -> RecordingEntry<'static> {
+        RecordingEntry::Issue(Issue { kind: self, message: message.into() })
     }
 }
 
-/// Takes what is found, with the number of its line or packet, from 1, or 0 for the whole recording; says whether to
-/// go on.
-pub type Tell<'t> = dyn FnMut(u64, Found<'_>) -> ControlFlow<()> + 't;
+/// How a message says that the last line or row was cut off.
+pub(super) const CUT_OFF: &str = "ends in the middle, as a crash leaves it";
 
-/// The forms of recordings, told apart by how they begin.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Form {
-    /// One JSON object a line: records, `mosquitto_sub -F %j` and `%J`, mqtt-recorder-rs.
-    Lines,
-    /// CSV without a header, as rpdswtk's mqtt_recorder writes it.
-    Table,
-    /// A capture of packets, with the length of its first block.
-    Capture {
-        /// How many bytes must be at hand before the capture can be opened.
-        header: usize,
-    },
-}
-
-impl Form {
-    /// How many bytes a capture is known by.
-    pub const LOOK: usize = 12;
-
-    /// The form of a capture that begins with these bytes, at least [`Form::LOOK`] of them; `None` for text.
-    #[must_use]
-    pub fn of_capture(beginning: &[u8]) -> Option<Self> {
-        match &beginning[..beginning.len().min(Self::LOOK)] {
-            [0xd4, 0xc3, 0xb2, 0xa1, ..]
-            | [0xa1, 0xb2, 0xc3, 0xd4, ..]
-            | [0x4d, 0x3c, 0xb2, 0xa1, ..]
-            | [0xa1, 0xb2, 0x3c, 0x4d, ..]
-            | [0x34, 0xcd, 0xb2, 0xa1, ..] => Some(Self::Capture { header: 24 }),
-            [0x0a, 0x0d, 0x0d, 0x0a, length @ .., 0x1a, 0x2b, 0x3c, 0x4d] if length.len() == 4 => {
-                Some(Self::next_generation(length, false))
-            }
-            [0x0a, 0x0d, 0x0d, 0x0a, length @ .., 0x4d, 0x3c, 0x2b, 0x1a] if length.len() == 4 => {
-                Some(Self::next_generation(length, true))
-            }
-            _ => None,
-        }
-    }
-
-    fn next_generation(length: &[u8], is_little: bool) -> Self {
-        let length = length.try_into().unwrap_or([0; 4]);
-        let length = if is_little { u32::from_le_bytes(length) } else { u32::from_be_bytes(length) };
-        // Headers hold names of programs and machines; what is longer is no header.
-        Self::Capture { header: usize::try_from(length).unwrap_or(0).clamp(28, 64 * 1024) }
-    }
-
-    /// What is numbered in recordings of this form.
-    #[must_use]
-    pub fn unit(self) -> &'static str {
-        match self {
-            Self::Lines | Self::Table => "line",
-            Self::Capture { .. } => "packet",
-        }
-    }
-}
-
-/// Finds where a recording in text begins, and its form: at the first line that can be read as a record or a row.
-/// A stray line, or the end of a record that `tail -c` cut, decides nothing.
-#[derive(Debug, Default)]
-pub struct Beginning {
-    /// Where the lines end that may begin the recording; more than one only as the beginning of a row with line breaks
-    /// in it.
-    ends: Vec<usize>,
-    pending: Vec<u8>,
-    /// So many of them were not enough for a row.
-    tried: usize,
-    /// The lines that were passed over, blank ones too.
-    lines: u64,
-    strays: Strays,
-    decided: Option<Form>,
-}
-
-/// Lines in front of a recording that do not belong to it.
-#[derive(Clone, Debug, Default)]
-pub struct Strays {
-    /// The numbers of the first ones.
-    pub numbers: Vec<u64>,
-    /// How many there are.
-    pub count: u64,
-    /// Whether they can be the rest of one record whose beginning was cut off.
-    may_be_rest: bool,
-    ends_as: Option<Form>,
-}
-
-impl Strays {
-    /// How many numbers are kept.
-    const NUMBERS: usize = 32;
-
-    fn take(&mut self, number: u64, line: &[u8]) {
-        let text = line.trim_ascii();
-        let is_first = self.count == 0;
-        self.count += 1;
-        if self.numbers.len() < Self::NUMBERS {
-            self.numbers.push(number);
-        }
-        let ends_row = Table::is_end_of_row(text);
-        // An indented object's lines are indented but for the last; a row's may be anything.
-        let continues = matches!(line, [b' ' | b'\t', ..]) || text == b"}" || ends_row;
-        self.may_be_rest = is_first && number == 1 || self.may_be_rest && continues;
-        self.ends_as = match text {
-            _ if ends_row => Some(Form::Table),
-            [b'{', ..] => None,
-            [.., b'}'] => Some(Form::Lines),
-            _ => None,
-        };
-    }
-}
-
-impl Beginning {
-    /// A row with more bytes or lines than this does not decide a recording's form.
-    const LONGEST_ROW: usize = 1 << 20;
-    const MOST_LINES: usize = 64;
-
-    /// Takes the next line, with its newline if it has one; `true` once the form is known.
-    pub fn take(&mut self, line: &[u8]) -> bool {
-        self.pending.extend_from_slice(line);
-        self.ends.push(self.pending.len());
-        self.settle()
-    }
-
-    fn settle(&mut self) -> bool {
-        while let Some(end) = self.ends.get(self.tried) {
-            match reading(&self.pending[..*end]) {
-                Reading::Form(form) => {
-                    self.decided = Some(form);
-                    return true;
-                }
-                Reading::MayBecomeRow if *end < Self::LONGEST_ROW && self.tried < Self::MOST_LINES => {
-                    self.tried += 1;
-                }
-                // All that a crash left of the only record, unless there is more.
-                Reading::Nothing if self.pending.starts_with(b"{") && self.pending.last() != Some(&b'\n') => {
-                    return false;
-                }
-                Reading::MayBecomeRow | Reading::Nothing => self.pass_over(),
-            }
-        }
-        false
-    }
-
-    /// Says that there are no more lines; `true` if the form is known now.
-    pub fn finish(&mut self) -> bool {
-        while self.decided.is_none() && !self.ends.is_empty() {
-            if self.pending.starts_with(b"{") && !self.pending.contains(&b'\n') {
-                self.decided = Some(Form::Lines);
-            } else {
-                self.pass_over();
-                self.settle();
-            }
-        }
-        self.decided.is_some()
-    }
-
-    /// The form; `None` as long as no line could be read.
-    #[must_use]
-    pub fn form(&self) -> Option<Form> {
-        self.decided
-    }
-
-    /// How many lines were passed over, blank ones too.
-    #[must_use]
-    pub fn passed_over(&self) -> u64 {
-        self.lines
-    }
-
-    /// The lines in front that do not belong to the recording, blank ones left out.
-    #[must_use]
-    pub fn strays(&self) -> &Strays {
-        &self.strays
-    }
-
-    /// Whether the lines in front are the rest of one record, which `tail -c` leaves.
-    #[must_use]
-    pub fn is_cut(&self) -> bool {
-        self.strays.may_be_rest && self.decided.is_some() && self.strays.ends_as == self.decided
-    }
-
-    /// The lines that decided it, which are the recording's first.
-    #[must_use]
-    pub fn into_lines(self) -> Vec<u8> {
-        self.pending
-    }
-
-    fn pass_over(&mut self) {
-        let end = self.ends.remove(0);
-        let line: Vec<u8> = self.pending.drain(..end).collect();
-        self.ends.iter_mut().for_each(|other| *other -= end);
-        self.tried = 0;
-        self.lines += u64::from(!line.is_empty());
-        if !line.trim_ascii().is_empty() {
-            self.strays.take(self.lines, &line);
-        }
-    }
-}
-
-/// What a line, or several, can be read as.
-enum Reading {
-    Form(Form),
-    /// As the beginning of a row whose quotes end further down.
-    MayBecomeRow,
-    Nothing,
-}
-
-fn reading(text: &[u8]) -> Reading {
-    let text = text.strip_prefix("\u{feff}".as_bytes()).unwrap_or(text);
-    let line = text.trim_ascii();
-    if line == b"{" {
-        return Reading::Form(Form::Lines);
-    }
-    // mosquitto_sub -F %j copies bytes that are not UTF-8.
-    if line.starts_with(b"{") && serde_json::from_str::<IgnoredAny>(&String::from_utf8_lossy(line)).is_ok() {
-        return Reading::Form(Form::Lines);
-    }
-    match Table::is_row(text) {
-        Some(true) => Reading::Form(Form::Table),
-        Some(false) => Reading::Nothing,
-        None => Reading::MayBecomeRow,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_capture_is_known_by_its_beginning() {
-        for (beginning, header) in [
-            (&b"\xd4\xc3\xb2\xa1\x02\x00\x04\x00"[..], Some(24)),
-            (b"\xa1\xb2\x3c\x4d\x00\x02\x00\x04", Some(24)),
-            (b"\x0a\x0d\x0d\x0a\x6c\0\0\0\x4d\x3c\x2b\x1a", Some(0x6c)),
-            (b"\x0a\x0d\x0d\x0a\0\0\0\x1c\x1a\x2b\x3c\x4d", Some(28)),
-            (b"\x0a\x0d\x0d\x0a\x1c\0\0\0\x4d\x3c\x2b\x1a\x01\0\0\0", Some(28)),
-            (b"{\"v\":1,\"tst\":", None),
-            (b"", None),
-        ] {
-            let expected = header.map(|header| Form::Capture { header });
-            assert_eq!(Form::of_capture(beginning), expected, "{beginning:?}");
-        }
-    }
-
-    /// The form, how many lines were passed over, whether those are the rest of a record, and the rest's beginning.
-    fn begin(text: &str) -> (Option<Form>, u64, bool, String) {
-        let mut beginning = Beginning::default();
-        let _is_known =
-            text.split_inclusive('\n').any(|line| beginning.take(line.as_bytes())) || beginning.finish();
-        let (form, lines, is_cut) = (beginning.form(), beginning.strays().count, beginning.is_cut());
-        (form, lines, is_cut, String::from_utf8(beginning.into_lines()).unwrap())
-    }
-
-    const RECORD: &str = "{\"tst\":1,\"topic\":\"a,b\",\"payload\":{\"t\":1}}\n";
-    const ROW: &str = "a/b,\"{\"\"t\"\":1,\n\"\"u\"\":2}\",0,False,1714550400.5,0.25\r\n";
-
-    #[test]
-    fn the_first_line_that_can_be_read_decides_the_form() {
-        for front in [
-            "",
-            "\n\n",
-            "\u{feff}",
-            "warning: lost, reconnecting\n",
-            "\"quoted\n",
-            "{\"torn\"\n",
-            "a,b,c,d,e,f\n",
-        ] {
-            for (text, form) in
-                [(RECORD, Form::Lines), (ROW, Form::Table), ("{\n  \"tst\": 1\n}\n", Form::Lines)]
-            {
-                let (found, strays, is_cut, rest) = begin(&[front, text].concat());
-                assert_eq!((found, is_cut), (Some(form), false), "{front:?} {text:?}");
-                assert_eq!(strays, u64::from(front.contains(char::is_alphabetic)), "{front:?} {text:?}");
-                assert!(text.starts_with(rest.trim_start_matches('\u{feff}').trim_end()), "{rest:?}");
-            }
-        }
-        for text in [
-            "",
-            "\n\n",
-            "no\n",
-            "no",
-            "topic {\"t\":1}\n",
-            "2024-05-01T10:00:00+0200 a/b {\"t\":1}",
-            "\"open\n\"\n",
-        ] {
-            assert_eq!(begin(text).0, None, "{text:?}");
-        }
-        assert_eq!(begin("{\"v\":1,\"tst").0, Some(Form::Lines));
-    }
-
-    #[test]
-    fn what_tail_left_of_a_record_is_told_from_other_lines() {
-        for (text, form) in [(RECORD, Form::Lines), (ROW, Form::Table)] {
-            // At each place but those where a smaller record begins, a row with a shorter topic, or its last byte.
-            let is_told = |at: &usize| !text[*at..].starts_with('{') && (form == Form::Lines || *at > 3);
-            for at in (1..text.len() - 2).filter(is_told) {
-                let (found, strays, is_cut, rest) = begin(&[&text[at..], text].concat());
-                assert_eq!((found, rest.as_str()), (Some(form), text), "{at}");
-                if form == Form::Lines {
-                    assert!(is_cut && strays == 1, "{at}");
-                }
-            }
-        }
-        let indented = "{\n\t\"tst\":\t1,\n\t\"payload\":\t\"x\"\n}\n";
-        let (form, strays, is_cut, _) = begin(&[&indented[8..], indented].concat());
-        assert_eq!((form, strays, is_cut), (Some(Form::Lines), 3, true));
-        let (_, strays, is_cut, _) = begin(&["no\n\n{}}\n", RECORD].concat());
-        assert_eq!((strays, is_cut), (2, false));
-    }
-}
+/// Handles an entry, given the number of its line or packet, from 1, or 0 for the whole recording; breaks to end the
+/// reading.
+pub type EntryVisitor<'v> = dyn FnMut(u64, RecordingEntry<'_>) -> ControlFlow<()> + 'v;

@@ -1,4 +1,4 @@
-//! Recordings as CSV without a header, as rpdswtk's mqtt_recorder writes them: topic, payload, qos, retain
+//! Reads recordings in CSV without a header, as rpdswtk's mqtt_recorder writes them: topic, payload, qos, retain
 //! (`True` or `False`), time in epoch seconds, seconds since the row before.
 
 use std::{
@@ -9,24 +9,25 @@ use std::{
 use csv::ByteRecord;
 
 use super::{
-    Found, Harm, Record, RecordError, Tell,
-    jsonl::{TORN, from_either_alphabet},
-    number::{LONGEST_US, epoch_us, span_us},
+    entry::{CUT_OFF, EntryVisitor, IssueKind, RecordingEntry},
+    payload_base64::decode_either_alphabet,
+    record::{Record, RecordError},
+    time::{LONGEST_US, epoch_us, span_us},
 };
 use crate::tuya::Topics;
 
-/// A reader of such a table.
+/// Reads the rows of one file.
 #[derive(Debug)]
-pub struct Table<'t> {
+pub struct RecorderCsvReader<'t> {
     topics: &'t Topics,
-    /// Whether payloads are base64, which the file does not say.
+    /// Whether payloads are base64, which the file does not tell.
     is_base64: bool,
     mono_us: u64,
-    /// How many lines stand in front of the first row.
-    passed_over: u64,
+    /// How many lines precede the first row.
+    skipped: u64,
 }
 
-/// Notes whether what was read ended with a newline.
+/// Remembers whether the last byte that was read is a newline.
 struct LastByte<R> {
     reader: R,
     is_newline: bool,
@@ -42,20 +43,20 @@ impl<R: Read> Read for LastByte<R> {
     }
 }
 
-impl<'t> Table<'t> {
-    /// A reader; `is_base64` says that it was recorded with `--encode_b64`.
+impl<'t> RecorderCsvReader<'t> {
+    /// Returns a reader; `is_base64` says whether the file was recorded with `--encode_b64`.
     #[must_use]
-    pub fn new(topics: &'t Topics, is_base64: bool, passed_over: u64) -> Self {
-        Self { topics, is_base64, mono_us: 0, passed_over }
+    pub fn new(topics: &'t Topics, is_base64: bool, skipped: u64) -> Self {
+        Self { topics, is_base64, mono_us: 0, skipped }
     }
 
-    /// Whether a text is a row, ended by a newline or by the recording's end; `None` where its quotes do not end.
+    /// Whether a text is a row, ended by a newline or by the end of the recording; `None` if its quotes do not end.
     pub(super) fn is_row(text: &[u8]) -> Option<bool> {
         let text = text.strip_suffix(b"\n").unwrap_or(text);
         let cells = match cells(text.strip_suffix(b"\r").unwrap_or(text)) {
             Ok(cells) => cells,
-            Err(Unsound::OpenQuote) => return None,
-            Err(Unsound::Quote) => return Some(false),
+            Err(MalformedRow::OpenQuote) => return None,
+            Err(MalformedRow::Quote) => return Some(false),
         };
         let [topic, _, others @ ..] = &cells[..] else { return Some(false) };
         let others: Option<Vec<_>> = others.iter().map(|cell| str::from_utf8(cell).ok()).collect();
@@ -65,7 +66,7 @@ impl<'t> Table<'t> {
         Some(is_rest && str::from_utf8(topic).is_ok())
     }
 
-    /// Whether a line can be the end of a row whose beginning is missing.
+    /// Whether a line can be the end of a row without its beginning.
     pub(super) fn is_end_of_row(line: &[u8]) -> bool {
         let Ok(text) = str::from_utf8(line.trim_ascii()) else { return false };
         let cells: Vec<_> = text.rsplitn(4, ',').take(3).collect();
@@ -75,12 +76,12 @@ impl<'t> Table<'t> {
     /// Reads all rows.
     ///
     /// # Errors
-    /// What the reader fails with.
-    pub fn read(&mut self, reader: impl Read, tell: &mut Tell<'_>) -> io::Result<()> {
+    /// The reader's errors.
+    pub fn read(&mut self, reader: impl Read, visit: &mut EntryVisitor<'_>) -> io::Result<()> {
         let mut rows = csv::ReaderBuilder::new()
             .has_headers(false)
             .flexible(true)
-            // Its own rule for \r\n miscounts the lines.
+            // The default terminator, \r\n, miscounts the lines.
             .terminator(csv::Terminator::Any(b'\n'))
             .from_reader(LastByte { reader, is_newline: true });
         let mut row = ByteRecord::new();
@@ -90,32 +91,32 @@ impl<'t> Table<'t> {
             if !rows.read_byte_record(&mut row).map_err(io::Error::other)? {
                 break;
             }
-            let line = self.passed_over + row.position().map_or(0, csv::Position::line);
-            // The last row may be torn; whether a row is the last one shows with the next.
+            let line = self.skipped + row.position().map_or(0, csv::Position::line);
+            // Only the last row may be torn, so that an issue waits until the next row shows that this was not the last.
             if let Some((line, why)) = before.take()
-                && tell(line, Harm::Unreadable.because(format!("cannot be read: {why}"))).is_break()
+                && visit(line, IssueKind::Unreadable.entry(format!("cannot be read: {why}"))).is_break()
             {
                 return Ok(());
             }
             let flow = match self.row(&row) {
-                Ok(record) => tell(line, Found::Message(record)),
+                Ok(record) => visit(line, RecordingEntry::Message(record)),
                 Err(why) => {
                     before = Some((line, why));
                     is_short = row.len() < COLUMNS;
                     ControlFlow::Continue(())
                 }
             };
-            if flow.is_break() || tell(line, Found::Idle).is_break() {
+            if flow.is_break() || visit(line, RecordingEntry::Idle).is_break() {
                 return Ok(());
             }
         }
         if let Some((line, why)) = before {
             let found = if is_short && !rows.get_ref().is_newline {
-                Harm::Torn.because(format!("{TORN}; it was passed over"))
+                IssueKind::Torn.entry(format!("{CUT_OFF}; it was passed over"))
             } else {
-                Harm::Unreadable.because(format!("cannot be read: {why}"))
+                IssueKind::Unreadable.entry(format!("cannot be read: {why}"))
             };
-            let _ends_anyway = tell(line, found);
+            let _ends_anyway = visit(line, found);
         }
         Ok(())
     }
@@ -128,7 +129,7 @@ impl<'t> Table<'t> {
             str::from_utf8(&row[column]).map_err(|_| RecordError::new(name, "is not valid UTF-8"))
         };
         let payload = if self.is_base64 {
-            from_either_alphabet(text(1, "payload")?)
+            decode_either_alphabet(text(1, "payload")?)
                 .ok_or_else(|| RecordError::new("payload", "is not base64"))?
                 .into()
         } else {
@@ -146,28 +147,14 @@ impl<'t> Table<'t> {
             .ok_or_else(|| RecordError::new("time", "must be epoch seconds"))?;
         let delta = span_us(text(5, "delta")?.trim_ascii())
             .ok_or_else(|| RecordError::new("delta", "must be seconds"))?;
-        // A clock that was set back while it was recorded makes it negative.
+        // It is negative if the recorder's clock was set back.
         let mono_us = self.mono_us.saturating_add(u64::try_from(delta).unwrap_or(0));
         if mono_us > LONGEST_US {
             return Err(RecordError::new("delta", "leads beyond all time: 10,000 years at most"));
         }
         self.mono_us = mono_us;
-        let record = Record {
-            unix_us,
-            topic: text(0, "topic")?.into(),
-            qos,
-            retain,
-            dup: false,
-            mid: None,
-            dir: None,
-            channel: None,
-            gateway_id: None,
-            mono_us: Some(self.mono_us),
-            payload,
-            is_json: false,
-            unknown: Vec::new(),
-        };
-        Ok(record.classified(self.topics))
+        let record = Record::new(unix_us, mono_us, text(0, "topic")?.into(), payload);
+        Ok(Record { qos, retain, ..record }.classified(self.topics))
     }
 }
 
@@ -175,22 +162,22 @@ const COLUMNS: usize = 6;
 const SHORT: &str = "must have the 6 columns topic, payload, qos, retain, time, delta";
 
 /// What is wrong with a row's quotes.
-enum Unsound {
-    /// They do not end.
+enum MalformedRow {
+    /// The last quoted cell does not end.
     OpenQuote,
-    /// One stands within a cell that does not begin with one, or something follows the last one.
+    /// There is a quote within an unquoted cell, or text behind a closing quote.
     Quote,
 }
 
-/// The cells of one row, strictly: the beginning of a row that was cut off is likely to break its quotes.
-fn cells(row: &[u8]) -> Result<Vec<Vec<u8>>, Unsound> {
+/// Splits one row into cells, strictly, because the rest of a row that was cut off is likely to have unbalanced quotes.
+fn cells(row: &[u8]) -> Result<Vec<Vec<u8>>, MalformedRow> {
     let mut cells = Vec::new();
     let mut rest = row;
     loop {
         let mut cell = Vec::new();
         if let Some(mut quoted) = rest.strip_prefix(b"\"") {
             loop {
-                let end = quoted.iter().position(|byte| *byte == b'"').ok_or(Unsound::OpenQuote)?;
+                let end = quoted.iter().position(|byte| *byte == b'"').ok_or(MalformedRow::OpenQuote)?;
                 cell.extend_from_slice(&quoted[..end]);
                 quoted = &quoted[end + 1..];
                 let Some(more) = quoted.strip_prefix(b"\"") else { break };
@@ -207,12 +194,12 @@ fn cells(row: &[u8]) -> Result<Vec<Vec<u8>>, Unsound> {
         match rest {
             [] => return Ok(cells),
             [b',', more @ ..] => rest = more,
-            _ => return Err(Unsound::Quote),
+            _ => return Err(MalformedRow::Quote),
         }
     }
 }
 
-/// Whether these are the last cells of a row, of retain, time and delta.
+/// Whether these can be the last cells of a row: retain, time and delta, or fewer of them.
 fn is_end(cells: &[&str]) -> bool {
     let [before @ .., time, delta] = cells else { return false };
     epoch_us(time).is_some()
@@ -227,16 +214,16 @@ mod tests {
     fn read(text: &[u8], is_base64: bool) -> Vec<String> {
         let topics = Topics::default();
         let mut found = Vec::new();
-        let told = Table::new(&topics, is_base64, 0).read(text, &mut |line, what| {
+        let told = RecorderCsvReader::new(&topics, is_base64, 0).read(text, &mut |line, what| {
             match what {
-                Found::Message(record) => found.push(format!(
+                RecordingEntry::Message(record) => found.push(format!(
                     "{line} {} {} {} {:?}",
                     record.topic,
                     record.payload.escape_ascii(),
                     record.retain,
                     record.mono_us
                 )),
-                Found::Flaw(flaw) => found.push(format!("{line} {:?}", flaw.harm)),
+                RecordingEntry::Issue(issue) => found.push(format!("{line} {:?}", issue.kind)),
                 _ => {}
             }
             ControlFlow::Continue(())

@@ -1,15 +1,12 @@
-//! Cuts bytes into JSON values, without caring how they arrive.
+//! Cuts bytes into JSON values, however they arrive.
 
 use std::ops::Range;
 
 use serde_json::value::RawValue;
 
-use crate::{
-    json::is_plain,
-    request::{input::Input, parser::InputError},
-};
+use super::{error::InputError, input::InputValue};
 
-/// The longest value that is taken; what is longer cannot be a message of this protocol.
+/// The longest value in bytes; no message of this protocol is longer.
 const LONGEST: usize = 4 << 20;
 
 /// Input whose first line is longer is a stream of values, whether or not its end has come yet.
@@ -24,11 +21,11 @@ pub struct Framer {
     buffer: Vec<u8>,
     start: usize,
     line: u64,
-    /// How many spaces and tabs stand directly before `start`, where all is a stream.
+    /// The number of spaces and tabs directly before `start`, in a stream.
     indent: usize,
     ended: bool,
     mode: Mode,
-    /// What is too long was refused, and its end has not come yet; how far it was indented.
+    /// The indent of a refused value that was too long, until its end has come.
     passes_over: Option<usize>,
     /// Elements of an array that stood on one line, and the one that was given last.
     elements: std::vec::IntoIter<Box<RawValue>>,
@@ -46,7 +43,7 @@ enum Mode {
 }
 
 /// What one step of framing gave.
-enum Step {
+enum FramerStep {
     /// A value, or something broken, on this line: its place in the buffer, until bytes are pushed.
     Found(u64, Range<usize>, Option<InputError>),
     Again,
@@ -79,10 +76,10 @@ impl Framer {
     }
 
     /// The next value that is complete.
-    pub fn next_input(&mut self) -> Option<Input<'_>> {
+    pub fn next_input(&mut self) -> Option<InputValue<'_>> {
         loop {
             if let Some(element) = self.elements.next() {
-                return Some(Input::json(self.line - 1, self.element.insert(element).get()));
+                return Some(InputValue::json(self.line - 1, self.element.insert(element).get()));
             }
             let step = match self.mode {
                 _ if self.passes_over.is_some() => self.pass_over(),
@@ -91,17 +88,23 @@ impl Framer {
                 Mode::Stream { array } => self.next_value(array),
             };
             match step {
-                Step::Found(line, place, None) => match std::str::from_utf8(&self.buffer[place.clone()]) {
-                    Ok(text) => return Some(Input::json(line, text.trim_ascii())),
-                    Err(why) => {
-                        return Some(Input::broken(line, &self.buffer[place], not_json(&why.to_string())));
+                FramerStep::Found(line, place, None) => {
+                    match std::str::from_utf8(&self.buffer[place.clone()]) {
+                        Ok(text) => return Some(InputValue::json(line, text.trim_ascii())),
+                        Err(why) => {
+                            return Some(InputValue::broken(
+                                line,
+                                &self.buffer[place],
+                                not_json(&why.to_string()),
+                            ));
+                        }
                     }
-                },
-                Step::Found(line, place, Some(why)) => {
-                    return Some(Input::broken(line, &self.buffer[place], why));
                 }
-                Step::Again => {}
-                Step::NeedsMore => return None,
+                FramerStep::Found(line, place, Some(why)) => {
+                    return Some(InputValue::broken(line, &self.buffer[place], why));
+                }
+                FramerStep::Again => {}
+                FramerStep::NeedsMore => return None,
             }
         }
     }
@@ -142,10 +145,10 @@ impl Framer {
         rest.iter().position(|byte| *byte == b'\n').or((self.ended && !rest.is_empty()).then_some(rest.len()))
     }
 
-    fn decide(&mut self) -> Step {
+    fn decide(&mut self) -> FramerStep {
         self.skip_blank(&[]);
         if !self.skip_mark() {
-            return Step::NeedsMore;
+            return FramerStep::NeedsMore;
         }
         self.mode = match self.line_length() {
             Some(length) if length > FIRST_LINE => Mode::Stream { array: None },
@@ -154,14 +157,18 @@ impl Framer {
             }
             Some(_) => Mode::Stream { array: None },
             None if self.rest().len() > FIRST_LINE => Mode::Stream { array: None },
-            None => return Step::NeedsMore,
+            None => return FramerStep::NeedsMore,
         };
-        Step::Again
+        FramerStep::Again
     }
 
-    fn next_line(&mut self) -> Step {
+    fn next_line(&mut self) -> FramerStep {
         let Some(length) = self.line_length() else {
-            return if self.rest().len() > LONGEST { self.refuse_long("line", 0) } else { Step::NeedsMore };
+            return if self.rest().len() > LONGEST {
+                self.refuse_long("line", 0)
+            } else {
+                FramerStep::NeedsMore
+            };
         };
         let (number, before) = (self.line, self.start);
         self.skip_mark();
@@ -174,14 +181,13 @@ impl Framer {
         {
             self.elements = elements.into_iter();
             self.end_line(length);
-            return Step::Again;
+            return FramerStep::Again;
         }
         let step = if begins.is_none() {
-            Step::Again
+            FramerStep::Again
         } else {
-            let checked =
-                if is_plain(line) { Ok(()) } else { serde_json::from_slice::<&RawValue>(line).map(drop) };
-            Step::Found(number, place, checked.err().map(|why| syntax(&why, number, true)))
+            let checked = serde_json::from_slice::<&RawValue>(line);
+            FramerStep::Found(number, place, checked.err().map(|why| syntax(&why, number, true)))
         };
         self.end_line(length);
         step
@@ -194,17 +200,17 @@ impl Framer {
         self.line += 1;
     }
 
-    /// What is beyond all measure is refused once and passed over as it comes.
-    fn refuse_long(&mut self, what: &str, indent: usize) -> Step {
+    /// Refuses a value that is too long, once, and skips the rest of it as it comes.
+    fn refuse_long(&mut self, what: &str, indent: usize) -> FramerStep {
         let invalid = not_json(&format!("the {what} is longer than {LONGEST} bytes"));
         let (number, beginning) = (self.line, self.start..self.start + 80);
         self.consume(self.rest().len());
         self.passes_over = Some(indent);
-        Step::Found(number, beginning, Some(invalid))
+        FramerStep::Found(number, beginning, Some(invalid))
     }
 
     /// Goes on to the next line; in a stream to the next that begins a value no deeper than the one that is passed over.
-    fn pass_over(&mut self) -> Step {
+    fn pass_over(&mut self) -> FramerStep {
         while let Some(end) = self.rest().iter().position(|byte| *byte == b'\n') {
             let next = &self.rest()[end + 1..];
             let spaces = next.iter().take_while(|byte| matches!(byte, b' ' | b'\t')).count();
@@ -213,46 +219,46 @@ impl Framer {
                 // Whether it begins a value is not to be seen yet: the line's end waits for it.
                 None if !self.ended => {
                     self.consume(end);
-                    return Step::NeedsMore;
+                    return FramerStep::NeedsMore;
                 }
                 first => matches!(first, Some(b'{' | b'[')) && self.passes_over >= Some(spaces),
             };
             self.consume(end + 1);
             if begins {
                 self.passes_over = None;
-                return Step::Again;
+                return FramerStep::Again;
             }
         }
         self.consume(self.rest().len());
         if self.ended && self.mode != Mode::Lines {
-            // An array's end is among what was passed over.
+            // The end of the array is among the skipped bytes.
             self.mode = Mode::Stream { array: None };
         }
-        Step::NeedsMore
+        FramerStep::NeedsMore
     }
 
-    fn next_value(&mut self, array: Option<u64>) -> Step {
+    fn next_value(&mut self, array: Option<u64>) -> FramerStep {
         self.skip_blank(if array.is_some() { b"," } else { b"" });
         if !self.skip_mark() {
-            return Step::NeedsMore;
+            return FramerStep::NeedsMore;
         }
         let number = self.line;
         match (self.rest().first(), array) {
             (None, Some(first)) if self.ended => {
                 self.mode = Mode::Stream { array: None };
                 let why = format!("the array that begins on line {first} has no end: is the input cut off?");
-                return Step::Found(number, self.start..self.start, Some(not_json(&why)));
+                return FramerStep::Found(number, self.start..self.start, Some(not_json(&why)));
             }
-            (None, _) => return Step::NeedsMore,
+            (None, _) => return FramerStep::NeedsMore,
             (Some(b'['), None) => {
                 self.consume(1);
                 self.mode = Mode::Stream { array: Some(number) };
-                return Step::Again;
+                return FramerStep::Again;
             }
             (Some(b']'), Some(_)) => {
                 self.consume(1);
                 self.mode = Mode::Stream { array: None };
-                return Step::Again;
+                return FramerStep::Again;
             }
             (Some(_), _) => {}
         }
@@ -262,21 +268,23 @@ impl Framer {
                 let length = values.byte_offset();
                 let may_go_on = !value.get().ends_with(['}', ']', '"']);
                 if may_go_on && length == self.rest().len() && !self.ended {
-                    return Step::NeedsMore;
+                    return FramerStep::NeedsMore;
                 }
                 let place = self.start..self.start + length;
                 self.consume(length);
-                Step::Found(number, place, None)
+                FramerStep::Found(number, place, None)
             }
-            Some(Err(why)) if why.is_eof() && !self.ended && self.rest().len() <= LONGEST => Step::NeedsMore,
+            Some(Err(why)) if why.is_eof() && !self.ended && self.rest().len() <= LONGEST => {
+                FramerStep::NeedsMore
+            }
             Some(Err(why)) => self.resynchronise(number, &why),
-            None => Step::NeedsMore,
+            None => FramerStep::NeedsMore,
         }
     }
 
     /// After a syntax error, goes to the next line that begins a value no deeper than the broken one; until it
-    /// has come nothing is said, so that what is said does not depend on how the bytes arrive.
-    fn resynchronise(&mut self, number: u64, why: &serde_json::Error) -> Step {
+    /// has come, nothing is reported, because the report must not depend on how the bytes arrive.
+    fn resynchronise(&mut self, number: u64, why: &serde_json::Error) -> FramerStep {
         let rest = self.rest();
         let indent = self.indent;
         let mut length = None;
@@ -294,10 +302,14 @@ impl Framer {
             }
         }
         if length.is_none() && !self.ended {
-            return if rest.len() > LONGEST { self.refuse_long("value", indent) } else { Step::NeedsMore };
+            return if rest.len() > LONGEST {
+                self.refuse_long("value", indent)
+            } else {
+                FramerStep::NeedsMore
+            };
         }
         if length.is_none() {
-            // An array's end is among what is passed over.
+            // The end of the array is among the skipped bytes.
             self.mode = Mode::Stream { array: None };
         }
         let rest = self.rest();
@@ -308,11 +320,11 @@ impl Framer {
         }
         let place = self.start..self.start + length;
         self.consume(length);
-        Step::Found(number, place, Some(invalid))
+        FramerStep::Found(number, place, Some(invalid))
     }
 }
 
-/// Whether a text begins like CSV, whose header names the devices' column.
+/// Whether a text begins like CSV: with a header that names the column `cid`.
 fn is_header(text: &[u8]) -> bool {
     let line = text.split(|byte| *byte == b'\n').next().unwrap_or_default();
     line.split(|byte| *byte == b',').any(|name| name.trim_ascii() == b"cid")
@@ -336,7 +348,7 @@ fn not_json(why: &str) -> InputError {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::request::input::Content;
+    use crate::request::input::InputContent;
 
     /// What each input is: its line, and its text or an exclamation mark.
     fn framed(bytes: &[u8], chunk: usize) -> Vec<(u64, String)> {
@@ -345,8 +357,8 @@ mod tests {
         let mut take = |framer: &mut Framer| {
             while let Some(input) = framer.next_input() {
                 let text = match input.content {
-                    Content::Json(text) => text.into_owned(),
-                    Content::Fields(_) | Content::Broken(..) => "!".to_owned(),
+                    InputContent::Json(text) => text.into_owned(),
+                    InputContent::Fields(_) | InputContent::Broken(..) => "!".to_owned(),
                 };
                 found.push((input.line.unwrap(), text));
             }
@@ -395,7 +407,7 @@ mod tests {
             let mut framer = Framer::default();
             framer.push(text.as_bytes(), true);
             while let Some(input) = framer.next_input() {
-                if let Content::Broken(_, why) = input.content {
+                if let InputContent::Broken(_, why) = input.content {
                     return Some(why.message);
                 }
             }
@@ -451,7 +463,7 @@ mod tests {
             (format!("{{\"a\":\"{long}\"}}\n{{\"a\":2}}\n"), &[(1, "!"), (2, "{\"a\":2}")][..]),
             (format!("{{\"a\":\"{long}\"}}\n \n\n"), &[(1, "!")]),
             (format!("{long}\n{{\"a\":2}}"), &[(1, "!"), (2, "{\"a\":2}")]),
-            // What is indented further is a part of it.
+            // Lines that are indented further belong to it.
             (
                 format!("[\n {{\"a\":\"{long}\",\n  \"b\":\n  {{}}}},\n {{\"a\":2}}\n]{{\"a\":3}}"),
                 &[(2, "!"), (5, "{\"a\":2}"), (6, "{\"a\":3}")],

@@ -3,7 +3,7 @@
 
 use crate::text::{is_blank, is_invisible, visible};
 
-/// Says why a text is no id, if it is damaged; `name` is its field.
+/// Refuses a damaged id; `name` is its field.
 ///
 /// # Errors
 /// Spaces around it, invisible characters, a number in scientific notation, or a spreadsheet's error value.
@@ -23,7 +23,7 @@ pub fn check(name: &str, text: &str) -> Result<(), String> {
     check_cell(name, text)
 }
 
-/// Says why a text is none, if it is what a spreadsheet writes in place of a value.
+/// Refuses what a spreadsheet writes in place of a value.
 ///
 /// # Errors
 /// An error value such as `#N/A`, or the marks of a column that is too narrow.

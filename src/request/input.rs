@@ -1,15 +1,15 @@
-//! One value of the input, as its reader gives it.
+//! One value of the input.
 
 use std::borrow::Cow;
 
 use serde_json::{Map, Value};
 
-use super::parser::InputError;
+use super::error::InputError;
 use crate::json::push_text;
 
 /// How input is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Format {
+pub enum InputFormat {
     /// JSON Lines, a stream of JSON values, or JSON arrays
     Json,
     /// CSV with a header of the protocol's field names
@@ -18,29 +18,29 @@ pub enum Format {
 
 /// One value of the input.
 #[derive(Debug)]
-pub struct Input<'a> {
+pub struct InputValue<'a> {
     /// The line on which it begins, from 1; `None` for a request from flags.
     pub line: Option<u64>,
-    /// What stands there.
-    pub content: Content<'a>,
+    /// Its contents.
+    pub content: InputContent<'a>,
 }
 
-/// What an input holds.
+/// The contents of an input.
 #[derive(Debug)]
-pub enum Content<'a> {
+pub enum InputContent<'a> {
     /// The text of a JSON value, without spaces around it.
     Json(Cow<'a, str>),
     /// Fields as text, from CSV or from flags; what the text of a value means depends on its data point.
     Fields(Vec<(String, String)>),
-    /// What cannot be read, as a JSON string, invalid UTF-8 replaced; and why.
+    /// Unreadable input, as a JSON string with invalid UTF-8 replaced; and the error.
     Broken(String, InputError),
 }
 
-impl<'a> Input<'a> {
+impl<'a> InputValue<'a> {
     /// A JSON value.
     #[must_use]
     pub fn json(line: u64, text: &'a str) -> Self {
-        Self { line: Some(line), content: Content::Json(text.into()) }
+        Self { line: Some(line), content: InputContent::Json(text.into()) }
     }
 
     /// A piece of input that cannot be read.
@@ -49,16 +49,16 @@ impl<'a> Input<'a> {
         let mut quoted = Vec::new();
         push_text(&mut quoted, String::from_utf8_lossy(text).trim());
         let quoted = String::from_utf8(quoted).unwrap_or_default();
-        Self { line: Some(line), content: Content::Broken(quoted, why) }
+        Self { line: Some(line), content: InputContent::Broken(quoted, why) }
     }
 
-    /// How many bytes it takes in its file, nearly: what stands between values is not known any more.
+    /// About how many bytes it takes in its file; the bytes between values are not counted.
     #[must_use]
     pub fn size(&self) -> u64 {
         let bytes = match &self.content {
-            Content::Json(text) => text.len() + 1,
-            Content::Broken(text, _) => text.len() + 1,
-            Content::Fields(fields) => fields.iter().map(|(_, cell)| cell.len() + 1).sum(),
+            InputContent::Json(text) => text.len() + 1,
+            InputContent::Broken(text, _) => text.len() + 1,
+            InputContent::Fields(fields) => fields.iter().map(|(_, cell)| cell.len() + 1).sum(),
         };
         bytes as u64
     }
@@ -66,6 +66,6 @@ impl<'a> Input<'a> {
     /// A request made from flags.
     #[must_use]
     pub fn from_flags(fields: Map<String, Value>) -> Self {
-        Self { line: None, content: Content::Json(Value::Object(fields).to_string().into()) }
+        Self { line: None, content: InputContent::Json(Value::Object(fields).to_string().into()) }
     }
 }

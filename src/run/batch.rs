@@ -1,7 +1,7 @@
 //! One run of requests: `sync`, `report`, `status` and `command` share it.
 //!
-//! Inputs become messages, a window of them is in flight, answers are paired in any order, and every input ends
-//! as exactly one result line: accepted, refused, timed out or failed.
+//! Inputs become requests, a window of which is in flight. Answers come in any order. Every input ends as exactly one result
+//! line: accepted, refused, timed out or failed.
 
 use std::{
     path::PathBuf,
@@ -12,33 +12,33 @@ use super::{
     connection_settings::ConnectionSettings,
     event_loop::{self, ConnectionOptions, GatewayConnection, Policy},
     grace::Grace,
-    journal::{Head, Journal},
+    journal::{Journal, JournalHead},
     requests::{RequestConnection, Requests},
-    results::{InputPosition, Outcome, Progress, ResultContexts, ResultOptions, Results},
+    results::{InputPosition, ProgressMode, ResultContexts, ResultOptions, ResultStatus, Results},
     time_unit::TimeUnit,
 };
 use crate::{
-    error::{Exit, Failure, Kind},
+    error::{Exit, Failure, FailureKind},
     gateway::GatewayEvent,
     io::{
         console::Console,
         files::Replacement,
-        input::{Source, Stream},
+        input::{InputSource, InputStream},
     },
-    net::client::{Event, Settings},
+    net::client::{ClientEvent, ClientSettings},
     rate::Rate,
-    request::parser::{ParsedInput, Request, RequestKind, RequestParser},
+    request::{ParsedInput, Request, RequestKind, RequestParser},
     tuya::GatewayId,
 };
 
 /// After a fatal error, how long to wait for more input: per read, and in total.
 const SILENCE: Duration = Duration::from_millis(500);
 const PATIENCE: Duration = Duration::from_secs(2);
-/// How many inputs of a pipe are only reported: a writer that never ends would fill the disk.
+/// Most inputs of a pipe that are reported as not sent: a writer that never ends would fill the disk.
 const MOST_REPORTED: u64 = 100_000;
-/// How many messages take their time from one look at the clocks, which costs as much as a tenth of a message.
+/// Number of messages that share one reading of the clocks, which costs as much as a tenth of a message.
 const CLOCK: u32 = 32;
-/// How long what is in flight may take after a signal, and then the writing of results.
+/// How long requests in flight may take after a signal, and then the writing of results.
 const GRACE: Duration = Duration::from_secs(1);
 
 /// How a batch of requests is run.
@@ -52,9 +52,9 @@ pub struct BatchOptions {
     pub retries: u32,
     /// Whether results are given in input order.
     pub is_ordered: bool,
-    /// The file that notes what was accepted.
+    /// The file that records accepted requests.
     pub journal: Option<PathBuf>,
-    /// Whether a journal of another broker is taken.
+    /// Whether a journal of another broker is accepted.
     pub takes_any_broker: bool,
     /// The file for the summary.
     pub summary: Option<PathBuf>,
@@ -65,53 +65,55 @@ pub struct BatchOptions {
     /// Whether a lost connection is opened again.
     pub reconnects: bool,
     /// When progress is shown.
-    pub progress: Progress,
+    pub progress: ProgressMode,
 }
 
 impl BatchOptions {
-    /// Sets what these options say of the connection.
-    pub fn apply(&self, client: &mut Settings) {
-        // The window counts requests without an answer; a broker that acknowledges none of them is no reason to
-        // hold others back.
+    /// Sets the options that concern the connection.
+    pub fn apply(&self, client: &mut ClientSettings) {
+        // The window limits requests without an answer. Unacknowledged publishes must not limit them further.
         client.in_flight = u16::MAX;
         client.reconnect = self.reconnects;
     }
 }
 
-/// Runs requests until the input ends and each of them is done.
+/// Runs requests until the input and each of them have ended.
+///
+/// # Errors
+/// A file that cannot be used.
 pub fn run(
     parser: RequestParser,
-    operation: RequestKind,
-    source: Source,
+    kind: RequestKind,
+    source: InputSource,
     settings: ConnectionSettings,
     options: BatchOptions,
     console: Console,
 ) -> anyhow::Result<Exit> {
     super::runtime::block_on(async {
-        let (mut batch, mut connection) = Batch::new(parser, operation, source, settings, &options, console)?;
+        let (mut batch, mut connection) = Batch::new(parser, kind, source, settings, &options, console)?;
         let end = event_loop::run(&mut connection, &mut batch).await;
         Ok(batch.finish(connection, end).await)
     })
 }
 
-/// What the entries of this run's journal are about.
+/// Returns the head of this run's journal.
 fn journal_head(
     parser: &RequestParser,
-    operation: RequestKind,
+    kind: RequestKind,
     settings: &ConnectionSettings,
     unit: TimeUnit,
-) -> Head {
+) -> JournalHead {
     let ConnectionSettings { client, gateway_id, topics, .. } = settings;
     let scheme = if client.tls.is_some() { "mqtts" } else { "mqtt" };
     let broker = format!("{scheme}://{}", client.address).to_ascii_lowercase();
-    let mut options = parser.options(operation);
-    options.insert("topics".into(), topics.filter(operation.channel()).into());
+    let mut options = parser.options(kind);
+    options.insert("topics".into(), topics.filter(kind.channel()).into());
     options.insert("t-unit".into(), unit.name().into());
-    Head::new(operation, broker, gateway_id.as_ref().map(GatewayId::as_str), options)
+    JournalHead::new(kind, broker, gateway_id.as_ref().map(GatewayId::as_str), options)
 }
 
-/// How a batch ends, failures of the connection and of the output aside.
-enum End {
+/// How a batch ends, apart from failures of the connection and of the output.
+enum BatchEnd {
     /// The input has ended, and each of its requests.
     Done,
     /// A signal came; the requests in flight have ended, unless they took too long or a second signal came.
@@ -120,38 +122,38 @@ enum End {
     InputFailed(Failure),
 }
 
-/// What a batch waits for beside its connection.
-enum Input {
-    /// A first signal, or the end of all: a second one, or of the grace.
+/// Events of a batch beside those of its connection.
+enum BatchInput {
+    /// The first signal (false); a second one, or the end of the grace (true).
     Grace(bool),
     /// Inputs; `None` at their end.
     Inputs(Result<Option<Vec<ParsedInput>>, Failure>),
-    /// More results are written, or are to be shown.
+    /// More results are written, or the progress display needs an update.
     Written,
 }
 
 struct Batch {
-    operation: RequestKind,
-    input: Stream<ParsedInput>,
-    /// How the input has ended.
+    kind: RequestKind,
+    input: InputStream<ParsedInput>,
+    /// How the input ended.
     input_ended: Option<Result<(), Failure>>,
-    /// Inputs that have no place in the window yet.
+    /// Inputs that wait for room in the window.
     waiting: std::vec::IntoIter<ParsedInput>,
-    /// The input before them: it has its place among the results, no former run has done it, and its turn has not come.
+    /// The request before them: it has its position, and waits for its turn by the rate.
     next: Option<(InputPosition, Request)>,
     requests: Requests,
     window: usize,
     grace: Grace,
     is_over: bool,
-    /// Whether something was to be sent, so that the connection is needed.
+    /// Whether there was something to send; the connection is opened then.
     is_started: bool,
     /// Whether more input is to be read now.
     is_hungry: bool,
     /// When the rate lets one more message leave.
     next_turn: Option<Instant>,
-    /// A queued command came: nothing more is acknowledged, so that all comes again.
-    withholds: bool,
-    /// Whether all of the input is there to be read, however much it is.
+    /// A queued command came: nothing more is acknowledged, so that the broker sends all of it again.
+    withholds_acks: bool,
+    /// Whether the input is a file, which ends.
     is_file: bool,
     console: Console,
 }
@@ -159,19 +161,19 @@ struct Batch {
 impl Batch {
     fn new(
         parser: RequestParser,
-        operation: RequestKind,
-        source: Source,
+        kind: RequestKind,
+        source: InputSource,
         mut settings: ConnectionSettings,
         options: &BatchOptions,
         console: Console,
     ) -> Result<(Self, RequestConnection), Failure> {
         let grace = Grace::new(GRACE)?;
         options.apply(&mut settings.client);
-        let single = matches!(source, Source::Flags(_));
+        let single = matches!(source, InputSource::Flags(_));
         let is_file = source.is_file();
-        let response = operation.channel().response().filter(|_| options.waits_for_answers);
+        let response = kind.channel().response().filter(|_| options.waits_for_answers);
         let filter = response.map(|response| match &settings.gateway_id {
-            Some(gateway) if single || operation != RequestKind::Command => {
+            Some(gateway) if single || kind != RequestKind::Command => {
                 settings.topics.topic(response, gateway)
             }
             // The input may name any gateway.
@@ -179,16 +181,16 @@ impl Batch {
         });
         let subscriptions = filter.into_iter().map(|filter| (filter, settings.qos)).collect();
         let journal = options.journal.as_deref().map(|path| {
-            let head = journal_head(&parser, operation, &settings, options.unit);
+            let head = journal_head(&parser, kind, &settings, options.unit);
             Journal::open(path, &head, options.takes_any_broker, console)
         });
         let journal = journal.transpose()?;
         let summary = options.summary.as_deref().map(|path| Replacement::prepare("--summary", path));
         let summary = summary.transpose()?;
-        let manner = ResultOptions { ordered: options.is_ordered, journal, summary };
-        let mut results = Results::new(options.progress, manner, single, console);
+        let result_options = ResultOptions { ordered: options.is_ordered, journal, summary };
+        let mut results = Results::new(options.progress, result_options, single, console);
         if let Some(size) = source.size() {
-            results.expect(size);
+            results.set_input_size(size);
         }
         let connection_options = ConnectionOptions {
             subscriptions,
@@ -198,9 +200,9 @@ impl Batch {
             endures_outages: false,
         };
         let connection = GatewayConnection::new(settings, connection_options, options.unit);
-        let input = source.start(move |input, asked| parser.take(operation, input, asked))?;
+        let input = source.start(move |input, parsed| parser.parse(kind, input, parsed))?;
         let batch = Self {
-            operation,
+            kind,
             input,
             input_ended: None,
             waiting: Vec::new().into_iter(),
@@ -212,26 +214,26 @@ impl Batch {
             is_started: false,
             is_hungry: false,
             next_turn: None,
-            withholds: false,
+            withholds_acks: false,
             is_file,
             console,
         };
         Ok((batch, connection))
     }
 
-    /// Takes inputs into the window, at the rate that was asked for; what is not sent is not held up by it.
+    /// Sends inputs while there is room in the window, at the rate of `--rate`. Invalid inputs need no turn.
     fn feed(&mut self, connection: &mut RequestConnection) -> Result<(), Failure> {
         let mut now = connection.moment();
         let mut sent = 0;
         while connection.gateway().len() < self.window
             && !self.requests.results.is_behind()
-            && let Some((origin, item)) = self.next_item()
+            && let Some((position, request)) = self.next_request()
         {
             if !connection.gateway_mut().has_turn(now.since) {
-                self.next = Some((origin, item));
+                self.next = Some((position, request));
                 break;
             }
-            self.requests.send(connection, now, item, Some(origin))?;
+            self.requests.send(connection, now, request, Some(position))?;
             sent += 1;
             if sent % CLOCK == 0 {
                 now = connection.moment();
@@ -240,43 +242,44 @@ impl Batch {
         self.requests.send_statuses(connection)
     }
 
-    /// Whether nothing that was read waits for its place in the window.
-    fn is_fed(&self) -> bool {
+    /// Returns whether no input waits for room in the window.
+    fn has_no_waiting(&self) -> bool {
         self.waiting.as_slice().is_empty() && self.next.is_none()
     }
 
-    /// The next message that no former run has done; what is wrong on the way to it is told.
-    fn next_item(&mut self) -> Option<(InputPosition, Request)> {
+    /// Returns the next request that no former run has done; reports invalid inputs before it.
+    fn next_request(&mut self) -> Option<(InputPosition, Request)> {
         if let Some(next) = self.next.take() {
             return Some(next);
         }
         let results = &mut self.requests.results;
         loop {
-            match results.take(self.waiting.next()?) {
-                (origin, Ok(item)) if results.are_done(&origin, &item) => {}
-                (origin, Ok(item)) => return Some((origin, item)),
-                (origin, Err(invalid)) => results.invalid(origin, &invalid),
+            match results.assign_position(self.waiting.next()?) {
+                (position, Ok(request)) if results.pass_over(&position, &request) => {}
+                (position, Ok(request)) => return Some((position, request)),
+                (position, Err(error)) => results.report_invalid(position, &error),
             }
         }
     }
 
-    /// Accounts for what is left, says farewell, and gives the exit code. A signal, or a second one, cuts it short.
-    async fn finish(mut self, mut connection: RequestConnection, end: Result<End, Failure>) -> Exit {
+    /// Reports open requests as failed, closes the connection, and returns the exit code. A signal, or a second one, cuts this
+    /// short.
+    async fn finish(mut self, mut connection: RequestConnection, end: Result<BatchEnd, Failure>) -> Exit {
         self.grace.renew();
         let failure = match end {
-            Ok(End::Done) => None,
-            Ok(End::Signal) => {
+            Ok(BatchEnd::Done) => None,
+            Ok(BatchEnd::Signal) => {
                 let message = "ended by a signal before the answer came";
-                self.requests.fail_all(&mut connection, Kind::Connection, message);
+                self.requests.fail_all(&mut connection, FailureKind::Connection, message);
                 None
             }
-            Ok(End::InputFailed(failure)) | Err(failure) => Some(failure),
+            Ok(BatchEnd::InputFailed(failure)) | Err(failure) => Some(failure),
         };
         if let Some(failure) = &failure {
-            self.requests.results.fail(failure);
+            self.requests.results.set_failure(failure);
             self.requests.fail_all(&mut connection, failure.kind, &failure.message);
             if self.requests.results.can_print() && self.grace.signal().is_none() {
-                self.fail_rest(failure).await;
+                self.report_rest(failure).await;
             }
         }
         connection.close().await;
@@ -284,7 +287,7 @@ impl Batch {
         let (console, mut grace) = (self.console, self.grace);
         let cut = async {
             while !grace.is_over().await {
-                console.note("writing what is in hand; the same signal again ends at once");
+                console.note("writing the last results; the same signal again ends at once");
             }
         };
         let written = self.requests.results.finish(cut).await;
@@ -292,42 +295,42 @@ impl Batch {
         grace.signal().unwrap_or(exit.or(written))
     }
 
-    /// Tells of a message that is not sent why not.
-    fn fail(&mut self, origin: InputPosition, item: Request, failure: &Failure) {
-        let outcome = Outcome::Failed { kind: failure.kind, message: &failure.message, sent: Some(false) };
-        for source in origin.sources(item).as_slice() {
-            self.requests.results.tell(source, None, 1, outcome);
+    /// Reports a request that is not sent because of a failure.
+    fn report_unsent(&mut self, position: InputPosition, request: Request, failure: &Failure) {
+        let status =
+            ResultStatus::Failed { kind: failure.kind, message: &failure.message, sent: Some(false) };
+        for context in position.result_contexts(request).as_slice() {
+            self.requests.results.report(context, None, 1, status);
         }
     }
 
-    /// Reports the inputs that were never sent: all of a file, and of a pipe what is there to be read, but not for ever. A
-    /// signal ends it.
-    async fn fail_rest(&mut self, failure: &Failure) {
+    /// Reports the inputs that were never sent: those of a file, and those that a pipe holds, within limits. A signal ends it.
+    async fn report_rest(&mut self, failure: &Failure) {
         let mut patience = PATIENCE;
-        let mut told = 0;
+        let mut reported = 0;
         loop {
-            while let Some((origin, item)) = self.next_item() {
-                self.fail(origin, item, failure);
-                told += 1;
+            while let Some((position, request)) = self.next_request() {
+                self.report_unsent(position, request, failure);
+                reported += 1;
             }
             self.requests.results.flush(0);
             while self.requests.results.is_behind() {
                 tokio::select! {
-                    written = self.requests.results.progress() => if written.is_err() { return },
-                    // What is not read yet is of no interest any more.
+                    written = self.requests.results.committed_changed() => if written.is_err() { return },
+                    // The rest of the input needs no report.
                     _ = self.grace.is_over() => return,
                 }
             }
-            if !self.is_fed() {
+            if !self.has_no_waiting() {
                 continue;
             }
-            if told >= MOST_REPORTED && !self.is_file {
+            if reported >= MOST_REPORTED && !self.is_file {
                 self.console.warn(&format!(
-                    "{told} inputs are reported as not sent; more keep coming, and the rest is not read"
+                    "{reported} inputs are reported as not sent; more keep coming, and the rest is not read"
                 ));
                 return;
             }
-            let (asked, silent) = (Instant::now(), self.input.is_silent());
+            let (began, silent) = (Instant::now(), self.input.is_silent());
             let batch = tokio::select! {
                 batch = tokio::time::timeout(patience.min(SILENCE), self.input.next()) => batch,
                 _ = self.grace.is_over() => return,
@@ -338,7 +341,7 @@ impl Batch {
                 _ => return,
             }
             if silent {
-                patience = patience.saturating_sub(asked.elapsed());
+                patience = patience.saturating_sub(began.elapsed());
             }
         }
     }
@@ -346,30 +349,30 @@ impl Batch {
 
 impl Policy for Batch {
     type Context = ResultContexts;
-    type Input = Input;
-    type End = End;
+    type Input = BatchInput;
+    type End = BatchEnd;
 
-    fn advance(&mut self, connection: &mut RequestConnection) -> Result<Option<End>, Failure> {
+    fn advance(&mut self, connection: &mut RequestConnection) -> Result<Option<BatchEnd>, Failure> {
         let is_ending = self.grace.signal().is_some();
         if !is_ending {
             self.feed(connection)?;
         }
         let in_flight = connection.gateway().len();
-        // Nothing is dialled before there is something to send.
+        // Connect once there is something to send.
         self.is_started |= in_flight > 0;
         if self.is_over || (is_ending && !connection.gateway().has_written()) {
-            return Ok(Some(End::Signal));
+            return Ok(Some(BatchEnd::Signal));
         }
         if in_flight == 0
-            && self.is_fed()
+            && self.has_no_waiting()
             && let Some(ended) = self.input_ended.take()
         {
-            return Ok(Some(ended.map_or_else(End::InputFailed, |()| End::Done)));
+            return Ok(Some(ended.map_or_else(BatchEnd::InputFailed, |()| BatchEnd::Done)));
         }
         self.requests.results.flush(in_flight);
         let has_room = in_flight < self.window && !self.requests.results.is_behind() && !is_ending;
-        self.is_hungry = has_room && self.is_fed() && self.input_ended.is_none();
-        let is_paced = has_room && !self.is_fed();
+        self.is_hungry = has_room && self.has_no_waiting() && self.input_ended.is_none();
+        let is_paced = has_room && !self.has_no_waiting();
         self.next_turn = if is_paced { connection.next_turn() } else { None };
         Ok(None)
     }
@@ -379,29 +382,33 @@ impl Policy for Batch {
     }
 
     fn next_wake(&self) -> Option<Instant> {
-        self.next_turn.into_iter().chain(self.requests.results.next_show()).min()
+        self.next_turn.into_iter().chain(self.requests.results.next_update()).min()
     }
 
-    async fn next_input(&mut self) -> Result<Input, Failure> {
+    async fn next_input(&mut self) -> Result<BatchInput, Failure> {
         let Self { grace, input, requests, is_hungry, .. } = self;
         tokio::select! {
-            is_over = grace.is_over() => Ok(Input::Grace(is_over)),
-            batch = input.next(), if *is_hungry => Ok(Input::Inputs(batch)),
-            written = requests.results.progress() => written.map(|()| Input::Written),
+            is_over = grace.is_over() => Ok(BatchInput::Grace(is_over)),
+            batch = input.next(), if *is_hungry => Ok(BatchInput::Inputs(batch)),
+            written = requests.results.committed_changed() => written.map(|()| BatchInput::Written),
         }
     }
 
-    fn handle_input(&mut self, _connection: &mut RequestConnection, input: Input) -> Result<(), Failure> {
+    fn handle_input(
+        &mut self,
+        _connection: &mut RequestConnection,
+        input: BatchInput,
+    ) -> Result<(), Failure> {
         match input {
-            Input::Grace(true) => self.is_over = true,
-            Input::Grace(false) => {
-                self.console.note("finishing what is in flight; the same signal again ends at once");
+            BatchInput::Grace(true) => self.is_over = true,
+            BatchInput::Grace(false) => {
+                self.console.note("waiting for requests in flight; the same signal again ends at once");
             }
-            Input::Inputs(Ok(Some(batch))) => self.waiting = batch.into_iter(),
-            Input::Inputs(Ok(None)) => self.input_ended = Some(Ok(())),
-            // What was sent is waited for all the same.
-            Input::Inputs(Err(failure)) => self.input_ended = Some(Err(failure)),
-            Input::Written => {}
+            BatchInput::Inputs(Ok(Some(batch))) => self.waiting = batch.into_iter(),
+            BatchInput::Inputs(Ok(None)) => self.input_ended = Some(Ok(())),
+            // Requests in flight are still waited for.
+            BatchInput::Inputs(Err(failure)) => self.input_ended = Some(Err(failure)),
+            BatchInput::Written => {}
         }
         Ok(())
     }
@@ -409,15 +416,15 @@ impl Policy for Batch {
     fn handle_client_event(
         &mut self,
         connection: &mut RequestConnection,
-        event: Event,
+        event: ClientEvent,
     ) -> Result<(), Failure> {
         let event = match event {
-            Event::Message(message, _)
-                if self.operation != RequestKind::Command && connection.gateway().is_command(&message) =>
+            ClientEvent::Message(message, _)
+                if self.kind != RequestKind::Command && connection.gateway().is_command(&message) =>
             {
-                if !self.withholds {
-                    self.withholds = true;
-                    self.requests.advise(
+                if !self.withholds_acks {
+                    self.withholds_acks = true;
+                    self.requests.set_timeout_advice(
                         "; run `tuyagw listen --persistent` first, which answers the commands that are queued",
                     );
                     self.console.warn(
@@ -428,7 +435,7 @@ impl Policy for Batch {
                 }
                 return Ok(());
             }
-            Event::Message(message, _) if self.withholds => {
+            ClientEvent::Message(message, _) if self.withholds_acks => {
                 connection.handle_message(message);
                 return Ok(());
             }

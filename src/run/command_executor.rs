@@ -1,5 +1,5 @@
-//! How commands are executed: a fixed answer, or a program for each. One device's commands run in order,
-//! different devices' concurrently.
+//! Executes commands: with a fixed answer, or with a program for each. Commands of one device run in order, those of different
+//! devices concurrently.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -26,24 +26,24 @@ use crate::{
     tuya::{Command, CommandAnswer, Envelope, ResultCode},
 };
 
-/// How much of a program's stdout is a reply; what follows is read and forgotten.
+/// Longest reply on a program's stdout; the rest is read and dropped.
 const LONGEST_REPLY: u64 = 64 * 1024;
-/// How long the stdout of a program that has ended is read on.
+/// How long to read the stdout of a program after its end.
 const LAST_WORDS: Duration = Duration::from_millis(250);
-/// How many programs run at once.
+/// Most programs that run at once.
 const CONCURRENT: usize = 32;
-/// How many commands may wait for their turn, and the bytes of their messages.
+/// Most commands that wait for their turn, and most bytes of their messages.
 const MOST_WAITING: usize = 1000;
 const MOST_WAITING_BYTES: usize = 16 << 20;
-/// Secrets that a program has no need of.
+/// Secrets that a program does not need.
 const SECRETS: [&str; 2] = ["TUYAGW_PASSWORD", "TUYAGW_PLATFORM_PASSWORD"];
 
-/// What answers the commands.
+/// How commands are answered.
 #[derive(Clone, Debug)]
-pub enum Policy {
+pub enum CommandPolicy {
     /// The same code and message for all.
     Fixed(i64, String),
-    /// A program and its arguments, within a time.
+    /// A program, within a time limit.
     Program {
         /// The program, then its arguments.
         command: Vec<OsString>,
@@ -55,45 +55,44 @@ pub enum Policy {
 /// A command to execute.
 #[derive(Clone, Debug)]
 pub struct CommandJob {
-    /// What tells it apart from others.
+    /// Its request id and device, as a key.
     pub key: CommandKey,
     /// The command.
     pub envelope: Envelope<Command>,
-    /// The message as it came.
+    /// The payload as it arrived.
     pub payload: Bytes,
 }
 
-/// A command that has been executed.
+/// An executed command.
 #[derive(Clone, Debug)]
-pub struct Executed {
+pub struct ExecutedCommand {
     /// The command.
     pub job: CommandJob,
     /// Its answer.
     pub answer: CommandAnswer,
-    /// Why the program failed, where it has not said itself what to answer.
+    /// Why the program failed, if it gave no answer itself.
     pub problem: Option<String>,
 }
 
-/// The commands that are being executed or wait for their turn.
+/// Commands that run or wait for their turn.
 pub struct CommandExecutor {
-    policy: Option<Policy>,
-    running: JoinSet<Executed>,
-    /// What waits behind an earlier command of the same device; a device is here from its first command on until it has
-    /// none.
+    policy: Option<CommandPolicy>,
+    running: JoinSet<ExecutedCommand>,
+    /// Commands behind an earlier one of the same device. A device is here from its first command until it has none.
     behind: HashMap<String, VecDeque<CommandJob>>,
-    /// The next command of each device of which none runs, in their order: a device whose command has ended goes to the
-    /// end, so that no device keeps another one waiting.
+    /// The next command of each device without a running one, in order. A device whose command has ended goes to the end, so
+    /// that no device starves another.
     line: VecDeque<CommandJob>,
-    /// How many commands wait for a place, and the bytes of their messages.
+    /// The number of waiting commands, and the bytes of their messages.
     waiting: usize,
     waiting_bytes: usize,
-    finished: VecDeque<Executed>,
+    finished: VecDeque<ExecutedCommand>,
 }
 
 impl CommandExecutor {
-    /// Nothing to execute yet.
+    /// No commands yet.
     #[must_use]
-    pub fn new(policy: Option<Policy>) -> Self {
+    pub fn new(policy: Option<CommandPolicy>) -> Self {
         Self {
             policy,
             running: JoinSet::new(),
@@ -105,19 +104,19 @@ impl CommandExecutor {
         }
     }
 
-    /// Whether nothing is executed or waits.
+    /// Returns whether no command runs or waits.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.running.is_empty() && self.finished.is_empty() && self.line.is_empty()
     }
 
-    /// Whether so much waits that a further command would be executed long after its platform has given up.
+    /// Returns whether so many commands wait that the platform of a further one would give up before its turn.
     #[must_use]
     pub fn is_full(&self) -> bool {
         self.waiting >= MOST_WAITING || self.waiting_bytes >= MOST_WAITING_BYTES
     }
 
-    /// Executes a command, now or when its device and one of the places are free.
+    /// Executes a command, when its device has no other and fewer than the limit of programs run.
     pub fn push(&mut self, job: CommandJob) {
         self.waiting += 1;
         self.waiting_bytes += job.payload.len();
@@ -130,7 +129,7 @@ impl CommandExecutor {
         }
     }
 
-    /// Gives the free places to those that are first in the line.
+    /// Starts the first commands in the line, up to the limit of programs.
     fn fill(&mut self) {
         while self.running.len() < CONCURRENT
             && let Some(job) = self.line.pop_front()
@@ -144,51 +143,55 @@ impl CommandExecutor {
     fn start(&mut self, job: CommandJob) {
         match &self.policy {
             None => {}
-            Some(Policy::Fixed(code, msg)) => {
+            Some(CommandPolicy::Fixed(code, msg)) => {
                 let cid = job.envelope.body.cid.clone();
                 let answer = CommandAnswer { cid, code: ResultCode(*code), msg: msg.clone() };
-                self.finished.push_back(Executed { job, answer, problem: None });
+                self.finished.push_back(ExecutedCommand { job, answer, problem: None });
             }
-            Some(Policy::Program { command, limit }) => {
+            Some(CommandPolicy::Program { command, limit }) => {
                 let (command, limit) = (command.clone(), *limit);
                 self.running.spawn(async move {
-                    let reply = match tokio::time::timeout(limit, program(&command, &job.payload)).await {
+                    let reply = match tokio::time::timeout(limit, run_program(&command, &job.payload)).await {
                         Ok(reply) => reply,
                         Err(_) => Err(format!("the program did not end in {limit:?}")),
                     };
                     let problem = reply.as_ref().err().cloned();
                     let (code, msg) = reply.unwrap_or_else(|why| (ResultCode::SYSTEM_ERROR.0, why));
                     let cid = job.envelope.body.cid.clone();
-                    Executed { job, answer: CommandAnswer { cid, code: ResultCode(code), msg }, problem }
+                    ExecutedCommand {
+                        job,
+                        answer: CommandAnswer { cid, code: ResultCode(code), msg },
+                        problem,
+                    }
                 });
             }
         }
     }
 
-    /// A command that has been executed, without waiting for one.
-    pub fn ready(&mut self) -> Option<Executed> {
+    /// Returns an executed command, if there is one.
+    pub fn try_next(&mut self) -> Option<ExecutedCommand> {
         let ended = || self.running.try_join_next()?.ok();
         let done = self.finished.pop_front().or_else(ended)?;
-        self.ended(&done);
+        self.handle_end(&done);
         Some(done)
     }
 
-    /// The next command that has been executed. Cancel-safe.
-    pub async fn next(&mut self) -> Executed {
+    /// Waits for the next executed command. Cancel-safe.
+    pub async fn next(&mut self) -> ExecutedCommand {
         let done = match self.finished.pop_front() {
             Some(done) => done,
             None => match self.running.join_next().await {
                 Some(Ok(done)) => done,
-                // Nothing runs; a task neither panics nor is it aborted before the end.
+                // Nothing runs: tasks do not panic, and are not aborted before the end.
                 Some(Err(_)) | None => std::future::pending().await,
             },
         };
-        self.ended(&done);
+        self.handle_end(&done);
         done
     }
 
-    /// Puts the next command of a device into the line, once the one before it has ended.
-    fn ended(&mut self, done: &Executed) {
+    /// Puts the device's next command into the line.
+    fn handle_end(&mut self, done: &ExecutedCommand) {
         let cid = &done.job.envelope.body.cid;
         match self.behind.get_mut(cid).and_then(VecDeque::pop_front) {
             Some(next) => self.line.push_back(next),
@@ -200,11 +203,10 @@ impl CommandExecutor {
     }
 }
 
-/// Checks that a program can be run before anything is listened for: each command would otherwise be refused by and by.
+/// Checks that a program can be run. Called before listening, because otherwise each command would fail.
 ///
 /// # Errors
-/// A program that does not exist, is no file, may not be executed, or whose `#!` line names an interpreter that does not
-/// exist.
+/// A program that does not exist, is no file, is not executable, or whose `#!` line names an interpreter that does not exist.
 pub fn check_program(name: &OsStr) -> Result<(), Failure> {
     let shown = Path::new(name).display();
     let invalid = |why: String, hint: &str| Err(Failure::invalid(format!("--exec: {why}")).hint(hint));
@@ -247,16 +249,16 @@ pub fn check_program(name: &OsStr) -> Result<(), Failure> {
         Some(interpreter) if !Path::new(&interpreter).exists() => invalid(
             format!("{shown} names an interpreter that does not exist: {interpreter:?}"),
             if interpreter.ends_with('\r') {
-                "Its lines end as those of Windows: sed -i 's/\\r$//' takes that away"
+                "Its lines end with CR LF: sed -i 's/\\r$//' removes the CR"
             } else {
-                "Mend its first line"
+                "Correct its first line"
             },
         ),
         _ => Ok(()),
     }
 }
 
-/// The interpreter that the first line of a script names; `None` for what is no script.
+/// Returns the interpreter in the first line of a script; `None` if the file is no script.
 fn interpreter(path: &Path) -> Option<String> {
     let mut beginning = [0; 256];
     let length = File::open(path).and_then(|mut file| file.read(&mut beginning)).ok()?;
@@ -265,8 +267,8 @@ fn interpreter(path: &Path) -> Option<String> {
     Some(line.split([' ', '\t']).next()?.to_owned()).filter(|interpreter| !interpreter.is_empty())
 }
 
-/// Runs a program for one command; gives the code and the message to answer, or why it failed.
-async fn program(command: &[OsString], payload: &[u8]) -> Result<(i64, String), String> {
+/// Runs a program for one command; returns the code and the message of the answer, or why it failed.
+async fn run_program(command: &[OsString], payload: &[u8]) -> Result<(i64, String), String> {
     let Some((name, args)) = command.split_first() else { return Err("no program is given".into()) };
     let shown = name.to_string_lossy();
     let mut process = tokio::process::Command::new(name);
@@ -278,11 +280,11 @@ async fn program(command: &[OsString], payload: &[u8]) -> Result<(i64, String), 
         Ok(child) => child,
         Err(why) => return Err(format!("cannot run {shown}: {why}")),
     };
-    let running = Running(child.id());
+    let running = RunningProgram(child.id());
     let (stdin, stdout) = (child.stdin.take(), child.stdout.take());
     let give = async {
         if let Some(mut stdin) = stdin {
-            // A program that does not read its stdin is free not to.
+            // A program need not read its stdin.
             let _ = stdin.write_all(payload).await;
         }
     };
@@ -305,7 +307,7 @@ async fn program(command: &[OsString], payload: &[u8]) -> Result<(i64, String), 
         tokio::select! {
             _ = &mut talk => end.await,
             status = &mut end => {
-                // What it started may hold its stdout for ever; what it said itself is there already.
+                // A process that it started may hold its stdout open; its own output is there already.
                 let _ = tokio::time::timeout(LAST_WORDS, talk).await;
                 status
             }
@@ -316,7 +318,7 @@ async fn program(command: &[OsString], payload: &[u8]) -> Result<(i64, String), 
         Ok(status) => Err(format!("{shown} ended with {status}")),
         Err(why) => return Err(format!("cannot wait for {shown}: {why}")),
     };
-    let Some(Reply { code, msg }) = said(&reply) else { return by_status };
+    let Some(ProgramReply { code, msg }) = read_reply(&reply) else { return by_status };
     let msg = msg.as_ref().and_then(Value::as_str).map(str::to_owned);
     match (code, msg) {
         (None, None) => by_status,
@@ -328,35 +330,35 @@ async fn program(command: &[OsString], payload: &[u8]) -> Result<(i64, String), 
     }
 }
 
-/// A program that runs, with all that it started: they are killed where nobody waits for it any more.
-struct Running(Option<u32>);
+/// A running program and the processes that it started; dropping this kills them.
+struct RunningProgram(Option<u32>);
 
-impl Running {
-    /// What it leaves behind is its own affair.
+impl RunningProgram {
+    /// Kills nothing any more, because the program has ended: processes that it leaves behind may run on.
     fn has_ended(mut self) {
         self.0 = None;
     }
 }
 
-impl Drop for Running {
+impl Drop for RunningProgram {
     fn drop(&mut self) {
         let id = self.0.and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
         if let Some(id) = id {
-            // It may be gone already.
+            // The group may have ended already.
             let _ = kill_process_group(id, Signal::KILL);
         }
     }
 }
 
-/// What a program says of its result: an object with code, msg, or both.
+/// The reply of a program: an object with code, msg, or both.
 #[derive(Debug, Deserialize, PartialEq)]
-struct Reply {
+struct ProgramReply {
     code: Option<Value>,
     msg: Option<Value>,
 }
 
-/// The reply in what a program has printed; anything but an object is none.
-fn said(printed: &[u8]) -> Option<Reply> {
+/// Reads the reply from a program's output; `None` if it is not an object.
+fn read_reply(printed: &[u8]) -> Option<ProgramReply> {
     serde_json::from_slice(printed).ok().filter(|_| printed.trim_ascii_start().starts_with(b"{"))
 }
 
@@ -371,27 +373,27 @@ mod tests {
         CommandJob { key, envelope, payload: Bytes::from_static(&[b' '; 1024]) }
     }
 
-    fn executions() -> CommandExecutor {
+    fn program_executor() -> CommandExecutor {
         let command = vec!["true".into()];
-        CommandExecutor::new(Some(Policy::Program { command, limit: Duration::from_mins(1) }))
+        CommandExecutor::new(Some(CommandPolicy::Program { command, limit: Duration::from_mins(1) }))
     }
 
     /// Ten commands of each of 32 devices, and only then one of another device: it is the next in the line.
     #[tokio::test(flavor = "current_thread")]
     async fn a_device_whose_command_has_ended_goes_behind_those_that_wait() {
-        let mut executions = executions();
+        let mut executor = program_executor();
         let busy: Vec<_> = (0..CONCURRENT).map(|device| format!("m{device}")).collect();
         for number in 0..10 {
             for cid in &busy {
-                executions.push(job(cid, number));
+                executor.push(job(cid, number));
             }
         }
-        executions.push(job("late", 0));
+        executor.push(job("late", 0));
         let mut order = Vec::new();
-        while !executions.is_empty() {
-            order.push(executions.next().await.job);
+        while !executor.is_empty() {
+            order.push(executor.next().await.job);
         }
-        assert_eq!((order.len(), executions.waiting, executions.waiting_bytes), (10 * CONCURRENT + 1, 0, 0));
+        assert_eq!((order.len(), executor.waiting, executor.waiting_bytes), (10 * CONCURRENT + 1, 0, 0));
         let late = order.iter().position(|job| job.envelope.body.cid == "late").unwrap();
         // It starts with the first free place, and what was started with it may end first.
         assert!(late <= 2 * CONCURRENT, "{late}");
@@ -407,17 +409,17 @@ mod tests {
 
     #[tokio::test(flavor = "current_thread")]
     async fn what_waits_is_bounded_by_number_and_bytes() {
-        let mut executions = executions();
+        let mut executor = program_executor();
         let mut number = 0;
-        while !executions.is_full() {
-            executions.push(job("m1", number));
+        while !executor.is_full() {
+            executor.push(job("m1", number));
             number += 1;
         }
         // The first one runs.
         assert_eq!(number, 1 + MOST_WAITING as u64);
-        executions.waiting_bytes += MOST_WAITING_BYTES;
-        executions.waiting = 0;
-        assert!(executions.is_full());
+        executor.waiting_bytes += MOST_WAITING_BYTES;
+        executor.waiting = 0;
+        assert!(executor.is_full());
     }
 
     #[test]
@@ -447,12 +449,12 @@ mod tests {
 
     #[test]
     fn a_program_may_say_its_result_in_json() {
-        let reply = |code, msg| Some(Reply { code, msg });
-        assert_eq!(said(br#"{"code":2001}"#), reply(Some(2001.into()), None));
-        assert_eq!(said(b" {\"msg\":\"done\"}\n"), reply(None, Some("done".into())));
-        assert_eq!(said(br#"{"valve":"open"}"#), reply(None, None));
+        let reply = |code, msg| Some(ProgramReply { code, msg });
+        assert_eq!(read_reply(br#"{"code":2001}"#), reply(Some(2001.into()), None));
+        assert_eq!(read_reply(b" {\"msg\":\"done\"}\n"), reply(None, Some("done".into())));
+        assert_eq!(read_reply(br#"{"valve":"open"}"#), reply(None, None));
         for printed in [&b"done\n"[..], b"[1,2]", b"5", b"", b"{\"code\":"] {
-            assert_eq!(said(printed), None);
+            assert_eq!(read_reply(printed), None);
         }
     }
 }

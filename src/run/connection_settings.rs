@@ -1,50 +1,50 @@
-//! What the connection options mean, once flag, environment, profile and default are settled.
+//! Settings of a connection, resolved from flag, environment, profile and default.
 
 use crate::{
     error::Failure,
     mqtt::codec::{Password, QoS},
-    net::client::Settings,
+    net::client::ClientSettings,
     tuya::{GatewayId, Secret, Topics, derive_password},
 };
 
-/// Everything that a subcommand with a connection needs to know.
+/// The settings of one connection.
 #[derive(Clone, Debug)]
 pub struct ConnectionSettings {
     /// How to reach the broker and log in.
-    pub client: Settings,
-    /// The gateway that the topics speak of; `command` may do without.
+    pub client: ClientSettings,
+    /// The gateway of the topics; optional for `command`.
     pub gateway_id: Option<GatewayId>,
     /// The topics in force.
     pub topics: Topics,
-    /// Quality of service of what is published and subscribed.
+    /// The quality of service for publishing and subscribing.
     pub qos: QoS,
 }
 
-/// The connections of several gateways, which differ in their logins.
+/// Settings of several gateways' connections, which differ in their logins.
 #[derive(Clone, Debug)]
 pub struct Fleet {
-    /// The connection of the gateway that was asked for, or of none.
-    pub one: ConnectionSettings,
-    /// The client id of that gateway, if it is not the gateway id.
+    /// The settings without the login; its gateway is that of `--gateway-id`.
+    pub base: ConnectionSettings,
+    /// The client id of that gateway, if it differs from the gateway id.
     pub client_id: Option<String>,
     /// The username of all.
     pub username: Option<String>,
-    /// The password that was given; otherwise each gateway's own is derived.
+    /// The given password; without one each gateway's own is derived.
     pub password: Option<Secret>,
 }
 
 impl Fleet {
-    /// How a gateway connects.
+    /// Returns the settings of a gateway's connection.
     ///
     /// # Errors
     /// A password without a username.
-    pub fn settings(&self, gateway: &GatewayId) -> Result<Settings, Failure> {
+    pub fn settings(&self, gateway: &GatewayId) -> Result<ClientSettings, Failure> {
         let client_id = match &self.client_id {
-            Some(client_id) if self.one.gateway_id.as_ref() == Some(gateway) => client_id,
+            Some(client_id) if self.base.gateway_id.as_ref() == Some(gateway) => client_id,
             _ => gateway.as_str(),
         };
-        let login = Login::new(client_id, self.username.clone(), self.password.clone())?;
-        let mut settings = self.one.client.clone();
+        let login = Credentials::new(client_id, self.username.clone(), self.password.clone())?;
+        let mut settings = self.base.client.clone();
         client_id.clone_into(&mut settings.connect.client_id);
         settings.connect.username = login.username;
         settings.connect.password =
@@ -53,16 +53,16 @@ impl Fleet {
     }
 }
 
-/// What a client says of itself when it logs in.
-pub struct Login {
+/// Username and password of a login.
+pub struct Credentials {
     /// The username.
     pub username: Option<String>,
     /// The password.
     pub password: Option<Secret>,
 }
 
-impl Login {
-    /// A login with the password that was given, or else the derived one.
+impl Credentials {
+    /// Credentials with the given password, or with the derived one.
     ///
     /// # Errors
     /// A password without a username.

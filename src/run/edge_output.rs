@@ -1,4 +1,4 @@
-//! What the edge writes down: records of all traffic, results of commands, and warnings.
+//! The output of the edge: records of all traffic, results of commands, and warnings.
 
 use std::{
     cell::RefCell,
@@ -12,39 +12,36 @@ use tokio::sync::Notify;
 
 use crate::{
     edge::{CommandOutcome, EndedCommand},
-    error::Kind,
+    error::FailureKind,
     io::{batch_writer::BatchWriter, console::Console},
-    net::server::Handler,
-    recording::{Connection, Record, Stamp},
-    request::parser::{Part, request_id_of},
-    run::results::ResultLine,
+    recording::{ConnectionRecord, Record, RecordPrefix},
+    request::{InputPart, request_id_of},
+    run::{edge_handler::EdgeObserver, results::ResultLine, warnings::WarningLimiter},
     tuya::{Answer, GatewayId},
 };
 
-/// With this much unwritten, clients wait for the reader of the records.
+/// Unwritten bytes above which the edge stops reading from clients.
 const CONGESTED: usize = 8 * 1024 * 1024;
 
-/// With this much written the rest is not waited for: it would leave the processor's caches before its thread comes to it.
+/// Bytes of records that are handed to the writer thread at once: more would leave the processor's caches before that thread
+/// reads them.
 const BATCH: usize = 64 * 1024;
 
-/// Stdout counts as not being read after this long without progress; clients are served and records are dropped.
+/// Time without progress after which stdout counts as not being read. Then clients are served, and records are dropped.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// How many warnings a second are printed.
-const WARNINGS: u32 = 50;
-
-/// Commands from stdin that may be without their results, and the bytes of their inputs; then stdin waits.
+/// The most commands from stdin without a result, and bytes of their inputs; then stdin is not read.
 const COMMANDS: usize = 1000;
 const COMMAND_BYTES: usize = 4 * 1024 * 1024;
 
-/// A command from stdin: what its result line repeats.
+/// The fields of a command from stdin that its result line repeats.
 #[derive(Debug)]
 pub(crate) struct Noted {
     pub(crate) line: Option<u64>,
     pub(crate) cid: Option<String>,
     pub(crate) id: Option<String>,
     /// Which of the `properties` of its input it is.
-    pub(crate) part: Option<Arc<Part>>,
+    pub(crate) part: Option<Arc<InputPart>>,
     pub(crate) request_id: Arc<str>,
     pub(crate) input: Arc<str>,
 }
@@ -53,8 +50,6 @@ pub(crate) struct Noted {
 #[derive(Debug)]
 pub(crate) struct EdgeOutput {
     console: Console,
-    /// Whether stderr is PROGRAM's, so that it gets no warnings.
-    has_program: bool,
     /// Where results and the first event go.
     stdout: Option<BatchWriter>,
     /// Where records go, unless they go to stdout.
@@ -68,12 +63,13 @@ pub(crate) struct EdgeOutput {
     settled: Rc<Notify>,
     progressed: Instant,
     left_out: u64,
-    warnings: (Instant, u32),
-    stamp: Stamp,
+    /// Silent if stderr is PROGRAM's.
+    warnings: WarningLimiter,
+    prefix: RecordPrefix,
 }
 
 impl EdgeOutput {
-    /// A output; without `out` records go to stdout, and without either nowhere.
+    /// An output. Without `out` records go to stdout, and without both nowhere.
     pub(crate) fn new(
         console: Console,
         has_program: bool,
@@ -83,7 +79,6 @@ impl EdgeOutput {
         let now = Instant::now();
         Self {
             console,
-            has_program,
             is_recording: stdout.is_some() && out.is_none(),
             stdout,
             out,
@@ -92,26 +87,26 @@ impl EdgeOutput {
             settled: Rc::default(),
             progressed: now,
             left_out: 0,
-            warnings: (now, 0),
-            stamp: Stamp::default(),
+            warnings: WarningLimiter::new((!has_program).then_some(console)),
+            prefix: RecordPrefix::default(),
         }
     }
 
-    /// Writes a line that is neither record nor result.
+    /// Writes a line that is neither a record nor a result.
     pub(crate) fn event(&mut self, line: &[u8]) {
         if let Some(stdout) = &mut self.stdout {
             stdout.write(line);
         }
     }
 
-    /// Hands over what was written outside the broker's turns.
+    /// Hands lines that were written outside the broker's turns to the writer threads.
     pub(crate) fn flush_now(&mut self) {
         for sink in [&mut self.stdout, &mut self.out].into_iter().flatten() {
             sink.flush();
         }
     }
 
-    /// Notes what a command's result will need.
+    /// Keeps the fields of a command until its result.
     pub(crate) fn expect(&mut self, token: u64, asked: Noted) {
         self.asked_bytes += asked.input.len();
         self.asked.insert(token, asked);
@@ -122,18 +117,18 @@ impl EdgeOutput {
         self.asked.len() < COMMANDS && self.asked_bytes < COMMAND_BYTES
     }
 
-    /// What tells that a command has its result.
+    /// Is notified when a command has its result.
     pub(crate) fn settled(&self) -> Rc<Notify> {
         Rc::clone(&self.settled)
     }
 
-    /// Writes the result of a command that was never sent.
+    /// Writes the result of a command that could not be sent.
     pub(crate) fn invalid(&mut self, index: u64, asked: &Noted, field: Option<&str>, message: &str) {
         let request_id = asked.part.is_none().then(|| request_id_of(&asked.input)).flatten();
         let result = ResultLine {
             field,
             request_id: request_id.as_deref(),
-            ..ResultLine::failed(Kind::Invalid, message)
+            ..ResultLine::failed(FailureKind::Invalid, message)
         };
         self.result(index, asked, None, result);
     }
@@ -158,7 +153,7 @@ impl EdgeOutput {
         }
     }
 
-    /// The reader of the records has taken some.
+    /// Takes note that the reader of the records has read.
     pub(crate) fn progress(&mut self) {
         self.progressed = Instant::now();
     }
@@ -168,7 +163,7 @@ impl EdgeOutput {
         sink.as_ref().map_or(0, BatchWriter::backlog)
     }
 
-    fn record(&mut self, write: impl FnOnce(&mut Vec<u8>, &mut Stamp)) {
+    fn record(&mut self, write: impl FnOnce(&mut Vec<u8>, &mut RecordPrefix)) {
         let sink = if self.is_recording { &mut self.stdout } else { &mut self.out };
         let Some(sink) = sink else { return };
         let is_left_out =
@@ -176,10 +171,10 @@ impl EdgeOutput {
         if is_left_out {
             self.left_out += 1;
             if self.left_out == 1 {
-                self.say("stdout is not being read; dropping records until it is");
+                self.warnings.always_warn("stdout is not being read; dropping records until it is");
             }
         } else {
-            sink.write_with(|line| write(line, &mut self.stamp));
+            sink.write_with(|line| write(line, &mut self.prefix));
             if sink.batched() > BATCH {
                 hand_over(sink, &mut self.progressed);
             }
@@ -190,30 +185,20 @@ impl EdgeOutput {
         self.backlog() > CONGESTED && (!self.is_recording || self.progressed.elapsed() < PATIENCE)
     }
 
-    /// Gives up the sinks, to be closed.
+    /// Returns the writers, to be closed.
     pub(crate) fn close(&mut self) -> [Option<BatchWriter>; 2] {
         if self.left_out > 0 {
-            self.say(&format!("{} records were left out, because nobody read stdout", self.left_out));
+            self.warnings.always_warn(&format!(
+                "{} records were left out, because stdout was not read",
+                self.left_out
+            ));
         }
-        self.suppressed();
+        self.warnings.finish();
         [self.out.take(), self.stdout.take()]
-    }
-
-    fn say(&self, warning: &str) {
-        if !self.has_program {
-            self.console.warn(warning);
-        }
-    }
-
-    fn suppressed(&mut self) {
-        let more = self.warnings.1.saturating_sub(WARNINGS);
-        if more > 0 {
-            self.say(&format!("{more} more warnings were not printed"));
-        }
     }
 }
 
-/// Hands what was written to its thread. What comes after a pause begins a new measure of the reader's patience.
+/// Hands lines to the writer thread. After an idle time the measure of the reader's progress begins again.
 fn hand_over(sink: &mut BatchWriter, progressed: &mut Instant) {
     if sink.backlog() == 0 {
         *progressed = Instant::now();
@@ -221,19 +206,19 @@ fn hand_over(sink: &mut BatchWriter, progressed: &mut Instant) {
     sink.flush();
 }
 
-/// The output as the broker's witness.
-pub(crate) struct Shared(pub(crate) Rc<RefCell<EdgeOutput>>);
+/// The output, as the edge's observer.
+pub(crate) struct SharedEdgeOutput(pub(crate) Rc<RefCell<EdgeOutput>>);
 
-impl Handler for Shared {
-    fn message(&mut self, record: &Record<'_>) {
-        self.0.borrow_mut().record(|line, stamp| record.write_stamped(line, stamp));
+impl EdgeObserver for SharedEdgeOutput {
+    fn handle_message(&mut self, record: &Record<'_>) {
+        self.0.borrow_mut().record(|line, prefix| record.write_after(line, prefix));
     }
 
-    fn connection(&mut self, record: &Connection<'_>) {
+    fn handle_connection(&mut self, record: &ConnectionRecord<'_>) {
         self.0.borrow_mut().record(|line, _| record.write(line));
     }
 
-    fn settled(&mut self, outcome: EndedCommand) {
+    fn handle_command_end(&mut self, outcome: EndedCommand) {
         let output = &mut *self.0.borrow_mut();
         let Some(asked) = output.asked.remove(&outcome.token) else { return };
         output.asked_bytes -= asked.input.len();
@@ -246,15 +231,15 @@ impl Handler for Shared {
             }
             CommandOutcome::TimedOut(limit) => {
                 message = format!("no answer in {}s", limit.as_secs_f64());
-                ResultLine::failed(Kind::Timeout, &message)
+                ResultLine::failed(FailureKind::Timeout, &message)
             }
             CommandOutcome::Unsent { field, why } => {
                 message = why;
-                ResultLine { field: Some(field), ..ResultLine::failed(Kind::Invalid, &message) }
+                ResultLine { field: Some(field), ..ResultLine::failed(FailureKind::Invalid, &message) }
             }
             CommandOutcome::Malformed(why) => {
                 message = format!("malformed answer from the gateway: {why}");
-                ResultLine::failed(Kind::Protocol, &message)
+                ResultLine::failed(FailureKind::Protocol, &message)
             }
         };
         let gateway_id = outcome.gateway_id.as_ref().map(GatewayId::as_str);
@@ -262,15 +247,7 @@ impl Handler for Shared {
     }
 
     fn warn(&mut self, message: &str) {
-        let output = &mut *self.0.borrow_mut();
-        if output.warnings.0.elapsed() >= Duration::from_secs(1) {
-            output.suppressed();
-            output.warnings = (Instant::now(), 0);
-        }
-        output.warnings.1 += 1;
-        if output.warnings.1 <= WARNINGS {
-            output.say(message);
-        }
+        self.0.borrow_mut().warnings.warn(message);
     }
 
     fn alert(&mut self, message: &str) {

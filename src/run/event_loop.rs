@@ -1,7 +1,7 @@
 //! The event loop around a [`Gateway`] and its [`Client`]: every subcommand with a gateway's connection runs it.
 //!
-//! The loop owns what is the same for all: it passes the client's events and the time to the gateway, publishes what the
-//! gateway gives, and waits. What differs is a [`Policy`]: what is sent, what is done with messages, and when the run ends.
+//! The loop passes the client's events and the time to the gateway, publishes the gateway's messages, and waits. A [`Policy`]
+//! decides what to send, what to do with messages, and when the run ends.
 
 use std::{
     future::Future,
@@ -11,14 +11,14 @@ use std::{
 
 use super::{connection_settings::ConnectionSettings, time_unit::TimeUnit};
 use crate::{
-    error::{Failure, Kind},
-    gateway::{Draft, Gateway, GatewayEvent, GatewaySettings, Moment, Outage, ToPublish},
+    error::{Failure, FailureKind},
+    gateway::{Gateway, GatewayEvent, GatewaySettings, GatewayTime, Outage, PreparedRequest, ToPublish},
     mqtt::codec::{Message, QoS},
-    net::client::{Client, Event},
+    net::client::{Client, ClientEvent},
     rate::Rate,
 };
 
-/// What a subcommand asks of its connection beside [`ConnectionSettings`].
+/// Options of a connection beside [`ConnectionSettings`].
 #[derive(Clone, Debug, Default)]
 pub struct ConnectionOptions {
     /// The topic filters to subscribe to.
@@ -29,11 +29,11 @@ pub struct ConnectionOptions {
     pub retries: u32,
     /// The rate at which messages leave.
     pub rate: Option<Rate>,
-    /// Whether an outage is endured, however long it takes.
+    /// Whether an outage may last for any time.
     pub endures_outages: bool,
 }
 
-/// A client and the gateway that speaks through it; `C` is what the caller keeps with each request.
+/// A client and its gateway; `C` is the caller's context of each request.
 pub struct GatewayConnection<C> {
     client: Client,
     gateway: Gateway<C>,
@@ -41,7 +41,7 @@ pub struct GatewayConnection<C> {
 }
 
 impl<C> GatewayConnection<C> {
-    /// A connection that is opened by [`run`].
+    /// A connection; [`run`] opens it.
     #[must_use]
     pub fn new(settings: ConnectionSettings, options: ConnectionOptions, unit: TimeUnit) -> Self {
         let ConnectionSettings { client, gateway_id, topics, qos } = settings;
@@ -60,126 +60,130 @@ impl<C> GatewayConnection<C> {
         Self { client: Client::new(client, subscriptions), gateway, unit }
     }
 
-    /// The connection's end on the wire.
+    /// Returns the MQTT client.
     pub fn client(&mut self) -> &mut Client {
         &mut self.client
     }
 
-    /// The gateway.
+    /// Returns the gateway.
     #[must_use]
     pub fn gateway(&self) -> &Gateway<C> {
         &self.gateway
     }
 
-    /// The gateway, to be given a command; what it then wants to publish leaves in the next turn of the loop.
+    /// Returns the gateway for commands; what they publish leaves in the next turn of the loop.
     pub fn gateway_mut(&mut self) -> &mut Gateway<C> {
         &mut self.gateway
     }
 
-    /// When the bytes behind the events of now were read, by the client's clock.
+    /// Returns when the bytes behind the current events were read, by the client's clock.
     #[must_use]
-    pub fn heard_at(&self) -> Duration {
-        self.client.heard_at()
+    pub fn received_at(&self) -> Duration {
+        self.client.received_at()
     }
 
-    /// This moment.
+    /// Returns the current time, by both clocks.
     #[must_use]
-    pub fn moment(&self) -> Moment {
-        Moment { since: self.client.now(), t: self.unit.now() }
+    pub fn moment(&self) -> GatewayTime {
+        GatewayTime { since: self.client.now(), t: self.unit.now() }
     }
 
-    /// When the rate lets one more message leave; `None` if the rate does not decide that.
+    /// Returns when the rate permits one more message; `None` if no rate holds it back.
     pub fn next_turn(&mut self) -> Option<Instant> {
         self.gateway.next_turn().map(|next| self.client.instant(next))
     }
 
-    /// Whether a message could leave now.
+    /// Returns whether a message could leave now.
     pub fn can_publish(&mut self) -> bool {
         self.gateway.is_connected() && self.gateway.has_turn(self.client.now())
     }
 
-    /// Opens a request and publishes what may leave.
+    /// Inserts a request, and publishes the messages that may leave.
     ///
     /// # Errors
     /// A message that does not fit into a packet.
-    pub fn insert(&mut self, now: Moment, draft: Draft, context: C) -> Result<(), Failure> {
+    pub fn insert(&mut self, now: GatewayTime, draft: PreparedRequest, context: C) -> Result<(), Failure> {
         self.gateway.insert(draft, context);
         self.publish(now)
     }
 
-    /// Publishes what may leave now.
+    /// Publishes the messages that may leave now.
     ///
     /// # Errors
     /// A message that does not fit into a packet.
-    pub fn publish(&mut self, now: Moment) -> Result<(), Failure> {
+    pub fn publish(&mut self, now: GatewayTime) -> Result<(), Failure> {
         while let Some(ToPublish { token, publish, .. }) = self.gateway.poll_publish(now) {
             self.client.publish(publish.clone(), token).map_err(|why| Failure::invalid(why.to_string()))?;
         }
         Ok(())
     }
 
-    /// Passes a message that may be an answer to the gateway, and acknowledges nothing.
+    /// Passes a message that may be an answer to the gateway, without acknowledging it.
     pub fn handle_message(&mut self, message: Message) {
-        let heard_at = self.client.heard_at();
-        self.gateway.handle_message(message, heard_at, fastrand::f64);
+        let received_at = self.client.received_at();
+        self.gateway.handle_message(message, received_at, fastrand::f64);
     }
 
-    /// Passes an event of the client to the gateway. A message is acknowledged. Returns what is to be told of a loss, or of
-    /// something odd.
-    pub fn handle_event(&mut self, event: Event) -> Option<String> {
+    /// Passes an event of the client to the gateway, and acknowledges a message. Returns a warning, or the reason of a lost
+    /// connection.
+    pub fn handle_event(&mut self, event: ClientEvent) -> Option<String> {
         match event {
-            Event::Ready { resumed } => self.gateway.handle_connected(resumed),
-            Event::Subscribed => self.gateway.handle_subscribed(self.client.heard_at(), fastrand::f64),
-            Event::Message(message, receipt) => {
+            ClientEvent::Ready { resumed } => self.gateway.handle_connected(resumed),
+            ClientEvent::Subscribed => {
+                self.gateway.handle_subscribed(self.client.received_at(), fastrand::f64);
+            }
+            ClientEvent::Message(message, receipt) => {
                 if let Some(receipt) = receipt {
                     self.client.acknowledge(receipt);
                 }
                 self.handle_message(message);
             }
-            Event::Delivered { token } => self.gateway.handle_acknowledgement(token, self.client.heard_at()),
-            Event::Lost { reason, retry_in } => {
+            ClientEvent::Delivered { token } => {
+                self.gateway.handle_acknowledgement(token, self.client.received_at());
+            }
+            ClientEvent::Lost { reason, retry_in } => {
                 self.gateway.handle_disconnected(self.client.now());
                 return Some(format!("{reason}; reconnecting in {:.1} s", retry_in.as_secs_f64()));
             }
-            Event::Warning(what) => return Some(what),
+            ClientEvent::Warning(what) => return Some(what),
         }
         None
     }
 
-    /// Says farewell to the broker.
+    /// Sends DISCONNECT and closes the connection.
     pub async fn close(&mut self) {
         self.client.close().await;
     }
 
     fn next_timeout(&mut self) -> Option<Instant> {
-        let due = self.gateway.next_timeout(self.client.stuck_since());
+        let due = self.gateway.next_timeout(self.client.write_stalled_since());
         due.map(|due| self.client.instant(due))
     }
 
     fn handle_timeout(&mut self) -> Result<(), Failure> {
-        let (now, stalled) = (self.client.now(), self.client.stuck_since());
+        let (now, stalled) = (self.client.now(), self.client.write_stalled_since());
         self.gateway.handle_timeout(now, stalled, fastrand::f64).map_err(|outage| {
             let what = match outage {
                 Outage::Lost => "the connection was lost and did not come back",
                 Outage::Stalled => "the broker has stopped reading: nothing could be written",
             };
             let message = format!("{what} in {:?}", self.gateway.timeout());
-            Failure::new(Kind::Connection, message).hint("--timeout waits longer")
+            Failure::new(FailureKind::Connection, message).hint("--timeout waits longer")
         })
     }
 }
 
-/// What a subcommand makes of its connection.
+/// What a subcommand does with its connection.
 pub trait Policy {
-    /// What is kept with each request.
+    /// The context of each request.
     type Context;
-    /// What the policy waits for beside the connection.
+    /// Events of the policy beside those of the connection.
     type Input;
     /// How the run ends.
     type End;
 
-    /// Does what can be done now, before the loop waits: inserts requests, flushes results. Returns the end of the run once
-    /// it has come.
+    /// Does the work that is possible now, before the loop waits: inserts requests, flushes results. Returns the end of the
+    /// run when it has come.
     ///
     /// # Errors
     /// A failure that ends the run.
@@ -188,20 +192,20 @@ pub trait Policy {
         connection: &mut GatewayConnection<Self::Context>,
     ) -> Result<Option<Self::End>, Failure>;
 
-    /// Whether the connection is needed yet; it is dialled once it is.
+    /// Returns whether the connection is needed yet; it is opened then.
     fn is_started(&self) -> bool {
         true
     }
 
-    /// When [`Policy::advance`] has something to do, though nothing happens.
+    /// Returns when [`Policy::advance`] has work, even without an event.
     fn next_wake(&self) -> Option<Instant> {
         None
     }
 
-    /// Waits for what concerns the policy alone: signals, input, the writing of output. Cancel-safe.
+    /// Waits for an event of the policy: a signal, input, or written output. Cancel-safe.
     fn next_input(&mut self) -> impl Future<Output = Result<Self::Input, Failure>>;
 
-    /// Takes what [`Policy::next_input`] has returned.
+    /// Handles an event that [`Policy::next_input`] returned.
     ///
     /// # Errors
     /// A failure that ends the run.
@@ -211,17 +215,17 @@ pub trait Policy {
         input: Self::Input,
     ) -> Result<(), Failure>;
 
-    /// Takes an event of the client, most of which are [`GatewayConnection::handle_event`]'s.
+    /// Handles an event of the client; most are passed to [`GatewayConnection::handle_event`].
     ///
     /// # Errors
     /// A failure that ends the run.
     fn handle_client_event(
         &mut self,
         connection: &mut GatewayConnection<Self::Context>,
-        event: Event,
+        event: ClientEvent,
     ) -> Result<(), Failure>;
 
-    /// Asks whether one more message may leave now, which counts it; else when. For a rate that several connections share.
+    /// Takes the turn of one more message. For a rate that several connections share.
     ///
     /// # Errors
     /// The moment at which a message may leave.
@@ -229,10 +233,10 @@ pub trait Policy {
         Ok(())
     }
 
-    /// Takes note of a message that leaves, and may change it.
+    /// Handles a message that leaves, and may change it.
     fn handle_publish(&mut self, _message: ToPublish<'_, Self::Context>) {}
 
-    /// Takes an event of the gateway: the end of a request, for instance.
+    /// Handles an event of the gateway, such as the end of a request.
     fn handle_gateway_event(&mut self, event: GatewayEvent<Self::Context>);
 }
 
@@ -244,13 +248,13 @@ pub async fn run<P: Policy>(
     connection: &mut GatewayConnection<P::Context>,
     policy: &mut P,
 ) -> Result<P::End, Failure> {
-    // The timer stays set if its deadline moves to a later time, as it does with every answer: to set it each time takes
-    // longer than to send a message.
+    // The timer stays set if its deadline moves to a later time, as it does with every answer: setting it takes longer than
+    // sending a message.
     let mut timer = pin!(tokio::time::sleep(Duration::ZERO));
     let mut timer_at: Option<Instant> = None;
     loop {
         let end = policy.advance(connection)?;
-        let turn = settle(connection, policy)?;
+        let turn = exchange(connection, policy)?;
         if let Some(end) = end {
             return Ok(end);
         }
@@ -268,30 +272,30 @@ pub async fn run<P: Policy>(
                 let mut next = Some(event?);
                 while let Some(event) = next {
                     policy.handle_client_event(connection, event)?;
-                    next = connection.client.ready()?;
+                    next = connection.client.try_next()?;
                 }
             }
             () = &mut timer, if timer_at.is_some() => timer_at = None,
         }
         if due.is_some_and(|due| due <= Instant::now()) {
             if is_started {
-                // What came before the deadline is in time, though this process may have been stopped meanwhile.
+                // Messages that came before the deadline are in time, even if this process was stopped meanwhile.
                 let late = tokio::time::timeout(Duration::ZERO, connection.client.next()).await;
                 let mut next = late.ok().transpose()?;
                 while let Some(event) = next {
                     policy.handle_client_event(connection, event)?;
-                    next = connection.client.ready()?;
+                    next = connection.client.try_next()?;
                 }
             }
             connection.handle_timeout()?;
         }
-        settle(connection, policy)?;
+        exchange(connection, policy)?;
     }
 }
 
-/// Publishes what may leave, and passes on the gateway's events. Returns when the policy lets the next message leave, if it
-/// holds one back.
-fn settle<P: Policy>(
+/// Publishes the messages that may leave, and passes the gateway's events on. Returns when the policy permits the next
+/// message, if it holds one back.
+fn exchange<P: Policy>(
     connection: &mut GatewayConnection<P::Context>,
     policy: &mut P,
 ) -> Result<Option<Instant>, Failure> {
@@ -316,7 +320,7 @@ fn settle<P: Policy>(
     }
     while let Some(event) = connection.gateway.poll_event() {
         if matches!(event, GatewayEvent::Progress) {
-            connection.client.progress();
+            connection.client.reset_backoff();
         }
         policy.handle_gateway_event(event);
     }

@@ -1,4 +1,4 @@
-//! What a signal leaves for what is in hand: the first one begins a grace, a second one and the end of the grace end all.
+//! The grace period after a signal: the first signal begins it, and a second one or the end of the grace ends the run.
 
 use std::time::{Duration, Instant};
 
@@ -15,28 +15,28 @@ pub struct Grace {
 }
 
 impl Grace {
-    /// Takes the signals over; the first one will leave this much time.
+    /// Takes over the signals; the first one begins a grace of this length.
     ///
     /// # Errors
-    /// Where the system does not let us.
+    /// The system refuses.
     pub fn new(length: Duration) -> Result<Self, Failure> {
         Ok(Self { signals: Signals::new()?, length, signal: None, until: None, is_over: false })
     }
 
-    /// The exit code of the first signal, once it has come.
+    /// Returns the exit code of the first signal, once it has come.
     #[must_use]
     pub fn signal(&self) -> Option<Exit> {
         self.signal
     }
 
-    /// Gives the next step the whole time again, where a signal has come.
+    /// Begins the grace again for the next step, if a signal has come.
     pub fn renew(&mut self) {
         self.until = self.signal.map(|_| Instant::now() + self.length);
         self.is_over = false;
     }
 
-    /// Waits for the first signal, which gives `false`, then for the second one or the end of the grace, which give
-    /// `true`. Cancel-safe.
+    /// Waits for the first signal, and returns false; then for the second one or the end of the grace, and returns true.
+    /// Cancel-safe.
     pub async fn is_over(&mut self) -> bool {
         if !self.is_over {
             tokio::select! {

@@ -1,4 +1,4 @@
-//! `status --every` and `--offline-on-exit`: keeps saying which devices are online, and says offline at the end.
+//! `status --every` and `--offline-on-exit`: reports devices at an interval, and reports them offline at the end.
 
 use std::{sync::Arc, time::Duration};
 
@@ -10,26 +10,26 @@ use super::{
     event_loop::{self, ConnectionOptions, GatewayConnection, Policy},
     grace::Grace,
     requests::{RequestConnection, Requests},
-    results::{Progress, ResultContexts, ResultOptions, Results},
+    results::{ProgressMode, ResultContexts, ResultOptions, Results},
     time_unit::TimeUnit,
 };
 use crate::{
-    error::{Exit, Failure, Kind},
+    error::{Exit, Failure, FailureKind},
     gateway::{GatewayEvent, Payload},
-    io::{console::Console, input::Source, request_ids::request_id},
+    io::{console::Console, input::InputSource, request_ids::request_id},
     mqtt::codec::Will,
-    net::client::Event,
-    request::parser::{ParsedInput, Request, RequestKind, RequestParser, status_item},
+    net::client::ClientEvent,
+    request::{ParsedInput, Request, RequestKind, RequestParser, status_item},
     tuya::{Channel, DeviceStatus, Envelope, Uplink},
 };
 
-/// How long the end may take: what is in flight, and the farewell.
+/// How long the end may take: requests in flight, the last report, and DISCONNECT.
 const GRACE: Duration = Duration::from_millis(1500);
 /// MQTT gives a will's length two bytes (MQTT 3.1.1, section 3.1.3.3).
 const LONGEST_WILL: usize = 65_535;
 
 /// A device of the input.
-struct Device {
+struct HeartbeatDevice {
     status: DeviceStatus,
     /// The time stamp that the input gives.
     t: Option<i64>,
@@ -37,37 +37,37 @@ struct Device {
     input: Arc<str>,
 }
 
-/// What a heartbeat waits for beside its connection.
-enum Input {
-    /// A first signal, or the end of all: a second one, or of the grace.
+/// Events of a heartbeat beside those of its connection.
+enum HeartbeatInput {
+    /// The first signal (false); a second one, or the end of the grace (true).
     Grace(bool),
-    /// The time of a round.
+    /// A round is due.
     Round,
     /// More results are written.
     Written,
 }
 
-/// Reports every device again and again, until a signal.
+/// Reports every device in rounds, until a signal.
 struct Heartbeat {
     requests: Requests,
-    devices: Vec<Device>,
+    devices: Vec<HeartbeatDevice>,
     rounds: Interval,
     offline_on_exit: bool,
     grace: Grace,
     is_over: bool,
-    /// Since when the round before is not acknowledged, although the next one is due.
+    /// Whether the last round is not acknowledged, although the next one is due.
     is_behind: bool,
     console: Console,
 }
 
-/// Reads the input to its end, which a later round and the will need, and reports until a signal.
+/// Reads the input to its end, because the rounds and the will need all of it, and reports until a signal.
 ///
 /// # Errors
 /// An input that is invalid, or too long for a will.
 pub async fn run(
     mut settings: ConnectionSettings,
     parser: RequestParser,
-    source: Source,
+    source: InputSource,
     options: &BatchOptions,
     interval: Option<Duration>,
     offline_on_exit: bool,
@@ -82,8 +82,8 @@ pub async fn run(
     let connection_options =
         ConnectionOptions { waits_for_answers: true, endures_outages: true, ..ConnectionOptions::default() };
     let mut connection = GatewayConnection::new(settings, connection_options, options.unit);
-    let results = Results::new(Progress::Never, ResultOptions::default(), false, console);
-    // Without an interval there is one round, and the connection is held for its end.
+    let results = Results::new(ProgressMode::Never, ResultOptions::default(), false, console);
+    // Without an interval there is one round, and the connection stays open until a signal.
     let mut rounds = tokio::time::interval(interval.unwrap_or(Duration::from_hours(24 * 365)));
     rounds.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut heartbeat = Heartbeat {
@@ -100,20 +100,20 @@ pub async fn run(
     Ok(heartbeat.finish(connection, end).await)
 }
 
-async fn read(parser: RequestParser, source: Source) -> Result<Vec<Device>, Failure> {
+async fn read(parser: RequestParser, source: InputSource) -> Result<Vec<HeartbeatDevice>, Failure> {
     let mut devices = Vec::new();
-    let mut input = source.start(move |input, asked| parser.take(RequestKind::Status, input, asked))?;
+    let mut input = source.start(move |input, parsed| parser.parse(RequestKind::Status, input, parsed))?;
     while let Some(batch) = input.next().await? {
         for ParsedInput { line, text, item, .. } in batch {
-            let item = item.map_err(|invalid| {
+            let request = item.map_err(|invalid| {
                 let line = line.map(|line| format!("line {line}: ")).unwrap_or_default();
                 Failure::invalid(format!("{line}{}", invalid.message))
             })?;
-            let (t, part) = (item.t, item.part.clone());
-            for status in statuses(item) {
+            let (t, part) = (request.t, request.part.clone());
+            for status in statuses(request) {
                 let input = part.as_ref().map(|part| part.input_of(&text, &status.cid, Some(status.status)));
                 let input = input.map_or_else(|| Arc::clone(&text), Arc::from);
-                devices.push(Device { status, t, line, input });
+                devices.push(HeartbeatDevice { status, t, line, input });
             }
         }
     }
@@ -128,25 +128,25 @@ impl Heartbeat {
                 continue;
             }
             let cid = device.status.cid.clone();
-            let item = status_item(vec![DeviceStatus { cid, status: device.status.status && !is_end }]);
-            let item = Request { t: device.t.filter(|_| !is_end), ..item };
+            let request = status_item(vec![DeviceStatus { cid, status: device.status.status && !is_end }]);
+            let request = Request { t: device.t.filter(|_| !is_end), ..request };
             let input = Arc::clone(&device.input);
-            let origin = self.requests.results.origin(RequestKind::Status, device.line, input, 1);
-            self.requests.send(connection, connection.moment(), item, Some(origin))?;
+            let position = self.requests.results.next_position(RequestKind::Status, device.line, input, 1);
+            self.requests.send(connection, connection.moment(), request, Some(position))?;
         }
         self.requests.send_statuses(connection)
     }
 
-    /// Accounts for what is left, says farewell, and gives the exit code.
+    /// Reports open requests as failed, closes the connection, and returns the exit code.
     async fn finish(mut self, mut connection: RequestConnection, end: Result<Exit, Failure>) -> Exit {
         let exit = match end {
             Ok(exit) => {
                 let message = "ended by a signal before the acknowledgement came";
-                self.requests.fail_all(&mut connection, Kind::Connection, message);
+                self.requests.fail_all(&mut connection, FailureKind::Connection, message);
                 exit
             }
             Err(failure) => {
-                self.requests.results.fail(&failure);
+                self.requests.results.set_failure(&failure);
                 self.requests.fail_all(&mut connection, failure.kind, &failure.message);
                 failure.kind.exit()
             }
@@ -163,7 +163,7 @@ impl Heartbeat {
 
 impl Policy for Heartbeat {
     type Context = ResultContexts;
-    type Input = Input;
+    type Input = HeartbeatInput;
     type End = Exit;
 
     fn advance(&mut self, connection: &mut RequestConnection) -> Result<Option<Exit>, Failure> {
@@ -173,29 +173,33 @@ impl Policy for Heartbeat {
         Ok(self.grace.signal().filter(|_| is_done))
     }
 
-    async fn next_input(&mut self) -> Result<Input, Failure> {
+    async fn next_input(&mut self) -> Result<HeartbeatInput, Failure> {
         let Self { grace, rounds, requests, .. } = self;
         let is_ending = grace.signal().is_some();
         tokio::select! {
-            is_over = grace.is_over() => Ok(Input::Grace(is_over)),
-            _ = rounds.tick(), if !is_ending => Ok(Input::Round),
-            written = requests.results.progress() => written.map(|()| Input::Written),
+            is_over = grace.is_over() => Ok(HeartbeatInput::Grace(is_over)),
+            _ = rounds.tick(), if !is_ending => Ok(HeartbeatInput::Round),
+            written = requests.results.committed_changed() => written.map(|()| HeartbeatInput::Written),
         }
     }
 
-    fn handle_input(&mut self, connection: &mut RequestConnection, input: Input) -> Result<(), Failure> {
+    fn handle_input(
+        &mut self,
+        connection: &mut RequestConnection,
+        input: HeartbeatInput,
+    ) -> Result<(), Failure> {
         match input {
-            Input::Grace(true) => self.is_over = true,
-            Input::Grace(false) if self.offline_on_exit => self.report(connection, true)?,
-            Input::Round if connection.gateway().is_empty() => {
+            HeartbeatInput::Grace(true) => self.is_over = true,
+            HeartbeatInput::Grace(false) if self.offline_on_exit => self.report(connection, true)?,
+            HeartbeatInput::Round if connection.gateway().is_empty() => {
                 self.is_behind = false;
                 self.report(connection, false)?;
             }
-            Input::Round if !self.is_behind => {
+            HeartbeatInput::Round if !self.is_behind => {
                 self.is_behind = true;
-                self.console.warn("the last round is not acknowledged yet: this one is left out");
+                self.console.warn("the last round is not acknowledged yet: skipping this one");
             }
-            Input::Grace(false) | Input::Round | Input::Written => {}
+            HeartbeatInput::Grace(false) | HeartbeatInput::Round | HeartbeatInput::Written => {}
         }
         Ok(())
     }
@@ -203,7 +207,7 @@ impl Policy for Heartbeat {
     fn handle_client_event(
         &mut self,
         connection: &mut RequestConnection,
-        event: Event,
+        event: ClientEvent,
     ) -> Result<(), Failure> {
         self.requests.handle_client_event(connection, event);
         Ok(())
@@ -214,8 +218,8 @@ impl Policy for Heartbeat {
     }
 }
 
-fn statuses(item: Request) -> Vec<DeviceStatus> {
-    match item.body {
+fn statuses(request: Request) -> Vec<DeviceStatus> {
+    match request.body {
         Payload::Uplink(uplink) => match uplink {
             Uplink::Status(statuses) => statuses,
             Uplink::Sync(_) | Uplink::Report(_) | Uplink::CommandResponse(_) | Uplink::AsGiven { .. } => {
@@ -226,10 +230,10 @@ fn statuses(item: Request) -> Vec<DeviceStatus> {
     }
 }
 
-/// What the broker says for us when the connection is cut: every device offline.
-fn will(settings: &ConnectionSettings, devices: &[Device], unit: TimeUnit) -> Result<Will, Failure> {
+/// Returns the will, which the broker publishes when the connection is cut: every online device is offline.
+fn will(settings: &ConnectionSettings, devices: &[HeartbeatDevice], unit: TimeUnit) -> Result<Will, Failure> {
     let gateway = settings.gateway_id.as_ref().ok_or_else(|| Failure::invalid("no gateway id is given"))?;
-    let offline = |device: &Device| DeviceStatus { cid: device.status.cid.clone(), status: false };
+    let offline = |device: &HeartbeatDevice| DeviceStatus { cid: device.status.cid.clone(), status: false };
     let statuses: Vec<_> = devices.iter().filter(|device| device.status.status).map(offline).collect();
     let request_id = request_id().to_string();
     let payload = Envelope { t: unit.now(), request_id, body: Uplink::Status(statuses) }.encode();
@@ -238,7 +242,7 @@ fn will(settings: &ConnectionSettings, devices: &[Device], unit: TimeUnit) -> Re
             "--offline-on-exit: the will of these devices takes {} bytes, more than the {LONGEST_WILL} that MQTT allows",
             payload.len()
         ))
-        .hint("Split the devices over several gateways, or leave --offline-on-exit out"));
+        .hint("Split the devices over several gateways, or leave out --offline-on-exit"));
     }
     Ok(Will {
         topic: settings.topics.topic(Channel::Status, gateway),

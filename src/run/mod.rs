@@ -1,15 +1,24 @@
 //! What the subcommands run: the engines behind the arguments.
 
 pub mod batch;
+pub mod code_tables;
 pub mod command_executor;
 pub mod connection_settings;
+pub mod convert;
+pub mod edge;
+pub mod edge_handler;
 pub mod edge_output;
 pub mod event_loop;
 pub mod failures;
 pub mod grace;
 pub mod heartbeat;
 pub mod journal;
+pub mod known_devices;
 pub mod listen;
+pub mod listen_address;
+pub mod model_table;
+pub mod passwords;
+pub mod product_model;
 pub mod program;
 pub mod record_filter;
 pub mod replay;
@@ -17,6 +26,7 @@ pub mod requests;
 pub mod results;
 pub mod runtime;
 pub mod signals;
+pub mod tap;
 pub mod tap_recorder;
 pub mod time_unit;
 pub mod warnings;

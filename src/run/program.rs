@@ -1,4 +1,4 @@
-//! `edge -- PROGRAM`: a program that finds the edge in its environment and whose end is the edge's.
+//! `edge -- PROGRAM`: runs a program that finds the edge in its environment; the edge ends with it.
 
 use std::{
     env,
@@ -22,20 +22,20 @@ use crate::{
     run::runtime::sleep_until,
 };
 
-/// How long a program may go on after SIGTERM until it is killed.
+/// How long a program may run after SIGTERM before it is killed.
 const GRACE: Duration = Duration::from_secs(5);
 
-/// How often the rest of a group is looked for while it ends.
+/// How often to check whether processes of the group are left.
 const LOOK: Duration = Duration::from_millis(10);
 
 /// A program that runs against the edge.
 #[derive(Debug)]
 pub(crate) struct Program {
     child: Child,
-    target: Target,
+    target: SignalTarget,
     /// The terminal that the program shares with the edge.
     terminal: Option<File>,
-    /// When the program is killed, once it was asked to end.
+    /// When the program is killed, after SIGTERM was sent to it.
     kill_at: Option<Instant>,
     guard: Option<Guard>,
 }
@@ -53,12 +53,12 @@ pub(crate) struct Environment<'a> {
 #[derive(Debug)]
 pub(crate) struct NotRun {
     pub(crate) failure: Failure,
-    /// 127 where there is no such program, as a shell has it, and 126 where it cannot be run.
+    /// 127 if there is no such program, and 126 if it cannot be run, as in a shell.
     pub(crate) exit: Exit,
 }
 
 impl Program {
-    /// Starts a program; it owns stdin, stdout and stderr.
+    /// Starts a program; stdin, stdout and stderr are its own.
     pub(crate) fn start(words: &[OsString], environment: &Environment<'_>) -> Result<Self, NotRun> {
         let (program, arguments) = words.split_first().ok_or_else(|| NotRun {
             failure: Failure::invalid("no program is named after --"),
@@ -98,7 +98,7 @@ impl Program {
             exit: Exit(if why.kind() == io::ErrorKind::NotFound { 127 } else { 126 }),
         })?;
         let id = child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
-        let target = Target { id, is_group: terminal.is_none() };
+        let target = SignalTarget { id, is_group: terminal.is_none() };
         if let Some(guard) = &mut guard {
             guard.watch(target);
         }
@@ -132,10 +132,10 @@ impl Program {
         foreground == Some(getpgrp())
     }
 
-    /// Ends the program and what it has started: asks, and kills what is left after the grace.
+    /// Ends the program and the processes that it started: with SIGTERM, and after the grace with SIGKILL.
     pub(crate) async fn end(&mut self) {
         self.signal(Exit::TERMINATED);
-        // A failure to wait leaves nothing else to be done.
+        // If waiting fails, nothing else can be done.
         let _ = self.wait().await;
         if !self.target.is_group {
             return;
@@ -148,7 +148,7 @@ impl Program {
 }
 
 impl Drop for Program {
-    /// Tells the guard that the edge itself has seen to the program's end.
+    /// Dismisses the guard, because the edge has ended the program itself.
     fn drop(&mut self) {
         if let Some(guard) = self.guard.take() {
             guard.dismiss();
@@ -156,19 +156,19 @@ impl Drop for Program {
     }
 }
 
-/// Who gets the signals: the program's group, or the program alone if it shares the edge's group.
+/// The receiver of signals: the program's group, or the program alone if it shares the edge's group.
 #[derive(Clone, Copy, Debug)]
-struct Target {
+struct SignalTarget {
     id: Option<Pid>,
     is_group: bool,
 }
 
-impl Target {
-    /// Sends a signal, and lets a stopped program action on it.
+impl SignalTarget {
+    /// Sends a signal, and continues a stopped program so that it acts on it.
     fn signal(self, signal: Signal) {
         let Some(id) = self.id else { return };
         for signal in [signal, Signal::CONT] {
-            // The program may have ended in this very moment.
+            // The program may have ended just now.
             let _ = if self.is_group { kill_process_group(id, signal) } else { kill_process(id, signal) };
         }
     }
@@ -212,21 +212,21 @@ impl Guard {
         command.spawn().ok().map(Self)
     }
 
-    /// Tells the guard whom to end.
-    fn watch(&mut self, target: Target) {
+    /// Sends the target to the guard.
+    fn watch(&mut self, target: SignalTarget) {
         let id = target.id.map_or(0, |id| id.as_raw_nonzero().get());
         let whom = if target.is_group { -id } else { id };
         if id != 0
             && let Some(pipe) = &mut self.0.stdin
         {
-            // A guard that is gone guards nothing.
+            // Without a guard the program runs unguarded.
             let _ = writeln!(pipe, "{whom}");
         }
     }
 
     fn dismiss(mut self) {
-        let told = self.0.stdin.take().is_some_and(|mut pipe| pipe.write_all(b"dismissed\n").is_ok());
-        if !told {
+        let is_told = self.0.stdin.take().is_some_and(|mut pipe| pipe.write_all(b"dismissed\n").is_ok());
+        if !is_told {
             let _ = self.0.kill();
         }
         let _ = self.0.wait();
@@ -242,7 +242,7 @@ fn exit_of(status: ExitStatus) -> Exit {
     Exit(code.and_then(|code| u8::try_from(code).ok()).unwrap_or(u8::MAX))
 }
 
-/// PATH with this binary's folder in front, so that the program's `tuyagw` is this one.
+/// Returns PATH with this binary's folder in front, so that the program's `tuyagw` is this one.
 fn path_with_this_binary() -> Option<OsString> {
     let folder = env::current_exe().ok()?.parent()?.to_owned();
     let others = env::var_os("PATH").unwrap_or_default();

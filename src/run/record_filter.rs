@@ -10,30 +10,30 @@ use crate::{
 const OTHER: &str = "other";
 
 /// A message passes if it matches one of each list that is not empty.
-pub struct Filter {
+pub struct RecordFilter {
     topics: Vec<String>,
     kinds: Vec<String>,
     cids: Vec<String>,
 }
 
-impl Filter {
-    /// Checks and takes the options.
+impl RecordFilter {
+    /// Checks the options.
     ///
     /// # Errors
-    /// A topic filter that is none, or a kind that does not exist.
+    /// A topic filter that is not valid, or a kind that does not exist.
     pub fn new(topics: &[String], kinds: &[String], cids: &[String]) -> Result<Self, Failure> {
         for topic in topics {
             check_filter(topic).map_err(|why| Failure::invalid(format!("--topic: {why}")))?;
         }
         let known: Vec<_> = Channel::ALL.into_iter().map(Channel::kind).chain([OTHER]).collect();
         if let Some(kind) = kinds.iter().find(|kind| !known.contains(&kind.as_str())) {
-            return Err(Failure::invalid(format!("--kind: {kind:?} is no kind of record"))
+            return Err(Failure::invalid(format!("--kind: expected a kind of record; got {kind:?}"))
                 .hint(format!("The kinds are: {}", known.join(", "))));
         }
         Ok(Self { topics: topics.to_vec(), kinds: kinds.to_vec(), cids: cids.to_vec() })
     }
 
-    /// Whether a message passes.
+    /// Returns whether a message passes.
     pub fn wants(&self, message: &Message, topics: &Topics) -> bool {
         let topic = &message.topic;
         let channel = || topics.classify(topic, &message.payload).and_then(|(channel, _)| channel);

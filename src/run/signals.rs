@@ -1,5 +1,5 @@
-//! SIGINT, SIGTERM and SIGHUP, as the exit codes that they stand for. A SIGHUP that was ignored before, as under `nohup`,
-//! stays ignored, and so does a SIGINT that the parent ignores on purpose (`trap '' INT`).
+//! SIGINT, SIGTERM and SIGHUP, as exit codes. A SIGHUP that was ignored before, as under `nohup`, stays ignored, and so does a
+//! SIGINT that the parent ignores on purpose (`trap '' INT`).
 //!
 //! A shell without job control starts a program in the background with SIGINT and SIGQUIT ignored (POSIX, 2.11). Scripts
 //! end such a program with `kill -INT`, so SIGINT counts if SIGQUIT is ignored, too.
@@ -20,15 +20,15 @@ pub struct Signals {
 }
 
 impl Signals {
-    /// Takes the signals over from the system's defaults.
+    /// Takes over the signals from the system's defaults.
     ///
     /// # Errors
-    /// Where the system does not let us.
+    /// The system refuses.
     pub fn new() -> Result<Self, Failure> {
         let listen =
             |kind| signal(kind).map_err(|why| Failure::io(format!("cannot listen for signals: {why}")));
         let ignored = ignored();
-        // Where the system does not say, SIGINT is taken over, which a person at a terminal needs, and SIGHUP is not.
+        // If the system does not say, SIGINT is taken over, which a person at a terminal needs, and SIGHUP is not.
         let ignores_interrupt = ignored.is_some_and(ignores_interrupt_on_purpose);
         let ignores_hangup = ignored.is_none_or(|mask| ignores(mask, SignalKind::hangup()));
         Ok(Self {
@@ -39,7 +39,7 @@ impl Signals {
         })
     }
 
-    /// The exit code of the next signal. Cancel-safe.
+    /// Waits for the next signal, and returns its exit code. Cancel-safe.
     pub async fn next(&mut self) -> Exit {
         tokio::select! {
             () = received(&mut self.interrupt) => Exit::INTERRUPTED,
@@ -49,7 +49,7 @@ impl Signals {
     }
 }
 
-/// Waits for a signal that was taken over; for ever where it was not. Cancel-safe.
+/// Waits for a signal; never returns if it was not taken over. Cancel-safe.
 async fn received(signal: &mut Option<Signal>) {
     match signal {
         Some(signal) => {
@@ -59,15 +59,15 @@ async fn received(signal: &mut Option<Signal>) {
     }
 }
 
-/// The signals that were ignored when this program was started, a bit each; `None` where that cannot be known.
+/// Returns the signals that were ignored when this program was started, a bit each; `None` if the system does not say.
 fn ignored() -> Option<u64> {
-    // In one read: the file says that it is empty, so that `read_to_string` would begin with small ones.
+    // One read: the file has the size 0, so `read_to_string` would begin with small reads.
     let mut status = [0; 4096];
     let length = File::open("/proc/self/status").and_then(|mut file| file.read(&mut status)).unwrap_or(0);
     mask(&String::from_utf8_lossy(&status[..length]))
 }
 
-/// The mask of ignored signals in a process's `/proc/PID/status`.
+/// Reads the mask of ignored signals from the text of `/proc/PID/status`.
 fn mask(status: &str) -> Option<u64> {
     let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"))?;
     u64::from_str_radix(mask.trim(), 16).ok()
@@ -77,7 +77,7 @@ fn ignores(mask: u64, signal: SignalKind) -> bool {
     mask >> (signal.as_raw_value() - 1) & 1 == 1
 }
 
-/// Whether SIGINT is ignored, and not because a shell started the program in the background.
+/// Returns whether SIGINT is ignored, and not because a shell started the program in the background.
 fn ignores_interrupt_on_purpose(mask: u64) -> bool {
     ignores(mask, SignalKind::interrupt()) && !ignores(mask, SignalKind::quit())
 }

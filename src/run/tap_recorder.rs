@@ -1,9 +1,9 @@
-//! What the tap writes down, and what becomes of it when nobody can write: the traffic never waits for it.
+//! Records tapped traffic. If the output is too slow or fails, records are left out; the traffic never waits.
 
 use std::{
     collections::VecDeque,
     net::SocketAddr,
-    time::{Duration, Instant, SystemTime},
+    time::{Instant, SystemTime},
 };
 
 use serde::Serialize;
@@ -16,23 +16,21 @@ use crate::{
     },
     json::json_line,
     mqtt::{Direction, codec::Message},
-    net::proxy::{Heard, Moment, Observer},
-    recording::{Connection, LEFT_OUT, Record},
-    stats::{Inspection, Summary},
+    net::proxy::{CaptureTime, Observation, Observer},
+    recording::{ConnectionRecord, LEFT_OUT, Record},
+    run::warnings::WarningLimiter,
+    stats::{Inspection, RecordingSummary},
     tuya::Topics,
 };
 
-/// With this much unwritten, records are left out until half of it is written.
+/// Unwritten bytes above which records are left out, until half of them is written.
 const FULL: usize = 32 * 1024 * 1024;
 
-/// Records are handed over at once when there are this many bytes of them.
+/// Bytes of records that are handed to the writer thread at once.
 const BATCH: usize = 256 * 1024;
 
-/// Records that have been written are forgotten once they are so many.
+/// How many ends of records are kept before the written ones are removed.
 const MANY_RECORDS: usize = 4096;
-
-/// How many warnings a second are printed.
-const WARNINGS: u32 = 50;
 
 /// The recorder.
 #[derive(Debug)]
@@ -41,31 +39,30 @@ pub(crate) struct Recorder {
     topics: Topics,
     origin: Instant,
     sink: Option<BatchWriter>,
-    /// How far the sink has written, and where the records end that may not be written yet.
+    /// How far the writer has written, and the ends of records that may not be written yet.
     written: Written,
     unwritten: VecDeque<Offset>,
-    /// Bytes that the sink has and its thread does not.
+    /// Bytes that the writer has and its thread does not.
     batch: usize,
     line: Vec<u8>,
-    /// When the last thing that was heard passed, in microseconds since the start.
+    /// When the last observed bytes passed, in microseconds since the start.
     mono_us: u64,
     inspection: Inspection,
-    /// Records that were left out since the last that was written, and in all.
+    /// Records left out since the last written one, and in total.
     missing: u64,
     missing_in_all: u64,
     failure: Option<Failure>,
-    warnings: (Instant, u32),
+    warnings: WarningLimiter,
 }
 
 impl Recorder {
-    /// A recorder that writes to a sink.
+    /// A recorder with this output.
     pub(crate) fn new(console: Console, topics: Topics, sink: BatchWriter) -> Self {
-        let now = Instant::now();
         Self {
             console,
             topics,
-            origin: now,
-            written: sink.written_so_far(),
+            origin: Instant::now(),
+            written: sink.written(),
             unwritten: VecDeque::new(),
             sink: Some(sink),
             batch: 0,
@@ -75,18 +72,18 @@ impl Recorder {
             missing: 0,
             missing_in_all: 0,
             failure: None,
-            warnings: (now, 0),
+            warnings: WarningLimiter::new(Some(console)),
         }
     }
 
-    /// Writes a line that is no record.
+    /// Writes a line that is not a record.
     pub(crate) fn event(&mut self, line: &[u8]) {
         self.line.extend_from_slice(line);
         self.write();
         self.flush();
     }
 
-    /// Hands over what was written.
+    /// Hands the written lines to the writer thread.
     fn flush(&mut self) {
         if let Some(sink) = &mut self.sink {
             sink.flush();
@@ -94,7 +91,7 @@ impl Recorder {
         }
     }
 
-    /// Ends the recording, which the traffic does not notice.
+    /// Ends the recording; the traffic goes on.
     pub(crate) fn fail(&mut self, why: WriterError) {
         if self.failure.is_some() {
             return;
@@ -105,34 +102,34 @@ impl Recorder {
         };
         self.console.error(&format!("{}: the recording ends here; the traffic goes on", failure.message));
         self.failure = Some(failure);
-        // What the sink was given and has not written is missing as well.
+        // Lines that the writer has and did not write are missing, too.
         self.forget_written();
         self.lose(self.unwritten.len() as u64);
         self.unwritten.clear();
     }
 
     fn forget_written(&mut self) {
-        let written = self.written.ticket();
+        let written = self.written.offset();
         self.unwritten.drain(..self.unwritten.partition_point(|end| *end <= written));
     }
 
     /// Counts records that are not in the recording.
     fn lose(&mut self, records: u64) {
         self.missing_in_all += records;
-        self.inspection.left_out(records);
+        self.inspection.handle_left_out(records);
     }
 
-    /// Gives up the sink, to be closed.
+    /// Returns the writer, to be closed.
     pub(crate) fn close(&mut self) -> Option<BatchWriter> {
         if self.missing > 0 {
             self.say_missing();
         }
-        self.suppressed();
+        self.warnings.finish();
         self.flush();
         self.sink.take()
     }
 
-    /// Whether everything that was heard is in the recording, once it is closed.
+    /// Whether everything observed is in the recording, once it is closed.
     pub(crate) fn is_whole(&self) -> bool {
         self.failure.is_none() && self.missing_in_all == 0
     }
@@ -142,26 +139,26 @@ impl Recorder {
         self.missing_in_all
     }
 
-    /// What was heard, recorded or not.
-    pub(crate) fn summary(&self) -> Summary {
+    /// The summary of everything observed, recorded or not.
+    pub(crate) fn summary(&self) -> RecordingSummary {
         self.inspection.summary()
     }
 
     fn message(&mut self, dir: Direction, message: &Message, unix_us: i64) {
         let record = Record { dir: Some(dir), ..Record::of(message, unix_us, self.mono_us) };
         let record = record.classified(&self.topics);
-        self.inspection.message(&record);
+        self.inspection.handle_message(&record);
         if self.has_room() {
             record.write(&mut self.line);
             self.write_record();
         }
     }
 
-    fn connection(&mut self, record: &Connection<'_>) {
+    fn connection(&mut self, record: &ConnectionRecord<'_>) {
         if record.connected {
-            self.inspection.connected(record.code);
+            self.inspection.handle_connect(record.code);
         } else {
-            self.inspection.disconnected();
+            self.inspection.handle_disconnect();
         }
         if self.has_room() {
             record.write(&mut self.line);
@@ -169,7 +166,7 @@ impl Recorder {
         }
     }
 
-    /// Whether the next record can be written; counts it where it cannot.
+    /// Whether the next record can be written; counts it if not.
     fn has_room(&mut self) -> bool {
         let Some(sink) = &self.sink else { return false };
         let limit = if self.missing > 0 { FULL / 2 } else { FULL };
@@ -182,15 +179,15 @@ impl Recorder {
         self.missing += 1;
         self.lose(1);
         if self.missing == 1 && self.failure.is_none() {
-            self.console.warn("what is recorded is not written fast enough: records are left out");
+            self.console.warn("the recording is not written fast enough: records are left out");
         }
         false
     }
 
-    /// Leaves a mark in the recording where records are missing.
+    /// Writes a mark at the place of missing records.
     fn say_missing(&mut self) {
         #[derive(Serialize)]
-        struct LeftOut {
+        struct LeftOutMark {
             v: u64,
             event: &'static str,
             mono_us: u64,
@@ -200,7 +197,8 @@ impl Recorder {
         if self.failure.is_none() {
             self.console.warn(&format!("{records} records were left out"));
         }
-        let mark = LeftOut { v: crate::recording::VERSION, event: LEFT_OUT, mono_us: self.mono_us, records };
+        let mark =
+            LeftOutMark { v: crate::recording::VERSION, event: LEFT_OUT, mono_us: self.mono_us, records };
         self.line.extend_from_slice(&json_line(&mark));
         self.write();
     }
@@ -223,33 +221,26 @@ impl Recorder {
         }
         end
     }
-
-    fn suppressed(&mut self) {
-        let more = self.warnings.1.saturating_sub(WARNINGS);
-        if more > 0 {
-            self.console.warn(&format!("{more} more warnings were not printed"));
-        }
-    }
 }
 
 impl Observer for Recorder {
-    fn heard(&mut self, heard: Heard<'_>, peer: SocketAddr, at: Moment) {
+    fn handle_observation(&mut self, observation: Observation<'_>, peer: SocketAddr, at: CaptureTime) {
         let since = at.monotonic.saturating_duration_since(self.origin);
         self.mono_us = u64::try_from(since.as_micros()).unwrap_or(u64::MAX);
         let unix_us = unix_us(at.wall);
-        let (dir, client, connected, code) = match heard {
-            Heard::Message { dir, message } => return self.message(dir, message, unix_us),
-            Heard::Lost { dir, why } => {
+        let (dir, client, connected, code) = match observation {
+            Observation::Message { dir, message } => return self.message(dir, message, unix_us),
+            Observation::Lost { dir, why } => {
                 let side = match dir {
-                    Direction::Up => "what the client says",
-                    Direction::Down => "what the broker says",
+                    Direction::Up => "the client's traffic",
+                    Direction::Down => "the broker's traffic",
                 };
                 return self.warn(&format!("{peer}: {side} is forwarded, but no longer recorded: {why}"));
             }
-            Heard::Connected { client, code } => (Direction::Up, client, true, code),
-            Heard::Disconnected { dir, client } => (dir, client, false, None),
+            Observation::Connected { client, code } => (Direction::Up, client, true, code),
+            Observation::Disconnected { dir, client } => (dir, client, false, None),
         };
-        let record = Connection {
+        let record = ConnectionRecord {
             unix_us,
             dir,
             connected,
@@ -262,23 +253,16 @@ impl Observer for Recorder {
         self.connection(&record);
     }
 
-    fn paused(&mut self) {
+    fn flush(&mut self) {
         self.flush();
     }
 
     fn warn(&mut self, message: &str) {
-        if self.warnings.0.elapsed() >= Duration::from_secs(1) {
-            self.suppressed();
-            self.warnings = (Instant::now(), 0);
-        }
-        self.warnings.1 += 1;
-        if self.warnings.1 <= WARNINGS {
-            self.console.warn(message);
-        }
+        self.warnings.warn(message);
     }
 }
 
-/// A time on the wall in microseconds since 1970.
+/// A wall-clock time in microseconds since 1970.
 fn unix_us(wall: SystemTime) -> i64 {
     let since = wall.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_micros()).unwrap_or(i64::MAX)

@@ -1,147 +1,153 @@
-//! Which answer belongs to which request: by request id, gateway and topic, over both directions.
+//! Correlates answers with requests: by request id, gateway and topic, over both directions.
 
-use std::{
-    collections::{HashMap, VecDeque, hash_map::Entry},
-    sync::Arc,
+use std::sync::Arc;
+
+use super::{counters::DeviceId, direction::requested_by};
+use crate::{
+    collections::{Histogram, Recent},
+    tuya::Channel,
 };
 
-use super::{counters::DeviceId, requested_by, spread::Spread};
-use crate::tuya::Channel;
+/// Requests that are remembered, answered or not. One without an answer after so many others counts as unanswered.
+const CAPACITY: usize = 65_536;
 
-/// How many requests are remembered, answered or not. One without an answer after so many others is unanswered.
-const REMEMBERED: usize = 65_536;
-
-/// How many of the unanswered are kept by name.
+/// Unanswered requests that are listed by name.
 const NAMED: usize = 100;
 
 /// A request as it was first seen.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Request {
+pub(super) struct SeenRequest {
     pub(super) device: DeviceId,
-    /// When, in microseconds.
+    /// When, in microseconds since the Unix epoch.
     pub(super) at: i64,
 }
 
-/// What came of an answer.
+/// How an answer relates to the requests.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Met {
+pub(super) enum Correlation {
     /// It answers a request.
     Answered { device: DeviceId, round_trip_us: i64 },
-    /// The request was answered before.
-    Again { device: DeviceId, round_trip_us: i64 },
-    /// No request with its id was seen, or one long ago.
-    Unasked,
+    /// It answers a request that was answered before.
+    Repeated { device: DeviceId, round_trip_us: i64 },
+    /// It answers no request that is remembered.
+    Unmatched,
 }
 
-/// A request for which no answer was seen.
+/// A request without an answer.
 #[derive(Clone, Debug)]
-pub(super) struct Open {
+pub(super) struct OpenRequest {
     pub(super) channel: Channel,
     pub(super) gateway: u32,
     pub(super) request_id: Arc<str>,
-    pub(super) request: Request,
+    pub(super) request: SeenRequest,
 }
 
-/// What is counted of one kind of request.
+/// The counts of one kind of request.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Tally {
+pub(super) struct RequestCounts {
     pub(super) requests: u64,
     pub(super) answered: u64,
     /// Answers to no request that is remembered.
-    pub(super) unasked: u64,
+    pub(super) unmatched: u64,
     /// Requests that were sent again with the same id.
     pub(super) repeated: u64,
     /// Answers that were sent again.
     pub(super) answered_again: u64,
-    pub(super) spread: Spread,
+    /// Round trips in microseconds.
+    pub(super) round_trips: Histogram,
 }
 
-type Key = (u8, u32, Arc<str>);
+type RequestKey = (u8, u32, Arc<str>);
 
-/// The requests that are remembered.
-#[derive(Debug, Default)]
-pub(super) struct Pairs {
-    known: HashMap<Key, (Request, Option<i64>)>,
-    order: VecDeque<Key>,
-    tallies: [Tally; 7],
-    /// Unanswered ones that are no longer remembered: the first by name, and how many there are.
-    lost: Vec<Open>,
-    lost_count: u64,
+/// Finds the request of each answer.
+#[derive(Debug)]
+pub(super) struct Correlator {
+    /// Requests, with the time of their first answer.
+    requests: Recent<RequestKey, (SeenRequest, Option<i64>)>,
+    counts: [RequestCounts; 7],
+    /// The first unanswered requests that are no longer remembered, and how many there are.
+    forgotten: Vec<OpenRequest>,
+    forgotten_count: u64,
 }
 
-impl Pairs {
-    /// Notes a request; gives one that is given up for it.
-    pub(super) fn ask(
+impl Default for Correlator {
+    fn default() -> Self {
+        Self {
+            requests: Recent::new(CAPACITY),
+            counts: Default::default(),
+            forgotten: Vec::new(),
+            forgotten_count: 0,
+        }
+    }
+}
+
+impl Correlator {
+    /// Handles a request. Returns the unanswered one that is forgotten for it.
+    pub(super) fn handle_request(
         &mut self,
         channel: Channel,
         gateway: u32,
         request_id: &str,
-        request: Request,
-    ) -> Option<Request> {
-        let tally = &mut self.tallies[channel as usize];
+        request: SeenRequest,
+    ) -> Option<SeenRequest> {
+        let counts = &mut self.counts[channel as usize];
         let key = (channel as u8, gateway, Arc::from(request_id));
-        match self.known.entry(key) {
-            Entry::Occupied(_) => {
-                tally.repeated += 1;
-                return None;
-            }
-            Entry::Vacant(place) => {
-                tally.requests += 1;
-                self.order.push_back(place.key().clone());
-                place.insert((request, None));
-            }
-        }
-        if self.order.len() <= REMEMBERED {
+        if self.requests.get(&key).is_some() {
+            counts.repeated += 1;
             return None;
         }
-        let oldest = self.order.pop_front()?;
-        let (request, None) = self.known.remove(&oldest)? else { return None };
-        self.lost_count += 1;
-        if self.lost.len() < NAMED {
-            self.lost.push(open(oldest, request));
+        counts.requests += 1;
+        let (key, (request, None)) = self.requests.insert(key, (request, None))? else { return None };
+        self.forgotten_count += 1;
+        if self.forgotten.len() < NAMED {
+            self.forgotten.push(open(key, request));
         }
         Some(request)
     }
 
-    /// Notes an answer on a response channel.
-    pub(super) fn answer(&mut self, response: Channel, gateway: u32, request_id: &str, at: i64) -> Met {
-        let Some(channel) = requested_by(response) else { return Met::Unasked };
-        let tally = &mut self.tallies[channel as usize];
-        match self.known.get_mut(&(channel as u8, gateway, Arc::from(request_id))) {
-            None => {
-                tally.unasked += 1;
-                Met::Unasked
-            }
-            Some((request, answered)) => {
-                let (device, round_trip_us) = (request.device, at - request.at);
-                if answered.replace(at).is_some() {
-                    tally.answered_again += 1;
-                    return Met::Again { device, round_trip_us };
-                }
-                tally.answered += 1;
-                tally.spread.add(round_trip_us.unsigned_abs());
-                Met::Answered { device, round_trip_us }
-            }
+    /// Handles an answer on a response channel.
+    pub(super) fn handle_answer(
+        &mut self,
+        response: Channel,
+        gateway: u32,
+        request_id: &str,
+        at: i64,
+    ) -> Correlation {
+        let Some(channel) = requested_by(response) else { return Correlation::Unmatched };
+        let counts = &mut self.counts[channel as usize];
+        let Some((request, answered)) =
+            self.requests.get_mut(&(channel as u8, gateway, Arc::from(request_id)))
+        else {
+            counts.unmatched += 1;
+            return Correlation::Unmatched;
+        };
+        let (device, round_trip_us) = (request.device, at - request.at);
+        if answered.replace(at).is_some() {
+            counts.answered_again += 1;
+            return Correlation::Repeated { device, round_trip_us };
         }
+        counts.answered += 1;
+        counts.round_trips.add(round_trip_us.unsigned_abs());
+        Correlation::Answered { device, round_trip_us }
     }
 
-    /// What was counted of one kind of request.
-    pub(super) fn tally(&self, channel: Channel) -> &Tally {
-        &self.tallies[channel as usize]
+    /// The counts of one kind of request.
+    pub(super) fn counts(&self, channel: Channel) -> &RequestCounts {
+        &self.counts[channel as usize]
     }
 
-    /// Requests without an answer that are still remembered, in their order.
-    pub(super) fn open(&self) -> impl Iterator<Item = Open> {
-        self.order.iter().filter_map(|key| match self.known.get(key)? {
-            (request, None) => Some(open(key.clone(), *request)),
-            (_, Some(_)) => None,
+    /// The unanswered requests that are still remembered, in their order.
+    pub(super) fn open(&self) -> impl Iterator<Item = OpenRequest> {
+        self.requests.iter().filter_map(|(key, (request, answered))| match answered {
+            None => Some(open(key.clone(), *request)),
+            Some(_) => None,
         })
     }
 
-    /// The first requests without an answer, and how many there are.
-    pub(super) fn unanswered(&self) -> (Vec<Open>, u64) {
-        let mut named = self.lost.clone();
-        let mut count = self.lost_count;
+    /// The first unanswered requests, and how many there are.
+    pub(super) fn unanswered(&self) -> (Vec<OpenRequest>, u64) {
+        let mut named = self.forgotten.clone();
+        let mut count = self.forgotten_count;
         for open in self.open() {
             count += 1;
             if named.len() < NAMED {
@@ -152,6 +158,6 @@ impl Pairs {
     }
 }
 
-fn open((channel, gateway, request_id): Key, request: Request) -> Open {
-    Open { channel: Channel::ALL[usize::from(channel)], gateway, request_id, request }
+fn open((channel, gateway, request_id): RequestKey, request: SeenRequest) -> OpenRequest {
+    OpenRequest { channel: Channel::ALL[usize::from(channel)], gateway, request_id, request }
 }

@@ -1,24 +1,25 @@
-//! Who and what occurs in a recording, counted: kinds, gateways, devices, codes, gaps.
+//! Counts the kinds, gateways, devices, codes and gaps of a recording.
 
 use std::collections::{BTreeMap, HashMap};
 
+use super::direction::is_copy;
 use crate::{
     mqtt::ConnectCode,
     recording::Record,
     tuya::{Channel, ResultCode},
 };
 
-/// How many of the largest gaps are kept.
+/// Largest gaps that are listed.
 const GAPS: usize = 5;
 
-/// A shorter silence is no gap, in microseconds.
+/// The shortest gap, in microseconds.
 const SILENCE: i64 = 1_000_000;
 
 /// A device of a gateway.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct DeviceId(pub(super) u32);
 
-/// What is counted of one kind of message.
+/// The counts of one kind of message.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct KindCount {
     pub(super) records: u64,
@@ -27,7 +28,7 @@ pub(super) struct KindCount {
     pub(super) malformed: u64,
 }
 
-/// What is counted of one gateway.
+/// The counts of one gateway.
 #[derive(Clone, Debug, Default)]
 pub(super) struct GatewayCount {
     pub(super) id: String,
@@ -37,7 +38,7 @@ pub(super) struct GatewayCount {
     by_cid: HashMap<Box<str>, DeviceId>,
 }
 
-/// What is counted of one device.
+/// The counts of one device.
 #[derive(Clone, Debug)]
 pub(super) struct DeviceCount {
     pub(super) gateway: u32,
@@ -49,11 +50,11 @@ pub(super) struct DeviceCount {
     pub(super) refused: u64,
     pub(super) unanswered: u64,
     pub(super) online: Option<bool>,
-    /// When it last spoke or was spoken to.
+    /// The time of the last message from or to it.
     pub(super) last: i64,
 }
 
-/// Clients that came and went.
+/// Connects and disconnects.
 #[derive(Clone, Debug, Default)]
 pub(super) struct ConnectionCount {
     pub(super) connects: u64,
@@ -61,9 +62,9 @@ pub(super) struct ConnectionCount {
     pub(super) disconnects: u64,
 }
 
-/// The census.
+/// The counts of a recording.
 #[derive(Debug, Default)]
-pub(super) struct Census {
+pub(super) struct Counters {
     /// By channel, `other` last.
     kinds: [KindCount; 8],
     /// Messages against their channel's direction, by channel.
@@ -80,12 +81,12 @@ pub(super) struct Census {
     pub(super) last: i64,
 }
 
-impl Census {
+impl Counters {
     /// Counts a message.
-    pub(super) fn message(&mut self, gateway: u32, record: &Record<'_>, at: i64) {
+    pub(super) fn add_message(&mut self, gateway: u32, record: &Record<'_>, at: i64) {
         let bytes = record.payload.len() as u64;
         let kind = match record.channel {
-            Some(channel) if super::is_copy(record) => &mut self.copies[channel as usize],
+            Some(channel) if is_copy(record) => &mut self.copies[channel as usize],
             channel => self.kind(channel),
         };
         kind.records += 1;
@@ -97,12 +98,12 @@ impl Census {
         if self.first.is_none() {
             self.first = Some(at);
         } else if at - self.last >= SILENCE {
-            self.gap(self.last, at);
+            self.add_gap(self.last, at);
         }
         self.last = at;
     }
 
-    fn gap(&mut self, from: i64, to: i64) {
+    fn add_gap(&mut self, from: i64, to: i64) {
         let place = self.gaps.partition_point(|(start, end)| end - start >= to - from);
         if place < GAPS {
             self.gaps.insert(place, (from, to));
@@ -114,18 +115,18 @@ impl Census {
         &mut self.kinds[channel.map_or(Channel::ALL.len(), |channel| channel as usize)]
     }
 
-    /// The channels of which copies occur.
+    /// The counts of copies, by channel.
     pub(super) fn copies(&self) -> impl Iterator<Item = (Channel, KindCount)> {
         Channel::ALL.into_iter().zip(self.copies).filter(|(_, count)| count.records > 0)
     }
 
-    /// The kinds that occur, copies left out.
+    /// The counts by kind, without copies.
     pub(super) fn kinds(&self) -> impl Iterator<Item = (Option<Channel>, KindCount)> {
         let channels = Channel::ALL.into_iter().map(Some).chain([None]);
         channels.zip(self.kinds).filter(|(_, count)| count.records > 0)
     }
 
-    /// The index of a gateway; the empty id stands for messages that name none.
+    /// Returns the index of a gateway; the empty id is for messages that name none.
     pub(super) fn gateway(&mut self, id: &str) -> u32 {
         if let Some(index) = self.gateway_ids.get(id) {
             return *index;
@@ -136,7 +137,7 @@ impl Census {
         index
     }
 
-    /// A device of a gateway. An answer that names none has the device without a name.
+    /// Returns a device of a gateway; the empty cid is for answers that name none.
     pub(super) fn device(&mut self, gateway: u32, cid: &str) -> DeviceId {
         let owner = &mut self.gateways[gateway as usize];
         if let Some(known) = owner.by_cid.get(cid) {
@@ -161,7 +162,12 @@ impl Census {
     }
 
     /// Counts a message of or to a device.
-    pub(super) fn seen(&mut self, device: DeviceId, channel: Channel, at: i64) -> &mut DeviceCount {
+    pub(super) fn add_device_message(
+        &mut self,
+        device: DeviceId,
+        channel: Channel,
+        at: i64,
+    ) -> &mut DeviceCount {
         let count = &mut self.devices[device.0 as usize];
         count.last = at;
         match channel {
@@ -175,7 +181,7 @@ impl Census {
     }
 
     /// Counts an answer's code.
-    pub(super) fn code(&mut self, response: Channel, code: ResultCode, device: DeviceId) {
+    pub(super) fn add_code(&mut self, response: Channel, code: ResultCode, device: DeviceId) {
         let devices = self.codes.entry((response as usize, code)).or_default();
         if code.is_success() {
             // Successes are counted in total only; counts by device are for refusals.
@@ -186,13 +192,13 @@ impl Census {
         }
     }
 
-    /// Counts a request that nobody answered.
-    pub(super) fn unanswered(&mut self, device: DeviceId) {
+    /// Counts an unanswered request.
+    pub(super) fn add_unanswered(&mut self, device: DeviceId) {
         self.devices[device.0 as usize].unanswered += 1;
     }
 
-    /// Counts a client that came.
-    pub(super) fn connected(&mut self, code: Option<ConnectCode>) {
+    /// Counts a connect, with the CONNACK's code.
+    pub(super) fn add_connect(&mut self, code: Option<ConnectCode>) {
         self.connections.connects += 1;
         if let Some(code) = code.filter(|code| *code != ConnectCode::ACCEPTED) {
             *self.connections.refused.entry(code.0).or_default() += 1;

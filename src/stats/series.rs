@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use crate::{
     json::Json,
-    tuya::product::{DataPoint, Kind, Product},
+    tuya::product::{DataPoint, DataType, Product},
 };
 
 use super::counters::DeviceId;
@@ -39,7 +39,7 @@ pub(super) struct Charts {
 /// The values of one data point of one device.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Series {
-    pub(super) points: Vec<Point>,
+    pub(super) points: Vec<SeriesPoint>,
     /// What the values 0, 1, … stand for; empty for numbers.
     pub(super) words: Vec<String>,
     /// How many values there were.
@@ -56,7 +56,7 @@ pub(super) struct Series {
 
 /// One value, or several that are close in time.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) struct Point {
+pub(super) struct SeriesPoint {
     /// When the first was seen, in microseconds since 1970.
     pub(super) at: i64,
     pub(super) min: f64,
@@ -114,26 +114,26 @@ impl Series {
         }
     }
 
-    fn number(&mut self, kind: &Kind, native: &Json) -> Option<f64> {
+    fn number(&mut self, kind: &DataType, native: &Json) -> Option<f64> {
         match kind {
-            Kind::Value { scale, .. } => {
+            DataType::Value { scale, .. } => {
                 let scale = i32::try_from(*scale).unwrap_or_default();
                 native.get().parse::<f64>().ok().map(|number| number / 10f64.powi(scale))
             }
-            Kind::Bitmap { .. } => native.get().parse().ok(),
-            Kind::Bool => {
+            DataType::Bitmap { .. } => native.get().parse().ok(),
+            DataType::Bool => {
                 if self.words.is_empty() {
                     self.words = vec!["false".into(), "true".into()];
                 }
                 Some(if native.get() == "true" { 1.0 } else { 0.0 })
             }
-            Kind::Enum { range } => {
+            DataType::Enum { range } => {
                 if self.words.is_empty() {
                     self.words.clone_from(range);
                 }
                 self.word(serde_json::from_str(native.get()).ok()?)
             }
-            Kind::String { .. } | Kind::Raw { .. } => {
+            DataType::String { .. } | DataType::Raw { .. } => {
                 self.is_text = true;
                 None
             }
@@ -143,7 +143,7 @@ impl Series {
     /// A data point that the product does not have: what its values look like decides.
     fn guess(&mut self, value: &Json) -> Option<f64> {
         match value.get() {
-            "true" | "false" => self.number(&Kind::Bool, value),
+            "true" | "false" => self.number(&DataType::Bool, value),
             text if text.starts_with('"') => self.word(serde_json::from_str(text).ok()?),
             text => text.parse().ok().filter(|number: &f64| number.is_finite() && self.words.is_empty()),
         }
@@ -165,7 +165,7 @@ impl Series {
     }
 
     fn push(&mut self, at: i64, value: f64) {
-        let next = Point { at, min: value, max: value, last: value };
+        let next = SeriesPoint { at, min: value, max: value, last: value };
         match self.points.last_mut() {
             Some(last) if same_stretch(self.width, last.at, at) => last.merge(next),
             _ => self.points.push(next),
@@ -177,7 +177,7 @@ impl Series {
         let (Some(first), Some(last)) = (self.points.first(), self.points.last()) else { return };
         let parts = i64::try_from(limit / 2).unwrap_or(1).max(1);
         self.width = ((last.at - first.at) / parts + 1).max(self.width * 2);
-        let mut thinner: Vec<Point> = Vec::with_capacity(limit);
+        let mut thinner: Vec<SeriesPoint> = Vec::with_capacity(limit);
         for point in self.points.drain(..) {
             match thinner.last_mut() {
                 Some(last) if same_stretch(self.width, last.at, point.at) => last.merge(point),
@@ -192,7 +192,7 @@ fn same_stretch(width: i64, one: i64, other: i64) -> bool {
     if width == 0 { one == other } else { one.div_euclid(width) == other.div_euclid(width) }
 }
 
-impl Point {
+impl SeriesPoint {
     fn merge(&mut self, later: Self) {
         self.min = self.min.min(later.min);
         self.max = self.max.max(later.max);

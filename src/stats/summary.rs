@@ -1,20 +1,20 @@
-//! A recording in figures, as `inspect --json` prints them.
+//! The figures of a recording, as `inspect --json` prints them.
 
 use std::collections::BTreeMap;
 
 use serde::Serialize;
 
 use super::{
-    Inspection,
-    correlator::Tally,
-    counters::{Census, GatewayCount, KindCount},
+    correlator::RequestCounts,
+    counters::{Counters, GatewayCount, KindCount},
+    inspection::Inspection,
 };
-use crate::{mqtt::Direction, recording::moment, tuya::Channel};
+use crate::{mqtt::Direction, recording::rfc3339, tuya::Channel};
 
 /// What there was in a recording. Times are RFC 3339, UTC; round trips are in milliseconds.
 #[derive(Clone, Debug, Serialize)]
 #[allow(missing_docs, reason = "docs/inspect.md describes the fields")]
-pub struct Summary {
+pub struct RecordingSummary {
     pub records: u64,
     pub payload_bytes: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -25,16 +25,16 @@ pub struct Summary {
     /// A new part begins where the recorder was started again.
     pub parts: u64,
     pub kinds: Vec<KindSummary>,
-    pub round_trips: Vec<RoundTrips>,
-    pub codes: Vec<Codes>,
+    pub round_trips: Vec<RoundTripSummary>,
+    pub codes: Vec<CodeSummary>,
     /// How many requests have no answer; `unanswered` names the first hundred.
     pub unanswered_count: u64,
-    pub unanswered: Vec<Unanswered>,
-    pub duplicates: Duplicates,
-    pub gaps: Vec<Gap>,
-    pub connections: Connections,
-    #[serde(skip_serializing_if = "LeftOut::is_none")]
-    pub left_out: LeftOut,
+    pub unanswered: Vec<UnansweredRequest>,
+    pub duplicates: DuplicateSummary,
+    pub gaps: Vec<RecordingGap>,
+    pub connections: ConnectionSummary,
+    #[serde(skip_serializing_if = "OmittedSummary::is_none")]
+    pub left_out: OmittedSummary,
     pub gateways: Vec<GatewaySummary>,
     pub devices: Vec<DeviceSummary>,
 }
@@ -55,7 +55,7 @@ pub struct KindSummary {
 /// One kind of request and its answers.
 #[derive(Clone, Debug, Serialize)]
 #[allow(missing_docs, reason = "docs/inspect.md describes the fields")]
-pub struct RoundTrips {
+pub struct RoundTripSummary {
     pub kind: &'static str,
     pub requests: u64,
     pub answered: u64,
@@ -75,7 +75,7 @@ pub struct RoundTrips {
 /// How often a code was answered, and with a failure to whom.
 #[derive(Clone, Debug, Serialize)]
 #[allow(missing_docs, reason = "docs/inspect.md describes the fields")]
-pub struct Codes {
+pub struct CodeSummary {
     pub kind: &'static str,
     pub code: i64,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -99,7 +99,7 @@ pub struct CodeDevice {
 /// A request without an answer.
 #[derive(Clone, Debug, Serialize)]
 #[allow(missing_docs, reason = "docs/inspect.md describes the fields")]
-pub struct Unanswered {
+pub struct UnansweredRequest {
     pub kind: &'static str,
     pub gateway_id: String,
     pub cid: String,
@@ -110,7 +110,7 @@ pub struct Unanswered {
 /// What was there more than once.
 #[derive(Clone, Debug, Serialize)]
 #[allow(missing_docs, reason = "docs/inspect.md describes the fields")]
-pub struct Duplicates {
+pub struct DuplicateSummary {
     pub dup_flag: u64,
     pub requests: u64,
     pub answers: u64,
@@ -119,7 +119,7 @@ pub struct Duplicates {
 /// A silence between two records.
 #[derive(Clone, Debug, Serialize)]
 #[allow(missing_docs, reason = "docs/inspect.md describes the fields")]
-pub struct Gap {
+pub struct RecordingGap {
     pub from: String,
     pub to: String,
     pub seconds: f64,
@@ -128,7 +128,7 @@ pub struct Gap {
 /// Clients that came and went, where a tap or an edge recorded them.
 #[derive(Clone, Debug, Serialize)]
 #[allow(missing_docs, reason = "docs/inspect.md describes the fields")]
-pub struct Connections {
+pub struct ConnectionSummary {
     pub connects: u64,
     pub refused: BTreeMap<String, u64>,
     pub disconnects: u64,
@@ -137,7 +137,7 @@ pub struct Connections {
 /// What is not in the figures.
 #[derive(Clone, Debug, Default, Serialize)]
 #[allow(missing_docs, reason = "docs/inspect.md describes the fields")]
-pub struct LeftOut {
+pub struct OmittedSummary {
     /// Records that the recorder itself had to leave out.
     pub records: u64,
     pub bad_lines: u64,
@@ -147,7 +147,7 @@ pub struct LeftOut {
     pub why: Option<String>,
 }
 
-impl LeftOut {
+impl OmittedSummary {
     fn is_none(&self) -> bool {
         self.records == 0 && self.bad_lines == 0
     }
@@ -180,50 +180,66 @@ pub struct DeviceSummary {
     pub last: String,
 }
 
-pub(super) fn summary(inspection: &Inspection) -> Summary {
-    let Inspection { clock, census, pairs, .. } = inspection;
+impl Inspection {
+    /// Returns the figures so far.
+    #[must_use]
+    pub fn summary(&self) -> RecordingSummary {
+        summary(self)
+    }
+}
+
+fn summary(inspection: &Inspection) -> RecordingSummary {
+    let Inspection { clock, counters, correlator, .. } = inspection;
     let (unanswered, unanswered_count) = unanswered(inspection);
-    let tallies = || requests().map(|channel| pairs.tally(channel));
+    let counts = || requests().map(|channel| correlator.counts(channel));
     let kinds = || {
         let own =
-            census.kinds().map(|(channel, count)| kind(channel, channel.map(Channel::direction), count));
-        own.chain(census.copies().map(|(channel, count)| kind(Some(channel), Some(against(channel)), count)))
+            counters.kinds().map(|(channel, count)| kind(channel, channel.map(Channel::direction), count));
+        own.chain(
+            counters.copies().map(|(channel, count)| kind(Some(channel), Some(against(channel)), count)),
+        )
     };
-    let refused = census.connections.refused.iter().map(|(code, count)| (code.to_string(), *count));
-    Summary {
+    let refused = counters.connections.refused.iter().map(|(code, count)| (code.to_string(), *count));
+    RecordingSummary {
         records: kinds().map(|kind| kind.records).sum(),
         payload_bytes: kinds().map(|kind| kind.payload_bytes).sum(),
-        first: census.first.map(moment),
-        last: census.first.map(|_| moment(census.last)),
-        span_s: seconds(census.first.map_or(0, |first| census.last - first)),
+        first: counters.first.map(rfc3339),
+        last: counters.first.map(|_| rfc3339(counters.last)),
+        span_s: seconds(counters.first.map_or(0, |first| counters.last - first)),
         parts: clock.parts(),
         kinds: kinds().collect(),
-        round_trips: requests().filter_map(|channel| round_trips(channel, pairs.tally(channel))).collect(),
-        codes: codes(census),
+        round_trips: requests()
+            .filter_map(|channel| round_trips(channel, correlator.counts(channel)))
+            .collect(),
+        codes: codes(counters),
         unanswered_count,
         unanswered,
-        duplicates: Duplicates {
-            dup_flag: census.kinds().map(|(_, count)| count.dup).sum(),
-            requests: tallies().map(|tally| tally.repeated).sum(),
-            answers: tallies().map(|tally| tally.answered_again).sum(),
+        duplicates: DuplicateSummary {
+            dup_flag: counters.kinds().map(|(_, count)| count.dup).sum(),
+            requests: counts().map(|counts| counts.repeated).sum(),
+            answers: counts().map(|counts| counts.answered_again).sum(),
         },
-        gaps: census
+        gaps: counters
             .gaps
             .iter()
-            .map(|(from, to)| Gap { from: moment(*from), to: moment(*to), seconds: seconds(to - from) })
+            .map(|(from, to)| RecordingGap {
+                from: rfc3339(*from),
+                to: rfc3339(*to),
+                seconds: seconds(to - from),
+            })
             .collect(),
-        connections: Connections {
-            connects: census.connections.connects,
+        connections: ConnectionSummary {
+            connects: counters.connections.connects,
             refused: refused.collect(),
-            disconnects: census.connections.disconnects,
+            disconnects: counters.connections.disconnects,
         },
-        left_out: LeftOut {
-            records: census.left_out,
+        left_out: OmittedSummary {
+            records: counters.left_out,
             bad_lines: inspection.bad_lines,
             first_bad_line: inspection.bad.as_ref().map(|(line, _)| *line),
             why: inspection.bad.as_ref().map(|(_, why)| why.clone()),
         },
-        gateways: census.gateways.iter().filter(|gateway| gateway.records > 0).map(gateway).collect(),
+        gateways: counters.gateways.iter().filter(|gateway| gateway.records > 0).map(gateway).collect(),
         devices: devices(inspection),
     }
 }
@@ -250,34 +266,34 @@ fn against(channel: Channel) -> Direction {
     }
 }
 
-fn round_trips(channel: Channel, tally: &Tally) -> Option<RoundTrips> {
-    let percentile = |percent| tally.spread.percentile(percent).map(milliseconds);
-    (tally.requests + tally.unasked > 0).then(|| RoundTrips {
+fn round_trips(channel: Channel, counts: &RequestCounts) -> Option<RoundTripSummary> {
+    let percentile = |percent| counts.round_trips.percentile(percent).map(milliseconds);
+    (counts.requests + counts.unmatched > 0).then(|| RoundTripSummary {
         kind: channel.kind(),
-        requests: tally.requests,
-        answered: tally.answered,
-        unanswered: tally.requests - tally.answered,
-        unasked: tally.unasked,
-        p50_ms: percentile(50.0),
-        p90_ms: percentile(90.0),
-        p99_ms: percentile(99.0),
-        max_ms: tally.spread.max().map(milliseconds),
+        requests: counts.requests,
+        answered: counts.answered,
+        unanswered: counts.requests - counts.answered,
+        unasked: counts.unmatched,
+        p50_ms: percentile(50),
+        p90_ms: percentile(90),
+        p99_ms: percentile(99),
+        max_ms: counts.round_trips.max().map(milliseconds),
     })
 }
 
-fn codes(census: &Census) -> Vec<Codes> {
-    let codes = census.codes.iter().map(|((channel, code), devices)| {
+fn codes(counters: &Counters) -> Vec<CodeSummary> {
+    let codes = counters.codes.iter().map(|((channel, code), devices)| {
         let explained = code.explained();
         let named = devices.iter().filter_map(|(device, count)| {
-            let device = census.devices.get(device.0 as usize)?;
-            let gateway_id = census.gateways[device.gateway as usize].id.clone();
+            let device = counters.devices.get(device.0 as usize)?;
+            let gateway_id = counters.gateways[device.gateway as usize].id.clone();
             Some(CodeDevice { gateway_id, cid: device.cid.to_string(), count: *count })
         });
         let mut named: Vec<_> = named.collect();
         named.sort_by(|one, other| {
             (other.count, &one.gateway_id, &one.cid).cmp(&(one.count, &other.gateway_id, &other.cid))
         });
-        Codes {
+        CodeSummary {
             kind: Channel::ALL[*channel].kind(),
             code: code.0,
             name: explained.map(|known| known.name),
@@ -290,15 +306,15 @@ fn codes(census: &Census) -> Vec<Codes> {
 }
 
 /// The first requests without an answer by name, and how many there are.
-fn unanswered(inspection: &Inspection) -> (Vec<Unanswered>, u64) {
-    let Inspection { census, pairs, .. } = inspection;
-    let (open, count) = pairs.unanswered();
-    let named = open.into_iter().map(|open| Unanswered {
+fn unanswered(inspection: &Inspection) -> (Vec<UnansweredRequest>, u64) {
+    let Inspection { counters, correlator, .. } = inspection;
+    let (open, count) = correlator.unanswered();
+    let named = open.into_iter().map(|open| UnansweredRequest {
         kind: open.channel.kind(),
-        gateway_id: census.gateways[open.gateway as usize].id.clone(),
-        cid: census.devices[open.request.device.0 as usize].cid.to_string(),
+        gateway_id: counters.gateways[open.gateway as usize].id.clone(),
+        cid: counters.devices[open.request.device.0 as usize].cid.to_string(),
         request_id: open.request_id.to_string(),
-        tst: moment(open.request.at),
+        tst: rfc3339(open.request.at),
     });
     (named.collect(), count)
 }
@@ -314,14 +330,14 @@ fn gateway(gateway: &GatewayCount) -> GatewaySummary {
 
 /// All devices that have a name, in the order in which they were first seen.
 fn devices(inspection: &Inspection) -> Vec<DeviceSummary> {
-    let Inspection { census, pairs, .. } = inspection;
-    let mut open = vec![0_u64; census.devices.len()];
-    for request in pairs.open() {
+    let Inspection { counters, correlator, .. } = inspection;
+    let mut open = vec![0_u64; counters.devices.len()];
+    for request in correlator.open() {
         open[request.request.device.0 as usize] += 1;
     }
-    let named = census.devices.iter().zip(open).filter(|(device, _)| !device.cid.is_empty());
+    let named = counters.devices.iter().zip(open).filter(|(device, _)| !device.cid.is_empty());
     let devices = named.map(|(device, open)| DeviceSummary {
-        gateway_id: census.gateways[device.gateway as usize].id.clone(),
+        gateway_id: counters.gateways[device.gateway as usize].id.clone(),
         cid: device.cid.to_string(),
         syncs: device.syncs,
         reports: device.reports,
@@ -330,7 +346,7 @@ fn devices(inspection: &Inspection) -> Vec<DeviceSummary> {
         refused: device.refused,
         unanswered: device.unanswered + open,
         online: device.online,
-        last: moment(device.last),
+        last: rfc3339(device.last),
     });
     devices.collect()
 }

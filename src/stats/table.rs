@@ -1,6 +1,6 @@
 //! A recording's figures as text for a terminal of 80 columns.
 
-use super::Summary;
+use super::RecordingSummary;
 
 /// How many lines a list has before the rest is only counted.
 const LINES: usize = 20;
@@ -10,9 +10,9 @@ const ID: usize = 24;
 
 /// The figures as text. It may hold control characters of ids: the caller makes them visible.
 #[must_use]
-pub fn table(summary: &Summary) -> String {
+pub fn table(summary: &RecordingSummary) -> String {
     let mut text = String::new();
-    let Summary { records, payload_bytes, span_s, .. } = summary;
+    let RecordingSummary { records, payload_bytes, span_s, .. } = summary;
     let (Some(first), Some(last)) = (&summary.first, &summary.last) else {
         text.push_str("no records\n");
         left_out(&mut text, summary);
@@ -38,7 +38,7 @@ pub fn table(summary: &Summary) -> String {
     text.lines().flat_map(|line| [line.trim_end(), "\n"]).collect()
 }
 
-fn left_out(text: &mut String, summary: &Summary) {
+fn left_out(text: &mut String, summary: &RecordingSummary) {
     let left_out = &summary.left_out;
     if left_out.records > 0 {
         text.push_str(&format!("{} left out by the recorder itself\n", count(left_out.records, "record")));
@@ -49,7 +49,7 @@ fn left_out(text: &mut String, summary: &Summary) {
     }
 }
 
-fn kinds(text: &mut String, summary: &Summary) {
+fn kinds(text: &mut String, summary: &RecordingSummary) {
     text.push_str("\nKIND               DIR    RECORDS     PAYLOAD  MALFORMED\n");
     for kind in &summary.kinds {
         text.push_str(&format!(
@@ -63,7 +63,7 @@ fn kinds(text: &mut String, summary: &Summary) {
     }
 }
 
-fn round_trips(text: &mut String, summary: &Summary) {
+fn round_trips(text: &mut String, summary: &RecordingSummary) {
     if summary.round_trips.is_empty() {
         return;
     }
@@ -84,7 +84,7 @@ fn round_trips(text: &mut String, summary: &Summary) {
     }
 }
 
-fn refusals(text: &mut String, summary: &Summary) {
+fn refusals(text: &mut String, summary: &RecordingSummary) {
     let mut refusals: Vec<_> = summary.codes.iter().filter(|code| code.code != 0).collect();
     if refusals.is_empty() {
         return;
@@ -104,7 +104,7 @@ fn refusals(text: &mut String, summary: &Summary) {
     }
 }
 
-fn unanswered(text: &mut String, summary: &Summary) {
+fn unanswered(text: &mut String, summary: &RecordingSummary) {
     if summary.unanswered_count == 0 {
         return;
     }
@@ -121,7 +121,7 @@ fn unanswered(text: &mut String, summary: &Summary) {
     more(text, summary.unanswered_count, LINES);
 }
 
-fn devices(text: &mut String, summary: &Summary) {
+fn devices(text: &mut String, summary: &RecordingSummary) {
     if summary.gateways.len() > 1 {
         text.push_str("\nGATEWAY                     RECORDS     PAYLOAD   DEVICES\n");
         let mut gateways: Vec<_> = summary.gateways.iter().collect();
@@ -161,7 +161,7 @@ fn devices(text: &mut String, summary: &Summary) {
     more(text, devices.len() as u64, LINES);
 }
 
-fn rest(text: &mut String, summary: &Summary) {
+fn rest(text: &mut String, summary: &RecordingSummary) {
     if !summary.gaps.is_empty() {
         text.push_str("\nLONGEST SILENCE\n");
         for gap in &summary.gaps {

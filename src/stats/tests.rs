@@ -1,7 +1,10 @@
 //! Recordings made by hand, and what is found in them.
 
 use super::*;
-use crate::tuya::Topics;
+use crate::{
+    recording::Record,
+    tuya::{Topics, product::Product},
+};
 
 /// Takes lines as `inspect` does.
 fn inspected(lines: &[String]) -> Inspection {
@@ -9,16 +12,16 @@ fn inspected(lines: &[String]) -> Inspection {
     let mut inspection = Inspection::new(Some(Product::smart_water_meter()));
     for (line, n) in lines.iter().zip(1..) {
         match Record::read(line.as_bytes(), &topics) {
-            Ok(Some(record)) => inspection.message(&record),
-            Ok(None) => inspection.aside(line.as_bytes()),
-            Err(why) => inspection.bad_line(n, &why.to_string()),
+            Ok(Some(record)) => inspection.handle_message(&record),
+            Ok(None) => inspection.handle_event_line(line.as_bytes()),
+            Err(why) => inspection.handle_bad_line(n, &why.to_string()),
         }
     }
     inspection
 }
 
 fn line(ms: u64, topic: &str, payload: &str) -> String {
-    let tst = crate::recording::moment(1_800_000_000_000_000 + i64::try_from(ms).unwrap() * 1000);
+    let tst = crate::recording::rfc3339(1_800_000_000_000_000 + i64::try_from(ms).unwrap() * 1000);
     format!(
         r#"{{"v":1,"tst":"{tst}","topic":"gateway_id/gw1/{topic}","qos":1,"retain":0,"payloadlen":1,"mono_us":{},"payload":{payload}}}"#,
         ms * 1000
@@ -168,7 +171,7 @@ fn requests_that_are_long_forgotten_count_as_unanswered() {
     let all = 70_000;
     for n in 0..all {
         let line = report(n, &format!("r{n}"), &format!("m{}", n % 3), "1");
-        inspection.message(&Record::read(line.as_bytes(), &topics).unwrap().unwrap());
+        inspection.handle_message(&Record::read(line.as_bytes(), &topics).unwrap().unwrap());
     }
     let found = inspection.summary();
     assert_eq!((found.unanswered_count, found.unanswered.len()), (all, 100));

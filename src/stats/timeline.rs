@@ -42,18 +42,18 @@ pub(super) const KINDS: usize = 8;
 
 /// What happened in one stretch of time.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Bucket {
+pub(super) struct TrafficBucket {
     /// Messages by channel, `other` last.
     pub(super) kinds: [u32; KINDS],
     /// Answers with a code other than 0.
     pub(super) refusals: u32,
     /// Round trips by the channel of the request.
-    pub(super) round_trips: [Times; KINDS],
+    pub(super) round_trips: [RoundTripTimes; KINDS],
 }
 
 /// Round trips in one stretch of time, in microseconds.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Times {
+pub(super) struct RoundTripTimes {
     pub(super) count: u32,
     pub(super) min: i64,
     pub(super) max: i64,
@@ -62,14 +62,14 @@ pub(super) struct Times {
 
 /// The traffic.
 #[derive(Debug, Default)]
-pub(super) struct Traffic {
+pub(super) struct TrafficOverTime {
     width: usize,
     /// The first bucket's start, as a number of widths since 1970.
     start: i64,
-    buckets: Vec<Bucket>,
+    buckets: Vec<TrafficBucket>,
 }
 
-impl Traffic {
+impl TrafficOverTime {
     /// Counts a message.
     pub(super) fn message(&mut self, at: i64, channel: Option<Channel>) {
         let kind = channel.map_or(KINDS - 1, |channel| channel as usize);
@@ -84,7 +84,7 @@ impl Traffic {
 
     /// Counts the time that a request took, at the time when it was sent.
     pub(super) fn round_trip(&mut self, at: i64, request: Channel, time: i64) {
-        self.bucket(at).round_trips[request as usize].add(Times {
+        self.bucket(at).round_trips[request as usize].add(RoundTripTimes {
             count: 1,
             min: time,
             max: time,
@@ -98,11 +98,11 @@ impl Traffic {
     }
 
     /// Each bucket with its start in microseconds since 1970.
-    pub(super) fn buckets(&self) -> impl Iterator<Item = (i64, &Bucket)> {
+    pub(super) fn buckets(&self) -> impl Iterator<Item = (i64, &TrafficBucket)> {
         self.buckets.iter().zip(self.start..).map(|(bucket, n)| (n * self.width(), bucket))
     }
 
-    fn bucket(&mut self, at: i64) -> &mut Bucket {
+    fn bucket(&mut self, at: i64) -> &mut TrafficBucket {
         if self.buckets.is_empty() {
             self.start = at.div_euclid(self.width());
         }
@@ -112,7 +112,7 @@ impl Traffic {
             if place < BUCKETS || self.width + 1 == WIDTHS.len() {
                 let place = place.min(BUCKETS - 1);
                 if self.buckets.len() <= place {
-                    self.buckets.resize_with(place + 1, Bucket::default);
+                    self.buckets.resize_with(place + 1, TrafficBucket::default);
                 }
                 return &mut self.buckets[place];
             }
@@ -123,11 +123,11 @@ impl Traffic {
     fn widen(&mut self) {
         let ratio = WIDTHS[self.width + 1] / WIDTHS[self.width];
         let start = self.start.div_euclid(ratio);
-        let mut wider: Vec<Bucket> = Vec::new();
+        let mut wider: Vec<TrafficBucket> = Vec::new();
         for (bucket, n) in self.buckets.drain(..).zip(self.start..) {
             let place = usize::try_from(n.div_euclid(ratio) - start).unwrap_or(0);
             if wider.len() <= place {
-                wider.resize_with(place + 1, Bucket::default);
+                wider.resize_with(place + 1, TrafficBucket::default);
             }
             wider[place].add(&bucket);
         }
@@ -135,7 +135,7 @@ impl Traffic {
     }
 }
 
-impl Bucket {
+impl TrafficBucket {
     fn add(&mut self, other: &Self) {
         for (sum, more) in self.kinds.iter_mut().zip(other.kinds) {
             *sum = sum.saturating_add(more);
@@ -147,7 +147,7 @@ impl Bucket {
     }
 }
 
-impl Times {
+impl RoundTripTimes {
     fn add(&mut self, other: Self) {
         if other.count == 0 {
             return;
@@ -174,13 +174,15 @@ mod tests {
 
     #[test]
     fn nothing_is_lost_when_buckets_grow() {
-        let mut timeline = Traffic::default();
+        let mut timeline = TrafficOverTime::default();
         let start = 1_700_000_000_123_456;
         for n in 0..10_000 {
             timeline.message(start + n * 7_777_777, Some(Channel::Report));
             timeline.round_trip(start + n * 7_777_777, Channel::Report, n + 1);
         }
-        let sum = |of: &dyn Fn(&Bucket) -> u64| timeline.buckets().map(|(_, bucket)| of(bucket)).sum::<u64>();
+        let sum = |of: &dyn Fn(&TrafficBucket) -> u64| {
+            timeline.buckets().map(|(_, bucket)| of(bucket)).sum::<u64>()
+        };
         assert_eq!(sum(&|bucket| bucket.kinds[Channel::Report as usize].into()), 10_000);
         assert_eq!(sum(&|bucket| bucket.round_trips[Channel::Report as usize].count.into()), 10_000);
         assert!(timeline.buckets().count() <= BUCKETS);

@@ -1,7 +1,6 @@
 //! The subcommands through brokers that are not ours, with an edge of a few lines that answers behind them.
 //!
 //! Without its broker a test says so and passes, except where `CI` is set.
-#![allow(clippy::print_stdout, reason = "a skipped test says so")]
 
 mod edge;
 mod mosquitto;
@@ -12,29 +11,13 @@ use std::{
     collections::BTreeSet,
     io::{BufRead as _, BufReader, Write as _},
     net::TcpStream,
-    process::{Child, Command, Stdio},
+    process::{Child, Stdio},
     thread,
     time::Duration,
 };
 
 use self::{edge::Edge, mosquitto::Mosquitto, others::Other};
 use crate::process::{ended, gateway, reports, run, run_with, tuyagw};
-
-/// Whether this command runs and succeeds; where it does not, the test is skipped.
-fn present(name: &str, command: &mut Command) -> Option<()> {
-    let tried = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status();
-    let found = tried.is_ok_and(|status| status.success());
-    if !found {
-        missing(name);
-    }
-    found.then_some(())
-}
-
-/// Says that a test is skipped, for want of this; with `CI` set it is a failure.
-pub fn missing(name: &str) {
-    assert!(std::env::var_os("CI").is_none(), "CI is set, and {name} is not installed");
-    println!("skipped: {name} is not installed");
-}
 
 /// Waits until a broker listens.
 fn await_port(child: &mut Child, port: u16) {
@@ -129,7 +112,7 @@ fn mosquitto_refuses_a_wrong_login_and_takes_the_derived_one() {
 
 #[test]
 #[ignore = "slow: starts other people's brokers"]
-fn a_mosquitto_that_is_killed_and_comes_back_costs_no_line() {
+fn a_restarted_mosquitto_costs_no_line() {
     let Some(mut mosquitto) = Mosquitto::open() else { return };
     let _edge = Edge::behind(mosquitto.port);
     let args = ["-", "--window", "50", "--timeout", "10s"];
@@ -147,7 +130,7 @@ fn a_mosquitto_that_is_killed_and_comes_back_costs_no_line() {
             writeln!(stdin, "{line}").unwrap();
         }
         if third < 2 {
-            // All but what is in flight has come: then the broker goes, and comes back for the next third.
+            // All but the requests in flight are answered. Then the broker is killed, and restarted for the next third.
             results.extend(stdout.by_ref().take(990 + third * 10).map(|line| line.unwrap()));
             mosquitto.restart();
         }

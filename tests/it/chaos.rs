@@ -31,10 +31,10 @@ enum End {
     HalfClose,
 }
 
-/// What is done to one direction of a connection.
+/// How the proxy treats one direction of a connection.
 #[derive(Clone, Copy, Debug)]
 struct Way {
-    /// After how many bytes it ends, and how; `None` where it does not.
+    /// After how many bytes it ends, and how; `None` if it does not end.
     end: Option<(usize, End)>,
     /// How much is forwarded at once, and how long after it came.
     chunk: usize,
@@ -194,7 +194,7 @@ fn cuts_at_random_places_lose_nothing() {
     let indexes: BTreeSet<_> = ended.lines.iter().map(|line| line["index"].as_u64().unwrap()).collect();
     assert_eq!((ended.lines.len(), indexes.len()), (1000, 1000), "{}", ended.stderr);
     assert!(proxy.connections() > 2, "{}", ended.stderr);
-    // What was sent again is what was sent.
+    // Resent messages are equal to the first ones.
     let mut ids = BTreeMap::<String, BTreeSet<String>>::new();
     for record in edge.end("TERM").lines.iter().filter(|record| record["kind"] == "report") {
         let payload = &record["payload"];
@@ -208,7 +208,7 @@ fn cuts_at_random_places_lose_nothing() {
 /// A first connection without CONNACK is final; after it, the request is sent again and answered.
 #[test]
 #[ignore = "slow: cuts connections over and over"]
-fn every_phase_may_be_cut() {
+fn a_cut_in_any_phase_loses_nothing() {
     let edge = edge();
     let runs = |down: bool, places: &[usize], end: End, expected: &dyn Fn(usize) -> i32| {
         for &place in places {

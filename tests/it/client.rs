@@ -19,7 +19,8 @@ use serde_json::Value;
 
 use crate::{
     fake_broker::{FakeBroker, Peer},
-    process::{Ended, gateway, reports, run_with},
+    process::{gateway, reports, run_with},
+    site::{accounted, all_accepted},
 };
 
 /// One thing that a broker does to a run of `report` or `listen`, and how the run must end.
@@ -28,7 +29,7 @@ pub struct Case {
     broker: fn(usize, &mut Peer),
     subcommand: &'static str,
     args: &'static [&'static str],
-    /// How many reports come on stdin; none where the one report is on the command line.
+    /// How many reports come on stdin; with 0, one report is on the command line.
     input: usize,
     code: i32,
     /// What the result lines say, in the order of the input and without repeats: `ok`, `code N`, or `error`'s value;
@@ -72,7 +73,7 @@ impl Case {
             0 => &["--cid", "m1", "water_flow=1"],
             _ => &["-"],
         };
-        // Time-outs are short where they must pass, and long where a busy machine must not run into them.
+        // Time-outs are short if they must expire, and long if a busy machine must not reach them.
         let limits: &[_] = match self.code {
             _ if self.args.contains(&"--timeout") => &[],
             3 => &["--timeout", "1s"],
@@ -93,7 +94,7 @@ impl Case {
             let records = format!("{} record{plural}", ended.lines.len());
             (records, ended.lines.iter().all(|line| line["topic"].is_string()))
         };
-        // Whatever fails says what to do next.
+        // Every failure has a hint.
         let advised = self.code < 3 || ended.stderr.contains("hint: ") || self.input > 1;
         let said = ended.stderr.contains(self.says) && ended.stderr.matches("error: ").count() <= 1;
         if (ended.code, result.as_str(), accounted, advised, said)
@@ -119,10 +120,10 @@ fn result(line: &Value) -> String {
     }
 }
 
-/// Plays every case, some at once, and tells all that failed.
+/// Plays every case, many at once because most of them wait, and reports all that failed.
 fn check(cases: &[Case]) {
     let mut failed = Vec::new();
-    for some in cases.chunks(8) {
+    for some in cases.chunks(16) {
         thread::scope(|scope| {
             let running: Vec<_> = some.iter().map(|case| scope.spawn(|| case.check())).collect();
             failed.extend(running.into_iter().filter_map(|case| case.join().expect("no panic").err()));
@@ -131,8 +132,7 @@ fn check(cases: &[Case]) {
     assert!(failed.is_empty(), "{} failed:\n{}", failed.len(), failed.join("\n"));
 }
 
-/// Makes a test of every group of cases, and of all of them what docs/reliability.md shows: neither has one that the
-/// other lacks.
+/// Makes a test of every group of cases, and the tables of docs/reliability.md of all groups, so that both hold the same.
 macro_rules! groups {
     ($($module:ident::$group:ident: $title:literal,)+) => {
         mod behaves {
@@ -178,17 +178,4 @@ pub fn table() -> String {
         }
     }
     table + "\n"
-}
-
-/// That every line of the input has exactly one result, and that all are accepted.
-fn all_accepted(ended: &Ended, count: usize) {
-    accounted(ended, count);
-    assert_eq!(ended.code, Some(0), "{ended:#?}");
-    assert!(ended.lines.iter().all(|line| line["ok"] == true), "{ended:#?}");
-}
-
-fn accounted(ended: &Ended, count: usize) {
-    let mut indexes: Vec<_> = ended.lines.iter().filter_map(|line| line["index"].as_u64()).collect();
-    indexes.sort_unstable();
-    assert_eq!(indexes, (0..count as u64).collect::<Vec<_>>(), "{ended:#?}");
 }

@@ -67,7 +67,7 @@ impl Run {
 
 #[test]
 #[ignore = "slow: waits for clocks that are set"]
-fn clocks_that_jump_change_nothing_but_the_times() {
+fn clocks_that_jump_change_only_the_times() {
     let Some(library) = library() else { return };
     let mut site = Site::start(&[]);
     site.sync(1);

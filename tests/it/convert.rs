@@ -70,14 +70,14 @@ fn recordings_of_every_tool_give_the_same_records() {
         assert_eq!(found, expected, "{args:?}");
         let lossy = args[0].starts_with("mosquitto-2.0");
         assert_eq!(stderr.contains("line 4 holds 0 of a payload's 3 bytes"), lossy, "{stderr}");
-        // What it wrote it reads, and nothing changes any more.
+        // It reads its own output, and changes nothing.
         let (again, _) = output(&["-"], &stdout, 0);
         assert_eq!(again, stdout);
     }
 }
 
 #[test]
-fn what_mosquitto_wrote_anew_is_told() {
+fn payloads_rewritten_by_mosquitto_are_reported() {
     let (stdout, stderr) = output(&[&sample("mosquitto-2.1-J.jsonl")], b"", 0);
     let found = payloads(&stdout);
     assert_eq!(found[1].0, REPORT.replace("1.10", "1.1").as_bytes());
@@ -130,7 +130,7 @@ fn gzip(bytes: &[u8]) -> Vec<u8> {
 }
 
 #[test]
-fn compressed_recordings_are_read_and_a_torn_end_is_told() {
+fn compressed_recordings_are_read_and_a_torn_end_is_reported() {
     let folder = tempfile::tempdir().unwrap();
     for sample_name in ["mqtt-recorder-rs.jsonl", "mqtt_recorder.csv", "gateway.pcap", "gateway.pcapng"] {
         let plain = fs::read(sample(sample_name)).unwrap();
@@ -197,7 +197,7 @@ fn mosquitto_1_5_s_decimal_escapes_are_read() {
 }
 
 #[test]
-fn times_in_scientific_notation_are_exact_and_what_is_no_time_is_refused() {
+fn times_in_scientific_notation_are_exact_and_bad_times_are_refused() {
     let lines = "{\"tst\":1.714550400123E9,\"topic\":\"a\",\"payload\":1}\n\
                  {\"time\":1.7145504005e+09,\"topic\":\"a\",\"msg\":\"x\"}\n\
                  {\"tst\":\"1714550401.25\",\"topic\":\"a\",\"payload\":1}\n";
@@ -233,7 +233,7 @@ fn times_in_scientific_notation_are_exact_and_what_is_no_time_is_refused() {
 fn indented_objects_are_recordings_too() {
     let (stdout, stderr) = output(&["-"], &fs::read(sample("mosquitto-2.0-j-pretty.json")).unwrap(), 0);
     assert_eq!((payloads(&stdout), stderr.as_str()), (vec![(SYNC.into(), 0), (REPORT.into(), 1000)], ""));
-    // Our own records, indented by others: the payload's bytes are gone, and that is said.
+    // Our own records, indented by another tool: the payload's original bytes are lost, and that is reported.
     let mut indented = String::new();
     for record in records(&stdout) {
         indented += &serde_json::to_string_pretty(&record).unwrap();
@@ -245,7 +245,7 @@ fn indented_objects_are_recordings_too() {
 }
 
 #[test]
-fn what_is_not_a_recording_is_said_in_one_error_by_every_subcommand() {
+fn a_file_that_is_no_recording_is_one_error_in_every_subcommand() {
     let folder = tempfile::tempdir().unwrap();
     let line = "gateway_id/gw1/properties/report {\"t\":1,\"request_id\":\"a\"}\n";
     let tar = [&[b'x'; 257][..], b"ustar\x0000", &[0; 300]].concat();
@@ -282,7 +282,7 @@ fn what_is_not_a_recording_is_said_in_one_error_by_every_subcommand() {
 }
 
 #[test]
-fn a_recording_that_holds_nothing_is_said() {
+fn an_empty_recording_is_reported() {
     for (input, what) in [
         (&b""[..], "holds no message"),
         (b"\n\n", "holds no message"),
@@ -330,7 +330,7 @@ fn the_tail_of_a_recording_is_read_from_its_first_whole_record() {
 }
 
 #[test]
-fn what_strangers_wrote_reaches_no_terminal_raw_and_no_spreadsheet_as_a_formula() {
+fn foreign_text_is_escaped_for_terminals_and_spreadsheets() {
     let aside = "{\"v\":1,\"event\":\"left-out\",\"records\":3,\"x\":\"\u{9b}31m\u{202e}\"}\n";
     let (stdout, _) = output(&["-"], aside.as_bytes(), 0);
     assert_eq!(
@@ -397,7 +397,7 @@ fn csv_has_a_header_and_a_row_for_each_message() {
 }
 
 #[test]
-fn a_full_disk_is_said_and_a_reader_that_has_gone_is_no_error() {
+fn a_full_disk_is_an_error_and_a_closed_stdout_is_not() {
     let full = fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
     let output = convert(&[&sample("gateway.pcap")]).stdout(full).output().unwrap();
     assert_eq!(output.status.code(), Some(2), "{output:?}");

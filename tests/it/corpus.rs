@@ -1,5 +1,5 @@
-//! Payloads that recorders break, around the whole circle: played, heard, recorded, compressed, played again through a
-//! tap, recorded on both sides, and played once more. What comes back is compared byte by byte, by other code than ours.
+//! Payloads that recorders tend to break: replayed, recorded by `listen`, compressed, replayed through a tap, recorded on
+//! both sides, and replayed once more. The test compares bytes, with other code than ours.
 
 use std::{
     fs,
@@ -61,7 +61,7 @@ fn corpus() -> Vec<Message> {
         .collect()
 }
 
-/// What is in a file of records: the text of a payload itself, not what a parser makes of it.
+/// Topics and payloads of a file of records. Takes a payload's text from the line, without a parser.
 fn messages(file: &Path) -> Vec<Message> {
     let text = fs::read_to_string(file).unwrap();
     text.lines()
@@ -109,12 +109,12 @@ fn listen(broker: &str, out: &Path) -> Child {
         line.clear();
         assert!(stderr.read_line(&mut line).unwrap() > 0, "it ended too early");
     }
-    // What follows is of no interest, and yet somebody has to take it.
+    // Drain the rest, or the listener would find its stderr full.
     thread::spawn(move || std::io::copy(&mut stderr, &mut std::io::sink()));
     child
 }
 
-/// Plays a file to a broker, as it is, and waits for the listener.
+/// Replays a file unchanged, and waits for the listener.
 fn play(broker: &str, file: &Path, listener: Child) {
     let played = run(tuyagw()
         .args(["replay", "-b", broker, "-g", "gw1", "-u", "platform", "--client-id", "mouth"])
@@ -126,7 +126,7 @@ fn play(broker: &str, file: &Path, listener: Child) {
 }
 
 #[test]
-fn awkward_payloads_come_back_byte_by_byte_all_the_way_round() {
+fn awkward_payloads_survive_replay_tap_and_recording_byte_by_byte() {
     let folder = tempfile::tempdir().unwrap();
     let at = |name: &str| -> PathBuf { folder.path().join(name) };
     let mut written = String::new();

@@ -98,7 +98,7 @@ fn a_redirected_stream_is_a_file_of_the_run() {
     let name = input.to_str().unwrap();
     for mut command in [
         sync(&["--summary", name]),
-        // What was written would be read again, without an end.
+        // The run would read its own output, endlessly.
         sync(&[name]),
         sync(&["-", "--journal", name]),
     ] {
@@ -178,7 +178,7 @@ fn a_wrapped_file_is_refused_by_every_option_that_reads_text() {
 
 /// A run that was killed in the middle of a write to `>> FILE`.
 #[test]
-fn what_is_appended_to_a_torn_file_begins_a_line_of_its_own() {
+fn appended_lines_start_a_new_line_after_a_torn_one() {
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join("site.jsonl"), RECORD).unwrap();
     for args in [

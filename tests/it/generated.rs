@@ -6,24 +6,23 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
     path::{Path, PathBuf},
-    process::Command as Process,
 };
 
 use clap::{Arg, Command, CommandFactory as _, ValueEnum as _};
 use clap_complete::{Generator as _, Shell};
 use tuyagw::{cli::Cli, error::Exit};
 
+use super::process::tuyagw;
+
 /// File names and contents.
 type Files = BTreeMap<String, Vec<u8>>;
 
 #[test]
-fn completions() {
+fn shell_completions_are_as_generated() {
     let mut files = Files::new();
     for shell in Shell::value_variants() {
-        let output = Process::new(env!("CARGO_BIN_EXE_tuyagw"))
-            .args(["completions", &shell.to_string()])
-            .output()
-            .expect("the binary was built");
+        let output =
+            tuyagw().args(["completions", &shell.to_string()]).output().expect("the binary was built");
         assert!(output.status.success(), "{shell}: {output:?}");
         files.insert(shell.file_name("tuyagw"), output.stdout);
     }
@@ -31,7 +30,7 @@ fn completions() {
 }
 
 #[test]
-fn man_pages() {
+fn man_pages_are_as_generated() {
     let folder = tempfile::tempdir().unwrap();
     clap_mangen::generate_to(Cli::command(), folder.path()).unwrap();
     let files = names(folder.path()).into_iter().map(|name| {
@@ -41,7 +40,7 @@ fn man_pages() {
     hold("docs/man", &files.collect());
 }
 
-/// The page with the sections that readers of manuals look for, where the generator has one named EXTRA.
+/// Replaces the generator's section EXTRA by the usual sections of a manual page.
 fn sections(page: &str) -> String {
     let page = page.replace("\n.SH EXTRA\nExit codes:\n", "\n.SH \"EXIT STATUS\"\n");
     let page = page.replace("\n.SH EXTRA\nEXAMPLES\n", "\n.SH EXAMPLES\n");
@@ -53,7 +52,7 @@ fn sections(page: &str) -> String {
 }
 
 #[test]
-fn reference() {
+fn the_reference_is_as_generated() {
     let page = reference_page();
     let path = root().join("docs/cli.md");
     if is_blessed() {
@@ -64,7 +63,7 @@ fn reference() {
 }
 
 #[test]
-fn tables() {
+fn tables_in_the_documentation_are_as_generated() {
     // Blessing is left to the test of the console blocks, which rewrites the same pages.
     if !is_blessed() {
         for (name, page) in pages_with_tables() {
@@ -78,7 +77,7 @@ fn tables() {
 
 /// What docs/reliability.md claims beside its generated tables names the test that holds it.
 #[test]
-fn claims() {
+fn every_claim_of_the_reliability_page_names_a_test() {
     let page = fs::read_to_string(root().join("docs/reliability.md")).unwrap();
     let (_, claims) = page.split_once("<!-- end misbehaviours -->").unwrap();
     let rows: Vec<_> = claims.lines().filter(|line| line.ends_with("` |")).collect();

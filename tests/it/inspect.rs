@@ -1,4 +1,4 @@
-//! `inspect` as a process: what it prints where, and how it ends.
+//! `inspect` as a process: its output and exit codes.
 
 use std::{
     fs,
@@ -32,7 +32,7 @@ fn a_pipe_gets_json_and_a_file_a_page() {
 }
 
 #[test]
-fn a_torn_end_is_forgiven_and_any_other_bad_line_is_not() {
+fn a_torn_last_line_is_accepted_and_any_other_bad_line_is_not() {
     let lines = |lines: &[&str]| lines.join("\n").into_bytes();
     for (input, code, expected) in [
         (lines(&[REPORT, &ANSWER[..40]]), 0, "line 2 ends in the middle"),
@@ -53,7 +53,7 @@ fn a_torn_end_is_forgiven_and_any_other_bad_line_is_not() {
 }
 
 #[test]
-fn what_is_wrong_is_said() {
+fn bad_arguments_are_refused_with_the_reason() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("site.jsonl");
     fs::write(&file, [REPORT, ""].join("\n")).unwrap();
@@ -71,7 +71,7 @@ fn what_is_wrong_is_said() {
 }
 
 #[test]
-fn a_reader_that_has_gone_is_no_error() {
+fn a_closed_stdout_is_no_error() {
     let (reader, writer) = pipe().unwrap();
     drop(reader);
     let output = tuyagw().args(["inspect", "/dev/null"]).stdout(writer).output().unwrap();
@@ -94,7 +94,7 @@ fn hostile_names_reach_neither_the_terminal_nor_the_page_s_markup() {
 }
 
 #[test]
-fn every_form_is_looked_at_and_the_same_traffic_gives_the_same_figures() {
+fn every_recording_format_gives_the_same_figures() {
     let capture = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/recordings/gateway.pcapng");
     let inspect = |file: &Path| run(tuyagw().arg("inspect").arg(file));
     let captured = inspect(&capture);
@@ -117,7 +117,7 @@ fn every_form_is_looked_at_and_the_same_traffic_gives_the_same_figures() {
     let piped = run_with(tuyagw().args(["inspect", "-"]), &fs::read(&capture).unwrap());
     assert_eq!(piped.line(), figures);
 
-    // Foreign forms say less, and what they have lost is told.
+    // Formats of other tools hold less; the losses are reported.
     for (name, records) in
         [("mosquitto-2.0.11-j.jsonl", 4), ("mqtt-recorder-rs.jsonl", 3), ("mqtt_recorder.csv", 2)]
     {

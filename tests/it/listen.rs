@@ -51,7 +51,7 @@ impl Listener {
         Self { child, out, said, stderr: Some(stderr) }
     }
 
-    /// What has been printed so far, whole lines.
+    /// The whole lines printed so far.
     fn lines(&self) -> Vec<Value> {
         let text = std::fs::read_to_string(&self.out).unwrap();
         json_lines(&text[..text.rfind('\n').map_or(0, |end| end + 1)])

@@ -1,11 +1,14 @@
 //! The one test binary.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod architecture;
 mod brokers;
 mod bulk;
 mod chaos;
 mod client;
 mod clock;
+mod codec_oracle;
+mod command;
 mod convert;
 mod corpus;
 mod edge;
@@ -29,3 +32,4 @@ mod site;
 mod tap;
 mod tidy;
 mod transcripts;
+mod wire;

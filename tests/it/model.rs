@@ -1,14 +1,11 @@
-//! `model` as a process: what it prints where, and how it ends.
+//! `model` as a process: its output and exit codes.
 
-use std::{
-    io::pipe,
-    process::{Command, Output},
-};
+use std::{io::pipe, process::Output};
 
-use assert_cmd::cargo::cargo_bin;
+use super::process::tuyagw;
 
 fn model(args: &[&str]) -> Output {
-    let mut command = Command::new(cargo_bin!("tuyagw"));
+    let mut command = tuyagw();
     command.arg("model").args(args).output().expect("the binary runs")
 }
 
@@ -32,7 +29,7 @@ fn a_pipe_gets_the_water_meter_as_json() {
 }
 
 #[test]
-fn what_it_prints_it_reads_back() {
+fn printed_models_are_read_back() {
     let first = model(&["--model", "tests/models/thing-model.json"]);
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("product.json");
@@ -49,7 +46,7 @@ fn ids_are_given_on_the_command_line() {
 }
 
 #[test]
-fn what_is_wrong_is_said_with_file_and_place() {
+fn model_errors_name_file_and_path() {
     for (args, expected) in [
         (&["--model", "no/such.json"][..], "no/such.json"),
         (&["--model", "tests/models/pasted-issue.json"], "pasted-issue.json: line 3, column 17: "),
@@ -67,10 +64,10 @@ fn what_is_wrong_is_said_with_file_and_place() {
 }
 
 #[test]
-fn a_reader_that_has_gone_is_no_error() {
+fn a_closed_stdout_is_no_error() {
     let (reader, writer) = pipe().unwrap();
     drop(reader);
-    let mut command = Command::new(cargo_bin!("tuyagw"));
+    let mut command = tuyagw();
     let output = command.arg("model").stdout(writer).output().unwrap();
     assert_eq!(output.status.code(), Some(0), "{output:?}");
     assert!(output.stderr.is_empty(), "{output:?}");

@@ -1,7 +1,7 @@
-//! A gateway and an edge in two network namespaces, joined by a cable that can be pulled: what is lost is lost without FIN
-//! or RST, as on a field's network.
+//! A gateway and an edge in two network namespaces, joined by a virtual cable. A pulled cable drops packets without FIN or
+//! RST, as networks in the field do.
 //!
-//! Where `ip netns add` does not work, for want of root for example, a test says so and passes.
+//! If `ip netns add` fails, without root for example, a test says so and passes.
 #![allow(clippy::print_stdout, reason = "a skipped test says so")]
 
 use std::{
@@ -19,7 +19,7 @@ use crate::{
     site::{accounted, all_accepted, json_lines, request_ids, syncs, until},
 };
 
-/// Where the edge listens, and what is as near and does not exist.
+/// The edge's address, and an unused one of the same network.
 const EDGE: &str = "10.9.0.1:21883";
 const NOBODY: &str = "10.9.0.77:21883";
 
@@ -171,7 +171,7 @@ impl Running {
         fs::read_to_string(self.folder.path().join(name)).unwrap()
     }
 
-    /// What it has printed, whole lines.
+    /// The whole lines printed so far.
     fn stdout(&self) -> String {
         let text = self.read("stdout");
         text[..text.rfind('\n').map_or(0, |end| end + 1)].to_owned()
@@ -230,7 +230,7 @@ fn keeps_its_ids(edge: &Running) {
 
 #[test]
 #[ignore = "slow: cuts a network, and waits until both ends notice"]
-fn a_cable_that_is_pulled_for_a_while_costs_no_line() {
+fn a_pulled_cable_costs_no_line() {
     for end in [End::Gateway, End::Edge] {
         let Some(cable) = Cable::lay() else { return };
         let edge = cable.edge(ALL, &[]);
@@ -248,7 +248,7 @@ fn a_cable_that_is_pulled_for_a_while_costs_no_line() {
 
 #[test]
 #[ignore = "slow: cuts a network, and waits until both ends notice"]
-fn without_reconnect_a_silence_is_final() {
+fn no_reconnect_exits_on_a_silent_connection() {
     let Some(cable) = Cable::lay() else { return };
     let _edge = cable.edge(ALL, &[]);
     let mut report = cable.begun(&["--no-reconnect"]);
@@ -294,7 +294,7 @@ fn a_cut_shorter_than_the_keep_alive_costs_no_connection() {
 
 #[test]
 #[ignore = "slow: cuts a network, and waits until both ends notice"]
-fn a_time_out_shorter_than_the_keep_alive_ends_a_run_in_the_dark() {
+fn a_time_out_shorter_than_the_keep_alive_ends_a_run_during_an_outage() {
     let Some(cable) = Cable::lay() else { return };
     let _edge = cable.edge(ALL, &[]);
     let mut report = cable.begun(&["--keep-alive", "60s", "--timeout", "1s"]);
@@ -313,7 +313,7 @@ fn a_time_out_shorter_than_the_keep_alive_ends_a_run_in_the_dark() {
 
 #[test]
 #[ignore = "slow: cuts a network, and waits until both ends notice"]
-fn a_command_that_is_given_while_the_cable_is_out_is_answered_after_it() {
+fn a_command_given_during_an_outage_is_answered_after_it() {
     let Some(cable) = Cable::lay() else { return };
     let edge = cable.edge(1, &["--command-timeout", "40s"]);
     let command = |value: &str| {
@@ -343,7 +343,7 @@ fn a_command_that_is_given_while_the_cable_is_out_is_answered_after_it() {
 
 #[test]
 #[ignore = "slow: cuts a network, and waits until both ends notice"]
-fn the_edge_publishes_the_will_of_a_gateway_whose_cable_is_out() {
+fn the_edge_publishes_the_will_of_an_unreachable_gateway() {
     let Some(cable) = Cable::lay() else { return };
     let edge = cable.edge(1, &[]);
     let says = |edge: &Running, is_online: bool, count: usize| {
@@ -369,7 +369,7 @@ fn the_edge_publishes_the_will_of_a_gateway_whose_cable_is_out() {
 
 #[test]
 #[ignore = "slow: cuts a network, and waits until both ends notice"]
-fn a_gateway_whose_address_changes_goes_on_from_the_new_one() {
+fn a_gateway_continues_after_its_address_changes() {
     let Some(cable) = Cable::lay() else { return };
     let edge = cable.edge(ALL, &[]);
     let mut report = cable.begun(&[]);
@@ -383,7 +383,7 @@ fn a_gateway_whose_address_changes_goes_on_from_the_new_one() {
 
 #[test]
 #[ignore = "slow: cuts a network, and waits until both ends notice"]
-fn a_network_that_leads_nowhere_is_3() {
+fn an_unreachable_network_exits_3() {
     let Some(cable) = Cable::lay() else { return };
     let fails = |broker: &str, expected: &[&str]| {
         let args = ["--cid", "m1", "water_flow=1"];
@@ -402,7 +402,7 @@ fn a_network_that_leads_nowhere_is_3() {
 
 #[test]
 #[ignore = "slow: cuts a network, and waits until both ends notice"]
-fn small_packets_carry_it_all() {
+fn a_small_mtu_costs_no_line() {
     let Some(cable) = Cable::lay() else { return };
     for end in [End::Gateway, End::Edge] {
         cable.ip(end, &["link", "set", "wire", "mtu", "128"]);
@@ -422,7 +422,7 @@ fn small_packets_carry_it_all() {
 /// The two sides have agreed on a size that no longer passes, and no router says so: pings would, reports do not.
 #[test]
 #[ignore = "slow: cuts a network, and waits until both ends notice"]
-fn a_path_that_swallows_large_packets_is_left() {
+fn a_path_that_drops_large_packets_is_abandoned() {
     let Some(cable) = Cable::lay() else { return };
     // Else the cable takes what the kernel has not cut up yet, of any size.
     cable.ip(End::Gateway, &["link", "set", "wire", "gso_max_segs", "1"]);
@@ -438,7 +438,7 @@ fn a_path_that_swallows_large_packets_is_left() {
 
 #[test]
 #[ignore = "slow: cuts a network, and waits until both ends notice"]
-fn packets_that_are_lost_cost_no_line() {
+fn packet_loss_costs_no_line() {
     let Some(cable) = Cable::lay() else { return };
     let edge = cable.edge(ALL, &[]);
     if !cable.loses_packets() {
@@ -473,15 +473,15 @@ impl Cable {
     }
 }
 
-/// RFC 8305: of a name's addresses the first one that answers is used.
+/// RFC 8305: the client uses the first address of a name that answers.
 #[test]
 #[ignore = "slow: makes network namespaces"]
-fn an_address_that_leads_nowhere_keeps_no_gateway_from_the_other_one() {
+fn a_dead_address_of_a_broker_keeps_no_gateway_from_the_other() {
     let Some(cable) = Cable::lay() else { return };
     let _edge = cable.edge(1, &[]);
     let folder = tempfile::tempdir().unwrap();
     let hosts = folder.path().join("hosts");
-    // The resolver prefers the one that is nearer to our own address, which nobody has.
+    // The resolver prefers the address nearer to our own, which is unused.
     fs::write(&hosts, "10.9.0.3 edge-two\n10.9.0.1 edge-two\n").unwrap();
     let with_hosts = |subcommand: &str, broker: &str| {
         let report = gateway(subcommand, broker, &["--cid", "m1", "water_flow=1"]);

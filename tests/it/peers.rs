@@ -4,6 +4,8 @@
 //! there.
 #![allow(clippy::print_stdout, reason = "a skipped test says so")]
 
+mod rumqttc_client;
+
 use std::{
     collections::BTreeMap,
     ffi::OsString,
@@ -12,27 +14,13 @@ use std::{
     process::{Command, Stdio},
 };
 
-use crate::{
-    brokers::missing,
-    edge::wire::Edge,
-    process::{run_with, tuyagw},
-};
+use crate::process::{Service, is_present, missing, run_with, succeeds, tuyagw};
 
 fn program(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/peers").join(name)
 }
 
-/// Whether a command runs and succeeds.
-fn succeeds(command: &mut Command) -> bool {
-    command
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .status()
-        .is_ok_and(|it| it.success())
-}
-
-/// What a variable names as places to look in, and one more.
+/// The search path in a variable, and one more folder.
 fn places(variable: &str, more: &str) -> OsString {
     let named = std::env::var_os(variable).unwrap_or_default();
     let named = std::env::split_paths(&named).filter(|place| !place.as_os_str().is_empty());
@@ -41,8 +29,8 @@ fn places(variable: &str, more: &str) -> OsString {
 
 /// Runs a client's program against a fresh edge.
 fn works_with_the_edge(command: &mut Command) {
-    let edge = Edge::start(&["--username", "acme"]);
-    let port = edge.address.rsplit_once(':').unwrap().1;
+    let edge = Service::edge(&["--username", "acme"]);
+    let port = edge.port();
     let output = command.arg(port).stdin(Stdio::null()).output().unwrap();
     let (said, complained) =
         (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
@@ -77,13 +65,13 @@ fn paho_of_python_is_a_gateway() {
     }
 }
 
-/// `NODE_PATH` says where it is, besides the place of Debian's node-mqtt.
+/// `NODE_PATH` leads to mqtt.js, besides the path of Debian's node-mqtt.
 #[test]
 #[ignore = "slow: runs other people's client libraries"]
 fn mqtt_js_is_a_gateway() {
     let path = places("NODE_PATH", "/usr/share/nodejs");
-    if !succeeds(Command::new("node").args(["-e", "require('mqtt')"]).env("NODE_PATH", &path)) {
-        return missing("mqtt.js");
+    if !is_present("mqtt.js", Command::new("node").args(["-e", "require('mqtt')"]).env("NODE_PATH", &path)) {
+        return;
     }
     works_with_the_edge(Command::new("node").arg(program("gateway.js")).env("NODE_PATH", &path));
 }
@@ -97,11 +85,7 @@ fn gateway_in_go(folder: &Path) -> Option<PathBuf> {
     build.env("GO111MODULE", "off").env("GOPATH", places("GOPATH", "/usr/share/gocode"));
     build.env("GOCACHE", Path::new(env!("CARGO_TARGET_TMPDIR")).join("go-build"));
     build.env("CGO_ENABLED", "0").env_remove("GOFLAGS");
-    if !succeeds(&mut build) {
-        missing("Go, or its paho.mqtt.golang,");
-        return None;
-    }
-    Some(gateway)
+    is_present("Go, or its paho.mqtt.golang,", &mut build).then_some(gateway)
 }
 
 #[test]
@@ -124,8 +108,8 @@ fn paho_of_go_sees_the_return_code_of_its_wrong_password() {
         (&["--username", "other"], "not authorized"),
         (&["--fault", "connack=3"], "server unavailable"),
     ] {
-        let edge = Edge::start(args);
-        let port = edge.address.rsplit_once(':').unwrap().1;
+        let edge = Service::edge(args);
+        let port = edge.port();
         let output = Command::new(&gateway).args([port, "wrong"]).stdin(Stdio::null()).output().unwrap();
         let said = String::from_utf8_lossy(&output.stdout).to_lowercase();
         assert!(output.status.success() && said.contains(expected), "{args:?}: {said} {output:?}");

@@ -1,47 +1,19 @@
-//! The program as a process, cut off from the settings of whoever runs the tests, and killed when it hangs.
+//! The program as a process, killed if it hangs.
+#![allow(clippy::print_stdout, reason = "a skipped test says so")]
 
 use std::{
     io::{BufRead as _, BufReader, Read as _, Write as _},
     net::TcpStream,
-    process::{Child, ChildStdout, Command, Output, Stdio},
+    process::{Child, ChildStdin, ChildStdout, Command, Output, Stdio},
     sync::mpsc,
-    thread,
-    time::Duration,
+    thread::{self, JoinHandle},
+    time::{Duration, Instant},
 };
 
-use assert_cmd::cargo::cargo_bin;
 use serde_json::Value;
 
-/// No run may take longer; nothing is concluded from how long one takes.
-const HANGS: Duration = Duration::from_mins(1);
-
-/// No socket of a test waits for longer.
-pub const LIMIT: Duration = Duration::from_secs(20);
-
-/// The program. Where the tests are run with SIGINT ignored, as in the background of a script, it is not.
-fn program() -> Command {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:")).unwrap_or_default();
-    let ignored = u64::from_str_radix(mask.trim(), 16).unwrap_or_default();
-    if ignored >> 1 & 1 == 0 {
-        return Command::new(cargo_bin!("tuyagw"));
-    }
-    let mut command = Command::new("env");
-    command.arg("--default-signal=INT").arg(cargo_bin!("tuyagw"));
-    command
-}
-
-/// A command without any setting from outside.
-pub fn tuyagw() -> Command {
-    let mut command = program();
-    for (name, _) in std::env::vars_os() {
-        if name.to_string_lossy().starts_with("TUYAGW_") {
-            command.env_remove(name);
-        }
-    }
-    command.env("TUYAGW_CONFIG", "/dev/null").stdin(Stdio::null());
-    command
-}
+pub use crate::command::{LIMIT, PROGRAM, tuyagw};
+use crate::wire::Client;
 
 /// A subcommand of gateway gw1 at a broker, with time-outs that tests can wait for.
 pub fn gateway(subcommand: &str, broker: &str, args: &[&str]) -> Command {
@@ -64,16 +36,15 @@ pub struct Ended {
 }
 
 impl Ended {
-    /// Judges what every run must keep to: JSON Lines on stdout, no control character on either stream, no panic.
-    pub fn of(output: &Output) -> Self {
-        let stderr = String::from_utf8(output.stderr.clone()).expect("stderr is UTF-8");
-        let stdout = String::from_utf8(output.stdout.clone()).expect("stdout is UTF-8");
+    /// Checks what holds for every run: stdout is JSON Lines, neither stream has a control character, nothing panicked.
+    pub fn of(output: Output) -> Self {
+        let stderr = String::from_utf8(output.stderr).expect("stderr is UTF-8");
+        let stdout = String::from_utf8(output.stdout).expect("stdout is UTF-8");
         assert!(!stderr.contains("panicked"), "{stderr}");
         for text in [&stdout, &stderr] {
             assert!(!text.contains(|c| c != '\n' && tuyagw::text::is_unsafe(c)), "{text:?}");
         }
-        let line = |line: &str| serde_json::from_str(line).unwrap_or_else(|why| panic!("{why}: {line}"));
-        Self { code: output.status.code(), lines: stdout.lines().map(line).collect(), stderr }
+        Self { code: output.status.code(), lines: json_lines(&stdout), stderr }
     }
 
     /// The only line.
@@ -105,27 +76,34 @@ pub fn run_with(command: &mut Command, stdin: &[u8]) -> Ended {
     ended(child)
 }
 
-/// Waits for a process that a test started, and kills it where it hangs.
+/// Waits for a process that a test started, and kills it if it hangs.
 pub fn ended(child: Child) -> Ended {
+    Ended::of(output(child))
+}
+
+fn output(child: Child) -> Output {
     let id = child.id();
     let (sender, receiver) = mpsc::channel();
     thread::spawn(move || sender.send(child.wait_with_output()));
-    if let Ok(output) = receiver.recv_timeout(HANGS) {
-        return Ended::of(&output.expect("output"));
+    if let Ok(output) = receiver.recv_timeout(LIMIT) {
+        return output.expect("output");
     }
     signal(id, "KILL");
     panic!("hangs: {:?}", receiver.recv());
 }
 
-/// An edge or a tap, which says first where it listens.
+/// An edge or a tap on a port of its own; killed when dropped.
 pub struct Service {
-    pub child: Option<Child>,
+    child: Option<Child>,
+    pub stdin: Option<ChildStdin>,
+    /// What it prints after its first line.
     pub stdout: Option<BufReader<ChildStdout>>,
+    stderr: Option<JoinHandle<Vec<u8>>>,
     pub url: String,
 }
 
 impl Service {
-    /// Starts it, and waits for its first line.
+    /// Starts it, and waits for its first line, which holds its address.
     pub fn start(command: &mut Command) -> Self {
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let mut stdout = BufReader::new(child.stdout.take().unwrap());
@@ -134,12 +112,19 @@ impl Service {
         let event: Value = serde_json::from_str(&line).unwrap_or_else(|why| panic!("{why}: {line:?}"));
         assert_eq!(event["event"], "listening");
         let url = event["broker"].as_str().unwrap().to_owned();
-        Self { child: Some(child), stdout: Some(stdout), url }
+        let mut stderr = child.stderr.take().unwrap();
+        let stderr = thread::spawn(move || {
+            let mut said = Vec::new();
+            let _ = stderr.read_to_end(&mut said);
+            said
+        });
+        let stdin = child.stdin.take();
+        Self { child: Some(child), stdin, stdout: Some(stdout), stderr: Some(stderr), url }
     }
 
     /// An edge on a free port.
     pub fn edge(args: &[&str]) -> Self {
-        Self::start(tuyagw().args(["edge", "--listen", "127.0.0.1:0"]).args(args))
+        Self::start(tuyagw().args(["edge", "--listen", "127.0.0.1:0"]).args(args).stdin(Stdio::piped()))
     }
 
     /// A tap on a free port.
@@ -147,32 +132,93 @@ impl Service {
         Self::start(tuyagw().args(["tap", "--listen", "127.0.0.1:0", "--broker", broker]).args(args))
     }
 
+    /// `HOST:PORT`.
+    pub fn address(&self) -> &str {
+        self.url.split_once("://").unwrap().1
+    }
+
+    pub fn port(&self) -> &str {
+        self.url.rsplit_once(':').unwrap().1
+    }
+
+    pub fn id(&self) -> u32 {
+        self.child.as_ref().unwrap().id()
+    }
+
     /// A connection to it.
     pub fn dial(&self) -> TcpStream {
-        let stream = TcpStream::connect(self.url.split_once("://").unwrap().1).unwrap();
+        let stream = TcpStream::connect(self.address()).unwrap();
         stream.set_read_timeout(Some(LIMIT)).unwrap();
         stream
     }
 
-    /// Ends it by a signal; gives what it printed since the first line.
-    pub fn end(mut self, name: &str) -> Ended {
-        let child = self.child.take().unwrap();
-        signal(child.id(), name);
-        let mut printed = String::new();
-        if let Some(mut stdout) = self.stdout.take() {
-            stdout.read_to_string(&mut printed).unwrap();
+    /// A client that has not connected yet.
+    pub fn client(&self) -> Client {
+        Client::open(self.address())
+    }
+
+    /// A gateway that has logged in.
+    pub fn gateway(&self, id: &str) -> Client {
+        self.logged_in(id, "acme")
+    }
+
+    /// A platform user that has logged in.
+    pub fn platform(&self, client_id: &str) -> Client {
+        self.logged_in(client_id, "platform")
+    }
+
+    fn logged_in(&self, client_id: &str, username: &str) -> Client {
+        let mut client = self.client();
+        assert_eq!(client.login(client_id, username, true), 0);
+        client
+    }
+
+    /// Writes a line to its stdin.
+    pub fn type_in(&mut self, line: &Value) {
+        writeln!(self.stdin.as_mut().unwrap(), "{line}").unwrap();
+    }
+
+    /// The next line on stdout for which `wanted` is true.
+    pub fn line(&mut self, wanted: impl Fn(&Value) -> bool) -> Value {
+        loop {
+            let mut line = String::new();
+            assert!(self.stdout.as_mut().unwrap().read_line(&mut line).unwrap() > 0, "stdout ended");
+            let value: Value = serde_json::from_str(&line).unwrap_or_else(|why| panic!("{why}: {line:?}"));
+            if wanted(&value) {
+                return value;
+            }
         }
-        let mut ended = ended(child);
-        ended.lines = printed.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-        ended
+    }
+
+    /// Kills it.
+    pub fn kill(&mut self) {
+        let mut child = self.child.take().unwrap();
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+
+    /// Ends it with a signal.
+    pub fn end(self, name: &str) -> Ended {
+        signal(self.id(), name);
+        self.ended()
+    }
+
+    /// Waits until it has ended; returns the lines after the first one.
+    pub fn ended(mut self) -> Ended {
+        let child = self.child.take().unwrap();
+        let mut stdout = Vec::new();
+        if let Some(mut reader) = self.stdout.take() {
+            reader.read_to_end(&mut stdout).unwrap();
+        }
+        let status = output(child).status;
+        Ended::of(Output { status, stdout, stderr: self.stderr.take().unwrap().join().unwrap() })
     }
 }
 
 impl Drop for Service {
     fn drop(&mut self) {
-        if let Some(child) = &mut self.child {
-            let _ = child.kill();
-            let _ = child.wait();
+        if self.child.is_some() {
+            self.kill();
         }
     }
 }
@@ -187,4 +233,54 @@ pub fn reports(count: usize) -> String {
 pub fn signal(id: u32, name: &str) {
     let status = Command::new("kill").args(["-s", name, &id.to_string()]).status().expect("kill runs");
     assert!(status.success());
+}
+
+/// The values of JSON Lines.
+pub fn json_lines(text: &str) -> Vec<Value> {
+    let line = |line: &str| serde_json::from_str(line).unwrap_or_else(|why| panic!("{why}: {line:?}"));
+    text.lines().map(line).collect()
+}
+
+/// Waits for a condition.
+pub fn until(what: &str, mut is_true: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !is_true() {
+        assert!(start.elapsed() < LIMIT, "{what}: not within {LIMIT:?}");
+        thread::sleep(Duration::from_millis(2));
+    }
+}
+
+/// Says that a test is skipped because a program is missing. With `CI` set, this fails.
+pub fn missing(name: &str) {
+    assert!(std::env::var_os("CI").is_none(), "CI is set, and {name} is not installed");
+    println!("skipped: {name} is not installed");
+}
+
+/// Whether a program is installed; without it, the test is skipped.
+pub fn is_installed(program: &str) -> bool {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let found = std::env::split_paths(&path).any(|folder| folder.join(program).exists());
+    if !found {
+        missing(program);
+    }
+    found
+}
+
+/// As [`is_installed`], for what a command shows to be there.
+pub fn is_present(name: &str, command: &mut Command) -> bool {
+    let found = succeeds(command);
+    if !found {
+        missing(name);
+    }
+    found
+}
+
+/// Whether a command runs and succeeds.
+pub fn succeeds(command: &mut Command) -> bool {
+    command
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status()
+        .is_ok_and(|it| it.success())
 }

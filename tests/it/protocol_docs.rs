@@ -27,7 +27,7 @@ fn blocks(page: &str) -> Vec<(usize, &str, String)> {
 }
 
 #[test]
-fn every_json_block_is_the_message_that_it_says() {
+fn every_json_block_is_a_message_of_its_kind() {
     let page = page();
     let mut shown = BTreeSet::new();
     for (line, info, block) in blocks(&page) {

@@ -1,79 +1,50 @@
-//! `replay` as a process, against the embedded edge: what it sends, byte by byte, and how it ends.
+//! `replay` as a process, against the embedded edge: the bytes that it sends, and its exit codes.
+
+mod losses;
+mod timing;
+mod verify;
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
     fs,
-    io::{BufRead as _, BufReader, Read as _, Write as _},
-    net::TcpListener,
+    io::{BufRead as _, BufReader, Write as _},
     process::{Child, Command, Stdio},
-    time::{Duration, Instant},
 };
 
 use serde_json::Value;
-use tempfile::TempDir;
 
 use super::{
-    fake_broker::{ACCEPTED, FakeBroker, Publish, puback, suback},
-    process::{Ended, ended, run, run_with, signal, tuyagw},
+    process::{Ended, ended, run, run_with, tuyagw},
+    site::{Site, until},
 };
 
-/// An edge that records to a file; killed when dropped.
-struct Edge {
-    child: Child,
-    broker: String,
-    folder: TempDir,
+/// The recorded uplinks: topic, and the rest of the line from the payload's key on.
+fn uplinks(edge: &Site) -> Vec<(String, String)> {
+    let uplink = |line: &str| {
+        let record: Value = serde_json::from_str(line).ok()?;
+        let topic = record["topic"].as_str().filter(|_| record["dir"] == "up")?;
+        let at = [r#","payload":"#, r#","payload_b64":"#].iter().find_map(|key| line.find(key))?;
+        Some((topic.to_owned(), line[at + 1..].to_owned()))
+    };
+    edge.read("traffic.jsonl").lines().filter_map(uplink).collect()
 }
 
-impl Edge {
-    fn start(args: &[&str]) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let mut command = tuyagw();
-        command.args(["edge", "--listen", "127.0.0.1:0", "--out"]).arg(folder.path().join("out")).args(args);
-        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
-        let broker = listening(&mut child);
-        Self { child, broker, folder }
-    }
-
-    /// Everything that gateways said, as topic and the end of the line, from the payload's key on.
-    fn uplinks(&self) -> Vec<(String, String)> {
-        let text = fs::read_to_string(self.folder.path().join("out")).unwrap_or_default();
-        let uplink = |line: &str| {
-            let record: Value = serde_json::from_str(line).ok()?;
-            let topic = record["topic"].as_str().filter(|_| record["dir"] == "up")?;
-            let at = [r#","payload":"#, r#","payload_b64":"#].iter().find_map(|key| line.find(key))?;
-            Some((topic.to_owned(), line[at + 1..].to_owned()))
-        };
-        text.lines().filter_map(uplink).collect()
-    }
-
-    /// Waits until gateways have said so much.
-    fn heard(&self, count: usize) -> Vec<(String, String)> {
-        let patience = Instant::now() + Duration::from_secs(30);
-        loop {
-            let uplinks = self.uplinks();
-            if uplinks.len() >= count {
-                return uplinks;
-            }
-            assert!(Instant::now() < patience, "only {} of {count}", uplinks.len());
-            std::thread::sleep(Duration::from_millis(5));
-        }
-    }
+/// Waits for `count` uplinks, and returns all.
+fn heard(edge: &Site, count: usize) -> Vec<(String, String)> {
+    let mut found = Vec::new();
+    until("the uplinks", || {
+        found = uplinks(edge);
+        found.len() >= count
+    });
+    found
 }
 
-impl Drop for Edge {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-/// The address that a process says on its first line.
+/// The address on the first line of a process.
 fn listening(child: &mut Child) -> String {
     let mut stdout = BufReader::new(child.stdout.take().unwrap());
     let mut line = String::new();
     stdout.read_line(&mut line).unwrap();
     let event: Value = serde_json::from_str(&line).expect(&line);
-    // What follows is read by whoever waits for the process.
+    // `ended` reads the rest.
     child.stdout = Some(stdout.into_inner());
     event["broker"].as_str().unwrap().to_owned()
 }
@@ -136,20 +107,20 @@ fn payloads_travel_byte_by_byte() {
     ];
     let recording: String =
         payloads.iter().map(|payload| record(0, "gw1", "properties/report", "up", payload)).collect();
-    let edge = Edge::start(&[]);
-    let ended = run_with(&mut replay(&edge.broker, &["--keep-t", "--keep-ids", "-"]), recording.as_bytes());
+    let edge = Site::start(&[]);
+    let ended = run_with(&mut replay(&edge.broker(), &["--keep-t", "--keep-ids", "-"]), recording.as_bytes());
     assert_eq!((ended.code, ended.lines.len()), (Some(0), 0), "{ended:?}");
-    let found = edge.heard(payloads.len());
+    let found = heard(&edge, payloads.len());
     for ((topic, found), sent) in found.iter().zip(payloads) {
         assert_eq!(topic, "gateway_id/gw1/properties/report");
         assert_eq!(*found, format!("{sent}}}"));
     }
-    // What was heard can be played again, and is heard the same.
-    let out = edge.folder.path().join("out");
-    let second = Edge::start(&[]);
-    let again = run(&mut replay(&second.broker, &["--keep-t", "--keep-ids", out.to_str().unwrap()]));
+    // The recorded uplinks can be replayed, and arrive unchanged.
+    let out = edge.path("traffic.jsonl");
+    let second = Site::start(&[]);
+    let again = run(&mut replay(&second.broker(), &["--keep-t", "--keep-ids", out.to_str().unwrap()]));
     assert_eq!(again.code, Some(0), "{again:?}");
-    assert_eq!(second.heard(payloads.len()), found);
+    assert_eq!(heard(&second, payloads.len()), found);
 }
 
 #[test]
@@ -161,11 +132,11 @@ fn ids_and_times_are_fresh_and_all_else_is_kept() {
         message(2, "gw2", "properties/report", "up", spaced),
     ]
     .concat();
-    let edge = Edge::start(&[]);
+    let edge = Site::start(&[]);
     let args = ["--map-gateway", "gw1=test1", "--map-cid", "m1=n1", "-"];
-    let ended = run_with(&mut replay(&edge.broker, &args), recording.as_bytes());
+    let ended = run_with(&mut replay(&edge.broker(), &args), recording.as_bytes());
     assert_eq!(ended.code, Some(0), "{ended:?}");
-    let mut found = edge.heard(3);
+    let mut found = heard(&edge, 3);
     found.sort();
     let topics: Vec<_> = found.iter().map(|(topic, _)| topic.split('/').nth(1).unwrap()).collect();
     assert_eq!(topics, ["gw2", "test1", "test1"]);
@@ -187,186 +158,6 @@ fn ids_and_times_are_fresh_and_all_else_is_kept() {
 }
 
 #[test]
-fn answers_are_verified() {
-    let edge = Edge::start(&[]);
-    let good = conversation("gw1", 20);
-    let same = run_with(&mut replay(&edge.broker, &["--verify", "--speed", "max", "-"]), good.as_bytes());
-    assert_eq!((same.code, same.lines.len()), (Some(0), 0), "{same:?}");
-    assert!(same.stderr.contains("21 answers as recorded, 0 differences"), "{same:?}");
-
-    let other = good
-        .replace(
-            r#""r3","param":{"cid":"m1","msg":"success","code":0"#,
-            r#""r3","param":{"cid":"m1","msg":"m","code":2003"#,
-        )
-        .lines()
-        .filter(|line| !(line.contains("report/response") && line.contains("\"r5\"")))
-        .fold(String::new(), |all, line| all + line + "\n");
-    let other = run_with(&mut replay(&edge.broker, &["--verify", "--speed", "max", "-"]), other.as_bytes());
-    assert_eq!(other.code, Some(1), "{other:?}");
-    let told: Vec<_> = other
-        .lines
-        .iter()
-        .map(|line| {
-            (
-                line["index"].as_u64(),
-                line["difference"].as_str(),
-                line["expected"].as_i64(),
-                line["code"].as_i64(),
-            )
-        })
-        .collect();
-    assert_eq!(
-        told,
-        [(Some(4), Some("code"), Some(2003), Some(0)), (Some(6), Some("extra"), None, Some(0))],
-        "{other:?}"
-    );
-
-    let silent = Edge::start(&["--fault", "drop-response"]);
-    let args = ["--verify", "--speed", "max", "--timeout", "500ms", "-"];
-    let silent = run_with(&mut replay(&silent.broker, &args), conversation("gw1", 2).as_bytes());
-    assert_eq!((silent.code, silent.lines.len()), (Some(1), 3), "{silent:?}");
-    for line in &silent.lines {
-        assert_eq!((&line["difference"], &line["expected"]), (&"missing".into(), &0.into()));
-        assert!(line.get("code").is_none() && line["ok"] == false && line["kind"] != "command");
-    }
-}
-
-#[test]
-fn a_lost_connection_loses_no_message() {
-    const COUNT: u64 = 300;
-    let broker = FakeBroker::start(|number, peer| {
-        peer.log_in();
-        if number > 0 {
-            return peer.serve(|_| 0);
-        }
-        let id = peer.expect_subscribe();
-        peer.send(&suback(id, &[1; 3]));
-        for n in 0..40 {
-            let report = peer.request();
-            if n % 2 == 0 {
-                peer.send(&puback(report.id));
-            }
-        }
-    });
-    let report = |n| {
-        let payload = format!(r#"{{"t":1,"request_id":"r{n}","param":{{"cid":"m1","id":"1","value":{n}}}}}"#);
-        message(n, "gw1", "properties/report", "up", &payload)
-    };
-    let recording: String = (0..COUNT).map(report).collect();
-    let ended = run_with(&mut replay(&broker.url(), &["--speed", "max", "-"]), recording.as_bytes());
-    assert_eq!((ended.code, ended.lines.len()), (Some(0), 0), "{ended:?}");
-    assert!(ended.stderr.contains(&format!("{COUNT} sent, {COUNT} acknowledged")), "{ended:?}");
-    let of_connection = |number| -> Vec<(u64, String)> {
-        let publishes = broker.publishes().into_iter().filter(|(connection, _)| *connection == number);
-        let named =
-            |publish: &Publish| (publish.json()["param"]["value"].as_u64().unwrap(), publish.request_id());
-        publishes.map(|(_, publish)| named(&publish)).collect()
-    };
-    let (first, second) = (of_connection(0), of_connection(1));
-    assert!(second.is_sorted_by_key(|(value, _)| *value), "{second:?}");
-    // A message keeps its id when it is sent again.
-    let all: BTreeMap<_, _> = first.iter().chain(&second).cloned().collect();
-    assert!(all.keys().copied().eq(0..COUNT), "{all:?}");
-    let ids: BTreeSet<_> = first.iter().chain(&second).map(|(_, id)| id).collect();
-    assert_eq!(ids.len() as u64, COUNT);
-    // What was not acknowledged came again.
-    assert!(
-        (0..40).filter(|n| n % 2 == 1).all(|n| second.iter().any(|(value, _)| *value == n)),
-        "{second:?}"
-    );
-}
-
-#[test]
-fn a_capture_is_a_regression_test() {
-    let edge = Edge::start(&[]);
-    let capture = format!("{}/tests/recordings/gateway.pcapng", env!("CARGO_MANIFEST_DIR"));
-    let args = ["--verify", "--speed", "max", "--kind", "sync,report", &capture];
-    let ended = run(&mut replay(&edge.broker, &args));
-    assert_eq!(ended.code, Some(0), "{ended:?}");
-    assert!(ended.stderr.contains("5 sent, 5 acknowledged"), "{ended:?}");
-    assert!(ended.stderr.contains("5 answers as recorded, 0 differences"), "{ended:?}");
-}
-
-#[test]
-fn both_ends_of_a_recording_play_together() {
-    let command = |ms, id: &str, value: u8| {
-        let payload =
-            format!(r#"{{"t":1,"cid":"m1","request_id":"{id}","param":{{"id":"4","value":{value}}}}}"#);
-        message(ms, "gw1", "commands", "down", &payload)
-    };
-    let answer = |ms, id: &str, code: u16| {
-        let payload =
-            format!(r#"{{"t":1,"cid":"m1","request_id":"{id}","param":{{"msg":"m","code":{code}}}}}"#);
-        message(ms, "gw1", "commands/response", "up", &payload)
-    };
-    let recording =
-        [command(0, "c1", 1), command(10, "c2", 0), answer(20, "c2", 0), answer(30, "c1", 1101)].concat();
-    let folder = tempfile::tempdir().unwrap();
-    let file = folder.path().join("commands.jsonl");
-    fs::write(&file, &recording).unwrap();
-    let file = file.to_str().unwrap();
-
-    let mut down = tuyagw();
-    down.args([
-        "replay",
-        "--direction",
-        "down",
-        "--listen",
-        "127.0.0.1:0",
-        "--verify",
-        "--timeout",
-        "20s",
-        file,
-    ]);
-    let mut down = down.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    let broker = listening(&mut down);
-    // The answers' own times would be over long before the commands come.
-    let up = run(&mut replay(&broker, &["--verify", "--speed", "max", "--timeout", "20s", file]));
-    if up.code != Some(0) {
-        // It would wait for a gateway for ever.
-        signal(down.id(), "TERM");
-    }
-    let down = ended(down);
-    assert_eq!((up.code, up.lines.len()), (Some(0), 0), "{up:?}");
-    assert_eq!((down.code, down.lines.len()), (Some(0), 0), "{down:?}");
-    assert!(down.stderr.contains("2 answers as recorded, 0 differences"), "{down:?}");
-}
-
-#[test]
-fn an_answer_whose_command_never_comes_is_not_sent() {
-    let answer = r#"{"t":1,"cid":"m1","request_id":"c1","param":{"msg":"m","code":0}}"#;
-    let recording = message(0, "gw1", "commands/response", "up", answer) + &conversation("gw1", 1);
-    let edge = Edge::start(&[]);
-    let ended = run_with(&mut replay(&edge.broker, &["--timeout", "300ms", "-"]), recording.as_bytes());
-    assert_eq!(ended.code, Some(5), "{ended:?}");
-    assert_eq!(
-        (&ended.line()["kind"], &ended.line()["error"]),
-        (&"command.response".into(), &"timeout".into())
-    );
-    assert!(ended.stderr.contains("2 sent, 2 acknowledged, 1 failed"), "{ended:?}");
-    assert_eq!(edge.heard(2).len(), 2);
-    let edge = Edge::start(&[]);
-    let args = ["--timeout", "300ms", "--verify", "-"];
-    let ended = run_with(&mut replay(&edge.broker, &args), recording.as_bytes());
-    assert_eq!((ended.code, &ended.line()["difference"]), (Some(1), &"missing".into()), "{ended:?}");
-}
-
-#[test]
-fn answers_that_wait_for_their_commands_do_not_fill_the_memory() {
-    let answer = |n| format!(r#"{{"t":1,"cid":"m1","request_id":"c{n}","param":{{"msg":"m","code":0}}}}"#);
-    let recording: String =
-        (0..10_003).map(|n| message(0, "gw1", "commands/response", "up", &answer(n))).collect();
-    let edge = Edge::start(&[]);
-    let args = ["--timeout", "100ms", "--speed", "max", "-"];
-    let ended = run_with(&mut replay(&edge.broker, &args), recording.as_bytes());
-    assert_eq!((ended.code, ended.lines.len()), (Some(5), 10_003), "{}", ended.stderr);
-    let early = |line: &&Value| line["message"].as_str().unwrap().contains("while 10000 others waited");
-    assert!(ended.lines.iter().take_while(early).count() == 3 && !early(&&ended.lines[3]));
-    assert!(ended.stderr.contains("10003 answers of the recording waited"), "{}", ended.stderr);
-}
-
-#[test]
 fn filters_loops_and_dry_runs_agree() {
     let recording = conversation("gw1", 9) + &conversation("gw2", 9);
     let folder = tempfile::tempdir().unwrap();
@@ -385,11 +176,11 @@ fn filters_loops_and_dry_runs_agree() {
         let args = [args, &["--speed", "max", file]].concat();
         let plan = run(tuyagw().arg("replay").args(&args).arg("--dry-run"));
         assert_eq!((plan.code, plan.line()["messages"].as_u64()), (Some(0), Some(messages)), "{plan:?}");
-        let edge = Edge::start(&[]);
-        let ended = run(&mut replay(&edge.broker, &args));
+        let edge = Site::start(&[]);
+        let ended = run(&mut replay(&edge.broker(), &args));
         assert_eq!((ended.code, ended.lines.len()), (Some(0), 0), "{ended:?}");
         assert!(ended.stderr.contains(&format!("{messages} sent, {messages} acknowledged")), "{ended:?}");
-        assert_eq!(edge.heard(usize::try_from(messages).unwrap()).len() as u64, messages);
+        assert_eq!(heard(&edge, usize::try_from(messages).unwrap()).len() as u64, messages);
     }
     for (args, ms) in [
         (&["--kind", "report", "--topic", "gateway_id/gw1/#"][..], 80.0),
@@ -403,186 +194,55 @@ fn filters_loops_and_dry_runs_agree() {
 }
 
 #[test]
-fn a_pipe_is_played_as_it_comes_and_a_signal_ends_it() {
-    let edge = Edge::start(&[]);
-    let mut child = replay(&edge.broker, &["-"])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut pipe = child.stdin.take().unwrap();
-    pipe.write_all(conversation("gw1", 3).as_bytes()).unwrap();
-    edge.heard(4);
-    pipe.write_all(conversation("gw3", 3).as_bytes()).unwrap();
-    edge.heard(8);
-    signal(child.id(), "INT");
-    let Ended { code, lines, stderr } = ended(child);
-    assert_eq!((code, lines.len()), (Some(130), 0), "{stderr}");
-    assert!(stderr.contains("8 sent, 8 acknowledged"), "{stderr}");
-}
-
-#[test]
-fn an_unread_stdout_holds_no_message_up() {
-    let edge = Edge::start(&["--fault", "code=500"]);
+fn an_unread_stdout_delays_no_message() {
+    let edge = Site::start(&["--fault", "code=500"]);
     let folder = tempfile::tempdir().unwrap();
     let recording = folder.path().join("site.jsonl");
     fs::write(&recording, conversation("gw1", 2000)).unwrap();
     let recording = recording.to_str().unwrap();
     let args = ["--verify", "--kind", "report,report.response", "--speed", "max", recording];
-    let child = replay(&edge.broker, &args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let child = replay(&edge.broker(), &args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     // More lines are due than a pipe holds, and all of the messages leave.
-    edge.heard(2000);
+    heard(&edge, 2000);
     let Ended { code, lines, stderr } = ended(child);
     assert_eq!((code, lines.len()), (Some(1), 2000), "{stderr}");
 }
 
 #[test]
-fn what_cannot_be_played_is_said() {
-    let edge = Edge::start(&["--username", "acme"]);
+fn bad_arguments_and_recordings_are_refused() {
+    let edge = Site::start(&["--username", "acme"]);
     let good = conversation("gw1", 1);
     for (broker, args, input, code, said) in [
         ("127.0.0.1:1", &["-"][..], good.as_str(), 3, "127.0.0.1:1"),
-        (&edge.broker, &["-", "-u", "stranger"], &good, 4, "CONNACK 5"),
-        (&edge.broker, &["-", "--speed", "fast"], "", 2, "--speed"),
-        (&edge.broker, &["-", "--rate", "0/s"], "", 2, "--rate"),
-        (&edge.broker, &["-", "--kind", "reports"], "", 2, "--kind"),
-        (&edge.broker, &["-", "--topic", "a/#/b"], "", 2, "--topic"),
-        (&edge.broker, &["-", "--loop", "2"], "", 2, "--loop"),
-        (&edge.broker, &["-", "--direction", "down"], "", 2, "--listen"),
-        (&edge.broker, &["-", "--listen", "127.0.0.1:0"], "", 2, "--direction"),
-        (&edge.broker, &["no/such.jsonl"], "", 2, "no/such.jsonl"),
-        (&edge.broker, &["-"], "what\n", 2, "stdin is not a recording"),
+        (&edge.broker(), &["-", "-u", "stranger"], &good, 4, "CONNACK 5"),
+        (&edge.broker(), &["-", "--speed", "fast"], "", 2, "--speed"),
+        (&edge.broker(), &["-", "--rate", "0/s"], "", 2, "--rate"),
+        (&edge.broker(), &["-", "--kind", "reports"], "", 2, "--kind"),
+        (&edge.broker(), &["-", "--topic", "a/#/b"], "", 2, "--topic"),
+        (&edge.broker(), &["-", "--loop", "2"], "", 2, "--loop"),
+        (&edge.broker(), &["-", "--direction", "down"], "", 2, "--listen"),
+        (&edge.broker(), &["-", "--listen", "127.0.0.1:0"], "", 2, "--direction"),
+        (&edge.broker(), &["no/such.jsonl"], "", 2, "no/such.jsonl"),
+        (&edge.broker(), &["-"], "what\n", 2, "stdin is not a recording"),
     ] {
         let ended = run_with(&mut replay(broker, args), input.as_bytes());
         assert_eq!(ended.code, Some(code), "{args:?}: {ended:?}");
         assert!(ended.stderr.contains(said), "{args:?}: {ended:?}");
     }
-    let empty = run_with(&mut replay(&edge.broker, &["--verify", "-"]), b"");
+    let empty = run_with(&mut replay(&edge.broker(), &["--verify", "-"]), b"");
     assert!(empty.code == Some(0) && empty.stderr.contains("nothing to send"), "{empty:?}");
     let nameless = "{\"tst\":1,\"topic\":\"a/b\",\"qos\":1,\"payloadlen\":1,\"payload\":\"1\"}\n";
-    let ended = run_with(&mut replay(&edge.broker, &["-"]), nameless.as_bytes());
+    let ended = run_with(&mut replay(&edge.broker(), &["-"]), nameless.as_bytes());
     assert_eq!(
         (ended.code, &ended.line()["error"], &ended.line()["line"]),
         (Some(2), &"invalid".into(), &1.into())
     );
-    let ended = run_with(&mut replay(&edge.broker, &["-g", "gw1", "-"]), nameless.as_bytes());
+    let ended = run_with(&mut replay(&edge.broker(), &["-g", "gw1", "-"]), nameless.as_bytes());
     assert_eq!((ended.code, ended.lines.len()), (Some(0), 0), "{ended:?}");
 }
 
 #[test]
-fn a_broker_that_forgets_to_acknowledge_is_told_for_each_message() {
-    let edge = Edge::start(&["--fault", "silent"]);
-    let args = ["--timeout", "300ms", "--speed", "max", "-"];
-    let ended = run_with(&mut replay(&edge.broker, &args), conversation("gw1", 4).as_bytes());
-    assert_eq!((ended.code, ended.lines.len()), (Some(5), 5), "{ended:?}");
-    for (index, line) in (0..).zip(&ended.lines) {
-        assert_eq!((line["index"].as_u64(), &line["error"]), (Some(index), &"timeout".into()), "{line}");
-    }
-}
-
-#[test]
-fn without_reconnect_the_first_loss_is_final() {
-    for (args, code, connections) in
-        [(&["--speed", "max", "-"][..], 0, 2), (&["--speed", "max", "--no-reconnect", "-"], 3, 1)]
-    {
-        let broker = FakeBroker::start(|number, peer| {
-            peer.log_in();
-            if number > 0 {
-                return peer.serve(|_| 0);
-            }
-            let id = peer.expect_subscribe();
-            peer.send(&suback(id, &[1, 1, 1]));
-            peer.request();
-        });
-        let ended = run_with(&mut replay(&broker.url(), args), conversation("gw1", 4).as_bytes());
-        assert_eq!(ended.code, Some(code), "{ended:?}");
-        let last = broker.received().last().map(|(number, _)| number + 1);
-        assert_eq!(last, Some(connections), "{ended:?}");
-    }
-}
-
-#[test]
-fn a_broker_that_goes_before_the_first_message_is_3() {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let broker = listener.local_addr().unwrap().to_string();
-    let accepted = std::thread::spawn(move || {
-        let (mut stream, _) = listener.accept().unwrap();
-        let mut head = [0; 2];
-        stream.read_exact(&mut head).unwrap();
-        stream.read_exact(&mut vec![0; head[1].into()]).unwrap();
-        stream.write_all(&ACCEPTED).unwrap();
-        // SUBSCRIBE begins, so CONNACK has come; nobody listens there from now on.
-        stream.read_exact(&mut [0]).unwrap();
-    });
-    let args = ["--speed", "max", "--timeout", "300ms", "-"];
-    let ended = run_with(&mut replay(&broker, &args), conversation("gw1", 4).as_bytes());
-    accepted.join().unwrap();
-    assert_eq!(ended.code, Some(3), "{ended:?}");
-    assert!(
-        ended.stderr.contains("gw1: the connection was lost and did not come back in 300ms"),
-        "{ended:?}"
-    );
-}
-
-#[test]
-fn a_long_pause_is_told_before_it_is_waited_for() {
-    let line = |tst: &str, n: u32| {
-        format!(
-            "{{\"tst\":{tst},\"topic\":\"gateway_id/gw1/properties/report\",\"payload\":{{\"t\":1,\"request_id\":\"{n}\"}}}}\n"
-        )
-    };
-    let forward = [line("1", 1), line("2", 2), line("1714557604", 3), line("1714557605", 4)].concat();
-    let dry = |args: &[&str], input: &str| {
-        run_with(tuyagw().args(["replay", "--dry-run"]).args(args).arg("-"), input.as_bytes())
-    };
-    let ended = dry(&[], &forward);
-    assert_eq!(ended.code, Some(0), "{ended:?}");
-    let warnings: Vec<_> = ended.stderr.lines().filter(|line| line.starts_with("warning:")).collect();
-    let [warning] = warnings[..] else { panic!("{ended:?}") };
-    assert!(
-        warning.contains("line 3 ") && warning.contains("19844 d 10 h") && warning.contains("--max-gap"),
-        "{warning}"
-    );
-    for args in [&["--max-gap", "10s"][..], &["--speed", "max"], &["--rate", "5/s"]] {
-        assert!(!dry(args, &forward).stderr.contains("warning:"), "{args:?}");
-    }
-    // Played, it is told while the message in front is all that was sent.
-    let edge = Edge::start(&[]);
-    let mut child =
-        replay(&edge.broker, &["-"]).stdin(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    child.stdin.take().unwrap().write_all([line("1", 1), line("1714557604", 2)].concat().as_bytes()).unwrap();
-    let mut stderr = BufReader::new(child.stderr.take().unwrap());
-    let mut told = String::new();
-    while !told.contains("--max-gap") {
-        assert!(stderr.read_line(&mut told).unwrap() > 0, "{told}");
-    }
-    assert_eq!(edge.heard(1).len(), 1);
-    signal(child.id(), "INT");
-    assert_eq!(child.wait().unwrap().code(), Some(130));
-}
-
-#[test]
-fn a_clock_that_was_set_back_keeps_the_pauses_behind_the_step() {
-    let line = |tst: u32| format!("{{\"tst\":{tst},\"topic\":\"a\",\"payload\":1}}\n");
-    let back: String = [100, 101, 50, 51, 53].map(line).concat();
-    let converted = tuyagw_output(&["convert", "-"], back.as_bytes());
-    for input in [back.as_bytes(), &converted] {
-        let ended = run_with(tuyagw().args(["replay", "--dry-run", "-"]), input);
-        assert_eq!(ended.line()["duration_ms"], 4000.0, "{ended:?}");
-        let inspected = run_with(tuyagw().args(["inspect", "-"]), input);
-        assert_eq!(inspected.line()["span_s"], 4.0, "{inspected:?}");
-    }
-}
-
-fn tuyagw_output(args: &[&str], stdin: &[u8]) -> Vec<u8> {
-    let mut child = tuyagw().args(args).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
-    child.stdin.take().unwrap().write_all(stdin).unwrap();
-    child.wait_with_output().unwrap().stdout
-}
-
-#[test]
-fn a_recording_that_is_cut_off_is_played_as_far_as_it_goes() {
+fn a_truncated_recording_is_replayed_up_to_its_end() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("cut.gz");
     let line = |n: u32| {
@@ -601,85 +261,11 @@ fn a_recording_that_is_cut_off_is_played_as_far_as_it_goes() {
     let rehearsed = run(tuyagw().args(["replay", "--dry-run", file]));
     let messages = rehearsed.line()["messages"].as_u64().unwrap();
     assert!((1..1000).contains(&messages), "{rehearsed:?}");
-    let edge = Edge::start(&[]);
-    let played = run(&mut replay(&edge.broker, &["--speed", "max", file]));
+    let edge = Site::start(&[]);
+    let played = run(&mut replay(&edge.broker(), &["--speed", "max", file]));
     for ended in [&rehearsed, &played] {
         assert_eq!(ended.code, Some(2), "{}", ended.stderr);
         assert_eq!(ended.stderr.matches("is cut off: its gzip data").count(), 1, "{}", ended.stderr);
     }
     assert!(played.stderr.contains(&format!("{messages} sent")), "{}", played.stderr);
-}
-
-#[test]
-fn on_shared_topics_the_payload_tells_what_a_message_is() {
-    let folder = tempfile::tempdir().unwrap();
-    let at = |name: &str| folder.path().join(name);
-    let topic = |way: &str, keys: &[&str]| -> String {
-        let line = |key: &&str| format!("{key} = \"gateway/{way}/{{gateway_id}}\"\n");
-        keys.iter().map(line).collect::<Vec<_>>().concat()
-    };
-    let topics = topic("out", &["sync", "report", "status", "command-response"])
-        + &topic("in", &["sync-response", "report-response", "command"]);
-    fs::write(at("config.toml"), format!("[topics]\n{topics}")).unwrap();
-    fs::write(
-        at("recording"),
-        r#"{"tst":1,"topic":"gateway/out/gw1","qos":1,"payload":{"marker":1}}
-{"tst":1,"topic":"gateway/out/gw1","qos":1,"payload":{"t":1,"cid":"m1","request_id":"c1","param":{"cid":"m1","msg":"success","code":0}}}
-"#,
-    )
-    .unwrap();
-    let edge = Edge::start(&[]);
-    let with_topics = |command: &mut Command| {
-        command.env("TUYAGW_CONFIG", at("config.toml"));
-    };
-    let command = || {
-        let mut command = tuyagw();
-        command.args(["command", "-b", &edge.broker, "-g", "gw1", "--cid", "m1", "valve_open_degree=50"]);
-        with_topics(&mut command);
-        run(&mut command)
-    };
-    let mut listen = tuyagw();
-    listen.args([
-        "listen",
-        "-b",
-        &edge.broker,
-        "-g",
-        "gw1",
-        "-u",
-        "acme",
-        "--kind",
-        "command",
-        "--count",
-        "1",
-    ]);
-    listen.args(["--answer", "success", "--no-report-back"]).stdout(Stdio::piped()).stderr(Stdio::piped());
-    with_topics(&mut listen);
-    let mut listener = listen.spawn().unwrap();
-    let mut stderr = BufReader::new(listener.stderr.take().unwrap());
-    let mut told = String::new();
-    while !told.contains("listening") {
-        assert!(stderr.read_line(&mut told).unwrap() > 0, "{told}");
-    }
-    let result = command();
-    assert_eq!((result.code, &result.line()["ok"]), (Some(0), &true.into()), "{result:?}");
-    let mut heard = String::new();
-    listener.stdout.take().unwrap().read_to_string(&mut heard).unwrap();
-    assert_eq!(listener.wait().unwrap().code(), Some(0));
-    assert!(heard.contains("\"kind\":\"command\""), "{heard}");
-
-    // The recorded answer is sent once a command for it has come.
-    let mut replaying =
-        replay(&edge.broker, &[at("recording").to_str().unwrap(), "-g", "gw1", "--timeout", "30s"]);
-    with_topics(&mut replaying);
-    let replaying = replaying.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    // Its first message leaves once it has subscribed.
-    let patience = Instant::now() + Duration::from_secs(30);
-    while !edge.uplinks().iter().any(|(_, payload)| payload.contains("marker")) {
-        assert!(Instant::now() < patience, "{:?}", edge.uplinks());
-        std::thread::sleep(Duration::from_millis(5));
-    }
-    let result = command();
-    assert_eq!((result.code, &result.line()["ok"]), (Some(0), &true.into()), "{result:?}");
-    let replayed = ended(replaying);
-    assert_eq!(replayed.code, Some(0), "{replayed:?}");
 }

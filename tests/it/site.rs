@@ -1,27 +1,22 @@
-//! A real `tuyagw edge` with a folder of its own: killed, restarted on its port, and asked what it has seen.
+//! An edge with a folder of its own, which can be killed and restarted on its port, and its records read.
 
-use std::{
-    collections::BTreeMap,
-    fs,
-    io::{BufRead as _, BufReader},
-    path::PathBuf,
-    process::{Child, Command, Stdio},
-    time::{Duration, Instant},
-};
+use std::{collections::BTreeMap, fs, path::PathBuf, process::Command, time::Duration};
 
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::process::{Ended, gateway, run, run_with, signal, tuyagw};
-
-/// Nothing in these tests takes longer unless it hangs.
-pub const LIMIT: Duration = Duration::from_secs(50);
+pub use crate::process::{json_lines, until};
+use crate::{
+    process::{Ended, Service, gateway, run, run_with, tuyagw},
+    wire::Client,
+};
 
 /// The edge, its folder and its records.
 pub struct Site {
     folder: TempDir,
-    edge: Child,
-    port: u16,
+    /// `None` while it is down.
+    edge: Option<Service>,
+    address: String,
     args: Vec<String>,
 }
 
@@ -30,13 +25,19 @@ impl Site {
     pub fn start(args: &[&str]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let args: Vec<_> = args.iter().map(|arg| (*arg).to_owned()).collect();
-        let (edge, port) = start(&folder, 0, &args);
-        Self { folder, edge, port, args }
+        let edge = start(&folder, "127.0.0.1:0", &args);
+        let address = edge.address().to_owned();
+        Self { folder, edge: Some(edge), address, args }
     }
 
-    /// Where the edge listens.
+    /// The address of the edge, which stays the same when it restarts.
     pub fn broker(&self) -> String {
-        format!("127.0.0.1:{}", self.port)
+        self.address.clone()
+    }
+
+    /// A platform user that has logged in.
+    pub fn platform(&self, client_id: &str) -> Client {
+        self.edge.as_ref().unwrap().platform(client_id)
     }
 
     /// A file in the folder.
@@ -55,7 +56,7 @@ impl Site {
         self.name(name)
     }
 
-    /// The text of a file in the folder; nothing where there is none.
+    /// The text of a file in the folder; empty if the file is missing.
     pub fn read(&self, name: &str) -> String {
         String::from_utf8_lossy(&fs::read(self.path(name)).unwrap_or_default()).into_owned()
     }
@@ -64,7 +65,7 @@ impl Site {
     pub fn gateway(&self, subcommand: &str, args: &[&str]) -> Command {
         let mut args = args.to_vec();
         for (option, value) in [("--timeout", "30s"), ("--connect-timeout", "20s")] {
-            // What stands behind --exec is the program's.
+            // Arguments after --exec belong to the program.
             if !args.contains(&option) {
                 args.splice(0..0, [option, value]);
             }
@@ -95,22 +96,21 @@ impl Site {
         assert_eq!((ended.code, ended.lines.len()), (Some(0), count), "{}", ended.stderr);
     }
 
-    /// Ends the edge at once.
+    /// Kills the edge.
     pub fn kill(&mut self) {
-        self.edge.kill().unwrap();
-        self.edge.wait().unwrap();
+        self.edge = None;
     }
 
-    /// Starts the edge again where it was.
+    /// Starts the edge again, on its port.
     pub fn restart(&mut self) {
-        let (edge, _) = start(&self.folder, self.port, &self.args);
-        self.edge = edge;
+        self.edge = Some(start(&self.folder, &self.address, &self.args));
     }
 
-    /// Ends the edge in good order and gives what it has recorded.
+    /// Ends the edge in good order; returns what it has recorded.
     pub fn records(&mut self) -> Vec<Value> {
-        signal(self.edge.id(), "TERM");
-        self.edge.wait().unwrap();
+        if let Some(edge) = self.edge.take() {
+            edge.end("TERM");
+        }
         json_lines(&self.read("traffic.jsonl"))
     }
 
@@ -120,32 +120,10 @@ impl Site {
     }
 }
 
-impl Drop for Site {
-    fn drop(&mut self) {
-        let _ = self.edge.kill();
-        let _ = self.edge.wait();
-    }
-}
-
-fn start(folder: &TempDir, port: u16, args: &[String]) -> (Child, u16) {
+fn start(folder: &TempDir, address: &str, args: &[String]) -> Service {
     let mut command = tuyagw();
-    command.current_dir(folder.path());
-    command.args(["edge", "--listen", &format!("127.0.0.1:{port}"), "--out", "traffic.jsonl"]).args(args);
-    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
-    let mut first = String::new();
-    let mut stdout = BufReader::new(child.stdout.take().unwrap());
-    stdout.read_line(&mut first).unwrap();
-    // Its stdout must stay open: an edge ends with the reader of it.
-    std::thread::spawn(move || stdout.lines().count());
-    let event: Value = serde_json::from_str(&first).unwrap();
-    let port = event["broker"].as_str().unwrap().rsplit_once(':').unwrap().1.parse().unwrap();
-    (child, port)
-}
-
-/// The values of JSON Lines.
-pub fn json_lines(text: &str) -> Vec<Value> {
-    let line = |line: &str| serde_json::from_str(line).unwrap_or_else(|why| panic!("{why}: {line:?}"));
-    text.lines().map(line).collect()
+    command.args(["edge", "--listen", address, "--out", "traffic.jsonl"]).args(args);
+    Service::start(command.current_dir(folder.path()))
 }
 
 /// Syncs as input lines: meter m1 to mN.
@@ -154,16 +132,7 @@ pub fn syncs(count: usize) -> String {
     (1..=count).map(line).collect::<Vec<_>>().concat()
 }
 
-/// Waits for something to become true.
-pub fn until(what: &str, mut is_so: impl FnMut() -> bool) {
-    let start = Instant::now();
-    while !is_so() {
-        assert!(start.elapsed() < LIMIT, "{what} never came");
-        std::thread::sleep(Duration::from_millis(2));
-    }
-}
-
-/// That the lines have the indexes from 0 on, each once; in order of appearance where they must be.
+/// Asserts that the indexes of the lines are 0 to `count` - 1, each once, in any order.
 pub fn accounted(ended: &Ended, count: usize) {
     let mut indexes: Vec<_> = ended.lines.iter().filter_map(|line| line["index"].as_u64()).collect();
     indexes.sort_unstable();
@@ -175,14 +144,14 @@ pub fn accounted(ended: &Ended, count: usize) {
     );
 }
 
-/// That each of so many lines has one result, which is good.
+/// Asserts that each of `count` inputs has one result, which is `ok`.
 pub fn all_accepted(ended: &Ended, count: usize) {
     accounted(ended, count);
     let bad = ended.lines.iter().find(|line| line["ok"] != true);
     assert_eq!((ended.code, bad), (Some(0), None), "{}", ended.stderr);
 }
 
-/// The payloads of uplinks, which must be the same whenever one was sent again; by device.
+/// The request ids of uplinks by device; a resent or retried one keeps its id.
 pub fn request_ids(records: &[Value]) -> BTreeMap<String, Vec<String>> {
     let mut ids = BTreeMap::<String, Vec<String>>::new();
     for record in records {
@@ -193,7 +162,7 @@ pub fn request_ids(records: &[Value]) -> BTreeMap<String, Vec<String>> {
     ids
 }
 
-/// Numbers that look random, the same for the same seed, which is printed for whoever reads a failure.
+/// Pseudo-random numbers. Prints its seed, which `SEED` sets, so that a failure can be repeated.
 pub struct Dice(u64);
 
 impl Dice {

@@ -14,7 +14,10 @@ use base64::{Engine as _, prelude::BASE64_STANDARD};
 use serde_json::Value;
 use tuyagw::tuya::derive_password;
 
-use super::process::{LIMIT, Service, ended, gateway, reports, run, run_with, tuyagw};
+use super::{
+    process::{LIMIT, PROGRAM, Service, ended, gateway, reports, run, run_with, tuyagw},
+    wire,
+};
 
 fn records(path: &Path) -> Vec<Value> {
     let text = fs::read_to_string(path).unwrap();
@@ -97,7 +100,7 @@ fn a_burst_of_reports_is_recorded_to_the_last_one() {
 }
 
 #[test]
-fn tls_on_each_side() {
+fn tls_works_on_either_side() {
     let folder = tempfile::tempdir().unwrap();
     let made = rcgen::generate_simple_self_signed(["127.0.0.1".into(), "localhost".into()]).unwrap();
     let [certificate, key] = ["cert.pem", "key.pem"].map(|name| folder.path().join(name));
@@ -115,7 +118,7 @@ fn tls_on_each_side() {
         let expected = ["up connect", "up sync", "down sync.response", "up disconnect"];
         assert_eq!(kinds(&ended.lines), expected, "{ended:?}");
     }
-    // A certificate that nobody vouches for ends that connection, not the tap.
+    // An untrusted certificate ends that connection, not the tap.
     let tap = Service::tap(&edge.url, &["--connect-timeout", "5s"]);
     assert_eq!(tap.dial().read(&mut [0]).unwrap(), 0);
     let ended = tap.end("TERM");
@@ -140,7 +143,7 @@ fn echo() -> String {
 }
 
 #[test]
-fn whatever_the_bytes_are_they_pass_unchanged_and_so_does_a_half_close() {
+fn random_bytes_and_a_half_close_pass_unchanged() {
     let tap = Service::tap(&echo(), &[]);
     for seed in 0..20 {
         let mut random = fastrand::Rng::with_seed(seed);
@@ -159,11 +162,11 @@ fn whatever_the_bytes_are_they_pass_unchanged_and_so_does_a_half_close() {
     }
     let ended = tap.end("INT");
     assert_eq!(ended.code, Some(130), "{ended:?}");
-    assert!(ended.stderr.contains("what the client says is forwarded, but no longer recorded"), "{ended:?}");
+    assert!(ended.stderr.contains("the client's traffic is forwarded, but no longer recorded"), "{ended:?}");
 }
 
 #[test]
-fn a_side_that_does_not_read_holds_the_other_back_and_loses_nothing() {
+fn an_unread_side_slows_the_other_and_loses_nothing() {
     let server = TcpListener::bind("127.0.0.1:0").unwrap();
     let tap = Service::tap(&server.local_addr().unwrap().to_string(), &[]);
     let mut client = tap.dial();
@@ -185,7 +188,7 @@ fn a_side_that_does_not_read_holds_the_other_back_and_loses_nothing() {
 }
 
 #[test]
-fn a_broker_out_of_reach_costs_that_client_only() {
+fn an_unreachable_broker_closes_only_the_new_client() {
     let unused = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let tap = Service::tap(&unused.to_string(), &[]);
     for _ in 0..2 {
@@ -200,7 +203,7 @@ fn a_broker_out_of_reach_costs_that_client_only() {
 }
 
 #[test]
-fn a_broker_that_cuts_the_connection_is_the_one_that_ended_it() {
+fn a_cut_by_the_broker_is_recorded_as_its_disconnect() {
     let mut edge = Service::edge(&[]);
     let mut tap = Service::tap(&edge.url, &[]);
     let mut listen = gateway("listen", &tap.url, &["--no-reconnect"]);
@@ -208,15 +211,14 @@ fn a_broker_that_cuts_the_connection_is_the_one_that_ended_it() {
     let mut line = String::new();
     tap.stdout.as_mut().unwrap().read_line(&mut line).unwrap();
     assert!(line.contains("\"kind\":\"connect\""), "{line}");
-    let killed = edge.child.as_mut().unwrap();
-    killed.kill().unwrap();
+    edge.kill();
     assert_eq!(ended(child).code, Some(3));
     let ended = tap.end("TERM");
     assert_eq!(kinds(&ended.lines), ["down disconnect"], "{ended:?}");
 }
 
 #[test]
-fn a_recording_that_fails_is_said_and_the_traffic_goes_on() {
+fn traffic_goes_on_after_a_failed_recording() {
     let edge = Service::edge(&[]);
     let sync = |tap: &Service, cid: &str| {
         let ended = run(&mut gateway("sync", &tap.url, &["--cid", cid, "--product-id", "p"]));
@@ -239,7 +241,7 @@ fn a_recording_that_fails_is_said_and_the_traffic_goes_on() {
 }
 
 #[test]
-fn it_ends_by_itself_and_says_what_is_wrong_at_once() {
+fn a_tap_refuses_bad_arguments_and_ends_after_its_time() {
     let ended = run(tuyagw().args("tap --listen 127.0.0.1:0 --broker 127.0.0.1:1 --for 50ms".split(' ')));
     assert_eq!(ended.code, Some(0), "{ended:?}");
     let public = run(tuyagw().args("tap --listen 0.0.0.0:0 --broker 127.0.0.1:1 --for 50ms".split(' ')));
@@ -262,26 +264,12 @@ fn it_ends_by_itself_and_says_what_is_wrong_at_once() {
 
 /// A PUBLISH of QoS 0.
 fn publish(payload: &[u8]) -> Vec<u8> {
-    let topic = b"gateway_id/gw1/elsewhere";
-    let mut remaining = 2 + topic.len() + payload.len();
-    let mut packet = vec![0x30];
-    loop {
-        let low = u8::try_from(remaining % 128).unwrap();
-        remaining /= 128;
-        packet.push(if remaining > 0 { low | 0x80 } else { low });
-        if remaining == 0 {
-            break;
-        }
-    }
-    packet.extend([0, u8::try_from(topic.len()).unwrap()]);
-    packet.extend(topic);
-    packet.extend(payload);
-    packet
+    wire::publish(0, "gateway_id/gw1/elsewhere", payload)
 }
 
 #[test]
 #[ignore = "slow: fills the buffers of a tap"]
-fn records_that_nobody_takes_are_left_out_and_counted_and_the_traffic_goes_on() {
+fn unread_records_are_left_out_and_counted() {
     let mut tap = Service::tap(&echo(), &[]);
     let mut stream = tap.dial();
     let mut pass = |count: usize, size: usize| {
@@ -298,7 +286,7 @@ fn records_that_nobody_takes_are_left_out_and_counted_and_the_traffic_goes_on() 
     let mut stdout = tap.stdout.take().unwrap();
     let (mut records, mut left_out) = (0, 0);
     let mut line = String::new();
-    // Once somebody reads, there is room again; the next record says what is missing before it.
+    // Reading makes room again; the next record says how many are missing before it.
     while left_out == 0 {
         pass(1, 10);
         line.clear();
@@ -320,7 +308,7 @@ fn records_that_nobody_takes_are_left_out_and_counted_and_the_traffic_goes_on() 
 
 #[test]
 #[ignore = "slow: kills many taps"]
-fn killed_at_any_moment_it_breaks_nothing_it_forwarded_and_its_file_goes_on() {
+fn a_killed_tap_leaves_a_file_that_can_be_continued() {
     let seed = fastrand::u64(..);
     let mut random = fastrand::Rng::with_seed(seed);
     let folder = tempfile::tempdir().unwrap();
@@ -343,14 +331,12 @@ fn killed_at_any_moment_it_breaks_nothing_it_forwarded_and_its_file_goes_on() {
         let until = random.usize(1..stream.len());
         let mut arrived = vec![0; until];
         server.read_exact(&mut arrived).unwrap();
-        // What has just passed is recorded a moment later; now and then the end comes only after that.
+        // Bytes are recorded a moment after they were forwarded. Every fourth round waits for that before the kill.
         while round % 4 == 0 && fs::metadata(&out).unwrap().len() <= recorded {
             thread::yield_now();
         }
-        let mut child = tap.child.take().unwrap();
-        child.kill().unwrap();
-        ended(child);
-        // What was under way may still come, and then the end, or a reset.
+        tap.kill();
+        // Bytes in flight may still come, and then the end, or a reset.
         let _ = server.read_to_end(&mut arrived);
         assert!(stream.starts_with(&arrived), "seed {seed}, round {round}: not what the client sent");
         drop(server);
@@ -374,7 +360,7 @@ fn killed_at_any_moment_it_breaks_nothing_it_forwarded_and_its_file_goes_on() {
 }
 
 #[test]
-fn a_broker_that_restarts_behind_it_is_found_again() {
+fn a_restarted_broker_is_reached_again() {
     let folder = tempfile::tempdir().unwrap();
     let devices = folder.path().join("devices.jsonl");
     let devices = ["--devices", devices.to_str().unwrap()];
@@ -397,10 +383,8 @@ fn a_broker_that_restarts_behind_it_is_found_again() {
             assert!(line.contains("\"ok\":true"), "{line}");
         }
         if restarts {
-            let mut killed = edge.child.take().unwrap();
-            killed.kill().unwrap();
-            killed.wait().unwrap();
-            let address = edge.url.strip_prefix("mqtt://").unwrap().to_owned();
+            edge.kill();
+            let address = edge.address().to_owned();
             edge = Service::start(tuyagw().args(["edge", "--listen", &address]).args(devices));
         }
     }
@@ -415,19 +399,18 @@ fn a_broker_that_restarts_behind_it_is_found_again() {
 
 /// Records that the writer held when the disk was full count as much as those that came later.
 #[test]
-fn records_that_were_in_hand_when_writing_failed_are_counted_as_missing() {
+fn records_lost_by_a_failed_write_are_counted() {
     let edge = Service::edge(&[]);
     let folder = tempfile::tempdir().unwrap();
     let [out, summary] = ["out.jsonl", "summary.json"].map(|name| folder.path().join(name));
     let mut tap = std::process::Command::new("sh");
-    tap.args(["-c", "trap '' XFSZ; ulimit -f 40; exec \"$@\"", "sh"])
-        .arg(assert_cmd::cargo::cargo_bin!("tuyagw"));
+    tap.args(["-c", "trap '' XFSZ; ulimit -f 40; exec \"$@\"", "sh"]).arg(PROGRAM);
     tap.args(["tap", "--listen", "127.0.0.1:0", "-b", &edge.url, "--out"])
         .arg(&out)
         .arg("--summary")
         .arg(&summary);
     let tap = Service::start(tap.env("TUYAGW_CONFIG", "/dev/null"));
-    // Of one device, so that the summary is short; nobody has synchronised it.
+    // Of one device, so that the summary is short. It was never synchronised.
     let reports = "{\"cid\":\"m1\",\"id\":\"1\",\"value\":1}\n".repeat(300);
     let ended = run_with(&mut gateway("report", &tap.url, &["-", "--timeout", "20s"]), reports.as_bytes());
     assert_eq!((ended.code, ended.lines.len()), (Some(1), 300), "{}", ended.stderr);

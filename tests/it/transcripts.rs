@@ -13,17 +13,16 @@ use std::{
     time::{Duration, Instant},
 };
 
-use assert_cmd::cargo::cargo_bin;
 use clap::CommandFactory as _;
 use tuyagw::{cli::Cli, error::Exit};
 
-use super::generated::{bless_tables, is_blessed, root};
-
-/// How long a session may take before it counts as hung.
-const LONGEST: Duration = Duration::from_mins(1);
+use super::{
+    command::{LIMIT, PROGRAM},
+    generated::{bless_tables, is_blessed, root},
+};
 
 #[test]
-fn what_the_console_blocks_show_is_what_happens() {
+fn console_blocks_show_the_actual_output() {
     if is_blessed() {
         bless_tables();
     }
@@ -33,7 +32,8 @@ fn what_the_console_blocks_show_is_what_happens() {
         for _ in 0..4 {
             scope.spawn(|| {
                 while let Some(file) = { files.lock().unwrap().pop() } {
-                    failures.lock().unwrap().extend(check(&file));
+                    let found = check(&file);
+                    failures.lock().unwrap().extend(found);
                 }
             });
         }
@@ -181,7 +181,7 @@ impl Page {
     }
 }
 
-/// Runs a page, and gives what differs from what it expects; blessing, rewrites the page.
+/// Runs a page and returns the differences from its expected output. With `BLESS`, rewrites the page.
 fn check(path: &Path) -> Vec<String> {
     let name = path.strip_prefix(root()).unwrap().display().to_string();
     let mut page = Page::read(path);
@@ -244,7 +244,7 @@ fn run(page: &Page) -> Result<Vec<Vec<String>>, String> {
     }
     fs::write(at("script"), script).unwrap();
     let log = fs::File::create(at("log")).unwrap();
-    let mut session = process::Command::new(cargo_bin!("tuyagw"))
+    let mut session = process::Command::new(PROGRAM)
         .args(["edge", "--", "sh", "../script"])
         .current_dir(at("work"))
         .env_clear()
@@ -257,7 +257,7 @@ fn run(page: &Page) -> Result<Vec<Vec<String>>, String> {
         .spawn()
         .unwrap();
     let start = Instant::now();
-    while session.try_wait().unwrap().is_none() && start.elapsed() < LONGEST {
+    while session.try_wait().unwrap().is_none() && start.elapsed() < LIMIT {
         std::thread::sleep(Duration::from_millis(5));
     }
     // The edge hands the signal on to all that the session started.
@@ -308,7 +308,7 @@ fn line_matches(pattern: &str, line: &str) -> bool {
     }
 }
 
-/// What to expect from now on: the old line where it matches, else the new one without what changes from run to run.
+/// The new expected output: old lines that match, else new lines with wildcards for ids, times, ports and durations.
 fn blessed(old: &[String], output: &[String]) -> Vec<String> {
     let renew = |line: &String| {
         let kept = old.iter().find(|pattern| *pattern != "..." && line_matches(pattern, line));

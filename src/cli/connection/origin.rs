@@ -1,4 +1,4 @@
-//! Settings that may come from the command line, the environment or a profile, and the words for where one comes from.
+//! Settings from the command line, the environment or a profile, and how messages name their origin.
 
 use std::{ffi::OsStr, fmt};
 
@@ -9,16 +9,16 @@ use crate::{cli::config::Profile, error::Failure, tuya::check_login_name};
 pub enum Origin {
     /// As an option on the command line.
     Flag(&'static str),
-    /// In an environment variable, in the place of the option.
+    /// In the environment variable of the option.
     Variable(&'static str, &'static str),
     /// In a profile: the option, and the file.
     Profile(&'static str, String),
 }
 
 impl Origin {
-    /// Where the value of an option was given that is not from a profile.
+    /// Returns whether a value is from the option or from its environment variable.
     pub fn of(option: &'static str, variable: &'static str, value: &OsStr) -> Self {
-        // clap has merged both. A flag that says the same as the variable makes no difference.
+        // clap has merged both. If the two are equal, either name is right.
         if std::env::var_os(variable).is_some_and(|set| set == value) {
             Self::Variable(option, variable)
         } else {
@@ -33,16 +33,16 @@ impl Origin {
     pub fn check_name(&self, text: &str) -> Result<(), Failure> {
         check_login_name(text).map_err(|why| {
             Failure::invalid(format!("{self}: {why}"))
-                .hint(r"A file with the line ends of Windows leaves '\r' behind: `tr -d '\r'` takes it away")
+                .hint(r"A file with CR LF line ends leaves '\r' behind: `tr -d '\r'` removes it")
         })
     }
 
-    /// What takes the setting away.
+    /// Returns how to remove the setting.
     pub fn removal(&self) -> String {
         match self {
-            Self::Flag(option) => format!("leave {option} out"),
+            Self::Flag(option) => format!("leave out {option}"),
             Self::Variable(_, variable) => format!("unset {variable}"),
-            Self::Profile(option, file) => format!("take {} out of {file}", key(option)),
+            Self::Profile(option, file) => format!("remove {} from {file}", key(option)),
         }
     }
 }
@@ -62,7 +62,7 @@ fn key(option: &str) -> &str {
     option.trim_start_matches('-')
 }
 
-/// A text from the command line or the environment, else from the profile, and where it was given.
+/// Returns a setting from the command line or the environment, else from the profile, and its origin.
 pub fn pick(
     option: &'static str,
     variable: &'static str,

@@ -1,4 +1,4 @@
-//! What the options, the environment and the profile say of TLS.
+//! The TLS options, with environment and profile.
 
 use std::path::PathBuf;
 
@@ -6,7 +6,7 @@ use super::origin::Origin;
 use crate::{
     cli::config::Profile,
     error::Failure,
-    net::client::{Address, Tls},
+    net::client::{BrokerAddress, Tls},
 };
 
 /// How a broker's certificate is verified.
@@ -17,22 +17,27 @@ pub struct TlsArgs {
     #[arg(long, env = "TUYAGW_CA_FILE", value_name = "PEM")]
     ca_file: Option<PathBuf>,
 
-    /// The name that the broker's certificate must carry [default: the host of the URL]
-    #[arg(long, env = "TUYAGW_TLS_SERVER_NAME", value_name = "NAME")]
+    /// Name that the broker's certificate must have [default: the host of the URL]
+    #[arg(long, hide_short_help = true, env = "TUYAGW_TLS_SERVER_NAME", value_name = "NAME")]
     tls_server_name: Option<String>,
 
-    /// Verify nothing of the broker's certificate; reaches RSA-1024 boxes too
-    #[arg(long)]
+    /// Do not verify the broker's certificate; reaches RSA-1024 boxes, too
+    #[arg(long, hide_short_help = true)]
     tls_insecure: bool,
 }
 
 impl TlsArgs {
-    /// TLS with the broker at an address, if its URL asks for that.
+    /// Returns the TLS settings of a broker, if its URL asks for TLS.
     ///
     /// # Errors
-    /// An authority's file that cannot be used, a name that is none; and any setting of TLS where the URL asks for none:
-    /// the person who gave it expects encryption.
-    pub fn tls(&self, profile: &Profile, address: &Address, is_asked: bool) -> Result<Option<Tls>, Failure> {
+    /// A CA file that cannot be used, or a server name that is not valid. Also any TLS option without TLS in the URL: a user who
+    /// gives one expects encryption.
+    pub fn tls(
+        &self,
+        profile: &Profile,
+        address: &BrokerAddress,
+        is_asked: bool,
+    ) -> Result<Option<Tls>, Failure> {
         if is_asked {
             let ca_file = self.ca_file.as_deref().or(profile.ca_file.as_deref());
             let server_name = self.tls_server_name.as_ref().or(profile.tls_server_name.as_ref());
@@ -48,7 +53,7 @@ impl TlsArgs {
         }
     }
 
-    /// Where the first setting of TLS was given; `None` where there is none.
+    /// Returns where the first TLS option was given; `None` if there is none.
     fn origin(&self, profile: &Profile) -> Option<Origin> {
         let given = [
             self.ca_file.as_ref().map(|file| Origin::of("--ca-file", "TUYAGW_CA_FILE", file.as_os_str())),

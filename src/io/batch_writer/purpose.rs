@@ -29,13 +29,13 @@ pub enum Purpose {
 
 /// Kinds of files that this program writes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Content {
+enum FileContent {
     Records,
     Registry,
     Journal,
 }
 
-impl Content {
+impl FileContent {
     fn name(self) -> &'static str {
         match self {
             Self::Records => "a recording",
@@ -61,17 +61,17 @@ impl Content {
 }
 
 impl Purpose {
-    fn content(self) -> Content {
+    fn content(self) -> FileContent {
         match self {
-            Self::ListenRecords | Self::TapRecords | Self::EdgeRecords => Content::Records,
-            Self::Registry => Content::Registry,
-            Self::Journal => Content::Journal,
+            Self::ListenRecords | Self::TapRecords | Self::EdgeRecords => FileContent::Records,
+            Self::Registry => FileContent::Registry,
+            Self::Journal => FileContent::Journal,
         }
     }
 
     /// Whether the file holds records.
     pub(crate) fn is_recording(self) -> bool {
-        self.content() == Content::Records
+        self.content() == FileContent::Records
     }
 
     /// Whether every write is synced.
@@ -87,9 +87,9 @@ impl Purpose {
     /// Whether a line that is not whole may be a line of ours: only those are cut off.
     pub(crate) fn may_begin(self, torn: &[u8]) -> bool {
         let beginnings: &[&[u8]] = match self.content() {
-            Content::Records => &[b"{\"v\":1,\""],
-            Content::Registry => &[b"{\"gateway_id\":\""],
-            Content::Journal => &[b"{\"k\":\"", b"{\"journal\":"],
+            FileContent::Records => &[b"{\"v\":1,\""],
+            FileContent::Registry => &[b"{\"gateway_id\":\""],
+            FileContent::Journal => &[b"{\"k\":\"", b"{\"journal\":"],
         };
         beginnings.iter().any(|beginning| torn.starts_with(beginning) || beginning.starts_with(torn))
     }
@@ -122,7 +122,7 @@ impl Purpose {
         let first =
             first_line(file).map_err(|why| Failure::io(format!("cannot read {}: {why}", path.display())))?;
         refuse_wrapped(&first, &path.display().to_string())?;
-        match Content::of(&first) {
+        match FileContent::of(&first) {
             Some(found) if found != self.content() => {
                 let (found, wanted) = (found.name(), self.content().name());
                 Err(Failure::invalid(format!("{} is {found}, not {wanted}", path.display()))
@@ -162,18 +162,18 @@ mod tests {
     #[test]
     fn a_first_line_tells_what_a_file_holds() {
         for (line, content) in [
-            ("{\"v\":1,\"tst\":\"\",\"topic\":\"a\",\"payload\":{}}", Some(Content::Records)),
-            ("{\"tst\":\"\",\"topic\":\"a\",\"payload\":null}", Some(Content::Records)),
-            ("{\"v\":1,\"kind\":\"connect\",\"client_id\":\"gw1\"}", Some(Content::Records)),
-            ("{\"v\":1,\"event\":\"begin\"}", Some(Content::Records)),
-            ("{\"gateway_id\":\"gw1\",\"cid\":\"m1\",\"product_id\":\"p\"}", Some(Content::Registry)),
-            ("{\"journal\":2,\"op\":\"sync\"}", Some(Content::Journal)),
-            ("{\"k\":\"00\",\"h\":\"00\"}", Some(Content::Journal)),
+            ("{\"v\":1,\"tst\":\"\",\"topic\":\"a\",\"payload\":{}}", Some(FileContent::Records)),
+            ("{\"tst\":\"\",\"topic\":\"a\",\"payload\":null}", Some(FileContent::Records)),
+            ("{\"v\":1,\"kind\":\"connect\",\"client_id\":\"gw1\"}", Some(FileContent::Records)),
+            ("{\"v\":1,\"event\":\"begin\"}", Some(FileContent::Records)),
+            ("{\"gateway_id\":\"gw1\",\"cid\":\"m1\",\"product_id\":\"p\"}", Some(FileContent::Registry)),
+            ("{\"journal\":2,\"op\":\"sync\"}", Some(FileContent::Journal)),
+            ("{\"k\":\"00\",\"h\":\"00\"}", Some(FileContent::Journal)),
             ("{\"cid\":\"m1\",\"product_id\":\"p\"}", None),
             ("notes", None),
             ("", None),
         ] {
-            assert_eq!(Content::of(line.as_bytes()), content, "{line}");
+            assert_eq!(FileContent::of(line.as_bytes()), content, "{line}");
         }
     }
 

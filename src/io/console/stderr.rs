@@ -29,8 +29,8 @@ const PIECE: usize = 4096;
 /// How long the program's end waits for a reader that takes nothing.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-static STDERR: LazyLock<Lines> =
-    LazyLock::new(|| Lines::new(if io::stderr().is_terminal() { 0 } else { AT_ONCE }));
+static STDERR: LazyLock<StderrWriter> =
+    LazyLock::new(|| StderrWriter::new(if io::stderr().is_terminal() { 0 } else { AT_ONCE }));
 
 /// Writes whole lines; never waits.
 pub(crate) fn write(lines: &[u8]) {
@@ -51,16 +51,16 @@ fn is_ready() -> bool {
 }
 
 /// Lines on their way to a stream.
-struct Lines(Arc<Shared>);
+struct StderrWriter(Arc<SharedStderrQueue>);
 
 #[derive(Default)]
-struct Shared {
-    queue: Mutex<Queue>,
+struct SharedStderrQueue {
+    queue: Mutex<StderrQueue>,
     changed: Condvar,
 }
 
 #[derive(Default)]
-struct Queue {
+struct StderrQueue {
     bytes: Vec<u8>,
     /// Dropped lines that the reader does not know of yet.
     dropped: u64,
@@ -81,13 +81,13 @@ enum Thread {
     Failed,
 }
 
-impl Shared {
-    fn lock(&self) -> MutexGuard<'_, Queue> {
+impl SharedStderrQueue {
+    fn lock(&self) -> MutexGuard<'_, StderrQueue> {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Queue {
+impl StderrQueue {
     /// Adds lines, or drops them; `room` is what may wait.
     fn push(&mut self, lines: &[u8], room: usize) {
         if self.thread == Thread::Failed {
@@ -121,11 +121,11 @@ impl Queue {
     }
 }
 
-impl Lines {
+impl StderrWriter {
     fn new(at_once: u32) -> Self {
-        Self(Arc::new(Shared {
-            queue: Mutex::new(Queue { at_once, ..Queue::default() }),
-            ..Shared::default()
+        Self(Arc::new(SharedStderrQueue {
+            queue: Mutex::new(StderrQueue { at_once, ..StderrQueue::default() }),
+            ..SharedStderrQueue::default()
         }))
     }
 
@@ -160,7 +160,7 @@ impl Lines {
         self.0.changed.notify_all();
         while !queue.is_written() {
             let before = queue.taken;
-            let waits = |queue: &mut Queue| queue.taken == before && !queue.is_written();
+            let waits = |queue: &mut StderrQueue| queue.taken == before && !queue.is_written();
             let (now, waited) = self
                 .0
                 .changed
@@ -175,7 +175,7 @@ impl Lines {
 }
 
 /// The thread.
-fn write_all(mut stream: impl Write, shared: &Shared) {
+fn write_all(mut stream: impl Write, shared: &SharedStderrQueue) {
     let mut bytes = Vec::new();
     loop {
         let mut queue = shared.lock();
@@ -238,16 +238,16 @@ mod tests {
     }
 
     /// Lines whose first one is in the thread's hands; gives the writes, and what lets them go on.
-    fn stuck() -> (Lines, mpsc::Receiver<String>, mpsc::Sender<()>) {
+    fn stuck() -> (StderrWriter, mpsc::Receiver<String>, mpsc::Sender<()>) {
         let (written, writes) = mpsc::channel();
         let (go, gate) = mpsc::channel();
-        let lines = Lines::new(AT_ONCE);
+        let lines = StderrWriter::new(AT_ONCE);
         lines.write(b"first\n", move || Gate { written, go: gate }, || false);
         assert_eq!(writes.recv().unwrap(), "first\n");
         (lines, writes, go)
     }
 
-    fn add(lines: &Lines, line: &str) {
+    fn add(lines: &StderrWriter, line: &str) {
         lines.write(
             line.as_bytes(),
             || -> Gate { panic!("a second thread") },
@@ -299,7 +299,7 @@ mod tests {
 
     #[test]
     fn few_lines_need_no_thread_if_the_reader_keeps_up() {
-        let lines = Lines::new(2);
+        let lines = StderrWriter::new(2);
         let (sender, receiver) = mpsc::channel();
         let open = move || {
             let (written, go) = (sender.clone(), mpsc::channel());

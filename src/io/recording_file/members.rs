@@ -4,12 +4,12 @@ use std::io::{self, BufRead, BufReader, Read};
 
 /// How data is compressed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Format {
+pub enum Compression {
     Gzip,
     Zstd,
 }
 
-impl Format {
+impl Compression {
     /// The name, which is that of the command-line tool, too.
     pub fn name(self) -> &'static str {
         match self {
@@ -27,40 +27,42 @@ impl Format {
     }
 }
 
-type Source = BufReader<Box<dyn Read + Send>>;
+type CompressedSource = BufReader<Box<dyn Read + Send>>;
 
 /// A reader of all members.
-pub struct Members {
-    format: Format,
-    state: State,
+pub struct MemberReader {
+    format: Compression,
+    state: MemberState,
 }
 
-enum State {
-    Between(Source),
-    Gzip(flate2::bufread::GzDecoder<Source>),
-    Zstd(zstd::Decoder<'static, Source>),
+enum MemberState {
+    Between(CompressedSource),
+    Gzip(flate2::bufread::GzDecoder<CompressedSource>),
+    Zstd(zstd::Decoder<'static, CompressedSource>),
     Ended,
 }
 
-impl Members {
+impl MemberReader {
     /// A reader of data that begins with a member.
-    pub fn new(format: Format, reader: Box<dyn Read + Send>) -> Self {
-        Self { format, state: State::Between(BufReader::with_capacity(64 * 1024, reader)) }
+    pub fn new(format: Compression, reader: Box<dyn Read + Send>) -> Self {
+        Self { format, state: MemberState::Between(BufReader::with_capacity(64 * 1024, reader)) }
     }
 
-    /// The next member, behind any zeros; [`State::Ended`] where there is none.
-    fn begin(format: Format, mut source: Source) -> io::Result<State> {
+    /// The next member, behind any zeros; [`MemberState::Ended`] where there is none.
+    fn begin(format: Compression, mut source: CompressedSource) -> io::Result<MemberState> {
         loop {
             let buffer = source.fill_buf()?;
             let zeros = buffer.iter().take_while(|byte| **byte == 0).count();
             match buffer.get(zeros) {
-                None if buffer.is_empty() => return Ok(State::Ended),
+                None if buffer.is_empty() => return Ok(MemberState::Ended),
                 None => source.consume(zeros),
                 Some(first) if format.begins_with(*first) => {
                     source.consume(zeros);
                     return Ok(match format {
-                        Format::Gzip => State::Gzip(flate2::bufread::GzDecoder::new(source)),
-                        Format::Zstd => State::Zstd(zstd::Decoder::with_buffer(source)?.single_frame()),
+                        Compression::Gzip => MemberState::Gzip(flate2::bufread::GzDecoder::new(source)),
+                        Compression::Zstd => {
+                            MemberState::Zstd(zstd::Decoder::with_buffer(source)?.single_frame())
+                        }
                     });
                 }
                 Some(_) => {
@@ -71,26 +73,26 @@ impl Members {
     }
 }
 
-impl Read for Members {
+impl Read for MemberReader {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         if buffer.is_empty() {
             return Ok(0);
         }
         loop {
             let length = match &mut self.state {
-                State::Ended => return Ok(0),
-                State::Between(_) => 0,
-                State::Gzip(member) => member.read(buffer)?,
-                State::Zstd(frame) => frame.read(buffer)?,
+                MemberState::Ended => return Ok(0),
+                MemberState::Between(_) => 0,
+                MemberState::Gzip(member) => member.read(buffer)?,
+                MemberState::Zstd(frame) => frame.read(buffer)?,
             };
             if length > 0 {
                 return Ok(length);
             }
-            self.state = match std::mem::replace(&mut self.state, State::Ended) {
-                State::Ended => State::Ended,
-                State::Between(source) => Self::begin(self.format, source)?,
-                State::Gzip(member) => State::Between(member.into_inner()),
-                State::Zstd(frame) => State::Between(frame.finish()),
+            self.state = match std::mem::replace(&mut self.state, MemberState::Ended) {
+                MemberState::Ended => MemberState::Ended,
+                MemberState::Between(source) => Self::begin(self.format, source)?,
+                MemberState::Gzip(member) => MemberState::Between(member.into_inner()),
+                MemberState::Zstd(frame) => MemberState::Between(frame.finish()),
             };
         }
     }
@@ -102,27 +104,27 @@ mod tests {
 
     use super::*;
 
-    fn packed(format: Format, text: &[u8]) -> Vec<u8> {
+    fn packed(format: Compression, text: &[u8]) -> Vec<u8> {
         match format {
-            Format::Gzip => {
+            Compression::Gzip => {
                 let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
                 encoder.write_all(text).unwrap();
                 encoder.finish().unwrap()
             }
-            Format::Zstd => zstd::encode_all(text, 1).unwrap(),
+            Compression::Zstd => zstd::encode_all(text, 1).unwrap(),
         }
     }
 
-    fn unpacked(format: Format, bytes: &[u8]) -> (String, Option<io::ErrorKind>) {
+    fn unpacked(format: Compression, bytes: &[u8]) -> (String, Option<io::ErrorKind>) {
         let mut text = Vec::new();
-        let mut members = Members::new(format, Box::new(io::Cursor::new(bytes.to_vec())));
+        let mut members = MemberReader::new(format, Box::new(io::Cursor::new(bytes.to_vec())));
         let why = members.read_to_end(&mut text).err().map(|why| why.kind());
         (String::from_utf8(text).unwrap(), why)
     }
 
     #[test]
     fn members_follow_each_other_with_zeros_between_and_behind_them() {
-        for format in [Format::Gzip, Format::Zstd] {
+        for format in [Compression::Gzip, Compression::Zstd] {
             let (one, two) = (packed(format, b"one\n"), packed(format, b"two\n"));
             for zeros in [0, 1, 9, 512, 200_000] {
                 let padding = vec![0; zeros];
@@ -133,13 +135,13 @@ mod tests {
             assert_eq!((text.as_str(), why), ("one\n", Some(io::ErrorKind::InvalidData)));
         }
         let skippable =
-            [&[0x50, 0x2a, 0x4d, 0x18, 3, 0, 0, 0, 1, 2, 3][..], &packed(Format::Zstd, b"x")].concat();
-        assert_eq!(unpacked(Format::Zstd, &skippable), ("x".to_owned(), None));
+            [&[0x50, 0x2a, 0x4d, 0x18, 3, 0, 0, 0, 1, 2, 3][..], &packed(Compression::Zstd, b"x")].concat();
+        assert_eq!(unpacked(Compression::Zstd, &skippable), ("x".to_owned(), None));
     }
 
     #[test]
     fn a_member_that_is_cut_off_anywhere_fails_after_what_it_holds() {
-        for format in [Format::Gzip, Format::Zstd] {
+        for format in [Compression::Gzip, Compression::Zstd] {
             let (one, two) = (packed(format, b"one\n"), packed(format, b"two\n"));
             for end in 1..two.len() {
                 let (text, why) = unpacked(format, &[&one[..], &two[..end]].concat());

@@ -12,15 +12,19 @@ use std::{
     time::Duration,
 };
 
+use memchr::memchr;
+
 use super::console::Console;
 use crate::{
     error::{Exit, Failure},
-    json::first,
-    recording::{Beginning, Capture, Flaw, Form, Found, Harm, Lines, Table, Tell},
+    recording::{
+        CaptureReader, EntryVisitor, FormatDetector, Issue, IssueKind, JsonLinesReader, RecorderCsvReader,
+        RecordingEntry, RecordingFormat,
+    },
     tuya::Topics,
     wrapping::{Look, Wrapping, look},
 };
-use members::Members;
+use members::MemberReader;
 
 /// How much is read at once.
 const READ: usize = 64 * 1024;
@@ -55,9 +59,9 @@ const LAYERS: u8 = 4;
 /// A recording that is open.
 pub struct Recording {
     name: String,
-    form: Form,
+    form: RecordingFormat,
     /// What does not belong to it and stands in front.
-    beginning: Beginning,
+    beginning: FormatDetector,
     reader: Box<dyn Read + Send>,
     trouble: Trouble,
     payload_base64: bool,
@@ -73,7 +77,7 @@ impl Recording {
         let trouble = Trouble::default();
         let (name, reader) = open(&args.file, &trouble)?;
         let (name, form, reader) = unwrapped(name, reader, &trouble)?;
-        let mut beginning = Beginning::default();
+        let mut beginning = FormatDetector::default();
         let (form, reader) = match form {
             Some(form) => (form, reader),
             None => text(&name, reader, &mut beginning, &trouble)?,
@@ -99,24 +103,24 @@ impl Recording {
     ///
     /// # Errors
     /// A read that failed. What cannot be understood is told as a flaw.
-    pub fn read(self, topics: &Topics, tell: &mut Tell<'_>) -> Result<(), Failure> {
+    pub fn read(self, topics: &Topics, visit: &mut EntryVisitor<'_>) -> Result<(), Failure> {
         let Self { name, form, beginning, reader, trouble, payload_base64, ports } = self;
         let (mut is_over, mut has_message, mut has_told, mut is_unreadable) = (false, false, false, false);
         let outcome = {
-            let mut watched = |number, found: Found<'_>| {
+            let mut watched = |number, found: RecordingEntry<'_>| {
                 match &found {
                     // The failure says it better.
-                    Found::Flaw(flaw) if flaw.harm == Harm::Torn && trouble.is_there() => {
+                    RecordingEntry::Issue(issue) if issue.kind == IssueKind::Torn && trouble.is_there() => {
                         return ControlFlow::Continue(());
                     }
-                    Found::Idle => {}
+                    RecordingEntry::Idle => {}
                     found => {
                         has_told = true;
-                        has_message |= matches!(found, Found::Message(_));
-                        is_unreadable |= matches!(found, Found::Flaw(flaw) if flaw.harm == Harm::Unreadable);
+                        has_message |= matches!(found, RecordingEntry::Message(_));
+                        is_unreadable |= matches!(found, RecordingEntry::Issue(issue) if issue.kind == IssueKind::Unreadable);
                     }
                 }
-                let flow = tell(number, found);
+                let flow = visit(number, found);
                 is_over |= flow.is_break();
                 flow
             };
@@ -127,12 +131,16 @@ impl Recording {
             // The lines that decided the form are the first ones to be read.
             let reader = io::Cursor::new(beginning.into_lines()).chain(reader);
             match form {
-                Form::Lines => lines(reader, Lines::new(topics, passed_over), &mut watched),
-                Form::Table => {
-                    let reader = BufReader::new(reader);
-                    Table::new(topics, payload_base64, passed_over).read(reader, &mut watched)
+                RecordingFormat::JsonLines => {
+                    lines(reader, JsonLinesReader::new(topics, passed_over), &mut watched)
                 }
-                Form::Capture { .. } => Capture::new(topics, &ports).read(reader, &mut watched),
+                RecordingFormat::RecorderCsv => {
+                    let reader = BufReader::new(reader);
+                    RecorderCsvReader::new(topics, payload_base64, passed_over).read(reader, &mut watched)
+                }
+                RecordingFormat::Capture { .. } => {
+                    CaptureReader::new(topics, &ports).read(reader, &mut watched)
+                }
             }
         };
         if let Some(failure) = trouble.failure(&name) {
@@ -146,7 +154,8 @@ impl Recording {
                 "holds no message".to_owned()
             };
             if !has_told || form.unit() == "line" {
-                let _ends_anyway = tell(0, Found::Flaw(Flaw { harm: Harm::Empty, message: what }));
+                let _ends_anyway =
+                    visit(0, RecordingEntry::Issue(Issue { kind: IssueKind::Empty, message: what }));
             }
         }
         Ok(())
@@ -154,17 +163,17 @@ impl Recording {
 }
 
 /// Tells of what stands in front of a recording.
-fn stray(beginning: &Beginning, tell: &mut Tell<'_>) -> ControlFlow<()> {
+fn stray(beginning: &FormatDetector, visit: &mut EntryVisitor<'_>) -> ControlFlow<()> {
     let strays = beginning.strays();
-    let (harm, message) = if beginning.is_cut() {
-        (Harm::Torn, "begins in the middle, as tail -c leaves it; it was passed over")
+    let (kind, message) = if beginning.is_cut() {
+        (IssueKind::Torn, "begins in the middle, as tail -c leaves it; it was passed over")
     } else {
-        (Harm::Unreadable, "stands in front of the recording and cannot be read")
+        (IssueKind::Unreadable, "stands in front of the recording and cannot be read")
     };
     let told = if beginning.is_cut() { 1 } else { strays.count };
     let numbers = strays.numbers.iter().copied().chain(std::iter::repeat(beginning.passed_over()));
     for (number, _) in numbers.zip(0..told) {
-        tell(number, Found::Flaw(Flaw { harm, message: message.to_owned() }))?;
+        visit(number, RecordingEntry::Issue(Issue { kind, message: message.to_owned() }))?;
     }
     ControlFlow::Continue(())
 }
@@ -252,31 +261,31 @@ fn unwrapped(
     name: String,
     mut reader: Box<dyn Read + Send>,
     trouble: &Trouble,
-) -> Result<(String, Option<Form>, Box<dyn Read + Send>), Failure> {
+) -> Result<(String, Option<RecordingFormat>, Box<dyn Read + Send>), Failure> {
     for _layer in 0..LAYERS {
         let mut beginning = Vec::new();
         let mut has_ended = false;
         let wrapping = loop {
-            if let Some(form) = Form::of_capture(&beginning) {
-                let Form::Capture { header } = form else { break None };
+            if let Some(form) = RecordingFormat::of_capture(&beginning) {
+                let RecordingFormat::Capture { header } = form else { break None };
                 // Its reader wants the whole header in one piece.
                 while beginning.len() < header && more(&mut reader, &mut beginning) {}
                 return Ok((name, Some(form), Box::new(io::Cursor::new(beginning).chain(reader))));
             }
             match look(&beginning, has_ended) {
                 Look::Wrapped(wrapping) => break Some(wrapping),
-                Look::Plain if beginning.len() >= Form::LOOK || has_ended => break None,
+                Look::Plain if beginning.len() >= RecordingFormat::SIGNATURE || has_ended => break None,
                 Look::Plain | Look::NeedsMore => has_ended = !more(&mut reader, &mut beginning),
             }
         };
         let whole = io::Cursor::new(beginning).chain(reader);
         let format = match wrapping {
             None => return Ok((name, None, Box::new(whole))),
-            Some(Wrapping::Gzip) => members::Format::Gzip,
-            Some(Wrapping::Zstd) => members::Format::Zstd,
+            Some(Wrapping::Gzip) => members::Compression::Gzip,
+            Some(Wrapping::Zstd) => members::Compression::Zstd,
             Some(other) => return Err(other.refusal_of_recording(&name)),
         };
-        let members = Members::new(format, Box::new(whole));
+        let members = MemberReader::new(format, Box::new(whole));
         reader = Box::new(Watched { reader: members, format: Some(format.name()), trouble: trouble.clone() });
     }
     Err(Failure::invalid(format!("{name} is compressed more than {LAYERS} times over"))
@@ -296,9 +305,9 @@ fn more(reader: &mut dyn Read, beginning: &mut Vec<u8>) -> bool {
 fn text(
     name: &str,
     reader: Box<dyn Read + Send>,
-    beginning: &mut Beginning,
+    beginning: &mut FormatDetector,
     trouble: &Trouble,
-) -> Result<(Form, Box<dyn Read + Send>), Failure> {
+) -> Result<(RecordingFormat, Box<dyn Read + Send>), Failure> {
     let mut text = BufReader::with_capacity(READ, reader);
     let mut line = Vec::new();
     loop {
@@ -310,14 +319,14 @@ fn text(
         if line.len() as u64 >= LONGEST {
             return Err(Failure::invalid(format!("cannot read {name}: a line is longer than 512 MiB")));
         }
-        if beginning.take(&line) {
+        if beginning.add_line(&line) {
             break;
         }
     }
     beginning.finish();
-    let form = match beginning.form() {
+    let form = match beginning.format() {
         Some(form) => form,
-        None if trouble.is_there() || beginning.strays().count == 0 => Form::Lines,
+        None if trouble.is_there() || beginning.strays().count == 0 => RecordingFormat::JsonLines,
         None => {
             let message = format!("{name} is not a recording: no line of it can be read as a message");
             return Err(Failure::invalid(message).hint(FORMS));
@@ -326,7 +335,7 @@ fn text(
     Ok((form, Box::new(text)))
 }
 
-fn lines(reader: impl Read, mut lines: Lines<'_>, tell: &mut Tell<'_>) -> io::Result<()> {
+fn lines(reader: impl Read, mut lines: JsonLinesReader<'_>, visit: &mut EntryVisitor<'_>) -> io::Result<()> {
     let mut reader = BufReader::with_capacity(READ, reader);
     // A line whose end is not there yet; the others are read where they lie.
     let mut begun = Vec::new();
@@ -336,14 +345,14 @@ fn lines(reader: impl Read, mut lines: Lines<'_>, tell: &mut Tell<'_>) -> io::Re
             read => read?,
         };
         let (mut rest, length) = (buffer, buffer.len());
-        while let Some(end) = first(b'\n', rest) {
+        while let Some(end) = memchr(b'\n', rest) {
             let line;
             (line, rest) = rest.split_at(end + 1);
             let flow = if begun.is_empty() {
-                lines.read(line, true, tell)
+                lines.read(line, true, visit)
             } else {
                 begun.extend_from_slice(line);
-                let flow = lines.read(&begun, true, tell);
+                let flow = lines.read(&begun, true, visit);
                 begun.clear();
                 flow
             };
@@ -357,12 +366,12 @@ fn lines(reader: impl Read, mut lines: Lines<'_>, tell: &mut Tell<'_>) -> io::Re
             return Err(io::Error::other("a line is longer than 512 MiB"));
         }
         if length == 0 {
-            if begun.is_empty() || lines.read(&begun, false, tell).is_continue() {
-                let _ends_anyway = lines.finish(tell);
+            if begun.is_empty() || lines.read(&begun, false, visit).is_continue() {
+                let _ends_anyway = lines.finish(visit);
             }
             return Ok(());
         }
-        if tell(lines.number(), Found::Idle).is_break() {
+        if visit(lines.number(), RecordingEntry::Idle).is_break() {
             return Ok(());
         }
     }
@@ -370,15 +379,15 @@ fn lines(reader: impl Read, mut lines: Lines<'_>, tell: &mut Tell<'_>) -> io::Re
 
 /// Tells of flaws on stderr, a flood of them by number.
 #[derive(Debug)]
-pub struct Flaws {
+pub struct IssueReporter {
     console: Console,
     name: String,
     unit: &'static str,
-    counts: BTreeMap<Harm, u64>,
+    counts: BTreeMap<IssueKind, u64>,
     pauses: u64,
 }
 
-impl Flaws {
+impl IssueReporter {
     /// No flaw yet of a recording.
     #[must_use]
     pub fn of(recording: &Recording, console: Console) -> Self {
@@ -392,14 +401,14 @@ impl Flaws {
     }
 
     /// Tells of one.
-    pub fn tell(&mut self, number: u64, flaw: &Flaw) {
-        let count = self.counts.entry(flaw.harm).or_default();
+    pub fn report(&mut self, number: u64, issue: &Issue) {
+        let count = self.counts.entry(issue.kind).or_default();
         *count += 1;
         if *count <= TOLD {
             let Self { name, unit, .. } = self;
             match number {
-                0 => self.console.warn(&format!("{name} {}", flaw.message)),
-                _ => self.console.warn(&format!("{name}: {unit} {number} {}", flaw.message)),
+                0 => self.console.warn(&format!("{name} {}", issue.message)),
+                _ => self.console.warn(&format!("{name}: {unit} {number} {}", issue.message)),
             }
         }
     }
@@ -420,18 +429,18 @@ impl Flaws {
     /// Tells how many were not printed, and gives the exit code: what could not be read is wrong input.
     #[must_use]
     pub fn finish(&self) -> Exit {
-        for (harm, count) in &self.counts {
+        for (kind, count) in &self.counts {
             if *count > TOLD {
-                let what = match harm {
-                    Harm::Unreadable => "cannot be read",
-                    Harm::Torn => "are torn",
-                    Harm::Lossy | Harm::Empty => "have lost something",
+                let what = match kind {
+                    IssueKind::Unreadable => "cannot be read",
+                    IssueKind::Torn => "are torn",
+                    IssueKind::Lossy | IssueKind::Empty => "have lost something",
                 };
                 let more = count - TOLD;
                 self.console.warn(&format!("{}: {more} more {}s {what}", self.name, self.unit));
             }
         }
-        if self.counts.contains_key(&Harm::Unreadable) { Exit::USAGE } else { Exit::SUCCESS }
+        if self.counts.contains_key(&IssueKind::Unreadable) { Exit::USAGE } else { Exit::SUCCESS }
     }
 }
 
@@ -458,16 +467,20 @@ mod tests {
             [&line(1, "1"), "\n", &line(3, &long), "nonsense\n", &line(5, "{}"), "{\"tst\":6,\"to"].concat();
         let read = |step: usize| {
             let mut found = Vec::new();
-            let mut tell = |number, what: Found<'_>| {
+            let mut visit = |number, what: RecordingEntry<'_>| {
                 match what {
-                    Found::Message(record) => found.push((number, record.payload.len(), record.unix_us)),
-                    Found::Flaw(flaw) => found.push((number, 0, i64::from(flaw.harm == Harm::Torn))),
+                    RecordingEntry::Message(record) => {
+                        found.push((number, record.payload.len(), record.unix_us));
+                    }
+                    RecordingEntry::Issue(issue) => {
+                        found.push((number, 0, i64::from(issue.kind == IssueKind::Torn)));
+                    }
                     _ => {}
                 }
                 ControlFlow::Continue(())
             };
             let topics = Topics::default();
-            lines(Trickle(text.as_bytes(), step), Lines::new(&topics, 0), &mut tell).unwrap();
+            lines(Trickle(text.as_bytes(), step), JsonLinesReader::new(&topics, 0), &mut visit).unwrap();
             found
         };
         let second = 1_000_000;
@@ -482,13 +495,13 @@ mod tests {
     fn what_is_there_is_told_before_more_is_waited_for() {
         let text = b"{\"tst\":1,\"topic\":\"a\",\"payload\":1}\n{\"tst\":2,\"topic\":\"a\",\"payload\":2}\n{\"tst\":3";
         let mut told = Vec::new();
-        let mut tell = |number, what: Found<'_>| {
-            told.push(if let Found::Idle = what { 0 } else { number });
+        let mut visit = |number, what: RecordingEntry<'_>| {
+            told.push(if let RecordingEntry::Idle = what { 0 } else { number });
             // The third line would have to come first.
-            if let Found::Idle = what { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+            if let RecordingEntry::Idle = what { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         };
         let topics = Topics::default();
-        lines(&text[..], Lines::new(&topics, 0), &mut tell).unwrap();
+        lines(&text[..], JsonLinesReader::new(&topics, 0), &mut visit).unwrap();
         assert_eq!(told, [1, 2, 0]);
     }
 }

@@ -9,48 +9,22 @@ use std::fmt;
 use bytes::{BufMut as _, Bytes, BytesMut};
 
 use super::{
-    End, Malformed, Packet, QoS, TooLarge,
-    header::{Fields, Kind, length_prefix, remaining_length},
-    malformed,
+    error::{Malformed, TooLarge, malformed},
+    header::{FieldReader, PacketType, length_prefix, remaining_length},
     publish::check_name,
+    qos::QoS,
+    side::Side,
+    version::ProtocolVersion,
 };
-
-/// The version of MQTT that a client speaks.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Version {
-    /// MQTT 3.1: `MQIsdp`, level 3. The packets of MQTT 3.1.1, with fewer rules.
-    V3_1,
-    /// MQTT 3.1.1: `MQTT`, level 4.
-    #[default]
-    V3_1_1,
-}
-
-impl Version {
-    fn of(protocol: &str, level: u8) -> Option<Self> {
-        match (protocol, level) {
-            ("MQIsdp", 3) => Some(Self::V3_1),
-            ("MQTT", 4) => Some(Self::V3_1_1),
-            _ => None,
-        }
-    }
-
-    /// Protocol name and level, as a CONNECT begins with them.
-    fn greeting(self) -> (&'static str, u8) {
-        match self {
-            Self::V3_1 => ("MQIsdp", 3),
-            Self::V3_1_1 => ("MQTT", 4),
-        }
-    }
-}
 
 /// The bit of the protocol level by which mosquitto's bridges say that they are bridges.
 const BRIDGE: u8 = 0x80;
 
-/// What a client says of itself when it connects.
+/// The fields of a CONNECT.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Connect {
     /// The version of MQTT.
-    pub version: Version,
+    pub version: ProtocolVersion,
     /// Whether the client is a bridge to another broker, which wants none of its own messages back.
     pub is_bridge: bool,
     /// The client id; may be empty.
@@ -63,7 +37,7 @@ pub struct Connect {
     pub username: Option<String>,
     /// The password; MQTT allows none without a username, so one without is sent with an empty username.
     pub password: Option<Password>,
-    /// What the server shall publish when the connection is cut.
+    /// The message that the server publishes when the connection is cut.
     pub will: Option<Will>,
 }
 
@@ -104,11 +78,17 @@ impl fmt::Debug for Password {
 }
 
 const USERNAME: u8 = 0x80;
+
 const PASSWORD: u8 = 0x40;
+
 const WILL_RETAIN: u8 = 0x20;
+
 const WILL_QOS: u8 = 0x18;
+
 const WILL: u8 = 0x04;
+
 const CLEAN_SESSION: u8 = 0x02;
+
 const RESERVED: u8 = 0x01;
 
 impl Connect {
@@ -137,7 +117,7 @@ impl Connect {
 
         let (protocol, level) = self.version.greeting();
         let length = 6 + protocol.len() + fields.iter().map(|(_, bytes)| 2 + bytes.len()).sum::<usize>();
-        let mut header = [(Kind::Connect as u8) << 4, 0, 0, 0, 0];
+        let mut header = [(PacketType::Connect as u8) << 4, 0, 0, 0, 0];
         let end = remaining_length(&mut header, 1, length);
         out.reserve(end + length);
         out.put_slice(&header[..end]);
@@ -154,26 +134,39 @@ impl Connect {
     }
 }
 
+/// A CONNECT as a server receives it.
+pub(super) enum ReceivedConnect {
+    /// Of MQTT 3.1.1 or 3.1.
+    Known(Box<Connect>),
+    /// Of another version, read as far as its refusal needs.
+    OtherVersion { protocol: String, level: u8, client_id: String, username: Option<String> },
+}
+
 /// Reads a CONNECT's body. Another version than MQTT 3.1.1 and 3.1 is no error, because it has an answer.
-pub(super) fn decode(body: &[u8]) -> Result<Packet, Malformed> {
-    let mut fields = Fields { kind: Kind::Connect, rest: body };
+pub(super) fn decode(body: &[u8]) -> Result<ReceivedConnect, Malformed> {
+    let mut fields = FieldReader { kind: PacketType::Connect, rest: body };
     let protocol = fields.text("protocol name")?;
     if !matches!(protocol, "MQTT" | "MQIsdp") {
         return Err(malformed!("CONNECT with the protocol name {protocol:?}"));
     }
     let level = fields.byte("protocol level")?;
-    let Some(version) = Version::of(protocol, level & !BRIDGE) else {
+    let Some(version) = ProtocolVersion::of(protocol, level & !BRIDGE) else {
         let (client_id, username) = if level == 5 {
             names_of_version_5(&mut fields).unwrap_or_default()
         } else {
             (String::new(), None)
         };
-        return Ok(Packet::OtherVersion { protocol: protocol.to_owned(), level, client_id, username });
+        return Ok(ReceivedConnect::OtherVersion {
+            protocol: protocol.to_owned(),
+            level,
+            client_id,
+            username,
+        });
     };
     let flags = fields.byte("flags")?;
     let has = |flag| flags & flag != 0;
     // MQTT 3.1 says of this bit only that it is not used.
-    if has(RESERVED) && version != Version::V3_1 {
+    if has(RESERVED) && version != ProtocolVersion::V3_1 {
         return Err(malformed!("CONNECT with its reserved flag set"));
     }
     if !has(WILL) && has(WILL_QOS | WILL_RETAIN) {
@@ -189,15 +182,16 @@ pub(super) fn decode(body: &[u8]) -> Result<Packet, Malformed> {
     let client_id = name(&mut fields, "client id")?;
     let will = if has(WILL) {
         let topic = fields.text("will topic")?;
-        check_name(topic, End::Server).map_err(|why| malformed!("the will of a CONNECT: {why}"))?;
+        check_name(topic, Side::Server).map_err(|why| malformed!("the will of a CONNECT: {why}"))?;
         let payload = Bytes::copy_from_slice(fields.binary("will payload")?);
         Some(Will { topic: topic.to_owned(), payload, qos: will_qos, retain: has(WILL_RETAIN) })
     } else {
         None
     };
     // In MQTT 3.1 the end of the packet takes precedence over these two flags.
-    let has_next =
-        |flag, fields: &Fields<'_>| has(flag) && !(version == Version::V3_1 && fields.rest.is_empty());
+    let has_next = |flag, fields: &FieldReader<'_>| {
+        has(flag) && !(version == ProtocolVersion::V3_1 && fields.rest.is_empty())
+    };
     let username =
         if has_next(USERNAME, &fields) { Some(name(&mut fields, "username")?.to_owned()) } else { None };
     let password = if has_next(PASSWORD, &fields) {
@@ -206,7 +200,7 @@ pub(super) fn decode(body: &[u8]) -> Result<Packet, Malformed> {
         None
     };
     fields.nothing_left()?;
-    Ok(Packet::Connect(Box::new(Connect {
+    Ok(ReceivedConnect::Known(Box::new(Connect {
         version,
         is_bridge: level & BRIDGE != 0,
         client_id: client_id.to_owned(),
@@ -219,7 +213,7 @@ pub(super) fn decode(body: &[u8]) -> Result<Packet, Malformed> {
 }
 
 /// The client id and username of an MQTT 5 CONNECT (MQTT 5.0, section 3.1), from its flags on: for a record of its refusal.
-fn names_of_version_5(fields: &mut Fields<'_>) -> Result<(String, Option<String>), Malformed> {
+fn names_of_version_5(fields: &mut FieldReader<'_>) -> Result<(String, Option<String>), Malformed> {
     let flags = fields.byte("flags")?;
     fields.number("keep-alive")?;
     skip_properties(fields)?;
@@ -234,7 +228,7 @@ fn names_of_version_5(fields: &mut Fields<'_>) -> Result<(String, Option<String>
 }
 
 /// Skips MQTT 5 properties, which begin with their length in one to four bytes.
-fn skip_properties(fields: &mut Fields<'_>) -> Result<(), Malformed> {
+fn skip_properties(fields: &mut FieldReader<'_>) -> Result<(), Malformed> {
     let mut length = 0;
     for shift in [0, 7, 14, 21] {
         let byte = fields.byte("properties")?;
@@ -247,7 +241,7 @@ fn skip_properties(fields: &mut Fields<'_>) -> Result<(), Malformed> {
 }
 
 /// A text without control characters, which a server may refuse (section 1.5.3) and logs should not meet.
-fn name<'b>(fields: &mut Fields<'b>, field: &str) -> Result<&'b str, Malformed> {
+fn name<'b>(fields: &mut FieldReader<'b>, field: &str) -> Result<&'b str, Malformed> {
     let text = fields.text(field)?;
     if text.contains(char::is_control) {
         return Err(malformed!("CONNECT with a control character in its {field}: {text:?}"));

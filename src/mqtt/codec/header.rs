@@ -1,16 +1,20 @@
-//! The fixed header (MQTT 3.1.1, section 2.2): everything that can be refused before a packet's body has come,
-//! let alone been stored.
+//! The fixed header (MQTT 3.1.1, section 2.2): the checks that need no body, so that a packet is refused
+//! before its body is received, let alone stored.
 
 use bytes::{BufMut as _, BytesMut};
 
-use super::{End, Malformed, Version, malformed};
+use super::{
+    error::{Malformed, malformed},
+    side::Side,
+    version::ProtocolVersion,
+};
 
-/// The largest remaining length that four bytes can say (section 2.2.3).
+/// The largest remaining length that four bytes can express (section 2.2.3).
 pub(super) const MAX_REMAINING: usize = 268_435_455;
 
 /// The fourteen packet types (section 2.2.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub enum PacketType {
     /// 1: the client asks for a connection.
     Connect = 1,
     /// 2: the server answers it.
@@ -41,8 +45,8 @@ pub enum Kind {
     Disconnect,
 }
 
-impl Kind {
-    /// The type that a packet's first byte says; `None` for the reserved types 0 and 15.
+impl PacketType {
+    /// The type in a packet's first byte; `None` for the reserved types 0 and 15.
     #[must_use]
     pub fn of(first: u8) -> Option<Self> {
         Some(match first >> 4 {
@@ -85,13 +89,13 @@ impl Kind {
         }
     }
 
-    /// The only end that may receive this type; `None` where both may.
-    fn receiver(self) -> Option<End> {
+    /// The only side that may receive this type; `None` if both may.
+    fn receiver(self) -> Option<Side> {
         match self {
             Self::Connect | Self::Subscribe | Self::Unsubscribe | Self::PingReq | Self::Disconnect => {
-                Some(End::Server)
+                Some(Side::Server)
             }
-            Self::ConnAck | Self::SubAck | Self::UnsubAck | Self::PingResp => Some(End::Client),
+            Self::ConnAck | Self::SubAck | Self::UnsubAck | Self::PingResp => Some(Side::Client),
             Self::Publish | Self::PubAck | Self::PubRec | Self::PubRel | Self::PubComp => None,
         }
     }
@@ -106,13 +110,13 @@ impl Kind {
     }
 
     /// Whether the first byte's low four bits are right for the type.
-    fn takes(self, flags: u8, version: Version) -> bool {
+    fn takes(self, flags: u8, version: ProtocolVersion) -> bool {
         // MQTT 3.1 (section 2.1) knows DUP of these as well, and its clients set it when they send one again.
-        let dup = if version == Version::V3_1 && self.flags() == Some(0b0010) { 0b1000 } else { 0 };
+        let dup = if version == ProtocolVersion::V3_1 && self.flags() == Some(0b0010) { 0b1000 } else { 0 };
         self.flags().is_none_or(|required| flags & !dup == required)
     }
 
-    /// The only remaining length that the type may have, where there is one.
+    /// The only remaining length that the type allows, if there is one.
     fn length(self) -> Option<usize> {
         match self {
             Self::ConnAck | Self::PubAck | Self::PubRec | Self::PubRel | Self::PubComp | Self::UnsubAck => {
@@ -127,7 +131,7 @@ impl Kind {
 /// A checked fixed header.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Header {
-    pub kind: Kind,
+    pub kind: PacketType,
     /// The low four bits of the first byte.
     pub flags: u8,
     /// Where the body begins: 2 to 5.
@@ -140,17 +144,17 @@ pub(super) struct Header {
 /// `version`; `None` while it is not whole.
 pub(super) fn header(
     bytes: &[u8],
-    to: End,
+    to: Side,
     max_packet: usize,
-    version: Version,
+    version: ProtocolVersion,
 ) -> Result<Option<Header>, Malformed> {
     let Some(&first) = bytes.first() else { return Ok(None) };
     let flags = first & 0x0f;
-    let Some(kind) = Kind::of(first) else {
+    let Some(kind) = PacketType::of(first) else {
         return Err(malformed!("packet type {} is reserved (first byte {first:#04x})", first >> 4));
     };
     if kind.receiver().is_some_and(|only| only != to) {
-        let sender = if to == End::Client { "server" } else { "client" };
+        let sender = if to == Side::Client { "server" } else { "client" };
         return Err(malformed!("{} from a {sender}, which must not send it", kind.name()));
     }
     match kind.flags() {
@@ -192,7 +196,7 @@ pub(super) fn header(
     }
 }
 
-/// Writes a remaining length, which must be at most [`MAX_REMAINING`], into `header` at `at`; says where it ends.
+/// Writes a remaining length, which must be at most [`MAX_REMAINING`], into `header` at `at`; returns its end.
 pub(super) fn remaining_length(header: &mut [u8], mut at: usize, mut length: usize) -> usize {
     loop {
         let [.., low] = length.to_be_bytes();
@@ -206,25 +210,25 @@ pub(super) fn remaining_length(header: &mut [u8], mut at: usize, mut length: usi
     }
 }
 
-/// The two bytes before a text or payload, whose length must be at most 65,535.
+/// The two bytes before a text or payload of at most 65,535 bytes.
 pub(super) fn length_prefix(length: usize) -> [u8; 2] {
     let [.., high, low] = length.to_be_bytes();
     [high, low]
 }
 
-/// Appends a packet whose body is two bytes.
-pub(super) fn short(kind: Kind, body: [u8; 2], out: &mut BytesMut) {
+/// Appends a packet with a body of two bytes.
+pub(super) fn short(kind: PacketType, body: [u8; 2], out: &mut BytesMut) {
     let first = (kind as u8) << 4 | kind.flags().unwrap_or_default();
     out.put_slice(&[first, 2, body[0], body[1]]);
 }
 
 /// Takes bytes and length-prefixed strings off a packet's body, saying which field did not fit.
-pub(super) struct Fields<'b> {
-    pub kind: Kind,
+pub(super) struct FieldReader<'b> {
+    pub kind: PacketType,
     pub rest: &'b [u8],
 }
 
-impl<'b> Fields<'b> {
+impl<'b> FieldReader<'b> {
     pub fn take(&mut self, length: usize, field: &str) -> Result<&'b [u8], Malformed> {
         let Some((taken, rest)) = self.rest.split_at_checked(length) else {
             return Err(malformed!(

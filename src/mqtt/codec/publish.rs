@@ -6,12 +6,14 @@ use std::sync::Arc;
 use bytes::{Buf as _, BufMut as _, Bytes, BytesMut};
 
 use super::{
-    End, Malformed, Message, Publish, QoS, TooLarge,
-    header::{Fields, Header, MAX_REMAINING, length_prefix, remaining_length},
-    malformed,
+    error::{Malformed, TooLarge, malformed},
+    header::{FieldReader, Header, MAX_REMAINING, length_prefix, remaining_length},
+    message::{Message, Publish},
+    qos::QoS,
+    side::Side,
 };
 
-/// Longer topics are not remembered: no real one is, and each connection remembers one.
+/// The longest topic that a connection caches. It caches one, and real topics are shorter.
 const SHORT: usize = 256;
 
 impl Publish {
@@ -46,7 +48,7 @@ impl Publish {
         Ok(())
     }
 
-    /// Appends the packet, whose size must have been checked; `id` counts for QoS 1 and 2 only.
+    /// Appends the packet. The caller has checked its size; `id` is used for QoS 1 and 2 only.
     pub(crate) fn encode(&self, id: u16, dup: bool, out: &mut BytesMut) {
         let mut header = [0; 7];
         header[0] = 0x30 | u8::from(dup) << 3 | (self.qos as u8) << 1 | u8::from(self.retain);
@@ -64,14 +66,14 @@ impl Publish {
     }
 }
 
-/// Takes a whole PUBLISH, received by `to`, off the inbox. Most come on the topic of the one before, which `known` is.
+/// Takes a whole PUBLISH, received by `to`, off the inbox. `known` caches the topic of the one before, because most have the same.
 pub(super) fn decode(
     inbox: &mut BytesMut,
     header: Header,
-    to: End,
+    to: Side,
     known: &mut Option<Arc<str>>,
 ) -> Result<Message, Malformed> {
-    let mut fields = Fields { kind: header.kind, rest: &inbox[header.start..header.end] };
+    let mut fields = FieldReader { kind: header.kind, rest: &inbox[header.start..header.end] };
     let name = fields.binary("topic")?;
     let topic = match known {
         Some(known) if known.as_bytes() == name => Arc::clone(known),
@@ -107,7 +109,7 @@ pub(super) fn decode(
 
 /// Checks a topic name: not empty, without wildcards (sections 3.3.2.1 and 4.7); a server refuses control
 /// characters too, which a client must be able to receive and show.
-pub(super) fn check_name(topic: &str, to: End) -> Result<(), Malformed> {
+pub(super) fn check_name(topic: &str, to: Side) -> Result<(), Malformed> {
     if topic.is_empty() {
         return Err(malformed!("PUBLISH with an empty topic"));
     }
@@ -120,7 +122,7 @@ pub(super) fn check_name(topic: &str, to: End) -> Result<(), Malformed> {
         if topic.contains(['+', '#']) {
             return Err(malformed!("PUBLISH to a topic with a wildcard: {topic:?}"));
         }
-        if to == End::Server && topic.contains(char::is_control) {
+        if to == Side::Server && topic.contains(char::is_control) {
             return Err(malformed!("PUBLISH to a topic with a control character: {topic:?}"));
         }
     }

@@ -1,13 +1,19 @@
-use super::*;
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+use rumqttc::mqttbytes::v4;
+
+use super::{header::MAX_REMAINING, *};
+use crate::mqtt::ConnectCode;
 
 const LIMIT: usize = 1 << 20;
 
-fn decode(bytes: &[u8], to: End) -> Result<Option<Packet>, Malformed> {
+fn decode(bytes: &[u8], to: Side) -> Result<Option<Packet>, Malformed> {
     Packet::decode(&mut BytesMut::from(bytes), to, LIMIT)
 }
 
 /// Both ends' verdict on bytes that break a rule of MQTT 3.1.1, which `why` must name.
-fn refuse(section: &str, to: End, bytes: &[u8], why: &str) {
+fn refuse(section: &str, to: Side, bytes: &[u8], why: &str) {
     match decode(bytes, to) {
         Err(malformed) => assert!(
             malformed.0.contains(why),
@@ -33,7 +39,7 @@ fn connect(flags: u8, payload: &[u8]) -> Vec<u8> {
     packet
 }
 
-fn samples() -> Vec<(End, Packet)> {
+fn samples() -> Vec<(Side, Packet)> {
     let message = |qos: QoS, dup, id| Message {
         topic: "gateway_id/网关/commands".into(),
         payload: Bytes::from_static(b"{\"t\":1}\0\xff"),
@@ -43,11 +49,11 @@ fn samples() -> Vec<(End, Packet)> {
         id,
     };
     vec![
-        (End::Server, Packet::Connect(Box::default())),
+        (Side::Server, Packet::Connect(Box::default())),
         (
-            End::Server,
+            Side::Server,
             Packet::Connect(Box::new(Connect {
-                version: Version::V3_1,
+                version: ProtocolVersion::V3_1,
                 is_bridge: true,
                 client_id: "gw1".into(),
                 clean_session: true,
@@ -62,34 +68,34 @@ fn samples() -> Vec<(End, Packet)> {
                 }),
             })),
         ),
-        (End::Client, Packet::ConnAck { session_present: true, code: ConnectCode(0) }),
-        (End::Client, Packet::ConnAck { session_present: false, code: ConnectCode(255) }),
-        (End::Client, Packet::Publish(message(QoS::AtMostOnce, false, None))),
-        (End::Server, Packet::Publish(message(QoS::AtLeastOnce, true, Some(7)))),
-        (End::Client, Packet::Publish(message(QoS::ExactlyOnce, false, Some(65_535)))),
-        (End::Client, Packet::PubAck(1)),
-        (End::Server, Packet::PubRec(2)),
-        (End::Client, Packet::PubRel(3)),
-        (End::Server, Packet::PubComp(65_535)),
+        (Side::Client, Packet::ConnAck { session_present: true, code: ConnectCode(0) }),
+        (Side::Client, Packet::ConnAck { session_present: false, code: ConnectCode(255) }),
+        (Side::Client, Packet::Publish(message(QoS::AtMostOnce, false, None))),
+        (Side::Server, Packet::Publish(message(QoS::AtLeastOnce, true, Some(7)))),
+        (Side::Client, Packet::Publish(message(QoS::ExactlyOnce, false, Some(65_535)))),
+        (Side::Client, Packet::PubAck(1)),
+        (Side::Server, Packet::PubRec(2)),
+        (Side::Client, Packet::PubRel(3)),
+        (Side::Server, Packet::PubComp(65_535)),
         (
-            End::Server,
+            Side::Server,
             Packet::Subscribe {
                 id: 1,
                 filters: vec![("a/+/#".into(), QoS::ExactlyOnce), ("b".into(), QoS::AtMostOnce)],
             },
         ),
         (
-            End::Client,
+            Side::Client,
             Packet::SubAck {
                 id: 1,
                 codes: vec![SubscribeCode::Granted(QoS::AtLeastOnce), SubscribeCode::Refused],
             },
         ),
-        (End::Server, Packet::Unsubscribe { id: 9, filters: vec!["a".into(), "#".into()] }),
-        (End::Client, Packet::UnsubAck(9)),
-        (End::Server, Packet::PingReq),
-        (End::Client, Packet::PingResp),
-        (End::Server, Packet::Disconnect),
+        (Side::Server, Packet::Unsubscribe { id: 9, filters: vec!["a".into(), "#".into()] }),
+        (Side::Client, Packet::UnsubAck(9)),
+        (Side::Server, Packet::PingReq),
+        (Side::Client, Packet::PingResp),
+        (Side::Server, Packet::Disconnect),
     ]
 }
 
@@ -131,7 +137,7 @@ fn rumqttc_reads_what_is_written_here() {
 
 #[test]
 fn section_2_2_1_reserved_types_and_section_4_8_direction() {
-    for to in [End::Client, End::Server] {
+    for to in [Side::Client, Side::Server] {
         refuse("2.2.1", to, &[0x00, 0], "type 0 is reserved");
         refuse("2.2.1", to, &[0xf0, 0], "type 15 is reserved");
         for (receiver, packet) in samples() {
@@ -163,18 +169,18 @@ fn section_2_2_2_flags_of_the_fixed_header() {
             bytes[0] ^= flip;
         }
     }
-    refuse("3.3.1.2", End::Client, &[0x36], "QoS 3");
-    refuse("3.3.1.2", End::Server, &[0x3f], "QoS 3");
-    refuse("3.3.1.1", End::Client, &[0x38], "DUP");
+    refuse("3.3.1.2", Side::Client, &[0x36], "QoS 3");
+    refuse("3.3.1.2", Side::Server, &[0x3f], "QoS 3");
+    refuse("3.3.1.1", Side::Client, &[0x38], "DUP");
 }
 
 #[test]
 fn section_2_2_3_remaining_length() {
-    refuse("2.2.3", End::Client, b"\x30\xff\xff\xff\xff\x01", "more than four bytes");
-    refuse("2.2.3", End::Client, b"\x30\xff\xff\xff\x80", "more than four bytes");
-    refuse("2.2.3", End::Client, b"\x30\x85\x00\0\x01ahi", "longer than needed");
-    refuse("2.2.3", End::Client, b"\x40\x82\x00\0\x01", "longer than needed");
-    refuse("2.2.3", End::Client, b"\x30\xff\xff\xff\x7f", "at most 1048576 are accepted");
+    refuse("2.2.3", Side::Client, b"\x30\xff\xff\xff\xff\x01", "more than four bytes");
+    refuse("2.2.3", Side::Client, b"\x30\xff\xff\xff\x80", "more than four bytes");
+    refuse("2.2.3", Side::Client, b"\x30\x85\x00\0\x01ahi", "longer than needed");
+    refuse("2.2.3", Side::Client, b"\x40\x82\x00\0\x01", "longer than needed");
+    refuse("2.2.3", Side::Client, b"\x30\xff\xff\xff\x7f", "at most 1048576 are accepted");
     for (length, bytes) in [
         (0, &[0][..]),
         (127, &[0x7f]),
@@ -189,7 +195,8 @@ fn section_2_2_3_remaining_length() {
         let end = header::remaining_length(&mut header, 1, length);
         assert_eq!(&header[1..end], bytes, "section 2.2.3: {length}");
         header[0] = 0x30;
-        let read = header::header(&header, End::Client, usize::MAX, Version::default()).unwrap().unwrap();
+        let read =
+            header::header(&header, Side::Client, usize::MAX, ProtocolVersion::default()).unwrap().unwrap();
         assert_eq!((read.start, read.end), (end, end + length));
     }
 }
@@ -200,10 +207,10 @@ fn a_packet_above_the_limit_is_refused_by_its_header_and_one_at_the_limit_is_not
     let mut bytes = BytesMut::new();
     publish.encode(0, false, &mut bytes);
     assert_eq!(bytes.len(), publish.size());
-    assert!(Packet::decode(&mut bytes.clone(), End::Client, bytes.len()).unwrap().is_some());
+    assert!(Packet::decode(&mut bytes.clone(), Side::Client, bytes.len()).unwrap().is_some());
     let limit = bytes.len() - 1;
     bytes.truncate(3);
-    let why = Packet::decode(&mut bytes, End::Client, limit).unwrap_err();
+    let why = Packet::decode(&mut bytes, Side::Client, limit).unwrap_err();
     assert_eq!(why.to_string(), "PUBLISH of 306 bytes; at most 305 are accepted (--max-packet)");
 }
 
@@ -214,7 +221,7 @@ fn a_payload_of_any_size_does_not_keep_the_inbox_alive() {
         let publish = Publish { topic: "a".into(), payload: vec![9; size].into(), ..Publish::default() };
         publish.encode(0, false, &mut inbox);
         let memory = inbox.as_ptr() as usize..inbox.as_ptr() as usize + inbox.capacity();
-        let Ok(Some(Packet::Publish(message))) = Packet::decode(&mut inbox, End::Server, 2_000_000) else {
+        let Ok(Some(Packet::Publish(message))) = Packet::decode(&mut inbox, Side::Server, 2_000_000) else {
             panic!("no PUBLISH of {size} bytes");
         };
         assert_eq!(message.payload, vec![9; size]);
@@ -226,40 +233,40 @@ fn a_payload_of_any_size_does_not_keep_the_inbox_alive() {
 fn the_lengths_of_fixed_packets_are_exact() {
     for first in [0x20, 0x40, 0x50, 0x62, 0x70, 0xb0] {
         for length in [0, 1, 3, 4] {
-            refuse("2.2.3", End::Client, &[first, length], "instead of 2");
+            refuse("2.2.3", Side::Client, &[first, length], "instead of 2");
         }
         if first != 0x20 {
-            refuse("2.3.1", End::Client, &[first, 2, 0, 0], "packet id 0");
+            refuse("2.3.1", Side::Client, &[first, 2, 0, 0], "packet id 0");
         }
     }
-    refuse("3.13", End::Client, &[0xd0, 1, 0], "instead of 0");
-    refuse("3.12", End::Server, &[0xc0, 1, 0], "instead of 0");
-    refuse("3.14", End::Server, &[0xe0, 2, 0, 0], "instead of 0");
+    refuse("3.13", Side::Client, &[0xd0, 1, 0], "instead of 0");
+    refuse("3.12", Side::Server, &[0xc0, 1, 0], "instead of 0");
+    refuse("3.14", Side::Server, &[0xe0, 2, 0, 0], "instead of 0");
 }
 
 #[test]
 fn section_3_1_connect() {
-    assert!(decode(&connect(0x02, b""), End::Server).unwrap().is_some());
-    refuse("3.1.2.3", End::Server, &connect(0x03, b""), "reserved flag");
-    refuse("3.1.2.6", End::Server, &connect(0x1e, b"\0\x01a\0\0"), "will QoS 3");
-    refuse("3.1.2.6", End::Server, &connect(0x0a, b""), "without a will");
-    refuse("3.1.2.7", End::Server, &connect(0x22, b""), "without a will");
-    refuse("3.1.2.9", End::Server, &connect(0x42, b"\0\x01p"), "without a username");
-    refuse("3.1.3.2", End::Server, &connect(0x06, b""), "ends within its will topic");
-    refuse("3.1.3.2", End::Server, &connect(0x06, b"\0\0\0\0"), "empty topic");
-    refuse("3.1.3.2", End::Server, &connect(0x06, b"\0\x01#\0\0"), "wildcard");
-    refuse("3.1.3.3", End::Server, &connect(0x06, b"\0\x01a\0\x05a"), "ends within its will payload");
-    refuse("3.1.3.4", End::Server, &connect(0x82, b""), "ends within its username");
-    refuse("3.1.3.5", End::Server, &connect(0xc2, b"\0\x01u\0\x09"), "ends within its password");
-    refuse("3.1.3", End::Server, &connect(0x02, b"x"), "1 bytes after its end");
-    refuse("1.5.3", End::Server, &connect(0x82, b"\0\x01\xff"), "not UTF-8");
-    refuse("1.5.3", End::Server, &connect(0x82, b"\0\x01\0"), "NUL");
-    refuse("1.5.3", End::Server, &connect(0x82, b"\0\x01\x1f"), "control character in its username");
+    assert!(decode(&connect(0x02, b""), Side::Server).unwrap().is_some());
+    refuse("3.1.2.3", Side::Server, &connect(0x03, b""), "reserved flag");
+    refuse("3.1.2.6", Side::Server, &connect(0x1e, b"\0\x01a\0\0"), "will QoS 3");
+    refuse("3.1.2.6", Side::Server, &connect(0x0a, b""), "without a will");
+    refuse("3.1.2.7", Side::Server, &connect(0x22, b""), "without a will");
+    refuse("3.1.2.9", Side::Server, &connect(0x42, b"\0\x01p"), "without a username");
+    refuse("3.1.3.2", Side::Server, &connect(0x06, b""), "ends within its will topic");
+    refuse("3.1.3.2", Side::Server, &connect(0x06, b"\0\0\0\0"), "empty topic");
+    refuse("3.1.3.2", Side::Server, &connect(0x06, b"\0\x01#\0\0"), "wildcard");
+    refuse("3.1.3.3", Side::Server, &connect(0x06, b"\0\x01a\0\x05a"), "ends within its will payload");
+    refuse("3.1.3.4", Side::Server, &connect(0x82, b""), "ends within its username");
+    refuse("3.1.3.5", Side::Server, &connect(0xc2, b"\0\x01u\0\x09"), "ends within its password");
+    refuse("3.1.3", Side::Server, &connect(0x02, b"x"), "1 bytes after its end");
+    refuse("1.5.3", Side::Server, &connect(0x82, b"\0\x01\xff"), "not UTF-8");
+    refuse("1.5.3", Side::Server, &connect(0x82, b"\0\x01\0"), "NUL");
+    refuse("1.5.3", Side::Server, &connect(0x82, b"\0\x01\x1f"), "control character in its username");
     let bytes = connect(0xc2, b"\0\x01u\0\x01\0");
-    assert!(decode(&bytes, End::Server).unwrap().is_some(), "a password may hold any bytes");
-    refuse("3.1.2.1", End::Server, b"\x10\x0c\0\x04MQTX\x04\x02\0\x3c\0\0", "protocol name");
-    refuse("3.1.2.1", End::Server, b"\x10\x00", "ends within its protocol name");
-    refuse("3.1.3.1", End::Server, b"\x10\x0e\0\x04MQTT\x04\x02\0\x3c\0\x02a\x1b", "control character");
+    assert!(decode(&bytes, Side::Server).unwrap().is_some(), "a password may hold any bytes");
+    refuse("3.1.2.1", Side::Server, b"\x10\x0c\0\x04MQTX\x04\x02\0\x3c\0\0", "protocol name");
+    refuse("3.1.2.1", Side::Server, b"\x10\x00", "ends within its protocol name");
+    refuse("3.1.3.1", Side::Server, b"\x10\x0e\0\x04MQTT\x04\x02\0\x3c\0\x02a\x1b", "control character");
 }
 
 #[test]
@@ -273,7 +280,7 @@ fn section_3_1_2_2_other_versions_are_told_apart() {
     ] {
         let (client_id, username) = (String::new(), None);
         let expected = Packet::OtherVersion { protocol: protocol.into(), level, client_id, username };
-        assert_eq!(decode(bytes, End::Server), Ok(Some(expected)), "{protocol} {level}");
+        assert_eq!(decode(bytes, Side::Server), Ok(Some(expected)), "{protocol} {level}");
     }
 }
 
@@ -281,7 +288,7 @@ fn section_3_1_2_2_other_versions_are_told_apart() {
 fn mqtt_5_connect_is_refused_by_the_names_in_it() {
     let names = |body: &[u8]| {
         let bytes = [&[0x10, u8::try_from(7 + body.len()).unwrap()], &b"\0\x04MQTT\x05"[..], body].concat();
-        match decode(&bytes, End::Server) {
+        match decode(&bytes, Side::Server) {
             Ok(Some(Packet::OtherVersion { client_id, username, .. })) => (client_id, username),
             other => panic!("{other:?}"),
         }
@@ -305,15 +312,15 @@ fn mqtt_5_connect_is_refused_by_the_names_in_it() {
 
 #[test]
 fn mqtt_3_1_and_bridges_are_read_like_mqtt_3_1_1() {
-    let login = |bytes: &[u8]| match decode(bytes, End::Server) {
+    let login = |bytes: &[u8]| match decode(bytes, Side::Server) {
         Ok(Some(Packet::Connect(connect))) => *connect,
         other => panic!("{other:?}"),
     };
     for (greeting, version, is_bridge) in [
-        (&b"\x10\x17\0\x06MQIsdp\x03"[..], Version::V3_1, false),
-        (b"\x10\x17\0\x06MQIsdp\x83", Version::V3_1, true),
-        (b"\x10\x15\0\x04MQTT\x04", Version::V3_1_1, false),
-        (b"\x10\x15\0\x04MQTT\x84", Version::V3_1_1, true),
+        (&b"\x10\x17\0\x06MQIsdp\x03"[..], ProtocolVersion::V3_1, false),
+        (b"\x10\x17\0\x06MQIsdp\x83", ProtocolVersion::V3_1, true),
+        (b"\x10\x15\0\x04MQTT\x04", ProtocolVersion::V3_1_1, false),
+        (b"\x10\x15\0\x04MQTT\x84", ProtocolVersion::V3_1_1, true),
     ] {
         let connect = login(&[greeting, b"\xc2\0\x3c\0\x03gw1\0\x01u\0\x01p"].concat());
         let password = Some(Password::new(&b"p"[..]));
@@ -333,7 +340,7 @@ fn mqtt_3_1_and_bridges_are_read_like_mqtt_3_1_1() {
     let lean = login(b"\x10\x11\0\x06MQIsdp\x03\xc3\0\x3c\0\x03gw1");
     assert_eq!((lean.username, lean.password), (None, None));
     let long = "x".repeat(40);
-    let connect = Connect { version: Version::V3_1, client_id: long, ..Connect::default() };
+    let connect = Connect { version: ProtocolVersion::V3_1, client_id: long, ..Connect::default() };
     assert!(login(&encoded(&Packet::Connect(Box::new(connect)))).client_id.len() > 23);
 }
 
@@ -341,16 +348,16 @@ fn mqtt_3_1_and_bridges_are_read_like_mqtt_3_1_1() {
 fn mqtt_3_1_sends_some_packets_again_with_dup() {
     for bytes in [&b"\x6a\x02\0\x07"[..], b"\x8a\x06\0\x07\0\x01a\x01", b"\xaa\x05\0\x07\0\x01a"] {
         let by = |version| {
-            Packet::decode_sharing(&mut BytesMut::from(bytes), End::Server, 1000, version, &mut None)
+            Packet::decode_sharing(&mut BytesMut::from(bytes), Side::Server, 1000, version, &mut None)
         };
-        assert!(by(Version::V3_1).unwrap().is_some(), "{bytes:?}");
-        assert!(by(Version::V3_1_1).is_err(), "{bytes:?}");
+        assert!(by(ProtocolVersion::V3_1).unwrap().is_some(), "{bytes:?}");
+        assert!(by(ProtocolVersion::V3_1_1).is_err(), "{bytes:?}");
     }
     let ping = Packet::decode_sharing(
         &mut BytesMut::from(&b"\xc8\0"[..]),
-        End::Server,
+        Side::Server,
         10,
-        Version::V3_1,
+        ProtocolVersion::V3_1,
         &mut None,
     );
     assert!(ping.is_err());
@@ -377,17 +384,17 @@ fn a_missing_and_an_empty_login_differ_and_no_password_is_shown() {
 fn section_3_2_connack() {
     for code in 0..=255 {
         let expected = Packet::ConnAck { session_present: false, code: ConnectCode(code) };
-        assert_eq!(decode(&[0x20, 2, 0, code], End::Client), Ok(Some(expected.clone())));
+        assert_eq!(decode(&[0x20, 2, 0, code], Side::Client), Ok(Some(expected.clone())));
         assert_eq!(encoded(&expected)[..], [0x20, 2, 0, code]);
     }
-    refuse("3.2.2.1", End::Client, &[0x20, 2, 2, 0], "reserved flags");
-    refuse("3.2.2.1", End::Client, &[0x20, 2, 0x81, 0], "reserved flags");
-    refuse("3.2.2.2", End::Client, &[0x20, 2, 1, 5], "session is present");
+    refuse("3.2.2.1", Side::Client, &[0x20, 2, 2, 0], "reserved flags");
+    refuse("3.2.2.1", Side::Client, &[0x20, 2, 0x81, 0], "reserved flags");
+    refuse("3.2.2.2", Side::Client, &[0x20, 2, 1, 5], "session is present");
 }
 
 #[test]
 fn section_3_3_publish() {
-    for to in [End::Client, End::Server] {
+    for to in [Side::Client, Side::Server] {
         refuse("3.3.2.1", to, b"\x30\x02\0\0", "empty topic");
         refuse("3.3.2.1", to, b"\x30\x05\0\x03a/+", "wildcard");
         refuse("3.3.2.1", to, b"\x30\x03\0\x01#", "wildcard");
@@ -411,33 +418,33 @@ fn section_3_3_publish() {
             dup: false,
             id: None,
         });
-        refuse("1.5.3", End::Server, &encoded(&packet), "control character");
-        assert_eq!(decode(&encoded(&packet), End::Client), Ok(Some(packet)));
+        refuse("1.5.3", Side::Server, &encoded(&packet), "control character");
+        assert_eq!(decode(&encoded(&packet), Side::Client), Ok(Some(packet)));
     }
 }
 
 #[test]
 fn sections_3_8_to_3_10_subscriptions() {
-    refuse("3.8.3", End::Server, b"\x82\x02\0\x01", "without a filter");
-    refuse("3.8.3", End::Server, b"\x82\x06\0\x01\0\x01a\x03", "requested QoS 3");
-    refuse("3.8.3", End::Server, b"\x82\x06\0\x01\0\x01a\x04", "requested QoS 4");
-    refuse("3.8.3", End::Server, b"\x82\x05\0\x01\0\x01a", "ends within its requested QoS");
-    refuse("3.8.3", End::Server, b"\x82\x05\0\x01\0\0\x01", "must not be empty");
-    refuse("4.7.1", End::Server, b"\x82\x07\0\x01\0\x02a#\x01", "must fill its level");
-    refuse("1.5.3", End::Server, b"\x82\x07\0\x01\0\x02a\0\x01", "control characters");
-    refuse("1.5.3", End::Server, b"\x82\x06\0\x01\0\x01\xff\x01", "not UTF-8");
-    refuse("2.3.1", End::Server, b"\x82\x06\0\0\0\x01a\x01", "packet id 0");
-    refuse("3.8.2", End::Server, b"\x82\x01\0", "ends within its packet id");
-    refuse("3.9.3", End::Client, b"\x90\x03\0\x01\x03", "return code 3");
-    refuse("3.9.3", End::Client, b"\x90\x03\0\x01\x81", "return code 129");
-    refuse("3.9.3", End::Client, b"\x90\x02\0\x01", "ends too early");
-    refuse("3.9.3", End::Client, b"\x90\x00", "ends too early");
-    refuse("2.3.1", End::Client, b"\x90\x03\0\0\x01", "packet id 0");
-    refuse("3.10.3", End::Server, b"\xa2\x02\0\x01", "without a filter");
-    refuse("3.10.3", End::Server, b"\xa2\x04\0\x01\0\0", "must not be empty");
-    refuse("3.10.3", End::Server, b"\xa2\x05\0\x01\0\x02a", "ends within a filter of 2 bytes");
-    refuse("3.10.3", End::Server, b"\xa2\x06\0\x01\0\x01ab", "ends too early");
-    refuse("2.3.1", End::Server, b"\xa2\x05\0\0\0\x01a", "packet id 0");
+    refuse("3.8.3", Side::Server, b"\x82\x02\0\x01", "without a filter");
+    refuse("3.8.3", Side::Server, b"\x82\x06\0\x01\0\x01a\x03", "requested QoS 3");
+    refuse("3.8.3", Side::Server, b"\x82\x06\0\x01\0\x01a\x04", "requested QoS 4");
+    refuse("3.8.3", Side::Server, b"\x82\x05\0\x01\0\x01a", "ends within its requested QoS");
+    refuse("3.8.3", Side::Server, b"\x82\x05\0\x01\0\0\x01", "must not be empty");
+    refuse("4.7.1", Side::Server, b"\x82\x07\0\x01\0\x02a#\x01", "must fill its level");
+    refuse("1.5.3", Side::Server, b"\x82\x07\0\x01\0\x02a\0\x01", "control characters");
+    refuse("1.5.3", Side::Server, b"\x82\x06\0\x01\0\x01\xff\x01", "not UTF-8");
+    refuse("2.3.1", Side::Server, b"\x82\x06\0\0\0\x01a\x01", "packet id 0");
+    refuse("3.8.2", Side::Server, b"\x82\x01\0", "ends within its packet id");
+    refuse("3.9.3", Side::Client, b"\x90\x03\0\x01\x03", "return code 3");
+    refuse("3.9.3", Side::Client, b"\x90\x03\0\x01\x81", "return code 129");
+    refuse("3.9.3", Side::Client, b"\x90\x02\0\x01", "ends too early");
+    refuse("3.9.3", Side::Client, b"\x90\x00", "ends too early");
+    refuse("2.3.1", Side::Client, b"\x90\x03\0\0\x01", "packet id 0");
+    refuse("3.10.3", Side::Server, b"\xa2\x02\0\x01", "without a filter");
+    refuse("3.10.3", Side::Server, b"\xa2\x04\0\x01\0\0", "must not be empty");
+    refuse("3.10.3", Side::Server, b"\xa2\x05\0\x01\0\x02a", "ends within a filter of 2 bytes");
+    refuse("3.10.3", Side::Server, b"\xa2\x06\0\x01\0\x01ab", "ends too early");
+    refuse("2.3.1", Side::Server, b"\xa2\x05\0\0\0\x01a", "packet id 0");
 }
 
 #[test]
@@ -481,7 +488,7 @@ fn random_and_mutated_bytes_neither_panic_nor_grow() {
                 }
             }
         }
-        for to in [End::Client, End::Server] {
+        for to in [Side::Client, Side::Server] {
             let mut inbox = BytesMut::from(&bytes[..]);
             let capacity = inbox.capacity();
             let mut left = inbox.len();
@@ -512,7 +519,8 @@ fn a_topic_is_shared_with_the_message_before_and_no_other() {
     for topic in topics {
         let before: Option<Arc<str>> = known.clone();
         let packet =
-            Packet::decode_sharing(&mut inbox, End::Server, 1000, Version::default(), &mut known).unwrap();
+            Packet::decode_sharing(&mut inbox, Side::Server, 1000, ProtocolVersion::default(), &mut known)
+                .unwrap();
         let Some(Packet::Publish(message)) = packet else { panic!("{packet:?}") };
         assert_eq!(&*message.topic, topic);
         shared.push(before.is_some_and(|before| Arc::ptr_eq(&before, &message.topic)));

@@ -1,19 +1,17 @@
-//! What a session tells its owner.
+//! The events of a session.
 
 use std::fmt;
 
-use super::Receipt;
-#[cfg(doc)]
-use super::Session;
+use super::ack_token::AckToken;
 use crate::mqtt::{
     ConnectCode,
     codec::{Connect, Malformed, Message, QoS, SubscribeCode},
 };
 
-/// What came from the peer, or became of what was sent.
+/// A packet of the peer, or the outcome of a publish.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Event {
-    /// A client connects; to be answered by [`Session::connack`].
+pub enum SessionEvent {
+    /// A client connects; to be answered by [`Session::connack`](super::Session::connack).
     Connect(Box<Connect>),
     /// A client of another version connects; to be answered by CONNACK 1. Nothing more will be read.
     OtherVersion {
@@ -26,8 +24,8 @@ pub enum Event {
         /// The username, likewise.
         username: Option<String>,
     },
-    /// The server answers CONNECT. After an acceptance, and while [`Session::is_held`], the owner calls
-    /// [`Session::resume`] or, without a session present, [`Session::forget`]; what was published early on this
+    /// The server answers CONNECT. After an acceptance, and while [`Session::is_held`](super::Session::is_held), the owner calls
+    /// [`Session::resume`](super::Session::resume) or, without a session present, [`Session::forget`](super::Session::forget); what was published early on this
     /// transport is not held and needs neither. After a refusal nothing more will be read.
     ConnAck {
         /// Whether the server has kept the session.
@@ -35,8 +33,8 @@ pub enum Event {
         /// The return code, any of 0 to 255.
         code: ConnectCode,
     },
-    /// A message; one of QoS 1 or 2 is acknowledged by giving its receipt back.
-    Publish(Message, Option<Receipt>),
+    /// A message; one of QoS 1 or 2 is acknowledged by handing its token back.
+    Publish(Message, Option<AckToken>),
     /// One of our publishes has arrived; with QoS 0, it was put into the outbox. Comes once for each token.
     Delivered {
         /// The token that the publish was given.
@@ -44,24 +42,24 @@ pub enum Event {
     },
     /// The server answers a SUBSCRIBE, with as many codes as it had filters.
     SubAck {
-        /// The packet id that [`Session::subscribe`] gave.
+        /// The packet id that [`Session::subscribe`](super::Session::subscribe) gave.
         id: u16,
         /// A code for each filter.
         codes: Vec<SubscribeCode>,
     },
     /// The server answers an UNSUBSCRIBE.
     UnsubAck {
-        /// The packet id that [`Session::unsubscribe`] gave.
+        /// The packet id that [`Session::unsubscribe`](super::Session::unsubscribe) gave.
         id: u16,
     },
-    /// A client subscribes; to be answered by [`Session::suback`].
+    /// A client subscribes; to be answered by [`Session::suback`](super::Session::suback).
     Subscribe {
         /// The packet id.
         id: u16,
         /// The filters with the quality of service asked for; at least one, all valid.
         filters: Vec<(String, QoS)>,
     },
-    /// A client unsubscribes; to be answered by [`Session::unsuback`].
+    /// A client unsubscribes; to be answered by [`Session::unsuback`](super::Session::unsuback).
     Unsubscribe {
         /// The packet id.
         id: u16,
@@ -92,12 +90,12 @@ impl From<Malformed> for Violation {
     }
 }
 
-/// Says in words what the peer broke.
+/// A violation, in words.
 macro_rules! violation {
     ($($words:tt)*) => { $crate::mqtt::session::Violation(format!($($words)*)) };
 }
-/// Says in words what was ignored.
+/// An ignored packet, in words.
 macro_rules! ignored {
-    ($($words:tt)*) => { $crate::mqtt::session::Event::Ignored(format!($($words)*)) };
+    ($($words:tt)*) => { $crate::mqtt::session::SessionEvent::Ignored(format!($($words)*)) };
 }
 pub(super) use {ignored, violation};

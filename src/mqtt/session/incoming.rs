@@ -1,32 +1,19 @@
-//! What the peer has sent and this end still has to acknowledge (MQTT 3.1.1, sections 4.3 and 4.6).
+//! Received publishes that this side has not acknowledged (MQTT 3.1.1, sections 4.3 and 4.6).
 
 use std::collections::VecDeque;
 
 use bytes::BytesMut;
 
 use super::{
-    Event, Violation, ignored,
+    ack_token::AckToken,
+    event::{SessionEvent, Violation, ignored, violation},
     outgoing::{ById, encode},
-    violation,
 };
 use crate::mqtt::codec::{Message, Packet, QoS};
 
-/// The right to acknowledge one received message of QoS 1 or 2, to be handed back once the message is safe.
-///
-/// A receipt outlives its transport harmlessly. One of QoS 2 should be handed back even then: it says that
-/// the message, which the peer will send again and the session will not deliver again, can be answered.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[must_use = "a message whose receipt is not given back is never acknowledged"]
-pub struct Receipt {
-    /// Counts the received messages of a session, over all its transports.
-    delivery: u64,
-    id: u16,
-    exactly_once: bool,
-}
-
-/// An acknowledgement that is owed on this transport, in the order of arrival.
+/// A pending acknowledgement on this transport, in the order of arrival.
 #[derive(Debug)]
-struct Owed {
+struct PendingAck {
     id: u16,
     exactly_once: bool,
     due: bool,
@@ -34,9 +21,9 @@ struct Owed {
 
 /// A message of QoS 2 that was delivered and not yet released.
 #[derive(Debug)]
-struct Held {
+struct Unreleased {
     delivery: u64,
-    /// The arrival on this transport whose PUBREC is still owed.
+    /// The arrival on this transport with a pending PUBREC.
     arrival: u64,
     accepted: bool,
     /// The size of topic and payload, by which a repetition is told from another message under the same id.
@@ -47,110 +34,115 @@ struct Held {
 
 #[derive(Debug, Default)]
 pub(super) struct Reception {
-    owed: VecDeque<Owed>,
-    /// The number of the arrival at the front of `owed`; deliveries and arrivals are counted together.
+    pending_acks: VecDeque<PendingAck>,
+    /// The number of the arrival at the front of `pending_acks`; deliveries and arrivals are counted together.
     first: u64,
-    held: ById<Held>,
+    unreleased: ById<Unreleased>,
 }
 
 impl Reception {
     fn next(&self) -> u64 {
-        self.first + self.owed.len() as u64
+        self.first + self.pending_acks.len() as u64
     }
 
-    /// Forgets what belongs to a transport: the order in which acknowledgements are owed.
+    /// Forgets the transport's part: the order of pending acknowledgements.
     pub fn open(&mut self) {
         self.first = self.next();
-        self.owed.clear();
-        for held in self.held.values_mut() {
-            held.repeated = 0;
+        self.pending_acks.clear();
+        for message in self.unreleased.values_mut() {
+            message.repeated = 0;
         }
     }
 
     /// Forgets the messages of QoS 2 that were not released.
     pub fn forget(&mut self) {
         self.open();
-        self.held.clear();
+        self.unreleased.clear();
     }
 
     pub fn shrink(&mut self) {
-        self.owed.shrink_to_fit();
-        self.held.shrink_to_fit();
+        self.pending_acks.shrink_to_fit();
+        self.unreleased.shrink_to_fit();
     }
 
-    pub fn owed(&self) -> usize {
-        self.owed.len()
+    pub fn pending_acks(&self) -> usize {
+        self.pending_acks.len()
     }
 
     pub fn unreleased(&self) -> usize {
-        self.held.len()
+        self.unreleased.len()
     }
 
-    pub fn publish(&mut self, message: Message, out: &mut BytesMut) -> Result<Option<Event>, Violation> {
-        let Some(id) = message.id else { return Ok(Some(Event::Publish(message, None))) };
+    pub fn handle_publish(
+        &mut self,
+        message: Message,
+        out: &mut BytesMut,
+    ) -> Result<Option<SessionEvent>, Violation> {
+        let Some(id) = message.id else { return Ok(Some(SessionEvent::Publish(message, None))) };
         let arrival = self.next();
         let exactly_once = message.qos == QoS::ExactlyOnce;
         if exactly_once {
             let size = message.topic.len() + message.payload.len();
-            if let Some(held) = self.held.get_mut(&id) {
-                // Whoever sends a message again on one transport must set DUP (MQTT-3.3.1-1); one slip is
-                // overlooked, a sender that goes on has lost its state.
-                held.repeated = if message.dup || held.size != size { 0 } else { held.repeated + 1 };
-                held.size = size;
-                if held.repeated > 1 {
+            if let Some(former) = self.unreleased.get_mut(&id) {
+                // A sender that repeats a message on one transport must set DUP (MQTT-3.3.1-1). One omission is
+                // ignored; a sender that goes on has lost its state.
+                former.repeated = if message.dup || former.size != size { 0 } else { former.repeated + 1 };
+                former.size = size;
+                if former.repeated > 1 {
                     return Err(violation!(
                         "PUBLISH with packet id {id} again and again, before PUBREL and without DUP"
                     ));
                 }
                 // Until it is released, the id stands for the message that was delivered already (4.3.3).
-                if held.accepted || held.arrival < self.first {
-                    held.arrival = arrival;
-                    let due = held.accepted;
-                    self.owed.push_back(Owed { id, exactly_once, due });
+                if former.accepted || former.arrival < self.first {
+                    former.arrival = arrival;
+                    let due = former.accepted;
+                    self.pending_acks.push_back(PendingAck { id, exactly_once, due });
                     self.flush(out);
                 }
                 return Ok(None);
             }
-            self.held.insert(id, Held { delivery: arrival, arrival, accepted: false, size, repeated: 0 });
+            self.unreleased
+                .insert(id, Unreleased { delivery: arrival, arrival, accepted: false, size, repeated: 0 });
         }
-        self.owed.push_back(Owed { id, exactly_once, due: false });
-        Ok(Some(Event::Publish(message, Some(Receipt { delivery: arrival, id, exactly_once }))))
+        self.pending_acks.push_back(PendingAck { id, exactly_once, due: false });
+        Ok(Some(SessionEvent::Publish(message, Some(AckToken { delivery: arrival, id, exactly_once }))))
     }
 
-    pub fn acknowledge(&mut self, receipt: Receipt, out: &mut BytesMut) {
-        let arrival = if receipt.exactly_once {
-            match self.held.get_mut(&receipt.id) {
-                Some(held) if held.delivery == receipt.delivery => {
-                    held.accepted = true;
-                    held.arrival
+    pub fn acknowledge(&mut self, token: AckToken, out: &mut BytesMut) {
+        let arrival = if token.exactly_once {
+            match self.unreleased.get_mut(&token.id) {
+                Some(message) if message.delivery == token.delivery => {
+                    message.accepted = true;
+                    message.arrival
                 }
                 _ => return,
             }
         } else {
-            receipt.delivery
+            token.delivery
         };
         let Some(index) = arrival.checked_sub(self.first) else { return };
-        if let Some(owed) = usize::try_from(index).ok().and_then(|index| self.owed.get_mut(index)) {
-            owed.due = true;
+        if let Some(ack) = usize::try_from(index).ok().and_then(|index| self.pending_acks.get_mut(index)) {
+            ack.due = true;
             self.flush(out);
         }
     }
 
     /// Sends the acknowledgements at the front that are due (MQTT-4.6.0-2 and -3).
     fn flush(&mut self, out: &mut BytesMut) {
-        while let Some(owed) = self.owed.pop_front_if(|owed| owed.due) {
+        while let Some(ack) = self.pending_acks.pop_front_if(|ack| ack.due) {
             self.first += 1;
-            let packet = if owed.exactly_once { Packet::PubRec(owed.id) } else { Packet::PubAck(owed.id) };
+            let packet = if ack.exactly_once { Packet::PubRec(ack.id) } else { Packet::PubAck(ack.id) };
             encode(&packet, out);
         }
     }
 
-    pub fn pubrel(&mut self, id: u16, out: &mut BytesMut) -> Result<Option<Event>, Violation> {
-        let known = match self.held.get(&id) {
-            Some(held) if !held.accepted => {
+    pub fn handle_pubrel(&mut self, id: u16, out: &mut BytesMut) -> Result<Option<SessionEvent>, Violation> {
+        let known = match self.unreleased.get(&id) {
+            Some(message) if !message.accepted => {
                 return Err(violation!("PUBREL for packet id {id} before its PUBREC (MQTT-4.3.3-1)"));
             }
-            Some(_) => self.held.remove(&id).is_some(),
+            Some(_) => self.unreleased.remove(&id).is_some(),
             None => false,
         };
         encode(&Packet::PubComp(id), out);

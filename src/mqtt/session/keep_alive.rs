@@ -1,8 +1,8 @@
-//! When to ping and when to give a silent peer up (MQTT 3.1.1, section 3.1.2.10).
+//! When to ping, and when to close the connection of a silent peer (MQTT 3.1.1, section 3.1.2.10).
 
 use std::{fmt, time::Duration};
 
-use crate::mqtt::codec::End;
+use crate::mqtt::codec::Side;
 
 /// The peer has sent nothing for 1.5 times the keep-alive interval.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,7 +24,7 @@ impl std::error::Error for Silence {}
 #[derive(Debug, Default)]
 pub(super) struct KeepAlive {
     seconds: u16,
-    /// The latest moment that the session was told.
+    /// The latest time that the session was given.
     now: Duration,
     sent: Duration,
     heard: Duration,
@@ -42,46 +42,46 @@ impl KeepAlive {
         self.heard = self.now;
     }
 
-    pub fn at(&mut self, now: Duration) {
+    pub fn set_now(&mut self, now: Duration) {
         self.now = self.now.max(now);
     }
 
-    /// Something was written. The session learns the time only now and then, so this may be dated too early,
-    /// never too late: a ping then comes sooner than it must.
-    pub fn wrote(&mut self) {
+    /// Records a write. The session learns the time only now and then, so the date may be too early, never too late; a
+    /// ping then comes sooner than it must.
+    pub fn handle_sent(&mut self) {
         self.sent = self.now;
     }
 
-    pub fn heard(&mut self) {
+    pub fn handle_received(&mut self) {
         self.heard = self.now;
     }
 
-    pub fn pinged(&mut self) {
+    pub fn handle_ping(&mut self) {
         self.pinged = true;
     }
 
-    /// A PINGRESP came; says whether one was awaited.
-    pub fn answered(&mut self) -> bool {
+    /// Takes a PINGRESP; returns whether one was expected.
+    pub fn handle_pingresp(&mut self) -> bool {
         std::mem::take(&mut self.pinged)
     }
 
-    /// The next moment at which [`KeepAlive::due`] has something to say.
-    pub fn deadline(&self, end: End) -> Option<Duration> {
+    /// The next moment at which [`KeepAlive::handle_timeout`] acts.
+    pub fn next_timeout(&self, end: Side) -> Option<Duration> {
         (self.seconds > 0).then(|| match end {
-            End::Client => self.silent_at().min(self.ping_at()),
-            End::Server => self.silent_at(),
+            Side::Client => self.silent_at().min(self.ping_at()),
+            Side::Server => self.silent_at(),
         })
     }
 
     /// Whether a client must ping now.
-    pub fn due(&self, end: End) -> Result<bool, Silence> {
+    pub fn handle_timeout(&self, end: Side) -> Result<bool, Silence> {
         if self.seconds == 0 {
             return Ok(false);
         }
         if self.now >= self.silent_at() {
             return Err(Silence { quiet: self.now.saturating_sub(self.heard) });
         }
-        Ok(end == End::Client && self.now >= self.ping_at())
+        Ok(end == Side::Client && self.now >= self.ping_at())
     }
 
     fn silent_at(&self) -> Duration {
@@ -89,7 +89,7 @@ impl KeepAlive {
     }
 
     /// A client pings when it sent nothing for the interval, as the standard says, and also when it received
-    /// nothing for that long: whoever only publishes with QoS 0 gets no other sign of life.
+    /// nothing for that long, because a client that only publishes with QoS 0 receives nothing else.
     fn ping_at(&self) -> Duration {
         let quiet_since = if self.pinged { self.sent } else { self.sent.min(self.heard) };
         quiet_since + Duration::from_secs(self.seconds.into())

@@ -1,10 +1,11 @@
-//! One MQTT session, for either end of a connection: bytes in, events out; orders in, bytes out.
+//! One MQTT session, for either end of a connection: bytes in, events out; commands in, bytes out.
 //!
 //! A session outlives its transports. Its owner moves bytes between a socket and [`Session::inbox`] and
-//! [`Session::outbox`], takes events with [`Session::next`], and calls [`Session::tick`] at
-//! [`Session::deadline`]. Pure: it knows neither socket nor clock. A moment is a `Duration` since any origin
+//! [`Session::outbox`], takes events with [`Session::poll_event`], and calls [`Session::handle_timeout`] at
+//! [`Session::next_timeout`]. Pure: it knows neither socket nor clock. A moment is a `Duration` since any origin
 //! that the owner keeps to.
 
+mod ack_token;
 mod event;
 mod incoming;
 mod keep_alive;
@@ -19,8 +20,8 @@ use std::{sync::Arc, time::Duration};
 use bytes::BytesMut;
 
 pub use self::{
-    event::{Event, Violation},
-    incoming::Receipt,
+    ack_token::AckToken,
+    event::{SessionEvent, Violation},
     keep_alive::Silence,
 };
 use self::{
@@ -31,12 +32,12 @@ use self::{
 };
 use crate::mqtt::{
     ConnectCode,
-    codec::{Connect, End, Kind, Packet, Publish, QoS, SubscribeCode, TooLarge, Version},
+    codec::{Connect, Packet, PacketType, ProtocolVersion, Publish, QoS, Side, SubscribeCode, TooLarge},
 };
 
 /// The limits of a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Limits {
+pub struct SessionLimits {
     /// The largest packet in bytes that is received; a larger one is a violation before its body is stored.
     pub max_packet: usize,
     /// The most publishes of QoS 1 and 2 that wait for acknowledgement; 1 to 65,000, others are taken as the
@@ -44,7 +45,7 @@ pub struct Limits {
     pub in_flight: u16,
 }
 
-/// How far a transport has come.
+/// The phase of a transport.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
     /// The peer's first packet must be CONNACK, or CONNECT.
@@ -55,7 +56,7 @@ enum Phase {
     Closed,
 }
 
-/// What this end may send on a transport.
+/// The packets that this side may send on a transport.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Speech {
     /// Nothing before CONNECT or an accepting CONNACK.
@@ -79,12 +80,12 @@ pub struct Session {
     /// How many bytes of an unfinished packet have been seen.
     unfinished: usize,
     max_packet: usize,
-    end: End,
-    /// What the client on this transport speaks, once its CONNECT has come.
-    version: Version,
+    end: Side,
+    /// The client's version on this transport, after its CONNECT.
+    version: ProtocolVersion,
     phase: Phase,
     speech: Speech,
-    /// Whether new publishes wait until `resume` or `forget` has said what becomes of the former ones.
+    /// Whether new publishes wait for `resume` or `forget`, which decide about the former ones.
     held: bool,
     clean: bool,
 }
@@ -92,7 +93,7 @@ pub struct Session {
 impl Session {
     /// A session without a transport; [`Session::open`] gives it one.
     #[must_use]
-    pub fn new(end: End, limits: Limits) -> Self {
+    pub fn new(end: Side, limits: SessionLimits) -> Self {
         Self {
             inbox: BytesMut::new(),
             outbox: BytesMut::new(),
@@ -103,7 +104,7 @@ impl Session {
             unfinished: 0,
             max_packet: limits.max_packet,
             end,
-            version: Version::default(),
+            version: ProtocolVersion::default(),
             phase: Phase::Greeting,
             speech: Speech::Before,
             held: false,
@@ -112,8 +113,8 @@ impl Session {
     }
 
     /// Begins a new transport: forgets half-read bytes, unwritten output and unanswered subscriptions, keeps
-    /// the delivery state. What is published from now on waits for [`Session::resume`] or [`Session::forget`]
-    /// if anything is left from before.
+    /// the delivery state. Later publishes wait for [`Session::resume`] or [`Session::forget`]
+    /// if publishes of a former transport are left.
     pub fn open(&mut self, now: Duration) {
         self.inbox.clear();
         self.outbox.clear();
@@ -121,7 +122,7 @@ impl Session {
         self.reception.open();
         self.keep_alive.open(now);
         self.unfinished = 0;
-        self.version = Version::default();
+        self.version = ProtocolVersion::default();
         self.phase = Phase::Greeting;
         self.speech = Speech::Before;
         self.clean = true;
@@ -138,8 +139,8 @@ impl Session {
         self.speech = Speech::Over;
     }
 
-    /// Drops the delivery state: what was not acknowledged, what is queued, what QoS 2 remembers. Packet ids
-    /// begin at 1 again. Whoever wants to publish it again asks [`Session::unacknowledged`] first.
+    /// Drops the delivery state: unacknowledged and queued publishes, and unreleased messages of QoS 2. Packet ids
+    /// begin at 1 again. To publish them again, the caller asks [`Session::unacknowledged`] first.
     pub fn forget(&mut self) {
         self.delivery.forget();
         self.reception.forget();
@@ -157,10 +158,10 @@ impl Session {
     }
 
     /// Sends every unacknowledged publish again with DUP and every PUBREL, with their packet ids and in their
-    /// order, then what is queued. Belongs after CONNACK, of whichever end.
+    /// order, then what is queued. To be called after CONNACK, on either side.
     pub fn resume(&mut self) {
         if std::mem::take(&mut self.held) {
-            self.noting_output(|session| {
+            self.watch_output(|session| {
                 session.delivery.resend(&mut session.outbox);
                 session.drain();
             });
@@ -189,14 +190,14 @@ impl Session {
         self.reception.shrink();
     }
 
-    /// Sends CONNECT. What is published after it goes out at once, before the answer.
+    /// Sends CONNECT. Later publishes leave at once, before the answer.
     ///
     /// # Errors
     /// A text or payload of more than 65,535 bytes; then nothing is sent.
     pub fn connect(&mut self, connect: &Connect, now: Duration) -> Result<(), TooLarge> {
-        debug_assert_eq!(self.end, End::Client);
-        self.keep_alive.at(now);
-        self.noting_output(|session| connect.encode(&mut session.outbox))?;
+        debug_assert_eq!(self.end, Side::Client);
+        self.keep_alive.set_now(now);
+        self.watch_output(|session| connect.encode(&mut session.outbox))?;
         self.keep_alive.start(connect.keep_alive);
         self.clean = connect.clean_session;
         self.speech = Speech::Free;
@@ -205,11 +206,11 @@ impl Session {
 
     /// Answers CONNECT. After a refusal nothing more is read.
     pub fn connack(&mut self, session_present: bool, code: ConnectCode) {
-        debug_assert_eq!(self.end, End::Server);
+        debug_assert_eq!(self.end, Side::Server);
         let accepted = code == ConnectCode::ACCEPTED;
         // MQTT 3.1 has no such flag.
-        let session_present = session_present && accepted && self.version != Version::V3_1;
-        self.noting_output(|session| {
+        let session_present = session_present && accepted && self.version != ProtocolVersion::V3_1;
+        self.watch_output(|session| {
             encode(&Packet::ConnAck { session_present, code }, &mut session.outbox);
             if accepted {
                 session.speech = Speech::Free;
@@ -220,23 +221,23 @@ impl Session {
         });
     }
 
-    /// Sends a message, or queues it while the window is full. [`Event::Delivered`] will bring the token back.
+    /// Sends a message, or queues it while the window is full. [`SessionEvent::Delivered`] will bring the token back.
     ///
     /// # Errors
     /// A message for which MQTT has no room; it is not sent.
     pub fn publish(&mut self, publish: Publish, token: u64) -> Result<(), TooLarge> {
         publish.fits()?;
         let flowing = self.flowing();
-        self.noting_output(|session| {
+        self.watch_output(|session| {
             session.delivery.publish(publish, token, flowing, &mut session.outbox);
         });
         Ok(())
     }
 
     /// Acknowledges a received message. PUBACKs and PUBRECs leave in the order of arrival, so this one waits
-    /// for those before it (MQTT-4.6.0-2). A receipt of a former transport sends nothing.
-    pub fn acknowledge(&mut self, receipt: Receipt) {
-        self.noting_output(|session| session.reception.acknowledge(receipt, &mut session.outbox));
+    /// for those before it (MQTT-4.6.0-2). A token of a former transport sends nothing.
+    pub fn acknowledge(&mut self, token: AckToken) {
+        self.watch_output(|session| session.reception.acknowledge(token, &mut session.outbox));
     }
 
     /// Sends SUBSCRIBE with filters that the caller has checked, at least one; gives its packet id.
@@ -249,7 +250,7 @@ impl Session {
             id,
             filters: filters.iter().map(|(filter, qos)| (filter.as_ref().to_owned(), *qos)).collect(),
         };
-        self.noting_output(|session| session.delivery.request(packet, &mut session.outbox))
+        self.watch_output(|session| session.delivery.request(packet, &mut session.outbox))
     }
 
     /// Sends UNSUBSCRIBE with at least one filter; gives its packet id.
@@ -262,28 +263,28 @@ impl Session {
             id,
             filters: filters.iter().map(|filter| filter.as_ref().to_owned()).collect(),
         };
-        self.noting_output(|session| session.delivery.request(packet, &mut session.outbox))
+        self.watch_output(|session| session.delivery.request(packet, &mut session.outbox))
     }
 
     /// Answers a SUBSCRIBE with a code for each of its filters.
     pub fn suback(&mut self, id: u16, codes: Vec<SubscribeCode>) {
-        self.say(&Packet::SubAck { id, codes });
+        self.send(&Packet::SubAck { id, codes });
     }
 
     /// Answers an UNSUBSCRIBE.
     pub fn unsuback(&mut self, id: u16) {
-        self.say(&Packet::UnsubAck(id));
+        self.send(&Packet::UnsubAck(id));
     }
 
-    /// Sends PINGREQ; [`Session::tick`] does so when it is due.
+    /// Sends PINGREQ; [`Session::handle_timeout`] does so when it is due.
     pub fn ping(&mut self) {
-        self.say(&Packet::PingReq);
-        self.keep_alive.pinged();
+        self.send(&Packet::PingReq);
+        self.keep_alive.handle_ping();
     }
 
     /// Sends DISCONNECT, after which nothing may follow: later publishes wait for the next transport.
     pub fn disconnect(&mut self) {
-        self.say(&Packet::Disconnect);
+        self.send(&Packet::Disconnect);
         self.speech = Speech::Over;
     }
 
@@ -318,10 +319,10 @@ impl Session {
         self.reception.unreleased()
     }
 
-    /// How many acknowledgements this end owes on this transport.
+    /// The number of pending acknowledgements on this transport.
     #[must_use]
-    pub fn owed(&self) -> usize {
-        self.reception.owed()
+    pub fn pending_acks(&self) -> usize {
+        self.reception.pending_acks()
     }
 
     /// The tokens of all publishes that were not acknowledged, sent ones first, in their order.
@@ -329,43 +330,43 @@ impl Session {
         self.delivery.unacknowledged()
     }
 
-    /// The next moment at which [`Session::tick`] will act; `None` without keep-alive, and before the greeting.
+    /// The next moment at which [`Session::handle_timeout`] will act; `None` without keep-alive, and before the greeting.
     #[must_use]
-    pub fn deadline(&self) -> Option<Duration> {
-        if self.phase == Phase::Open { self.keep_alive.deadline(self.end) } else { None }
+    pub fn next_timeout(&self) -> Option<Duration> {
+        if self.phase == Phase::Open { self.keep_alive.next_timeout(self.end) } else { None }
     }
 
     /// Pings when nothing was sent, or nothing received, for the keep-alive interval (a client's end).
     ///
-    /// Read what has come before calling this late, since silence is judged by what [`Session::next`] saw.
+    /// Read what has come before calling this late, because the last packet that [`Session::poll_event`] read dates the silence.
     ///
     /// # Errors
     /// Nothing has come for 1.5 times the interval. At a client, bytes of an unfinished packet count as a sign
     /// of life; at a server only whole packets do.
-    pub fn tick(&mut self, now: Duration) -> Result<(), Silence> {
-        self.keep_alive.at(now);
-        if self.phase == Phase::Open && self.keep_alive.due(self.end)? {
+    pub fn handle_timeout(&mut self, now: Duration) -> Result<(), Silence> {
+        self.keep_alive.set_now(now);
+        if self.phase == Phase::Open && self.keep_alive.handle_timeout(self.end)? {
             self.ping();
         }
         Ok(())
     }
 
-    /// Says that this end is not reading at present, so that the silence is not the peer's.
+    /// Restarts the silence timer, because this side is not reading: the silence is not the peer's.
     pub fn not_reading(&mut self, now: Duration) {
-        self.keep_alive.at(now);
-        self.keep_alive.heard();
+        self.keep_alive.set_now(now);
+        self.keep_alive.handle_received();
     }
 
     /// Takes the next event; `None` when more bytes are needed.
     ///
     /// # Errors
     /// The peer broke MQTT. Nothing more is read on this transport.
-    pub fn next(&mut self, now: Duration) -> Result<Option<Event>, Violation> {
-        self.keep_alive.at(now);
+    pub fn poll_event(&mut self, now: Duration) -> Result<Option<SessionEvent>, Violation> {
+        self.keep_alive.set_now(now);
         if let Some(token) = self.delivery.next_written() {
-            return Ok(Some(Event::Delivered { token }));
+            return Ok(Some(SessionEvent::Delivered { token }));
         }
-        let heard = self.noting_output(Self::hear);
+        let heard = self.watch_output(Self::read_event);
         if heard.is_err() {
             self.phase = Phase::Closed;
         }
@@ -375,7 +376,7 @@ impl Session {
         heard
     }
 
-    fn hear(&mut self) -> Result<Option<Event>, Violation> {
+    fn read_event(&mut self) -> Result<Option<SessionEvent>, Violation> {
         while self.phase != Phase::Closed {
             if self.phase == Phase::Greeting {
                 self.check_greeting()?;
@@ -388,15 +389,15 @@ impl Session {
                 &mut self.topic,
             )?
             else {
-                if self.end == End::Client && self.inbox.len() != self.unfinished {
-                    self.keep_alive.heard();
+                if self.end == Side::Client && self.inbox.len() != self.unfinished {
+                    self.keep_alive.handle_received();
                 }
                 self.unfinished = self.inbox.len();
                 break;
             };
             self.unfinished = 0;
-            self.keep_alive.heard();
-            if let Some(event) = self.take(packet)? {
+            self.keep_alive.handle_received();
+            if let Some(event) = self.handle_packet(packet)? {
                 return Ok(Some(event));
             }
         }
@@ -406,15 +407,15 @@ impl Session {
     /// Refuses anything but the greeting by its first byte, before its body is waited for.
     fn check_greeting(&self) -> Result<(), Violation> {
         let (greeting, rule) = match self.end {
-            End::Client => (Kind::ConnAck, "MQTT-3.2.0-1"),
-            End::Server => (Kind::Connect, "MQTT-3.1.0-1"),
+            Side::Client => (PacketType::ConnAck, "MQTT-3.2.0-1"),
+            Side::Server => (PacketType::Connect, "MQTT-3.1.0-1"),
         };
         let Some(&first) = self.inbox.first() else { return Ok(()) };
-        // What most often answers on a port that is not MQTT's.
+        // The protocols that most often answer on a wrong port.
         if self.inbox.starts_with(b"HTTP") || self.inbox.starts_with(b"GET ") {
             return Err(violation!("the {} speaks HTTP, not MQTT", self.end.peer().name()));
         }
-        match Kind::of(first) {
+        match PacketType::of(first) {
             _ if matches!(self.inbox[..], [0x15 | 0x16, 3, ..]) => {
                 Err(violation!("the {} speaks TLS, and this end does not", self.end.peer().name()))
             }
@@ -425,51 +426,55 @@ impl Session {
         }
     }
 
-    fn take(&mut self, packet: Packet) -> Result<Option<Event>, Violation> {
+    fn handle_packet(&mut self, packet: Packet) -> Result<Option<SessionEvent>, Violation> {
         let event = match packet {
-            Packet::Publish(message) => return self.reception.publish(message, &mut self.outbox),
-            Packet::PubAck(id) => self.delivery.puback(id)?,
-            Packet::PubRec(id) => return self.delivery.pubrec(id, &mut self.outbox),
-            Packet::PubRel(id) => return self.reception.pubrel(id, &mut self.outbox),
-            Packet::PubComp(id) => self.delivery.pubcomp(id)?,
-            Packet::SubAck { id, codes } => self.delivery.suback(id, codes)?,
-            Packet::UnsubAck(id) => self.delivery.unsuback(id)?,
-            Packet::Subscribe { id, filters } => Event::Subscribe { id, filters },
-            Packet::Unsubscribe { id, filters } => Event::Unsubscribe { id, filters },
+            Packet::Publish(message) => return self.reception.handle_publish(message, &mut self.outbox),
+            Packet::PubAck(id) => self.delivery.handle_puback(id)?,
+            Packet::PubRec(id) => return self.delivery.handle_pubrec(id, &mut self.outbox),
+            Packet::PubRel(id) => return self.reception.handle_pubrel(id, &mut self.outbox),
+            Packet::PubComp(id) => self.delivery.handle_pubcomp(id)?,
+            Packet::SubAck { id, codes } => self.delivery.handle_suback(id, codes)?,
+            Packet::UnsubAck(id) => self.delivery.handle_unsuback(id)?,
+            Packet::Subscribe { id, filters } => SessionEvent::Subscribe { id, filters },
+            Packet::Unsubscribe { id, filters } => SessionEvent::Unsubscribe { id, filters },
             Packet::PingReq => {
                 encode(&Packet::PingResp, &mut self.outbox);
                 return Ok(None);
             }
-            Packet::PingResp if self.keep_alive.answered() => return Ok(None),
+            Packet::PingResp if self.keep_alive.handle_pingresp() => return Ok(None),
             Packet::PingResp => ignored!("PINGRESP without a PINGREQ"),
-            Packet::Connect(connect) => self.take_connect(connect)?,
+            Packet::Connect(connect) => self.handle_connect(connect)?,
             Packet::OtherVersion { protocol, level, client_id, username } => {
                 self.phase = Phase::Closed;
-                Event::OtherVersion { protocol, level, client_id, username }
+                SessionEvent::OtherVersion { protocol, level, client_id, username }
             }
-            Packet::ConnAck { session_present, code } => self.take_connack(session_present, code)?,
+            Packet::ConnAck { session_present, code } => self.handle_connack(session_present, code)?,
             Packet::Disconnect => {
                 self.phase = Phase::Closed;
-                Event::Disconnect
+                SessionEvent::Disconnect
             }
         };
-        if matches!(event, Event::Delivered { .. }) {
+        if matches!(event, SessionEvent::Delivered { .. }) {
             self.drain();
         }
         Ok(Some(event))
     }
 
-    fn take_connect(&mut self, connect: Box<Connect>) -> Result<Event, Violation> {
+    fn handle_connect(&mut self, connect: Box<Connect>) -> Result<SessionEvent, Violation> {
         if self.phase == Phase::Open {
             return Err(violation!("a second CONNECT (MQTT-3.1.0-2)"));
         }
         self.phase = Phase::Open;
         self.version = connect.version;
         self.keep_alive.start(connect.keep_alive);
-        Ok(Event::Connect(connect))
+        Ok(SessionEvent::Connect(connect))
     }
 
-    fn take_connack(&mut self, session_present: bool, code: ConnectCode) -> Result<Event, Violation> {
+    fn handle_connack(
+        &mut self,
+        session_present: bool,
+        code: ConnectCode,
+    ) -> Result<SessionEvent, Violation> {
         if self.phase == Phase::Open {
             return Err(violation!("a second CONNACK"));
         }
@@ -491,7 +496,7 @@ impl Session {
         } else {
             self.phase = Phase::Closed;
         }
-        Ok(Event::ConnAck { session_present, code })
+        Ok(SessionEvent::ConnAck { session_present, code })
     }
 
     fn flowing(&self) -> bool {
@@ -504,19 +509,19 @@ impl Session {
         }
     }
 
-    fn say(&mut self, packet: &Packet) {
-        self.noting_output(|session| encode(packet, &mut session.outbox));
+    fn send(&mut self, packet: &Packet) {
+        self.watch_output(|session| encode(packet, &mut session.outbox));
     }
 
-    /// Tells the keep-alive clock when the outbox has grown, and keeps it from growing after DISCONNECT.
-    fn noting_output<R>(&mut self, act: impl FnOnce(&mut Self) -> R) -> R {
+    /// Notifies the keep-alive timer if the outbox has grown, and drops what is written after DISCONNECT.
+    fn watch_output<R>(&mut self, act: impl FnOnce(&mut Self) -> R) -> R {
         let before = self.outbox.len();
         let result = act(self);
         if self.speech == Speech::Over {
             self.outbox.truncate(before);
         }
         if self.outbox.len() > before {
-            self.keep_alive.wrote();
+            self.keep_alive.handle_sent();
         }
         result
     }

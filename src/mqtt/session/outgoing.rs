@@ -1,10 +1,10 @@
-//! What this end has sent and the peer has not acknowledged (MQTT 3.1.1, sections 2.3.1, 4.3 and 4.4).
+//! Publishes that the peer has not acknowledged (MQTT 3.1.1, sections 2.3.1, 4.3 and 4.4).
 
 use std::collections::VecDeque;
 
 use bytes::BytesMut;
 
-use super::{Event, Violation, ignored, violation};
+use super::event::{SessionEvent, Violation, ignored, violation};
 use crate::{
     collections::IdMap,
     mqtt::codec::{Packet, Publish, QoS, SubscribeCode, TooLarge},
@@ -16,9 +16,9 @@ const MOST_IN_FLIGHT: u16 = 65_000;
 /// A map by packet id.
 pub(super) type ById<V> = IdMap<u16, V>;
 
-/// What a packet id in use waits for.
+/// The reply that a packet id in use waits for.
 #[derive(Debug)]
-enum Waiting {
+enum AwaitedReply {
     /// PUBACK or PUBREC, by the quality of service.
     Publish { publish: Publish, token: u64, order: u64 },
     /// PUBCOMP; the message itself has arrived.
@@ -29,7 +29,7 @@ enum Waiting {
     Unsubscribe,
 }
 
-impl Waiting {
+impl AwaitedReply {
     fn awaits(&self) -> &'static str {
         match self {
             Self::Publish { publish, .. } if publish.qos == QoS::ExactlyOnce => "PUBREC",
@@ -53,7 +53,7 @@ impl Waiting {
 
 #[derive(Debug)]
 pub(super) struct Delivery {
-    waiting: ById<Waiting>,
+    waiting: ById<AwaitedReply>,
     /// Publishes that wait for room in the window, or for the transport.
     queue: VecDeque<(u64, Publish)>,
     /// Tokens of QoS 0 publishes that were encoded and not yet reported.
@@ -80,13 +80,13 @@ impl Delivery {
         }
     }
 
-    /// Takes over what a former session with the same peer has not delivered; the limit stays this one's.
+    /// Takes over the undelivered publishes of a former session with the same peer, and keeps its own limit.
     pub fn adopt(&mut self, former: Self) {
         let limit = self.limit;
         *self = Self { limit, ..former };
     }
 
-    /// Forgets what belongs to a transport: subscriptions that were not answered.
+    /// Forgets the transport's part: unanswered subscriptions.
     pub fn open(&mut self) {
         if self.waiting.len() > usize::from(self.in_flight) {
             self.waiting.retain(|_, waiting| waiting.place().is_some());
@@ -103,7 +103,7 @@ impl Delivery {
         self.restart_ids();
     }
 
-    /// Where no packet id is in use, the next one is 1 again.
+    /// Restarts packet ids at 1 if none is in use.
     fn restart_ids(&mut self) {
         if self.waiting.is_empty() {
             self.last_id = 0;
@@ -150,7 +150,7 @@ impl Delivery {
         places
     }
 
-    /// Sends a publish now where `flowing` and the window allow it, otherwise after those that wait already.
+    /// Sends a publish now if `flowing` and the window allow it; otherwise queues it.
     pub fn publish(&mut self, publish: Publish, token: u64, flowing: bool, out: &mut BytesMut) {
         if flowing && self.queue.is_empty() {
             if let Err(publish) = self.send(publish, token, out) {
@@ -161,7 +161,7 @@ impl Delivery {
         }
     }
 
-    /// Sends what waits, as far as the window allows.
+    /// Sends queued publishes, as far as the window allows.
     pub fn drain(&mut self, out: &mut BytesMut) {
         while let Some((token, publish)) = self.queue.pop_front() {
             if let Err(publish) = self.send(publish, token, out) {
@@ -171,7 +171,7 @@ impl Delivery {
         }
     }
 
-    /// Gives the publish back when the window is full.
+    /// Returns the publish if the window is full.
     fn send(&mut self, publish: Publish, token: u64, out: &mut BytesMut) -> Result<(), Publish> {
         if publish.qos == QoS::AtMostOnce {
             publish.encode(0, false, out);
@@ -186,7 +186,7 @@ impl Delivery {
         self.in_flight += 1;
         self.bytes += size(&publish);
         let order = self.order();
-        self.waiting.insert(id, Waiting::Publish { publish, token, order });
+        self.waiting.insert(id, AwaitedReply::Publish { publish, token, order });
         Ok(())
     }
 
@@ -194,9 +194,9 @@ impl Delivery {
     pub fn resend(&mut self, out: &mut BytesMut) {
         for (id, ..) in self.in_order() {
             match &self.waiting[&id] {
-                Waiting::Publish { publish, .. } => publish.encode(id, true, out),
-                Waiting::Release { .. } => encode(&Packet::PubRel(id), out),
-                Waiting::Subscribe { .. } | Waiting::Unsubscribe => {}
+                AwaitedReply::Publish { publish, .. } => publish.encode(id, true, out),
+                AwaitedReply::Release { .. } => encode(&Packet::PubRel(id), out),
+                AwaitedReply::Subscribe { .. } | AwaitedReply::Unsubscribe => {}
             }
         }
     }
@@ -209,8 +209,8 @@ impl Delivery {
         let packet = packet(id);
         packet.encode(out)?;
         let waiting = match packet {
-            Packet::Subscribe { filters, .. } => Waiting::Subscribe { filters: filters.len() },
-            _ => Waiting::Unsubscribe,
+            Packet::Subscribe { filters, .. } => AwaitedReply::Subscribe { filters: filters.len() },
+            _ => AwaitedReply::Unsubscribe,
         };
         self.waiting.insert(id, waiting);
         Ok(id)
@@ -234,9 +234,9 @@ impl Delivery {
         self.next_order
     }
 
-    pub fn puback(&mut self, id: u16) -> Result<Event, Violation> {
+    pub fn handle_puback(&mut self, id: u16) -> Result<SessionEvent, Violation> {
         match self.waiting.get(&id) {
-            Some(Waiting::Publish { publish, token, .. }) if publish.qos == QoS::AtLeastOnce => {
+            Some(AwaitedReply::Publish { publish, token, .. }) if publish.qos == QoS::AtLeastOnce => {
                 let token = *token;
                 self.bytes -= size(publish);
                 Ok(self.delivered(id, token))
@@ -245,17 +245,17 @@ impl Delivery {
         }
     }
 
-    pub fn pubrec(&mut self, id: u16, out: &mut BytesMut) -> Result<Option<Event>, Violation> {
+    pub fn handle_pubrec(&mut self, id: u16, out: &mut BytesMut) -> Result<Option<SessionEvent>, Violation> {
         match self.waiting.get(&id) {
-            Some(Waiting::Publish { publish, token, .. }) if publish.qos == QoS::ExactlyOnce => {
+            Some(AwaitedReply::Publish { publish, token, .. }) if publish.qos == QoS::ExactlyOnce => {
                 let token = *token;
                 self.bytes -= size(publish);
                 let order = self.order();
-                self.waiting.insert(id, Waiting::Release { token, order });
+                self.waiting.insert(id, AwaitedReply::Release { token, order });
                 encode(&Packet::PubRel(id), out);
                 Ok(None)
             }
-            Some(Waiting::Release { .. }) => {
+            Some(AwaitedReply::Release { .. }) => {
                 encode(&Packet::PubRel(id), out);
                 Ok(Some(ignored!("PUBREC for packet id {id} came again")))
             }
@@ -268,9 +268,9 @@ impl Delivery {
         }
     }
 
-    pub fn pubcomp(&mut self, id: u16) -> Result<Event, Violation> {
+    pub fn handle_pubcomp(&mut self, id: u16) -> Result<SessionEvent, Violation> {
         match self.waiting.get(&id) {
-            Some(Waiting::Release { token, .. }) => {
+            Some(AwaitedReply::Release { token, .. }) => {
                 let token = *token;
                 Ok(self.delivered(id, token))
             }
@@ -278,13 +278,13 @@ impl Delivery {
         }
     }
 
-    pub fn suback(&mut self, id: u16, codes: Vec<SubscribeCode>) -> Result<Event, Violation> {
+    pub fn handle_suback(&mut self, id: u16, codes: Vec<SubscribeCode>) -> Result<SessionEvent, Violation> {
         match self.waiting.get(&id) {
-            Some(Waiting::Subscribe { filters }) if *filters == codes.len() => {
+            Some(AwaitedReply::Subscribe { filters }) if *filters == codes.len() => {
                 self.waiting.remove(&id);
-                Ok(Event::SubAck { id, codes })
+                Ok(SessionEvent::SubAck { id, codes })
             }
-            Some(Waiting::Subscribe { filters }) => Err(violation!(
+            Some(AwaitedReply::Subscribe { filters }) => Err(violation!(
                 "SUBACK for packet id {id} with {} return codes for {filters} filters (MQTT-3.8.4-5)",
                 codes.len()
             )),
@@ -292,20 +292,20 @@ impl Delivery {
         }
     }
 
-    pub fn unsuback(&mut self, id: u16) -> Result<Event, Violation> {
+    pub fn handle_unsuback(&mut self, id: u16) -> Result<SessionEvent, Violation> {
         match self.waiting.get(&id) {
-            Some(Waiting::Unsubscribe) => {
+            Some(AwaitedReply::Unsubscribe) => {
                 self.waiting.remove(&id);
-                Ok(Event::UnsubAck { id })
+                Ok(SessionEvent::UnsubAck { id })
             }
             other => unexpected("UNSUBACK", id, other),
         }
     }
 
-    fn delivered(&mut self, id: u16, token: u64) -> Event {
+    fn delivered(&mut self, id: u16, token: u64) -> SessionEvent {
         self.waiting.remove(&id);
         self.in_flight -= 1;
-        Event::Delivered { token }
+        SessionEvent::Delivered { token }
     }
 }
 
@@ -313,8 +313,8 @@ fn size(publish: &Publish) -> usize {
     publish.topic.len() + publish.payload.len()
 }
 
-/// An acknowledgement that nobody waits for is no harm; one of the wrong type shows a peer that has lost count.
-fn unexpected(name: &str, id: u16, waiting: Option<&Waiting>) -> Result<Event, Violation> {
+/// Ignores an acknowledgement of an unused packet id; one of the wrong type shows that the peer has lost its state.
+fn unexpected(name: &str, id: u16, waiting: Option<&AwaitedReply>) -> Result<SessionEvent, Violation> {
     match waiting {
         None => Ok(ignored!("{name} for packet id {id}, which is not in use")),
         Some(waiting) => Err(violation!("{name} for packet id {id}, which awaits {}", waiting.awaits())),

@@ -19,11 +19,11 @@ struct Party {
     delivered: HashMap<u64, u32>,
     /// The tokens received, in the order of their deliveries.
     received: Vec<u64>,
-    receipts: Vec<Receipt>,
+    receipts: Vec<AckToken>,
 }
 
 impl Party {
-    fn new(end: End, random: &mut Rng) -> Self {
+    fn new(end: Side, random: &mut Rng) -> Self {
         Self {
             session: Session::new(end, limits(random)),
             published: Vec::new(),
@@ -51,16 +51,16 @@ impl Party {
     }
 
     /// Takes what is common to both ends; gives the greetings back.
-    fn take(&mut self, event: Event) -> Option<Event> {
+    fn take(&mut self, event: SessionEvent) -> Option<SessionEvent> {
         match event {
-            Event::Publish(message, receipt) => {
+            SessionEvent::Publish(message, receipt) => {
                 let payload = std::str::from_utf8(&message.payload).unwrap();
                 self.received.push(payload.split_once(':').unwrap().0.parse().unwrap());
                 self.receipts.extend(receipt);
             }
-            Event::Delivered { token } => *self.delivered.entry(token).or_default() += 1,
+            SessionEvent::Delivered { token } => *self.delivered.entry(token).or_default() += 1,
             // Where the PUBCOMP was lost, the PUBREL comes again; nothing else may be out of place.
-            Event::Ignored(warning) => assert!(warning.starts_with("PUBREL"), "{warning}"),
+            SessionEvent::Ignored(warning) => assert!(warning.starts_with("PUBREL"), "{warning}"),
             greeting => return Some(greeting),
         }
         None
@@ -90,8 +90,8 @@ impl Party {
     }
 }
 
-fn limits(random: &mut Rng) -> Limits {
-    Limits { max_packet: 1_000, in_flight: random.u16(1..6) }
+fn limits(random: &mut Rng) -> SessionLimits {
+    SessionLimits { max_packet: 1_000, in_flight: random.u16(1..6) }
 }
 
 /// The bytes under way in each direction, up and down.
@@ -116,7 +116,7 @@ fn connect(client: &mut Party, server: &mut Party, link: &mut Link, random: &mut
         server.session.open(NOW);
     } else {
         // A server may as well begin a session for the socket and adopt the one that it kept.
-        let mut session = Session::new(End::Server, limits(random));
+        let mut session = Session::new(Side::Server, limits(random));
         session.open(NOW);
         std::mem::swap(&mut session, &mut server.session);
         server.session.adopt(session);
@@ -124,20 +124,20 @@ fn connect(client: &mut Party, server: &mut Party, link: &mut Link, random: &mut
 }
 
 fn hear_client(client: &mut Party) {
-    while let Some(event) = client.session.next(NOW).unwrap() {
+    while let Some(event) = client.session.poll_event(NOW).unwrap() {
         match client.take(event) {
             None => {}
-            Some(Event::ConnAck { .. }) => client.session.resume(),
+            Some(SessionEvent::ConnAck { .. }) => client.session.resume(),
             Some(other) => panic!("{other:?}"),
         }
     }
 }
 
 fn hear_server(server: &mut Party, known: &mut bool) {
-    while let Some(event) = server.session.next(NOW).unwrap() {
+    while let Some(event) = server.session.poll_event(NOW).unwrap() {
         match server.take(event) {
             None => {}
-            Some(Event::Connect(_)) => {
+            Some(SessionEvent::Connect(_)) => {
                 server.session.connack(*known, ConnectCode::ACCEPTED);
                 server.session.resume();
                 *known = true;
@@ -149,8 +149,8 @@ fn hear_server(server: &mut Party, known: &mut bool) {
 
 fn play(seed: u64) {
     let mut random = Rng::with_seed(seed);
-    let mut client = Party::new(End::Client, &mut random);
-    let mut server = Party::new(End::Server, &mut random);
+    let mut client = Party::new(Side::Client, &mut random);
+    let mut server = Party::new(Side::Server, &mut random);
     let mut link = Link::default();
     let mut known = false;
     connect(&mut client, &mut server, &mut link, &mut random);
@@ -218,7 +218,7 @@ fn nothing_is_lost_repeated_or_reordered_beyond_what_qos_allows() {
 fn random_and_mutated_bytes_neither_panic_nor_fill_the_memory() {
     for seed in 0..5_000 {
         let mut random = Rng::with_seed(seed);
-        let end = if random.bool() { End::Client } else { End::Server };
+        let end = if random.bool() { Side::Client } else { Side::Server };
         let mut session = Session::new(end, limits(&mut random));
         session.open(NOW);
         let mut bytes = BytesMut::new();
@@ -238,7 +238,7 @@ fn random_and_mutated_bytes_neither_panic_nor_fill_the_memory() {
             Packet::PubRel(2),
             Packet::PubComp(2),
         ];
-        if end == End::Client {
+        if end == Side::Client {
             session.connect(&Connect::default(), NOW).unwrap();
             session.subscribe(&[("a", QoS::AtLeastOnce)]).unwrap();
             Packet::ConnAck { session_present: true, code: ConnectCode::ACCEPTED }
@@ -269,11 +269,11 @@ fn random_and_mutated_bytes_neither_panic_nor_fill_the_memory() {
         while bytes.has_remaining() {
             let most = random.usize(1..20);
             carry(&mut bytes, session.inbox(), most);
-            while let Ok(Some(event)) = session.next(NOW) {
+            while let Ok(Some(event)) = session.poll_event(NOW) {
                 match event {
-                    Event::Connect(_) => session.connack(true, ConnectCode::ACCEPTED),
-                    Event::Publish(_, Some(receipt)) => session.acknowledge(receipt),
-                    Event::ConnAck { .. } => {
+                    SessionEvent::Connect(_) => session.connack(true, ConnectCode::ACCEPTED),
+                    SessionEvent::Publish(_, Some(receipt)) => session.acknowledge(receipt),
+                    SessionEvent::ConnAck { .. } => {
                         for token in 0..3 {
                             let qos = QoS::from_number(random.u8(0..3)).unwrap();
                             session

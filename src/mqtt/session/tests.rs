@@ -1,7 +1,7 @@
 use super::*;
 use crate::mqtt::codec::{Message, Password};
 
-const LIMITS: Limits = Limits { max_packet: 1 << 20, in_flight: 20 };
+const LIMITS: SessionLimits = SessionLimits { max_packet: 1 << 20, in_flight: 20 };
 
 fn at(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
@@ -12,8 +12,8 @@ fn message(qos: QoS, payload: &'static str) -> Publish {
 }
 
 /// A client after CONNECT and an accepting CONNACK, its outbox empty.
-fn client(limits: Limits, clean: bool, keep_alive: u16) -> Session {
-    let mut session = Session::new(End::Client, limits);
+fn client(limits: SessionLimits, clean: bool, keep_alive: u16) -> Session {
+    let mut session = Session::new(Side::Client, limits);
     open(&mut session, clean, keep_alive, false);
     session
 }
@@ -22,16 +22,16 @@ fn open(session: &mut Session, clean: bool, keep_alive: u16, session_present: bo
     session.open(at(0));
     session.connect(&Connect { clean_session: clean, keep_alive, ..Connect::default() }, at(0)).unwrap();
     hear(session, &Packet::ConnAck { session_present, code: ConnectCode::ACCEPTED });
-    let expected = Event::ConnAck { session_present, code: ConnectCode::ACCEPTED };
-    assert_eq!(session.next(at(0)), Ok(Some(expected)));
+    let expected = SessionEvent::ConnAck { session_present, code: ConnectCode::ACCEPTED };
+    assert_eq!(session.poll_event(at(0)), Ok(Some(expected)));
     session.outbox().clear();
 }
 
 fn server(keep_alive: u16) -> Session {
-    let mut session = Session::new(End::Server, LIMITS);
+    let mut session = Session::new(Side::Server, LIMITS);
     session.open(at(0));
     hear(&mut session, &Packet::Connect(Box::new(Connect { keep_alive, ..Connect::default() })));
-    assert!(matches!(session.next(at(0)), Ok(Some(Event::Connect(_)))));
+    assert!(matches!(session.poll_event(at(0)), Ok(Some(SessionEvent::Connect(_)))));
     session.connack(false, ConnectCode::ACCEPTED);
     session.outbox().clear();
     session
@@ -41,9 +41,9 @@ fn hear(session: &mut Session, packet: &Packet) {
     packet.encode(session.inbox()).unwrap();
 }
 
-fn heard(session: &mut Session, packet: &Packet) -> Result<Option<Event>, Violation> {
+fn heard(session: &mut Session, packet: &Packet) -> Result<Option<SessionEvent>, Violation> {
     hear(session, packet);
-    session.next(at(0))
+    session.poll_event(at(0))
 }
 
 fn incoming(qos: QoS, id: u16, dup: bool) -> Packet {
@@ -72,23 +72,23 @@ fn publishes(session: &mut Session) -> Vec<(u16, bool)> {
     ids.collect()
 }
 
-fn receipt(event: Result<Option<Event>, Violation>) -> Receipt {
+fn receipt(event: Result<Option<SessionEvent>, Violation>) -> AckToken {
     match event {
-        Ok(Some(Event::Publish(_, Some(receipt)))) => receipt,
+        Ok(Some(SessionEvent::Publish(_, Some(receipt)))) => receipt,
         other => panic!("{other:?}"),
     }
 }
 
-fn violates(event: Result<Option<Event>, Violation>, why: &str) {
+fn violates(event: Result<Option<SessionEvent>, Violation>, why: &str) {
     match event {
         Err(violation) => assert!(violation.0.contains(why), "{violation} instead of {why:?}"),
         other => panic!("{other:?} instead of a violation: {why:?}"),
     }
 }
 
-fn ignores(event: Result<Option<Event>, Violation>, why: &str) {
+fn ignores(event: Result<Option<SessionEvent>, Violation>, why: &str) {
     match event {
-        Ok(Some(Event::Ignored(warning))) => assert!(warning.contains(why), "{warning}"),
+        Ok(Some(SessionEvent::Ignored(warning))) => assert!(warning.contains(why), "{warning}"),
         other => panic!("{other:?} instead of a warning: {why:?}"),
     }
 }
@@ -105,10 +105,16 @@ fn section_2_3_1_ids_begin_at_1_skip_those_in_use_and_wrap_at_65_535() {
         session.publish(message(QoS::AtLeastOnce, ""), token).unwrap();
         expected = if expected == 65_535 { 3 } else { expected + 1 };
         assert_eq!(publishes(&mut session), [(expected, false)]);
-        assert_eq!(heard(&mut session, &Packet::PubAck(expected)), Ok(Some(Event::Delivered { token })));
+        assert_eq!(
+            heard(&mut session, &Packet::PubAck(expected)),
+            Ok(Some(SessionEvent::Delivered { token }))
+        );
     }
     let codes = vec![SubscribeCode::Refused];
-    assert!(matches!(heard(&mut session, &Packet::SubAck { id: 2, codes }), Ok(Some(Event::SubAck { .. }))));
+    assert!(matches!(
+        heard(&mut session, &Packet::SubAck { id: 2, codes }),
+        Ok(Some(SessionEvent::SubAck { .. }))
+    ));
     session.forget();
     session.publish(message(QoS::AtLeastOnce, ""), 0).unwrap();
     assert_eq!(publishes(&mut session), [(1, false)]);
@@ -116,7 +122,7 @@ fn section_2_3_1_ids_begin_at_1_skip_those_in_use_and_wrap_at_65_535() {
 
 #[test]
 fn the_window_holds_publishes_back_and_acknowledgements_let_them_out_in_order() {
-    let mut session = client(Limits { in_flight: 2, ..LIMITS }, true, 0);
+    let mut session = client(SessionLimits { in_flight: 2, ..LIMITS }, true, 0);
     for token in 0..5 {
         let qos = if token == 4 { QoS::AtMostOnce } else { QoS::AtLeastOnce };
         session.publish(message(qos, ""), token).unwrap();
@@ -124,11 +130,11 @@ fn the_window_holds_publishes_back_and_acknowledgements_let_them_out_in_order() 
     assert_eq!((session.in_flight(), session.queued()), (2, 3));
     assert_eq!(session.unacknowledged().collect::<Vec<_>>(), [0, 1, 2, 3, 4]);
     assert_eq!(publishes(&mut session), [(1, false), (2, false)]);
-    assert_eq!(heard(&mut session, &Packet::PubAck(2)), Ok(Some(Event::Delivered { token: 1 })));
+    assert_eq!(heard(&mut session, &Packet::PubAck(2)), Ok(Some(SessionEvent::Delivered { token: 1 })));
     assert_eq!(publishes(&mut session), [(3, false)]);
-    assert_eq!(heard(&mut session, &Packet::PubAck(1)), Ok(Some(Event::Delivered { token: 0 })));
+    assert_eq!(heard(&mut session, &Packet::PubAck(1)), Ok(Some(SessionEvent::Delivered { token: 0 })));
     assert_eq!(publishes(&mut session), [(4, false), (0, false)]);
-    assert_eq!(session.next(at(0)), Ok(Some(Event::Delivered { token: 4 })));
+    assert_eq!(session.poll_event(at(0)), Ok(Some(SessionEvent::Delivered { token: 4 })));
     assert_eq!(session.unacknowledged().collect::<Vec<_>>(), [2, 3]);
 }
 
@@ -159,12 +165,12 @@ fn section_4_4_what_was_not_acknowledged_is_sent_again_with_dup_before_anything_
     assert_eq!(publishes, [(Some(1), true), (Some(2), true), (Some(4), true), (None, false)]);
     session.resume();
     assert_eq!(said(&mut session), [], "a second resume has nothing to say");
-    assert_eq!(session.next(at(0)), Ok(Some(Event::Delivered { token: 9 })));
+    assert_eq!(session.poll_event(at(0)), Ok(Some(SessionEvent::Delivered { token: 9 })));
     ignores(
         heard(&mut session, &Packet::SubAck { id: 5, codes: vec![SubscribeCode::Refused] }),
         "not in use",
     );
-    assert_eq!(heard(&mut session, &Packet::PubComp(3)), Ok(Some(Event::Delivered { token: 2 })));
+    assert_eq!(heard(&mut session, &Packet::PubComp(3)), Ok(Some(SessionEvent::Delivered { token: 2 })));
 }
 
 #[test]
@@ -214,7 +220,7 @@ fn section_3_3_1_1_a_message_of_qos_2_is_repeated_with_dup_or_not_more_than_once
 
 #[test]
 fn early_publishes_follow_connect_and_are_not_held_by_connack() {
-    let mut session = Session::new(End::Client, LIMITS);
+    let mut session = Session::new(Side::Client, LIMITS);
     session.open(at(0));
     session.publish(message(QoS::AtLeastOnce, "before CONNECT"), 0).unwrap();
     assert!(session.outbox().is_empty());
@@ -227,7 +233,7 @@ fn early_publishes_follow_connect_and_are_not_held_by_connack() {
     assert!(matches!(early[..], [Packet::Connect(_), Packet::Subscribe { id: 1, .. }, Packet::Publish(_)]));
     heard(&mut session, &Packet::ConnAck { session_present: false, code: ConnectCode::ACCEPTED }).unwrap();
     assert!(!session.is_held());
-    assert_eq!(heard(&mut session, &Packet::PubAck(2)), Ok(Some(Event::Delivered { token: 1 })));
+    assert_eq!(heard(&mut session, &Packet::PubAck(2)), Ok(Some(SessionEvent::Delivered { token: 1 })));
 }
 
 #[test]
@@ -249,7 +255,7 @@ fn forget_drops_what_was_held_and_keeps_an_early_subscribe() {
     assert_eq!(publishes(&mut session), [(5, false)]);
     let codes = vec![SubscribeCode::Granted(QoS::AtLeastOnce)];
     let answer = Packet::SubAck { id: 4, codes: codes.clone() };
-    assert_eq!(heard(&mut session, &answer), Ok(Some(Event::SubAck { id: 4, codes })));
+    assert_eq!(heard(&mut session, &answer), Ok(Some(SessionEvent::SubAck { id: 4, codes })));
 }
 
 #[test]
@@ -258,8 +264,8 @@ fn without_a_transport_publishes_wait() {
     session.close();
     session.publish(message(QoS::AtMostOnce, ""), 0).unwrap();
     session.publish(message(QoS::AtLeastOnce, ""), 1).unwrap();
-    assert_eq!((session.outbox().len(), session.deadline(), session.queued()), (0, None, 2));
-    assert_eq!(session.next(at(0)), Ok(None));
+    assert_eq!((session.outbox().len(), session.next_timeout(), session.queued()), (0, None, 2));
+    assert_eq!(session.poll_event(at(0)), Ok(None));
     open(&mut session, false, 10, true);
     assert_eq!(said(&mut session), []);
     session.resume();
@@ -283,7 +289,7 @@ fn acknowledgements_of_unused_ids_are_ignored() {
     ignores(heard(&mut session, &Packet::PubRel(6)), "not in use");
     assert_eq!(said(&mut session), [Packet::PubComp(6)]);
     session.publish(message(QoS::AtLeastOnce, ""), 7).unwrap();
-    assert_eq!(heard(&mut session, &Packet::PubAck(1)), Ok(Some(Event::Delivered { token: 7 })));
+    assert_eq!(heard(&mut session, &Packet::PubAck(1)), Ok(Some(SessionEvent::Delivered { token: 7 })));
     ignores(heard(&mut session, &Packet::PubAck(1)), "not in use");
 }
 
@@ -319,7 +325,7 @@ fn acknowledgements_of_the_wrong_type_are_violations() {
                 assert_eq!(releases.count(), 2);
             } else {
                 violates(event, &format!("which awaits {name}"));
-                assert_eq!(session.next(at(0)), Ok(None), "nothing is read after a violation");
+                assert_eq!(session.poll_event(at(0)), Ok(None), "nothing is read after a violation");
             }
         }
     }
@@ -367,7 +373,7 @@ fn section_3_8_4_suback_needs_a_code_for_each_filter() {
 #[test]
 fn section_3_2_connack_comes_first_and_once() {
     let fresh = || {
-        let mut session = Session::new(End::Client, LIMITS);
+        let mut session = Session::new(Side::Client, LIMITS);
         session.open(at(0));
         session.connect(&Connect { clean_session: true, ..Connect::default() }, at(0)).unwrap();
         session
@@ -382,7 +388,7 @@ fn section_3_2_connack_comes_first_and_once() {
     ] {
         let mut session = fresh();
         session.inbox().extend_from_slice(bytes);
-        violates(session.next(at(0)), why);
+        violates(session.poll_event(at(0)), why);
         assert!(session.inbox().is_empty());
     }
     let mut session = fresh();
@@ -394,8 +400,11 @@ fn section_3_2_connack_comes_first_and_once() {
         let code = ConnectCode(code);
         hear(&mut session, &Packet::ConnAck { session_present: false, code });
         hear(&mut session, &Packet::PubAck(1));
-        assert_eq!(session.next(at(0)), Ok(Some(Event::ConnAck { session_present: false, code })));
-        assert_eq!(session.next(at(0)), Ok(None), "nothing is read after a refusal");
+        assert_eq!(
+            session.poll_event(at(0)),
+            Ok(Some(SessionEvent::ConnAck { session_present: false, code }))
+        );
+        assert_eq!(session.poll_event(at(0)), Ok(None), "nothing is read after a refusal");
     }
 }
 
@@ -407,30 +416,33 @@ fn section_3_1_connect_comes_first_and_once() {
         (b"GET / HTTP/1.1", "speaks HTTP"),
         (b"\x16\x03\x01", "speaks TLS"),
     ] {
-        let mut session = Session::new(End::Server, LIMITS);
+        let mut session = Session::new(Side::Server, LIMITS);
         session.open(at(0));
         session.inbox().extend_from_slice(bytes);
-        violates(session.next(at(0)), why);
+        violates(session.poll_event(at(0)), why);
     }
     violates(heard(&mut server(0), &Packet::Connect(Box::default())), "a second CONNECT");
-    let mut session = Session::new(End::Server, LIMITS);
+    let mut session = Session::new(Side::Server, LIMITS);
     session.open(at(0));
     session.inbox().extend_from_slice(b"\x10\x0f\0\x04MQTT\x05\x02\0\x3c\0\0\x02gw\xc0\0");
     let (protocol, client_id) = ("MQTT".into(), "gw".into());
-    let other = Event::OtherVersion { protocol, level: 5, client_id, username: None };
-    assert_eq!(session.next(at(0)), Ok(Some(other)));
+    let other = SessionEvent::OtherVersion { protocol, level: 5, client_id, username: None };
+    assert_eq!(session.poll_event(at(0)), Ok(Some(other)));
     session.connack(true, ConnectCode::PROTOCOL_VERSION);
     assert_eq!(session.outbox()[..], [0x20, 2, 0, 1]);
-    assert_eq!(session.next(at(0)), Ok(None));
+    assert_eq!(session.poll_event(at(0)), Ok(None));
 }
 
 #[test]
 fn a_server_says_nothing_before_connack() {
-    let mut session = Session::new(End::Server, LIMITS);
+    let mut session = Session::new(Side::Server, LIMITS);
     session.open(at(0));
     session.publish(message(QoS::AtMostOnce, ""), 0).unwrap();
     assert!(session.outbox().is_empty());
-    assert!(matches!(heard(&mut session, &Packet::Connect(Box::default())), Ok(Some(Event::Connect(_)))));
+    assert!(matches!(
+        heard(&mut session, &Packet::Connect(Box::default())),
+        Ok(Some(SessionEvent::Connect(_)))
+    ));
     session.connack(false, ConnectCode::ACCEPTED);
     assert!(matches!(said(&mut session)[..], [Packet::ConnAck { .. }, Packet::Publish(_)]));
 }
@@ -442,14 +454,14 @@ fn section_3_14_nothing_follows_disconnect() {
     session.disconnect();
     session.publish(message(QoS::AtMostOnce, ""), 0).unwrap();
     session.acknowledge(owed);
-    session.tick(at(10)).unwrap();
+    session.handle_timeout(at(10)).unwrap();
     assert_eq!(said(&mut session), [Packet::Disconnect]);
 
     let mut session = server(0);
     hear(&mut session, &Packet::Disconnect);
     hear(&mut session, &incoming(QoS::AtMostOnce, 0, false));
-    assert_eq!(session.next(at(0)), Ok(Some(Event::Disconnect)));
-    assert_eq!(session.next(at(0)), Ok(None));
+    assert_eq!(session.poll_event(at(0)), Ok(Some(SessionEvent::Disconnect)));
+    assert_eq!(session.poll_event(at(0)), Ok(None));
 }
 
 #[test]
@@ -459,16 +471,16 @@ fn section_4_6_acknowledgements_leave_in_the_order_of_arrival() {
     let second = receipt(heard(&mut session, &incoming(QoS::ExactlyOnce, 11, false)));
     let third = receipt(heard(&mut session, &incoming(QoS::AtLeastOnce, 12, false)));
     let plain = heard(&mut session, &incoming(QoS::AtMostOnce, 0, false));
-    assert!(matches!(plain, Ok(Some(Event::Publish(_, None)))));
+    assert!(matches!(plain, Ok(Some(SessionEvent::Publish(_, None)))));
     session.acknowledge(second);
     session.acknowledge(third);
-    assert_eq!((said(&mut session), session.owed()), (vec![], 3));
+    assert_eq!((said(&mut session), session.pending_acks()), (vec![], 3));
     session.acknowledge(first);
     assert_eq!(said(&mut session), [Packet::PubAck(10), Packet::PubRec(11), Packet::PubAck(12)]);
     session.acknowledge(first);
     session.acknowledge(second);
     assert_eq!(said(&mut session), [], "a receipt counts once");
-    assert_eq!(session.owed(), 0);
+    assert_eq!(session.pending_acks(), 0);
 }
 
 #[test]
@@ -519,7 +531,7 @@ fn a_server_adopts_what_the_client_s_former_session_left() {
     let mut former = server(0);
     former.publish(message(QoS::AtLeastOnce, ""), 1).unwrap();
     let old = receipt(heard(&mut former, &incoming(QoS::ExactlyOnce, 3, false)));
-    let mut session = Session::new(End::Server, LIMITS);
+    let mut session = Session::new(Side::Server, LIMITS);
     session.open(at(0));
     heard(&mut session, &Packet::Connect(Box::default())).unwrap();
     session.adopt(former);
@@ -540,26 +552,26 @@ fn a_server_adopts_what_the_client_s_former_session_left() {
 #[test]
 fn section_3_1_2_10_a_client_pings_when_idle_and_finds_silence() {
     let mut session = client(LIMITS, true, 10);
-    assert_eq!(session.deadline(), Some(at(10)));
-    session.tick(at(9)).unwrap();
+    assert_eq!(session.next_timeout(), Some(at(10)));
+    session.handle_timeout(at(9)).unwrap();
     session.publish(message(QoS::AtMostOnce, ""), 0).unwrap();
-    assert!(session.next(at(9)).is_ok());
+    assert!(session.poll_event(at(9)).is_ok());
     hear(&mut session, &incoming(QoS::AtMostOnce, 0, false));
-    assert!(session.next(at(9)).is_ok());
+    assert!(session.poll_event(at(9)).is_ok());
     said(&mut session);
-    assert_eq!(session.deadline(), Some(at(19)));
-    session.tick(at(18)).unwrap();
+    assert_eq!(session.next_timeout(), Some(at(19)));
+    session.handle_timeout(at(18)).unwrap();
     assert_eq!(said(&mut session), []);
-    session.tick(at(19)).unwrap();
+    session.handle_timeout(at(19)).unwrap();
     assert_eq!(said(&mut session), [Packet::PingReq]);
-    assert_eq!(session.deadline(), Some(at(24)));
-    session.tick(at(23)).unwrap();
-    assert_eq!(session.tick(at(24)), Err(Silence { quiet: at(15) }));
+    assert_eq!(session.next_timeout(), Some(at(24)));
+    session.handle_timeout(at(23)).unwrap();
+    assert_eq!(session.handle_timeout(at(24)), Err(Silence { quiet: at(15) }));
     assert_eq!(Silence { quiet: at(15) }.to_string(), "nothing was received for 15.0 s");
 
     hear(&mut session, &Packet::PingResp);
-    assert_eq!(session.next(at(24)), Ok(None));
-    session.tick(at(24)).unwrap();
+    assert_eq!(session.poll_event(at(24)), Ok(None));
+    session.handle_timeout(at(24)).unwrap();
     ignores(heard(&mut session, &Packet::PingResp), "without a PINGREQ");
 
     session.ping();
@@ -571,42 +583,42 @@ fn section_3_1_2_10_a_client_pings_when_idle_and_finds_silence() {
 fn who_only_sends_pings_for_a_sign_of_life_and_who_is_not_reading_hears_no_silence() {
     let mut session = client(LIMITS, true, 10);
     for second in 1..=10 {
-        session.tick(at(second)).unwrap();
+        session.handle_timeout(at(second)).unwrap();
         session.publish(message(QoS::AtMostOnce, ""), second).unwrap();
     }
     assert_eq!(said(&mut session).iter().filter(|packet| **packet == Packet::PingReq).count(), 1);
     for second in 11..=60 {
         session.not_reading(at(second));
-        session.tick(at(second)).unwrap();
+        session.handle_timeout(at(second)).unwrap();
     }
     assert_eq!(said(&mut session).iter().filter(|packet| **packet == Packet::PingReq).count(), 5);
-    while session.next(at(60)).unwrap().is_some() {}
+    while session.poll_event(at(60)).unwrap().is_some() {}
     // A packet that is long in coming is a sign of life.
     for second in 61..=90 {
         let byte: &[u8] = if second == 61 { &[0x30, 0xff, 0x7f, 0, 90] } else { b"a" };
         session.inbox().extend_from_slice(byte);
-        assert_eq!(session.next(at(second)), Ok(None));
-        session.tick(at(second)).unwrap();
+        assert_eq!(session.poll_event(at(second)), Ok(None));
+        session.handle_timeout(at(second)).unwrap();
     }
-    assert!(session.tick(at(105)).is_err());
+    assert!(session.handle_timeout(at(105)).is_err());
 }
 
 #[test]
 fn a_server_waits_one_and_a_half_times_the_keep_alive() {
     let mut session = server(10);
-    assert_eq!(session.deadline(), Some(at(15)));
+    assert_eq!(session.next_timeout(), Some(at(15)));
     hear(&mut session, &Packet::PingReq);
-    assert_eq!(session.next(at(14)), Ok(None));
+    assert_eq!(session.poll_event(at(14)), Ok(None));
     assert_eq!(said(&mut session), [Packet::PingResp]);
     session.inbox().extend_from_slice(&[0x30]);
-    assert_eq!(session.next(at(20)), Ok(None));
-    assert_eq!(session.deadline(), Some(at(29)), "half a packet is none");
-    session.tick(at(28)).unwrap();
-    assert!(session.tick(at(29)).is_err());
+    assert_eq!(session.poll_event(at(20)), Ok(None));
+    assert_eq!(session.next_timeout(), Some(at(29)), "half a packet is none");
+    session.handle_timeout(at(28)).unwrap();
+    assert!(session.handle_timeout(at(29)).is_err());
     let mut off = server(0);
-    assert_eq!(off.deadline(), None);
-    off.tick(at(1 << 40)).unwrap();
-    assert_eq!(client(LIMITS, true, 0).deadline(), None);
+    assert_eq!(off.next_timeout(), None);
+    off.handle_timeout(at(1 << 40)).unwrap();
+    assert_eq!(client(LIMITS, true, 0).next_timeout(), None);
 }
 
 #[test]
@@ -627,5 +639,5 @@ fn an_idle_session_is_small() {
 #[test]
 fn nothing_secret_is_shown() {
     let connect = Connect { password: Some(Password::new("hunter2")), ..Connect::default() };
-    assert!(!format!("{:?}", Event::Connect(Box::new(connect))).contains("hunter2"));
+    assert!(!format!("{:?}", SessionEvent::Connect(Box::new(connect))).contains("hunter2"));
 }

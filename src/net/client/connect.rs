@@ -5,8 +5,8 @@ use std::{fmt::Write as _, future::Future, io, net::SocketAddr, time::Duration};
 
 use tokio::{net::TcpStream, task::JoinSet};
 
-use super::Address;
-use crate::error::{Failure, Kind};
+use super::address::BrokerAddress;
+use crate::error::{Failure, FailureKind};
 
 /// How long an address may be silent before the next one is dialled beside it (RFC 8305, section 5).
 const STAGGER: Duration = Duration::from_millis(250);
@@ -15,9 +15,9 @@ const STAGGER: Duration = Duration::from_millis(250);
 pub type Attempt = (SocketAddr, Option<io::Error>);
 
 /// Connects to the first address of a name that answers; `attempts` takes those that were dialled. Cancel-safe.
-pub async fn to(address: &Address, attempts: &mut Vec<Attempt>) -> Result<TcpStream, Failure> {
+pub async fn to(address: &BrokerAddress, attempts: &mut Vec<Attempt>) -> Result<TcpStream, Failure> {
     let unknown = |why: &dyn std::fmt::Display| {
-        Failure::new(Kind::Connection, format!("cannot find the host {:?}: {why}", address.host))
+        Failure::new(FailureKind::Connection, format!("cannot find the host {:?}: {why}", address.host))
             .hint("Check the host's name in --broker")
     };
     let found = tokio::net::lookup_host((address.host.as_str(), address.port)).await;
@@ -85,8 +85,8 @@ where
 }
 
 /// Why no address could be connected to.
-fn unreachable(address: &Address, attempts: &[Attempt]) -> Failure {
-    let failure = |message: String| Failure::new(Kind::Connection, message);
+fn unreachable(address: &BrokerAddress, attempts: &[Attempt]) -> Failure {
+    let failure = |message: String| Failure::new(FailureKind::Connection, message);
     let is_refused = |attempt: &Attempt| {
         attempt.1.as_ref().is_some_and(|why| why.kind() == io::ErrorKind::ConnectionRefused)
     };
@@ -102,9 +102,9 @@ fn unreachable(address: &Address, attempts: &[Attempt]) -> Failure {
     }
 }
 
-/// The addresses that were dialled and what became of them, for the end of a message; nothing where that is the address
-/// that was asked for.
-pub fn tried(address: &Address, attempts: &[Attempt]) -> String {
+/// The dialled addresses and their errors, for the end of a message; empty if the only one is the address that was asked
+/// for.
+pub fn tried(address: &BrokerAddress, attempts: &[Attempt]) -> String {
     let mut text = String::new();
     for (attempted, why) in attempts {
         let attempted = attempted.to_string();
@@ -187,7 +187,7 @@ mod tests {
 
     #[test]
     fn a_failure_names_every_address_and_its_reason() {
-        let address = Address { host: "edge".into(), port: 2 };
+        let address = BrokerAddress { host: "edge".into(), port: 2 };
         let (winner, _, attempts) = raced(&["[::1]:2", "1.1.1.1:2"], Duration::from_hours(1));
         assert_eq!(winner, None);
         let failure = unreachable(&address, &attempts);
@@ -208,7 +208,7 @@ mod tests {
     #[test]
     fn the_only_address_is_named_where_it_is_another_than_what_was_asked_for() {
         let attempts = [(addresses(&["1.1.1.1:2"])[0], None)];
-        let text = |host: &str| tried(&Address { host: host.into(), port: 2 }, &attempts);
+        let text = |host: &str| tried(&BrokerAddress { host: host.into(), port: 2 }, &attempts);
         assert_eq!((text("edge").as_str(), text("1.1.1.1").as_str()), (" (tried 1.1.1.1:2)", ""));
     }
 }

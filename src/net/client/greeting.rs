@@ -1,9 +1,9 @@
-//! What a server says first that is no MQTT broker: each protocol is told by its first bytes. Pure.
+//! Recognises servers that are no MQTT brokers by their first bytes. Pure.
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
 use crate::text::is_unsafe;
 
-/// How much of an unknown greeting is shown.
+/// How many bytes of an unknown greeting are printed.
 const SHOWN: usize = 60;
 const PORT: &str = "Check the port: the edge's MQTT port is 21883";
 
@@ -17,7 +17,7 @@ pub struct Greeting {
 }
 
 impl Greeting {
-    /// What the first bytes of a server say, where they are no CONNACK and tell another protocol, or are text.
+    /// Recognises another protocol, or a line of text, in the first bytes of a server; `None` if they may be a CONNACK.
     pub fn of(bytes: &[u8]) -> Option<Self> {
         let known = |what: &str, hint| Some(Self { what: what.to_owned(), hint });
         match bytes {
@@ -42,7 +42,7 @@ impl Greeting {
     }
 }
 
-/// The first line of a text, as mail servers and many others begin; a short beginning may still be MQTT.
+/// The first line of a text, with which mail servers and many others begin. A short one may still be MQTT.
 fn line(bytes: &[u8]) -> Option<&str> {
     let end = bytes.iter().position(|byte| matches!(byte, b'\r' | b'\n'));
     let line = &bytes[..end.unwrap_or(bytes.len()).min(SHOWN)];

@@ -1,11 +1,12 @@
 //! The socket shell of the gateway's end: dials, logs in, subscribes, reconnects; drives one MQTT session.
 //!
-//! One event loop and one reconnect policy serve every subcommand. [`Client::next`] is cancel-safe: whatever it
-//! was doing goes on with the next call. What is published is written by that call too, in one write for all
-//! that was published since the last.
+//! One event loop and one reconnect policy serve every subcommand. [`Client::next`] is cancel-safe: the next call continues
+//! its work. It also writes all publishes since the last call, in one write.
 
+mod address;
 mod connect;
 mod greeting;
+mod settings;
 pub(crate) mod stream;
 mod tls;
 
@@ -16,80 +17,36 @@ use std::{
     time::{Duration, Instant},
 };
 
-pub use tls::Tls;
+pub use self::{address::BrokerAddress, settings::ClientSettings, tls::Tls};
 
 use crate::{
     collections::IdSet,
-    error::{Failure, Kind},
+    error::{Failure, FailureKind},
     mqtt::{
         ConnectCode, SUBSCRIPTION_REFUSED,
         backoff::{Backoff, Pause},
-        codec::{Connect, End, Message, Publish, QoS, SubscribeCode, TooLarge},
-        session::{self, Limits, Receipt, Session},
+        codec::{Message, Publish, QoS, Side, SubscribeCode, TooLarge},
+        session::{self, AckToken, Session, SessionLimits},
     },
 };
 use greeting::Greeting;
-use stream::{Activity, Stream};
+use stream::{Activity, BrokerStream};
 
-/// Where a broker listens.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Address {
-    /// A name or an IP address.
-    pub host: String,
-    /// The TCP port.
-    pub port: u16,
-}
-
-impl std::fmt::Display for Address {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        if self.host.contains(':') {
-            write!(f, "[{}]:{}", self.host, self.port)
-        } else {
-            write!(f, "{}:{}", self.host, self.port)
-        }
-    }
-}
-
-/// How to reach a broker, who to be, and what to insist on.
-#[derive(Clone, Debug)]
-pub struct Settings {
-    /// Where the broker listens.
-    pub address: Address,
-    /// TLS, or plain TCP.
-    pub tls: Option<Tls>,
-    /// The CONNECT packet.
-    pub connect: Connect,
-    /// Time for name, TCP, TLS and CONNACK together.
-    pub connect_timeout: Duration,
-    /// Time for the SUBACK.
-    pub timeout: Duration,
-    /// The largest packet to accept, in bytes.
-    pub max_packet: usize,
-    /// How many publishes may wait for their acknowledgement at once.
-    pub in_flight: u16,
-    /// Whether a lost connection is opened again.
-    pub reconnect: bool,
-    /// Whether five connections in a row that are lost without progress are the end of it.
-    pub gives_up: bool,
-    /// Whether SUBSCRIBE and PUBLISH may leave with CONNECT (MQTT 3.1.1, section 3.1.4).
-    pub early: bool,
-}
-
-/// What happened on the connection.
+/// An event of the connection.
 #[derive(Debug)]
-pub enum Event {
-    /// The connection is open and SUBSCRIBE is on its way; now is the time to publish what is open.
+pub enum ClientEvent {
+    /// The connection is open and SUBSCRIBE is on its way. The caller should now publish its open requests again.
     Ready {
-        /// Whether the broker kept the session: what was unacknowledged is being sent again by itself.
+        /// Whether the broker kept the session: the client then sends unacknowledged publishes again by itself.
         resumed: bool,
     },
     /// Every subscription was granted.
     Subscribed,
-    /// A message arrived; one with a receipt must be acknowledged.
-    Message(Message, Option<Receipt>),
+    /// A message arrived. If it has a receipt, the caller must acknowledge it.
+    Message(Message, Option<AckToken>),
     /// A publish was acknowledged (QoS 1 and 2) or written to the socket (QoS 0).
     Delivered {
-        /// The token that was given with it.
+        /// The token given to [`Client::publish`].
         token: u64,
     },
     /// The connection was lost and will be opened again.
@@ -99,52 +56,52 @@ pub enum Event {
         /// How long until the next attempt.
         retry_in: Duration,
     },
-    /// The broker did something odd that does no harm.
+    /// The broker deviated from the protocol without harm.
     Warning(String),
 }
 
 /// One MQTT connection that outlives its sockets.
 pub struct Client {
-    settings: Settings,
+    settings: ClientSettings,
     subscriptions: Vec<(String, QoS)>,
     origin: Instant,
-    /// When the bytes that are being heard were read, or those of QoS 0 written.
-    heard_at: Duration,
+    /// When the bytes behind the current events were read (QoS 0: written).
+    received_at: Duration,
     session: Session,
-    link: Link,
+    link: LinkState,
     backoff: Backoff,
-    events: VecDeque<Event>,
+    events: VecDeque<ClientEvent>,
     awaits: Awaits,
     /// When the connection was lost, or the client was made; `None` while it is open.
     down_since: Option<Duration>,
     /// Tokens of QoS 0 publishes, which are never acknowledged.
     unacknowledged: IdSet<u64>,
-    /// Those of them that are in the outbox, and count as delivered once it is empty.
+    /// Those of them that are in the outbox. They count as delivered once it is empty.
     unwritten: Vec<u64>,
-    /// Since when the socket takes nothing of what is to be written.
-    stuck: Option<Instant>,
+    /// Since when the socket has taken no byte of the output.
+    write_stalled: Option<Instant>,
     /// Whether SUBSCRIBE left with CONNECT on this connection.
     early: bool,
-    /// Whether bytes came since the deadlines were last looked at.
+    /// Whether bytes were read since the deadlines were last checked.
     has_read: bool,
-    held: bool,
+    reads_paused: bool,
     closing: bool,
     /// Whether every subscription has been granted once.
     was_subscribed: bool,
-    /// Something was published that no acknowledgement shows to have arrived.
+    /// Whether a publish of QoS 0 may still be on its way when the connection is closed.
     lingers: bool,
 }
 
-type Dial = Pin<Box<dyn Future<Output = Result<Stream, Failure>>>>;
+type Dial = Pin<Box<dyn Future<Output = Result<BrokerStream, Failure>>>>;
 
-enum Link {
+enum LinkState {
     /// No socket until this moment.
     Waiting(Duration),
     Dialling(Dial),
-    Up(Stream),
+    Up(BrokerStream),
 }
 
-/// What the broker still owes, and until when.
+/// Packets that the broker owes, with their deadlines.
 #[derive(Default)]
 struct Awaits {
     connack: Option<Duration>,
@@ -154,27 +111,27 @@ struct Awaits {
 impl Client {
     /// A client that dials at the first [`Client::next`] and keeps these subscriptions.
     #[must_use]
-    pub fn new(settings: Settings, subscriptions: Vec<(String, QoS)>) -> Self {
+    pub fn new(settings: ClientSettings, subscriptions: Vec<(String, QoS)>) -> Self {
         let unverified = settings.tls.as_ref().filter(|tls| tls.is_insecure()).map(|_| {
-            Event::Warning("--tls-insecure: nothing of the broker's certificate is verified".into())
+            ClientEvent::Warning("--tls-insecure: nothing of the broker's certificate is verified".into())
         });
-        let limits = Limits { max_packet: settings.max_packet, in_flight: settings.in_flight };
+        let limits = SessionLimits { max_packet: settings.max_packet, in_flight: settings.in_flight };
         Self {
-            session: Session::new(End::Client, limits),
+            session: Session::new(Side::Client, limits),
             subscriptions,
             origin: Instant::now(),
-            heard_at: Duration::ZERO,
-            link: Link::Waiting(Duration::ZERO),
+            received_at: Duration::ZERO,
+            link: LinkState::Waiting(Duration::ZERO),
             backoff: Backoff::default(),
             events: unverified.into_iter().collect(),
             awaits: Awaits::default(),
             down_since: Some(Duration::ZERO),
             unacknowledged: IdSet::default(),
             unwritten: Vec::new(),
-            stuck: None,
+            write_stalled: None,
             early: false,
             has_read: false,
-            held: false,
+            reads_paused: false,
             closing: false,
             was_subscribed: false,
             lingers: false,
@@ -182,7 +139,7 @@ impl Client {
         }
     }
 
-    /// The time since this client was made, the clock of all its moments.
+    /// The time since this client was created: the clock of all its times.
     #[must_use]
     pub fn now(&self) -> Duration {
         self.origin.elapsed()
@@ -190,11 +147,11 @@ impl Client {
 
     /// Returns when the bytes behind the current events were read (QoS 0: written).
     #[must_use]
-    pub fn heard_at(&self) -> Duration {
-        self.heard_at
+    pub fn received_at(&self) -> Duration {
+        self.received_at
     }
 
-    /// The instant of a moment of this client's clock.
+    /// The instant of a time on this client's clock.
     #[must_use]
     pub fn instant(&self, moment: Duration) -> Instant {
         self.origin + moment
@@ -212,14 +169,13 @@ impl Client {
         self.down_since
     }
 
-    /// Since when an open connection takes nothing of what is to be written; `None` while it does.
+    /// Since when an open connection has taken no byte of the output; `None` if it takes all.
     #[must_use]
-    pub fn stuck_since(&self) -> Option<Duration> {
-        self.stuck.map(|stuck| stuck.saturating_duration_since(self.origin))
+    pub fn write_stalled_since(&self) -> Option<Duration> {
+        self.write_stalled.map(|stuck| stuck.saturating_duration_since(self.origin))
     }
 
-    /// Publishes a message; it is written by the next [`Client::next`]. The token comes back in
-    /// [`Event::Delivered`].
+    /// Queues a publish; the next [`Client::next`] writes it. The token comes back in [`ClientEvent::Delivered`].
     ///
     /// # Errors
     /// A message that does not fit into a packet.
@@ -231,41 +187,41 @@ impl Client {
         self.session.publish(publish, token)
     }
 
-    /// Acknowledges a received message; acknowledgements leave in the order of arrival.
-    pub fn acknowledge(&mut self, receipt: Receipt) {
+    /// Acknowledges a received message. Acknowledgements are sent in the order of arrival (MQTT-4.6.0-2).
+    pub fn acknowledge(&mut self, receipt: AckToken) {
         self.session.acknowledge(receipt);
     }
 
-    /// Says that the connection was of use, by a message's first acknowledgement or a request's answer: the next
-    /// outage is met with a fresh backoff.
-    pub fn progress(&mut self) {
-        self.backoff.progress();
+    /// Resets the backoff. To be called when the connection was of use: at a message's first acknowledgement or a request's
+    /// answer.
+    pub fn reset_backoff(&mut self) {
+        self.backoff.handle_progress();
     }
 
-    /// Stops or resumes reading, for a consumer that cannot keep up. The connection is kept alive meanwhile.
-    pub fn hold(&mut self, held: bool) {
-        self.held = held;
+    /// Stops or resumes reading, for a caller that cannot keep up. The connection is kept alive meanwhile.
+    pub fn pause_reads(&mut self, paused: bool) {
+        self.reads_paused = paused;
     }
 
-    /// The next event, without waiting: `None` where bytes would have to arrive first.
+    /// Returns the next event without waiting; `None` if bytes must be read first.
     ///
     /// # Errors
-    /// What ends the connection for good.
-    pub fn ready(&mut self) -> Result<Option<Event>, Failure> {
+    /// A failure that ends the connection for good.
+    pub fn try_next(&mut self) -> Result<Option<ClientEvent>, Failure> {
         loop {
             if let Some(event) = self.events.pop_front() {
                 return Ok(Some(event));
             }
-            if self.held || !matches!(self.link, Link::Up(_)) {
+            if self.reads_paused || !matches!(self.link, LinkState::Up(_)) {
                 return Ok(None);
             }
-            let now = self.heard_at;
+            let now = self.received_at;
             if self.awaits.connack.is_some()
                 && let Some(greeting) = Greeting::of(self.session.inbox())
             {
                 return Err(self.greeted(&greeting));
             }
-            match self.session.next(now) {
+            match self.session.poll_event(now) {
                 Ok(Some(event)) => {
                     if let Some(event) = self.take(event, now)? {
                         return Ok(Some(event));
@@ -277,59 +233,60 @@ impl Client {
         }
     }
 
-    /// The next event; drives the connection until there is one. Cancel-safe.
+    /// Returns the next event; drives the connection until there is one. Cancel-safe.
     ///
     /// # Errors
-    /// What ends the connection for good: a first connection that fails, a refusal, a broken protocol.
-    pub async fn next(&mut self) -> Result<Event, Failure> {
+    /// A failure that ends the connection for good: a failed first connection, a refusal, a violation of the protocol.
+    pub async fn next(&mut self) -> Result<ClientEvent, Failure> {
         loop {
-            if let Some(event) = self.ready()? {
+            if let Some(event) = self.try_next()? {
                 return Ok(event);
             }
             match &mut self.link {
-                Link::Waiting(until) => {
+                LinkState::Waiting(until) => {
                     let until = *until;
                     if until > self.now() {
                         tokio::time::sleep_until(self.instant(until).into()).await;
                     }
                     self.awaits.connack = Some(self.now() + self.settings.connect_timeout);
-                    self.link = Link::Dialling(Box::pin(stream::dial(self.settings.clone())));
+                    self.link = LinkState::Dialling(Box::pin(stream::dial(self.settings.clone())));
                 }
-                Link::Dialling(dial) => match dial.await {
+                LinkState::Dialling(dial) => match dial.await {
                     Ok(stream) => self.opened(stream)?,
                     Err(failure) => self.lost(failure)?,
                 },
-                Link::Up(_) => self.turn().await?,
+                LinkState::Up(_) => self.turn().await?,
             }
         }
     }
 
-    /// Sends DISCONNECT after all that was published, and closes the socket; gives up after a second.
+    /// Sends DISCONNECT after all publishes, and closes the socket; gives up after a second.
     pub async fn close(&mut self) {
-        if !matches!(self.link, Link::Up(_)) || self.closing {
+        if !matches!(self.link, LinkState::Up(_)) || self.closing {
             return;
         }
         self.closing = true;
         self.session.disconnect();
-        if let Link::Up(stream) = &mut self.link {
-            // The peer may be gone; that it never reads the farewell changes nothing for us.
+        if let LinkState::Up(stream) = &mut self.link {
+            // It makes no difference whether the peer reads it.
             let farewell = stream.finish(self.session.outbox(), self.lingers);
             let _ = tokio::time::timeout(Duration::from_secs(1), farewell).await;
         }
     }
 
-    /// Writes and reads what can be written and read, or waits until one of them can be, or a deadline passes.
+    /// Writes and reads as much as possible, or waits until either is possible or a deadline passes.
     ///
-    /// A deadline counts only once what had come before it has been taken: this process may have been stopped.
+    /// A deadline counts only after the bytes that came before it were read, because this process may have been stopped.
     async fn turn(&mut self) -> Result<(), Failure> {
         if std::mem::take(&mut self.has_read) {
             self.check_deadlines()?;
         }
         let suback = self.awaits.suback.filter(|_| self.awaits.connack.is_none()).map(|(_, due)| due);
-        let deadline = [self.session.deadline(), self.awaits.connack, suback].into_iter().flatten().min();
-        let Link::Up(stream) = &mut self.link else { return Ok(()) };
+        let deadline = [self.session.next_timeout(), self.awaits.connack, suback].into_iter().flatten().min();
+        let LinkState::Up(stream) = &mut self.link else { return Ok(()) };
         let until_written = !self.unwritten.is_empty();
-        let exchange = stream.exchange(&mut self.session, self.held, until_written, &mut self.stuck);
+        let exchange =
+            stream.exchange(&mut self.session, self.reads_paused, until_written, &mut self.write_stalled);
         let activity = match deadline {
             Some(due) => {
                 let due = tokio::time::Instant::from_std(self.origin + due);
@@ -344,13 +301,13 @@ impl Client {
         match activity {
             Ok(Activity::None) => self.check_deadlines(),
             Ok(Activity::Read) => {
-                self.heard_at = self.now();
+                self.received_at = self.now();
                 self.has_read = true;
                 Ok(())
             }
             Ok(Activity::Written) => {
-                self.heard_at = self.now();
-                self.events.extend(self.unwritten.drain(..).map(|token| Event::Delivered { token }));
+                self.received_at = self.now();
+                self.events.extend(self.unwritten.drain(..).map(|token| ClientEvent::Delivered { token }));
                 self.check_deadlines()
             }
             Ok(Activity::Closed) => {
@@ -372,7 +329,7 @@ impl Client {
         if self.awaits.connack.is_some_and(|due| due <= now) {
             let waited = self.settings.connect_timeout;
             let failure = Failure::new(
-                Kind::Connection,
+                FailureKind::Connection,
                 format!(
                     "{} accepted the connection, but sent no CONNACK in {waited:?}",
                     self.settings.address
@@ -383,20 +340,22 @@ impl Client {
         }
         if self.awaits.connack.is_none() && self.awaits.suback.is_some_and(|(_, due)| due <= now) {
             let failure = Failure::new(
-                Kind::Timeout,
+                FailureKind::Timeout,
                 format!("{} sent no SUBACK in {:?}", self.settings.address, self.settings.timeout),
             );
-            // A broker that has granted the subscriptions before is waited for, where nothing else ends the run.
+            // If nothing else ends the run, it waits for a broker that has granted the subscriptions before.
             let goes_on = self.was_subscribed && !self.settings.gives_up;
             return if goes_on { self.lost(failure) } else { Err(failure) };
         }
-        if self.held {
-            // What the broker sent meanwhile waits unread: it is not the broker that is silent.
+        if self.reads_paused {
+            // The broker's bytes wait unread, so that its silence means nothing.
             self.session.not_reading(now);
         }
-        if self.session.deadline().is_some_and(|due| due <= now) && self.session.tick(now).is_err() {
+        if self.session.next_timeout().is_some_and(|due| due <= now)
+            && self.session.handle_timeout(now).is_err()
+        {
             let failure = Failure::new(
-                Kind::Connection,
+                FailureKind::Connection,
                 format!("{} has been silent for 1.5 times the keep-alive", self.settings.address),
             );
             return self.lost(failure);
@@ -404,10 +363,10 @@ impl Client {
         Ok(())
     }
 
-    fn opened(&mut self, stream: Stream) -> Result<(), Failure> {
+    fn opened(&mut self, stream: BrokerStream) -> Result<(), Failure> {
         let now = self.now();
-        self.heard_at = now;
-        self.link = Link::Up(stream);
+        self.received_at = now;
+        self.link = LinkState::Up(stream);
         self.session.open(now);
         if self.settings.connect.clean_session {
             self.session.forget();
@@ -417,7 +376,7 @@ impl Client {
         self.early = self.settings.early && !self.backoff.was_up();
         if self.early {
             self.subscribe(now)?;
-            self.events.push_back(Event::Ready { resumed: false });
+            self.events.push_back(ClientEvent::Ready { resumed: false });
         }
         Ok(())
     }
@@ -432,26 +391,26 @@ impl Client {
     }
 
     /// Takes what the session made of the broker's bytes; gives what the caller should know.
-    fn take(&mut self, event: session::Event, now: Duration) -> Result<Option<Event>, Failure> {
+    fn take(&mut self, event: session::SessionEvent, now: Duration) -> Result<Option<ClientEvent>, Failure> {
         Ok(match event {
-            session::Event::ConnAck { session_present, code } => {
+            session::SessionEvent::ConnAck { session_present, code } => {
                 self.connected(session_present, code, now)?;
                 None
             }
-            session::Event::Publish(message, receipt) => Some(Event::Message(message, receipt)),
-            session::Event::Delivered { token } if self.unacknowledged.remove(&token) => {
+            session::SessionEvent::Publish(message, receipt) => Some(ClientEvent::Message(message, receipt)),
+            session::SessionEvent::Delivered { token } if self.unacknowledged.remove(&token) => {
                 self.unwritten.push(token);
                 None
             }
-            session::Event::Delivered { token } => Some(Event::Delivered { token }),
-            session::Event::SubAck { id, codes } => self.granted(id, &codes)?,
-            session::Event::Ignored(what) => Some(Event::Warning(what)),
-            session::Event::UnsubAck { .. } => None,
-            session::Event::Connect(_)
-            | session::Event::OtherVersion { .. }
-            | session::Event::Subscribe { .. }
-            | session::Event::Unsubscribe { .. }
-            | session::Event::Disconnect => {
+            session::SessionEvent::Delivered { token } => Some(ClientEvent::Delivered { token }),
+            session::SessionEvent::SubAck { id, codes } => self.granted(id, &codes)?,
+            session::SessionEvent::Ignored(what) => Some(ClientEvent::Warning(what)),
+            session::SessionEvent::UnsubAck { .. } => None,
+            session::SessionEvent::Connect(_)
+            | session::SessionEvent::OtherVersion { .. }
+            | session::SessionEvent::Subscribe { .. }
+            | session::SessionEvent::Unsubscribe { .. }
+            | session::SessionEvent::Disconnect => {
                 return Err(self.violated("a packet that only clients send"));
             }
         })
@@ -464,7 +423,7 @@ impl Client {
             let retry = code == ConnectCode::SERVER_UNAVAILABLE && self.backoff.was_up();
             return if retry { self.lost(failure) } else { Err(failure) };
         }
-        self.backoff.up(now);
+        self.backoff.handle_connected(now);
         if self.session.is_held() {
             if session_present {
                 self.session.resume();
@@ -474,26 +433,26 @@ impl Client {
         }
         if !self.early {
             self.subscribe(now)?;
-            self.events.push_back(Event::Ready { resumed: session_present });
+            self.events.push_back(ClientEvent::Ready { resumed: session_present });
         }
         if self.subscriptions.is_empty() {
-            self.events.push_back(Event::Subscribed);
+            self.events.push_back(ClientEvent::Subscribed);
         }
         Ok(())
     }
 
-    fn granted(&mut self, id: u16, codes: &[SubscribeCode]) -> Result<Option<Event>, Failure> {
+    fn granted(&mut self, id: u16, codes: &[SubscribeCode]) -> Result<Option<ClientEvent>, Failure> {
         if self.awaits.suback.is_none_or(|(awaited, _)| awaited != id) {
-            return Ok(Some(Event::Warning(format!("a SUBACK for packet id {id}, which nobody waits for"))));
+            return Ok(Some(ClientEvent::Warning(format!("an unexpected SUBACK for packet id {id}"))));
         }
         self.awaits.suback = None;
         match codes.iter().zip(&self.subscriptions).find(|(code, _)| **code == SubscribeCode::Refused) {
             None => {
                 self.was_subscribed = true;
-                Ok(Some(Event::Subscribed))
+                Ok(Some(ClientEvent::Subscribed))
             }
             Some((_, (filter, _))) => Err(Failure::new(
-                Kind::Refused,
+                FailureKind::Refused,
                 format!("the broker refused the subscription to {filter} (SUBACK 0x80)"),
             )
             .hint(SUBSCRIPTION_REFUSED.hint)),
@@ -506,14 +465,14 @@ impl Client {
         self.awaits = Awaits::default();
         self.session.close();
         self.unwritten.clear();
-        self.stuck = None;
+        self.write_stalled = None;
         self.has_read = false;
-        self.link = Link::Waiting(now);
+        self.link = LinkState::Waiting(now);
         self.down_since.get_or_insert(now);
         if !self.backoff.was_up() || !self.settings.reconnect {
             return Err(failure);
         }
-        let Pause { wait, fruitless } = self.backoff.lost(now, fastrand::f64());
+        let Pause { wait, fruitless } = self.backoff.handle_lost(now, fastrand::f64());
         let mut reason = failure.message;
         if let Some(fruitless) = fruitless {
             let rival = format!(
@@ -522,20 +481,20 @@ impl Client {
             );
             if self.settings.gives_up {
                 let message = format!("the connection was lost {fruitless}: {reason}");
-                return Err(Failure::new(Kind::Connection, message).hint(rival));
+                return Err(Failure::new(FailureKind::Connection, message).hint(rival));
             }
             reason = format!("{reason}; lost {fruitless}: {rival}");
         }
-        self.link = Link::Waiting(now + wait);
-        self.events.push_back(Event::Lost { reason, retry_in: wait });
+        self.link = LinkState::Waiting(now + wait);
+        self.events.push_back(ClientEvent::Lost { reason, retry_in: wait });
         Ok(())
     }
 
     fn closed_by_peer(&self, what: &str) -> Failure {
-        let failure = Failure::new(Kind::Connection, format!("{}: {what}", self.settings.address));
+        let failure = Failure::new(FailureKind::Connection, format!("{}: {what}", self.settings.address));
         if self.awaits.connack.is_some() {
             let message = format!("{} before it sent a CONNACK", failure.message);
-            Failure::new(Kind::Connection, message).hint(self.scheme_hint())
+            Failure::new(FailureKind::Connection, message).hint(self.scheme_hint())
         } else {
             failure
         }
@@ -543,7 +502,8 @@ impl Client {
 
     fn violated(&self, what: &str) -> Failure {
         let address = &self.settings.address;
-        let failure = Failure::new(Kind::Protocol, format!("{address} broke the MQTT protocol: {what}"));
+        let failure =
+            Failure::new(FailureKind::Protocol, format!("{address} broke the MQTT protocol: {what}"));
         if self.awaits.connack.is_some() {
             failure.hint("Check that the address is an MQTT broker's; the edge's port is 21883")
         } else {
@@ -553,7 +513,7 @@ impl Client {
 
     fn greeted(&self, greeting: &Greeting) -> Failure {
         let address = &self.settings.address;
-        Failure::new(Kind::Protocol, format!("{address} does not speak MQTT: {}", greeting.what))
+        Failure::new(FailureKind::Protocol, format!("{address} does not speak MQTT: {}", greeting.what))
             .hint(greeting.hint)
     }
 
@@ -570,11 +530,12 @@ fn too_large(why: &TooLarge) -> Failure {
     Failure::invalid(why.to_string())
 }
 
-fn refused(settings: &Settings, code: ConnectCode) -> Failure {
+fn refused(settings: &ClientSettings, code: ConnectCode) -> Failure {
     let address = &settings.address;
     if !code.is_refusal() {
         let message = format!("{address} broke the MQTT protocol: CONNACK carries return code {code}");
-        return Failure::new(Kind::Protocol, message).hint("Check that the address is an MQTT broker's");
+        return Failure::new(FailureKind::Protocol, message)
+            .hint("Check that the address is an MQTT broker's");
     }
     let message = format!("{address} refused the connection: CONNACK {code}, {}", code.name());
     let hint = match code.explained() {
@@ -584,5 +545,5 @@ fn refused(settings: &Settings, code: ConnectCode) -> Failure {
         Some(known) => known.hint,
         None => "See the broker's log",
     };
-    Failure::new(Kind::Refused, message).hint(hint)
+    Failure::new(FailureKind::Refused, message).hint(hint)
 }

@@ -16,18 +16,18 @@ use tokio::{
 };
 use tokio_rustls::client::TlsStream;
 
-use super::{Settings, connect, tls};
+use super::{connect, settings::ClientSettings, tls};
 use crate::{
-    error::{Failure, Kind},
+    error::{Failure, FailureKind},
     mqtt::session::Session,
     net::socket_writer::SocketWriter,
 };
 
-/// How much is read at once.
+/// Bytes read at once.
 const READ: usize = 64 * 1024;
 
 /// A connected socket, plain or encrypted.
-pub struct Stream {
+pub struct BrokerStream {
     transport: Transport,
     writer: SocketWriter,
 }
@@ -45,7 +45,7 @@ impl Transport {
         }
     }
 
-    /// How many bytes the system has taken.
+    /// The number of bytes that the system has taken.
     fn taken(&self) -> u64 {
         match self {
             Self::Plain(stream) => stream.taken,
@@ -54,24 +54,24 @@ impl Transport {
     }
 }
 
-/// What came of waiting for a socket.
+/// The result of waiting for a socket.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Activity {
     /// Nothing yet.
     None,
     /// Bytes were read.
     Read,
-    /// All of the outbox is with the system, and nothing is there to be read.
+    /// The system has taken all of the outbox, and there is nothing to read.
     Written,
     /// The peer closed its side.
     Closed,
 }
 
-/// What a stream must be able to do.
+/// A byte stream, plain or encrypted.
 pub trait Socket: AsyncRead + AsyncWrite + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Unpin> Socket for T {}
 
-impl Stream {
+impl BrokerStream {
     fn new(transport: Transport) -> Self {
         Self { transport, writer: SocketWriter::default() }
     }
@@ -86,7 +86,7 @@ impl Stream {
 
     /// Writes all of the session's outbox that the socket takes, and reads into its inbox; resolves once
     /// something was read or, with `until_written`, once the system has taken all. With `held` nothing is read.
-    /// `stuck` tells since when the system has taken nothing of what is to be written.
+    /// `stuck` is set to the instant since which the system has taken no byte, and cleared when all is written.
     pub async fn exchange(
         &mut self,
         session: &mut Session,
@@ -115,7 +115,7 @@ impl Stream {
                 pin!(transport.socket().read_buf(inbox)).poll(context)
             };
             match (read, written) {
-                // What a peer said before it went counts, though nothing more can be written to it.
+                // Bytes that the peer sent before it left count, though nothing more can be written to it.
                 (Poll::Ready(Ok(n)), _) if n > 0 => Poll::Ready(Ok(Activity::Read)),
                 (_, Err(why)) | (Poll::Ready(Err(why)), Ok(_)) => Poll::Ready(Err(why)),
                 (Poll::Ready(Ok(_)), Ok(_)) => Poll::Ready(Ok(Activity::Closed)),
@@ -140,8 +140,8 @@ impl Stream {
     }
 }
 
-/// A TCP socket that counts what the system takes of it: under TLS nothing else tells a slow peer from one that has
-/// stopped reading.
+/// A TCP socket that counts the bytes that the system takes: under TLS nothing else distinguishes a slow peer from one that
+/// has stopped reading.
 pub struct Metered {
     socket: TcpStream,
     taken: u64,
@@ -202,27 +202,32 @@ impl AsyncWrite for Metered {
     }
 }
 
-/// Opens a stream within the connect time-out, and logs nothing in yet.
-pub async fn dial(settings: Settings) -> Result<Stream, Failure> {
+/// Opens a stream within the connect time-out. Sends no CONNECT yet.
+pub async fn dial(settings: ClientSettings) -> Result<BrokerStream, Failure> {
     let limit = settings.connect_timeout;
     let deadline = Instant::now() + limit;
     let address = &settings.address;
     let mut attempts = Vec::new();
     let Ok(connected) = timeout_at(deadline.into(), connect::to(address, &mut attempts)).await else {
         let tried = connect::tried(address, &attempts);
-        return Err(Failure::new(Kind::Connection, format!("{address} did not answer in {limit:?}{tried}"))
-            .hint(
-                "check the address, the network and firewalls in between; --connect-timeout waits longer",
-            ));
+        return Err(Failure::new(
+            FailureKind::Connection,
+            format!("{address} did not answer in {limit:?}{tried}"),
+        )
+        .hint("check the address, the network and firewalls in between; --connect-timeout waits longer"));
     };
     let socket = connected?;
-    // Without it each answer waits up to 40 ms for a delayed acknowledgement of TCP. Where it fails all still works.
+    // Without it each answer waits up to 40 ms for a delayed acknowledgement of TCP. If it fails, all is only slower.
     let _ = socket.set_nodelay(true);
     let socket = Metered::new(socket);
-    let Some(tls) = &settings.tls else { return Ok(Stream::new(Transport::Plain(socket))) };
+    let Some(tls) = &settings.tls else { return Ok(BrokerStream::new(Transport::Plain(socket))) };
     match timeout_at(deadline.into(), tls::encrypt(tls, address, socket)).await {
-        Ok(encrypted) => Ok(Stream::new(Transport::Encrypted(Box::new(encrypted?)))),
-        Err(_) => Err(Failure::new(Kind::Connection, format!("{address} did not answer in {limit:?}")).hint(
+        Ok(encrypted) => Ok(BrokerStream::new(Transport::Encrypted(Box::new(encrypted?)))),
+        Err(_) => Err(Failure::new(
+            FailureKind::Connection,
+            format!("{address} did not answer in {limit:?}"),
+        )
+        .hint(
             "does the port speak plain MQTT? Then write mqtt:// in --broker; --connect-timeout waits longer",
         )),
     }
@@ -240,8 +245,8 @@ mod tests {
 
     use super::*;
     use crate::{
-        mqtt::{codec::End, session::Limits},
-        net::client::{Address, Tls},
+        mqtt::{codec::Side, session::SessionLimits},
+        net::client::{BrokerAddress, Tls},
     };
 
     /// Two connected sockets whose buffers are as small as the system lets them be.
@@ -257,11 +262,11 @@ mod tests {
     }
 
     /// A stream and its peer, with TLS or without.
-    async fn streams(is_encrypted: bool) -> (Stream, Box<dyn Socket>) {
+    async fn streams(is_encrypted: bool) -> (BrokerStream, Box<dyn Socket>) {
         let (client, server) = pair().await;
         let client = Metered::new(client);
         if !is_encrypted {
-            return (Stream::new(Transport::Plain(client)), Box::new(server));
+            return (BrokerStream::new(Transport::Plain(client)), Box::new(server));
         }
         let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
         let key = PrivateKeyDer::try_from(made.signing_key.serialize_der()).unwrap();
@@ -272,14 +277,14 @@ mod tests {
             .with_single_cert(vec![made.cert.der().clone()], key)
             .unwrap();
         let tls = Tls::new("localhost", None, true).unwrap();
-        let address = Address { host: "localhost".into(), port: 1 };
+        let address = BrokerAddress { host: "localhost".into(), port: 1 };
         let acceptor = TlsAcceptor::from(Arc::new(config));
         let (client, server) = tokio::join!(tls::encrypt(&tls, &address, client), acceptor.accept(server));
-        (Stream::new(Transport::Encrypted(Box::new(client.unwrap()))), Box::new(server.unwrap()))
+        (BrokerStream::new(Transport::Encrypted(Box::new(client.unwrap()))), Box::new(server.unwrap()))
     }
 
     /// Whether bytes wait in a buffer of TLS.
-    fn holds_back(stream: &Stream) -> bool {
+    fn holds_back(stream: &BrokerStream) -> bool {
         match &stream.transport {
             Transport::Plain(_) => false,
             Transport::Encrypted(stream) => stream.get_ref().1.wants_write(),
@@ -289,7 +294,7 @@ mod tests {
     /// Writes a little at a time to a peer that reads nothing, until nothing more is taken; then the peer reads.
     async fn slow_reader(is_encrypted: bool) {
         let (mut stream, mut peer) = streams(is_encrypted).await;
-        let mut session = Session::new(End::Client, Limits { max_packet: 1024, in_flight: 1 });
+        let mut session = Session::new(Side::Client, SessionLimits { max_packet: 1024, in_flight: 1 });
         let mut stuck = None;
         let mut sent = 0;
         loop {

@@ -2,6 +2,7 @@
 
 use std::{fs, io, path::Path, sync::Arc};
 
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::{
     TlsConnector,
     client::TlsStream,
@@ -14,9 +15,9 @@ use tokio_rustls::{
     },
 };
 
-use super::{Address, stream::Metered};
+use super::address::BrokerAddress;
 use crate::{
-    error::{Failure, Kind},
+    error::{Failure, FailureKind},
     net::pem,
     wrapping::refuse_wrapped,
 };
@@ -43,7 +44,7 @@ impl Tls {
         Ok(Self { server_name: name, config: Arc::new(config(ca_file, insecure)?), insecure })
     }
 
-    /// Whether nothing is verified, which whoever uses it should be told.
+    /// Whether nothing is verified, which the caller should warn of.
     #[must_use]
     pub fn is_insecure(&self) -> bool {
         self.insecure
@@ -51,7 +52,11 @@ impl Tls {
 }
 
 /// Does the TLS handshake on a connected socket.
-pub async fn encrypt(tls: &Tls, address: &Address, stream: Metered) -> Result<TlsStream<Metered>, Failure> {
+pub async fn encrypt<S: AsyncRead + AsyncWrite + Unpin>(
+    tls: &Tls,
+    address: &BrokerAddress,
+    stream: S,
+) -> Result<TlsStream<S>, Failure> {
     let connector = TlsConnector::from(Arc::clone(&tls.config));
     connector
         .connect(tls.server_name.clone(), stream)
@@ -103,9 +108,10 @@ fn roots(ca_file: Option<&Path>) -> Result<RootCertStore, Failure> {
 }
 
 /// A failed handshake in words, with the option that helps.
-fn refusal(address: &Address, name: &str, why: &io::Error) -> Failure {
-    let failure =
-        |message: String| Failure::new(Kind::Connection, format!("TLS with {address} failed: {message}"));
+fn refusal(address: &BrokerAddress, name: &str, why: &io::Error) -> Failure {
+    let failure = |message: String| {
+        Failure::new(FailureKind::Connection, format!("TLS with {address} failed: {message}"))
+    };
     let Some(error) = why.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) else {
         return failure(format!("{why}"))
             .hint("Does the port speak plain MQTT? Then write mqtt:// in --broker");

@@ -9,42 +9,28 @@ use std::{
     mem,
     net::SocketAddr,
     sync::{Condvar, Mutex, MutexGuard, PoisonError},
-    time::{Duration, Instant, SystemTime},
+    time::Duration,
 };
 
-use super::{Dissector, Observer};
+use super::{
+    dissector::Dissector,
+    observer::{CaptureTime, Observer},
+};
 use crate::mqtt::Direction;
 
-/// How long what passed may wait to be listened to, where little passes.
+/// The longest wait of forwarded bytes before they are decoded, if few pass.
 const LINGER: Duration = Duration::from_millis(10);
 
-/// With so much, the listener is woken before its time.
+/// Bytes that wake the decoder at once.
 const BATCH: usize = 64 * 1024;
 
-/// With so much, forwarding waits for the listener.
+/// Bytes above which the forwarding thread waits for the decoder.
 const FULL: usize = 1024 * 1024;
 
-/// Buffers that grew beyond this are given back.
+/// Buffers that grew beyond this are freed.
 const KEPT: usize = 256 * 1024;
 
-/// When something passed.
-#[derive(Clone, Copy, Debug)]
-pub struct Moment {
-    /// By the clock that never jumps.
-    pub monotonic: Instant,
-    /// By the clock on the wall.
-    pub wall: SystemTime,
-}
-
-impl Moment {
-    /// The present.
-    #[must_use]
-    pub fn now() -> Self {
-        Self { monotonic: Instant::now(), wall: SystemTime::now() }
-    }
-}
-
-/// What happens on a connection, or to it.
+/// An event of a tapped connection.
 #[derive(Debug)]
 pub(super) enum Chunk<'a> {
     Opened(SocketAddr),
@@ -57,28 +43,28 @@ pub(super) enum Chunk<'a> {
 /// The queue between the two threads.
 #[derive(Debug, Default)]
 pub(super) struct CaptureQueue {
-    reel: Mutex<Reel>,
+    batch: Mutex<CapturedBatch>,
     filled: Condvar,
     taken: Condvar,
 }
 
 #[derive(Debug, Default)]
-struct Reel {
+struct CapturedBatch {
     bytes: Vec<u8>,
-    scenes: Vec<Scene>,
+    chunks: Vec<QueuedChunk>,
     is_over: bool,
 }
 
 #[derive(Debug)]
-struct Scene {
+struct QueuedChunk {
     connection: u64,
-    at: Moment,
-    what: What,
+    at: CaptureTime,
+    kind: ChunkKind,
 }
 
-/// A [`Chunk`], whose bytes are so many of the reel's.
+/// A [`Chunk`]; its bytes are the next ones of the batch, this many.
 #[derive(Debug)]
-enum What {
+enum ChunkKind {
     Opened(SocketAddr),
     Passed(Direction, usize),
     Ended(Direction),
@@ -86,122 +72,126 @@ enum What {
     Warning(String),
 }
 
-impl Reel {
+impl CapturedBatch {
     fn size(&self) -> usize {
-        self.bytes.len() + self.scenes.len() * size_of::<Scene>()
+        self.bytes.len() + self.chunks.len() * size_of::<QueuedChunk>()
     }
 
     fn clear(&mut self) {
         self.bytes.clear();
-        self.scenes.clear();
+        self.chunks.clear();
         if self.bytes.capacity() > KEPT {
             self.bytes = Vec::new();
         }
-        if self.scenes.capacity() * size_of::<Scene>() > KEPT {
-            self.scenes = Vec::new();
+        if self.chunks.capacity() * size_of::<QueuedChunk>() > KEPT {
+            self.chunks = Vec::new();
         }
     }
 }
 
 impl CaptureQueue {
-    /// Adds what happened just now; once the queue is over, nothing is added.
-    pub(super) fn record(&self, connection: u64, take: Chunk<'_>) {
-        let at = Moment::now();
-        let mut reel = self.lock();
-        if reel.is_over {
+    /// Adds an event with the present time; does nothing after [`CaptureQueue::end`].
+    pub(super) fn record(&self, connection: u64, chunk: Chunk<'_>) {
+        let at = CaptureTime::now();
+        let mut batch = self.lock();
+        if batch.is_over {
             return;
         }
-        let before = reel.size();
-        let what = match take {
-            Chunk::Opened(peer) => What::Opened(peer),
+        let before = batch.size();
+        let kind = match chunk {
+            Chunk::Opened(peer) => ChunkKind::Opened(peer),
             Chunk::Passed(dir, bytes) => {
-                reel.bytes.extend_from_slice(bytes);
-                What::Passed(dir, bytes.len())
+                batch.bytes.extend_from_slice(bytes);
+                ChunkKind::Passed(dir, bytes.len())
             }
-            Chunk::Ended(dir) => What::Ended(dir),
-            Chunk::Closed => What::Closed,
-            Chunk::Warning(message) => What::Warning(message),
+            Chunk::Ended(dir) => ChunkKind::Ended(dir),
+            Chunk::Closed => ChunkKind::Closed,
+            Chunk::Warning(message) => ChunkKind::Warning(message),
         };
-        reel.scenes.push(Scene { connection, at, what });
-        let size = reel.size();
+        batch.chunks.push(QueuedChunk { connection, at, kind });
+        let size = batch.size();
         if before == 0 || (before < BATCH && size >= BATCH) {
             self.filled.notify_one();
         }
         if size >= FULL {
-            let wait = self.taken.wait_while(reel, |reel| reel.size() >= FULL && !reel.is_over);
+            let wait = self.taken.wait_while(batch, |batch| batch.size() >= FULL && !batch.is_over);
             drop(wait.unwrap_or_else(PoisonError::into_inner));
         }
     }
 
-    /// Ends the queue: what is on it is still listened to, and nothing more is added.
+    /// Ends the queue: its rest is still decoded, and nothing more is added.
     pub(super) fn end(&self) {
         self.lock().is_over = true;
         self.filled.notify_one();
         self.taken.notify_one();
     }
 
-    /// Listens until the queue ends, and tells a witness what is said.
-    pub(super) fn listen(&self, max_packet: usize, witness: &Mutex<dyn Observer + Send>) {
-        // A listener that fails must not hold the traffic up.
-        let _end = End(self);
-        let mut transcripts: HashMap<u64, (SocketAddr, Dissector)> = HashMap::new();
-        let mut reel = Reel::default();
-        while self.take(&mut reel) {
-            let mut witness = witness.lock().unwrap_or_else(PoisonError::into_inner);
-            let mut bytes = &reel.bytes[..];
-            for Scene { connection, at, what } in reel.scenes.drain(..) {
-                if let What::Opened(peer) = what {
-                    transcripts.insert(connection, (peer, Dissector::new(max_packet)));
+    /// Decodes until the queue ends, and passes observations to the observer.
+    pub(super) fn decode(&self, max_packet: usize, observer: &Mutex<dyn Observer + Send>) {
+        // A decoder that panics must not hold up the traffic.
+        let _end = EndOnDrop(self);
+        let mut dissectors: HashMap<u64, (SocketAddr, Dissector)> = HashMap::new();
+        let mut batch = CapturedBatch::default();
+        while self.take(&mut batch) {
+            let mut observer = observer.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut bytes = &batch.bytes[..];
+            for QueuedChunk { connection, at, kind } in batch.chunks.drain(..) {
+                if let ChunkKind::Opened(peer) = kind {
+                    dissectors.insert(connection, (peer, Dissector::new(max_packet)));
                     continue;
                 }
-                if let What::Warning(message) = what {
-                    witness.warn(&message);
+                if let ChunkKind::Warning(message) = kind {
+                    observer.warn(&message);
                     continue;
                 }
-                let Some((peer, dissector)) = transcripts.get_mut(&connection) else { continue };
-                match what {
-                    What::Opened(_) | What::Warning(_) => {}
-                    What::Passed(dir, length) => {
+                let Some((peer, dissector)) = dissectors.get_mut(&connection) else { continue };
+                match kind {
+                    ChunkKind::Opened(_) | ChunkKind::Warning(_) => {}
+                    ChunkKind::Passed(dir, length) => {
                         let (passed, rest) = bytes.split_at(length);
                         bytes = rest;
-                        dissector.hear(dir, passed, &mut |heard| witness.heard(heard, *peer, at));
+                        dissector.handle_bytes(dir, passed, &mut |observation| {
+                            observer.handle_observation(observation, *peer, at);
+                        });
                     }
-                    What::Ended(dir) => dissector.ended(dir),
-                    What::Closed => {
-                        dissector.close(&mut |heard| witness.heard(heard, *peer, at));
-                        transcripts.remove(&connection);
+                    ChunkKind::Ended(dir) => dissector.handle_end(dir),
+                    ChunkKind::Closed => {
+                        dissector.handle_close(&mut |observation| {
+                            observer.handle_observation(observation, *peer, at);
+                        });
+                        dissectors.remove(&connection);
                     }
                 }
             }
-            witness.paused();
-            drop(witness);
-            reel.clear();
+            observer.flush();
+            drop(observer);
+            batch.clear();
         }
     }
 
-    /// Waits for something and takes all of it; false when there will be nothing more.
-    fn take(&self, reel: &mut Reel) -> bool {
-        let shared = self.filled.wait_while(self.lock(), |reel| reel.scenes.is_empty() && !reel.is_over);
+    /// Waits for chunks and takes all of them; `false` if there will be no more.
+    fn take(&self, batch: &mut CapturedBatch) -> bool {
+        let shared = self.filled.wait_while(self.lock(), |batch| batch.chunks.is_empty() && !batch.is_over);
         let shared = shared.unwrap_or_else(PoisonError::into_inner);
         let more =
-            self.filled.wait_timeout_while(shared, LINGER, |reel| reel.size() < BATCH && !reel.is_over);
+            self.filled.wait_timeout_while(shared, LINGER, |batch| batch.size() < BATCH && !batch.is_over);
         let (mut shared, _) = more.unwrap_or_else(PoisonError::into_inner);
-        mem::swap(&mut shared.bytes, &mut reel.bytes);
-        mem::swap(&mut shared.scenes, &mut reel.scenes);
+        mem::swap(&mut shared.bytes, &mut batch.bytes);
+        mem::swap(&mut shared.chunks, &mut batch.chunks);
         drop(shared);
         self.taken.notify_one();
-        !reel.scenes.is_empty()
+        !batch.chunks.is_empty()
     }
 
-    fn lock(&self) -> MutexGuard<'_, Reel> {
-        self.reel.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, CapturedBatch> {
+        self.batch.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// Ends a queue when it is dropped.
-struct End<'a>(&'a CaptureQueue);
+struct EndOnDrop<'a>(&'a CaptureQueue);
 
-impl Drop for End<'_> {
+impl Drop for EndOnDrop<'_> {
     fn drop(&mut self) {
         self.0.end();
     }
@@ -209,7 +199,7 @@ impl Drop for End<'_> {
 
 #[cfg(test)]
 mod tests {
-    use std::{sync::mpsc, thread};
+    use std::{sync::mpsc, thread, time::Instant};
 
     use bytes::BytesMut;
 
@@ -219,10 +209,10 @@ mod tests {
             Direction::{Down, Up},
             codec::{Message, Packet, QoS},
         },
-        net::proxy::Heard,
+        net::proxy::Observation,
     };
 
-    /// Writes down whose messages it heard, in its order, and its pauses.
+    /// Collects messages with their sender's port, and counts flushes.
     #[derive(Default)]
     struct Notes {
         heard: Vec<(u16, String)>,
@@ -233,18 +223,18 @@ mod tests {
     }
 
     impl Observer for Notes {
-        fn heard(&mut self, heard: Heard<'_>, peer: SocketAddr, at: Moment) {
-            assert!(!self.is_fragile, "told to a fragile witness");
+        fn handle_observation(&mut self, observation: Observation<'_>, peer: SocketAddr, at: CaptureTime) {
+            assert!(!self.is_fragile, "an observation for a fragile observer");
             assert!(self.last.is_none_or(|last| last <= at.monotonic));
             self.last = Some(at.monotonic);
-            if let Heard::Message { message, .. } = heard {
+            if let Observation::Message { message, .. } = observation {
                 self.heard.push((peer.port(), message.topic.to_string()));
             }
         }
         fn warn(&mut self, _: &str) {
             self.warnings += 1;
         }
-        fn paused(&mut self) {
+        fn flush(&mut self) {
             self.pauses += 1;
         }
     }
@@ -273,9 +263,9 @@ mod tests {
         let (queue, notes) = (CaptureQueue::default(), Mutex::new(Notes::default()));
         let (connections, count) = (5, 3000);
         thread::scope(|scope| {
-            // The witness is busy until the queue is full.
+            // The observer is locked until the queue is full.
             let busy = notes.lock().unwrap();
-            scope.spawn(|| queue.listen(1 << 20, &notes));
+            scope.spawn(|| queue.decode(1 << 20, &notes));
             let (full, is_full) = mpsc::channel();
             let forwarding = scope.spawn(|| {
                 let full = full;
@@ -293,7 +283,7 @@ mod tests {
                     queue.record(n, Chunk::Closed);
                 }
             });
-            // One full queue is taken, a second one is not: whoever forwards waits.
+            // One full queue was taken, a second one was not: the forwarding thread waits.
             while queue.lock().size() < FULL {
                 thread::yield_now();
             }
@@ -315,7 +305,7 @@ mod tests {
         let (queue, notes) =
             (CaptureQueue::default(), Mutex::new(Notes { is_fragile: true, ..Notes::default() }));
         thread::scope(|scope| {
-            let listener = scope.spawn(|| queue.listen(1 << 20, &notes));
+            let listener = scope.spawn(|| queue.decode(1 << 20, &notes));
             queue.record(1, Chunk::Opened(peer(1)));
             for n in 0..3 * FULL / 1000 {
                 queue.record(1, Chunk::Passed(Down, &message(n.to_string(), 1000)));

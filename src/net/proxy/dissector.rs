@@ -1,56 +1,56 @@
-//! What one tapped connection says, decoded from a copy of its bytes.
+//! Decodes one tapped connection from a copy of its bytes.
 //!
-//! Pure. Whatever the bytes are, decoding ends at worst: a direction that cannot be understood is not listened to
-//! any further. A password is decoded with its CONNECT and goes nowhere.
+//! Pure. If a direction cannot be decoded, it is given up; the traffic is not affected. The password of a CONNECT is decoded
+//! and dropped.
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
 use bytes::BytesMut;
 
 use crate::mqtt::{
     ConnectCode, Direction,
-    codec::{End, Message, Packet, Version},
+    codec::{Message, Packet, ProtocolVersion, Side},
 };
 
-/// An inbox that grew beyond this is given back once it is empty.
+/// An inbox that grew beyond this is freed once it is empty.
 const KEPT: usize = 1024;
 
-/// Something that a connection said.
+/// Something that was decoded on a connection.
 #[derive(Debug)]
-pub enum Heard<'a> {
-    /// The client introduced itself and was answered, or left before it was (`code` is then missing).
+pub enum Observation<'a> {
+    /// The client sent CONNECT and was answered, or left before that (`code` is then `None`).
     Connected {
         /// Who it is.
-        client: &'a Client,
+        client: &'a ClientIdentity,
         /// The broker's answer.
         code: Option<ConnectCode>,
     },
     /// A message.
     Message {
-        /// Which way it travels: `Up` is from the client to the broker.
+        /// Its direction: `Up` is from the client to the broker.
         dir: Direction,
         /// The message.
         message: &'a Message,
     },
-    /// A client that the broker had accepted is gone.
+    /// An accepted client has left.
     Disconnected {
-        /// From whom the end came.
+        /// Which side ended the connection: `Up` is the client.
         dir: Direction,
         /// Who it was.
-        client: &'a Client,
+        client: &'a ClientIdentity,
     },
-    /// A direction cannot be understood from here on; its bytes are forwarded all the same.
+    /// A direction cannot be decoded from here on; its bytes are still forwarded.
     Lost {
         /// Which one.
         dir: Direction,
-        /// Why, as the rest of a sentence.
+        /// The reason, as the end of a sentence.
         why: String,
     },
 }
 
-/// Who a client says it is.
+/// The identity that a client claims in its CONNECT.
 #[derive(Debug, Default)]
-pub struct Client {
-    /// The client id; empty where the CONNECT could not be read.
+pub struct ClientIdentity {
+    /// The client id; empty if the CONNECT could not be decoded.
     pub id: String,
     /// The username.
     pub username: Option<String>,
@@ -62,17 +62,17 @@ pub struct Dissector {
     max_packet: usize,
     up: DirectionState,
     down: DirectionState,
-    client: Option<Client>,
-    version: Version,
+    client: Option<ClientIdentity>,
+    version: ProtocolVersion,
     code: Option<ConnectCode>,
-    /// Who ended the connection, once somebody has.
+    /// Which side ended the connection, once it has ended.
     ended_by: Option<Direction>,
 }
 
 #[derive(Debug, Default)]
 struct DirectionState {
     inbox: BytesMut,
-    is_deaf: bool,
+    is_lost: bool,
 }
 
 impl Dissector {
@@ -80,80 +80,87 @@ impl Dissector {
     #[must_use]
     pub fn new(max_packet: usize) -> Self {
         let (up, down) = (DirectionState::default(), DirectionState::default());
-        let version = Version::default();
+        let version = ProtocolVersion::default();
         Self { max_packet, up, down, client: None, version, code: None, ended_by: None }
     }
 
-    /// Takes bytes that travelled one way, and tells what they say.
-    pub fn hear(&mut self, dir: Direction, bytes: &[u8], tell: &mut dyn FnMut(Heard<'_>)) {
+    /// Decodes the next bytes of a direction.
+    pub fn handle_bytes(&mut self, dir: Direction, bytes: &[u8], emit: &mut dyn FnMut(Observation<'_>)) {
         let receiver = match dir {
-            Direction::Up => End::Server,
-            Direction::Down => End::Client,
+            Direction::Up => Side::Server,
+            Direction::Down => Side::Client,
         };
-        let ear = self.ear(dir);
-        if ear.is_deaf {
+        let state = self.state(dir);
+        if state.is_lost {
             return;
         }
-        ear.inbox.extend_from_slice(bytes);
+        state.inbox.extend_from_slice(bytes);
         loop {
             let (max_packet, version) = (self.max_packet, self.version);
-            let ear = self.ear(dir);
-            match Packet::decode_sharing(&mut ear.inbox, receiver, max_packet, version, &mut None) {
-                Ok(Some(packet)) => self.take(dir, packet, tell),
+            let state = self.state(dir);
+            match Packet::decode_sharing(&mut state.inbox, receiver, max_packet, version, &mut None) {
+                Ok(Some(packet)) => self.take(dir, packet, emit),
                 Ok(None) => break,
                 Err(why) => {
-                    self.lose(dir, format!("it holds what tuyagw cannot decode: {why}"), tell);
+                    self.lose(dir, format!("tuyagw cannot decode it: {why}"), emit);
                     break;
                 }
             }
         }
-        let ear = self.ear(dir);
-        if ear.inbox.is_empty() && ear.inbox.capacity() > KEPT {
-            ear.inbox = BytesMut::new();
+        let state = self.state(dir);
+        if state.inbox.is_empty() && state.inbox.capacity() > KEPT {
+            state.inbox = BytesMut::new();
         }
     }
 
-    /// Notes that one side sends no more; the first to do so has ended the connection.
-    pub fn ended(&mut self, dir: Direction) {
+    /// Takes note that one side sends no more; the first to do so has ended the connection.
+    pub fn handle_end(&mut self, dir: Direction) {
         self.ended_by.get_or_insert(dir);
     }
 
-    /// Tells what the end of the connection means.
-    pub fn close(&mut self, tell: &mut dyn FnMut(Heard<'_>)) {
+    /// Takes note of the connection's end.
+    pub fn handle_close(&mut self, emit: &mut dyn FnMut(Observation<'_>)) {
         let Some(client) = self.client.take() else { return };
         match self.code {
-            None => tell(Heard::Connected { client: &client, code: None }),
+            None => emit(Observation::Connected { client: &client, code: None }),
             Some(ConnectCode::ACCEPTED) => {
-                tell(Heard::Disconnected { dir: self.ended_by.unwrap_or(Direction::Up), client: &client });
+                emit(Observation::Disconnected {
+                    dir: self.ended_by.unwrap_or(Direction::Up),
+                    client: &client,
+                });
             }
             Some(_) => {}
         }
     }
 
-    fn take(&mut self, dir: Direction, packet: Packet, tell: &mut dyn FnMut(Heard<'_>)) {
+    fn take(&mut self, dir: Direction, packet: Packet, emit: &mut dyn FnMut(Observation<'_>)) {
         match packet {
-            Packet::Publish(message) => tell(Heard::Message { dir, message: &message }),
+            Packet::Publish(message) => emit(Observation::Message { dir, message: &message }),
             Packet::Connect(connect) => {
                 let connect = *connect;
                 self.version = connect.version;
-                self.client.get_or_insert(Client { id: connect.client_id, username: connect.username });
+                self.client
+                    .get_or_insert(ClientIdentity { id: connect.client_id, username: connect.username });
             }
-            // The upper bit is a bridge's; what follows the CONNECT of these levels is alike.
+            // The upper bit is a bridge's. The packets after the CONNECT are the same in these levels.
             Packet::OtherVersion { level, .. } if matches!(level & 0x7f, 3 | 4) => {
                 self.client.get_or_insert_default();
             }
             Packet::OtherVersion { protocol, level, .. } => {
                 let why = format!("the client speaks {protocol} level {level}, which tuyagw cannot decode");
                 self.lose(Direction::Down, why.clone(), &mut |_| {});
-                self.lose(Direction::Up, why, tell);
+                self.lose(Direction::Up, why, emit);
             }
             Packet::ConnAck { code, .. } => {
                 if self.code.is_none() {
                     self.code = Some(code);
-                    tell(Heard::Connected { client: self.client.get_or_insert_default(), code: Some(code) });
+                    emit(Observation::Connected {
+                        client: self.client.get_or_insert_default(),
+                        code: Some(code),
+                    });
                 }
             }
-            Packet::Disconnect => self.ended(dir),
+            Packet::Disconnect => self.handle_end(dir),
             Packet::PubAck(_)
             | Packet::PubRec(_)
             | Packet::PubRel(_)
@@ -167,12 +174,12 @@ impl Dissector {
         }
     }
 
-    fn lose(&mut self, dir: Direction, why: String, tell: &mut dyn FnMut(Heard<'_>)) {
-        *self.ear(dir) = DirectionState { inbox: BytesMut::new(), is_deaf: true };
-        tell(Heard::Lost { dir, why });
+    fn lose(&mut self, dir: Direction, why: String, emit: &mut dyn FnMut(Observation<'_>)) {
+        *self.state(dir) = DirectionState { inbox: BytesMut::new(), is_lost: true };
+        emit(Observation::Lost { dir, why });
     }
 
-    fn ear(&mut self, dir: Direction) -> &mut DirectionState {
+    fn state(&mut self, dir: Direction) -> &mut DirectionState {
         match dir {
             Direction::Up => &mut self.up,
             Direction::Down => &mut self.down,
@@ -216,10 +223,10 @@ mod tests {
         }))
     }
 
-    /// What was heard, in a few letters each.
+    /// The observations, in a few letters each.
     fn told(dissector: &mut Dissector, dir: Direction, bytes: &[u8]) -> Vec<String> {
         let mut said = Vec::new();
-        dissector.hear(dir, bytes, &mut |heard| said.push(format!("{heard:?}")));
+        dissector.handle_bytes(dir, bytes, &mut |observation| said.push(format!("{observation:?}")));
         said
     }
 
@@ -239,9 +246,9 @@ mod tests {
         for byte in down {
             said.extend(told(&mut dissector, Direction::Down, &[byte]));
         }
-        dissector.ended(Direction::Down);
-        dissector.ended(Direction::Up);
-        dissector.close(&mut |heard| said.push(format!("{heard:?}")));
+        dissector.handle_end(Direction::Down);
+        dissector.handle_end(Direction::Up);
+        dissector.handle_close(&mut |observation| said.push(format!("{observation:?}")));
         let expected = ["topic: \"a\"", "Connected", "topic: \"b\"", "Disconnected { dir: Down"];
         assert_eq!(said.len(), expected.len(), "{said:#?}");
         for (said, expected) in said.iter().zip(expected) {
@@ -285,8 +292,8 @@ mod tests {
                 let connack = encoded(&[Packet::ConnAck { session_present: false, code }]);
                 said.extend(told(&mut dissector, Direction::Down, &connack));
             }
-            dissector.ended(Direction::Up);
-            dissector.close(&mut |heard| said.push(format!("{heard:?}")));
+            dissector.handle_end(Direction::Up);
+            dissector.handle_close(&mut |observation| said.push(format!("{observation:?}")));
             assert!(said.len() == 1 && said[0].contains(expected), "{said:?}");
         }
     }

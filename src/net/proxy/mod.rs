@@ -1,17 +1,17 @@
-//! The tap's socket shell: stands between clients and a broker, forwards every byte unchanged and at once, and
-//! tells a witness what the bytes say.
+//! The tap's socket shell: stands between clients and a broker, forwards every byte unchanged and at once, and passes
+//! decoded copies to an observer.
 //!
-//! One thread forwards, with one task for each connection; another one listens to a copy of what passed, on the
-//! queue, so that nothing but the copying stands between two messages. Nothing that goes wrong in decoding or
-//! recording touches the traffic.
+//! One thread forwards, with one task for each connection. Another thread decodes copies of the bytes from a queue, so that
+//! forwarding costs only the copying. A failure of decoding or recording does not affect the traffic.
 
 mod capture_queue;
 mod dissector;
+mod observer;
 mod relay;
 
 use std::{
     cell::{Cell, RefCell},
-    fmt, io,
+    fmt,
     net::SocketAddr,
     rc::Rc,
     sync::{Arc, Mutex},
@@ -19,51 +19,36 @@ use std::{
     time::Duration,
 };
 
-use tokio::{
-    net::{TcpListener, TcpSocket, TcpStream},
-    task::JoinSet,
-};
+use tokio::{net::TcpStream, task::JoinSet};
 use tokio_rustls::TlsAcceptor;
 
-pub use self::{
-    capture_queue::Moment,
-    dissector::{Client, Dissector, Heard},
-};
 use self::{
     capture_queue::{CaptureQueue, Chunk},
     relay::{Passed, Relay, Scratch},
 };
-use super::client::{
-    Settings,
-    stream::{self, Socket},
+pub use self::{
+    dissector::{ClientIdentity, Dissector, Observation},
+    observer::{CaptureTime, Observer},
+};
+use super::{
+    client::{
+        ClientSettings,
+        stream::{self, Socket},
+    },
+    listener::Listener,
 };
 use crate::error::Failure;
 
-/// How many connections may wait to be accepted: a whole fleet that comes back at once.
-const BACKLOG: u32 = 4096;
-
-/// Who is told what is said on the tapped connections, a moment later.
-pub trait Observer {
-    /// A connection said something.
-    fn heard(&mut self, heard: Heard<'_>, peer: SocketAddr, at: Moment);
-    /// Something is off; the traffic goes on.
-    fn warn(&mut self, message: &str);
-    /// Nothing more is to be told at present.
-    fn paused(&mut self);
-}
-
 /// A tap that listens.
 pub struct Tap {
-    listener: TcpListener,
-    address: SocketAddr,
-    tls: Option<TlsAcceptor>,
-    shared: Rc<Shared>,
-    witnessing: JoinHandle<()>,
+    listener: Listener,
+    shared: Rc<TapState>,
+    decoding: JoinHandle<()>,
 }
 
-/// What all connections share.
-struct Shared {
-    broker: Settings,
+/// The state that all connections share.
+struct TapState {
+    broker: ClientSettings,
     scratch: RefCell<Scratch>,
     queue: Arc<CaptureQueue>,
     /// How many connections there have been: their numbers on the queue.
@@ -72,7 +57,7 @@ struct Shared {
 
 impl fmt::Debug for Tap {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Tap").field("address", &self.address).finish_non_exhaustive()
+        f.debug_struct("Tap").field("address", &self.listener.address()).finish_non_exhaustive()
     }
 }
 
@@ -85,36 +70,34 @@ impl Tap {
     pub fn bind(
         address: SocketAddr,
         tls: Option<TlsAcceptor>,
-        broker: Settings,
-        witness: Arc<Mutex<dyn Observer + Send>>,
+        broker: ClientSettings,
+        observer: Arc<Mutex<dyn Observer + Send>>,
     ) -> Result<Self, Failure> {
-        let listener = listen(address).map_err(|why| cannot_bind(address, &why))?;
-        let address = listener.local_addr().map_err(|why| cannot_bind(address, &why))?;
+        let listener = Listener::bind(address, tls)?;
         let queue = Arc::new(CaptureQueue::default());
         let (heard, max_packet) = (Arc::clone(&queue), broker.max_packet);
-        let witnessing = thread::Builder::new()
-            .name("witness".into())
-            .spawn(move || heard.listen(max_packet, &witness))
+        let decoding = thread::Builder::new()
+            .name("observer".into())
+            .spawn(move || heard.decode(max_packet, &observer))
             .map_err(|why| Failure::io(format!("cannot start a thread to record with: {why}")))?;
-        let shared = Shared { broker, scratch: RefCell::default(), queue, connections: Cell::new(0) };
-        Ok(Self { listener, address, tls, shared: Rc::new(shared), witnessing })
+        let shared = TapState { broker, scratch: RefCell::default(), queue, connections: Cell::new(0) };
+        Ok(Self { listener, shared: Rc::new(shared), decoding })
     }
 
     /// The address that clients connect to, as a URL.
     #[must_use]
     pub fn url(&self) -> String {
-        let scheme = if self.tls.is_some() { "mqtts" } else { "mqtt" };
-        format!("{scheme}://{}", self.address)
+        self.listener.url()
     }
 
     /// Whether other machines can reach the tap.
     #[must_use]
     pub fn is_public(&self) -> bool {
-        !self.address.ip().is_loopback()
+        self.listener.is_public()
     }
 
-    /// Serves clients until `end` resolves, then closes every connection; gives what `end` gave once the witness has
-    /// been told everything. To be run on a [`tokio::task::LocalSet`].
+    /// Serves clients until `end` resolves, then closes every connection; returns the value of `end` once the observer has got
+    /// every observation. To be run on a [`tokio::task::LocalSet`].
     pub async fn serve<T>(self, end: impl Future<Output = T>) -> T {
         let mut connections = JoinSet::new();
         let mut end = std::pin::pin!(end);
@@ -124,7 +107,7 @@ impl Tap {
                 Some(_) = connections.join_next() => {}
                 accepted = self.listener.accept() => match accepted {
                     Ok((stream, peer)) => {
-                        let (shared, tls) = (Rc::clone(&self.shared), self.tls.clone());
+                        let (shared, tls) = (Rc::clone(&self.shared), self.listener.tls());
                         connections.spawn_local(connection(stream, peer, tls, shared));
                     }
                     Err(why) => {
@@ -137,21 +120,19 @@ impl Tap {
         };
         connections.shutdown().await;
         self.shared.queue.end();
-        // What is left takes a moment; that it could not be told to the end has then been seen by everybody.
-        let _ = self.witnessing.join();
+        // Decodes the rest. A panic of that thread was printed when it happened.
+        let _ = self.decoding.join();
         ended
     }
 }
 
-impl Shared {
+impl TapState {
     fn warn(&self, message: &str) {
         self.queue.record(0, Chunk::Warning(message.to_owned()));
     }
 }
 
-async fn connection(client: TcpStream, peer: SocketAddr, tls: Option<TlsAcceptor>, shared: Rc<Shared>) {
-    // Without it small packets wait for delayed acknowledgements; where it fails, they do.
-    let _ = client.set_nodelay(true);
+async fn connection(client: TcpStream, peer: SocketAddr, tls: Option<TlsAcceptor>, shared: Rc<TapState>) {
     let limit = shared.broker.connect_timeout;
     let client: Box<dyn Socket> = match tls {
         None => Box::new(client),
@@ -175,26 +156,26 @@ async fn connection(client: TcpStream, peer: SocketAddr, tls: Option<TlsAcceptor
                 .warn(&format!("{peer}: closed, because the broker is out of reach: {}{hint}", why.message));
         }
     };
-    let account = Account::open(&shared, peer);
+    let capture = ConnectionCapture::open(&shared, peer);
     let lend = |turn: &mut dyn FnMut(&mut Scratch)| turn(&mut shared.scratch.borrow_mut());
-    Relay::new(client, broker).run(lend, &mut |passed| account.note(&passed)).await;
+    Relay::new(client, broker).run(lend, &mut |passed| capture.record(&passed)).await;
 }
 
-/// What is taped of one connection; its end is, however the connection ends.
-struct Account<'s> {
+/// Captures one connection; captures its end when dropped, however the connection ends.
+struct ConnectionCapture<'s> {
     number: u64,
     queue: &'s CaptureQueue,
 }
 
-impl<'s> Account<'s> {
-    fn open(shared: &'s Shared, peer: SocketAddr) -> Self {
+impl<'s> ConnectionCapture<'s> {
+    fn open(shared: &'s TapState, peer: SocketAddr) -> Self {
         let number = shared.connections.get() + 1;
         shared.connections.set(number);
         shared.queue.record(number, Chunk::Opened(peer));
         Self { number, queue: &shared.queue }
     }
 
-    fn note(&self, passed: &Passed<'_>) {
+    fn record(&self, passed: &Passed<'_>) {
         let take = match *passed {
             Passed::End(dir) => Chunk::Ended(dir),
             Passed::Bytes(dir, bytes) => Chunk::Passed(dir, bytes),
@@ -203,31 +184,8 @@ impl<'s> Account<'s> {
     }
 }
 
-impl Drop for Account<'_> {
+impl Drop for ConnectionCapture<'_> {
     fn drop(&mut self) {
         self.queue.record(self.number, Chunk::Closed);
-    }
-}
-
-fn listen(address: SocketAddr) -> io::Result<TcpListener> {
-    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
-    // A restarted tap must not wait for its predecessor's connections to be forgotten.
-    #[cfg(not(windows))]
-    socket.set_reuseaddr(true)?;
-    socket.bind(address)?;
-    socket.listen(BACKLOG)
-}
-
-fn cannot_bind(address: SocketAddr, why: &io::Error) -> Failure {
-    let failure = Failure::io(format!("cannot listen on {address}: {why}"));
-    match why.kind() {
-        io::ErrorKind::AddrInUse => failure.hint(
-            "Another program listens there; choose another port with --listen, or port 0 for a free one.",
-        ),
-        io::ErrorKind::PermissionDenied => {
-            failure.hint("Ports below 1024 need privileges; choose another one.")
-        }
-        io::ErrorKind::AddrNotAvailable => failure.hint("The address must be one of this machine's."),
-        _ => failure,
     }
 }

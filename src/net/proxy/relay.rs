@@ -1,7 +1,6 @@
-//! One tapped connection: bytes go both ways as they come, one write for one read, and a copy of them is told
-//! afterwards.
+//! One tapped connection: forwards bytes both ways, one write for each read, and then passes a copy on.
 //!
-//! A side that does not take its bytes is not read for: that is the back-pressure it would have without the tap.
+//! If a side takes no bytes, the other side is not read: the same back-pressure as without the tap.
 
 use std::{
     future::poll_fn,
@@ -18,13 +17,13 @@ use tokio::{
 
 use crate::{mqtt::Direction, net::client::stream::Socket};
 
-/// How much is read at once.
+/// Bytes read at once.
 const READ: usize = 64 * 1024;
 
-/// How long one side may stay silent after the other has ended.
+/// How long one side may stay silent after the other has closed.
 const LINGER: Duration = Duration::from_mins(5);
 
-/// Buffers that all connections of a thread share: one that waits owns none.
+/// Buffers that all connections of a thread share: an idle connection owns none.
 #[derive(Debug)]
 pub(super) struct Scratch {
     up: Box<[u8]>,
@@ -37,7 +36,7 @@ impl Default for Scratch {
     }
 }
 
-/// Something that happened on the way.
+/// An event of a relayed connection.
 pub(super) enum Passed<'a> {
     /// Bytes were read and, as far as the other side takes them, written.
     Bytes(Direction, &'a [u8]),
@@ -57,11 +56,11 @@ pub(super) struct Relay {
 /// One direction.
 #[derive(Default)]
 struct Flow {
-    /// What was read and could not be written yet, from `at` on.
+    /// Bytes read and not yet written, from `at` on.
     rest: Vec<u8>,
     at: usize,
     stage: Stage,
-    /// Whether the reading side broke, which leaves nobody to write the other direction to.
+    /// Whether the reading side broke, so that the other direction cannot be written either.
     is_cut: bool,
     is_end_told: bool,
 }
@@ -70,7 +69,7 @@ struct Flow {
 enum Stage {
     #[default]
     Open,
-    /// The reading side has ended; the writing side is being told.
+    /// The reading side has closed; the writing side is being shut down.
     Ending,
     Over,
 }
@@ -80,15 +79,15 @@ impl Relay {
         Self { client, broker, up: Flow::default(), down: Flow::default(), linger: None }
     }
 
-    /// Forwards until both directions are over. `with` lends the buffers, for no longer than a turn.
+    /// Forwards until both directions have ended. `with` lends the buffers for one turn.
     pub(super) async fn run(
         &mut self,
         mut with: impl FnMut(&mut dyn FnMut(&mut Scratch)),
-        tell: &mut dyn FnMut(Passed<'_>),
+        emit: &mut dyn FnMut(Passed<'_>),
     ) {
         poll_fn(|cx| {
             let mut poll = Poll::Pending;
-            with(&mut |scratch| poll = self.turn(cx, scratch, tell));
+            with(&mut |scratch| poll = self.turn(cx, scratch, emit));
             poll
         })
         .await;
@@ -98,22 +97,22 @@ impl Relay {
         &mut self,
         cx: &mut Context<'_>,
         scratch: &mut Scratch,
-        tell: &mut dyn FnMut(Passed<'_>),
+        emit: &mut dyn FnMut(Passed<'_>),
     ) -> Poll<()> {
         loop {
             let up = self.up.step(cx, &mut *self.client, &mut *self.broker, &mut scratch.up);
             let down = self.down.step(cx, &mut *self.broker, &mut *self.client, &mut scratch.down);
             // Observe only after both directions were forwarded, to keep it off the latency path.
             if up > 0 {
-                tell(Passed::Bytes(Direction::Up, &scratch.up[..up]));
+                emit(Passed::Bytes(Direction::Up, &scratch.up[..up]));
             }
             if down > 0 {
-                tell(Passed::Bytes(Direction::Down, &scratch.down[..down]));
+                emit(Passed::Bytes(Direction::Down, &scratch.down[..down]));
             }
             for (flow, dir) in [(&mut self.up, Direction::Up), (&mut self.down, Direction::Down)] {
                 if flow.stage != Stage::Open && !flow.is_end_told {
                     flow.is_end_told = true;
-                    tell(Passed::End(dir));
+                    emit(Passed::End(dir));
                 }
             }
             let over = [&self.up, &self.down].map(|flow| flow.stage == Stage::Over);
@@ -139,7 +138,7 @@ impl Relay {
 }
 
 impl Flow {
-    /// Reads once and writes once, or goes on with what is left over; gives how much was read.
+    /// Reads once and writes once, or continues with unwritten bytes; returns how many bytes were read.
     fn step(
         &mut self,
         cx: &mut Context<'_>,
@@ -184,11 +183,11 @@ impl Flow {
         if written < bytes.len() {
             self.rest.extend_from_slice(&bytes[written..]);
         }
-        // Registers for the moment when the rest can be written, and has TLS send what it holds back.
+        // Registers for the rest to be written, and flushes TLS.
         let _ = self.drain(cx, to);
     }
 
-    /// Writes what is left over, and all that TLS holds back.
+    /// Writes unwritten bytes, and flushes TLS.
     fn drain(&mut self, cx: &mut Context<'_>, to: &mut dyn Socket) -> Poll<()> {
         while self.at < self.rest.len() {
             match Pin::new(&mut *to).poll_write(cx, &self.rest[self.at..]) {

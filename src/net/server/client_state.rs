@@ -1,70 +1,76 @@
-//! One client's place at the broker: its MQTT session, its subscriptions, and what waits for it.
+//! The state of one client: its MQTT session, its subscriptions, and the messages queued for it.
 
 use std::{collections::VecDeque, mem, rc::Rc, task::Waker, time::Duration};
 
-use super::{Limits, retained::Retained, subscriptions::cost};
+use super::{
+    handler::{ClientInfo, SessionId},
+    limits::ServerLimits,
+    retained::Retained,
+    subscriptions::cost,
+};
 use crate::{
     collections::SeededMap,
-    edge::Role,
     mqtt::{Publish, QoS, Session, Will},
 };
 
-/// With this much unwritten output nothing more is encoded, and nothing is read from the client until it reads.
+/// Unwritten output, in bytes, above which the broker encodes nothing more and reads nothing from the client.
 ///
-/// What waits for the client's acknowledgements must not stop the reading: they would never be heard.
+/// Unacknowledged messages do not count: if the broker stopped reading for them, it would never read the acknowledgements.
 const FULL: usize = 256 * 1024;
 
-/// The same once much is kept for all clients together.
+/// The same if all clients together are crowded (see [`ServerLimits::is_crowded`]).
 const FULL_IN_A_CROWD: usize = 16 * 1024;
 
-/// With this much on its way to a client without its acknowledgement nothing more is sent.
+/// Unacknowledged bytes above which nothing more is sent to a client.
 const MOST_IN_FLIGHT: usize = 256 * 1024;
 
-/// How many retained messages are looked at before the other connections have their turn.
+/// How many retained messages a turn looks at, so that the other connections get theirs.
 const STEPS: usize = 1000;
 
-/// With this much waiting a client gets no more QoS 0.
+/// Queued bytes above which a client gets no more messages of QoS 0.
 const NO_ROOM_FOR_QOS_0: usize = 1024 * 1024;
 
-/// A client for which less than this waits gets another message however much is kept for all others.
+/// A client with fewer queued bytes gets another message, whatever the total of all clients is.
 const FAIR_SHARE: usize = 8 * 1024;
 
-/// How many copies of its client id a session keeps: its own, its role's, and the edge's of the gateways present.
+/// How many copies of the client id there are: the session's, the one in the handler's data, and one in a table of the
+/// handler's.
 const COPIES_OF_ID: usize = 3;
 
-/// What a message that is queued, or is not acknowledged or released, costs beside its bytes.
+/// The bytes that a queued, unacknowledged or unreleased message occupies beside its topic and payload.
 const OVERHEAD: usize = 96;
 
-/// A client's place; it outlives the connection where the client asked for a persistent session.
+/// A client. It outlives the connection if the client asked for a persistent session.
 #[derive(Debug)]
-pub(super) struct ClientState {
+pub(super) struct ClientState<C> {
     pub(super) session: Session,
     pub(super) client_id: Rc<str>,
     pub(super) username: Option<Box<str>>,
-    pub(super) role: Rc<Role>,
+    /// What the handler knows of the client.
+    pub(super) data: Rc<C>,
     pub(super) is_clean: bool,
-    /// A bridge gets none of its own messages back, and sees which ones are retained.
+    /// A bridge gets none of its own messages back, and sees the retain flag.
     pub(super) is_bridge: bool,
     will: Option<Will>,
-    /// What its names and will occupy.
+    /// Bytes of its names and its will.
     identity_bytes: usize,
-    /// What its connection has taken of the output and not yet sent.
+    /// Bytes that the TLS stream has taken from the output and not yet sent.
     pub(super) unsent: usize,
     /// Its filters, each with the number of the last search for its retained messages.
     filters: SeededMap<Rc<str>, u64>,
-    /// What its filters cost (see [`super::subscriptions::cost`]).
+    /// Bytes of its filters (see [`super::subscriptions::cost`]).
     filter_bytes: usize,
-    /// The searches for retained messages that its new subscriptions still ask for, and former ones that are void.
+    /// Unfinished searches for the retained messages of its new subscriptions, and void ones.
     searches: VecDeque<Search>,
     search_count: u64,
-    /// Which connection of the client this is; an older one's task finds out by it.
+    /// The number of its connection, by which the task of an earlier connection notices that it was replaced.
     pub(super) generation: u64,
-    /// The connection with which the session began.
+    /// The number of the connection with which the session began.
     pub(super) origin: u64,
     pub(super) is_connected: bool,
-    /// Why the connection shall be closed.
+    /// Why the connection is to be closed, if it is.
     pub(super) leaving: Option<&'static str>,
-    /// Nothing is sent any more (the fault `silent`).
+    /// Nothing more is sent ([`PublishDecision::Silence`](super::PublishDecision::Silence)).
     pub(super) is_silent: bool,
     /// When a session without a connection ends.
     pub(super) expires: Duration,
@@ -76,7 +82,7 @@ pub(super) struct ClientState {
     dropped: u64,
 }
 
-/// A search for the retained messages that a subscription gets, as far as it has come.
+/// The progress of a search for the retained messages of a subscription.
 #[derive(Debug)]
 struct Search {
     filter: Rc<str>,
@@ -85,25 +91,25 @@ struct Search {
     last: Option<Box<str>>,
 }
 
-/// What became of a message for a client.
+/// The result of offering a message to a client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Offered {
     Taken,
-    /// Thrown away; `first` when it is the first since the client kept up.
+    /// Dropped; `first` if it is the first one since the client kept up.
     Dropped {
         first: bool,
     },
-    /// There is no room, for this reason, and this client's connection is to be closed.
+    /// There is no room, for this reason. The client's connection is to be closed.
     TooSlow(&'static str),
 }
 
-impl ClientState {
-    pub(super) fn new(session: Session, client_id: Rc<str>, role: Rc<Role>, generation: u64) -> Self {
+impl<C> ClientState<C> {
+    pub(super) fn new(session: Session, client_id: Rc<str>, data: Rc<C>, generation: u64) -> Self {
         Self {
             session,
             client_id,
             username: None,
-            role,
+            data,
             is_clean: true,
             is_bridge: false,
             will: None,
@@ -127,7 +133,13 @@ impl ClientState {
         }
     }
 
-    /// Takes over what waits for the same client's former connection.
+    /// The client, as the handler is told of it; `id` is its session.
+    pub(super) fn info(&self, id: SessionId) -> ClientInfo<'_, C> {
+        let username = self.username.as_deref();
+        ClientInfo { session: id, client_id: &self.client_id, username, data: &self.data }
+    }
+
+    /// Takes over the session of the same client's former connection.
     pub(super) fn inherit(&mut self, former: Self) {
         self.session.adopt(former.session);
         self.filters = former.filters;
@@ -153,16 +165,16 @@ impl ClientState {
         will
     }
 
-    /// The bytes that are kept for the client: what waits, is unwritten, unsent, unacknowledged or unreleased, its
-    /// subscriptions, its names and its will.
+    /// The bytes kept for the client: queued, unwritten, unsent, unacknowledged and unreleased messages, its subscriptions,
+    /// its names and its will.
     pub(super) fn weight(&mut self) -> usize {
         let messages = self.session.in_flight() + self.session.unreleased();
         let session = self.session.in_flight_bytes() + self.session.outbox().len() + OVERHEAD * messages;
         self.waiting_bytes + self.filter_bytes + self.identity_bytes + self.unsent + session
     }
 
-    /// Notes a subscription, which may be an old one.
-    pub(super) fn subscribe(&mut self, filter: &str, limits: &Limits) -> Result<Rc<str>, &'static str> {
+    /// Adds a subscription, or finds it.
+    pub(super) fn subscribe(&mut self, filter: &str, limits: &ServerLimits) -> Result<Rc<str>, &'static str> {
         if let Some((known, _)) = self.filters.get_key_value(filter) {
             return Ok(Rc::clone(known));
         }
@@ -176,7 +188,7 @@ impl ClientState {
         Ok(filter)
     }
 
-    /// Forgets a subscription; says whether there was one.
+    /// Removes a subscription; returns whether there was one.
     pub(super) fn unsubscribe(&mut self, filter: &str) -> bool {
         let was_there = self.filters.remove(filter).is_some();
         if was_there {
@@ -185,14 +197,14 @@ impl ClientState {
         was_there
     }
 
-    /// Gives up all subscriptions.
-    pub(super) fn take_filters(&mut self) -> impl Iterator<Item = Rc<str>> + use<> {
+    /// Removes all subscriptions.
+    pub(super) fn take_filters(&mut self) -> impl Iterator<Item = Rc<str>> + use<C> {
         self.filter_bytes = 0;
         mem::take(&mut self.filters).into_keys()
     }
 
-    /// Takes a message for the client; `total` is the weight of all clients.
-    pub(super) fn offer(&mut self, publish: Publish, limits: &Limits, total: usize) -> Offered {
+    /// Sends, queues or drops a message; `total` is the weight of all clients.
+    pub(super) fn offer(&mut self, publish: Publish, limits: &ServerLimits, total: usize) -> Offered {
         let size = publish.size() + OVERHEAD;
         let is_crowded = total + size > limits.max_queues;
         if self.is_connected && !is_crowded && self.waiting.is_empty() && self.has_room(limits, total) {
@@ -224,8 +236,8 @@ impl ClientState {
         Offered::Dropped { first: self.dropped == 1 }
     }
 
-    /// Moves waiting messages into the session as far as there is room.
-    pub(super) fn refill(&mut self, limits: &Limits, total: usize) {
+    /// Moves queued messages into the session as far as there is room.
+    pub(super) fn refill(&mut self, limits: &ServerLimits, total: usize) {
         while !self.waiting.is_empty() && self.has_room(limits, total) {
             let Some(publish) = self.waiting.pop_front() else { break };
             let size = publish.size() + OVERHEAD;
@@ -240,13 +252,13 @@ impl ClientState {
         }
     }
 
-    /// Begins the search for the retained messages of a subscription, anew where the filter is the same.
+    /// Begins the search for the retained messages of a subscription, and again if the client has subscribed before.
     pub(super) fn search(&mut self, filter: Rc<str>, qos: QoS) {
         self.search_count += 1;
         let number = self.search_count;
         let Some(last) = self.filters.get_mut(&filter) else { return };
         *last = number;
-        // Each search that becomes void makes room for another one: this is done once for as many as there are.
+        // Drops void searches once there are as many of them as filters, which costs constant time for each search.
         if self.searches.len() > 2 * self.filters.len() {
             let filters = &self.filters;
             self.searches.retain(|search| is_current(search, filters));
@@ -259,14 +271,14 @@ impl ClientState {
         self.searches.len()
     }
 
-    /// Whether retained messages are to be searched for, and may be sent.
-    pub(super) fn is_searching(&mut self, limits: &Limits, total: usize) -> bool {
+    /// Whether a search is unfinished and its messages may be sent.
+    pub(super) fn is_searching(&mut self, limits: &ServerLimits, total: usize) -> bool {
         !self.searches.is_empty() && self.waiting.is_empty() && self.has_room(limits, total)
     }
 
-    /// Searches on through the retained messages, a bounded step at a time, and no faster than the client reads
-    /// and acknowledges: neither a slow reader nor all the others must suffer for what was retained.
-    pub(super) fn search_on(&mut self, retained: &Retained, limits: &Limits, total: usize) {
+    /// Continues the searches by a bounded number of steps, and no faster than the client reads and acknowledges: retained
+    /// messages must neither fill the memory for a slow reader nor hold up the other clients.
+    pub(super) fn search_on(&mut self, retained: &Retained, limits: &ServerLimits, total: usize) {
         let mut steps = STEPS;
         while steps > 0 && self.is_searching(limits, total) {
             let Some(mut search) = self.searches.pop_front() else { break };
@@ -303,15 +315,15 @@ impl ClientState {
         }
     }
 
-    fn has_room(&mut self, limits: &Limits, total: usize) -> bool {
+    fn has_room(&mut self, limits: &ServerLimits, total: usize) -> bool {
         self.session.in_flight() < usize::from(limits.in_flight)
             && self.session.in_flight_bytes() < MOST_IN_FLIGHT
             && !self.is_full(limits, total)
     }
 
-    /// Whether so much is unwritten that the client must read before it may say more; `total` is the weight of all
+    /// Whether so much output is unwritten that the broker stops reading from the client; `total` is the weight of all
     /// clients.
-    pub(super) fn is_full(&mut self, limits: &Limits, total: usize) -> bool {
+    pub(super) fn is_full(&mut self, limits: &ServerLimits, total: usize) -> bool {
         let most = if limits.is_crowded(total) { FULL_IN_A_CROWD } else { FULL };
         self.session.outbox().len() + self.unsent > most
     }
@@ -323,7 +335,7 @@ impl ClientState {
     }
 }
 
-/// Whether the subscription that asked for a search is still there and has not asked anew.
+/// Whether the subscription of a search still exists and has begun no later search.
 fn is_current(search: &Search, filters: &SeededMap<Rc<str>, u64>) -> bool {
     filters.get(&search.filter) == Some(&search.number)
 }

@@ -1,11 +1,10 @@
-//! One connection: reads what has come, lets the router action on it, and writes all that this caused at once.
+//! One connection: reads packets, passes them to the router, and writes all resulting packets at once.
 //!
-//! A connection that waits owns no buffer. A turn costs a bounded amount of work, and the others have theirs before the
-//! next one, so that a flood on one connection leaves room for them.
+//! An idle connection owns no buffer. A turn does a bounded amount of work, and the other connections have their turn before
+//! the next one, so that a flood on one connection does not hold up the others.
 
 use std::{
     cell::RefCell,
-    fmt,
     future::poll_fn,
     io,
     pin::{Pin, pin},
@@ -22,67 +21,41 @@ use tokio::{
 };
 use tokio_rustls::server::TlsStream;
 
-use super::router::{ClientHandle, Router};
+use super::{
+    close_reason::CloseReason,
+    handler::Handler,
+    router::{ClientHandle, Router},
+};
 use crate::{
-    mqtt::{ConnectCode, End, Event, Session},
+    mqtt::{ConnectCode, Session, SessionEvent, Side},
     net::socket_writer::SocketWriter,
 };
 
-/// How much is read at once.
+/// Bytes read at once.
 const READ: usize = 64 * 1024;
 
-/// What a turn may cost: each byte that is heard counts as one, and what else is done as so many as take as long. A single
+/// What a turn may cost: each byte that is handled counts as one, and what else is done as so many as take as long. A single
 /// packet may cost more, and is then the turn's last.
 const BUDGET: usize = 64 * 1024;
 
-/// What a packet costs beside its bytes.
+/// The cost of a packet beside its bytes.
 const PACKET_COST: usize = 128;
 
-/// The same once much is kept for all clients together.
+/// Bytes read at once if all clients together are crowded.
 const READ_IN_A_CROWD: usize = 8 * 1024;
 
-/// How often a turn reads before the other connections have theirs.
+/// How often a turn reads from the socket.
 const ROUNDS: usize = 4;
 
-/// What a connection may hold of an unfinished packet whatever all the others hold: more than most packets have.
+/// Bytes of an unfinished packet that a connection may hold, whatever the others hold: more than most packets have.
 const FAIR_SHARE: usize = 4 * 1024;
 
-/// How long a client that was turned away may take to read why.
+/// How long a refused client may take to read the reason.
 const LINGER: Duration = Duration::from_secs(1);
-
-/// Why a connection is over.
-#[derive(Debug)]
-pub(super) enum Ending {
-    /// The client said DISCONNECT.
-    Left,
-    /// The client closed the connection without a word.
-    Gone,
-    /// The connection broke.
-    Failed(io::Error),
-    /// The edge closes it, for this reason.
-    Closed(String),
-    /// CONNECT was answered with a refusal.
-    Refused,
-    /// The client has connected anew.
-    TakenOver,
-}
-
-impl fmt::Display for Ending {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Left => f.write_str("it said DISCONNECT"),
-            Self::Gone => f.write_str("it closed the connection without DISCONNECT"),
-            Self::Failed(why) => why.fmt(f),
-            Self::Closed(why) => f.write_str(why),
-            Self::Refused => f.write_str("it was refused"),
-            Self::TakenOver => f.write_str("it connected anew"),
-        }
-    }
-}
 
 /// What carries the bytes.
 pub(super) trait Transport: AsyncRead + AsyncWrite + Unpin {
-    /// Acknowledges what has come, on the layer of TCP, without waiting for something to send along.
+    /// Sends the TCP acknowledgement of the bytes read at once, instead of with the next output.
     ///
     /// A client that does not set TCP_NODELAY holds its next packet back until then: 40 ms each time.
     fn acknowledge(&self);
@@ -90,7 +63,7 @@ pub(super) trait Transport: AsyncRead + AsyncWrite + Unpin {
 
 impl Transport for TcpStream {
     fn acknowledge(&self) {
-        // Where it fails it is only slower.
+        // If it fails, the connection is only slower.
         #[cfg(any(target_os = "linux", target_os = "android"))]
         let _ = self.set_quickack(true);
     }
@@ -102,264 +75,281 @@ impl Transport for TlsStream<TcpStream> {
     }
 }
 
-/// Serves one client, whose connection was accepted at this time, until it leaves.
-pub(super) async fn serve<S: Transport>(stream: S, board: Rc<RefCell<Router>>, accepted: Instant) {
+/// Serves one client until its connection ends. The connection was accepted at the instant `accepted`.
+pub(super) async fn serve<S: Transport, H: Handler>(
+    stream: S,
+    router: Rc<RefCell<Router<H>>>,
+    accepted: Instant,
+) {
     let stage = {
-        let mut board = board.borrow_mut();
-        let now = board.begin_turn().mono;
-        let mut session = Session::new(End::Server, board.limits().session());
+        let mut router = router.borrow_mut();
+        let now = router.begin_turn().mono;
+        let mut session = Session::new(Side::Server, router.limits().session());
         session.open(now);
-        let until = (now + board.limits().connect_timeout).saturating_sub(accepted.elapsed());
+        let until = (now + router.limits().connect_timeout).saturating_sub(accepted.elapsed());
         Stage::Greeting { session: Box::new(session), until }
     };
-    let mut connection =
-        Connection { stream, writer: SocketWriter::default(), board, stage, timer: None, unfinished: 0 };
+    let mut connection = ClientConnection {
+        stream,
+        writer: SocketWriter::default(),
+        router,
+        stage,
+        timer: None,
+        unfinished: 0,
+    };
     if poll_fn(|cx| connection.turn(cx)).await {
         connection.linger().await;
     }
 }
 
-#[derive(Debug)]
-struct Connection<S> {
+struct ClientConnection<S, H: Handler> {
     stream: S,
     writer: SocketWriter,
-    board: Rc<RefCell<Router>>,
+    router: Rc<RefCell<Router<H>>>,
     stage: Stage,
     timer: Option<Pin<Box<Sleep>>>,
-    /// Bytes of an unfinished packet, as the router has counted them.
+    /// Bytes of an unfinished packet, as counted by the router.
     unfinished: usize,
 }
 
-/// How far the packets that have come were acted on.
+/// Why no more packets were handled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Heard {
-    /// All of them.
+enum Handled {
+    /// All whole packets were handled.
     All,
-    /// Output must leave before the next.
+    /// Output must be written before the next one.
     Full,
-    /// The turn has cost enough.
+    /// The budget of the turn is used up.
     Enough,
 }
 
 #[derive(Debug)]
 enum Stage {
-    /// CONNECT has not come yet, or was refused.
+    /// Before CONNECT, or after its refusal.
     Greeting { session: Box<Session>, until: Duration },
-    /// The client has its place.
+    /// After CONNECT.
     Connected(ClientHandle),
 }
 
 impl Stage {
-    fn session<'a>(&'a mut self, board: &'a mut Router) -> Result<&'a mut Session, Ending> {
+    fn session<'a, H: Handler>(
+        &'a mut self,
+        router: &'a mut Router<H>,
+    ) -> Result<&'a mut Session, CloseReason> {
         match self {
             Self::Greeting { session, .. } => Ok(session),
-            Self::Connected(place) => match board.client(*place) {
+            Self::Connected(handle) => match router.client(*handle) {
                 Some(client) => Ok(&mut client.session),
-                None => Err(Ending::TakenOver),
+                None => Err(CloseReason::TakenOver),
             },
         }
     }
 }
 
-impl<S: Transport> Connection<S> {
-    /// One turn; it is over with the answer to whether the peer may still be reading.
+impl<S: Transport, H: Handler> ClientConnection<S, H> {
+    /// One turn. Ready once the connection is over, with whether the peer may still be reading.
     fn turn(&mut self, cx: &mut Context<'_>) -> Poll<bool> {
-        let board = Rc::clone(&self.board);
-        let board = &mut *board.borrow_mut();
-        board.begin_turn();
-        let outcome = self.exchange(board, cx).and_then(|()| self.arm(board, cx));
+        let router = Rc::clone(&self.router);
+        let router = &mut *router.borrow_mut();
+        router.begin_turn();
+        let outcome = self.read_and_write(router, cx).and_then(|()| self.set_timer(router, cx));
         let Err(why) = outcome else {
-            board.end_turn();
+            router.end_turn();
             return Poll::Pending;
         };
-        board.unfinished_bytes -= self.unfinished;
-        if let Ok(session) = self.stage.session(board) {
+        router.unfinished_bytes -= self.unfinished;
+        if let Ok(session) = self.stage.session(router) {
             let (inbox, outbox) = (std::mem::take(session.inbox()), std::mem::take(session.outbox()));
-            board.give_buffer(inbox);
-            board.give_buffer(outbox);
+            router.give_buffer(inbox);
+            router.give_buffer(outbox);
         }
         match self.stage {
-            Stage::Connected(place) => board.depart(place, &why),
+            Stage::Connected(handle) => router.disconnect(handle, &why),
             Stage::Greeting { .. } => {
-                if let Ending::Closed(why) = &why {
-                    board.warn(&format!("a connection was closed before its CONNECT: {why}"));
+                if let CloseReason::Closed(why) = &why {
+                    router.warn(&format!("a connection was closed before its CONNECT: {why}"));
                 }
             }
         }
-        board.end_turn();
-        Poll::Ready(matches!(why, Ending::Closed(_) | Ending::Refused | Ending::TakenOver))
+        router.end_turn();
+        Poll::Ready(matches!(why, CloseReason::Closed(_) | CloseReason::Refused | CloseReason::TakenOver))
     }
 
-    fn exchange(&mut self, board: &mut Router, cx: &mut Context<'_>) -> Result<(), Ending> {
-        let mut is_unacknowledged = false;
+    fn read_and_write(&mut self, router: &mut Router<H>, cx: &mut Context<'_>) -> Result<(), CloseReason> {
+        let mut has_unacknowledged_input = false;
         let mut budget = BUDGET;
         for _ in 0..ROUNDS {
-            let heard = self.hear(board, &mut budget);
-            if let Stage::Connected(place) = self.stage {
-                board.search_on(place);
+            let handled = self.handle_packets(router, &mut budget);
+            if let Stage::Connected(handle) = self.stage {
+                router.search_on(handle);
             }
-            let written = self.write(board, cx);
-            let heard = heard?;
-            is_unacknowledged &= !written?;
-            let congested = board.is_congested();
-            if congested || self.is_full(board)? {
+            let written = self.write(router, cx);
+            let handled = handled?;
+            has_unacknowledged_input &= !written?;
+            let congested = router.is_congested();
+            if congested || self.is_full(router)? {
                 if congested {
-                    board.wait_for_room(cx.waker());
+                    router.wait_for_room(cx.waker());
                 }
-                let now = board.now().mono;
-                self.stage.session(board)?.not_reading(now);
-                return self.rest(board, cx);
+                let now = router.now().mono;
+                self.stage.session(router)?.not_reading(now);
+                return self.release_buffers(router, cx);
             }
-            match heard {
-                Heard::All => {}
-                Heard::Full => continue,
-                Heard::Enough => break,
+            match handled {
+                Handled::All => {}
+                Handled::Full => continue,
+                Handled::Enough => break,
             }
-            match self.read(board, cx)? {
-                Poll::Ready(Ok(0)) => return Err(Ending::Gone),
-                Poll::Ready(Ok(_)) => is_unacknowledged = true,
-                Poll::Ready(Err(why)) => return Err(Ending::Failed(why)),
+            match self.read(router, cx)? {
+                Poll::Ready(Ok(0)) => return Err(CloseReason::Gone),
+                Poll::Ready(Ok(_)) => has_unacknowledged_input = true,
+                Poll::Ready(Err(_)) => return Err(CloseReason::Failed),
                 Poll::Pending => {
-                    if is_unacknowledged {
+                    if has_unacknowledged_input {
                         self.stream.acknowledge();
                     }
-                    self.shrink_inbox(board)?;
-                    self.rest(board, cx)?;
-                    if self.unfinished > FAIR_SHARE && board.unfinished_bytes > board.room_for_unfinished() {
+                    self.shrink_inbox(router)?;
+                    self.release_buffers(router, cx)?;
+                    if self.unfinished > FAIR_SHARE && router.unfinished_bytes > router.room_for_unfinished()
+                    {
                         let why =
                             "all clients together have begun too many large packets without ending them";
-                        return Err(Ending::Closed(why.into()));
+                        return Err(CloseReason::Closed(why.into()));
                     }
                     return Ok(());
                 }
             }
         }
-        come_again(cx);
-        self.rest(board, cx)
+        wake_after_io(cx);
+        self.release_buffers(router, cx)
     }
 
-    /// Lets the router action on the whole packets that have come, as far as the budget reaches.
-    fn hear(&mut self, board: &mut Router, budget: &mut usize) -> Result<Heard, Ending> {
-        let now = board.now().mono;
+    /// Passes whole packets to the router, as far as the budget reaches.
+    fn handle_packets(&mut self, router: &mut Router<H>, budget: &mut usize) -> Result<Handled, CloseReason> {
+        let now = router.now().mono;
         loop {
-            if self.is_full(board)? {
-                return Ok(Heard::Full);
+            if self.is_full(router)? {
+                return Ok(Handled::Full);
             }
             if *budget == 0 {
-                return Ok(Heard::Enough);
+                return Ok(Handled::Enough);
             }
-            let session = self.stage.session(board)?;
+            let session = self.stage.session(router)?;
             let before = session.inbox().len();
-            let event = match session.next(now) {
+            let event = match session.poll_event(now) {
                 Ok(Some(event)) => event,
-                Ok(None) => return Ok(Heard::All),
-                Err(why) => return Err(Ending::Closed(why.to_string())),
+                Ok(None) => return Ok(Handled::All),
+                Err(why) => return Err(CloseReason::Closed(why.to_string())),
             };
             *budget = budget.saturating_sub(before - session.inbox().len() + PACKET_COST);
             match &mut self.stage {
-                Stage::Connected(place) => board.handle(*place, event)?,
+                Stage::Connected(handle) => router.handle_event(*handle, event)?,
                 Stage::Greeting { session, .. } => match event {
-                    Event::Connect(connect) => {
-                        let place = board.admit(*connect, session)?;
-                        self.stage = Stage::Connected(place);
+                    SessionEvent::Connect(connect) => {
+                        let handle = router.accept_client(*connect, session)?;
+                        self.stage = Stage::Connected(handle);
                     }
-                    Event::OtherVersion { protocol, level, client_id, username } => {
+                    SessionEvent::OtherVersion { protocol, level, client_id, username } => {
                         let why = format!(
-                            "it speaks {protocol} level {level}, and this edge MQTT 3.1.1 (level 4) and 3.1"
+                            "it speaks {protocol} level {level}; this broker speaks MQTT 3.1.1 (level 4) and 3.1"
                         );
                         let code = ConnectCode::PROTOCOL_VERSION;
-                        return Err(board.refuse(session, code, &why, &client_id, username.as_deref()));
+                        return Err(router.refuse(session, code, &why, &client_id, username.as_deref()));
                     }
-                    _ => return Err(Ending::Closed("a packet before CONNECT".into())),
+                    _ => return Err(CloseReason::Closed("a packet before CONNECT".into())),
                 },
             }
-            *budget = budget.saturating_sub(board.take_effort());
+            *budget = budget.saturating_sub(router.take_effort());
         }
     }
 
-    fn is_full(&mut self, board: &mut Router) -> Result<bool, Ending> {
+    fn is_full(&mut self, router: &mut Router<H>) -> Result<bool, CloseReason> {
         match &self.stage {
             Stage::Greeting { .. } => Ok(false),
-            Stage::Connected(place) => board.is_full(*place),
+            Stage::Connected(handle) => router.is_full(*handle),
         }
     }
 
-    /// Writes as much as the peer takes; says whether that was anything.
-    fn write(&mut self, board: &mut Router, cx: &mut Context<'_>) -> Result<bool, Ending> {
+    /// Writes as much as the peer takes; returns whether that was anything.
+    fn write(&mut self, router: &mut Router<H>, cx: &mut Context<'_>) -> Result<bool, CloseReason> {
         let mut wrote = false;
         loop {
-            if let Stage::Connected(place) = self.stage {
-                board.refill(place);
+            if let Stage::Connected(handle) = self.stage {
+                router.refill(handle);
             }
-            let outbox = self.stage.session(board)?.outbox();
+            let outbox = self.stage.session(router)?.outbox();
             let written = match self.writer.write(&mut self.stream, cx, outbox) {
                 Ok(written) => written,
-                Err(why) if why.kind() == io::ErrorKind::WriteZero => return Err(Ending::Gone),
-                Err(why) => return Err(Ending::Failed(why)),
+                Err(why) if why.kind() == io::ErrorKind::WriteZero => return Err(CloseReason::Gone),
+                Err(_) => return Err(CloseReason::Failed),
             };
             wrote |= written > 0;
             if written == 0 || !outbox.is_empty() {
                 break;
             }
         }
-        let Stage::Connected(place) = self.stage else { return Ok(wrote) };
-        if let Some(client) = board.client(place) {
+        let Stage::Connected(handle) = self.stage else { return Ok(wrote) };
+        if let Some(client) = router.client(handle) {
             client.unsent = self.writer.held();
         }
-        board.leaving(place).map_or(Ok(wrote), |why| Err(Ending::Closed(why.into())))
+        router.leaving(handle).map_or(Ok(wrote), |why| Err(CloseReason::Closed(why.into())))
     }
 
-    fn read(&mut self, board: &mut Router, cx: &mut Context<'_>) -> Result<Poll<io::Result<usize>>, Ending> {
-        let mut buffer = std::mem::take(self.stage.session(board)?.inbox());
+    fn read(
+        &mut self,
+        router: &mut Router<H>,
+        cx: &mut Context<'_>,
+    ) -> Result<Poll<io::Result<usize>>, CloseReason> {
+        let mut buffer = std::mem::take(self.stage.session(router)?.inbox());
         if buffer.is_empty() {
-            let spare = board.take_buffer();
-            board.give_buffer(std::mem::replace(&mut buffer, spare));
+            let spare = router.take_buffer();
+            router.give_buffer(std::mem::replace(&mut buffer, spare));
         }
-        let most = if board.is_crowded() { READ_IN_A_CROWD } else { READ };
+        let most = if router.is_crowded() { READ_IN_A_CROWD } else { READ };
         buffer.reserve(most);
-        // A buffer that was used before has more room.
+        // A buffer from the spares may have more room.
         let read = pin!(self.stream.read_buf(&mut (&mut buffer).limit(most))).poll(cx);
-        let session = self.stage.session(board)?;
+        let session = self.stage.session(router)?;
         *session.inbox() = buffer;
         if session.outbox().capacity() == 0 {
-            let spare = board.take_buffer();
-            *self.stage.session(board)?.outbox() = spare;
+            let spare = router.take_buffer();
+            *self.stage.session(router)?.outbox() = spare;
         }
         Ok(read)
     }
 
-    /// Puts the first bytes of a packet, whose rest is waited for, into a buffer of their size: they must not keep one that
-    /// is much larger. Of a packet that is larger than a read the buffer has grown with it.
-    fn shrink_inbox(&mut self, board: &mut Router) -> Result<(), Ending> {
-        let inbox = self.stage.session(board)?.inbox();
+    /// Moves the first bytes of an unfinished packet into a buffer of their size, because they must not keep a much larger
+    /// one. If the packet is larger than a read, the buffer has grown with it and stays.
+    fn shrink_inbox(&mut self, router: &mut Router<H>) -> Result<(), CloseReason> {
+        let inbox = self.stage.session(router)?.inbox();
         if inbox.len() <= READ {
             let former = replace_by_copy(inbox);
-            board.give_buffer(former);
+            router.give_buffer(former);
         }
         Ok(())
     }
 
-    /// Gives back what an idle connection does not need.
-    fn rest(&mut self, board: &mut Router, cx: &mut Context<'_>) -> Result<(), Ending> {
-        let is_crowded = board.is_crowded();
-        let session = self.stage.session(board)?;
+    /// Gives back the buffers that an idle connection does not need.
+    fn release_buffers(&mut self, router: &mut Router<H>, cx: &mut Context<'_>) -> Result<(), CloseReason> {
+        let is_crowded = router.is_crowded();
+        let session = self.stage.session(router)?;
         let unfinished = session.inbox().len();
         let outbox = session.outbox();
         let empty = (is_crowded || outbox.len() <= READ).then(|| replace_by_copy(outbox));
-        if session.in_flight() + session.queued() + session.owed() == 0 {
+        if session.in_flight() + session.queued() + session.pending_acks() == 0 {
             session.shrink();
         }
         if let Some(buffer) = empty {
-            board.give_buffer(buffer);
+            router.give_buffer(buffer);
         }
-        board.unfinished_bytes = board.unfinished_bytes + unfinished - self.unfinished;
+        router.unfinished_bytes = router.unfinished_bytes + unfinished - self.unfinished;
         self.unfinished = unfinished;
-        let Stage::Connected(place) = self.stage else { return Ok(()) };
-        board.weigh(place.id);
-        if board.is_searching(place) {
-            come_again(cx);
+        let Stage::Connected(handle) = self.stage else { return Ok(()) };
+        router.weigh(handle.id);
+        if router.is_searching(handle) {
+            wake_after_io(cx);
         }
-        if let Some(client) = board.client(place)
+        if let Some(client) = router.client(handle)
             && client.waker.as_ref().is_none_or(|waker| !waker.will_wake(cx.waker()))
         {
             client.waker = Some(cx.waker().clone());
@@ -367,28 +357,28 @@ impl<S: Transport> Connection<S> {
         Ok(())
     }
 
-    /// Sees whether the client has been silent for too long, and when to look again.
-    fn arm(&mut self, board: &mut Router, cx: &mut Context<'_>) -> Result<(), Ending> {
-        let now = board.now().mono;
+    /// Checks the deadlines of CONNECT and keep-alive, and sets the timer for the next one.
+    fn set_timer(&mut self, router: &mut Router<H>, cx: &mut Context<'_>) -> Result<(), CloseReason> {
+        let now = router.now().mono;
         let due = match &self.stage {
             Stage::Greeting { until, .. } if now >= *until => {
-                let limit = board.limits().connect_timeout.as_secs_f64();
-                return Err(Ending::Closed(format!("no CONNECT came within {limit} s")));
+                let limit = router.limits().connect_timeout.as_secs_f64();
+                return Err(CloseReason::Closed(format!("no CONNECT came within {limit} s")));
             }
             Stage::Greeting { until, .. } => Some(*until),
             Stage::Connected(_) => {
-                let session = self.stage.session(board)?;
-                session.tick(now).map_err(|silence| Ending::Closed(silence.to_string()))?;
-                session.deadline()
+                let session = self.stage.session(router)?;
+                session.handle_timeout(now).map_err(|silence| CloseReason::Closed(silence.to_string()))?;
+                session.next_timeout()
             }
         };
         let Some(due) = due else {
             self.timer = None;
             return Ok(());
         };
-        let due = board.instant(due);
+        let due = router.instant(due);
         match &mut self.timer {
-            // An earlier one only looks again: cheaper than moving it with every packet.
+            // A timer that fires early only checks again, which is cheaper than moving it with every packet.
             Some(timer) if !timer.is_elapsed() && timer.deadline() <= due => {}
             Some(timer) => timer.as_mut().reset(due),
             None => self.timer = Some(Box::pin(tokio::time::sleep_until(due))),
@@ -401,7 +391,8 @@ impl<S: Transport> Connection<S> {
         Ok(())
     }
 
-    /// Closes in a way that lets the peer read what was said last: unread input would reset the connection.
+    /// Reads until the peer closes, because closing with unread input would reset the connection before the peer has read the
+    /// last packets.
     async fn linger(&mut self) {
         let farewell = async {
             let mut rest = Vec::with_capacity(4096);
@@ -411,18 +402,18 @@ impl<S: Transport> Connection<S> {
             }
             io::Result::Ok(())
         };
-        // Whether the peer listens is its own affair.
+        // It makes no difference whether the peer reads them.
         let _ = tokio::time::timeout(LINGER, farewell).await;
     }
 }
 
-/// Wakes the task once the sockets have been looked at. A task that wakes itself at once is run again dozens of times
-/// before that, and nobody else hears anything meanwhile.
-pub(super) fn come_again(cx: &mut Context<'_>) {
+/// Wakes the task after the runtime has polled the sockets. A task that wakes itself directly runs dozens of times before
+/// that, and the other connections read nothing meanwhile.
+pub(super) fn wake_after_io(cx: &mut Context<'_>) {
     let _ = pin!(tokio::task::yield_now()).poll(cx);
 }
 
-/// Puts what a buffer holds into one of just that size, and gives the buffer back.
+/// Replaces a buffer by a copy of exactly its size; returns the former buffer.
 fn replace_by_copy(buffer: &mut BytesMut) -> BytesMut {
     let copy = BytesMut::from(&buffer[..]);
     std::mem::replace(buffer, copy)

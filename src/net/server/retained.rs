@@ -30,7 +30,7 @@ impl Retained {
         Self { messages: BTreeMap::new(), bytes: 0, limit }
     }
 
-    /// Retains a message, or forgets the topic's where the payload is empty (MQTT 3.1.1, section 3.3.1.3).
+    /// Retains a message, or removes the topic's if the payload is empty (MQTT 3.1.1, section 3.3.1.3).
     /// `false` when there is no room: the old message is forgotten then, for it is no longer the last.
     pub(super) fn set(&mut self, topic: &str, payload: &[u8], qos: QoS) -> bool {
         if let Some(old) = self.messages.remove(topic) {

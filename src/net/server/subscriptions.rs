@@ -1,8 +1,8 @@
-//! Who subscribes to what: exact filters by one look-up, filters with wildcards by a tree of levels.
+//! The subscribers of each topic: exact filters by one look-up, filters with wildcards by a tree of levels.
 
 use std::sync::Arc;
 
-use super::SessionId;
+use super::handler::SessionId;
 use crate::{collections::SeededMap, mqtt::QoS};
 
 /// Every subscription of every session.
@@ -10,29 +10,29 @@ use crate::{collections::SeededMap, mqtt::QoS};
 pub(super) struct Subscriptions {
     exact: SeededMap<Box<str>, Vec<(SessionId, QoS)>>,
     wild: Level,
-    /// Who gets the messages of the last two topics: a client's requests and their answers come many at a time.
-    recent: [Option<Found>; 2],
+    /// The subscribers of the last two topics, because a client's requests and their answers come many at a time.
+    recent: [Option<RecentTopic>; 2],
 }
 
-/// A topic and who gets its messages, as long as no subscription changes.
+/// A topic and its subscribers, valid until a subscription changes.
 #[derive(Debug)]
-struct Found {
+struct RecentTopic {
     topic: Arc<str>,
     subscribers: Vec<(SessionId, QoS)>,
 }
 
-/// More subscribers than that take longer to serve than to find.
+/// More subscribers are not remembered, because they take longer to serve than to find.
 const FEW: usize = 16;
 
-/// More levels than anybody's topics have; the tree is walked down by recursion.
+/// The most levels of a filter with wildcards, because the tree is walked by recursion; more than any real topic has.
 pub(super) const MAX_LEVELS: usize = 100;
 
-/// How many levels a filter with wildcards has: as many as it needs in the tree. One without needs none.
+/// The levels that a filter needs in the tree: none without wildcards.
 pub(super) fn levels(filter: &str) -> usize {
     if has_wildcard(filter) { filter.split('/').count() } else { 0 }
 }
 
-/// About the bytes that a subscription occupies here and with its session.
+/// The approximate bytes that a subscription occupies here and in its session.
 pub(super) fn cost(filter: &str) -> usize {
     160 + 2 * filter.len() + 600 * levels(filter)
 }
@@ -95,7 +95,7 @@ impl Subscriptions {
             let former = self.recent[0].take();
             let mut subscribers = former.map(|known| known.subscribers).unwrap_or_default();
             subscribers.clone_from(found);
-            self.recent[0] = Some(Found { topic: Arc::clone(topic), subscribers });
+            self.recent[0] = Some(RecentTopic { topic: Arc::clone(topic), subscribers });
         }
     }
 

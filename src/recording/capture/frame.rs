@@ -5,33 +5,36 @@ use std::net::SocketAddr;
 use etherparse::{EtherType, LaxNetSlice, LaxSlicedPacket, TransportSlice};
 use pcap_parser::Linktype;
 
+/// The two ends of a connection, or the source and the target of a segment.
+pub(super) type Endpoints = (SocketAddr, SocketAddr);
+
 /// One TCP segment.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Segment<'a> {
     pub source: SocketAddr,
     pub target: SocketAddr,
-    /// Of the first byte, or of SYN.
+    /// The sequence number of the first byte, or of SYN.
     pub sequence: u32,
-    /// What the sender has received of the other side's bytes.
+    /// The acknowledgement number: the sender has received everything before it.
     pub acknowledged: Option<u32>,
     pub syn: bool,
     pub fin: bool,
     pub rst: bool,
-    /// As much as was captured.
+    /// The part that was captured.
     pub payload: &'a [u8],
-    /// Whether the capture's limit for packets cut something off.
+    /// Whether the capture's limit on the packet length cut something off.
     pub is_cut: bool,
 }
 
-/// A link layer that is not understood.
+/// A link layer that is not supported.
 #[derive(Debug)]
 pub(super) struct UnknownLink;
 
-/// The segment in a packet; `None` for whatever is not TCP, or too short to tell.
+/// Returns the segment in a packet; `None` if it is not TCP, or too short.
 pub(super) fn segment(link: Linktype, data: &[u8]) -> Result<Option<Segment<'_>>, UnknownLink> {
-    // Raw packets go by two more numbers, which differ between systems.
+    // Two more numbers stand for raw packets on some systems.
     const RAW: [i32; 5] = [12, 14, Linktype::RAW.0, Linktype::IPV4.0, Linktype::IPV6.0];
-    // 108 is OpenBSD's loopback; both begin with an address family, and the IP version tells as much.
+    // 108 is OpenBSD's loopback. Both begin with an address family, which the IP version makes superfluous.
     const LOOPBACK: [i32; 2] = [Linktype::NULL.0, Linktype::LOOP.0];
     let ethertype = |at: usize| Some(EtherType(u16::from_be_bytes(data.get(at..at + 2)?.try_into().ok()?)));
     let cooked = |at: usize, header: usize| {

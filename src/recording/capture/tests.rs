@@ -13,7 +13,7 @@ use crate::{
         ConnectCode,
         codec::{Connect, Packet, Publish, QoS},
     },
-    recording::Found,
+    recording::RecordingEntry,
 };
 
 const CLIENT: [u8; 4] = [10, 0, 0, 7];
@@ -124,25 +124,25 @@ fn raw(packets: &[(u64, Vec<u8>)]) -> Vec<u8> {
 fn read(file: &[u8], ports: &[u16]) -> Vec<String> {
     let topics = Topics::default();
     let mut found = Vec::new();
-    Capture::new(&topics, ports)
+    CaptureReader::new(&topics, ports)
         .read(file, &mut |packet, what| {
             match what {
-                Found::Message(record) => found.push(format!(
+                RecordingEntry::Message(record) => found.push(format!(
                     "{packet} {} {} {} @{}",
                     record.dir.unwrap().name(),
                     record.topic,
                     record.payload.escape_ascii(),
                     record.mono_us.unwrap() / 1_000_000
                 )),
-                Found::Connection(who) => found.push(format!(
+                RecordingEntry::Connection(who) => found.push(format!(
                     "{packet} {} {} {:?} {:?}",
                     if who.connected { "connect" } else { "disconnect" },
                     who.client_id,
                     who.username,
                     who.code.map(|code| code.0)
                 )),
-                Found::Flaw(flaw) => found.push(format!("{packet} !{}", flaw.message)),
-                Found::Aside(_) | Found::Idle => {}
+                RecordingEntry::Issue(issue) => found.push(format!("{packet} !{}", issue.message)),
+                RecordingEntry::EventLine(_) | RecordingEntry::Idle => {}
             }
             ControlFlow::Continue(())
         })
@@ -368,10 +368,10 @@ fn section(is_big: bool, options: &[(u16, &[u8])], packets: &[(u64, Vec<u8>)], k
 /// The times of the messages and connections of a capture, or why it fails.
 fn times(file: &[u8]) -> Result<Vec<i64>, String> {
     let (topics, mut times) = (Topics::default(), Vec::new());
-    let outcome = Capture::new(&topics, &[]).read(file, &mut |_, found| {
+    let outcome = CaptureReader::new(&topics, &[]).read(file, &mut |_, found| {
         match found {
-            Found::Message(record) => times.push(record.unix_us),
-            Found::Flaw(flaw) => panic!("{flaw:?}"),
+            RecordingEntry::Message(record) => times.push(record.unix_us),
+            RecordingEntry::Issue(issue) => panic!("{issue:?}"),
             _ => {}
         }
         ControlFlow::Continue(())
@@ -515,9 +515,9 @@ fn packets_that_the_capture_cut_off_are_told_once() {
 #[test]
 fn connections_are_bounded_and_those_that_were_dropped_are_counted() {
     let topics = Topics::default();
-    let mut traffic = Traffic::new(&topics, [1883].into());
+    let mut tracker = ConnectionTracker::new(&topics, [1883].into());
     let mut told = Vec::new();
-    let mut tell = |_, found: Found<'_>| {
+    let mut visit = |_, found: RecordingEntry<'_>| {
         told.push(format!("{found:?}"));
         ControlFlow::Continue(())
     };
@@ -535,8 +535,8 @@ fn connections_are_bounded_and_those_that_were_dropped_are_counted() {
             payload: b"",
             is_cut: false,
         };
-        let _ = traffic.hear(u64::from(n) + 1, 0, &segment, &mut tell);
-        assert!(traffic.followed() <= 16_384);
+        let _ = tracker.handle_segment(u64::from(n) + 1, 0, &segment, &mut visit);
+        assert!(tracker.followed() <= 16_384);
     }
     // The first one has been forgotten, and the last one has not.
     for n in [0, 19_999] {
@@ -551,9 +551,9 @@ fn connections_are_bounded_and_those_that_were_dropped_are_counted() {
             payload: &report[2..],
             is_cut: false,
         };
-        let _ = traffic.hear(30_000 + u64::from(n), 0, &segment, &mut tell);
+        let _ = tracker.handle_segment(30_000 + u64::from(n), 0, &segment, &mut visit);
     }
-    let _ = traffic.finish(60_000, &mut tell);
+    let _ = tracker.finish(60_000, &mut visit);
     assert!(told[0].contains("begins in the middle of what went to the server"), "{told:?}");
     assert!(told.iter().any(|line| line.contains(": 3617 that were silent")), "{told:?}");
 }
@@ -581,7 +581,7 @@ fn damaged_captures_do_no_harm() {
         }
         // Whatever it holds, it ends; where it does not, the seed is the one that was started last.
         let mut found = 0_u32;
-        let _unreadable = Capture::new(&topics, &[]).read(&file[..], &mut |_, _| {
+        let _unreadable = CaptureReader::new(&topics, &[]).read(&file[..], &mut |_, _| {
             found += 1;
             assert!(found < 10_000, "seed {seed} does not end");
             ControlFlow::Continue(())

@@ -15,20 +15,18 @@ use std::{
 
 use csv::{ByteRecord, ReaderBuilder};
 
-use self::scanner::Scanner;
+use self::scanner::{CsvScanner, LONGEST, invalid_data};
 use crate::{
     request::{
-        input::{Content, Input},
-        parser::InputError,
+        error::InputError,
+        input::{InputContent, InputValue},
     },
     text::is_blank,
     tuya::Device,
 };
 
-/// How many rows make a batch, where that many are there to be read.
+/// The rows of a batch, at most.
 const BATCH: usize = 256;
-/// The longest row that is taken; what is longer cannot be a message of this protocol.
-const LONGEST: u64 = 4 << 20;
 /// What may separate columns, the likelier ones first.
 const DELIMITERS: [u8; 3] = [b',', b';', b'\t'];
 /// The fields of an input that are no fields of a device.
@@ -44,13 +42,13 @@ const TOLD: u64 = 10;
 pub fn read<T>(
     mut reader: impl Read,
     emit: &dyn Fn(Vec<T>) -> io::Result<()>,
-    mut take: impl FnMut(Input<'_>, &mut Vec<T>),
+    mut take: impl FnMut(InputValue<'_>, &mut Vec<T>),
     warn: &dyn Fn(&str),
 ) -> io::Result<()> {
     let batch = Rc::new(RefCell::new(Vec::new()));
-    let result = Beginning::read(&mut reader).and_then(|beginning| {
-        let Beginning { delimiter, lines, bytes } = beginning;
-        let scanner = Rc::new(RefCell::new(Scanner::new(delimiter, lines)));
+    let result = Preamble::read(&mut reader).and_then(|beginning| {
+        let Preamble { delimiter, lines, bytes } = beginning;
+        let scanner = Rc::new(RefCell::new(CsvScanner::new(delimiter, lines)));
         let reader = Eager {
             reader: io::Cursor::new(bytes).chain(reader),
             batch: Rc::clone(&batch),
@@ -62,7 +60,7 @@ pub fn read<T>(
         };
         let mut rows =
             ReaderBuilder::new().flexible(true).has_headers(false).delimiter(delimiter).from_reader(reader);
-        let mut table = Table { delimiter, header: None, headers: 0 };
+        let mut table = CsvTable { delimiter, header: None, headers: 0 };
         let mut row = ByteRecord::new();
         while rows.read_byte_record(&mut row)? {
             let end = rows.position().byte();
@@ -97,7 +95,7 @@ const CHUNK: usize = 32 * 1024;
 struct Eager<'e, R, T> {
     reader: R,
     batch: Rc<RefCell<Vec<T>>>,
-    scanner: Rc<RefCell<Scanner>>,
+    scanner: Rc<RefCell<CsvScanner>>,
     emit: &'e dyn Fn(Vec<T>) -> io::Result<()>,
     chunk: Vec<u8>,
     /// What the scanner gave, and how much of it was handed on.
@@ -130,17 +128,17 @@ impl<R: Read, T> Read for Eager<'_, R, T> {
     }
 }
 
-/// What is known before the first row is read.
-struct Beginning {
+/// The bytes before the first row, and what they determine.
+struct Preamble {
     /// What separates columns.
     delimiter: u8,
     /// How many lines of the file are not among the bytes.
     lines: u64,
-    /// What was read and not used.
+    /// Bytes read and not used.
     bytes: Vec<u8>,
 }
 
-impl Beginning {
+impl Preamble {
     /// Reads on until the separator is known: from a line `sep=;`, or from the header.
     fn read(reader: &mut impl Read) -> io::Result<Self> {
         let mut bytes = Vec::new();
@@ -231,22 +229,22 @@ fn delimiter_of(header: &str) -> u8 {
 }
 
 /// A table as far as it has been read.
-struct Table {
+struct CsvTable {
     delimiter: u8,
     header: Option<Vec<String>>,
     /// How many headers were repeated.
     headers: u64,
 }
 
-impl Table {
-    /// What a row is: an input, or nothing, if it is the header, repeats it, or has only empty cells.
+impl CsvTable {
+    /// The input of a row; `None` for a header, a repeated header, or empty cells only.
     fn row(
         &mut self,
         line: u64,
         row: &ByteRecord,
         fault: Option<(u64, String)>,
         warn: &dyn Fn(&str),
-    ) -> io::Result<Option<Input<'static>>> {
+    ) -> io::Result<Option<InputValue<'static>>> {
         let Some(header) = &self.header else {
             if let Some((_, message)) = fault {
                 return Err(invalid_data(format!("the header: {message}")));
@@ -317,15 +315,11 @@ fn repeated_header(header: &[String], row: &ByteRecord) -> Option<Vec<String>> {
         }
         names.push(name.to_owned());
     }
-    // What was trimmed off the end of one file's header is there in the other's.
+    // One file's header may have trailing empty cells that the other's lacks.
     while names.len() > header.len() && names.last().is_some_and(String::is_empty) {
         names.pop();
     }
     Some(names)
-}
-
-fn invalid_data(message: String) -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidData, message)
 }
 
 /// A cell without blanks around it, those within its quotes too.
@@ -337,16 +331,16 @@ fn trimmed(cell: &[u8]) -> &[u8] {
     str::from_utf8(cell).map_or(cell, |text| text.trim_matches(is_blank).as_bytes())
 }
 
-fn broken(line: u64, row: &ByteRecord, field: Option<&str>, message: String) -> Input<'static> {
+fn broken(line: u64, row: &ByteRecord, field: Option<&str>, message: String) -> InputValue<'static> {
     let text = row.iter().collect::<Vec<_>>().join(&b","[..]);
-    Input::broken(
+    InputValue::broken(
         line,
         &text,
         InputError { field: field.map(str::to_owned), message, ..InputError::default() },
     )
 }
 
-fn input(line: u64, header: &[String], row: &ByteRecord) -> Input<'static> {
+fn input(line: u64, header: &[String], row: &ByteRecord) -> InputValue<'static> {
     // Rows of a spreadsheet may end in more empty cells than its header.
     let length = row.iter().rposition(|cell| !trimmed(cell).is_empty()).map_or(0, |last| last + 1);
     if length > header.len() {
@@ -365,5 +359,5 @@ fn input(line: u64, header: &[String], row: &ByteRecord) -> Input<'static> {
         };
         fields.push((name.clone(), text.to_owned()));
     }
-    Input { line: Some(line), content: Content::Fields(fields) }
+    InputValue { line: Some(line), content: InputContent::Fields(fields) }
 }

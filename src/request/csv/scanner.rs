@@ -3,14 +3,16 @@
 
 use std::{collections::VecDeque, io};
 
-use super::{LONGEST, invalid_data};
 use crate::text::is_blank;
 
-/// What the csv reader does not tell: the lines of its rows, and wrong quotes. It reads on over those, so that one
-/// quote too many would make a single cell of all the rows below.
+/// The longest row in bytes; no message of this protocol is longer.
+pub(super) const LONGEST: u64 = 4 << 20;
+
+/// Finds what the csv reader does not report: the lines of its rows, and misplaced quotes. The csv reader reads on after
+/// those, and one quote too many would make a single cell of all the rows below.
 ///
 /// All places are those of the bytes that come out.
-pub(crate) struct Scanner {
+pub(crate) struct CsvScanner {
     delimiter: u8,
     /// How many bytes have come out.
     length: u64,
@@ -24,13 +26,13 @@ pub(crate) struct Scanner {
     cell: Cell,
     /// Blanks that belong to the cell if anything else of it follows.
     blanks: Vec<u8>,
-    /// The beginning of a character whose other bytes have not come.
+    /// The first bytes of a character, until the others have come.
     partial: Vec<u8>,
     /// The line of the quote that was opened last.
     opened: u64,
     /// Where the row began that the next byte belongs to.
     row: u64,
-    /// What is wrong with quotes: the place, the line, and the words.
+    /// Faults of quotes: the place, the line, and the words.
     faults: VecDeque<(u64, u64, String)>,
 }
 
@@ -52,7 +54,7 @@ enum Next {
     Partial,
 }
 
-impl Scanner {
+impl CsvScanner {
     /// A scanner of what comes after so many lines.
     pub(crate) fn new(delimiter: u8, lines: u64) -> Self {
         Self {
@@ -70,7 +72,7 @@ impl Scanner {
         }
     }
 
-    /// Takes what was read, nothing at the end, and appends what the csv reader gets.
+    /// Takes the bytes read, none at the end, and appends those for the csv reader.
     pub(crate) fn add(&mut self, bytes: &[u8], out: &mut Vec<u8>) -> io::Result<()> {
         self.ended = bytes.is_empty();
         if self.partial.is_empty() {
@@ -110,7 +112,7 @@ impl Scanner {
                     rest = &rest[1..];
                 }
                 Next::Blank(length) => {
-                    // In front of a cell they are of no use to anyone.
+                    // Blanks before a cell are dropped.
                     if self.cell != Cell::Start {
                         self.blanks.extend_from_slice(&rest[..length]);
                     }
@@ -213,7 +215,7 @@ impl Scanner {
         format!("the quote that opens a cell on line {} has no end", self.opened)
     }
 
-    /// What is wrong with the quotes of the row that ends here, and on which line.
+    /// The fault in the quotes of the row that ends here, with its line.
     pub(crate) fn fault_before(&mut self, end: u64) -> Option<(u64, String)> {
         let mut found = None;
         while let Some((_, line, why)) = self.faults.pop_front_if(|(place, ..)| *place < end) {
@@ -233,4 +235,8 @@ impl Scanner {
         }
         self.passed + 1
     }
+}
+
+pub(super) fn invalid_data(message: String) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, message)
 }

@@ -17,11 +17,11 @@ impl Read for Pieces<'_> {
 fn rows_and_warnings(text: &[u8], chunk: usize) -> (Vec<(u64, String)>, Vec<String>) {
     let found = RefCell::new(Vec::new());
     let warnings = RefCell::new(Vec::new());
-    let take = |input: Input<'_>, batch: &mut Vec<(u64, String)>| {
+    let take = |input: InputValue<'_>, batch: &mut Vec<(u64, String)>| {
         let text = match input.content {
-            Content::Fields(fields) => format!("{fields:?}"),
-            Content::Broken(_, why) => why.message,
-            Content::Json(_) => unreachable!("CSV has no JSON values"),
+            InputContent::Fields(fields) => format!("{fields:?}"),
+            InputContent::Broken(_, why) => why.message,
+            InputContent::Json(_) => unreachable!("CSV has no JSON values"),
         };
         batch.push((input.line.unwrap(), text));
     };

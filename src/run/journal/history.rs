@@ -1,4 +1,4 @@
-//! What a journal knows: for each key the contents that were accepted, in order, compared with those of the input.
+//! The history of a journal: for each key the accepted contents, in order, compared with those of the input.
 //!
 //! Pure: the file's entries go in, the entries to write come out.
 
@@ -7,9 +7,9 @@ use std::collections::{HashMap, VecDeque};
 /// 128 bits of a hash.
 pub type Hash = [u8; 16];
 
-/// What one line of the input asks for: whom it concerns, and what it says.
+/// Hashes of one line of the input: whom it concerns, and what it says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Digest {
+pub struct LineDigest {
     /// The gateway, the device and the data point.
     pub key: Hash,
     /// The message.
@@ -18,16 +18,16 @@ pub struct Digest {
 
 /// An entry of the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Entry {
-    /// What was accepted.
-    pub digest: Digest,
-    /// The place of this content among those of its key, if it and all behind it are void from here on.
+pub struct JournalEntry {
+    /// The accepted line.
+    pub digest: LineDigest,
+    /// The place of this content among those of its key, if this entry makes that one and all behind it void.
     pub at: Option<u32>,
 }
 
 /// One accepted content. There may be tens of millions, so each takes 40 bytes and nothing else.
 #[derive(Clone, Copy, Debug)]
-struct Known {
+struct AcceptedContent {
     key: Hash,
     content: Hash,
     /// While the file is read, its place in the file; afterwards, in the first content of a key, how many contents
@@ -43,41 +43,41 @@ const NONE: u32 = u32::MAX;
 const FOLLOWS: u32 = 0;
 /// The input differs; the next content that is accepted takes the place of the first one that differs.
 const DIFFERS: u32 = 1;
-/// As [`DIFFERS`], and that content has been noted.
+/// As [`DIFFERS`], and that content has been recorded.
 const REPLACED: u32 = 2;
 
-/// A content that was sent.
+/// A content in flight.
 #[derive(Debug)]
-struct Sent {
+struct SentContent {
     index: u64,
     content: Hash,
-    /// Whether it was accepted, once that is known.
+    /// Whether it was accepted; `None` while it is open.
     accepted: Option<bool>,
 }
 
-/// What a journal knows, and what of the input is on its way.
+/// The accepted contents of a journal, and the contents in flight.
 #[derive(Debug, Default)]
 pub struct History {
     /// Sorted by key; of one key, in the journal's order.
-    known: Vec<Known>,
-    /// The keys of what was sent, by the index of its result line.
+    known: Vec<AcceptedContent>,
+    /// The keys of contents in flight, by the index of the result line.
     keys: HashMap<u64, Hash>,
-    /// What was sent and whose entry is not written, by key and in input order: entries are written in that order,
-    /// whatever the order of the answers.
-    sent: HashMap<Hash, VecDeque<Sent>>,
+    /// Contents whose entries are not written, by key and in input order: entries are written in that order, whatever the
+    /// order of the answers.
+    sent: HashMap<Hash, VecDeque<SentContent>>,
 }
 
 impl History {
-    /// A history for so many entries at most, which [`History::add`] takes before anything is compared.
+    /// A history with memory for this many entries. Call [`History::add`] for each, then [`History::sort`].
     pub fn with_capacity(entries: usize) -> Self {
         Self { known: Vec::with_capacity(entries), ..Self::default() }
     }
 
-    /// Adds an entry of the file; false where there are more than 4 billion.
-    pub fn add(&mut self, entry: Entry) -> bool {
+    /// Adds an entry of the file; returns false if there are more than 4 billion.
+    pub fn add(&mut self, entry: JournalEntry) -> bool {
         let Ok(place) = u32::try_from(self.known.len()) else { return false };
-        let Digest { key, content } = entry.digest;
-        self.known.push(Known { key, content, place, state: entry.at.unwrap_or(NONE) });
+        let LineDigest { key, content } = entry.digest;
+        self.known.push(AcceptedContent { key, content, place, state: entry.at.unwrap_or(NONE) });
         true
     }
 
@@ -95,16 +95,15 @@ impl History {
             if known.state != NONE {
                 kept = kept.min(first.saturating_add(known.state as usize));
             }
-            self.known[kept] = Known { place: 0, state: FOLLOWS, ..known };
+            self.known[kept] = AcceptedContent { place: 0, state: FOLLOWS, ..known };
             kept += 1;
         }
         self.known.truncate(kept);
     }
 
-    /// Whether a former run has done all lines of a message, so that it is not sent. If not, all of them are sent.
-    /// `first` is the index of the message's first result line; a message that was not passed over may be asked for
-    /// again.
-    pub fn passes(&mut self, first: u64, lines: &[Digest]) -> bool {
+    /// Returns whether a former run accepted all lines of a request, which is then passed over. If not, all of them are in
+    /// flight. `first` is the index of the request's first result line; asking again for a request in flight returns false.
+    pub fn pass_over(&mut self, first: u64, lines: &[LineDigest]) -> bool {
         if lines.is_empty() || self.keys.contains_key(&first) {
             return false;
         }
@@ -118,54 +117,54 @@ impl History {
         for (index, line) in (first..).zip(lines) {
             self.differ(line);
             self.keys.insert(index, line.key);
-            let sent = Sent { index, content: line.content, accepted: None };
+            let sent = SentContent { index, content: line.content, accepted: None };
             self.sent.entry(line.key).or_default().push_back(sent);
         }
         false
     }
 
-    /// Notes what became of the line with this index, and gives the entries that are to be written now.
-    pub fn settle(&mut self, index: u64, accepted: bool, mut write: impl FnMut(Entry)) {
+    /// Handles the result of the line with this index; writes the entries that are next in input order.
+    pub fn handle_result(&mut self, index: u64, accepted: bool, mut write: impl FnMut(JournalEntry)) {
         let Some(key) = self.keys.remove(&index) else { return };
         let Some(queue) = self.sent.get_mut(&key) else { return };
         if let Some(sent) = queue.iter_mut().find(|sent| sent.index == index) {
             sent.accepted = Some(accepted);
         }
-        let mut noted = Vec::new();
-        while let Some(Sent { content, accepted: Some(accepted), .. }) = queue.front() {
+        let mut accepted_contents = Vec::new();
+        while let Some(SentContent { content, accepted: Some(accepted), .. }) = queue.front() {
             if *accepted {
-                noted.push(*content);
+                accepted_contents.push(*content);
             }
             queue.pop_front();
         }
         if queue.is_empty() {
             self.sent.remove(&key);
         }
-        for content in noted {
+        for content in accepted_contents {
             let at = self.first(&key).filter(|known| known.state == DIFFERS).map(|known| {
                 known.state = REPLACED;
                 known.place
             });
-            write(Entry { digest: Digest { key, content }, at });
+            write(JournalEntry { digest: LineDigest { key, content }, at });
         }
     }
 
     /// The first content of a key.
-    fn first(&mut self, key: &Hash) -> Option<&mut Known> {
+    fn first(&mut self, key: &Hash) -> Option<&mut AcceptedContent> {
         let at = self.known.partition_point(|known| known.key < *key);
         self.known.get_mut(at).filter(|known| known.key == *key)
     }
 
-    /// The content of a key that comes next, if the input has followed the journal so far.
-    fn next(&self, key: &Hash) -> Option<(usize, Option<&Known>)> {
+    /// Returns the next content of a key, if the input has followed the journal so far.
+    fn next(&self, key: &Hash) -> Option<(usize, Option<&AcceptedContent>)> {
         let first = self.known.partition_point(|known| known.key < *key);
         let known = self.known.get(first).filter(|known| known.key == *key && known.state == FOLLOWS)?;
         let next = self.known.get(first + known.place as usize).filter(|known| known.key == *key);
         Some((first, next))
     }
 
-    /// Goes one content further where the input has what the journal has.
-    fn advance(&mut self, line: &Digest) -> bool {
+    /// Goes one content further if input and journal have the same.
+    fn advance(&mut self, line: &LineDigest) -> bool {
         match self.next(&line.key) {
             Some((first, Some(known))) if known.content == line.content => {
                 self.known[first].place += 1;
@@ -175,20 +174,20 @@ impl History {
         }
     }
 
-    fn step_back(&mut self, line: &Digest) {
+    fn step_back(&mut self, line: &LineDigest) {
         if let Some(first) = self.first(&line.key) {
             first.place -= 1;
         }
     }
 
-    /// Notes that a content is sent: if the journal has another one in its place, it is void.
-    fn differ(&mut self, line: &Digest) {
+    /// Marks a content as sent: if the journal has another one in its place, that one is void.
+    fn differ(&mut self, line: &LineDigest) {
         if let Some((first, Some(_))) = self.next(&line.key) {
             self.known[first].state = DIFFERS;
         }
     }
 
-    /// How many entries there is memory for.
+    /// Returns the number of entries that there is memory for.
     #[cfg(test)]
     fn capacity(&self) -> usize {
         self.known.capacity()
@@ -199,15 +198,15 @@ impl History {
 mod tests {
     use super::*;
 
-    fn digest(line: &str) -> Digest {
+    fn digest(line: &str) -> LineDigest {
         let hash = |byte: u8| [byte; 16];
         let bytes = line.as_bytes();
-        Digest { key: hash(bytes[0]), content: hash(bytes[1]) }
+        LineDigest { key: hash(bytes[0]), content: hash(bytes[1]) }
     }
 
     /// A journal of lines such as `a1`: key and content.
     #[derive(Clone, Default)]
-    struct Journal(Vec<Entry>);
+    struct Journal(Vec<JournalEntry>);
 
     impl Journal {
         /// Runs an input, of which these lines are refused; answers come in the opposite order in each window of
@@ -221,15 +220,15 @@ mod tests {
             let lines: Vec<_> = input.split_whitespace().collect();
             let mut sent = Vec::new();
             for (index, line) in (0..).zip(&lines) {
-                if !history.passes(index, &[digest(line)]) {
-                    assert!(!history.passes(index, &[digest(line)]), "asked again for the same line");
+                if !history.pass_over(index, &[digest(line)]) {
+                    assert!(!history.pass_over(index, &[digest(line)]), "asked again for the same line");
                     sent.push((index, *line));
                 }
             }
             for window in sent.chunks(3) {
                 for (index, line) in window.iter().rev() {
                     let is_accepted = !refused.split_whitespace().any(|refused| refused == *line);
-                    history.settle(*index, is_accepted, |entry| self.0.push(entry));
+                    history.handle_result(*index, is_accepted, |entry| self.0.push(entry));
                 }
             }
             assert!(history.keys.is_empty() && history.sent.is_empty());
@@ -259,14 +258,14 @@ mod tests {
         journal.wants("a1 a2 a3 a4 a5", "a1 a2 a3 a4 a5");
         journal.wants("a1 a2 a9 a4 a5", "a9 a4 a5");
         journal.wants("a1 a2 a9 a4 a5 a6", "a6");
-        // What is only left out is accepted already.
+        // Contents that are only left out were accepted.
         journal.wants("a1 a2", "");
         journal.wants("a0 a1 a2", "a0 a1 a2");
         journal.wants("a2 a1", "a2 a1");
     }
 
     #[test]
-    fn what_was_refused_and_all_of_its_key_behind_it_is_sent_again() {
+    fn a_refused_content_and_all_behind_it_of_its_key_are_sent_again() {
         let mut journal = Journal::default();
         assert_eq!(journal.run("a1 a2 a3 b1", "a2"), "a1 a2 a3 b1");
         journal.wants("a1 a2 a3 b1", "a2 a3");
@@ -301,38 +300,38 @@ mod tests {
     fn a_message_of_several_lines_is_passed_over_as_a_whole_or_not_at_all() {
         let mut history = History::with_capacity(2);
         for line in ["a1", "b1"] {
-            history.add(Entry { digest: digest(line), at: None });
+            history.add(JournalEntry { digest: digest(line), at: None });
         }
         history.sort();
         let mut other = History { known: history.known.clone(), ..History::default() };
-        assert!(history.passes(0, &[digest("a1"), digest("b1")]));
-        assert!(!other.passes(0, &[digest("a1"), digest("b2")]));
+        assert!(history.pass_over(0, &[digest("a1"), digest("b1")]));
+        assert!(!other.pass_over(0, &[digest("a1"), digest("b2")]));
         let mut written = Vec::new();
         for index in [0, 1] {
-            other.settle(index, true, |entry| written.push(entry));
+            other.handle_result(index, true, |entry| written.push(entry));
         }
-        let expected = ["a1", "b2"].map(|line| Entry { digest: digest(line), at: Some(0) });
+        let expected = ["a1", "b2"].map(|line| JournalEntry { digest: digest(line), at: Some(0) });
         assert_eq!(written, expected);
     }
 
     #[test]
     fn an_entry_takes_40_bytes() {
         const ENTRIES: u32 = 10_000;
-        assert_eq!(size_of::<Known>(), 40);
+        assert_eq!(size_of::<AcceptedContent>(), 40);
         let digest = |n: u32| {
             let mut hash = [0; 16];
             hash[..4].copy_from_slice(&n.wrapping_mul(0x9e37_79b9).to_be_bytes());
-            Digest { key: hash, content: hash }
+            LineDigest { key: hash, content: hash }
         };
         let mut history = History::with_capacity(ENTRIES as usize);
         for n in 0..ENTRIES {
-            history.add(Entry { digest: digest(n), at: None });
+            history.add(JournalEntry { digest: digest(n), at: None });
         }
         history.sort();
         assert_eq!(history.capacity(), ENTRIES as usize);
-        // What is passed over leaves nothing behind.
+        // A line that is passed over takes no memory.
         for n in 0..ENTRIES {
-            assert!(history.passes(n.into(), &[digest(n)]));
+            assert!(history.pass_over(n.into(), &[digest(n)]));
         }
         assert!(history.keys.capacity() == 0 && history.sent.capacity() == 0);
     }

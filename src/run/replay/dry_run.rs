@@ -1,22 +1,22 @@
-//! `--dry-run`: what would be sent, and how long it takes.
+//! `--dry-run`: counts what would be sent, and computes how long that takes.
 
 use std::{collections::BTreeMap, time::Duration};
 
 use serde::Serialize;
 
 use super::{
-    reader::{Entry, RecordingReader, ReplayMessage},
+    reader::{RecordingReader, ReplayEntry, ReplayMessage},
     replay_stats::counted,
 };
 use crate::{
     error::{Exit, Failure},
     io::{
         console::{Console, print},
-        recording_file::Flaws,
+        recording_file::IssueReporter,
     },
     json::json_line,
     mqtt::codec::QoS,
-    recording::Schedule,
+    recording::ReplaySchedule,
     tuya::Channel,
 };
 
@@ -34,11 +34,14 @@ struct Plan {
     gateways: BTreeMap<String, BTreeMap<&'static str, u64>>,
 }
 
-/// Reads the reader and tells on stdout what it holds.
+/// Reads the recording to its end, and prints the plan on stdout.
+///
+/// # Errors
+/// A recording that cannot be read, or a stdout that cannot be written.
 pub async fn run(
     mut reader: RecordingReader,
-    mut schedule: Schedule,
-    mut flaws: Flaws,
+    mut schedule: ReplaySchedule,
+    mut issues: IssueReporter,
     qos: Option<QoS>,
     console: Console,
 ) -> Result<Exit, Failure> {
@@ -46,27 +49,27 @@ pub async fn run(
     let mut duration = Duration::ZERO;
     let mut outcome = Ok(());
     loop {
-        let lines = match reader.next().await {
-            Ok(Some(lines)) => lines,
+        let entries = match reader.next().await {
+            Ok(Some(entries)) => entries,
             Ok(None) => break,
-            // What could be read is rehearsed all the same.
+            // Print the plan of the entries before the failure.
             Err(failure) => {
                 outcome = Err(failure);
                 break;
             }
         };
-        for line in lines {
-            match line {
-                Entry::Again => schedule.again(),
-                Entry::Flaw(number, flaw) => flaws.tell(number, &flaw),
-                Entry::ReplayMessage(step) if step.should_send => {
-                    if let Some(pause) = schedule.long_pause(step.offset) {
-                        flaws.long_pause(step.number, pause);
+        for entry in entries {
+            match entry {
+                ReplayEntry::Again => schedule.restart(),
+                ReplayEntry::Issue(number, issue) => issues.report(number, &issue),
+                ReplayEntry::Message(message) if message.should_send => {
+                    if let Some(pause) = schedule.long_pause(message.offset) {
+                        issues.long_pause(message.number, pause);
                     }
-                    duration = schedule.due(step.offset);
-                    plan.count(&step, qos);
+                    duration = schedule.due(message.offset);
+                    plan.count(&message, qos);
                 }
-                Entry::ReplayMessage(_) => {}
+                ReplayEntry::Message(_) => {}
             }
         }
     }
@@ -78,19 +81,19 @@ pub async fn run(
         counted(plan.gateways.len() as u64, "gateway"),
         duration.as_secs_f64()
     ));
-    let exit = flaws.finish();
+    let exit = issues.finish();
     outcome.map(|()| exit)
 }
 
 impl Plan {
-    fn count(&mut self, step: &ReplayMessage, qos: Option<QoS>) {
+    fn count(&mut self, message: &ReplayMessage, qos: Option<QoS>) {
         self.messages += 1;
-        self.payload_bytes += step.payload.len() as u64;
-        self.first_line.get_or_insert(step.number);
-        self.last_line = Some(step.number);
-        self.qos[usize::from(qos.map_or(step.qos, |qos| qos as u8)).min(2)] += 1;
-        let gateway = step.address.gateway_id.clone().unwrap_or_default();
+        self.payload_bytes += message.payload.len() as u64;
+        self.first_line.get_or_insert(message.number);
+        self.last_line = Some(message.number);
+        self.qos[usize::from(qos.map_or(message.qos, |qos| qos as u8)).min(2)] += 1;
+        let gateway = message.recorded_topic.gateway_id.clone().unwrap_or_default();
         let kinds = self.gateways.entry(gateway).or_default();
-        *kinds.entry(step.address.channel.map_or("other", Channel::kind)).or_default() += 1;
+        *kinds.entry(message.recorded_topic.channel.map_or("other", Channel::kind)).or_default() += 1;
     }
 }

@@ -13,56 +13,56 @@ use crate::{
     error::Failure,
     io::recording_file::{Recording, RecordingArgs},
     mqtt::{Direction, InvalidTopic, check_filter, check_topic_name, matches},
-    recording::{Flaw, Found, Record, Splice, Timeline},
+    recording::{Issue, Record, RecordingEntry, RewritableFields, Timeline},
     tuya::{Channel, Topics},
 };
 
-/// How many messages a batch holds, at most.
+/// Most messages in a batch.
 const BATCH: usize = 256;
-/// How many bytes of payloads a batch holds, about.
+/// Most bytes of payloads in a batch, roughly.
 const BATCH_BYTES: usize = 1 << 20;
-/// How many batches may wait.
+/// Most batches in the channel.
 const BATCHES: usize = 4;
-/// How many bytes of payloads lie in one piece of memory.
+/// Size of a buffer that payloads share.
 const PAYLOADS: usize = 32 << 10;
-/// How many topics are remembered at once.
-const ADDRESSES: usize = 4096;
+/// Most topics in the cache.
+const TOPICS: usize = 4096;
 
 /// One message of the recording.
 #[derive(Debug)]
 pub struct ReplayMessage {
-    /// The line or packet.
+    /// The number of the line or packet.
     pub number: u64,
     /// The recorded time since the recording began.
     pub offset: Duration,
-    pub address: Arc<Address>,
+    pub recorded_topic: Arc<RecordedTopic>,
     pub payload: Bytes,
     pub qos: u8,
     pub retain: bool,
-    /// Whether it is to be sent; otherwise it came from the other end, and is only to be known.
+    /// Whether it is sent; otherwise it came from the other end, and is expected again.
     pub should_send: bool,
-    /// Where the payload of one that is to be sent has what can be fresh.
-    pub splice: Splice,
+    /// The fields of a sent payload that may be rewritten.
+    pub splice: RewritableFields,
 }
 
-/// Where messages went in the recording; those that went to the same place share it.
+/// The topic of recorded messages; messages with the same topic share it.
 #[derive(Debug)]
-pub struct Address {
+pub struct RecordedTopic {
     pub topic: Arc<str>,
-    /// Why nothing can be sent there.
+    /// Why nothing can be published on it.
     pub flaw: Option<InvalidTopic>,
     pub channel: Option<Channel>,
     pub gateway_id: Option<String>,
 }
 
-/// What the thread tells.
+/// What the reader's thread passes on.
 #[derive(Debug)]
-pub enum Entry {
+pub enum ReplayEntry {
     /// A message.
-    ReplayMessage(ReplayMessage),
-    /// Something is wrong with the recording.
-    Flaw(u64, Flaw),
-    /// The recording begins anew.
+    Message(ReplayMessage),
+    /// A problem of the recording.
+    Issue(u64, Issue),
+    /// The recording begins again (`--loop`).
     Again,
 }
 
@@ -75,11 +75,11 @@ pub struct Selection {
     pub topics: Vec<String>,
     pub from: Option<Bound>,
     pub to: Option<Bound>,
-    /// How long after the end the other end's messages still count.
+    /// How long after `to` answers still count.
     pub aftermath: Duration,
 }
 
-/// One end of a span of the recording.
+/// A limit of `--from` or `--to`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Bound {
     /// A time since the recording began.
@@ -96,14 +96,14 @@ impl FromStr for Bound {
             return Ok(Self::Offset(offset));
         }
         text.parse::<jiff::Timestamp>()
-            // A record at the microsecond before a bound within it comes before the bound.
+            // Round up: a record in the microsecond of the bound comes before a bound later in that microsecond.
             .map(|time| Self::Time(time.as_microsecond() + i64::from(time.subsec_nanosecond() % 1000 > 0)))
-            .map_err(|_| "write a time such as 2026-11-22T07:22:00Z, or an offset such as 10m".to_owned())
+            .map_err(|_| "expected a time such as 2026-11-22T07:22:00Z, or an offset such as 10m".to_owned())
     }
 }
 
 impl Bound {
-    /// Whether a message comes before this.
+    /// Returns whether a message is before this bound.
     fn is_after(self, unix_us: i64, offset: Duration, slack: Duration) -> bool {
         match self {
             Self::Offset(bound) => offset < bound.saturating_add(slack),
@@ -118,7 +118,7 @@ impl Selection {
     /// Checks the filters.
     ///
     /// # Errors
-    /// A topic filter that is none, or a kind that does not exist.
+    /// A topic filter that is not valid, or a kind that does not exist.
     pub fn check(&self) -> Result<(), Failure> {
         for topic in &self.topics {
             check_filter(topic).map_err(|why| Failure::invalid(format!("--topic: {why}")))?;
@@ -126,13 +126,13 @@ impl Selection {
         let known: Vec<_> = Channel::ALL.into_iter().map(Channel::kind).chain([OTHER]).collect();
         match self.kinds.iter().find(|kind| !known.contains(&kind.as_str())) {
             None => Ok(()),
-            Some(kind) => Err(Failure::invalid(format!("--kind: {kind:?} is no kind of record"))
-                .hint(format!("the kinds are: {}", known.join(", ")))),
+            Some(kind) => Err(Failure::invalid(format!("--kind: expected a kind of record; got {kind:?}"))
+                .hint(format!("The kinds are: {}", known.join(", ")))),
         }
     }
 
-    /// Whether a message is to be sent; `None` for one that does not matter at all.
-    fn resolve(&self, record: &Record<'_>, offset: Duration) -> Option<bool> {
+    /// Returns whether a message is sent (true) or expected (false); `None` if it is neither.
+    fn classify(&self, record: &Record<'_>, offset: Duration) -> Option<bool> {
         let after = |bound: Bound, slack| !bound.is_after(record.unix_us, offset, slack);
         if self.from.is_some_and(|from| !after(from, Duration::ZERO))
             || self.to.is_some_and(|to| after(to, self.aftermath))
@@ -147,17 +147,17 @@ impl Selection {
             && (self.topics.is_empty() || self.topics.iter().any(|filter| matches(filter, &record.topic)))
             && (self.kinds.is_empty() || self.kinds.iter().any(|wanted| wanted == kind))
             && (self.cids.is_empty()
-                || Splice::of(&record.payload).is_some_and(|message| {
-                    self.cids.iter().any(|cid| message.speaks_of(&record.payload, cid))
+                || RewritableFields::of(&record.payload).is_some_and(|message| {
+                    self.cids.iter().any(|cid| message.has_cid(&record.payload, cid))
                 }));
         wanted.then_some(true)
     }
 
     fn should_send(&self, record: &Record<'_>) -> bool {
         match self.direction {
-            // A topic outside the protocol tells no direction.
+            // A topic outside the protocol has no direction.
             Direction::Up => record.dir != Some(Direction::Down),
-            // The answers to uplinks are the edge's own.
+            // The embedded edge answers uplinks itself.
             Direction::Down => {
                 record.dir == Some(Direction::Down)
                     && !matches!(record.channel, Some(Channel::SyncResponse | Channel::ReportResponse))
@@ -168,11 +168,11 @@ impl Selection {
 
 const OTHER: &str = "other";
 
-/// A recording that is being read.
-pub struct RecordingReader(mpsc::Receiver<Result<Vec<Entry>, Failure>>);
+/// Reads a recording on a thread of its own.
+pub struct RecordingReader(mpsc::Receiver<Result<Vec<ReplayEntry>, Failure>>);
 
 impl RecordingReader {
-    /// Starts to read a recording, `times` times over.
+    /// Starts to read a recording, `times` times.
     ///
     /// # Errors
     /// A recording that cannot be opened, or cannot be opened again.
@@ -195,7 +195,7 @@ impl RecordingReader {
                     Ok(ControlFlow::Continue(())) => {}
                     Ok(ControlFlow::Break(())) => return,
                     Err(failure) => {
-                        // The receiver is gone only where nobody wants to know.
+                        // Without a receiver the replay has ended.
                         let _ = sender.blocking_send(Err(failure));
                         return;
                     }
@@ -205,23 +205,23 @@ impl RecordingReader {
         thread::Builder::new()
             .name("recording".into())
             .spawn(read_all)
-            .map_err(|why| Failure::io(format!("cannot start a thread to read with: {why}")))?;
+            .map_err(|why| Failure::io(format!("cannot start a thread for the recording: {why}")))?;
         Ok(Self(receiver))
     }
 
-    /// The next lines; `None` at the end. Cancel-safe.
+    /// Returns the next entries; `None` at the end. Cancel-safe.
     ///
     /// # Errors
     /// A read that failed.
-    pub async fn next(&mut self) -> Result<Option<Vec<Entry>>, Failure> {
+    pub async fn next(&mut self) -> Result<Option<Vec<ReplayEntry>>, Failure> {
         self.0.recv().await.transpose()
     }
 
-    /// The next lines, if they are there already.
+    /// Returns the next entries without waiting; `None` if there are none yet.
     ///
     /// # Errors
     /// A read that failed.
-    pub fn ready(&mut self) -> Result<Option<Vec<Entry>>, Failure> {
+    pub fn try_next(&mut self) -> Result<Option<Vec<ReplayEntry>>, Failure> {
         self.0.try_recv().ok().transpose()
     }
 }
@@ -231,30 +231,30 @@ fn read(
     is_again: bool,
     selection: &Selection,
     topics: &Topics,
-    sender: &mpsc::Sender<Result<Vec<Entry>, Failure>>,
+    sender: &mpsc::Sender<Result<Vec<ReplayEntry>, Failure>>,
 ) -> Result<ControlFlow<()>, Failure> {
-    let mut batch = if is_again { vec![Entry::Again] } else { Vec::new() };
+    let mut batch = if is_again { vec![ReplayEntry::Again] } else { Vec::new() };
     let (mut bytes, mut is_wanted) = (0, true);
-    let (mut timeline, mut parts) = (Timeline::default(), Parts::new());
+    let (mut timeline, mut builder) = (Timeline::default(), MessageBuilder::new());
     recording.read(topics, &mut |number, found| {
         let mut is_idle = false;
         match found {
-            Found::Message(record) => {
-                let offset = timeline.tick(record.unix_us, record.mono_us).offset;
+            RecordingEntry::Message(record) => {
+                let offset = timeline.advance(record.unix_us, record.mono_us).offset;
                 if let Some(Bound::Offset(to)) = selection.to
                     && offset >= to.saturating_add(selection.aftermath)
                 {
-                    // Nothing that matters can follow.
+                    // Nothing behind this can be sent or expected.
                     return ControlFlow::Break(());
                 }
-                if let Some(should_send) = selection.resolve(&record, offset) {
+                if let Some(should_send) = selection.classify(&record, offset) {
                     bytes += record.payload.len();
-                    batch.push(Entry::ReplayMessage(parts.step(number, offset, record, should_send)));
+                    batch.push(ReplayEntry::Message(builder.build(number, offset, record, should_send)));
                 }
             }
-            Found::Flaw(flaw) => batch.push(Entry::Flaw(number, flaw)),
-            Found::Connection(_) | Found::Aside(_) => {}
-            Found::Idle => is_idle = true,
+            RecordingEntry::Issue(issue) => batch.push(ReplayEntry::Issue(number, issue)),
+            RecordingEntry::Connection(_) | RecordingEntry::EventLine(_) => {}
+            RecordingEntry::Idle => is_idle = true,
         }
         if !batch.is_empty() && (is_idle || batch.len() >= BATCH || bytes >= BATCH_BYTES) {
             bytes = 0;
@@ -268,19 +268,19 @@ fn read(
     Ok(if is_wanted { ControlFlow::Continue(()) } else { ControlFlow::Break(()) })
 }
 
-/// What steps are made of, so that few of them own memory by themselves.
-struct Parts {
-    /// The end of a piece of memory that payloads lie in one behind the other; it is freed with the last of them.
+/// Makes messages that share buffers and topics, so that few of them allocate.
+struct MessageBuilder {
+    /// The rest of a buffer that payloads share; it is freed with the last of them.
     payloads: BytesMut,
-    addresses: FastMap<Arc<str>, Arc<Address>>,
+    topics: FastMap<Arc<str>, Arc<RecordedTopic>>,
 }
 
-impl Parts {
+impl MessageBuilder {
     fn new() -> Self {
-        Self { payloads: BytesMut::with_capacity(PAYLOADS), addresses: FastMap::default() }
+        Self { payloads: BytesMut::with_capacity(PAYLOADS), topics: FastMap::default() }
     }
 
-    fn step(
+    fn build(
         &mut self,
         number: u64,
         offset: Duration,
@@ -290,11 +290,11 @@ impl Parts {
         ReplayMessage {
             number,
             offset,
-            address: self.address(&record),
+            recorded_topic: self.recorded_topic(&record),
             splice: if should_send {
-                Splice::of(&record.payload).unwrap_or_default()
+                RewritableFields::of(&record.payload).unwrap_or_default()
             } else {
-                Splice::default()
+                RewritableFields::default()
             },
             payload: match record.payload {
                 Cow::Owned(payload) => payload.into(),
@@ -309,25 +309,25 @@ impl Parts {
         }
     }
 
-    fn address(&mut self, record: &Record<'_>) -> Arc<Address> {
-        // The topic alone does not tell what a record says itself.
-        if let Some(known) = self.addresses.get(&*record.topic)
+    fn recorded_topic(&mut self, record: &Record<'_>) -> Arc<RecordedTopic> {
+        // A record may name its channel and gateway itself, so the topic alone does not decide.
+        if let Some(known) = self.topics.get(&*record.topic)
             && known.channel == record.channel
             && known.gateway_id.as_deref() == record.gateway_id.as_deref()
         {
             return Arc::clone(known);
         }
-        if self.addresses.len() >= ADDRESSES {
-            self.addresses.clear();
+        if self.topics.len() >= TOPICS {
+            self.topics.clear();
         }
-        let address = Arc::new(Address {
+        let recorded_topic = Arc::new(RecordedTopic {
             topic: record.topic.as_ref().into(),
             flaw: check_topic_name(&record.topic).err(),
             channel: record.channel,
             gateway_id: record.gateway_id.as_deref().map(ToOwned::to_owned),
         });
-        self.addresses.insert(Arc::clone(&address.topic), Arc::clone(&address));
-        address
+        self.topics.insert(Arc::clone(&recorded_topic.topic), Arc::clone(&recorded_topic));
+        recorded_topic
     }
 }
 

@@ -1,4 +1,4 @@
-//! What became of the messages: counts, failures, differences, and what came back; shared by all connections.
+//! Statistics and results of a replay, shared by all connections: counts, failures, differences, and arriving messages.
 
 use std::{
     cell::RefCell,
@@ -13,43 +13,44 @@ use tokio::sync::Notify;
 
 use super::verify::{Difference, RequestSummary};
 use crate::{
-    error::{Exit, Failure, Kind},
+    error::{Exit, Failure, FailureKind},
     io::{
-        batch_writer::{BatchWriter, Progress, WriterError},
+        batch_writer::{BatchWriter, CommitWatch, WriterError},
         console::Console,
     },
     json::json_line,
     rate::{Rate, RateLimiter},
-    run::failures::{Failures, at_line},
+    run::{
+        failures::{Failures, at_line},
+        warnings::Warnings,
+    },
     tuya::Channel,
 };
 
-/// A message is late when it leaves more than this after its time.
+/// A message is late if it leaves more than this after it was due.
 const LATE: Duration = Duration::from_millis(10);
-/// How many warnings are printed in full.
-const WARNINGS: u64 = 10;
-/// Nothing more is sent while more than this waits for the reader of stdout.
+/// Sending pauses while more bytes than this wait for the reader of stdout.
 const BACKLOG: u64 = 8 << 20;
 
-/// The stats as everybody holds it.
-pub type Shared = Rc<RefCell<ReplayStats>>;
+/// The statistics, shared by the replay and its connections.
+pub type SharedReplayStats = Rc<RefCell<ReplayStats>>;
 
-/// The stats.
+/// The statistics of a replay.
 #[derive(Debug)]
 pub struct ReplayStats {
     console: Console,
-    /// Result lines; `None` once it is closed.
+    /// The result lines; `None` once they are closed.
     out: Option<BatchWriter>,
     exit: Exit,
-    /// Messages that were handed over and are not done with.
+    /// Messages in flight.
     pub in_flight: usize,
-    /// At how many of them a change is told; of each would wake the player for nothing.
-    pub tells_at: Option<usize>,
-    /// What came from the other end and has not been looked at.
-    pub arrived: VecDeque<Arrival>,
-    /// The gateways whose connections have been open.
+    /// At how many of them to notify the replay; to do so at each would wake it too often.
+    pub notifies_at: Option<usize>,
+    /// Messages of the other end that are not handled yet.
+    pub arrived: VecDeque<IncomingMessage>,
+    /// The gateways whose connections were open.
     pub ready: HashSet<String>,
-    /// What ends the run.
+    /// The failure that ends the run.
     pub failure: Option<Failure>,
     /// The rate at which messages leave over all connections, and the origin of its clock.
     limiter: Option<(Instant, RateLimiter)>,
@@ -61,20 +62,20 @@ pub struct ReplayStats {
     latest: Duration,
     differences: u64,
     failures: Failures,
-    warnings: u64,
+    warnings: Warnings,
     changed: Rc<Notify>,
 }
 
-/// A message from the other end.
+/// A message of the other end.
 #[derive(Debug)]
-pub struct Arrival {
+pub struct IncomingMessage {
     pub gateway_id: String,
     pub channel: Channel,
     pub payload: Bytes,
 }
 
 #[derive(Serialize)]
-struct ResultLine<'a> {
+struct ReplayLine<'a> {
     index: u64,
     line: u64,
     kind: &'a str,
@@ -97,7 +98,7 @@ struct ResultLine<'a> {
     message: Option<&'a str>,
 }
 
-impl<'a> ResultLine<'a> {
+impl<'a> ReplayLine<'a> {
     fn of(request: &'a RequestSummary) -> Self {
         Self {
             index: request.index,
@@ -117,15 +118,15 @@ impl<'a> ResultLine<'a> {
 }
 
 impl ReplayStats {
-    /// An empty stats, which tells of changes.
+    /// Empty statistics, which notify of changes.
     #[must_use]
-    pub fn new(console: Console, changed: Rc<Notify>) -> Shared {
+    pub fn new(console: Console, changed: Rc<Notify>) -> SharedReplayStats {
         Rc::new(RefCell::new(Self {
             console,
             out: Some(BatchWriter::stdout()),
             exit: Exit::SUCCESS,
             in_flight: 0,
-            tells_at: None,
+            notifies_at: None,
             arrived: VecDeque::new(),
             ready: HashSet::new(),
             failure: None,
@@ -138,29 +139,29 @@ impl ReplayStats {
             latest: Duration::ZERO,
             differences: 0,
             failures: Failures::new(console),
-            warnings: 0,
+            warnings: Warnings::new(console),
             changed,
         }))
     }
 
-    /// Lets messages leave at this rate, those too that are sent again after a loss.
+    /// Limits the rate of messages, those that are sent again after a loss included.
     pub fn limit(&mut self, rate: Rate) {
         self.limiter = Some((Instant::now(), RateLimiter::new(rate)));
     }
 
-    /// Whether a message may leave now, which counts it; else when the next one may.
+    /// Takes the turn of a message; an error says when the next turn is.
     pub fn take_turn(&mut self) -> Result<(), Instant> {
         let Some((origin, limiter)) = &mut self.limiter else { return Ok(()) };
         if limiter.take(origin.elapsed()) { Ok(()) } else { Err(*origin + limiter.next()) }
     }
 
-    /// Something changed that somebody may wait for.
-    pub fn changed(&self) {
+    /// Wakes the replay, because something changed.
+    pub fn notify(&self) {
         self.changed.notify_one();
     }
 
-    /// A message leaves, which was due at a moment.
-    pub fn leaves(&mut self, due: Option<Instant>) {
+    /// Counts a message that leaves, and whether it is late.
+    pub fn count_sent(&mut self, due: Option<Instant>) {
         self.sent += 1;
         let late = due.map_or(Duration::ZERO, |due| due.elapsed());
         if late > LATE {
@@ -169,98 +170,93 @@ impl ReplayStats {
         }
     }
 
-    /// A message has arrived, or with QoS 0 was written.
-    pub fn delivered(&mut self, is_acknowledged: bool) {
+    /// Handles the acknowledgement of a message, or with QoS 0 its writing.
+    pub fn handle_delivered(&mut self, is_acknowledged: bool) {
         if is_acknowledged {
             self.acknowledged += 1;
         } else {
             self.without_acknowledgement += 1;
         }
-        self.done();
+        self.finish_one();
     }
 
-    /// A message that was handed over is done with.
-    pub fn done(&mut self) {
+    /// Ends a message in flight.
+    pub fn finish_one(&mut self) {
         self.in_flight -= 1;
-        if self.tells_at == Some(self.in_flight) {
-            self.changed();
+        if self.notifies_at == Some(self.in_flight) {
+            self.notify();
         }
     }
 
-    /// A message was not sent, or not acknowledged.
-    pub fn fail(&mut self, request: &RequestSummary, kind: Kind, message: &str) {
+    /// Reports a message that was not sent, or not acknowledged.
+    pub fn report_failure(&mut self, request: &RequestSummary, kind: FailureKind, message: &str) {
         self.failed += 1;
         self.exit = self.exit.or(kind.exit());
-        self.failures.tell(|| in_words(request, message));
-        let line = ResultLine { error: Some(kind.name()), message: Some(message), ..ResultLine::of(request) };
+        self.failures.print(|| describe(request, message));
+        let line = ReplayLine { error: Some(kind.name()), message: Some(message), ..ReplayLine::of(request) };
         self.print(&line);
     }
 
-    /// An answer is not the recorded one.
-    pub fn differ(&mut self, difference: &Difference) {
+    /// Reports an answer that differs from the recorded one.
+    pub fn report_difference(&mut self, difference: &Difference) {
         self.differences += 1;
         self.exit = self.exit.or(Exit::ANSWERED_NO);
-        self.failures.tell(|| {
+        self.failures.print(|| {
             let named = |code: Option<i64>| code.map_or_else(|| "none".to_owned(), |code| code.to_string());
             let (expected, code) = (named(difference.expected), named(difference.code));
             let what = format!("{}: expected {expected}, got {code}", difference.kind);
-            in_words(&difference.request, &what)
+            describe(&difference.request, &what)
         });
-        let line = ResultLine {
+        let line = ReplayLine {
             difference: Some(difference.kind),
             expected: difference.expected,
             code: difference.code,
-            ..ResultLine::of(&difference.request)
+            ..ReplayLine::of(&difference.request)
         };
         self.print(&line);
     }
 
-    /// Hands a line to the thread that writes: the messages' times do not depend on the reader of stdout.
-    fn print(&mut self, line: &ResultLine<'_>) {
+    /// Passes a line to the writer thread, so that the reader of stdout does not delay messages.
+    fn print(&mut self, line: &ReplayLine<'_>) {
         if let Some(out) = &mut self.out {
             out.write(&json_line(line));
             out.flush();
         }
     }
 
-    /// Whether the reader of stdout is so far behind that nothing more should be sent.
+    /// Returns whether the reader of stdout is so far behind that sending should pause.
     pub fn is_behind(&mut self) -> bool {
         self.out.as_mut().is_some_and(|out| out.is_behind(BACKLOG))
     }
 
-    /// A view of how far the result lines are written.
-    pub fn output(&self) -> Option<Progress> {
+    /// Returns a watch on the writing of result lines.
+    pub fn output(&self) -> Option<CommitWatch> {
         self.out.as_ref().map(BatchWriter::watch)
     }
 
-    /// Gives the result lines away, so that they can be written to their end.
+    /// Returns the result lines, so that they can be written to their end.
     pub fn take_output(&mut self) -> Option<BatchWriter> {
         self.out.take()
     }
 
-    /// Warns of something; a flood is counted.
+    /// Prints a warning; a flood of warnings is counted.
     pub fn warn(&mut self, what: &str) {
-        self.warnings += 1;
-        if self.warnings <= WARNINGS {
-            self.console.warn(what);
-        }
+        self.warnings.warn(what);
     }
 
-    /// How many messages have left.
+    /// Returns how many messages have left.
     #[must_use]
     pub fn sent(&self) -> u64 {
         self.sent
     }
 
-    /// Tells the summary, and gives the exit code.
+    /// Prints the summary, and returns the exit code.
     pub fn finish(&self, matched: Option<u64>, duration: Duration) -> Exit {
-        if self.warnings > WARNINGS {
-            self.console.warn(&format!("{} more warnings of this kind", self.warnings - WARNINGS));
-        }
+        self.warnings.finish();
         self.failures.finish();
         let mut summary = format!("{} sent, {} acknowledged", self.sent, self.acknowledged);
         for (count, name) in
-            [(self.without_acknowledgement, "with QoS 0, which nobody acknowledges"), (self.failed, "failed")]
+            [(self.without_acknowledgement, "with QoS 0, without acknowledgement"), (self.failed, "failed")]
         {
             if count > 0 {
                 summary.push_str(&format!(", {count} {name}"));
@@ -279,34 +275,34 @@ impl ReplayStats {
     }
 }
 
-/// Takes note of the failure that ends the writing of result lines, and tells of progress, which a run may wait for.
-pub async fn watch_output(stats: Shared) {
+/// Watches the writing of result lines: notifies the replay of progress, and sets its failure.
+pub async fn watch_output(stats: SharedReplayStats) {
     let output = stats.borrow().output();
     let Some(mut output) = output else { return };
     loop {
-        let written = output.progress().await;
+        let written = output.changed().await;
         let mut stats = stats.borrow_mut();
-        stats.changed();
+        stats.notify();
         match written {
             Ok(_) => {}
             Err(WriterError::Failed(failure)) => {
                 stats.failure.get_or_insert(failure);
                 return;
             }
-            // It wanted no more lines; the replay goes on.
+            // The reader wanted no more lines; the replay goes on.
             Err(WriterError::ReaderGone) => return,
         }
     }
 }
 
-/// What became of a request, in words.
-fn in_words(request: &RequestSummary, what: &str) -> String {
+/// Describes the result of a request.
+fn describe(request: &RequestSummary, what: &str) -> String {
     let kind = request.channel.map_or("message", Channel::kind);
     let device = request.cid.as_deref().map(|cid| format!(" of {cid}")).unwrap_or_default();
     at_line(Some(request.line), &format!("{kind}{device}: {what}"))
 }
 
-/// A number of things, in words.
+/// Formats a number with its noun.
 pub fn counted(number: u64, thing: &str) -> String {
     format!("{number} {thing}{}", if number == 1 { "" } else { "s" })
 }

@@ -1,33 +1,33 @@
-//! One gateway's connection: sends what it is given, once each, and keeps account of the acknowledgements.
+//! One gateway's connection of a replay: sends each message once, and counts the acknowledgements.
 
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use tokio::sync::mpsc::UnboundedReceiver;
 
 use super::{
-    replay_stats::{Arrival, Shared},
+    replay_stats::{IncomingMessage, SharedReplayStats},
     verify::RequestSummary,
 };
 use crate::{
-    error::{Failure, Kind},
-    gateway::{Draft, GatewayEvent, RequestOutcome, ToPublish},
+    error::{Failure, FailureKind},
+    gateway::{GatewayEvent, PreparedRequest, RequestOutcome, ToPublish},
     mqtt::{
         Direction,
         codec::{Publish, QoS},
     },
-    net::client::{Event, Settings},
-    recording::{Fresh, Splice},
+    net::client::{ClientEvent, ClientSettings},
+    recording::{FreshValues, RewritableFields},
     run::{
         connection_settings::ConnectionSettings,
         event_loop::{self, ConnectionOptions, GatewayConnection, Policy},
-        time_unit::TimeUnit,
+        time_unit::{TimeUnit, unix_time},
     },
     tuya::{Channel, GatewayId, Topics},
 };
 
 /// A message to send.
-pub struct Outgoing {
+pub struct OutgoingMessage {
     pub publish: Publish,
     /// Its place among the messages sent, from 0.
     pub index: u64,
@@ -40,21 +40,21 @@ pub struct Outgoing {
     pub keeps_t: bool,
 }
 
-impl Outgoing {
-    /// The message as a result line names it.
-    pub fn request(&self, gateway: &GatewayId) -> RequestSummary {
+impl OutgoingMessage {
+    /// Describes the message for a result line.
+    pub fn summary(&self, gateway: &GatewayId) -> RequestSummary {
         RequestSummary::of(self.index, self.line, self.channel, gateway.as_str(), &self.publish.payload)
     }
 }
 
-/// What is kept with a message that is under way.
-pub struct Sent {
+/// What is kept with a message in flight.
+pub struct SentMessage {
     payload: Bytes,
     index: u64,
     line: u64,
     channel: Option<Channel>,
     due: Option<Instant>,
-    /// Whether it takes the time stamp of the moment at which it leaves: it could not leave when it was given.
+    /// Whether it takes the time stamp of its departure, because it could not leave when it was due.
     is_delayed: bool,
 }
 
@@ -63,26 +63,26 @@ pub struct GatewaySender {
     gateway: GatewayId,
     topics: Topics,
     timeout: Duration,
-    messages: UnboundedReceiver<Outgoing>,
-    stats: Shared,
-    /// Whether no more messages will be given.
+    messages: UnboundedReceiver<OutgoingMessage>,
+    stats: SharedReplayStats,
+    /// Whether no more messages will come.
     is_over: bool,
-    /// Whether the broker has granted the subscriptions once, for which the first message waits.
+    /// Whether the broker has granted the subscriptions once; the first message waits for that.
     was_ready: bool,
     /// When an outage before that ends the run.
     outage_ends: Option<Instant>,
 }
 
 impl GatewaySender {
-    /// A connection that is opened by [`GatewaySender::run`].
+    /// A sender and its connection, which [`GatewaySender::run`] opens.
     pub fn new(
         gateway: GatewayId,
-        settings: Settings,
+        settings: ClientSettings,
         topics: Topics,
         qos: QoS,
-        messages: UnboundedReceiver<Outgoing>,
-        stats: Shared,
-    ) -> (Self, GatewayConnection<Sent>) {
+        messages: UnboundedReceiver<OutgoingMessage>,
+        stats: SharedReplayStats,
+    ) -> (Self, GatewayConnection<SentMessage>) {
         let timeout = settings.timeout;
         let subscriptions = [Channel::Command, Channel::SyncResponse, Channel::ReportResponse]
             .map(|channel| (topics.topic(channel, &gateway), qos))
@@ -109,48 +109,48 @@ impl GatewaySender {
     }
 
     /// Serves the connection until there are no more messages and all are acknowledged.
-    pub async fn run(mut self, mut connection: GatewayConnection<Sent>) {
+    pub async fn run(mut self, mut connection: GatewayConnection<SentMessage>) {
         if let Err(mut failure) = event_loop::run(&mut connection, &mut self).await {
-            // A replay has several connections, which often go to one address.
+            // A replay may have several connections to one address.
             failure.message = format!("{}: {}", self.gateway, failure.message);
             let mut stats = self.stats.borrow_mut();
             self.messages.close();
-            let sent = connection.gateway_mut().drain().map(|ended| self.request(&ended.context));
+            let sent = connection.gateway_mut().drain().map(|ended| self.summary(&ended.context));
             let mut requests: Vec<_> = sent.collect();
             while let Ok(message) = self.messages.try_recv() {
-                requests.push(message.request(&self.gateway));
+                requests.push(message.summary(&self.gateway));
             }
             for request in requests {
-                stats.fail(&request, failure.kind, &failure.message);
-                stats.done();
+                stats.report_failure(&request, failure.kind, &failure.message);
+                stats.finish_one();
             }
             stats.failure.get_or_insert(failure);
-            stats.changed();
+            stats.notify();
         }
         connection.close().await;
     }
 
-    fn request(&self, sent: &Sent) -> RequestSummary {
+    fn summary(&self, sent: &SentMessage) -> RequestSummary {
         RequestSummary::of(sent.index, sent.line, sent.channel, self.gateway.as_str(), &sent.payload)
     }
 
-    fn insert(connection: &mut GatewayConnection<Sent>, message: Outgoing) {
-        let Outgoing { publish, index, line, channel, due, keeps_t } = message;
+    fn insert(connection: &mut GatewayConnection<SentMessage>, message: OutgoingMessage) {
+        let OutgoingMessage { publish, index, line, channel, due, keeps_t } = message;
         let is_delayed = !keeps_t && !connection.can_publish();
-        let sent = Sent { payload: publish.payload.clone(), index, line, channel, due, is_delayed };
-        connection.gateway_mut().insert(Draft::as_given(publish), sent);
+        let sent = SentMessage { payload: publish.payload.clone(), index, line, channel, due, is_delayed };
+        connection.gateway_mut().insert(PreparedRequest::as_given(publish), sent);
     }
 }
 
 impl Policy for GatewaySender {
-    type Context = Sent;
-    type Input = Option<Outgoing>;
+    type Context = SentMessage;
+    type Input = Option<OutgoingMessage>;
     type End = ();
 
-    fn advance(&mut self, connection: &mut GatewayConnection<Sent>) -> Result<Option<()>, Failure> {
+    fn advance(&mut self, connection: &mut GatewayConnection<SentMessage>) -> Result<Option<()>, Failure> {
         if self.outage_ends.is_some_and(|ends| ends <= Instant::now()) {
             let message = format!("the connection was lost and did not come back in {:?}", self.timeout);
-            return Err(Failure::new(Kind::Connection, message).hint("--timeout waits longer"));
+            return Err(Failure::new(FailureKind::Connection, message).hint("--timeout waits longer"));
         }
         Ok((self.is_over && connection.gateway().is_empty()).then_some(()))
     }
@@ -168,7 +168,7 @@ impl Policy for GatewaySender {
 
     fn handle_input(
         &mut self,
-        connection: &mut GatewayConnection<Sent>,
+        connection: &mut GatewayConnection<SentMessage>,
         message: Self::Input,
     ) -> Result<(), Failure> {
         match message {
@@ -185,36 +185,36 @@ impl Policy for GatewaySender {
 
     fn handle_client_event(
         &mut self,
-        connection: &mut GatewayConnection<Sent>,
-        event: Event,
+        connection: &mut GatewayConnection<SentMessage>,
+        event: ClientEvent,
     ) -> Result<(), Failure> {
         match &event {
-            Event::Subscribed => {
+            ClientEvent::Subscribed => {
                 self.was_ready = true;
                 let mut stats = self.stats.borrow_mut();
                 stats.ready.insert(self.gateway.as_str().to_owned());
-                stats.changed();
+                stats.notify();
             }
-            Event::Message(message, _) => {
+            ClientEvent::Message(message, _) => {
                 let channel = self.topics.classify(&message.topic, &message.payload);
                 let downlink = channel.and_then(|(channel, _)| channel);
                 let downlink = downlink.filter(|channel| channel.direction() == Direction::Down);
                 if let Some(channel) = downlink.filter(|_| !message.retain) {
-                    connection.client().progress();
+                    connection.client().reset_backoff();
                     let gateway_id = self.gateway.as_str().to_owned();
                     let payload = message.payload.clone();
                     let mut stats = self.stats.borrow_mut();
-                    stats.arrived.push_back(Arrival { gateway_id, channel, payload });
-                    stats.changed();
+                    stats.arrived.push_back(IncomingMessage { gateway_id, channel, payload });
+                    stats.notify();
                 }
             }
-            Event::Ready { .. } => self.outage_ends = None,
-            Event::Lost { .. } if !self.was_ready => {
+            ClientEvent::Ready { .. } => self.outage_ends = None,
+            ClientEvent::Lost { .. } if !self.was_ready => {
                 self.outage_ends.get_or_insert_with(|| Instant::now() + self.timeout);
             }
-            Event::Lost { .. } | Event::Delivered { .. } | Event::Warning(_) => {}
+            ClientEvent::Lost { .. } | ClientEvent::Delivered { .. } | ClientEvent::Warning(_) => {}
         }
-        if let Event::Message(_, receipt) = event {
+        if let ClientEvent::Message(_, receipt) = event {
             if let Some(receipt) = receipt {
                 connection.client().acknowledge(receipt);
             }
@@ -224,21 +224,21 @@ impl Policy for GatewaySender {
         Ok(())
     }
 
-    /// The rate of a replay is that of all its connections together.
+    /// Takes a turn of the rate, which all connections of a replay share.
     fn take_turn(&mut self) -> Result<(), Instant> {
         self.stats.borrow_mut().take_turn()
     }
 
-    fn handle_publish(&mut self, message: ToPublish<'_, Sent>) {
+    fn handle_publish(&mut self, message: ToPublish<'_, SentMessage>) {
         if message.is_first {
-            self.stats.borrow_mut().leaves(message.context.due);
+            self.stats.borrow_mut().count_sent(message.context.due);
             if message.context.is_delayed {
                 stamp(message.publish);
             }
         }
     }
 
-    fn handle_gateway_event(&mut self, event: GatewayEvent<Sent>) {
+    fn handle_gateway_event(&mut self, event: GatewayEvent<SentMessage>) {
         let (ended, outcome) = match event {
             GatewayEvent::Ended(ended, outcome) => (ended, outcome),
             GatewayEvent::Warning(what) => {
@@ -248,34 +248,34 @@ impl Policy for GatewaySender {
         };
         let (kind, message) = match outcome {
             RequestOutcome::Delivered { is_acknowledged, .. } => {
-                return self.stats.borrow_mut().delivered(is_acknowledged);
+                return self.stats.borrow_mut().handle_delivered(is_acknowledged);
             }
             RequestOutcome::EndsConnections(length) => {
                 let what = format!(
                     "the broker closed the connection each time that it got this message of {length} bytes"
                 );
-                (Kind::Connection, what)
+                (FailureKind::Connection, what)
             }
             RequestOutcome::TimedOut { .. }
             | RequestOutcome::Answered { .. }
             | RequestOutcome::Malformed(_) => {
-                (Kind::Timeout, format!("no acknowledgement in {:?}", self.timeout))
+                (FailureKind::Timeout, format!("no acknowledgement in {:?}", self.timeout))
             }
         };
-        let request = self.request(&ended.context);
+        let request = self.summary(&ended.context);
         let mut stats = self.stats.borrow_mut();
-        stats.fail(&request, kind, &message);
-        stats.done();
+        stats.report_failure(&request, kind, &message);
+        stats.finish_one();
     }
 }
 
-/// Gives a message the time stamp of now.
+/// Sets the time stamp of a message to the current time.
 fn stamp(publish: &mut Publish) {
-    let Some(splice) = Splice::of(&publish.payload) else { return };
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    let fresh = Fresh { t: Some(now), request_id: None, cid: &|_| None };
+    let Some(splice) = RewritableFields::of(&publish.payload) else { return };
+    let now = unix_time();
+    let fresh = FreshValues { t: Some(now), request_id: None, cid: &|_| None };
     let mut payload = Vec::new();
-    splice.apply(&publish.payload, &fresh, &mut payload);
+    splice.rewrite(&publish.payload, &fresh, &mut payload);
     publish.payload = payload.into();
 }
 

@@ -1,20 +1,20 @@
-//! The end of a performance: what is still open is waited for, what did not come is told.
+//! The end of a replay: waits for open messages, and reports those that did not come.
 
 use std::time::Instant;
 
-use super::{Difference, Replay, RequestSummary, Target, Verify};
+use super::{Difference, Replay, ReplayTarget, RequestSummary, Verify};
 use crate::{
-    error::{Exit, Failure, Kind},
+    error::{Exit, Failure, FailureKind},
     io::batch_writer::WriterError,
     run::{replay::replay_stats::counted, runtime::sleep_until},
     tuya::Channel,
 };
 
 impl Replay {
-    /// Waits for what is open: acknowledgements, commands that are to be answered, with `--verify` answers.
+    /// Waits for open acknowledgements, for commands whose recorded answers are held, and with `--verify` for answers.
     pub(crate) async fn drain(&mut self) -> Result<Option<Exit>, Failure> {
         let ended = Instant::now();
-        self.stats.borrow_mut().tells_at = Some(0);
+        self.stats.borrow_mut().notifies_at = Some(0);
         loop {
             self.handle_arrived()?;
             let answers = match (&self.verify, self.start) {
@@ -23,15 +23,16 @@ impl Replay {
             };
             let commands = self.commands.has_held().then(|| ended + self.timeout);
             let is_open = match &self.target {
-                Target::Up { .. } => self.stats.borrow().in_flight > 0,
-                Target::Down(broker) => broker.unacknowledged() > 0 && ended.elapsed() < self.timeout,
+                ReplayTarget::Up { .. } => self.stats.borrow().in_flight > 0,
+                ReplayTarget::Down(broker) => broker.unacknowledged() > 0 && ended.elapsed() < self.timeout,
             };
             let now = Instant::now();
             let due = [answers, commands].into_iter().flatten().filter(|due| *due > now).max();
             if due.is_none() && !is_open {
                 return Ok(None);
             }
-            let due = due.or_else(|| matches!(self.target, Target::Down(_)).then(|| ended + self.timeout));
+            let due =
+                due.or_else(|| matches!(self.target, ReplayTarget::Down(_)).then(|| ended + self.timeout));
             tokio::select! {
                 signal = self.signals.next() => return Ok(Some(signal)),
                 () = self.changed.notified() => {}
@@ -40,36 +41,36 @@ impl Replay {
         }
     }
 
-    /// Accounts for what is left, and gives the exit code.
+    /// Reports what did not come, closes the connections, and returns the exit code.
     pub(crate) async fn close(
         mut self,
         end: Result<Option<Exit>, Failure>,
         began: Instant,
     ) -> Result<Exit, Failure> {
-        let mut told = None;
+        let mut printed = None;
         let (exit, mut is_patient) = match end {
             Ok(None) => (Exit::SUCCESS, true),
             Ok(Some(signal)) => {
                 self.console.note("waiting for acknowledgements; the same signal again ends at once");
-                (signal, self.acknowledgements().await)
+                (signal, self.wait_for_acknowledgements().await)
             }
             Err(failure) => {
                 self.console.failure(&failure);
                 let exit = failure.kind.exit();
-                told = Some(failure);
+                printed = Some(failure);
                 (exit, true)
             }
         };
         if exit == Exit::SUCCESS {
             if self.index == 0 {
-                // A test that compares nothing would pass for ever.
+                // Warn, or a test that compares nothing would always pass.
                 self.console
-                    .warn("there was nothing to send: the recording is empty, or the filters leave nothing");
+                    .warn("there was nothing to send: the recording is empty, or the filters select nothing");
             }
-            self.missing();
+            self.report_missing();
         }
-        if let Target::Up { senders, tasks, .. } = &mut self.target {
-            // Without orders to come, a connection ends once all of its messages are acknowledged or overdue.
+        if let ReplayTarget::Up { senders, tasks, .. } = &mut self.target {
+            // Without a sender, a connection ends once its messages are acknowledged or overdue.
             senders.clear();
             for task in tasks {
                 if is_patient {
@@ -80,27 +81,28 @@ impl Replay {
                 }
             }
         }
-        if let Target::Down(broker) = &self.target {
+        if let ReplayTarget::Down(broker) = &self.target {
             let open = broker.unacknowledged() as u64;
             let mut stats = self.stats.borrow_mut();
             for _ in open..stats.sent() {
                 stats.in_flight += 1;
-                stats.delivered(true);
+                stats.handle_delivered(true);
             }
         }
         let unanswered = self.commands.unanswered();
         if unanswered > 0 {
-            self.console.warn(&format!("{unanswered} commands came that the recording holds no answer to"));
+            self.console
+                .warn(&format!("{unanswered} commands arrived for which the recording has no answer"));
         }
         let matched = self.verify.as_ref().map(Verify::matched);
         let duration = self.start.unwrap_or(began).elapsed();
         let result = self.stats.borrow().finish(matched, duration);
-        let written = self.finish_output(is_patient, told).await;
-        Ok(exit.or(result).or(self.flaws.finish()).or(written))
+        let written = self.finish_output(is_patient, printed).await;
+        Ok(exit.or(result).or(self.issues.finish()).or(written))
     }
 
-    /// Writes the result lines that are left; another signal ends it.
-    async fn finish_output(&mut self, is_patient: bool, told: Option<Failure>) -> Exit {
+    /// Writes the remaining result lines; another signal ends this.
+    async fn finish_output(&mut self, is_patient: bool, printed: Option<Failure>) -> Exit {
         let Some(out) = self.stats.borrow_mut().take_output() else { return Exit::SUCCESS };
         let failure = tokio::select! {
             biased;
@@ -114,15 +116,15 @@ impl Replay {
                 }
             } => Failure::io("a signal ended the run before all result lines were written"),
         };
-        if told.as_ref() != Some(&failure) {
+        if printed.as_ref() != Some(&failure) {
             self.console.failure(&failure);
         }
         failure.kind.exit()
     }
 
-    /// Waits for acknowledgements alone; `false` where another signal or a failure ended that.
-    async fn acknowledgements(&mut self) -> bool {
-        self.stats.borrow_mut().tells_at = Some(0);
+    /// Waits for acknowledgements alone; returns false if another signal or a failure ended this.
+    async fn wait_for_acknowledgements(&mut self) -> bool {
+        self.stats.borrow_mut().notifies_at = Some(0);
         while self.stats.borrow().in_flight > 0 {
             tokio::select! {
                 _again = self.signals.next() => return false,
@@ -132,33 +134,33 @@ impl Replay {
         true
     }
 
-    /// Tells of commands and answers that did not come.
-    fn missing(&mut self) {
+    /// Reports commands and answers that did not come.
+    fn report_missing(&mut self) {
         let limit = format!("in {:?}", self.timeout);
         for (_, request) in self.commands.take_held() {
-            self.give_up(request, &limit);
+            self.report_unmatched(request, &limit);
         }
-        if self.given_up > 0 {
-            let answers = counted(self.given_up, "answer");
-            self.console.warn(&format!("{answers} of the recording waited for commands that nobody sent"));
-            self.console.hint("--kind sync,report,status leaves the answers to commands out");
+        if self.unmatched > 0 {
+            let answers = counted(self.unmatched, "answer");
+            self.console.warn(&format!("{answers} of the recording had no command to answer"));
+            self.console.hint("--kind sync,report,status leaves out the answers to commands");
         }
         let mut stats = self.stats.borrow_mut();
         for difference in self.verify.as_mut().map(Verify::finish).unwrap_or_default() {
-            stats.differ(&difference);
+            stats.report_difference(&difference);
         }
     }
 
-    /// Tells of an answer whose command did not come.
-    pub(crate) fn give_up(&mut self, request: RequestSummary, limit: &str) {
-        self.given_up += 1;
+    /// Reports a recorded answer whose command did not arrive.
+    pub(crate) fn report_unmatched(&mut self, request: RequestSummary, limit: &str) {
+        self.unmatched += 1;
         let mut stats = self.stats.borrow_mut();
         if self.verify.is_some() {
             let request = RequestSummary { channel: Some(Channel::Command), ..request };
-            stats.differ(&Difference { request, kind: "missing", expected: None, code: None });
+            stats.report_difference(&Difference { request, kind: "missing", expected: None, code: None });
         } else {
-            let message = format!("the command that it answers did not come {limit}");
-            stats.fail(&request, Kind::Timeout, &message);
+            let message = format!("the command that it answers did not arrive {limit}");
+            stats.report_failure(&request, FailureKind::Timeout, &message);
         }
     }
 }

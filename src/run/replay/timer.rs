@@ -1,4 +1,4 @@
-//! Waiting to a fraction of a millisecond, which the event loop's own timer, whose unit is the millisecond, cannot.
+//! A timer with a precision of a fraction of a millisecond; the event loop's own timer counts milliseconds.
 
 use std::time::Instant;
 
@@ -21,18 +21,18 @@ mod precise {
     use super::Instant;
     use crate::error::Failure;
 
-    /// A timer of the system's, which wakes the event loop as a socket does.
+    /// A timer of the system, which wakes the event loop like a socket.
     pub struct PreciseTimer {
         timer: AsyncFd<OwnedFd>,
-        /// For when it is set, as far as it has not gone off.
+        /// The time that it is set to; `None` once it has expired.
         set: Option<Instant>,
     }
 
     impl PreciseTimer {
-        /// A timer; to be made within the event loop.
+        /// A timer; call this within the event loop.
         ///
         /// # Errors
-        /// Where the system has none left.
+        /// The system has no timer left.
         #[allow(deprecated, reason = "its successor is unsafe for types that are not I/O-safe; OwnedFd is")]
         pub fn new() -> Result<Self, Failure> {
             let flags = TimerfdFlags::NONBLOCK | TimerfdFlags::CLOEXEC;
@@ -43,23 +43,22 @@ mod precise {
                 .map_err(|why| Failure::io(format!("cannot set a timer up: {why}")))
         }
 
-        /// Waits until a moment. Cancel-safe.
+        /// Sleeps until `moment`. Cancel-safe.
         pub async fn until(&mut self, moment: Instant) {
             loop {
                 let left = moment.saturating_duration_since(Instant::now());
                 if left.is_zero() {
                     return;
                 }
-                // It stays set where this was cancelled and is called again.
+                // It is still set if this was cancelled and is called again.
                 if self.set != Some(moment) && !self.set(left) {
-                    // It cannot be refused for these arguments; the event loop's timer serves all the same.
+                    // The system does not refuse these arguments; if it does, use the event loop's timer.
                     return tokio::time::sleep_until(moment.into()).await;
                 }
                 self.set = Some(moment);
-                // Each time that it goes off is a wake-up of its own, whether or not its bytes are read; and that it
-                // went off is all that they say.
-                if let Ok(mut gone_off) = self.timer.readable().await {
-                    gone_off.clear_ready();
+                // Its bytes need not be read: each expiration wakes anew, and they say nothing else.
+                if let Ok(mut expired) = self.timer.readable().await {
+                    expired.clear_ready();
                 }
                 self.set = None;
             }
@@ -94,7 +93,7 @@ mod coarse {
             Ok(Self)
         }
 
-        /// Waits until a moment. Cancel-safe.
+        /// Sleeps until `moment`. Cancel-safe.
         pub async fn until(&mut self, moment: Instant) {
             tokio::time::sleep_until(moment.into()).await;
         }

@@ -1,4 +1,4 @@
-//! Holds the answers that come to those that were recorded: pure, times and ids are arguments.
+//! Compares arriving answers with recorded ones. Pure: times and ids are arguments.
 
 use std::{
     borrow::Cow,
@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use crate::{recording::Splice, tuya::Channel};
+use crate::{recording::RewritableFields, tuya::Channel};
 
 /// How a request's answers differ from the recorded ones.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,9 +28,9 @@ pub struct RequestSummary {
     pub index: u64,
     /// Its line in the recording.
     pub line: u64,
-    /// What it is.
+    /// Its channel; `None` outside the protocol.
     pub channel: Option<Channel>,
-    /// The gateway that sends or gets it.
+    /// The gateway that sends or receives it.
     pub gateway_id: String,
     /// The device.
     pub cid: Option<String>,
@@ -39,10 +39,10 @@ pub struct RequestSummary {
 }
 
 impl RequestSummary {
-    /// The request that a message is; the device and the id are its own.
+    /// Describes a message; the device and the id are read from it.
     #[must_use]
     pub fn of(index: u64, line: u64, channel: Option<Channel>, gateway_id: &str, payload: &[u8]) -> Self {
-        let splice = Splice::of(payload).unwrap_or_default();
+        let splice = RewritableFields::of(payload).unwrap_or_default();
         Self {
             index,
             line,
@@ -54,22 +54,22 @@ impl RequestSummary {
     }
 }
 
-/// A gateway and a request id, as they travel now.
-pub type Key = (String, String);
+/// The gateway and the request id of an answer, as they are sent now.
+pub type AnswerKey = (String, String);
 
-/// The requests whose answers are not all there.
+/// Requests whose answers are compared.
 #[derive(Debug)]
 pub struct Verify {
     timeout: Duration,
-    open: HashMap<Key, Pair>,
-    order: VecDeque<Key>,
+    open: HashMap<AnswerKey, AwaitedRequest>,
+    order: VecDeque<AnswerKey>,
     unsatisfied: usize,
     last_sent: Duration,
     matched: u64,
 }
 
 #[derive(Debug)]
-struct Pair {
+struct AwaitedRequest {
     request: RequestSummary,
     /// When it was recorded.
     offset: Duration,
@@ -78,14 +78,14 @@ struct Pair {
     came: Vec<i64>,
 }
 
-impl Pair {
+impl AwaitedRequest {
     fn is_satisfied(&self) -> bool {
         self.came.len() >= self.expected.len()
     }
 }
 
 impl Verify {
-    /// No request yet; an answer may take so long, in the recording and now.
+    /// No requests yet. An answer may take this long, in the recording and now.
     #[must_use]
     pub fn new(timeout: Duration) -> Self {
         Self {
@@ -98,28 +98,31 @@ impl Verify {
         }
     }
 
-    /// A request goes out that was recorded at this offset.
-    pub fn ask(&mut self, key: Key, request: RequestSummary, offset: Duration, now: Duration) {
+    /// Adds a request that is sent, and was recorded at this offset.
+    pub fn insert(&mut self, key: AnswerKey, request: RequestSummary, offset: Duration, now: Duration) {
         self.last_sent = self.last_sent.max(now);
         if let Some(again) = self.open.get_mut(&key) {
             again.sent = now;
             return;
         }
         self.order.push_back(key.clone());
-        self.open.insert(key, Pair { request, offset, sent: now, expected: Vec::new(), came: Vec::new() });
+        self.open.insert(
+            key,
+            AwaitedRequest { request, offset, sent: now, expected: Vec::new(), came: Vec::new() },
+        );
     }
 
-    /// The recording holds an answer with this code. One to a request that was not sent does not matter.
-    pub fn expect(&mut self, key: &Key, code: i64) {
+    /// Handles a recorded answer with this code. Ignores one to a request that was not sent.
+    pub fn handle_recorded_answer(&mut self, key: &AnswerKey, code: i64) {
         self.change(key, |pair| pair.expected.push(code));
     }
 
-    /// An answer came. Whether it is one to a request of ours.
-    pub fn answered(&mut self, key: &Key, code: i64) -> bool {
+    /// Handles an arriving answer. Returns whether it is one to a request that was sent.
+    pub fn handle_answer(&mut self, key: &AnswerKey, code: i64) -> bool {
         self.change(key, |pair| pair.came.push(code))
     }
 
-    fn change(&mut self, key: &Key, change: impl FnOnce(&mut Pair)) -> bool {
+    fn change(&mut self, key: &AnswerKey, change: impl FnOnce(&mut AwaitedRequest)) -> bool {
         let Some(pair) = self.open.get_mut(key) else { return false };
         let before = pair.is_satisfied();
         change(pair);
@@ -131,8 +134,8 @@ impl Verify {
         true
     }
 
-    /// The requests that are done with, once the recording has come to this offset.
-    pub fn settle(&mut self, offset: Duration, now: Duration) -> Vec<Difference> {
+    /// Returns the differences of requests that are over: both in the recording, at this offset, and now.
+    pub fn poll_differences(&mut self, offset: Duration, now: Duration) -> Vec<Difference> {
         let mut differences = Vec::new();
         while let Some(key) = self.order.front() {
             if let Some(pair) = self.open.get(key) {
@@ -149,19 +152,19 @@ impl Verify {
         differences
     }
 
-    /// Whether the recorded answers have all come; extra ones are not waited for.
+    /// Returns whether all recorded answers have come.
     #[must_use]
     pub fn is_satisfied(&self) -> bool {
         self.unsatisfied == 0
     }
 
-    /// Until when answers are waited for once all was sent.
+    /// Returns until when to wait for answers, once everything is sent.
     #[must_use]
     pub fn deadline(&self) -> Duration {
         self.last_sent + self.timeout
     }
 
-    /// Ends all requests; the recording has begun anew, or is over.
+    /// Ends all requests, and returns their differences.
     pub fn finish(&mut self) -> Vec<Difference> {
         let mut differences = Vec::new();
         while let Some(key) = self.order.pop_front() {
@@ -170,13 +173,13 @@ impl Verify {
         differences
     }
 
-    /// How many answers were as recorded.
+    /// Returns how many answers were as recorded.
     #[must_use]
     pub fn matched(&self) -> u64 {
         self.matched
     }
 
-    fn close(&mut self, key: &Key, differences: &mut Vec<Difference>) {
+    fn close(&mut self, key: &AnswerKey, differences: &mut Vec<Difference>) {
         let Some(pair) = self.open.remove(key) else { return };
         if !pair.is_satisfied() {
             self.unsatisfied -= 1;
@@ -205,11 +208,11 @@ mod tests {
         Duration::from_secs(seconds)
     }
 
-    fn key(id: &str) -> Key {
+    fn key(id: &str) -> AnswerKey {
         ("gw1".into(), id.into())
     }
 
-    fn asked(ids: &[&str]) -> Verify {
+    fn verify_with(ids: &[&str]) -> Verify {
         let mut verify = Verify::new(seconds(10));
         for (index, id) in (0..).zip(ids) {
             let request = RequestSummary {
@@ -220,32 +223,32 @@ mod tests {
                 cid: None,
                 id: Some((*id).to_owned()),
             };
-            verify.ask(key(id), request, seconds(index), seconds(index));
+            verify.insert(key(id), request, seconds(index), seconds(index));
         }
         verify
     }
 
-    fn told(differences: Vec<Difference>) -> Vec<(u64, &'static str, Option<i64>, Option<i64>)> {
+    fn summaries(differences: Vec<Difference>) -> Vec<(u64, &'static str, Option<i64>, Option<i64>)> {
         differences.into_iter().map(|d| (d.request.index, d.kind, d.expected, d.code)).collect()
     }
 
     #[test]
     fn answers_are_compared_in_any_order_of_recording_and_coming() {
-        let mut verify = asked(&["same", "other", "missing", "extra", "silent", "twice"]);
-        assert!(verify.answered(&key("same"), 0));
-        verify.expect(&key("same"), 0);
-        verify.expect(&key("other"), 0);
-        verify.expect(&key("missing"), 2003);
-        verify.expect(&key("twice"), 0);
+        let mut verify = verify_with(&["same", "other", "missing", "extra", "silent", "twice"]);
+        assert!(verify.handle_answer(&key("same"), 0));
+        verify.handle_recorded_answer(&key("same"), 0);
+        verify.handle_recorded_answer(&key("other"), 0);
+        verify.handle_recorded_answer(&key("missing"), 2003);
+        verify.handle_recorded_answer(&key("twice"), 0);
         assert!(!verify.is_satisfied());
         for (id, code) in [("other", 1103), ("extra", 0), ("twice", 0), ("twice", 0)] {
-            assert!(verify.answered(&key(id), code));
+            assert!(verify.handle_answer(&key(id), code));
         }
-        assert!(!verify.answered(&key("stranger"), 0));
+        assert!(!verify.handle_answer(&key("stranger"), 0));
         assert!(!verify.is_satisfied());
         assert_eq!(verify.deadline(), seconds(15));
         assert_eq!(
-            told(verify.finish()),
+            summaries(verify.finish()),
             [
                 (1, "code", Some(0), Some(1103)),
                 (2, "missing", Some(2003), None),
@@ -258,14 +261,20 @@ mod tests {
     }
 
     #[test]
-    fn a_request_is_settled_once_both_its_times_are_over() {
-        let mut verify = asked(&["a", "b"]);
-        verify.expect(&key("a"), 0);
-        assert_eq!(told(verify.settle(seconds(10), seconds(30))), []);
-        assert_eq!(told(verify.settle(seconds(11), seconds(9))), []);
-        assert_eq!(told(verify.settle(seconds(11), seconds(11))), [(0, "missing", Some(0), None)]);
+    fn a_request_is_over_once_both_its_times_are_over() {
+        let mut verify = verify_with(&["a", "b"]);
+        verify.handle_recorded_answer(&key("a"), 0);
+        assert_eq!(summaries(verify.poll_differences(seconds(10), seconds(30))), []);
+        assert_eq!(summaries(verify.poll_differences(seconds(11), seconds(9))), []);
+        assert_eq!(
+            summaries(verify.poll_differences(seconds(11), seconds(11))),
+            [(0, "missing", Some(0), None)]
+        );
         assert!(verify.is_satisfied());
-        verify.answered(&key("b"), 7);
-        assert_eq!(told(verify.settle(seconds(12), seconds(2))), [(1, "extra", None, Some(7))]);
+        verify.handle_answer(&key("b"), 7);
+        assert_eq!(
+            summaries(verify.poll_differences(seconds(12), seconds(2))),
+            [(1, "extra", None, Some(7))]
+        );
     }
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::{
-    error::Kind,
+    error::FailureKind,
     json::{ObjectWriter, key, push_json, push_number},
     tuya::{Answer, ResultCode},
 };
@@ -37,11 +37,11 @@ pub struct ResultLine<'a> {
     /// The input's JSON text.
     pub input: Option<&'a str>,
     /// What kind of failure `error` names; it decides the exit code.
-    pub kind: Option<Kind>,
+    pub kind: Option<FailureKind>,
 }
 
 impl<'a> ResultLine<'a> {
-    /// The request was answered.
+    /// A line for an answered request.
     #[must_use]
     pub fn answered(answer: &'a Answer, round_trip: Option<Duration>) -> Self {
         let mut line = Self {
@@ -59,7 +59,7 @@ impl<'a> ResultLine<'a> {
         line
     }
 
-    /// The broker acknowledged the request, or with QoS 0 it was written; nobody answers it.
+    /// A line for a request that the broker acknowledged, or with QoS 0 for one that was written; there is no answer.
     #[must_use]
     pub fn delivered(acknowledged: bool, round_trip: Option<Duration>) -> Self {
         Self {
@@ -117,14 +117,14 @@ impl<'a> ResultLine<'a> {
         out.push(b'\n');
     }
 
-    /// The request was not sent, or not answered.
+    /// A line for a request that was not sent, or not answered.
     #[must_use]
-    pub fn failed(kind: Kind, message: &'a str) -> Self {
+    pub fn failed(kind: FailureKind, message: &'a str) -> Self {
         Self { error: Some(kind.name()), message: Some(message), kind: Some(kind), ..Self::default() }
     }
 }
 
-/// What a refusal's code means and what to do about it.
+/// Returns the meaning of a refusal's code, and what to do about it.
 #[must_use]
 pub fn meaning(code: ResultCode) -> (&'static str, &'static str) {
     code.explained().map_or(

@@ -1,31 +1,29 @@
-//! Result lines on stdout: one for each thing that was asked for, and their tally.
+//! Result lines on stdout, one for each input, and the statistics of the run.
 
+mod context;
 mod line;
-mod round_trips;
+mod result_queue;
 mod run_stats;
 
-use std::{
-    collections::{BTreeMap, VecDeque, vec_deque::Drain},
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{sync::Arc, time::Instant};
 
+pub use context::{InputPosition, ResultContext, ResultContexts, ResultStatus};
 pub use line::ResultLine;
-pub use run_stats::Progress;
+use result_queue::{PendingLine, ResultQueue};
+pub use run_stats::ProgressMode;
 use run_stats::RunStats;
 use smol_str::SmolStr;
 
 use super::journal::Journal;
 use crate::{
-    error::{Exit, Failure, Kind},
-    gateway::Payload,
+    error::{Exit, Failure, FailureKind},
     io::{
         batch_writer::{BatchWriter, Offset, WriterError, Written},
         console::Console,
         files::Replacement,
     },
-    request::parser::{InputError, ParsedInput, Request, RequestKind, ResultKey, request_id_of},
-    tuya::{Answer, DeviceStatus, GatewayId, Uplink},
+    request::{InputError, ParsedInput, Request, RequestKind, ResultKey, request_id_of},
+    tuya::GatewayId,
 };
 
 /// With `--ordered`, no more input is taken while this many lines wait for an earlier one.
@@ -33,116 +31,10 @@ const OUT_OF_ORDER: usize = 16 * 1024;
 /// No more input is taken while more than this waits for the reader of stdout.
 const BACKLOG: u64 = 1 << 20;
 
-/// Lines that have been written are forgotten once they are so many.
-const MANY_LINES: usize = 4096;
-
-/// Where a message comes from: its input, and the place of its first result line among all.
-#[derive(Clone, Debug)]
-pub struct InputPosition {
-    index: u64,
-    line: Option<u64>,
-    operation: RequestKind,
-    input: Arc<str>,
-}
-
-impl InputPosition {
-    /// What the result lines of a message need.
-    #[must_use]
-    pub fn sources(self, mut item: Request) -> ResultContexts {
-        if let Payload::Uplink(Uplink::Status(statuses)) = &mut item.body
-            && statuses.len() > 1
-        {
-            let statuses = std::mem::take(statuses).into_iter().zip(self.index..);
-            let part = item.part;
-            let source = |(status, index)| {
-                let subject = ResultKey { part: part.clone(), ..DeviceStatus::into(status) };
-                Self { index, ..self.clone() }.source(subject)
-            };
-            return ResultContexts::Several(statuses.map(source).collect());
-        }
-        let gateway_id = item.gateway_id.take();
-        ResultContexts::One(ResultContext { gateway_id, ..self.source(item.into_subject()) })
-    }
-
-    /// What the result line of one status needs.
-    #[must_use]
-    pub fn source_of(self, status: DeviceStatus) -> ResultContext {
-        self.source(status.into())
-    }
-
-    fn source(self, subject: ResultKey) -> ResultContext {
-        let Self { index, line, operation, input } = self;
-        ResultContext { index, line, operation, gateway_id: None, subject, input }
-    }
-}
-
-/// What one result line needs.
-#[derive(Debug)]
-pub struct ResultContext {
-    index: u64,
-    line: Option<u64>,
-    operation: RequestKind,
-    gateway_id: Option<GatewayId>,
-    subject: ResultKey,
-    input: Arc<str>,
-}
-
-/// What the result lines of one message need: nearly always one.
-#[derive(Debug)]
-pub enum ResultContexts {
-    /// One line.
-    One(ResultContext),
-    /// Any number of lines; none for a message of our own, whose failure is a warning.
-    Several(Vec<ResultContext>),
-}
-
-impl ResultContexts {
-    /// All of them, in their order.
-    #[must_use]
-    pub fn as_slice(&self) -> &[ResultContext] {
-        match self {
-            Self::One(source) => std::slice::from_ref(source),
-            Self::Several(sources) => sources,
-        }
-    }
-}
-
-impl ResultContext {
-    /// The device that the line speaks of.
-    #[must_use]
-    pub fn cid(&self) -> &str {
-        &self.subject.cid
-    }
-}
-
-/// What became of a request.
-#[derive(Clone, Copy, Debug)]
-pub enum Outcome<'a> {
-    /// The other end answered.
-    Answered(&'a Answer, Option<Duration>),
-    /// The broker acknowledged it, or with QoS 0 it was written; nobody answers it.
-    Delivered {
-        /// Whether the broker acknowledged it.
-        acknowledged: bool,
-        /// How long that took.
-        round_trip: Option<Duration>,
-    },
-    /// It was not done.
-    Failed {
-        /// What kind of failure it was.
-        kind: Kind,
-        /// What happened.
-        message: &'a str,
-        /// Whether it had left, where that is worth telling.
-        sent: Option<bool>,
-    },
-}
-
-/// Where results go.
+/// The result lines of a run, its statistics and its journal.
 pub struct Results {
     out: BatchWriter,
-    /// The lines that may not have been written yet.
-    lines: VecDeque<Line>,
+    lines: ResultQueue<Offset>,
     /// How far stdout has been written.
     written: Written,
     /// The reader of stdout has gone: the run goes on without printing.
@@ -150,247 +42,238 @@ pub struct Results {
     /// Stdout, or the journal, cannot be written.
     out_failed: bool,
     journal_failed: bool,
-    tally: RunStats,
+    stats: RunStats,
     next_index: u64,
-    /// With `--ordered`: the lines that wait for an earlier one, and the index that is next.
-    ordered: Option<(u64, BTreeMap<u64, Waiting>)>,
     journal: Option<Journal>,
     failure: Option<Failure>,
     console: Console,
 }
 
-/// A result line that was handed over.
-struct Line {
-    /// Where it ends.
-    end: Offset,
-    /// Its index, if its request was accepted: the journal notes it once it is written.
-    accepted: Option<u64>,
-}
-
-/// A line that waits for an earlier one; an empty one is done by a former run, which has told it.
-#[derive(Default)]
-struct Waiting {
-    text: Vec<u8>,
-    accepted: bool,
-}
-
-/// How results are given.
+/// How results are written.
 #[derive(Default)]
 pub struct ResultOptions {
-    /// In input order.
+    /// Whether lines are written in input order.
     pub ordered: bool,
-    /// What was accepted goes here too.
+    /// The file that records accepted requests.
     pub journal: Option<Journal>,
-    /// The summary goes here too.
+    /// The file of the summary, beside stderr.
     pub summary: Option<Replacement>,
 }
 
 impl Results {
     /// Results on stdout; `single` says that one request came from flags.
     #[must_use]
-    pub fn new(progress: Progress, manner: ResultOptions, single: bool, console: Console) -> Self {
-        let ResultOptions { ordered, journal, summary } = manner;
-        let tally = RunStats::new(progress, summary, single, console);
-        let ordered = ordered.then(|| (0, BTreeMap::new()));
+    pub fn new(progress: ProgressMode, options: ResultOptions, single: bool, console: Console) -> Self {
+        let ResultOptions { ordered, journal, summary } = options;
         let out = BatchWriter::stdout();
         Self {
-            written: out.written_so_far(),
+            written: out.written(),
             out,
-            lines: VecDeque::new(),
+            lines: ResultQueue::new(ordered),
             muted: false,
             out_failed: false,
             journal_failed: false,
-            tally,
+            stats: RunStats::new(progress, summary, single, console),
             next_index: 0,
-            ordered,
             journal,
             failure: None,
             console,
         }
     }
 
-    /// Takes a message, or what is wrong with it, for the result lines: gives them their places.
-    pub fn take(&mut self, asked: ParsedInput) -> (InputPosition, Result<Request, InputError>) {
-        let ParsedInput { operation, line, text, size, item } = asked;
-        self.tally.took(size);
-        (self.origin(operation, line, text, item.as_ref().map_or(1, Request::lines)), item)
+    /// Gives an input the next indexes, one for each result line, and returns it with them.
+    pub fn assign_position(&mut self, input: ParsedInput) -> (InputPosition, Result<Request, InputError>) {
+        let ParsedInput { operation, line, text, size, item: request } = input;
+        self.stats.add_input_bytes(size);
+        let lines = request.as_ref().map_or(1, Request::lines);
+        (self.next_position(operation, line, text, lines), request)
     }
 
-    /// The origin of a message that ends as so many result lines, which are the next ones.
-    pub fn origin(
+    /// Returns the position of a request that ends as this many result lines, which are the next ones.
+    pub fn next_position(
         &mut self,
-        operation: RequestKind,
+        kind: RequestKind,
         line: Option<u64>,
         input: Arc<str>,
         lines: u64,
     ) -> InputPosition {
         let index = self.next_index;
         self.next_index += lines;
-        InputPosition { index, line, operation, input }
+        InputPosition { index, line, kind, input }
     }
 
-    /// Whether all lines of a message were accepted by a former run, so that nothing is to be done for it.
-    pub fn are_done(&mut self, origin: &InputPosition, item: &Request) -> bool {
+    /// Returns whether a former run accepted all lines of a request. If so, it is passed over.
+    pub fn pass_over(&mut self, position: &InputPosition, request: &Request) -> bool {
         let Some(journal) = &mut self.journal else { return false };
-        if !journal.passes(origin.index, item) {
+        if !journal.pass_over(position.index, request) {
             return false;
         }
-        if let Some((next, waiting)) = &mut self.ordered {
-            let indexes = origin.index..origin.index + item.lines();
-            waiting.extend(indexes.map(|index| (index, Waiting::default())));
-            release(&mut self.out, &mut self.lines, next, waiting);
+        for index in position.index..position.index + request.lines() {
+            self.lines.insert(index, PendingLine::default());
         }
+        self.write_pending();
         true
     }
 
-    /// Writes the result of one line of a message; `attempts` is how often it was sent.
-    pub fn tell(
+    /// Writes one result line; `attempts` is how often the request was sent.
+    pub fn report(
         &mut self,
-        source: &ResultContext,
+        context: &ResultContext,
         request_id: Option<&str>,
         attempts: u32,
-        outcome: Outcome<'_>,
+        status: ResultStatus<'_>,
     ) {
-        let mut result = match outcome {
-            Outcome::Answered(answer, round_trip) => ResultLine::answered(answer, round_trip),
-            Outcome::Delivered { acknowledged, round_trip } => {
+        let mut result = match status {
+            ResultStatus::Answered(answer, round_trip) => ResultLine::answered(answer, round_trip),
+            ResultStatus::Delivered { acknowledged, round_trip } => {
                 ResultLine::delivered(acknowledged, round_trip)
             }
-            Outcome::Failed { kind, message, sent } => {
+            ResultStatus::Failed { kind, message, sent } => {
                 ResultLine { sent, ..ResultLine::failed(kind, message) }
             }
         };
         result.request_id = request_id;
         result.attempts = (attempts > 1).then_some(attempts);
-        self.print(source, result);
+        self.print(context, result);
     }
 
-    /// Writes that an input, or a part of one, was not sent because it is wrong.
-    pub fn invalid(&mut self, origin: InputPosition, invalid: &InputError) {
-        let subject = ResultKey {
-            cid: invalid.cid.as_deref().unwrap_or_default().into(),
-            id: invalid.id.as_deref().map(SmolStr::from),
+    /// Writes that an input, or a part of one, was not sent because it is invalid.
+    pub fn report_invalid(&mut self, position: InputPosition, error: &InputError) {
+        let key = ResultKey {
+            cid: error.cid.as_deref().unwrap_or_default().into(),
+            id: error.id.as_deref().map(SmolStr::from),
             status: None,
-            part: invalid.part.clone(),
+            part: error.part.clone(),
         };
-        self.refuse(&origin.source(subject), invalid);
+        self.report_unsendable(&position.context(key), error);
     }
 
-    /// Writes that a message was not sent because of what is wrong with it as a whole.
-    pub fn refuse(&mut self, source: &ResultContext, invalid: &InputError) {
-        let mut result = ResultLine::failed(Kind::Invalid, &invalid.message);
-        result.field = invalid.field.as_deref();
-        // A part of an input shares the whole with many others, so the whole is not read for each; it gives no id either.
-        let request_id = source.subject.part.is_none().then(|| request_id_of(&source.input)).flatten();
+    /// Writes that a request was not sent because it is invalid as a whole.
+    pub fn report_unsendable(&mut self, context: &ResultContext, error: &InputError) {
+        let mut result = ResultLine::failed(FailureKind::Invalid, &error.message);
+        result.field = error.field.as_deref();
+        // A part shares its input with many others, and has no id in it; reading the whole for each would be quadratic.
+        let request_id = context.key.part.is_none().then(|| request_id_of(&context.input)).flatten();
         result.request_id = request_id.as_deref();
-        self.print(source, result);
+        self.print(context, result);
     }
 
-    fn print(&mut self, source: &ResultContext, result: ResultLine<'_>) {
+    fn print(&mut self, context: &ResultContext, result: ResultLine<'_>) {
+        // Bound again, because it borrows from `context` from here on.
         let mut result = result;
-        result.index = source.index;
-        result.line = source.line;
-        result.op = source.operation.name();
-        result.gateway_id = source.gateway_id.as_ref().map(GatewayId::as_str);
-        result.cid = Some(source.subject.cid.as_str()).filter(|cid| !cid.is_empty());
-        result.id = source.subject.id.as_deref();
-        result.status = source.subject.status;
-        let part = if result.ok { None } else { source.subject.input_of(&source.input) };
-        result.input = (!result.ok).then(|| part.as_deref().unwrap_or(&source.input));
-        self.tally.count(&result);
-        // What is accepted is noted once its line is written; at once if nobody reads the lines.
+        result.index = context.index;
+        result.line = context.line;
+        result.op = context.kind.name();
+        result.gateway_id = context.gateway_id.as_ref().map(GatewayId::as_str);
+        result.cid = Some(context.key.cid.as_str()).filter(|cid| !cid.is_empty());
+        result.id = context.key.id.as_deref();
+        result.status = context.key.status;
+        let part = if result.ok { None } else { context.key.input_of(&context.input) };
+        result.input = (!result.ok).then(|| part.as_deref().unwrap_or(&context.input));
+        self.stats.count(&result);
+        // The journal records an accepted request once its line is written; at once if stdout has no reader.
         if let Some(journal) = self.journal.as_mut().filter(|_| !result.ok || self.muted) {
-            journal.settle(source.index, result.ok);
+            journal.handle_result(context.index, result.ok);
         }
         if self.muted {
             return;
         }
-        match &mut self.ordered {
-            None => {
-                let end = self.out.write_with(|line| result.write(line));
-                self.lines.push_back(Line { end, accepted: result.ok.then_some(source.index) });
-            }
-            Some((next, waiting)) => {
-                let mut text = Vec::with_capacity(256);
-                result.write(&mut text);
-                waiting.insert(source.index, Waiting { text, accepted: result.ok });
-                release(&mut self.out, &mut self.lines, next, waiting);
-            }
+        if self.lines.is_ordered() {
+            let mut text = Vec::with_capacity(256);
+            result.write(&mut text);
+            self.lines.insert(context.index, PendingLine { text, is_accepted: result.ok });
+            self.write_pending();
+        } else {
+            let end = self.out.write_with(|line| result.write(line));
+            self.lines.push_queued(end, result.ok.then_some(context.index));
         }
     }
 
-    /// Writes a line of another kind among the results; it has been written once [`Results::done`] says so.
+    /// Writes the lines that are next in input order.
+    fn write_pending(&mut self) {
+        while let Some((index, line)) = self.lines.next_pending() {
+            self.write_line(index, &line);
+        }
+    }
+
+    fn write_line(&mut self, index: u64, line: &PendingLine) {
+        if !line.text.is_empty() {
+            let end = self.out.write(&line.text);
+            self.lines.push_queued(end, line.is_accepted.then_some(index));
+        }
+    }
+
+    /// Writes a line of another kind among the results; it is written once [`Results::committed`] has reached the offset.
     pub fn write_with(&mut self, write: impl FnOnce(&mut Vec<u8>)) -> Offset {
-        if self.muted { self.out.done() } else { self.out.write_with(write) }
+        if self.muted { self.out.committed() } else { self.out.write_with(write) }
     }
 
-    /// Up to here all has been written.
+    /// Returns the offset up to which all is written.
     #[must_use]
-    pub fn done(&self) -> Offset {
-        self.out.done()
+    pub fn committed(&self) -> Offset {
+        self.out.committed()
     }
 
-    /// Whether all that was handed over has been written.
+    /// Returns whether all lines are written.
     #[must_use]
     pub fn is_written(&self) -> bool {
         self.muted || self.out.backlog() == 0
     }
 
-    /// Whether the reader of stdout has gone.
+    /// Returns whether the reader of stdout has gone.
     #[must_use]
-    pub fn is_gone(&self) -> bool {
+    pub fn is_reader_gone(&self) -> bool {
         self.muted
     }
 
-    /// Whether the output is so far behind that no more should be asked.
+    /// Returns whether the output is so far behind that no more input should be taken.
     #[must_use]
     pub fn is_behind(&mut self) -> bool {
-        let crowded = self.ordered.as_ref().is_some_and(|(_, waiting)| waiting.len() >= OUT_OF_ORDER);
-        !self.muted && (crowded || self.out.is_behind(BACKLOG))
+        !self.muted && (self.lines.pending() >= OUT_OF_ORDER || self.out.is_behind(BACKLOG))
     }
 
-    /// Whether results can be printed: stdout has not failed.
+    /// Returns whether results can be printed: stdout has not failed.
     #[must_use]
     pub fn can_print(&self) -> bool {
         !self.out_failed
     }
 
-    /// Hands what was written to the writing thread, and shows how far the run is.
+    /// Passes the queued lines to the writer thread, and updates the progress display.
     pub fn flush(&mut self, in_flight: usize) {
         self.out.flush();
         match &mut self.journal {
             Some(journal) => {
-                note_written(journal, &mut self.lines, self.written.ticket());
+                for index in self.lines.take_written(self.written.offset()) {
+                    journal.handle_result(index, true);
+                }
                 journal.flush();
             }
-            None if self.lines.len() > MANY_LINES => {
-                drop(take_written(&mut self.lines, self.written.ticket()));
-            }
-            None => {}
+            None => self.lines.forget_written(self.written.offset()),
         }
-        self.tally.show(in_flight);
+        self.stats.update_progress(in_flight);
     }
 
-    /// When [`Results::flush`] should be called though nothing happens, for whoever watches the progress.
+    /// Returns when to call [`Results::flush`] to keep the progress display current.
     #[must_use]
-    pub fn next_show(&self) -> Option<Instant> {
-        self.tally.next_show()
+    pub fn next_update(&self) -> Option<Instant> {
+        self.stats.next_update()
     }
 
-    /// Waits until something more has been written; for ever where nothing is to be. Cancel-safe.
+    /// Waits until more is written to stdout or to the journal; never returns if both are up to date. Cancel-safe.
     ///
     /// # Errors
     /// Stdout or the journal cannot be written. A reader that has gone is no error: it wanted no more.
-    pub async fn progress(&mut self) -> Result<(), Failure> {
+    pub async fn committed_changed(&mut self) -> Result<(), Failure> {
         let Self { out, journal, muted, out_failed, journal_failed, .. } = self;
         let journalled = async {
             match journal {
-                Some(journal) if !*journal_failed => journal.progress().await,
+                Some(journal) if !*journal_failed => journal.committed_changed().await,
                 _ => std::future::pending().await,
             }
         };
         // Poll the writer even if nothing is queued: the caller may have seen a backlog just before, and needs the wake-up.
-        let written = async { if *muted { std::future::pending().await } else { out.progress().await } };
+        let written =
+            async { if *muted { std::future::pending().await } else { out.committed_changed().await } };
         tokio::select! {
             safe = journalled => {
                 *journal_failed |= safe.is_err();
@@ -410,64 +293,54 @@ impl Results {
         }
     }
 
-    /// Prints nothing more: the reader of stdout has gone. What was accepted is noted though its line was not written.
+    /// Prints nothing more, because the reader of stdout has gone. The journal records accepted requests without their lines.
     fn mute(&mut self) {
         self.muted = true;
         let Some(journal) = &mut self.journal else { return };
-        for index in self.lines.drain(..).filter_map(|line| line.accepted) {
-            journal.settle(index, true);
-        }
-        if let Some((_, waiting)) = &mut self.ordered {
-            for (index, _) in std::mem::take(waiting).into_iter().filter(|(_, line)| line.accepted) {
-                journal.settle(index, true);
-            }
+        for index in self.lines.take_all() {
+            journal.handle_result(index, true);
         }
     }
 
-    /// Says how many bytes the input has.
-    pub fn expect(&mut self, size: u64) {
-        self.tally.expect(size);
+    /// Sets the size of the input in bytes.
+    pub fn set_input_size(&mut self, size: u64) {
+        self.stats.set_input_size(size);
     }
 
-    /// Counts a request that is tried again.
-    pub fn retried(&mut self) {
-        self.tally.retried();
+    /// Counts a retry.
+    pub fn count_retry(&mut self) {
+        self.stats.count_retry();
     }
 
     /// Counts requests that were sent again after a reconnect.
-    pub fn resent(&mut self, requests: usize) {
-        self.tally.resent(requests);
+    pub fn count_resent(&mut self, requests: usize) {
+        self.stats.count_resent(requests);
     }
 
-    /// Remembers the failure that ended the run, to be told after the results; before those of what it leaves undone.
-    pub fn fail(&mut self, failure: &Failure) {
-        self.tally.end_by(&failure.message);
+    /// Sets the failure that ended the run. It is printed after the results, and not again for each request that it leaves
+    /// undone; call this before those are reported.
+    pub fn set_failure(&mut self, failure: &Failure) {
+        self.stats.set_cause(&failure.message);
         self.failure = Some(failure.clone());
     }
 
-    /// Writes what is left, tells the summary, and gives the exit code of the results. Once `cut` ends, what the reader of
-    /// stdout has not taken is given up, and counted in a warning.
+    /// Writes the remaining lines and the summary, and returns the exit code of the results. When `cut` ends, lines that the
+    /// reader of stdout has not taken are dropped, and a warning counts them.
     pub async fn finish(self, cut: impl Future<Output = ()>) -> Exit {
-        let (written, mut tally) = self.end(cut).await;
-        written.or(tally.finish())
+        let (written, mut stats) = self.close(cut).await;
+        written.or(stats.finish())
     }
 
-    /// Writes what is left and tells no summary; gives the exit code of the writing alone.
+    /// Writes the remaining lines without a summary, and returns the exit code of the writing alone.
     pub async fn finish_quietly(self) -> Exit {
-        self.end(std::future::pending()).await.0
+        self.close(std::future::pending()).await.0
     }
 
-    /// Writes what is left, then tells the failure that ended the run: words stand below the lines they speak of.
-    async fn end(mut self, cut: impl Future<Output = ()>) -> (Exit, RunStats) {
-        self.tally.hide();
-        if let Some((_, waiting)) = self.ordered.take() {
-            // What still waits does so for a line that will never come.
-            for (index, Waiting { text, accepted }) in waiting {
-                if !text.is_empty() {
-                    let end = self.out.write(&text);
-                    self.lines.push_back(Line { end, accepted: accepted.then_some(index) });
-                }
-            }
+    /// Writes the remaining lines, then prints the failure that ended the run: a message stands below the lines it is about.
+    async fn close(mut self, cut: impl Future<Output = ()>) -> (Exit, RunStats) {
+        self.stats.hide();
+        for (index, line) in self.lines.drain_pending() {
+            self.write_line(index, &line);
         }
         let mut cut = std::pin::pin!(cut);
         let mut is_cut = false;
@@ -477,8 +350,8 @@ impl Results {
                 tokio::select! {
                     biased;
                     () = &mut cut => is_cut = true,
-                    // What failed is told when the sink is closed.
-                    progress = self.progress() => if progress.is_err() { break },
+                    // Closing the writer reports the failure.
+                    progress = self.committed_changed() => if progress.is_err() { break },
                 }
                 self.flush(0);
             }
@@ -493,25 +366,27 @@ impl Results {
                 Ok(())
             }
         };
-        let untaken = self.lines.iter().filter(|line| line.end > self.written.ticket()).count();
+        let untaken = self.lines.unwritten(self.written.offset());
         if is_cut && untaken > 0 {
             let lines = if untaken == 1 { "result line" } else { "result lines" };
             self.console.warn(&format!("the reader of stdout has not taken the last {untaken} {lines}"));
         }
         let journalled = match self.journal.take() {
             Some(mut journal) => {
-                // Lines that nobody wants are no reason to send anything again.
+                // A request is not sent again only because the reader did not want its line.
                 let is_gone = written == Err(WriterError::ReaderGone);
-                let written = if is_gone { Offset::LAST } else { self.written.ticket() };
-                note_written(&mut journal, &mut self.lines, written);
-                self.tally.skipped(journal.skipped());
+                let written = if is_gone { Offset::LAST } else { self.written.offset() };
+                for index in self.lines.take_written(written) {
+                    journal.handle_result(index, true);
+                }
+                self.stats.set_skipped(journal.skipped());
                 journal.close().await
             }
             None => Ok(()),
         };
-        self.tally.tell_more_failures();
-        let tell = |failure: &Failure| {
-            // It may be the failure that ended the run.
+        self.stats.print_omitted_failures();
+        let print = |failure: &Failure| {
+            // Do not print the failure that ended the run twice.
             if self.failure.as_ref() != Some(failure) {
                 self.console.failure(failure);
             }
@@ -519,44 +394,13 @@ impl Results {
         };
         if let Some(failure) = &self.failure {
             self.console.failure(failure);
-            self.tally.hush();
+            self.stats.clear_failure();
         }
-        let journalled = journalled.map_or_else(|failure| tell(&failure), |()| Exit::SUCCESS);
+        let journalled = journalled.map_or_else(|failure| print(&failure), |()| Exit::SUCCESS);
         let written = match written {
-            Err(WriterError::Failed(failure)) => tell(&failure),
+            Err(WriterError::Failed(failure)) => print(&failure),
             Ok(()) | Err(WriterError::ReaderGone) => Exit::SUCCESS,
         };
-        (journalled.or(written), self.tally)
-    }
-}
-
-/// Takes the lines that have been written up to here.
-fn take_written(lines: &mut VecDeque<Line>, written: Offset) -> Drain<'_, Line> {
-    let count = lines.partition_point(|line| line.end <= written);
-    lines.drain(..count)
-}
-
-/// Notes the requests that were accepted and whose lines have been written up to here.
-fn note_written(journal: &mut Journal, lines: &mut VecDeque<Line>, written: Offset) {
-    for index in take_written(lines, written).filter_map(|line| line.accepted) {
-        journal.settle(index, true);
-    }
-}
-
-/// Writes the lines whose turn it is.
-fn release(
-    out: &mut BatchWriter,
-    lines: &mut VecDeque<Line>,
-    next: &mut u64,
-    waiting: &mut BTreeMap<u64, Waiting>,
-) {
-    while let Some(entry) = waiting.first_entry()
-        && *entry.key() == *next
-    {
-        let Waiting { text, accepted } = entry.remove();
-        if !text.is_empty() {
-            lines.push_back(Line { end: out.write(&text), accepted: accepted.then_some(*next) });
-        }
-        *next += 1;
+        (journalled.or(written), self.stats)
     }
 }

@@ -1,4 +1,4 @@
-//! Counts what became of the requests: the progress bar, the summary line, and the exit code.
+//! Statistics of a run: the progress display, the summary, and the exit code.
 
 use std::{
     cmp::Reverse,
@@ -10,12 +10,10 @@ use std::{
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::Serialize;
 
-use super::{
-    line::{ResultLine, meaning},
-    round_trips::RoundTrips,
-};
+use super::line::{ResultLine, meaning};
 use crate::{
-    error::{Exit, Kind},
+    collections::Histogram,
+    error::{Exit, FailureKind},
     io::{
         console::{Console, Terminal},
         files::Replacement,
@@ -25,19 +23,19 @@ use crate::{
     tuya::ResultCode,
 };
 
-/// How often a bar is drawn in a second at most.
+/// Upper limit of redraws of the bar per second.
 const REDRAWS: u8 = 20;
-/// How often progress is told.
+/// How often progress is printed.
 const INTERVAL: Duration = Duration::from_secs(1);
-/// For how many codes the summary says what to do.
+/// Number of result codes for which the summary gives advice.
 const ADVICE: usize = 3;
 
 /// When progress is shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub enum Progress {
+pub enum ProgressMode {
     /// A bar if stderr is a terminal and there is more than one request
     Auto,
-    /// A bar; where stderr is no terminal, a line a second
+    /// A bar; if stderr is no terminal, a line every second
     Always,
     /// Nothing
     Never,
@@ -52,19 +50,20 @@ pub struct RunStats {
     started: Instant,
     counts: Counts,
     codes: BTreeMap<i64, u64>,
-    round_trips: RoundTrips,
-    /// How many bytes the input has, where that is known, and how many of them have been taken, nearly.
+    /// In microseconds.
+    round_trips: Histogram,
+    /// The size of the input in bytes, if it is known, and roughly how many of them were read.
     size: Option<u64>,
     taken: u64,
-    /// Where the summary goes, beside stderr.
+    /// The file of the summary, beside stderr.
     summary: Option<Replacement>,
     exit: Exit,
-    /// The only failure of a single request, to be told in words.
-    told: Option<(String, Option<&'static str>)>,
+    /// The failure of a single request, as a message and a hint.
+    single_failure: Option<(String, Option<&'static str>)>,
     failures: Failures,
-    /// What ended the run, of which each request that it left undone speaks again.
-    ended_by: Option<String>,
-    view: View,
+    /// The message of the failure that ended the run; each request that it leaves undone repeats it.
+    cause: Option<String>,
+    view: ProgressView,
 }
 
 #[derive(Clone, Copy, Debug, Default, Serialize)]
@@ -85,8 +84,8 @@ impl Counts {
     }
 }
 
-/// How progress is shown; with the moment when it was told last.
-enum View {
+/// How progress is shown, with the time of the last line.
+enum ProgressView {
     Nothing,
     Bar(ProgressBar),
     Lines(Instant),
@@ -95,16 +94,18 @@ enum View {
 
 impl RunStats {
     /// Nothing counted yet; `single` says that the request came from flags.
-    pub fn new(progress: Progress, summary: Option<Replacement>, single: bool, console: Console) -> Self {
+    pub fn new(progress: ProgressMode, summary: Option<Replacement>, single: bool, console: Console) -> Self {
         let crowded = io::stdout().is_terminal();
         let view = match progress {
-            Progress::Json => View::Json(Instant::now()),
-            Progress::Always if !io::stderr().is_terminal() => View::Lines(Instant::now()),
-            Progress::Always => View::bar(console),
-            Progress::Auto if !single && !crowded && !console.is_quiet() && io::stderr().is_terminal() => {
-                View::bar(console)
+            ProgressMode::Json => ProgressView::Json(Instant::now()),
+            ProgressMode::Always if !io::stderr().is_terminal() => ProgressView::Lines(Instant::now()),
+            ProgressMode::Always => ProgressView::bar(console),
+            ProgressMode::Auto
+                if !single && !crowded && !console.is_quiet() && io::stderr().is_terminal() =>
+            {
+                ProgressView::bar(console)
             }
-            Progress::Auto | Progress::Never => View::Nothing,
+            ProgressMode::Auto | ProgressMode::Never => ProgressView::Nothing,
         };
         Self {
             console,
@@ -112,14 +113,14 @@ impl RunStats {
             started: Instant::now(),
             counts: Counts::default(),
             codes: BTreeMap::new(),
-            round_trips: RoundTrips::default(),
+            round_trips: Histogram::default(),
             size: None,
             taken: 0,
             summary,
             exit: Exit::SUCCESS,
-            told: None,
+            single_failure: None,
             failures: Failures::new(console),
-            ended_by: None,
+            cause: None,
             view,
         }
     }
@@ -130,7 +131,7 @@ impl RunStats {
             *self.codes.entry(code).or_default() += 1;
         }
         if let Some(round_trip) = result.round_trip {
-            self.round_trips.add(round_trip);
+            self.round_trips.add(microseconds(round_trip));
         }
         let exit = match result.kind {
             None if result.ok => {
@@ -143,107 +144,110 @@ impl RunStats {
             }
             Some(kind) => {
                 match kind {
-                    Kind::Timeout => self.counts.timed_out += 1,
-                    Kind::Invalid => self.counts.invalid += 1,
-                    Kind::Io | Kind::Connection | Kind::Refused | Kind::Protocol => self.counts.failed += 1,
+                    FailureKind::Timeout => self.counts.timed_out += 1,
+                    FailureKind::Invalid => self.counts.invalid += 1,
+                    FailureKind::Io
+                    | FailureKind::Connection
+                    | FailureKind::Refused
+                    | FailureKind::Protocol => self.counts.failed += 1,
                 }
                 kind.exit()
             }
         };
         self.exit = self.exit.or(exit);
-        let words = in_words(result);
+        let words = describe(result);
         if !self.single {
-            self.tell_failure(result, &words.0);
+            self.print_failure(result, &words.0);
         }
-        self.told = Some(words);
+        self.single_failure = Some(words);
     }
 
-    /// Says a failure on stderr if nobody sees its result line.
-    fn tell_failure(&mut self, result: &ResultLine<'_>, words: &str) {
-        let is_told_once = result.message.is_some() && result.message == self.ended_by.as_deref();
+    /// Prints a failure on stderr, if its result line goes to a file or a pipe.
+    fn print_failure(&mut self, result: &ResultLine<'_>, words: &str) {
+        let is_cause = result.message.is_some() && result.message == self.cause.as_deref();
         let message = || at_line(result.line, words);
         match &self.view {
-            // Scripts read that.
-            View::Json(_) => {}
-            _ if is_told_once => {}
-            View::Bar(bar) => self.failures.tell_with(message, |print| bar.suspend(print)),
-            View::Nothing | View::Lines(_) => self.failures.tell(message),
+            // Scripts read the result lines.
+            ProgressView::Json(_) => {}
+            _ if is_cause => {}
+            ProgressView::Bar(bar) => self.failures.print_with(message, |print| bar.suspend(print)),
+            ProgressView::Nothing | ProgressView::Lines(_) => self.failures.print(message),
         }
     }
 
-    /// Remembers what ended the run: it is told once, and not for each request that it left undone.
-    pub fn end_by(&mut self, message: &str) {
-        self.ended_by = Some(message.to_owned());
+    /// Sets the message of the failure that ended the run; it is not printed again for each request.
+    pub fn set_cause(&mut self, message: &str) {
+        self.cause = Some(message.to_owned());
     }
 
-    /// Says how many failures were not said.
-    pub fn tell_more_failures(&self) {
-        if !matches!(self.view, View::Json(_)) {
+    /// Prints how many failures were not printed.
+    pub fn print_omitted_failures(&self) {
+        if !matches!(self.view, ProgressView::Json(_)) {
             self.failures.finish();
         }
     }
 
     /// Counts requests that were sent again after a reconnect.
-    pub fn resent(&mut self, requests: usize) {
+    pub fn count_resent(&mut self, requests: usize) {
         self.counts.resent += requests as u64;
     }
 
-    /// Counts requests that were sent again because of their answer, or for want of one.
-    pub fn retried(&mut self) {
+    /// Counts a request that is sent again because of its answer, or because it had none.
+    pub fn count_retry(&mut self) {
         self.counts.retried += 1;
     }
 
-    /// Counts inputs that a former run has done.
-    pub fn skipped(&mut self, inputs: u64) {
+    /// Sets the number of inputs that a former run has done.
+    pub fn set_skipped(&mut self, inputs: u64) {
         self.counts.skipped = inputs;
     }
 
-    /// Says how many bytes the input has.
-    pub fn expect(&mut self, size: u64) {
+    /// Sets the size of the input in bytes.
+    pub fn set_input_size(&mut self, size: u64) {
         self.size = Some(size);
-        if let View::Bar(bar) = &self.view {
-            // The bar takes what the words leave of the line.
+        if let ProgressView::Bar(bar) = &self.view {
+            // The bar takes the width that the message leaves.
             bar.set_style(style("{wide_bar} {msg}"));
         }
     }
 
-    /// Counts bytes of the input that are in work.
-    pub fn took(&mut self, bytes: u64) {
+    /// Counts bytes of the input that were read.
+    pub fn add_input_bytes(&mut self, bytes: u64) {
         self.taken += bytes;
     }
 
-    /// Shows how far the run is.
-    pub fn show(&mut self, in_flight: usize) {
-        if matches!(self.view, View::Nothing) {
+    /// Updates the progress display.
+    pub fn update_progress(&mut self, in_flight: usize) {
+        if matches!(self.view, ProgressView::Nothing) {
             return;
         }
-        let message = self.so_far(self.started.elapsed());
+        let message = self.progress_message(self.started.elapsed());
         match &mut self.view {
-            View::Nothing => {}
-            View::Bar(bar) => {
+            ProgressView::Nothing => {}
+            ProgressView::Bar(bar) => {
                 if let Some(size) = self.size {
                     bar.set_length(size);
                     bar.set_position(self.taken.min(size));
                 }
                 bar.set_message(message);
             }
-            View::Lines(told) => {
-                if told.elapsed() >= INTERVAL {
-                    *told = Instant::now();
+            ProgressView::Lines(printed) => {
+                if printed.elapsed() >= INTERVAL {
+                    *printed = Instant::now();
                     self.console.note(&message);
                 }
             }
-            View::Json(told) => {
-                if told.elapsed() >= INTERVAL {
-                    *told = Instant::now();
-                    self.tell_json("progress", in_flight);
+            ProgressView::Json(printed) => {
+                if printed.elapsed() >= INTERVAL {
+                    *printed = Instant::now();
+                    self.print_json("progress", in_flight);
                 }
             }
         }
     }
 
-    /// How far the run is, in words that leave room for a bar in 80 columns.
-    fn so_far(&self, elapsed: Duration) -> String {
+    /// Returns the state of the run as a message that leaves room for a bar in 80 columns.
+    fn progress_message(&self, elapsed: Duration) -> String {
         let Counts { accepted, refused, .. } = self.counts;
         let done = self.counts.done();
         let rate = per_second(done, elapsed);
@@ -257,38 +261,38 @@ impl RunStats {
         text
     }
 
-    /// Forgets the words for a single request's failure: the failure of the whole run has been told, and is the same.
-    pub fn hush(&mut self) {
-        self.told = None;
+    /// Clears the failure of a single request, because the failure of the whole run was printed and is the same.
+    pub fn clear_failure(&mut self) {
+        self.single_failure = None;
     }
 
-    /// When progress is to be told though nothing happens; `None` where nobody watches.
-    pub fn next_show(&self) -> Option<Instant> {
+    /// Returns when the progress display needs an update; `None` if there is none.
+    pub fn next_update(&self) -> Option<Instant> {
         match self.view {
-            View::Nothing => None,
-            View::Bar(_) => Some(Instant::now() + INTERVAL),
-            View::Lines(told) | View::Json(told) => Some(told + INTERVAL),
+            ProgressView::Nothing => None,
+            ProgressView::Bar(_) => Some(Instant::now() + INTERVAL),
+            ProgressView::Lines(printed) | ProgressView::Json(printed) => Some(printed + INTERVAL),
         }
     }
 
-    /// Takes the progress bar away, so that words can be printed.
+    /// Removes the progress bar, so that messages can be printed.
     pub fn hide(&self) {
-        if let View::Bar(bar) = &self.view {
+        if let ProgressView::Bar(bar) = &self.view {
             bar.finish_and_clear();
         }
     }
 
-    /// Tells the summary and gives the exit code.
+    /// Prints the summary and returns the exit code.
     pub fn finish(&mut self) -> Exit {
         self.hide();
         self.write_summary();
-        if matches!(self.view, View::Json(_)) {
-            self.tell_json("summary", 0);
+        if matches!(self.view, ProgressView::Json(_)) {
+            self.print_json("summary", 0);
             return self.exit;
         }
         let Counts { accepted, refused, timed_out, invalid, failed, resent, retried, skipped } = self.counts;
         if self.single && self.counts.done() == 1 {
-            if let Some((message, hint)) = self.told.take() {
+            if let Some((message, hint)) = self.single_failure.take() {
                 self.console.error(&message);
                 if let Some(hint) = hint {
                     self.console.hint(hint);
@@ -312,17 +316,17 @@ impl RunStats {
         }
         let seconds = self.started.elapsed().as_secs_f64();
         summary.push_str(&format!(", in {seconds:.2} s"));
-        if let Some(median) = self.round_trips.percentile(50) {
-            let (median, longest) = (milliseconds(median), milliseconds(self.round_trips.longest()));
+        if let Some((median, longest)) = self.round_trips.percentile(50).zip(self.round_trips.max()) {
+            let (median, longest) = (milliseconds(median), milliseconds(longest));
             summary.push_str(&format!(" (round trip {median} ms, at most {longest} ms)"));
         }
         self.console.note(&summary);
-        self.advise();
+        self.print_advice();
         self.exit
     }
 
-    /// Says what to do about the refusals that came most often; each result line says it, but those may go to a file.
-    fn advise(&self) {
+    /// Prints hints for the most frequent refusals: result lines have them, too, but may go to a file.
+    fn print_advice(&self) {
         let mut refusals: Vec<_> =
             self.codes.iter().map(|(code, count)| (ResultCode(*code), *count)).collect();
         refusals.retain(|(code, _)| !code.is_success());
@@ -338,17 +342,17 @@ impl RunStats {
         let duration = self.started.elapsed();
         let done = self.counts.done();
         let percentile = |percent| self.round_trips.percentile(percent).map(milliseconds);
-        let summary = Summary {
+        let summary = RunSummary {
             done,
             counts: self.counts,
             codes: &self.codes,
-            rtt_ms: self.round_trips.percentile(50).map(|_| Percentiles {
+            rtt_ms: self.round_trips.max().map(|max| Percentiles {
                 p50: percentile(50),
                 p90: percentile(90),
                 p99: percentile(99),
-                max: milliseconds(self.round_trips.longest()),
+                max: milliseconds(max),
             }),
-            duration_ms: milliseconds(duration),
+            duration_ms: milliseconds(microseconds(duration)),
             rate: per_second(done, duration),
         };
         if let Err(failure) = file.replace(&json_line(&summary)) {
@@ -357,9 +361,9 @@ impl RunStats {
         }
     }
 
-    fn tell_json(&self, event: &str, in_flight: usize) {
+    fn print_json(&self, event: &str, in_flight: usize) {
         #[derive(Serialize)]
-        struct Line<'a> {
+        struct ProgressLine<'a> {
             event: &'a str,
             done: u64,
             #[serde(flatten)]
@@ -368,14 +372,15 @@ impl RunStats {
             elapsed_ms: u64,
         }
         let elapsed_ms = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
-        let line = Line { event, done: self.counts.done(), counts: self.counts, in_flight, elapsed_ms };
+        let line =
+            ProgressLine { event, done: self.counts.done(), counts: self.counts, in_flight, elapsed_ms };
         self.console.write(&json_line(&line));
     }
 }
 
 /// What `--summary` writes.
 #[derive(Serialize)]
-struct Summary<'a> {
+struct RunSummary<'a> {
     done: u64,
     #[serde(flatten)]
     counts: Counts,
@@ -394,17 +399,23 @@ struct Percentiles {
     max: f64,
 }
 
-/// Whole results a second.
+/// Returns whole results per second.
 fn per_second(done: u64, duration: Duration) -> u64 {
     let microseconds = duration.as_micros().max(1);
     u64::try_from(u128::from(done) * 1_000_000 / microseconds).unwrap_or(u64::MAX)
 }
 
-fn milliseconds(duration: Duration) -> f64 {
-    (duration.as_secs_f64() * 1e6).round() / 1e3
+/// A duration to the nearest microsecond.
+fn microseconds(duration: Duration) -> u64 {
+    u64::try_from((duration.as_nanos() + 500) / 1000).unwrap_or(u64::MAX)
 }
 
-impl View {
+#[allow(clippy::cast_precision_loss, reason = "to the microsecond for 285 years")]
+fn milliseconds(microseconds: u64) -> f64 {
+    microseconds as f64 / 1e3
+}
+
+impl ProgressView {
     fn bar(console: Console) -> Self {
         let terminal = Box::new(Terminal::new(console));
         let target = ProgressDrawTarget::term_like_with_hz(terminal, REDRAWS);
@@ -417,7 +428,7 @@ fn style(template: &str) -> ProgressStyle {
     ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_spinner())
 }
 
-/// Whole seconds until all of the input is taken, if it goes on as it did; nothing before the first second's end.
+/// Estimates the whole seconds until all input is read, at the speed so far; `None` in the first second.
 fn time_left(elapsed: Duration, taken: u64, size: u64) -> Option<u64> {
     let milliseconds = elapsed.as_millis();
     if milliseconds < 1000 || taken == 0 {
@@ -427,8 +438,8 @@ fn time_left(elapsed: Duration, taken: u64, size: u64) -> Option<u64> {
     u64::try_from(left.div_ceil(1000)).ok()
 }
 
-/// A failed result as a sentence and the next step.
-fn in_words(result: &ResultLine<'_>) -> (String, Option<&'static str>) {
+/// Describes a failed result: a message and a hint.
+fn describe(result: &ResultLine<'_>) -> (String, Option<&'static str>) {
     let subject = match (result.cid, result.id) {
         (Some(cid), Some(id)) => format!("{} of {cid}, data point {id}", result.op),
         (Some(cid), None) => format!("{} of {cid}", result.op),
@@ -437,17 +448,17 @@ fn in_words(result: &ResultLine<'_>) -> (String, Option<&'static str>) {
     match result.code {
         None => {
             let message = result.message.unwrap_or_default();
-            // What is wrong with a data point names it by itself.
-            let subject = match result.cid.filter(|_| result.kind == Some(Kind::Invalid)) {
+            // The message of an invalid data point names it.
+            let subject = match result.cid.filter(|_| result.kind == Some(FailureKind::Invalid)) {
                 Some(cid) => format!("{} of {cid}", result.op),
                 None => subject,
             };
             let hint = match (result.kind, result.op) {
-                (Some(Kind::Timeout), "command") => {
-                    Some("See whether the gateway is connected and answers commands; --timeout waits longer.")
+                (Some(FailureKind::Timeout), "command") => {
+                    Some("Check that the gateway is connected and answers commands; --timeout waits longer")
                 }
-                // Without a failure of the whole run, it was a signal that cut the connection.
-                (Some(Kind::Connection) | None, _) => None,
+                // A connection failure of a request alone is a signal that ended the run.
+                (Some(FailureKind::Connection) | None, _) => None,
                 (Some(kind), _) => kind.next_step(),
             };
             (format!("{subject}: {message}"), hint)
@@ -469,18 +480,68 @@ mod tests {
     fn the_time_left_is_what_the_rest_takes_at_the_same_speed() {
         let left = |seconds, taken| time_left(Duration::from_secs(seconds), taken, 1000);
         assert_eq!((left(10, 250), left(10, 999), left(10, 1000)), (Some(30), Some(1), Some(0)));
-        // More than was expected: its size was an estimate.
+        // More than expected, because the size was an estimate.
         assert_eq!(left(10, 1100), Some(0));
         assert_eq!((left(0, 250), left(10, 0)), (None, None));
     }
 
     #[test]
-    fn progress_tells_rate_results_and_what_is_left() {
-        let mut tally = RunStats::new(Progress::Never, None, false, Console::new(true));
-        tally.expect(1000);
-        tally.took(500);
-        tally.counts = Counts { accepted: 96, refused: 3, invalid: 1, ..Counts::default() };
-        let text = tally.so_far(Duration::from_secs(10));
+    fn the_progress_message_has_rate_results_and_time_left() {
+        let mut stats = RunStats::new(ProgressMode::Never, None, false, Console::new(true));
+        stats.set_input_size(1000);
+        stats.add_input_bytes(500);
+        stats.counts = Counts { accepted: 96, refused: 3, invalid: 1, ..Counts::default() };
+        let text = stats.progress_message(Duration::from_secs(10));
         assert_eq!(text, "10/s, 96 accepted, 3 refused, 1 failed, 10 s left");
+    }
+
+    fn stats() -> RunStats {
+        RunStats::new(ProgressMode::Never, None, false, Console::new(true))
+    }
+
+    #[test]
+    fn the_exit_code_is_that_of_the_worst_result() {
+        let mut stats = stats();
+        let accepted = ResultLine { ok: true, code: Some(0), ..ResultLine::default() };
+        stats.count(&accepted);
+        assert_eq!(stats.exit, Exit::SUCCESS);
+        stats.count(&ResultLine { code: Some(2003), ..ResultLine::default() });
+        assert_eq!(stats.exit, Exit::ANSWERED_NO);
+        stats.count(&ResultLine::failed(FailureKind::Invalid, "no value"));
+        assert_eq!(stats.exit, Exit::USAGE);
+        stats.count(&ResultLine::failed(FailureKind::Timeout, "no answer"));
+        assert_eq!(stats.exit, Exit::TIMEOUT);
+        stats.count(&accepted);
+        assert_eq!(stats.exit, Exit::TIMEOUT);
+        let Counts { accepted, refused, timed_out, invalid, failed, .. } = stats.counts;
+        assert_eq!((accepted, refused, timed_out, invalid, failed), (2, 1, 1, 1, 0));
+        assert_eq!((stats.codes.get(&0), stats.codes.get(&2003)), (Some(&2), Some(&1)));
+    }
+
+    #[test]
+    fn a_failure_is_described_by_device_data_point_and_next_step() {
+        let refused = ResultLine {
+            op: "report",
+            cid: Some("m1"),
+            id: Some("4"),
+            code: Some(2003),
+            msg: Some(""),
+            ..ResultLine::default()
+        };
+        let (message, hint) = describe(&refused);
+        assert_eq!(message, "report of m1, data point 4 was refused: 2003 device not exist");
+        assert_eq!(hint, Some(meaning(ResultCode(2003)).1));
+        let late =
+            ResultLine { op: "command", cid: Some("m1"), ..ResultLine::failed(FailureKind::Timeout, "late") };
+        let (message, hint) = describe(&late);
+        assert_eq!(message, "command of m1: late");
+        assert!(hint.is_some_and(|hint| hint.contains("gateway")));
+        let invalid = ResultLine {
+            op: "report",
+            cid: Some("m1"),
+            id: Some("4"),
+            ..ResultLine::failed(FailureKind::Invalid, "why")
+        };
+        assert_eq!(describe(&invalid).0, "report of m1: why");
     }
 }

@@ -6,13 +6,13 @@
 use serde::Serialize;
 
 use super::{
-    Inspection, Summary,
-    series::{Charts, Point, Series},
-    timeline::{Bucket, Times},
+    Inspection, RecordingSummary,
+    series::{Charts, Series, SeriesPoint},
+    timeline::{RoundTripTimes, TrafficBucket},
 };
 use crate::{
     text::is_unsafe,
-    tuya::{Channel, product::Kind},
+    tuya::{Channel, product::DataType},
 };
 
 /// uPlot 1.6.32, MIT licence, from <https://github.com/leeoniya/uPlot>.
@@ -26,7 +26,7 @@ pub fn page(inspection: &Inspection, title: &str, nonce: &str) -> String {
     let summary = inspection.summary();
     let data = Data {
         title,
-        start_ms: inspection.census.first.unwrap_or_default() / 1000,
+        start_ms: inspection.counters.first.unwrap_or_default() / 1000,
         timeline: timeline(inspection),
         round_trips: round_trips(inspection),
         series: inspection.charts.as_ref().map_or_else(Vec::new, |charts| drawn(inspection, charts)),
@@ -63,7 +63,7 @@ struct Data<'a> {
     round_trips: Vec<Trips>,
     series: Vec<Drawn<'a>>,
     series_left_out: u64,
-    summary: &'a Summary,
+    summary: &'a RecordingSummary,
 }
 
 #[derive(Serialize)]
@@ -117,12 +117,12 @@ struct Drawn<'a> {
 }
 
 fn since(inspection: &Inspection, at: i64) -> i64 {
-    at.div_euclid(1000) - inspection.census.first.unwrap_or_default() / 1000
+    at.div_euclid(1000) - inspection.counters.first.unwrap_or_default() / 1000
 }
 
 fn timeline(inspection: &Inspection) -> Lanes {
     let timeline = &inspection.timeline;
-    let kinds = inspection.census.kinds().map(|(channel, _)| {
+    let kinds = inspection.counters.kinds().map(|(channel, _)| {
         let place = channel.map_or(super::timeline::KINDS - 1, |channel| channel as usize);
         let counts = timeline.buckets().map(|(_, bucket)| bucket.kinds[place]).collect();
         Lane { kind: channel.map_or("other", Channel::kind), counts }
@@ -138,9 +138,9 @@ fn timeline(inspection: &Inspection) -> Lanes {
 fn round_trips(inspection: &Inspection) -> Vec<Trips> {
     let requests = Channel::ALL.into_iter().filter(|channel| channel.response().is_some());
     let trips = requests.map(|channel| {
-        let times = |bucket: &Bucket| bucket.round_trips[channel as usize];
+        let times = |bucket: &TrafficBucket| bucket.round_trips[channel as usize];
         let buckets = || inspection.timeline.buckets().filter(|(_, bucket)| times(bucket).count > 0);
-        let all = |of: fn(Times) -> f64| buckets().map(|(_, bucket)| of(times(bucket))).collect();
+        let all = |of: fn(RoundTripTimes) -> f64| buckets().map(|(_, bucket)| of(times(bucket))).collect();
         let half = inspection.timeline.width() / 2;
         Trips {
             kind: channel.kind(),
@@ -155,20 +155,20 @@ fn round_trips(inspection: &Inspection) -> Vec<Trips> {
 
 fn drawn<'a>(inspection: &'a Inspection, charts: &'a Charts) -> Vec<Drawn<'a>> {
     let drawn = charts.series.iter().map(|((device, id), series)| {
-        let device = &inspection.census.devices[device.0 as usize];
+        let device = &inspection.counters.devices[device.0 as usize];
         let point = charts.product.find(id);
         let Series { points, words, count, misfits, last, .. } = series;
         let is_merged = points.iter().any(|point| point.min.to_bits() != point.max.to_bits());
-        let all = |of: fn(&Point) -> f64| points.iter().map(of).collect();
+        let all = |of: fn(&SeriesPoint) -> f64| points.iter().map(of).collect();
         Drawn {
-            gateway_id: &inspection.census.gateways[device.gateway as usize].id,
+            gateway_id: &inspection.counters.gateways[device.gateway as usize].id,
             cid: &device.cid,
             id,
             code: point.map(|point| point.code.as_str()),
             name: point.and_then(|point| point.name.as_deref()),
             unit: point.and_then(|point| point.unit.as_deref()),
             scale: match point.map(|point| &point.kind) {
-                Some(Kind::Value { scale, .. }) => *scale,
+                Some(DataType::Value { scale, .. }) => *scale,
                 _ => 0,
             },
             words,

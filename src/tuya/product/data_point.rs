@@ -7,28 +7,28 @@ use serde::{Serialize, Serializer};
 pub struct DataPoint {
     /// Its number, 1 or more; numbers may be sparse. On the wire it is a decimal string.
     pub id: u32,
-    /// Its identifier, such as `water_flow`; `dp_` and the id where the model has none.
+    /// Its identifier, such as `water_flow`; `dp_` and the id if the model has none.
     pub code: String,
     /// Its name for people.
     pub name: Option<String>,
-    /// What its values are.
-    pub kind: Kind,
+    /// The type of its values.
+    pub kind: DataType,
     /// Who may read and write it.
-    pub access: Access,
+    pub access: AccessMode,
     /// The unit of its values after scaling.
     pub unit: Option<String>,
 }
 
-/// What the values of a data point are.
+/// The type of a data point's values (page, column "Data type").
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub enum DataType {
     /// True or false.
     Bool,
     /// An integer: the real value times ten to the power of the scale.
     Value {
-        /// The smallest integer, where the model says.
+        /// The smallest integer, if the model defines it.
         min: Option<i64>,
-        /// The greatest integer, where the model says.
+        /// The greatest integer, if the model defines it.
         max: Option<i64>,
         /// How many decimal places the integer carries, 0 to 18.
         scale: u32,
@@ -37,30 +37,30 @@ pub enum Kind {
     },
     /// One text of a list.
     Enum {
-        /// The list; where the model gives none it is empty, and any text will do.
+        /// The list; empty if the model has none, which allows any text.
         range: Vec<String>,
     },
     /// A text.
     String {
-        /// The greatest length in bytes, where the model says.
+        /// The greatest length in bytes, if the model defines it.
         maxlen: Option<u32>,
     },
     /// Bytes as base64, or a text of its own format, such as JSON.
     Raw {
-        /// The greatest number of bytes, where the model says.
+        /// The greatest number of bytes, if the model defines it.
         maxlen: Option<u32>,
     },
     /// A set of faults, as an integer with one bit for each.
     Bitmap {
-        /// What the bits mean, lowest first; empty where the model does not say.
+        /// The meanings of the bits, lowest first; empty if the model does not define them.
         labels: Vec<String>,
-        /// The number of bits, where the model says.
+        /// The number of bits, if the model defines it.
         maxlen: Option<u32>,
     },
 }
 
-impl Kind {
-    /// The vendor's word for the kind.
+impl DataType {
+    /// The vendor's word for the type.
     #[must_use]
     pub fn name(&self) -> &'static str {
         match self {
@@ -76,7 +76,7 @@ impl Kind {
 
 /// Who may read and write a data point (page, column "Data transfer type").
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Access {
+pub enum AccessMode {
     /// Reported by the device only: `ro`.
     ReadOnly,
     /// Reported by the device and commanded by the platform: `rw`.
@@ -85,7 +85,7 @@ pub enum Access {
     WriteOnly,
 }
 
-impl Access {
+impl AccessMode {
     /// The vendor's two letters: `ro`, `rw` or `wo`.
     #[must_use]
     pub fn name(self) -> &'static str {
@@ -101,13 +101,13 @@ impl DataPoint {
     /// Whether a device may report it.
     #[must_use]
     pub fn readable(&self) -> bool {
-        self.access != Access::WriteOnly
+        self.access != AccessMode::WriteOnly
     }
 
     /// Whether the platform may command it.
     #[must_use]
     pub fn writable(&self) -> bool {
-        self.access != Access::ReadOnly
+        self.access != AccessMode::ReadOnly
     }
 }
 
@@ -156,13 +156,13 @@ impl<'a> From<&'a DataPoint> for Row<'a> {
             ..Self::default()
         };
         match &point.kind {
-            Kind::Bool => row,
-            &Kind::Value { min, max, scale, step } => {
+            DataType::Bool => row,
+            &DataType::Value { min, max, scale, step } => {
                 Self { min, max, scale: Some(scale), step: Some(step), ..row }
             }
-            Kind::Enum { range } => Self { range, ..row },
-            &Kind::String { maxlen } | &Kind::Raw { maxlen } => Self { maxlen, ..row },
-            Kind::Bitmap { labels, maxlen } => Self { labels, maxlen: *maxlen, ..row },
+            DataType::Enum { range } => Self { range, ..row },
+            &DataType::String { maxlen } | &DataType::Raw { maxlen } => Self { maxlen, ..row },
+            DataType::Bitmap { labels, maxlen } => Self { labels, maxlen: *maxlen, ..row },
         }
     }
 }

@@ -14,7 +14,7 @@ use std::{
 
 use serde_json::json;
 
-use crate::fake_broker::{frame, packet, parse_publish, publish};
+use crate::wire::{Connect, Publish, frame, publish, subscribe};
 
 /// Answers every request that comes through a broker with 0, and every command in the gateway's place.
 pub struct Edge {
@@ -54,14 +54,11 @@ impl Drop for Edge {
 fn answer_all(mut stream: TcpStream, stop: &AtomicBool, ready: &mpsc::Sender<()>) {
     stream.set_nodelay(true).expect("nodelay");
     stream.set_read_timeout(Some(Duration::from_millis(100))).expect("a time-out");
-    let mut hello = packet(0x10, b"\0\x04MQTT\x04\x02\0\0\0\x04edge");
+    let connect =
+        Connect { client_id: "edge", username: None, password: None, clean: true, keep_alive: 0, will: None };
     let filters = ["devices/sync", "properties/report", "commands"];
-    let filters: Vec<_> = filters.iter().map(|end| format!("gateway_id/+/{end}")).collect();
-    let entries = filters.iter().flat_map(|filter| {
-        let length = u16::try_from(filter.len()).expect("short").to_be_bytes();
-        [&length[..], filter.as_bytes(), &[0]].concat()
-    });
-    hello.extend(packet(0x82, &[0, 1].into_iter().chain(entries).collect::<Vec<_>>()));
+    let filters = filters.map(|end| (format!("gateway_id/+/{end}"), 0));
+    let hello = [connect.bytes(), subscribe(1, &filters)].concat();
     if stream.write_all(&hello).is_err() {
         return;
     }
@@ -85,7 +82,7 @@ fn answer_all(mut stream: TcpStream, stop: &AtomicBool, ready: &mpsc::Sender<()>
             match first {
                 0x90 => drop(ready.send(())),
                 0x30 => {
-                    let request = parse_publish(first, body);
+                    let request = Publish::parse(first, body);
                     let message = request.json();
                     let answer = json!({
                         "t": 1,

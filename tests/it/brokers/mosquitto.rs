@@ -81,7 +81,7 @@ fn installed() -> Option<&'static str> {
     };
     let found = ["mosquitto", "/usr/sbin/mosquitto"].into_iter().find(starts);
     if found.is_none() {
-        super::missing("mosquitto");
+        crate::process::missing("mosquitto");
     }
     found
 }

@@ -29,7 +29,7 @@ fn certify(folder: &Path, name: &str, hosts: &[&str], expired: bool) {
 }
 
 #[test]
-fn whom_to_trust_and_by_which_name() {
+fn ca_file_and_server_name_are_verified() {
     let free = || std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let (good, expired) = (free(), free());
     let lines = format!(
@@ -89,7 +89,7 @@ fn whom_to_trust_and_by_which_name() {
 
 /// What boxes in the field carry, and what hurried people make: each is refused with its reason, and taken unverified.
 #[test]
-fn certificates_that_only_insecure_takes() {
+fn bad_certificates_are_accepted_only_with_tls_insecure() {
     let free = || std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let (weak, own, nameless, mutual) = (free(), free(), free(), free());
     let lines = format!(

@@ -38,7 +38,7 @@ fn finished(run: Child, mut stdout: impl std::io::BufRead, mut before: String) -
 
 #[test]
 #[ignore = "slow: breaks connections under bulk runs"]
-fn an_edge_that_restarts_in_the_middle_loses_no_line() {
+fn an_edge_restart_loses_no_line() {
     const LINES: usize = 20_000;
     let mut site = Site::start(&["--devices", "devices.jsonl"]);
     let input = site.write("input.jsonl", syncs(LINES));
@@ -61,14 +61,14 @@ fn an_edge_that_restarts_in_the_middle_loses_no_line() {
             assert!(results.contains(&(format!("{cid:?}"), format!("{id:?}"))), "{cid} was sent as {ids:?}");
         }
     }
-    // An edge that is killed may have recorded nothing of what it had read.
+    // A killed edge may not have recorded the last messages that it read.
     let summary: serde_json::Value = serde_json::from_str(&site.read("summary")).unwrap();
     assert!(summary["resent"].as_u64() > Some(0), "{summary}");
 }
 
 #[test]
 #[ignore = "slow: breaks connections under bulk runs"]
-fn without_reconnect_a_loss_in_the_middle_accounts_for_every_line() {
+fn no_reconnect_exits_on_a_loss_with_a_result_for_every_line() {
     const LINES: usize = 20_000;
     let mut site = Site::start(&[]);
     let input = site.write("input.jsonl", syncs(LINES));
@@ -121,7 +121,7 @@ fn faults_of_every_kind_leave_no_line_without_a_result() {
 /// Stdout can still be written, so every input has its result, those that were never read too.
 #[cfg(unix)]
 #[test]
-fn a_journal_that_cannot_be_written_leaves_no_line_without_a_result() {
+fn an_unwritable_journal_leaves_every_line_with_a_result() {
     const LINES: usize = 5000;
     let site = Site::start(&[]);
     let (input, journal) = (site.write("input.jsonl", syncs(LINES)), site.name("journal"));

@@ -61,12 +61,12 @@ fn csv_follows_rfc_4180() {
 }
 
 #[test]
-fn csv_values_mean_what_their_data_points_say() {
+fn csv_values_are_read_by_data_type() {
     let mut site = Site::start(&[]);
     site.sync(2);
     let csv = "cid,code,value\nm1,water_flow,12.345m3\nm1,valve_state,opened\nm1,switch_state,true\n\
                m2,1,x\nm2,water_flow,12.3456m3\nm2,valve_state,ajar\nm2,valve_open_degree,7\n";
-    // The name of a file on stdin tells nothing.
+    // Stdin has no file name that would show its format.
     let ended = site.run_with("report", &["--format", "csv"], csv);
     accounted(&ended, 7);
     let invalid = Some("invalid");
@@ -116,7 +116,7 @@ fn shapes(values: &[Value]) -> Vec<(&'static str, String)> {
 }
 
 #[test]
-fn every_shape_of_json_goes_through_every_subcommand() {
+fn every_subcommand_accepts_every_shape_of_json() {
     let site = Site::start(&[]);
     site.sync(3);
     let mut listen =
@@ -180,21 +180,21 @@ fn every_shape_of_json_goes_through_every_subcommand() {
 }
 
 #[test]
-fn a_broken_value_in_a_stream_does_not_take_the_next_ones_along() {
+fn a_malformed_value_spoils_no_later_value() {
     let site = Site::start(&[]);
     let text = "{\n  \"cid\": \"a\",\n  \"product_id\": \"p\"\n}\n{\n  \"cid\": \"b\",\n  \"product_id\" \"p\"\n}\n\
                 {\n  \"cid\": \"c\",\n  \"product_id\": \"p\"\n}\n";
     let ended = site.run_with("sync", &["-"], text);
     accounted(&ended, 3);
     assert_eq!(outcomes(&ended.lines), [(1, None, None), (5, Some("invalid"), None), (9, None, None)]);
-    // What is echoed over several lines is one line of JSON all the same.
+    // An input over several lines is echoed as one line of JSON.
     let ended = site.run_with("sync", &["-"], "{\n\t\"cid\": \"d\"\r\n}\n");
     assert_eq!(ended.line()["input"], json!({"cid": "d"}));
 }
 
-/// What is cut off is told, and not taken for all there was.
+/// Truncated input is an error; it is not taken for the whole.
 #[test]
-fn input_that_is_cut_off_is_told() {
+fn truncated_input_is_reported() {
     let mut site = Site::start(&[]);
     let ended = site.run_with("sync", &["-"], "[\n{\"cid\":\"a\",\"product_id\":\"p\"},\n");
     accounted(&ended, 2);
@@ -220,9 +220,9 @@ fn a_header_without_cid_is_refused_before_anything_is_sent() {
     );
 }
 
-/// A field that the message does not have is not passed over, since it says that something else was meant.
+/// A field that the message does not have is refused, because it shows that another message was meant.
 #[test]
-fn fields_that_lead_elsewhere_are_refused() {
+fn contradictory_fields_are_refused() {
     let mut site = Site::start(&[]);
     site.sync(1);
     for (subcommand, input, field) in [
@@ -248,7 +248,7 @@ fn fields_that_lead_elsewhere_are_refused() {
 }
 
 #[test]
-fn a_result_line_within_others_is_refused() {
+fn nested_result_lines_are_refused() {
     let site = Site::start(&[]);
     let nested = |depth| [r#"{"ok":false,"input":"#.repeat(depth), "{}".into(), "}".repeat(depth)].concat();
     let ended = site.run_with("report", &["-"], nested(50));
@@ -260,7 +260,7 @@ fn a_result_line_within_others_is_refused() {
 }
 
 #[test]
-fn a_failed_data_point_is_echoed_by_itself() {
+fn a_failed_data_point_is_echoed_alone() {
     let mut site = Site::start(&[]);
     site.sync(1);
     let input = concat!(
@@ -302,9 +302,9 @@ fn a_failed_command_is_echoed_with_its_gateway() {
     );
 }
 
-/// The second line of an id waits for the first one's answer, though there is room in the window.
+/// A second request with an id waits for the answer to the first, even if the window has room.
 #[test]
-fn requests_of_one_id_go_one_after_the_other() {
+fn requests_with_one_id_are_sent_in_turn() {
     let mut site = Site::start(&["--fault", "delay=50ms"]);
     let line = |n| {
         format!("{{\"t\":1,\"request_id\":\"same\",\"param\":{{\"cid\":\"m{n}\",\"product_id\":\"p\"}}}}\n")
@@ -323,9 +323,9 @@ fn requests_of_one_id_go_one_after_the_other() {
     assert_eq!(kinds, ["\"sync\"", "\"sync.response\""].repeat(4));
 }
 
-/// One line of 96 KB took minutes once, in which nothing else was heard.
+/// Such a line of 96 KB once blocked the event loop for minutes.
 #[test]
-fn thousands_of_bad_data_points_in_one_line_are_each_told_once() {
+fn thousands_of_bad_data_points_in_one_line_have_a_result_each() {
     let site = Site::start(&[]);
     site.sync(1);
     let bad: Vec<_> = (0..6000).map(|n| format!(r#""bad_{n:06}":1"#)).collect();

@@ -12,6 +12,7 @@ use std::{
 use md5::{Digest as _, Md5};
 use serde_json::{Value, json};
 
+use crate::process::PROGRAM;
 use crate::site::{Dice, Site, accounted, all_accepted, json_lines, syncs, until};
 
 /// The key of meter mN in a journal of `sync`, as docs/bulk.md says.
@@ -35,7 +36,7 @@ fn entries(text: &str) -> usize {
 }
 
 #[test]
-fn only_the_rest_is_sent() {
+fn journal_skips_accepted_inputs() {
     let mut site = Site::start(&["--fault", "code=2003@0.3", "--seed", "2"]);
     let journal = site.name("journal");
     let args = ["-", "--journal", &journal, "--ordered"];
@@ -88,7 +89,7 @@ fn values(site: &mut Site) -> Vec<String> {
 }
 
 #[test]
-fn rows_that_are_appended_inserted_moved_or_corrected_are_sent_and_no_others() {
+fn only_new_or_changed_rows_are_sent() {
     let mut site = Site::start(&[]);
     site.sync(4);
     let journal = site.name("journal");
@@ -118,9 +119,9 @@ fn rows_that_are_appended_inserted_moved_or_corrected_are_sent_and_no_others() {
     assert_eq!(values(&mut site), expected);
 }
 
-/// Feeding the line in again sends what it speaks of and nothing else, and each device of a message has its line.
+/// A repeated line sends its message again only as a whole, and each device of a message has its result.
 #[test]
-fn a_message_is_passed_over_as_a_whole_or_sent_as_a_whole() {
+fn a_journal_skips_a_message_only_as_a_whole() {
     let site = Site::start(&[]);
     site.sync(2);
     let journal = site.name("reports");
@@ -161,7 +162,7 @@ fn journals_of_shards_are_joined_by_cat() {
 }
 
 #[test]
-fn a_journal_is_one_run_s_at_a_time() {
+fn a_journal_is_locked_by_one_run() {
     let site = Site::start(&[]);
     let journal = site.write("journal", "");
     let held = OpenOptions::new().append(true).open(&journal).unwrap();
@@ -172,7 +173,7 @@ fn a_journal_is_one_run_s_at_a_time() {
 }
 
 #[test]
-fn another_file_is_refused_and_not_touched() {
+fn a_file_that_is_no_journal_is_refused_and_not_touched() {
     let site = Site::start(&[]);
     let own = site.write("own", "");
     all_accepted(&site.run_with("sync", &["-", "--journal", &own], syncs(1)), 1);
@@ -214,7 +215,7 @@ fn another_file_is_refused_and_not_touched() {
 
 /// What the rehearsal at an emulator accepted is no reason to send the real edge nothing.
 #[test]
-fn another_broker_takes_the_journal_only_if_that_is_said() {
+fn a_journal_of_another_broker_is_refused_by_default() {
     let [rehearsal, real] = [Site::start(&[]), Site::start(&[])];
     let journal = rehearsal.name("journal");
     let args = ["-", "--journal", &journal];
@@ -235,7 +236,7 @@ fn another_broker_takes_the_journal_only_if_that_is_said() {
 }
 
 #[test]
-fn options_that_change_the_bytes_are_part_of_a_journal() {
+fn a_journal_depends_on_options_that_change_the_bytes() {
     let site = Site::start(&[]);
     site.sync(1);
     let model =
@@ -259,10 +260,9 @@ fn options_that_change_the_bytes_are_part_of_a_journal() {
     assert_eq!((ended.code, ended.lines.len()), (Some(0), 0), "{ended:#?}");
 }
 
-/// Answers come, and nobody takes the result lines: after a kill, the next run gives a line for each input that the
-/// first one has not given.
+/// With unread result lines, a kill after the answers: the next run prints a line for each input that lacks one.
 #[test]
-fn an_entry_is_noted_only_once_its_result_line_is_written() {
+fn a_journal_entry_follows_its_written_result_line() {
     const LINES: usize = 4000;
     let site = Site::start(&[]);
     let (input, journal) = (site.write("input.jsonl", syncs(LINES)), site.name("journal"));
@@ -282,7 +282,7 @@ fn an_entry_is_noted_only_once_its_result_line_is_written() {
     assert!(told.len() < 2000, "the pipe holds {} lines", told.len());
     told.extend(again.lines.iter().map(line));
     assert_eq!(told.len(), LINES);
-    // Once nobody reads them at all, there is nothing to wait for.
+    // After the reader has closed the pipe, there is nothing to wait for.
     let gone = site.name("gone");
     let mut run = site.gateway("sync", &[&input, "--journal", &gone, "--window", "300"]);
     let mut run = run.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
@@ -291,15 +291,14 @@ fn an_entry_is_noted_only_once_its_result_line_is_written() {
     assert_eq!(entries(&site.read("gone")), LINES);
 }
 
-/// As a full disk: the failure is said once, and inputs that were not read yet have their lines, too.
+/// As on a full disk: the failure is reported once, and unread inputs have their result lines, too.
 #[test]
-fn a_journal_that_is_full_in_the_middle_leaves_no_input_without_a_line() {
+fn a_full_journal_leaves_every_input_with_a_result() {
     const LINES: usize = 4000;
     let site = Site::start(&[]);
     let (input, journal) = (site.write("input.jsonl", syncs(LINES)), site.name("journal"));
     let mut run = Command::new("sh");
-    run.args(["-c", "trap '' XFSZ; ulimit -f 40; exec \"$@\"", "sh"])
-        .arg(assert_cmd::cargo::cargo_bin!("tuyagw"));
+    run.args(["-c", "trap '' XFSZ; ulimit -f 40; exec \"$@\"", "sh"]).arg(PROGRAM);
     run.args(["sync", "-b", &site.broker(), "-g", "gw1", "-u", "acme", &input, "--journal", &journal]);
     run.env("TUYAGW_CONFIG", "/dev/null").stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let ended = crate::process::ended(run.spawn().unwrap());
@@ -307,14 +306,14 @@ fn a_journal_that_is_full_in_the_middle_leaves_no_input_without_a_line() {
     accounted(&ended, LINES);
     assert_eq!(ended.stderr.matches("cannot write").count(), 1, "{}", ended.stderr);
     assert_eq!(ended.stderr.matches("sent once more by the next run").count(), 1, "{}", ended.stderr);
-    // What is in it is done, and the next run does the rest.
+    // The next run sends only the inputs that the journal lacks.
     let held = entries(&site.read("journal"));
     let again = site.run("sync", &[&input, "--journal", &journal]);
     assert_eq!((again.code, again.lines.len()), (Some(0), LINES - held), "{}", again.stderr);
 }
 
 #[test]
-fn a_journal_that_cannot_be_written_is_2_and_named() {
+fn an_unwritable_journal_exits_2_and_is_named() {
     if OpenOptions::new().write(true).open("/dev/full").is_err() {
         return;
     }
@@ -325,7 +324,7 @@ fn a_journal_that_cannot_be_written_is_2_and_named() {
 }
 
 #[test]
-fn what_a_journal_holds_is_not_reported_as_failed() {
+fn inputs_in_the_journal_are_not_reported_as_failed() {
     let mut site = Site::start(&[]);
     let journal = site.name("journal");
     let args = ["-", "--journal", &journal, "--connect-timeout", "1s"];

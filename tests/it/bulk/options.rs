@@ -11,7 +11,7 @@ fn span(records: &[Value]) -> f64 {
 }
 
 #[test]
-fn a_rate_is_kept() {
+fn a_run_keeps_to_its_rate() {
     let mut site = Site::start(&[]);
     all_accepted(&site.run_with("sync", &["-", "--rate", "100/s"], syncs(150)), 150);
     let span = span(&site.records_of("sync"));
@@ -20,12 +20,12 @@ fn a_rate_is_kept() {
 }
 
 #[test]
-fn a_rate_counts_the_messages_that_are_sent() {
+fn a_rate_counts_messages_and_not_inputs() {
     let mut site = Site::start(&[]);
     site.sync(1);
     let properties = r#"{"cid":"m1","properties":{"1":1,"18":2,"4":true,"9":"opened"}}"#;
     let mut input = format!("{properties}\n{properties}\n");
-    // What is not sent takes no time: this would be five minutes.
+    // Refused inputs do not count; otherwise this would take five minutes.
     input.push_str(&"{\"cid\":\"m1\"}\n".repeat(3000));
     let ended = site.run_with("report", &["-", "--rate", "10/s"], input);
     accounted(&ended, 3008);
@@ -36,20 +36,20 @@ fn a_rate_counts_the_messages_that_are_sent() {
 }
 
 #[test]
-fn what_a_journal_holds_takes_no_time() {
+fn inputs_in_the_journal_do_not_use_the_rate() {
     let mut site = Site::start(&[]);
     let journal = site.name("journal");
     let args = ["-", "--journal", &journal];
-    all_accepted(&site.run_with("sync", &args, syncs(3000)), 3000);
-    let ended = site.run_with("sync", &[&args[..], &["--rate", "10/s"]].concat(), syncs(3002));
+    all_accepted(&site.run_with("sync", &args, syncs(500)), 500);
+    let ended = site.run_with("sync", &[&args[..], &["--rate", "10/s"]].concat(), syncs(502));
     assert_eq!((ended.code, ended.lines.len()), (Some(0), 2), "{}", ended.stderr);
-    assert_eq!(site.records_of("sync").len(), 3002);
+    assert_eq!(site.records_of("sync").len(), 502);
 }
 
 #[test]
 #[ignore = "slow: waits for rests that double"]
-fn a_system_error_is_tried_again_under_its_request_id() {
-    // Rests double: a request that fails n times takes 0.5 * 2^n seconds.
+fn a_system_error_is_retried_with_its_request_id() {
+    // Pauses double: a request that fails n times takes 0.5 * 2^n seconds.
     let mut site = Site::start(&["--fault", "code=500@0.2", "--seed", "1"]);
     let ended = site.run_with("sync", &["-", "--retries", "20", "--window", "30"], syncs(30));
     all_accepted(&ended, 30);
@@ -66,9 +66,9 @@ fn a_system_error_is_tried_again_under_its_request_id() {
 }
 
 #[test]
-fn a_missing_answer_is_tried_again_under_its_request_id() {
+fn a_missing_answer_is_retried_with_its_request_id() {
     let mut site = Site::start(&["--fault", "drop-response@0.3", "--seed", "1"]);
-    let args = ["-", "--retries", "20", "--window", "60", "--timeout", "400ms"];
+    let args = ["-", "--retries", "20", "--window", "60", "--timeout", "200ms"];
     let ended = site.run_with("sync", &args, syncs(60));
     all_accepted(&ended, 60);
     let sent = request_ids(&site.records_of("sync"));
@@ -105,7 +105,7 @@ fn ordered_results_stand_in_input_order() {
         input.push_str(line);
         input.push_str(if n % 50 == 7 { "\nnonsense\n" } else { "\n" });
     }
-    let args = ["-", "--window", "100", "--timeout", "1s"];
+    let args = ["-", "--window", "100", "--timeout", "400ms"];
     let ended = site.run_with("sync", &[&args[..], &["--ordered"]].concat(), &input);
     accounted(&ended, 612);
     let indexes: Vec<_> = ended.lines.iter().map(|line| line["index"].as_u64().unwrap()).collect();
@@ -126,7 +126,7 @@ fn a_summary_adds_up() {
     let site = Site::start(&["--fault", "code=2003@0.3", "--fault", "drop-response@0.1", "--seed", "5"]);
     let file = site.name("summary.json");
     let input = format!("{}nonsense\n", syncs(200));
-    let args = ["-", "--summary", &file, "--timeout", "2s", "--window", "200"];
+    let args = ["-", "--summary", &file, "--timeout", "1s", "--window", "200"];
     let ended = site.run_with("sync", &args, input);
     accounted(&ended, 201);
     let summary = &json_lines(&site.read("summary.json"))[0];
@@ -149,7 +149,7 @@ fn a_summary_adds_up() {
     }
     assert!((told[3] - times[times.len() - 1]).abs() < 0.01, "{told:?}");
     let duration = summary["duration_ms"].as_f64().unwrap();
-    assert!(duration >= 2000.0 && summary["rate"].as_f64().unwrap() <= 201.0 / 2.0, "{summary}");
+    assert!(duration >= 1000.0 && summary["rate"].as_f64().unwrap() <= 201.0, "{summary}");
 
     // A wrong name is found before anything is sent.
     let ended = site.run_with("sync", &["-", "--summary", "/nonexistent/summary"], syncs(1));
@@ -175,10 +175,10 @@ fn progress_can_be_read_by_a_script() {
     assert!(done.is_sorted(), "{done:?}");
 }
 
-/// Nothing happens for seconds, and whoever watches must see that the run lives.
+/// Progress lines show that a run is alive while no answer comes for seconds.
 #[test]
 #[ignore = "slow: waits for progress lines"]
-fn progress_is_told_while_nothing_comes() {
+fn progress_is_reported_while_no_answer_comes() {
     let site = Site::start(&["--fault", "drop-response"]);
     let args = ["-", "--progress", "json", "--timeout", "3500ms"];
     let ended = site.run_with("sync", &args, syncs(1));
@@ -188,7 +188,7 @@ fn progress_is_told_while_nothing_comes() {
 
 /// Cron and a script see why, though the result lines go elsewhere, and also with -q.
 #[test]
-fn the_first_failures_are_said_on_stderr_with_their_lines() {
+fn the_first_failures_are_on_stderr_with_their_lines() {
     let site = Site::start(&["--fault", "code=2003@0.5", "--seed", "3"]);
     let mut input = String::from("nonsense\n{\"cid\":\"m1\"}\n");
     input.push_str(&syncs(60));
@@ -204,7 +204,7 @@ fn the_first_failures_are_said_on_stderr_with_their_lines() {
         assert!(errors[2].contains("was refused: 2003"), "{}", errors[2]);
         assert!(errors[10].starts_with(&format!("error: {} more failures", failed - 10)), "{}", errors[10]);
     }
-    // What ends the run is said once, not for each line that it leaves undone.
+    // The reason for the end is reported once, not for each remaining line.
     let mut sync = crate::process::gateway("sync", "127.0.0.1:1", &["-q", "-"]);
     let ended = crate::process::run_with(&mut sync, input.as_bytes());
     assert_eq!((ended.code, ended.lines.len()), (Some(3), 62), "{}", ended.stderr);

@@ -1,4 +1,4 @@
-//! Slow readers and writers, memory, and what comes first.
+//! Slow readers and writers, and bounded memory.
 
 use std::{
     io::{BufRead as _, BufReader, Read as _, Write as _},
@@ -8,7 +8,7 @@ use std::{
 };
 
 use crate::{
-    process::ended,
+    process::{PROGRAM, ended},
     site::{Site, syncs, until},
 };
 
@@ -73,10 +73,10 @@ fn memory_does_not_grow_with_the_input() {
     }
 }
 
-/// What is kept of places and quotes while rows are read is forgotten with each row, whether or not it is sound.
+/// Positions and quotes are kept per row, and dropped with each row, valid or not.
 #[test]
 #[ignore = "slow: sends 100,000 lines"]
-fn memory_does_not_grow_with_rows_of_which_none_is_sound() {
+fn memory_does_not_grow_with_invalid_rows() {
     if !std::path::Path::new("/proc/self/status").exists() {
         return;
     }
@@ -95,7 +95,7 @@ fn memory_does_not_grow_with_rows_of_which_none_is_sound() {
 
 #[test]
 #[ignore = "slow: fills a pipe, and waits for its reader"]
-fn a_reader_that_stalls_stops_nothing_for_good() {
+fn a_run_continues_after_a_stalled_reader() {
     const LINES: usize = 20_000;
     let site = Site::start(&[]);
     let (run, mut stdin, mut stdout) = started(&site, &["-", "--window", "500", "--keep-alive", "1s"]);
@@ -139,7 +139,7 @@ fn a_slow_writer_gets_each_result_as_it_comes() {
 /// script may be used.
 #[test]
 #[ignore = "slow: sends 100,000 lines"]
-fn many_lines_in_one_go() {
+fn a_hundred_thousand_lines_at_once_have_a_result_each() {
     const LINES: usize = 100_000;
     let site = Site::start(&[]);
     let (run, mut stdin, mut stdout) = started(&site, &["-", "--no-wait", "--qos", "0", "--window", "1000"]);
@@ -159,7 +159,7 @@ fn many_lines_in_one_go() {
 fn a_hangup_ends_a_run_unless_it_is_ignored() {
     let site = Site::start(&[]);
     for (ignored, code) in [(false, Some(143)), (true, Some(0))] {
-        let binary = assert_cmd::cargo::cargo_bin!("tuyagw").to_str().unwrap();
+        let binary = PROGRAM;
         // The tests themselves may run under `nohup`.
         let disposition = if ignored { "--ignore-signal=HUP" } else { "--default-signal=HUP" };
         let mut run = std::process::Command::new("env");

@@ -29,7 +29,7 @@ fn lines_of(ended: &Ended) -> Vec<u64> {
 }
 
 #[test]
-fn two_exports_in_one_file_make_no_device_of_the_header() {
+fn a_repeated_csv_header_makes_no_device() {
     let mut site = Site::start(&[]);
     let joined =
         "cid,product_id\na,p\n\u{feff}\"product_id\",\"cid\"\np,b\nproduct_id,cid,device_name\nq,c,Hall\n";
@@ -51,7 +51,7 @@ fn two_exports_in_one_file_make_no_device_of_the_header() {
 }
 
 #[test]
-fn a_table_of_a_spreadsheet_gives_its_cells_and_nothing_around_them() {
+fn padding_of_spreadsheet_cells_is_removed() {
     let mut site = Site::start(&[]);
     let file = site.write(
         "german.csv",
@@ -103,7 +103,7 @@ fn damaged_ids_are_invalid_by_line_and_field_and_never_sent() {
             "{args:?} {stdin}"
         );
     }
-    // What is given unchecked is sent.
+    // Without the checks, the value is sent.
     all_accepted(&site.run("sync", &["--no-check", "--cid", "8E+20", "--product-id", "p"]), 1);
     // The space after a comma of a list is none of a cid.
     let ended = site.run("status", &["--online", "m1, m2", "--offline", " m3 "]);
@@ -129,7 +129,7 @@ fn refused(ended: &Ended, name: &str, format: &str) {
 }
 
 #[test]
-fn a_file_in_another_wrapping_is_refused_by_its_name_and_format() {
+fn a_wrapped_file_is_refused_with_its_name_and_format() {
     let mut site = Site::start(&[]);
     let utf16: Vec<u8> = "{\"cid\":\"a\"}\n".encode_utf16().flat_map(u16::to_le_bytes).collect();
     for (bytes, format) in [(GZIP, "gzip"), (XLSX, "an Excel workbook"), (&utf16, "UTF-16")] {
@@ -172,7 +172,7 @@ fn a_file_may_have_any_name() {
 
 /// Another program of the same shell may have set `O_NONBLOCK` for the file that is stdin.
 #[test]
-fn a_stdin_that_does_not_block_is_waited_for() {
+fn a_non_blocking_stdin_is_read_to_its_end() {
     let site = Site::start(&[]);
     let talk = |command: &mut Command, first: &str, second: &str| {
         let (theirs, mut ours) = UnixStream::pair().unwrap();

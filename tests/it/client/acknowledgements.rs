@@ -1,24 +1,21 @@
 //! PUBACK and its kin.
 
 use super::Case;
-use crate::fake_broker::{Packet, Peer, puback, response};
+use crate::fake_broker::{Peer, response};
+use crate::wire::{PINGRESP, Packet, acknowledgement, puback, suback};
 
 /// Sends what `bytes` makes of the report's packet id, then answers it.
-fn acknowledged(peer: &mut Peer, bytes: fn(u16) -> Vec<u8>) {
+fn acknowledged<B: AsRef<[u8]>>(peer: &mut Peer, bytes: impl Fn(u16) -> B) {
     peer.set_out();
     let request = peer.request();
-    peer.send(&bytes(request.id));
+    peer.send(bytes(request.id).as_ref());
     peer.send(&response(&request, 0));
     peer.hold();
 }
 
-fn two(first: u8, id: u16) -> Vec<u8> {
-    [&[first, 2], &id.to_be_bytes()[..]].concat()
-}
-
 pub fn pubacks() -> Vec<Case> {
     vec![
-        Case::new("the answer, but no PUBACK", 0, "ok", |_, peer| acknowledged(peer, |_| Vec::new())),
+        Case::new("the answer, but no PUBACK", 0, "ok", |_, peer| acknowledged(peer, |_| [])),
         Case::new("nothing", 5, "timeout", |_, peer| {
             peer.set_out();
             peer.hold();
@@ -31,34 +28,39 @@ pub fn pubacks() -> Vec<Case> {
         })
         .says("though the broker acknowledged"),
         Case::new("PUBACK twice", 0, "ok", |_, peer| {
-            acknowledged(peer, |id| [puback(id), puback(id)].concat());
+            acknowledged(peer, |id| puback(id).repeat(2));
         })
         .says("warning"),
         Case::new("PUBACK of an unused packet id", 0, "ok", |_, peer| acknowledged(peer, |_| puback(999)))
             .says("warning"),
         Case::new("PUBACK of packet id 0", 6, "protocol", |_, peer| acknowledged(peer, |_| puback(0))),
-        Case::new("PUBREC for QoS 1", 6, "protocol", |_, peer| acknowledged(peer, |id| two(0x50, id))),
-        Case::new("PUBCOMP for QoS 1", 6, "protocol", |_, peer| acknowledged(peer, |id| two(0x70, id))),
+        Case::new("PUBREC for QoS 1", 6, "protocol", |_, peer| {
+            acknowledged(peer, |id| acknowledgement(0x50, id));
+        }),
+        Case::new("PUBCOMP for QoS 1", 6, "protocol", |_, peer| {
+            acknowledged(peer, |id| acknowledgement(0x70, id));
+        }),
         Case::new("SUBACK for a PUBLISH", 6, "protocol", |_, peer| {
-            acknowledged(peer, |id| crate::fake_broker::suback(id, &[1]));
+            acknowledged(peer, |id| suback(id, &[1]));
         }),
         Case::new("PUBACK for QoS 2", 6, "protocol", |_, peer| acknowledged(peer, puback))
             .args(&["--qos", "2"]),
-        Case::new("an unasked UNSUBACK", 0, "ok", |_, peer| acknowledged(peer, |_| two(0xb0, 77)))
-            .says("warning"),
-        Case::new("an unasked PINGRESP", 0, "ok", |_, peer| acknowledged(peer, |_| vec![0xd0, 0]))
-            .says("warning"),
+        Case::new("an unasked UNSUBACK", 0, "ok", |_, peer| {
+            acknowledged(peer, |_| acknowledgement(0xb0, 77));
+        })
+        .says("warning"),
+        Case::new("an unasked PINGRESP", 0, "ok", |_, peer| acknowledged(peer, |_| PINGRESP)).says("warning"),
         Case::new("PUBREL of an unknown packet id", 0, "ok", |_, peer| {
             peer.set_out();
             let request = peer.request();
-            peer.send(&two(0x62, 55));
+            peer.send(&acknowledgement(0x62, 55));
             assert_eq!(peer.receive(), Some(Packet::Acknowledgement(0x70, 55)));
             peer.answer(&request, 0);
             peer.hold();
         })
         .says("warning"),
         Case::new("the answer to QoS 2, but no PUBCOMP", 0, "ok", |_, peer| {
-            acknowledged(peer, |id| two(0x50, id));
+            acknowledged(peer, |id| acknowledgement(0x50, id));
         })
         .args(&["--qos", "2"]),
         Case::new("PUBACKs in reverse, all before the first answer", 0, "ok", |_, peer| {

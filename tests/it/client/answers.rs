@@ -1,11 +1,12 @@
-//! What counts as an answer, and what does not.
+//! Messages that count as an answer, and those that do not.
 
 use serde_json::json;
 
 use super::{Case, accounted, all_accepted, reports};
 use crate::{
-    fake_broker::{FakeBroker, Peer, Publish, publish, publish_with_id, response, response_with},
+    fake_broker::{FakeBroker, Peer, response, response_with},
     process::{gateway, run, run_with},
+    wire::{Publish, publish, publish_with_id},
 };
 
 /// Sends what `bytes` makes of the request, and nothing else.
@@ -120,7 +121,7 @@ pub fn odd_answers() -> Vec<Case> {
             answered(peer, |request| {
                 let payload = json!({"t": 1, "request_id": request.request_id(), "param": {"cid": "m1", "code": 0, "msg": ""}});
                 let topic = format!("{}/response", request.topic);
-                publish_with_id(0b1010, &topic, Some(9), payload.to_string().as_bytes())
+                publish_with_id(0b1010, &topic, 9, payload.to_string().as_bytes())
             });
         }),
         Case::new("twice", 0, "ok", |_, peer| answered(peer, |request| response(request, 0).repeat(2))),
@@ -193,7 +194,7 @@ fn a_window_may_be_answered_in_any_order() {
 }
 
 #[test]
-fn a_late_answer_is_not_the_next_one_s() {
+fn a_late_answer_is_not_paired_with_the_next_request() {
     let broker = FakeBroker::start(|_, peer| {
         peer.set_out();
         let first = peer.request();
@@ -212,7 +213,7 @@ fn a_late_answer_is_not_the_next_one_s() {
 }
 
 #[test]
-fn more_unacknowledged_than_the_window_holds_are_still_asked() {
+fn answers_without_acknowledgements_free_the_window() {
     let broker = FakeBroker::start(|_, peer| {
         peer.set_out();
         for _ in 0..100 {

@@ -13,8 +13,9 @@ use std::{
 
 use super::{accounted, reports};
 use crate::{
-    fake_broker::{FakeBroker, Packet, Publish, puback, response, suback},
+    fake_broker::{FakeBroker, response},
     process::{ended, gateway, run, run_with, signal},
+    wire::{Packet, Publish, puback, suback},
 };
 
 fn t(request: &Publish) -> i64 {
@@ -76,9 +77,9 @@ fn a_t_of_the_input_is_never_touched() {
     assert!(times.len() == 2 && times.contains(&7), "{times:?}");
 }
 
-/// What is given during an outage leaves after it, with the time of then.
+/// Input of an outage is sent after it, with the time of sending.
 #[test]
-fn what_waits_for_the_connection_takes_its_t_when_it_leaves() {
+fn a_request_waiting_for_the_connection_takes_its_t_when_sent() {
     let back = Arc::new(AtomicU64::new(u64::MAX));
     let is_back = Arc::clone(&back);
     let broker = FakeBroker::start(move |number, peer| match number {
@@ -119,7 +120,7 @@ fn what_waits_for_the_connection_takes_its_t_when_it_leaves() {
 
 /// As above, of a recording's message that is due during an outage.
 #[test]
-fn what_is_replayed_after_an_outage_takes_its_t_when_it_leaves() {
+fn a_replay_after_an_outage_takes_its_t_when_sent() {
     let back = Arc::new(AtomicU64::new(u64::MAX));
     let is_back = Arc::clone(&back);
     let broker = FakeBroker::start(move |number, peer| {
@@ -162,12 +163,12 @@ fn what_is_replayed_after_an_outage_takes_its_t_when_it_leaves() {
 }
 
 #[test]
-fn an_answer_counts_while_its_request_rests() {
+fn an_answer_counts_during_the_pause_before_a_retry() {
     let broker = FakeBroker::start(|_, peer| {
         peer.set_out();
         let request = peer.request();
-        // A system error lets it rest; what follows is another answer to the same request.
-        peer.send(&[puback(request.id), response(&request, 500), response(&request, 0)].concat());
+        // The system error starts a pause; the second message is another answer to the same request.
+        peer.send(&[puback(request.id).into(), response(&request, 500), response(&request, 0)].concat());
         peer.hold();
     });
     let args = ["--cid", "m1", "water_flow=1", "--retries", "3", "--timeout", "20s"];
@@ -178,7 +179,7 @@ fn an_answer_counts_while_its_request_rests() {
 }
 
 #[test]
-fn a_request_that_rests_at_the_end_is_said_to_have_been_sent() {
+fn a_request_pausing_before_a_retry_at_the_end_counts_as_sent() {
     let broker = FakeBroker::start(|_, peer| {
         peer.set_out();
         let request = peer.request();
@@ -190,7 +191,7 @@ fn a_request_that_rests_at_the_end_is_said_to_have_been_sent() {
 }
 
 #[test]
-fn a_rate_that_no_clock_can_keep_is_refused() {
+fn an_impossible_rate_is_refused() {
     for subcommand in ["report", "replay"] {
         for rate in ["1e-20", "0/s", "1e-320", "-1/m", "inf", "1/h"] {
             let rate = format!("--rate={rate}");
@@ -201,10 +202,10 @@ fn a_rate_that_no_clock_can_keep_is_refused() {
     }
 }
 
-/// A producer that never ends must not fill the disk with results of what is not sent.
+/// An endless producer must not fill the disk with results of unsent requests.
 #[test]
 #[ignore = "slow: takes 100,000 results"]
-fn an_endless_input_is_given_up_where_nothing_can_be_sent() {
+fn an_endless_input_is_abandoned_after_a_refused_login() {
     let broker = FakeBroker::start(|_, peer| {
         peer.expect_connect();
         peer.send(&[0x20, 2, 0, 5]);
@@ -254,11 +255,11 @@ fn a_message_that_no_connection_survives_fails_alone() {
     ended.lines.sort_by_key(|line| line["index"].as_u64());
     assert_eq!(ended.lines.iter().map(|line| line["ok"] == true).collect::<Vec<_>>(), [true, false, true]);
     let message = ended.lines[1]["message"].as_str().expect("a message");
-    assert!(message.contains("longer than the broker takes"), "{message}");
+    assert!(message.contains("longer than the broker accepts"), "{message}");
     assert_eq!(broker.publishes().iter().filter(|(_, sent)| sent.payload.len() > 70_000).count(), 3);
 }
 
-/// All requests of a run are answered, and nobody has read a result yet.
+/// All requests of a run are answered, and no result has been read yet.
 fn answered(broker: &FakeBroker, count: usize) -> std::process::Child {
     let input = tempfile::NamedTempFile::new().expect("a file");
     std::fs::write(&input, reports(count)).expect("a file");
@@ -271,7 +272,7 @@ fn answered(broker: &FakeBroker, count: usize) -> std::process::Child {
 }
 
 #[test]
-fn a_signal_leaves_time_to_take_the_results() {
+fn a_signal_leaves_time_to_read_the_results() {
     let broker = FakeBroker::kind();
     let mut child = answered(&broker, 3000);
     signal(child.id(), "INT");
@@ -287,7 +288,7 @@ fn a_signal_leaves_time_to_take_the_results() {
 }
 
 #[test]
-fn results_that_are_not_taken_are_counted() {
+fn unread_results_are_counted() {
     let broker = FakeBroker::kind();
     let mut child = answered(&broker, 3000);
     signal(child.id(), "INT");

@@ -4,8 +4,9 @@ use std::net::TcpListener;
 
 use super::Case;
 use crate::{
-    fake_broker::{ACCEPTED, FakeBroker, Peer},
+    fake_broker::{FakeBroker, Peer},
     process::{gateway, run},
+    wire::ACCEPTED,
 };
 
 macro_rules! greets {
@@ -19,7 +20,7 @@ macro_rules! greets {
 }
 
 #[test]
-fn a_broker_that_is_not_there_is_3() {
+fn a_missing_broker_exits_3() {
     let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
     let args = ["--cid", "m1", "water_flow=1"];
     let refused = run(&mut gateway("report", &free, &args));
@@ -119,7 +120,7 @@ fn early_sends_all_in_one_flight() {
         let id = peer.expect_subscribe();
         let request = peer.request();
         peer.send(&ACCEPTED);
-        peer.send(&crate::fake_broker::suback(id, &[1]));
+        peer.send(&crate::wire::suback(id, &[1]));
         peer.answer(&request, 0);
         peer.serve(|_| 0);
     });

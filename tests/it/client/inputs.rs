@@ -15,7 +15,7 @@ fn params(broker: &FakeBroker) -> Vec<Value> {
 }
 
 #[test]
-fn bad_lines_are_named_and_do_not_stop_the_others() {
+fn bad_lines_are_named_and_the_others_sent() {
     let broker = FakeBroker::kind();
     let input = concat!(
         "{\"cid\":\"m1\",\"code\":\"water_flow\",\"value\":1}\n",
@@ -54,7 +54,7 @@ fn bad_lines_are_named_and_do_not_stop_the_others() {
 }
 
 #[test]
-fn only_bad_lines_dial_nobody() {
+fn input_of_bad_lines_only_opens_no_connection() {
     let broker = FakeBroker::kind();
     let ended = run_with(&mut gateway("report", &broker.url(), &["-"]), b"{}\nnonsense\n");
     assert_eq!((ended.code, ended.lines.len()), (Some(2), 2), "{ended:#?}");
@@ -142,7 +142,7 @@ fn status_from_flags_is_one_message() {
 }
 
 #[test]
-fn values_are_sent_in_the_encoding_and_the_unit_that_was_asked_for() {
+fn values_are_sent_in_the_requested_encoding_and_unit() {
     let broker = FakeBroker::kind();
     let url = broker.url();
     let report = |args: &[&str]| {
@@ -165,7 +165,7 @@ fn values_are_sent_in_the_encoding_and_the_unit_that_was_asked_for() {
 }
 
 #[test]
-fn properties_are_one_message_each_and_a_bad_one_does_not_stop_the_others() {
+fn properties_are_one_message_each_and_a_bad_one_stops_no_other() {
     let broker = FakeBroker::kind();
     let input = br#"{"cid":"m1","properties":{"water_flow":1,"no_such":2,"valve_state":"opened"}}"#;
     let ended = run_with(&mut gateway("report", &broker.url(), &["-"]), input);
@@ -185,7 +185,7 @@ fn a_message_beyond_the_packet_limit_is_refused_before_it_is_sent() {
 }
 
 #[test]
-fn an_input_that_cannot_be_read_is_2_and_named() {
+fn an_unreadable_input_exits_2_and_is_named() {
     let broker = FakeBroker::kind();
     for (file, code) in [("no/such/file", 2), (".", 2)] {
         let ended = run(&mut gateway("report", &broker.url(), &[file]));
@@ -196,7 +196,7 @@ fn an_input_that_cannot_be_read_is_2_and_named() {
 
 /// The second waits for the first one's answer: while both were open, their answers could not be told apart.
 #[test]
-fn requests_with_one_request_id_go_one_after_the_other() {
+fn requests_with_one_request_id_are_sent_in_turn() {
     let broker = FakeBroker::start(|_, peer| {
         peer.set_out();
         for code in [0, 2003] {

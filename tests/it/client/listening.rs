@@ -1,4 +1,4 @@
-//! What `listen` makes of what it hears; the connection is the same as the other subcommands'.
+//! `listen` against scripted brokers. Its connection is the same code as the other subcommands'.
 
 use std::{
     io::{BufRead as _, BufReader, Read as _},
@@ -6,13 +6,13 @@ use std::{
     sync::mpsc,
 };
 
-use assert_cmd::cargo::cargo_bin;
 use serde_json::{Value, json};
 
 use super::Case;
 use crate::{
-    fake_broker::{FakeBroker, Packet, Peer, puback, publish, publish_with_id, suback},
-    process::{Ended, ended, gateway, run, signal, tuyagw},
+    fake_broker::{FakeBroker, Peer},
+    process::{Ended, PROGRAM, ended, gateway, run, signal, tuyagw},
+    wire::{Packet, puback, publish, publish_with_id, suback},
 };
 
 const TOPIC: &str = "gateway_id/gw1/commands";
@@ -28,7 +28,7 @@ fn heard(peer: &mut Peer, bytes: &[u8]) {
 }
 
 fn command(peer: &mut Peer, payload: &str) {
-    heard(peer, &publish_with_id(2, TOPIC, Some(9), payload.as_bytes()));
+    heard(peer, &publish_with_id(2, TOPIC, 9, payload.as_bytes()));
 }
 
 const ONE: &[&str] = &["--answer", "success", "--count", "1", "--for", "20s"];
@@ -58,7 +58,7 @@ pub fn refused() -> Vec<Case> {
             peer.log_in();
             let id = peer.expect_subscribe();
             peer.send(&suback(id, &[1, 1, 1]));
-            peer.send(&publish_with_id(2, TOPIC, Some(9), GOOD.as_bytes()));
+            peer.send(&publish_with_id(2, TOPIC, 9, GOOD.as_bytes()));
             while let Some(packet) = peer.receive() {
                 if let Packet::Publish(publish) = packet {
                     peer.send(&puback(publish.id));
@@ -97,14 +97,14 @@ pub fn commands() -> Vec<Case> {
         })
         .args(ONE),
         Case::listen("a command twice", 0, "2 records", |_, peer| {
-            let twice = [9, 10].map(|id| publish_with_id(2, TOPIC, Some(id), GOOD.as_bytes()));
+            let twice = [9, 10].map(|id| publish_with_id(2, TOPIC, id, GOOD.as_bytes()));
             heard(peer, &twice.concat());
         })
         .args(&["--answer", "success", "--count", "2", "--for", "20s"]),
         Case::listen("1,000 commands at once", 0, "1000 records", |_, peer| {
             let flood = (1..=1000).map(|id: u16| {
                 let payload = GOOD.replace("c1", &format!("c{id}"));
-                publish_with_id(2, TOPIC, Some(id), payload.as_bytes())
+                publish_with_id(2, TOPIC, id, payload.as_bytes())
             });
             heard(peer, &flood.collect::<Vec<_>>().concat());
         })
@@ -131,7 +131,7 @@ fn run_until(subcommand: &str, broker: &FakeBroker, args: &[&str], said: impl Fn
 /// A recorder has nothing better to do than to wait for the end of a rivalry or of an edge that restarts over and over.
 #[test]
 #[ignore = "slow: waits for five backoffs, twice"]
-fn what_lasts_warns_and_goes_on_where_its_connections_are_cut_without_progress() {
+fn listen_and_rounds_warn_of_fruitless_connections_and_go_on() {
     let status = &["--every", "1s", "--online", "m1"][..];
     for (subcommand, args) in [("listen", &[][..]), ("status", status)] {
         let broker = FakeBroker::start(|_, peer| peer.log_in());
@@ -147,9 +147,9 @@ fn what_lasts_warns_and_goes_on_where_its_connections_are_cut_without_progress()
     }
 }
 
-/// Nine visits of a command, each of which ends the connection: what arrives is what a listener is there for.
+/// Nine connections, each with one command and then its end: an arriving message is progress for a listener.
 #[test]
-fn a_message_that_arrives_is_progress_for_a_listener() {
+fn an_arriving_message_is_progress_for_a_listener() {
     let broker = FakeBroker::start(|number, peer| {
         peer.log_in();
         let id = peer.expect_subscribe();
@@ -157,7 +157,7 @@ fn a_message_that_arrives_is_progress_for_a_listener() {
         if number > 8 {
             return peer.hold();
         }
-        peer.send(&publish_with_id(2, TOPIC, Some(9), GOOD.as_bytes()));
+        peer.send(&publish_with_id(2, TOPIC, 9, GOOD.as_bytes()));
         peer.receive();
     });
     let ended = run_until("listen", &broker, &[], |said| said.matches("reconnecting in 0.1 s").count() == 9);
@@ -188,7 +188,7 @@ fn a_listener_without_a_second_suback_goes_on() {
 
 /// A platform waits seconds for an answer, not the hour that a thousand commands before it would take.
 #[test]
-fn commands_beyond_a_thousand_that_wait_are_answered_busy() {
+fn commands_beyond_a_thousand_waiting_are_answered_busy() {
     let (answered, answers) = mpsc::channel::<Value>();
     let broker = FakeBroker::start(move |_, peer| {
         peer.log_in();
@@ -223,7 +223,7 @@ fn commands_beyond_a_thousand_that_wait_are_answered_busy() {
 }
 
 #[test]
-fn a_program_that_cannot_be_run_is_2_before_anything_is_dialled() {
+fn an_unrunnable_program_exits_2_before_connecting() {
     for (program, says) in [
         ("./nofile", "No such file"),
         ("/", "is a folder"),
@@ -238,7 +238,7 @@ fn a_program_that_cannot_be_run_is_2_before_anything_is_dialled() {
 
 /// A shell's script starts in the background what Ctrl-C is not meant for.
 #[test]
-fn a_sigint_that_was_ignored_on_purpose_ends_nothing() {
+fn an_ignored_sigint_ends_nothing() {
     let (wanted, is_wanted) = mpsc::channel::<()>();
     let broker = FakeBroker::start(move |_, peer| {
         peer.log_in();
@@ -250,7 +250,7 @@ fn a_sigint_that_was_ignored_on_purpose_ends_nothing() {
     });
     // A shell's background has SIGQUIT ignored as well; there SIGINT counts.
     let mut command = Command::new("env");
-    command.args(["--default-signal=QUIT", "--ignore-signal=INT"]).arg(cargo_bin!("tuyagw"));
+    command.args(["--default-signal=QUIT", "--ignore-signal=INT"]).arg(PROGRAM);
     command.args(["listen", "-b", &broker.url(), "-g", "gw1", "-u", "acme", "--count", "1"]);
     command.env("TUYAGW_CONFIG", "/dev/null").stdin(Stdio::null());
     let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();

@@ -1,11 +1,12 @@
-//! Connections that are lost: what is sent again, what is accounted for, and when to stop.
+//! Lost connections: which messages are resent, how each input ends, and when a run gives up.
 
 use std::{collections::BTreeMap, sync::mpsc};
 
 use super::{Case, accounted, all_accepted, reports};
 use crate::{
-    fake_broker::{ACCEPTED, FakeBroker, Packet, Peer, Publish, puback, response, suback},
+    fake_broker::{FakeBroker, Peer, response},
     process::{gateway, run, run_with},
+    wire::{ACCEPTED, Packet, Publish, puback, suback},
 };
 
 /// Every request keeps its payload, request_id included, however often it is sent.
@@ -20,7 +21,7 @@ fn same_when_sent_again(broker: &FakeBroker, count: usize) {
 }
 
 #[test]
-fn a_connection_that_breaks_in_the_middle_loses_nothing() {
+fn a_broken_connection_loses_nothing() {
     for (name, acknowledge, args) in [
         ("before PUBACK", false, &["-"][..]),
         ("after PUBACK", true, &["-"]),
@@ -58,7 +59,7 @@ fn a_connection_that_breaks_in_the_middle_loses_nothing() {
 }
 
 #[test]
-fn without_reconnect_the_first_loss_is_final() {
+fn no_reconnect_exits_on_the_first_loss() {
     let broker = FakeBroker::start(|_, peer| {
         peer.set_out();
         for _ in 0..3 {
@@ -112,7 +113,7 @@ pub fn fruitless_connections() -> Vec<Case> {
     ]
 }
 
-/// One acknowledgement is progress; the same one once more is none, or the broker would be dialled ten times a second.
+/// A first acknowledgement is progress. A repeated one is not, or the client would reconnect ten times a second.
 #[test]
 fn repeated_acknowledgements_are_no_progress() {
     let broker = FakeBroker::start(|_, peer| {
@@ -230,9 +231,9 @@ pub fn cuts() -> Vec<Case> {
     ]
 }
 
-/// The answer's clock runs on through the outage; what was never written is a matter of the connection.
+/// The time-out of an answer runs on during the outage. Unsent requests fail with the connection.
 #[test]
-fn a_broker_that_stays_away_is_3_and_every_line_is_accounted_for() {
+fn a_vanished_broker_exits_3_with_a_result_for_every_line() {
     let broker = FakeBroker::start(|number, peer| {
         if number == 0 {
             peer.set_out();
@@ -251,7 +252,7 @@ fn a_broker_that_stays_away_is_3_and_every_line_is_accounted_for() {
 
 #[test]
 #[ignore = "slow: fills the buffers of both ends twice"]
-fn a_broker_that_stops_reading_is_3() {
+fn a_broker_that_stops_reading_exits_3() {
     let (done, is_done) = mpsc::channel::<()>();
     let broker = FakeBroker::start(move |number, peer| {
         if number == 0 {
@@ -279,7 +280,7 @@ fn a_broker_that_stops_reading_is_3() {
 
 /// A loss while nothing is open is no failure.
 #[test]
-fn a_connection_lost_while_idle_is_opened_again() {
+fn an_idle_lost_connection_is_opened_again() {
     let broker = FakeBroker::start(|number, peer| {
         peer.set_out();
         if number == 0 {
@@ -294,7 +295,7 @@ fn a_connection_lost_while_idle_is_opened_again() {
 }
 
 #[test]
-fn a_session_that_the_broker_kept_is_resumed_with_dup() {
+fn a_kept_session_is_resumed_with_dup() {
     let broker = FakeBroker::start(|number, peer| {
         peer.expect_connect();
         peer.send(&[0x20, 2, u8::from(number > 0), 0]);

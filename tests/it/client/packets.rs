@@ -1,7 +1,10 @@
 //! Packets that no broker may send, and odd ones that it may.
 
 use super::Case;
-use crate::fake_broker::{ACCEPTED, Peer, packet, puback, publish, publish_with_id, response, suback};
+use crate::fake_broker::{Peer, response};
+use crate::wire::{
+    ACCEPTED, Connect, DISCONNECT, PINGREQ, packet, puback, publish, publish_with_id, suback, subscribe, text,
+};
 
 const TOPIC: &str = "gateway_id/gw1/properties/report/response";
 
@@ -15,18 +18,17 @@ fn sent(peer: &mut Peer, bytes: &[u8]) {
 }
 
 fn raw_topic(topic: &[u8]) -> Vec<u8> {
-    let length = u16::try_from(topic.len()).expect("a short topic").to_be_bytes();
-    packet(0x30, &[&length[..], topic, b"{}"].concat())
+    packet(0x30, &[&text(topic), b"{}"])
 }
 
 pub fn broken_packets() -> Vec<Case> {
     vec![
-        Case::new("DISCONNECT", 6, "protocol", |_, peer| sent(peer, &[0xe0, 0])).says("DISCONNECT"),
+        Case::new("DISCONNECT", 6, "protocol", |_, peer| sent(peer, &DISCONNECT)).says("DISCONNECT"),
         Case::new("CONNECT", 6, "protocol", |_, peer| {
-            sent(peer, &packet(0x10, b"\0\x04MQTT\x04\x02\0\x3c\0\x01a"));
+            sent(peer, &Connect::new("a", "b").bytes());
         }),
-        Case::new("SUBSCRIBE", 6, "protocol", |_, peer| sent(peer, &packet(0x82, b"\0\x01\0\x01a\0"))),
-        Case::new("PINGREQ", 6, "protocol", |_, peer| sent(peer, &[0xc0, 0])),
+        Case::new("SUBSCRIBE", 6, "protocol", |_, peer| sent(peer, &subscribe(1, &[("a", 0)]))),
+        Case::new("PINGREQ", 6, "protocol", |_, peer| sent(peer, &PINGREQ)),
         Case::new("a packet of type 0", 6, "protocol", |_, peer| sent(peer, &[0, 0])),
         Case::new("a packet of type 15", 6, "protocol", |_, peer| sent(peer, &[0xf0, 0])),
         Case::new("a remaining length of five bytes", 6, "protocol", |_, peer| {
@@ -40,10 +42,10 @@ pub fn broken_packets() -> Vec<Case> {
         })
         .says("at most 1048576"),
         Case::new("a message with QoS 3", 6, "protocol", |_, peer| {
-            sent(peer, &publish_with_id(6, TOPIC, Some(1), b"{}"));
+            sent(peer, &publish_with_id(6, TOPIC, 1, b"{}"));
         }),
         Case::new("a message with packet id 0", 6, "protocol", |_, peer| {
-            sent(peer, &publish_with_id(2, TOPIC, Some(0), b"{}"));
+            sent(peer, &publish_with_id(2, TOPIC, 0, b"{}"));
         }),
         Case::new("a message with DUP and QoS 0", 6, "protocol", |_, peer| {
             sent(peer, &publish(8, TOPIC, b"{}"));
@@ -65,7 +67,7 @@ pub fn broken_packets() -> Vec<Case> {
         }),
         Case::new("a second CONNACK", 6, "protocol", |_, peer| sent(peer, &ACCEPTED)),
         Case::new("a PUBLISH shorter than its topic", 6, "protocol", |_, peer| {
-            sent(peer, &packet(0x30, b"\0\x09a"));
+            sent(peer, &packet(0x30, &[b"\0\x09a"]));
         }),
     ]
 }
@@ -92,13 +94,13 @@ pub fn odd_packets() -> Vec<Case> {
         })
         .says("more warnings"),
         Case::new("a message of QoS 2 that is never released", 0, "ok", |_, peer| {
-            sent(peer, &publish_with_id(4, TOPIC, Some(9), b"{}"));
+            sent(peer, &publish_with_id(4, TOPIC, 9, b"{}"));
         }),
         Case::new("its packets byte by byte", 0, "ok", |_, peer| {
             peer.log_in();
             let id = peer.expect_subscribe();
             let request = peer.request();
-            let all = [suback(id, &[1]), puback(request.id), response(&request, 0)].concat();
+            let all = [suback(id, &[1]), puback(request.id).into(), response(&request, 0)].concat();
             all.chunks(1).for_each(|byte| peer.send(byte));
             peer.hold();
         }),

@@ -2,8 +2,9 @@
 
 use super::{all_accepted, reports};
 use crate::{
-    fake_broker::{FakeBroker, Packet, Peer, publish_with_id, suback},
+    fake_broker::{FakeBroker, Peer},
     process::{Ended, gateway, run, run_with},
+    wire::{Packet, publish_with_id, suback},
 };
 
 #[test]
@@ -27,7 +28,7 @@ fn every_quality_of_service_and_every_subcommand_is_answered() {
 }
 
 #[test]
-fn no_wait_is_done_at_the_acknowledgement_and_subscribes_to_nothing() {
+fn no_wait_ends_at_the_acknowledgement_without_subscribing() {
     let broker = FakeBroker::kind();
     let ended = run_with(&mut gateway("report", &broker.url(), &["-", "--no-wait"]), reports(500).as_bytes());
     all_accepted(&ended, 500);
@@ -36,7 +37,7 @@ fn no_wait_is_done_at_the_acknowledgement_and_subscribes_to_nothing() {
 }
 
 #[test]
-fn qos_0_without_waiting_says_that_nobody_acknowledged() {
+fn no_wait_with_qos_0_reports_no_acknowledgement() {
     let broker = FakeBroker::kind();
     let args = ["-", "--no-wait", "--qos", "0"];
     let ended = run_with(&mut gateway("report", &broker.url(), &args), reports(5000).as_bytes());
@@ -46,7 +47,7 @@ fn qos_0_without_waiting_says_that_nobody_acknowledged() {
 }
 
 #[test]
-fn an_acknowledgement_that_does_not_come_is_a_timeout() {
+fn a_missing_acknowledgement_is_a_timeout() {
     let broker = FakeBroker::start(|_, peer| {
         peer.log_in();
         peer.hold();
@@ -60,7 +61,7 @@ fn an_acknowledgement_that_does_not_come_is_a_timeout() {
 const COMMAND: &[u8] = br#"{"t":1,"request_id":"c1","cid":"m1","param":{"id":"18","value":50}}"#;
 
 fn command(id: u16) -> Vec<u8> {
-    publish_with_id(0b0010, "gateway_id/gw1/commands", Some(id), COMMAND)
+    publish_with_id(0b0010, "gateway_id/gw1/commands", id, COMMAND)
 }
 
 fn acknowledged(broker: &FakeBroker) -> usize {
@@ -78,7 +79,7 @@ fn persistent(script: impl FnMut(usize, &mut Peer) + Send + 'static) -> (FakeBro
 }
 
 #[test]
-fn nothing_is_acknowledged_after_a_queued_command_so_that_all_comes_again() {
+fn messages_after_a_queued_command_stay_unacknowledged() {
     let (broker, ended) = persistent(|_, peer| {
         peer.expect_connect();
         peer.send(&[&[0x20, 2, 1, 0][..], &command(1)].concat());
@@ -88,8 +89,8 @@ fn nothing_is_acknowledged_after_a_queued_command_so_that_all_comes_again() {
         let topic = format!("{}/response", request.topic);
         let answer =
             serde_json::json!({"request_id": request.request_id(), "param": {"code": 0}}).to_string();
-        peer.send(&crate::fake_broker::puback(request.id));
-        peer.send(&publish_with_id(0b0010, &topic, Some(2), answer.as_bytes()));
+        peer.send(&crate::wire::puback(request.id));
+        peer.send(&publish_with_id(0b0010, &topic, 2, answer.as_bytes()));
         peer.hold();
     });
     assert_eq!(ended.code, Some(0), "{ended:#?}");
@@ -98,14 +99,14 @@ fn nothing_is_acknowledged_after_a_queued_command_so_that_all_comes_again() {
 }
 
 #[test]
-fn a_window_full_of_queued_commands_is_5_with_advice() {
+fn a_window_full_of_queued_commands_exits_5_with_a_hint() {
     let (broker, ended) = persistent(|_, peer| {
         peer.expect_connect();
         peer.send(&[&[0x20, 2, 1, 0][..], &(1..=20).flat_map(command).collect::<Vec<_>>()].concat());
         let id = peer.expect_subscribe();
         peer.send(&suback(id, &[1]));
         let request = peer.request();
-        peer.send(&crate::fake_broker::puback(request.id));
+        peer.send(&crate::wire::puback(request.id));
         peer.hold();
     });
     assert_eq!(ended.code, Some(5), "{ended:#?}");

@@ -1,4 +1,4 @@
-//! How a run lives with whoever writes its stdin, reads its stdout and sends it signals.
+//! A run and its surroundings: the writer of its stdin, the reader of its stdout, and signals.
 
 use std::{
     fs::OpenOptions,
@@ -10,8 +10,9 @@ use std::{
 
 use super::{accounted, reports};
 use crate::{
-    fake_broker::{FakeBroker, Packet, Peer},
+    fake_broker::{FakeBroker, Peer},
     process::{ended, gateway, run_with, signal, tuyagw},
+    wire::Packet,
 };
 
 fn spawned(broker: &FakeBroker, args: &[&str]) -> Child {
@@ -98,7 +99,7 @@ fn a_busy_connection_is_kept_alive() {
 
 /// Signals while requests are in flight: they are finished and reported.
 #[test]
-fn a_signal_ends_after_what_is_in_flight() {
+fn a_signal_ends_a_run_after_its_requests_in_flight() {
     for (name, code) in [("INT", 130), ("TERM", 143)] {
         let (asked, has_asked) = mpsc::channel();
         let (go, gone) = mpsc::channel::<()>();
@@ -118,7 +119,7 @@ fn a_signal_ends_after_what_is_in_flight() {
         let mut stderr = BufReader::new(child.stderr.take().unwrap());
         let mut said = String::new();
         stderr.read_line(&mut said).unwrap();
-        assert!(said.contains("finishing"), "{said}");
+        assert!(said.contains("waiting for requests in flight"), "{said}");
         go.send(()).unwrap();
         let ended = ended(child);
         assert_eq!(ended.code, Some(code), "{ended:#?}");
@@ -165,9 +166,9 @@ fn a_signal_beats_a_broker_that_cannot_be_reached() {
     assert_eq!(ended.line()["sent"], false);
 }
 
-/// Results that nobody reads must not make a run that cannot be ended.
+/// Unread results must not keep a signal from ending a run.
 #[test]
-fn a_signal_ends_a_run_whose_results_nobody_reads() {
+fn a_signal_ends_a_run_with_unread_results() {
     let broker = FakeBroker::kind();
     let mut child = spawned(&broker, &["-", "--no-wait", "--window", "1000"]);
     let mut stdin = child.stdin.take().unwrap();
@@ -175,7 +176,7 @@ fn a_signal_ends_a_run_whose_results_nobody_reads() {
         let input = reports(1000);
         while stdin.write_all(input.as_bytes()).is_ok() {}
     });
-    // The broker hears of more than the pipe holds, and then of no more.
+    // The broker receives more reports than the pipe holds results, and then no more.
     let mut heard = 0;
     loop {
         std::thread::sleep(Duration::from_millis(200));
@@ -194,7 +195,7 @@ fn a_signal_ends_a_run_whose_results_nobody_reads() {
 }
 
 #[test]
-fn a_reader_that_goes_does_not_stop_the_run() {
+fn a_closed_stdout_does_not_stop_the_run() {
     let broker = FakeBroker::start(|_, peer| {
         peer.log_in();
         peer.serve(|request| if request.json()["param"]["cid"] == "m300" { 2003 } else { 0 });
@@ -213,7 +214,7 @@ fn a_reader_that_goes_does_not_stop_the_run() {
 }
 
 #[test]
-fn a_full_disk_is_2_and_named() {
+fn a_full_disk_exits_2_and_is_named() {
     let Ok(full) = OpenOptions::new().write(true).open("/dev/full") else { return };
     let broker = FakeBroker::kind();
     for count in [1, 1000] {
@@ -233,7 +234,7 @@ fn a_full_disk_is_2_and_named() {
 }
 
 #[test]
-fn help_that_cannot_be_written_is_2() {
+fn unwritable_help_exits_2() {
     let Ok(full) = OpenOptions::new().write(true).open("/dev/full") else { return };
     for option in ["--help", "--version"] {
         let output = tuyagw().arg(option).stdout(full.try_clone().unwrap()).output().unwrap();

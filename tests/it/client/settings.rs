@@ -1,10 +1,11 @@
-//! Where a setting comes from: flag, then environment, then profile, then default; and what is said of a bad one.
+//! The source of a setting: flag, then environment, then profile, then default; and the errors of bad ones.
 
 use std::{fs, path::Path, process::Command};
 
 use crate::{
-    fake_broker::{FakeBroker, Packet},
+    fake_broker::FakeBroker,
     process::{Ended, run, run_with, tuyagw},
+    wire::Packet,
 };
 
 /// CONNECT as a broker saw it.
@@ -42,7 +43,7 @@ fn profile(folder: &Path, text: &str) -> String {
 }
 
 #[test]
-fn flag_then_environment_then_profile_then_default() {
+fn a_flag_overrides_environment_then_profile_then_default() {
     let broker = FakeBroker::kind();
     let folder = tempfile::tempdir().unwrap();
     let config = profile(
@@ -148,7 +149,7 @@ fn topics_are_overridden_by_the_profile() {
 }
 
 #[test]
-fn a_bad_configuration_is_2_with_file_and_line() {
+fn a_bad_configuration_exits_2_with_file_and_line() {
     let folder = tempfile::tempdir().unwrap();
     for (text, says) in [
         ("[profile.p]\nbroker = 7\n", "line 2"),
@@ -161,7 +162,10 @@ fn a_bad_configuration_is_2_with_file_and_line() {
         ("[profile.p\n", "line 1"),
         ("[profile.q]\n", "no profile \"p\""),
         ("[profile.p]\n[topics]\nrepotr = \"x\"\n", "line 3: unknown topic `repotr`"),
-        ("[profile.p]\n\nbroker = \"ftp://x\"\n", "line 3: broker: \"ftp\""),
+        (
+            "[profile.p]\n\nbroker = \"ftp://x\"\n",
+            "line 3: broker: expected mqtt or mqtts as scheme; got \"ftp\"",
+        ),
         ("[profile.p]\ngateway-id = \"a/b\"\n", "line 2: a gateway id"),
         ("[profile.p]\n[topics]\nreport = \"a/#\"\n", "report"),
         ("[profile.p]\npassword-file = \"none\"\n", "none"),
@@ -182,7 +186,7 @@ fn a_bad_configuration_is_2_with_file_and_line() {
 
 /// Scripts and containers say "nothing" that way.
 #[test]
-fn an_empty_environment_variable_is_none() {
+fn an_empty_environment_variable_is_ignored() {
     let broker = FakeBroker::kind();
     let ended = report(&["-b", &broker.url(), "-g", "gw1"], |command| {
         for name in [
@@ -211,7 +215,7 @@ fn an_empty_environment_variable_is_none() {
 }
 
 #[test]
-fn a_bad_setting_is_2_before_anything_is_dialled() {
+fn a_bad_setting_exits_2_before_connecting() {
     for args in [
         &["-b", "localhost:1"][..],
         &["-g", "gw1"],
@@ -245,7 +249,7 @@ fn quiet_leaves_only_errors() {
 
 /// The person who names an authority expects encryption, and would send the password in the clear.
 #[test]
-fn settings_of_tls_without_mqtts_are_2_and_name_where_they_come_from() {
+fn tls_settings_without_mqtts_exit_2_and_name_their_source() {
     let broker = FakeBroker::kind();
     let folder = tempfile::tempdir().unwrap();
     let config = profile(folder.path(), "[profile.p]\nca-file = \"ca.pem\"\ntls-insecure = false\n");
@@ -276,7 +280,7 @@ fn settings_of_tls_without_mqtts_are_2_and_name_where_they_come_from() {
 }
 
 #[test]
-fn a_login_with_what_cannot_be_seen_is_2_before_anything_is_dialled() {
+fn a_login_with_invisible_characters_exits_2_before_connecting() {
     let folder = tempfile::tempdir().unwrap();
     let config = profile(
         folder.path(),
@@ -356,7 +360,7 @@ fn a_configuration_from_a_pipe_is_read_once() {
 }
 
 #[test]
-fn an_authority_that_lost_its_line_breaks_is_2_in_a_sentence() {
+fn a_ca_file_without_line_breaks_exits_2_with_the_reason() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("one-line.pem");
     let text = rcgen::generate_simple_self_signed(["edge".to_owned()]).unwrap().cert.pem();

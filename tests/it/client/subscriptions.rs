@@ -1,7 +1,8 @@
 //! SUBSCRIBE and its answer.
 
 use super::Case;
-use crate::fake_broker::{Peer, response, suback};
+use crate::fake_broker::{Peer, response};
+use crate::wire::suback;
 
 /// Answers the report, and the SUBSCRIBE with what `codes` makes of its id.
 fn subscribed(peer: &mut Peer, answer: fn(u16) -> Vec<u8>) {
@@ -56,7 +57,7 @@ pub fn subacks() -> Vec<Case> {
 }
 
 #[test]
-fn a_refusal_says_whether_the_request_had_left() {
+fn a_refused_subscription_says_whether_the_request_was_sent() {
     let broker = crate::fake_broker::FakeBroker::start(|_, peer| subscribed(peer, |id| suback(id, &[0x80])));
     let args = ["--window", "1", "-"];
     let ended = crate::process::run_with(

@@ -13,8 +13,8 @@ use std::{
 
 use serde_json::{Value, json};
 
-use super::wire::Edge;
-use crate::process::tuyagw;
+use super::{gateway_with_device, topic};
+use crate::process::{Service, tuyagw};
 
 fn command(cid: &str) -> String {
     json!({"gateway_id":"gw1","cid":cid,"id":"4","value":true}).to_string() + "\n"
@@ -30,9 +30,9 @@ fn registry() -> (tempfile::TempDir, String) {
 }
 
 #[test]
-fn commands_that_nobody_answers_make_stdin_wait() {
+fn unanswered_commands_pause_stdin() {
     let (_folder, file) = registry();
-    let mut edge = Edge::start(&["--devices", &file, "--command-timeout", "1h", "--out", "/dev/null"]);
+    let mut edge = Service::edge(&["--devices", &file, "--command-timeout", "1h", "--out", "/dev/null"]);
     let mut stdin = edge.stdin.take().unwrap();
     let written = Arc::new(AtomicUsize::new(0));
     let count = Arc::clone(&written);
@@ -59,7 +59,7 @@ fn commands_that_nobody_answers_make_stdin_wait() {
 #[test]
 fn a_busy_gateway_gets_every_command_in_order_and_none_times_out() {
     let (_folder, file) = registry();
-    let mut edge = Edge::start(&["--devices", &file, "--command-timeout", "20s", "--out", "/dev/null"]);
+    let mut edge = Service::edge(&["--devices", &file, "--command-timeout", "20s", "--out", "/dev/null"]);
     let mut gateway = edge.gateway("gw1");
     assert_eq!(gateway.subscribe(&[("gateway_id/gw1/commands", 1)]), [1]);
     let count = 2000;
@@ -95,9 +95,9 @@ fn a_busy_gateway_gets_every_command_in_order_and_none_times_out() {
 }
 
 #[test]
-fn results_of_commands_that_were_not_sent_name_them_and_their_fault() {
+fn an_unsent_command_has_a_result_with_its_error() {
     let (_folder, file) = registry();
-    let mut edge = Edge::start(&["--devices", &file, "--command-timeout", "1h", "--out", "/dev/null"]);
+    let mut edge = Service::edge(&["--devices", &file, "--command-timeout", "1h", "--out", "/dev/null"]);
     edge.type_in(&json!({"t":1,"cid":"m1","request_id":"a","param":{"id":"4","value":7}}));
     let result = edge.line(|line| line["op"] == "command");
     assert_eq!((&result["error"], &result["request_id"]), (&json!("invalid"), &json!("a")), "{result}");
@@ -141,4 +141,67 @@ fn every_writer_of_a_named_pipe_is_read() {
     assert_eq!((&second["id"], &second["index"]), (&json!("99"), &json!(1)));
     edge.kill().unwrap();
     edge.wait().unwrap();
+}
+
+#[test]
+fn commands_from_stdin_are_sent_and_their_results_printed() {
+    let mut edge = Service::edge(&["--command-timeout", "300ms"]);
+    edge.type_in(&json!({"cid":"m1","code":"switch_state","value":false}));
+    let result = edge.line(|line| line["op"] == "command");
+    assert_eq!((&result["error"], &result["field"]), (&json!("invalid"), &json!("gateway_id")), "{result}");
+
+    let mut gateway = gateway_with_device(&edge, "gw1");
+    edge.type_in(
+        &json!({"cid":"m1","properties":{"switch_state":false,"water_flow":1,"valve_open_degree":50}}),
+    );
+    let refused = edge.line(|line| line["op"] == "command");
+    assert_eq!(
+        (&refused["index"], &refused["line"], &refused["error"]),
+        (&json!(2), &json!(2), &json!("invalid"))
+    );
+    let command = gateway.json();
+    assert_eq!((&command["cid"], &command["param"]), (&json!("m1"), &json!({"id":"4","value":false})));
+    gateway.json();
+    let answer =
+        json!({"t":1,"cid":"m1","request_id":command["request_id"],"param":{"msg":"success","code":0}});
+    gateway.publish(&topic("gw1", "commands/response"), &answer.to_string(), 1, false);
+    let done = edge.line(|line| line["op"] == "command");
+    assert_eq!((&done["index"], &done["ok"], &done["code"]), (&json!(1), &json!(true), &json!(0)));
+    assert_eq!((&done["gateway_id"], &done["cid"], &done["id"]), (&json!("gw1"), &json!("m1"), &json!("4")));
+    assert!(done["rtt_ms"].as_f64().unwrap() > 0.0 && done.get("input").is_none());
+    let late = edge.line(|line| line["op"] == "command");
+    assert_eq!((&late["index"], &late["error"]), (&json!(3), &json!("timeout")));
+    assert_eq!(late["input"], json!({"cid":"m1","code":"valve_open_degree","value":50}));
+
+    edge.type_in(&json!({"gateway_id":"gw1","cid":"m9","id":"4","value":true}));
+    let unknown = edge.line(|line| line["op"] == "command");
+    assert_eq!((&unknown["code"], &unknown["ok"]), (&json!(2003), &json!(false)));
+    assert!(unknown["hint"].as_str().unwrap().contains("tuyagw sync"));
+}
+
+#[test]
+fn a_platform_user_commands_a_device() {
+    let edge = Service::edge(&[]);
+    let mut gateway = gateway_with_device(&edge, "gw1");
+    let mut platform = edge.platform("console");
+    platform.subscribe(&[("gateway_id/+/commands/response", 1)]);
+    let command = |cid: &str, id: &str| {
+        json!({"t":1,"cid":cid,"request_id":id,"param":{"id":"4","value":true}}).to_string()
+    };
+    platform.publish(&topic("gw1", "commands"), &command("m1", "c1"), 1, false);
+    assert_eq!(gateway.json()["request_id"], "c1");
+    let answer = r#"{"t":1,"cid":"m1","request_id":"c1","param":{"msg":"success","code":0}}"#;
+    gateway.publish(&topic("gw1", "commands/response"), answer, 1, false);
+    assert_eq!(platform.message().payload, answer.as_bytes());
+    for (cid, code) in [("m9", 2003), ("m1", 2001)] {
+        if code == 2001 {
+            let status = r#"{"t":1,"request_id":"s","param":[{"cid":"m1","status":false}]}"#;
+            gateway.publish(&topic("gw1", "devices/status"), status, 1, false);
+            while gateway.message().topic != topic("gw1", "devices/status") {}
+        }
+        platform.publish(&topic("gw1", "commands"), &command(cid, "c2"), 1, false);
+        assert_eq!(platform.json()["param"]["code"], code);
+    }
+    // The gateway subscribed to everything, so it receives the edge's own answers. It must not receive the commands.
+    gateway.ping_skipping_messages(|topic| assert!(!topic.ends_with("commands"), "{topic}"));
 }

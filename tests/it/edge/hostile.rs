@@ -1,5 +1,5 @@
-//! Clients that attack the edge the way published weaknesses of brokers were attacked: none of them takes more than
-//! its share of memory, and none keeps another client waiting.
+//! Clients that attack the edge in the ways of published weaknesses of brokers. None may take more than its share of
+//! memory, or keep another client waiting.
 
 use std::{
     fs,
@@ -8,50 +8,55 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::wire::{Client, Connect, Edge, packet, password, text};
+use crate::{
+    process::{Service, until},
+    wire::{
+        Client, Connect, DISCONNECT, Kind, PINGREQ, packet, publish, publish_with_id, subscribe, unsubscribe,
+    },
+};
 
-/// What an edge may occupy, in bytes; an idle one has some 12 MB as a debug build.
+/// Largest peak of an edge's memory, in bytes. An idle debug build needs about 12 MB.
 const MOST: u64 = 64 * 1024 * 1024;
 
-/// The most memory that the edge has ever had; `None` where the system does not tell.
-fn peak(edge: &Edge) -> Option<u64> {
-    let status = fs::read_to_string(format!("/proc/{}/status", edge.child.id())).ok()?;
+/// The peak of the edge's memory; `None` on systems without `/proc`.
+fn peak(edge: &Service) -> Option<u64> {
+    let status = fs::read_to_string(format!("/proc/{}/status", edge.id())).ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
     let kilobytes: u64 = line.trim().strip_suffix(" kB")?.parse().ok()?;
     Some(kilobytes * 1024)
 }
 
-pub fn assert_small(edge: &Edge, what: &str) {
+pub fn assert_small(edge: &Service, what: &str) {
     if let Some(peak) = peak(edge) {
         assert!(peak <= MOST, "{what}: {} MB", peak / 1024 / 1024);
     }
 }
 
-/// Reads all that comes and throws it away, as a client that never acknowledges.
+/// Reads and discards everything, as a client that never acknowledges does.
 fn swallow(client: &Client) {
     let mut stream = client.stream.try_clone().unwrap();
     thread::spawn(move || std::io::copy(&mut stream, &mut std::io::sink()));
 }
 
-/// Sends what the edge may refuse to hear out.
+/// Sends bytes; `false` if the edge has closed the connection meanwhile.
 fn flood(client: &mut Client, bytes: &[u8]) -> bool {
     client.stream.write_all(bytes).is_ok()
 }
 
-fn subscribe(filters: &[&str]) -> Vec<u8> {
-    let filters: Vec<u8> = filters.iter().flat_map(|filter| [text(filter), vec![1]].concat()).collect();
-    packet(0x82, &[&[0, 1], &filters])
+/// SUBSCRIBE with QoS 1.
+fn subscribe_to(filters: &[&str]) -> Vec<u8> {
+    subscribe(1, &filters.iter().map(|filter| (*filter, 1)).collect::<Vec<_>>())
 }
 
 /// A client whose pings are timed while others misbehave.
 struct Witness(Client);
 
 impl Witness {
-    fn of(edge: &Edge) -> Self {
+    fn of(edge: &Service) -> Self {
         Self(edge.gateway("witness"))
     }
 
-    /// Is answered, again and again, for as long as something goes on; no single answer takes long.
+    /// Pings until `goes_on` is false; every answer must come in time.
     fn watch(&mut self, mut goes_on: impl FnMut() -> bool) {
         loop {
             let begin = Instant::now();
@@ -66,35 +71,9 @@ impl Witness {
 }
 
 #[test]
-fn filters_of_thirty_thousand_levels_are_refused() {
-    let edge = Edge::start(&[]);
-    let mut witness = edge.gateway("witness");
-    let mut gateway = edge.gateway("gw1");
-    let mut platform = edge.platform("console");
-    for deep in ["+/".repeat(30_000) + "+", "a/".repeat(30_000) + "#", "/".repeat(60_000) + "#"] {
-        assert_eq!(platform.subscribe(&[(&deep, 0), ("a/+", 0)]), [0x80, 0]);
-        let own = format!("gateway_id/gw1/{}", &deep[..60_000]);
-        assert_eq!(gateway.subscribe(&[(own.trim_end_matches('/'), 0)]).len(), 1);
-        let name = deep.replace(['+', '#'], "b");
-        platform.publish(&name, "x", 1, false);
-        platform.expect(4);
-        witness.ping();
-    }
-    // Without a wildcard depth costs nothing; a hundred levels are there with one.
-    let name = "/".repeat(60_000);
-    assert_eq!(platform.subscribe(&[(&name, 0)]), [0]);
-    let hundred = "a/".repeat(99) + "#";
-    assert_eq!(platform.subscribe(&[(&hundred, 0)]), [0]);
-    platform.publish(&"a/".repeat(200), "deep", 0, false);
-    assert_eq!(platform.message().2, b"deep");
-    witness.ping();
-    assert_small(&edge, "deep filters");
-}
-
-#[test]
 #[ignore = "slow: fills the budgets of an edge"]
 fn subscriptions_of_one_client_have_a_budget() {
-    let edge = Edge::start(&[]);
+    let edge = Service::edge(&[]);
     let mut witness = Witness::of(&edge);
     let mut greedy = edge.platform("greedy");
     let mut granted = 0;
@@ -109,24 +88,24 @@ fn subscriptions_of_one_client_have_a_budget() {
     let codes = many.subscribe(&filters);
     assert_eq!((codes.len(), codes[999], codes[1000]), (1100, 1, 0x80));
     assert_eq!(many.subscribe(&[("7", 2)]), [2], "one that it has may be renewed");
-    many.send(&packet(0xa2, &[&[0, 9], &text("8")]));
-    assert_eq!(many.expect(11).id(), 9);
+    many.send(&unsubscribe(9, &["8"]));
+    assert_eq!(many.expect(Kind::UnsubAck).id(), 9);
     assert_eq!(many.subscribe(&[("new", 0)]), [0], "and one that it gave up makes room");
     // As many as fit into a packet.
-    let all: Vec<u8> = (0..120_000).flat_map(|n| text(&format!("{n:x}"))).collect();
-    many.send(&packet(0xa2, &[&[0, 10], &all]));
-    let all: Vec<u8> = (0..110_000).flat_map(|n| [text(&format!("{n:x}")), vec![0]].concat()).collect();
-    many.send(&packet(0x82, &[&[0, 11], &all]));
+    let all: Vec<_> = (0..120_000).map(|n| format!("{n:x}")).collect();
+    many.send(&unsubscribe(10, &all));
+    let all: Vec<_> = (0..110_000).map(|n| (format!("{n:x}"), 0)).collect();
+    many.send(&subscribe(11, &all));
     witness.watch(|| false);
-    assert_eq!(many.expect(11).id(), 10);
-    assert_eq!(many.expect(9).body.len(), 2 + 110_000);
+    assert_eq!(many.expect(Kind::UnsubAck).id(), 10);
+    assert_eq!(many.expect(Kind::SubAck).body.len(), 2 + 110_000);
     assert_small(&edge, "many filters");
 }
 
 #[test]
 #[ignore = "slow: fills the buffers of an edge"]
-fn retained_messages_come_as_fast_as_they_are_read_and_hold_up_nobody() {
-    let edge = Edge::start(&[]);
+fn retained_messages_come_as_they_are_read_and_block_no_other_client() {
+    let edge = Service::edge(&[]);
     let mut witness = Witness::of(&edge);
     let mut sender = edge.platform("sender");
     // More than there is room for.
@@ -135,11 +114,11 @@ fn retained_messages_come_as_fast_as_they_are_read_and_hold_up_nobody() {
     }
     sender.ping();
     let mut reader = edge.platform("reader");
-    reader.send(&subscribe(&["r/+"]));
-    reader.expect(9);
+    reader.send(&subscribe_to(&["r/+"]));
+    reader.expect(Kind::SubAck);
     let mut count = 0;
-    reader.send(&packet(0x30, &[&text("r/last"), b"x"]));
-    while reader.message().1 != "r/last" {
+    reader.send(&publish(0, "r/last", b"x"));
+    while reader.message().topic != "r/last" {
         count += 1;
     }
     while count < 50_000 {
@@ -150,7 +129,7 @@ fn retained_messages_come_as_fast_as_they_are_read_and_hold_up_nobody() {
     let names: Vec<String> = (0..900).map(|n| format!("+/+/{n}")).collect();
     let mut filters = vec!["#"; 50];
     filters.extend(names.iter().map(String::as_str));
-    greedy.send(&subscribe(&filters));
+    greedy.send(&subscribe_to(&filters));
     let begin = Instant::now();
     witness.watch(|| begin.elapsed() < Duration::from_millis(500));
     drop(greedy);
@@ -158,8 +137,8 @@ fn retained_messages_come_as_fast_as_they_are_read_and_hold_up_nobody() {
 }
 
 #[test]
-fn what_is_not_acknowledged_or_not_released_is_bounded() {
-    let edge = Edge::start(&["--max-queue", "4000000"]);
+fn unacknowledged_and_unreleased_messages_are_bounded() {
+    let edge = Service::edge(&["--max-queue", "4000000"]);
     let mut witness = Witness::of(&edge);
     let own = "gateway/in/gw1";
     let mut mute = edge.gateway("gw1");
@@ -167,7 +146,7 @@ fn what_is_not_acknowledged_or_not_released_is_bounded() {
     swallow(&mute);
     let megabyte = vec![b'x'; 1_000_000];
     for id in 1..=100_u16 {
-        if !flood(&mut mute, &packet(0x32, &[&text(own), &id.to_be_bytes(), &megabyte])) {
+        if !flood(&mut mute, &publish_with_id(2, own, id, &megabyte)) {
             break;
         }
     }
@@ -178,7 +157,7 @@ fn what_is_not_acknowledged_or_not_released_is_bounded() {
     let mut forgetful = edge.gateway("gw2");
     swallow(&forgetful);
     for id in 1..=u16::MAX {
-        assert!(flood(&mut forgetful, &packet(0x34, &[&text(own), &id.to_be_bytes(), b"p"])));
+        assert!(flood(&mut forgetful, &publish_with_id(4, own, id, b"p")));
     }
     witness.watch(|| false);
     assert_small(&edge, "unreleased messages");
@@ -186,7 +165,7 @@ fn what_is_not_acknowledged_or_not_released_is_bounded() {
 
 #[test]
 fn unfinished_packets_do_not_fill_the_memory() {
-    let edge = Edge::start(&[]);
+    let edge = Service::edge(&[]);
     let mut witness = Witness::of(&edge);
     // The first bytes of a packet, from many.
     let unfinished: Vec<Client> = (0..400)
@@ -199,49 +178,43 @@ fn unfinished_packets_do_not_fill_the_memory() {
     witness.watch(|| false);
     assert_small(&edge, "400 begun packets");
     // Nearly all of a large one, before and after CONNECT.
-    let message = packet(0x30, &[&text("gateway/in/x"), &vec![b'x'; 900_000]]);
+    let message = publish(0, "gateway/in/x", &vec![b'x'; 900_000]);
     let greeting = packet(0x10, &[b"\0\x04MQTT\x04", &vec![b'x'; 900_000]]);
     let mut held = Vec::new();
     for n in 0..60 {
         let mut client = edge.gateway(&format!("held{n}"));
         flood(&mut client, &message[..800_000]);
-        let mut unknown = Client::open(&edge.address);
+        let mut unknown = edge.client();
         flood(&mut unknown, &greeting[..800_000]);
         held.extend([client, unknown]);
         witness.watch(|| false);
     }
     assert_small(&edge, "120 large packets");
-    // Whoever sends small ones does not notice, and room comes back.
+    // A client of small messages is not affected, and memory is released.
     let mut other = edge.gateway("other");
     other.publish("gateway/in/other", &"x".repeat(3000), 1, false);
-    other.expect(4);
+    other.expect(Kind::PubAck);
     drop((unfinished, held));
-    let begin = Instant::now();
-    loop {
+    until("room for a large message", || {
         let mut late = edge.gateway("late");
-        late.stream
-            .write_all(&packet(0x32, &[&text("gateway/in/late"), &[0, 1], &vec![b'x'; 900_000]]))
-            .unwrap();
-        if late.read().is_some_and(|packet| packet.kind() == 4) {
-            break;
-        }
-        assert!(begin.elapsed() < Duration::from_secs(20), "a large message finds room again");
-    }
+        late.send(&publish_with_id(2, "gateway/in/late", 1, &vec![b'x'; 900_000]));
+        late.read().is_some_and(|packet| packet.kind() == Kind::PubAck)
+    });
 }
 
 #[test]
 #[ignore = "slow: fills the budgets of an edge"]
-fn a_fleet_of_absent_sessions_shares_one_budget() {
-    let edge = Edge::start(&["--max-queue", "100000"]);
+fn absent_sessions_share_one_budget() {
+    let edge = Service::edge(&["--max-queue", "100000"]);
     let mut platform = edge.platform("console");
     swallow(&platform);
     for n in 0..600 {
         let id = format!("gw{n}");
-        let mut gateway = Client::open(&edge.address);
+        let mut gateway = edge.client();
         assert_eq!(gateway.login(&id, "acme", false), 0);
         let own = format!("gateway/in/{id}");
         gateway.subscribe(&[(&own, 1)]);
-        gateway.send(&[0xe0, 0]);
+        gateway.send(&DISCONNECT);
         for part in 0..4 {
             platform.publish(&own, &format!("{part}{}", "x".repeat(30_000)), 1, false);
         }
@@ -255,130 +228,116 @@ fn a_fleet_of_absent_sessions_shares_one_budget() {
 
 /// Whether a client is still connected, whatever came before the answer to its ping.
 fn is_there(client: &mut Client) -> bool {
-    flood(client, &[0xc0, 0]) && std::iter::from_fn(|| client.read()).any(|packet| packet.kind() == 13)
+    flood(client, &PINGREQ)
+        && std::iter::from_fn(|| client.read()).any(|packet| packet.kind() == Kind::PingResp)
 }
 
-/// Lets twenty clients take a tenth each of what all may have together, and sees that some of them have to go and
-/// nobody else: neither a client that takes little nor the session of one that is away.
+/// Lets each of twenty clients take a tenth of the budget of all. Some of these must be disconnected; a modest client
+/// and the session of an absent one must survive.
 fn some_have_to_go(act: impl Fn(&mut Client, &str)) {
-    let edge = Edge::start(&["--max-queues", "1000000"]);
-    let mut away = Client::open(&edge.address);
+    let edge = Service::edge(&["--max-queues", "1000000"]);
+    let mut away = edge.client();
     assert_eq!(away.login("away", "acme", false), 0);
     away.subscribe(&[("gateway/in/away", 1)]);
-    away.send(&[0xe0, 0]);
+    away.send(&DISCONNECT);
     assert!(away.is_closed());
     let mut small = edge.platform("small");
     small.publish("gateway/in/away", "kept", 1, false);
-    small.expect(4);
+    small.expect(Kind::PubAck);
     let mut greedy: Vec<Client> = Vec::new();
     for n in 0..20 {
         let id = format!("greedy{n}");
         let mut client = edge.gateway(&id);
         act(&mut client, &id);
-        // What it said has been dealt with.
+        // The edge has handled all that the client sent.
         is_there(&mut client);
         small.ping();
         greedy.push(client);
     }
     let there = greedy.iter_mut().map(is_there).filter(|is_there| *is_there).count();
     assert!((1..20).contains(&there), "{there} of 20");
-    let mut back = Client::open(&edge.address);
+    let mut back = edge.client();
     assert_eq!(back.login("away", "acme", false), 0);
-    assert_eq!(back.message().2, b"kept");
+    assert_eq!(back.message().payload, b"kept");
 }
 
 #[test]
 fn subscriptions_of_all_clients_share_one_budget() {
     some_have_to_go(|client, id| {
         let filter = format!("gateway_id/{id}/{}", "x".repeat(50_000));
-        assert!(flood(client, &subscribe(&[&filter])));
+        assert!(flood(client, &subscribe_to(&[&filter])));
     });
 }
 
 #[test]
-fn what_all_clients_do_not_acknowledge_shares_one_budget() {
+fn unacknowledged_messages_of_all_clients_share_one_budget() {
     some_have_to_go(|client, id| {
         let own = format!("gateway/in/{id}");
         client.subscribe(&[(&own, 1)]);
-        let message = packet(0x32, &[&text(&own), &[0, 1], &[b'x'; 1000]]);
+        let message = publish_with_id(2, &own, 1, &[b'x'; 1000]);
         assert!(flood(client, &message.repeat(100)));
     });
 }
 
 #[test]
-fn what_all_clients_do_not_release_shares_one_budget() {
+fn unreleased_messages_of_all_clients_share_one_budget() {
     some_have_to_go(|client, id| {
         let own = format!("gateway/out/{id}");
-        let message = |n: u16| packet(0x34, &[&text(&own), &n.to_be_bytes()]);
+        let message = |n: u16| publish_with_id(4, &own, n, b"");
         assert!(flood(client, &(1..=1000).flat_map(message).collect::<Vec<u8>>()));
     });
 }
 
 #[test]
-fn what_waits_for_clients_that_are_away_shares_one_budget() {
-    let edge = Edge::start(&["--max-queues", "1000000"]);
+fn messages_for_absent_clients_share_one_budget() {
+    let edge = Service::edge(&["--max-queues", "1000000"]);
     let mut platform = edge.platform("console");
     let ids: Vec<String> = (0..20).map(|n| format!("gw{n}")).collect();
     for id in &ids {
         let own = format!("gateway/in/{id}");
-        let mut gateway = Client::open(&edge.address);
+        let mut gateway = edge.client();
         assert_eq!(gateway.login(id, "acme", false), 0);
         gateway.subscribe(&[(&own, 1)]);
-        gateway.send(&[0xe0, 0]);
+        gateway.send(&DISCONNECT);
         assert!(gateway.is_closed());
         platform.publish(&own, &"x".repeat(100_000), 1, false);
-        platform.expect(4);
+        platform.expect(Kind::PubAck);
     }
     let kept = ids.iter().filter(|id| {
-        let mut gateway = Client::open(&edge.address);
+        let mut gateway = edge.client();
         assert_eq!(gateway.login(id, "acme", false), 0);
-        gateway.send(&[0xc0, 0]);
-        gateway.read().is_some_and(|packet| packet.kind() == 3)
+        gateway.send(&PINGREQ);
+        gateway.read().is_some_and(|packet| packet.kind() == Kind::Publish)
     });
     let kept = kept.count();
     assert!((1..20).contains(&kept), "{kept} of 20");
 }
 
 #[test]
-fn a_client_without_an_id_gets_one_that_nobody_has() {
-    let edge = Edge::start(&[]);
-    let mut gateways: Vec<Client> = (20..40).map(|n| edge.gateway(&format!("platform-{n}"))).collect();
-    for _ in 0..5 {
-        let mut nameless = edge.platform("");
-        nameless.ping();
-        gateways.iter_mut().for_each(Client::ping);
-        gateways.push(nameless);
-    }
-}
-
-#[test]
 #[ignore = "slow: fills the budgets of an edge"]
-fn connections_of_one_client_that_follow_each_other_leave_nothing() {
-    let edge = Edge::start(&[]);
+fn successive_connections_of_one_client_leave_no_memory_behind() {
+    let edge = Service::edge(&[]);
     let mut witness = Witness::of(&edge);
     let payload = "x".repeat(10_000);
-    let login = password("gw1", "acme");
     for _ in 0..1000 {
-        let mut client = Client::open(&edge.address);
+        let mut client = edge.client();
         let code = client.connect(&Connect {
-            client_id: "gw1",
-            username: Some("acme"),
-            password: Some(&login),
             clean: false,
             keep_alive: 0,
             will: Some(("gateway/out/gw1", &payload, 1)),
+            ..Connect::new("gw1", "acme")
         });
         assert_eq!(code, 0);
         client.subscribe(&[("gateway_id/gw1/#", 2)]);
     }
-    // Those that never come in.
+    // Logins that are refused.
     let long = "x".repeat(60_000);
     for n in 0..500 {
-        let mut client = Client::open(&edge.address);
+        let mut client = edge.client();
         let wrong = Connect {
             client_id: "gw1",
             username: Some(&long),
-            password: Some(&long),
+            password: Some(long.clone()),
             clean: n % 2 == 0,
             keep_alive: 0,
             will: Some(("gateway/out/gw1", &long, 2)),
@@ -391,12 +350,12 @@ fn connections_of_one_client_that_follow_each_other_leave_nothing() {
 
 #[test]
 #[ignore = "slow: fills the budgets of an edge"]
-fn pings_without_reading_the_answers_stop_being_heard() {
-    let edge = Edge::start(&[]);
+fn a_client_that_reads_no_ping_answers_is_no_longer_read() {
+    let edge = Service::edge(&[]);
     let mut witness = Witness::of(&edge);
     let mut deaf = edge.gateway("deaf");
     deaf.stream.set_write_timeout(Some(Duration::from_millis(500))).unwrap();
-    let pings = [0xc0, 0].repeat(100_000);
+    let pings = PINGREQ.repeat(100_000);
     let mut sent = 0;
     while sent < 200 && flood(&mut deaf, &pings) {
         sent += 1;
@@ -404,133 +363,4 @@ fn pings_without_reading_the_answers_stop_being_heard() {
     assert!(sent < 200, "nothing is read from who does not read");
     witness.watch(|| false);
     assert_small(&edge, "unread answers");
-}
-
-#[test]
-fn neither_ids_nor_filters_nor_wills_reach_beyond_a_gateway() {
-    let edge = Edge::start(&[]);
-    let mut watcher = edge.platform("watcher");
-    watcher.subscribe(&[("#", 0)]);
-    // The shape of CVE-2017-7650: an id that is a pattern for whoever puts it into one.
-    for id in ["+", "#", "/", "a/+", "gw1/../gw2", "../gw2"] {
-        let code = Client::open(&edge.address).login(id, "acme", true);
-        assert_eq!(code, 2, "{id:?}");
-    }
-    for id in ["$SYS", "$share", "%c", "{gateway_id}", "*", "."] {
-        let mut gateway = edge.gateway(id);
-        let codes = gateway.subscribe(&[
-            ("$SYS/#", 0),
-            ("$share/group/#", 0),
-            ("$share/group/gateway_id/gw1/#", 0),
-            ("gateway_id/gw1/#", 0),
-            ("gateway_id//#", 0),
-            ("+/+/commands", 0),
-        ]);
-        assert_eq!(codes, [0x80; 6], "{id:?}");
-    }
-    // MQTT 3.1.1 knows no shared subscriptions: their names are names.
-    let mut platform = edge.platform("console");
-    assert_eq!(platform.subscribe(&[("$share/group/a", 0), ("$SYS/#", 0)]), [0, 0]);
-    watcher.publish("a", "x", 0, false);
-    assert_eq!(watcher.message().1, "a");
-    platform.ping();
-    // What a platform user does there, whoever asks for `#` does not see (4.7.2).
-    watcher.publish("$SYS/broker/load", "x", 0, false);
-    assert_eq!(platform.message().1, "$SYS/broker/load");
-    watcher.ping();
-    let long = "g".repeat(65_535);
-    assert_eq!(
-        Client::open(&edge.address).login(&long, "acme", true),
-        2,
-        "an id of which thousands could not be kept"
-    );
-    watcher.ping();
-}
-
-#[test]
-fn names_of_topics_may_be_strange() {
-    let edge = Edge::start(&[]);
-    let mut all = edge.platform("all");
-    all.subscribe(&[("#", 0), ("$/#", 0), ("$", 0), ("+/+", 0), ("/", 0)]);
-    let mut sender = edge.platform("sender");
-    let long = "é".repeat(32_767);
-    for name in ["$", "$/", "$x/y", "/", "//", " ", "a//b", "/a", "\u{feff}", "\u{10ffff}", &long] {
-        sender.publish(name, "strange", 1, true);
-        sender.expect(4);
-        let is_hidden = name == "$x/y";
-        if !is_hidden {
-            assert_eq!(all.message().1, name);
-        }
-        sender.publish(name, "", 1, true);
-        sender.expect(4);
-        if !is_hidden {
-            assert_eq!(all.message().2, b"");
-        }
-    }
-    all.ping();
-}
-
-#[test]
-fn one_id_of_quality_two_that_comes_again_and_again_is_one_message() {
-    let edge = Edge::start(&[]);
-    let mut watcher = edge.platform("watcher");
-    watcher.subscribe(&[("gateway/in/gw1", 0)]);
-    let mut gateway = edge.gateway("gw1");
-    let message = |first: u8| packet(first, &[&text("gateway/in/gw1"), &[0, 1], b"once"]);
-    gateway.send(&message(0x34));
-    assert_eq!(gateway.expect(5).id(), 1);
-    for _ in 0..2000 {
-        gateway.send(&message(0x3c));
-        assert_eq!(gateway.expect(5).id(), 1, "a repetition is answered");
-    }
-    assert_eq!(watcher.message().2, b"once");
-    watcher.ping();
-    // Without DUP it is no repetition; a sender that goes on like that has lost its state.
-    for _ in 0..3 {
-        gateway.send(&message(0x34));
-    }
-    while gateway.read_lenient() {}
-    watcher.ping();
-}
-
-#[test]
-fn packets_that_only_come_at_the_wrong_time_close_the_connection() {
-    let edge = Edge::start(&[]);
-    let mut witness = edge.gateway("witness");
-    let hello = |id: &str| {
-        let login = password(id, "acme");
-        Connect {
-            client_id: id,
-            username: Some("acme"),
-            password: Some(&login),
-            clean: true,
-            keep_alive: 60,
-            will: None,
-        }
-        .bytes()
-    };
-    for (what, bytes) in [
-        ("a second CONNECT", hello("gw1")),
-        ("CONNECT of another client", hello("gw2")),
-        ("UNSUBSCRIBE of nothing", vec![0xa2, 2, 0, 1]),
-        ("SUBSCRIBE with an empty filter", vec![0x82, 5, 0, 1, 0, 0, 0]),
-        ("SUBSCRIBE without id", packet(0x82, &[&[0, 0], &text("gateway/in/gw1"), &[0]])),
-        ("a packet of a server's", vec![0xd0, 0]),
-        ("over-long remaining length", vec![0xc0, 0x80, 0]),
-    ] {
-        let mut client = edge.gateway("gw1");
-        client.send(&bytes);
-        assert!(client.is_closed(), "{what}");
-        witness.ping();
-    }
-    let mut client = edge.gateway("gw1");
-    for unknown in [[0x40, 2, 0, 9], [0x50, 2, 0, 9], [0x62, 2, 0, 9], [0x70, 2, 0, 9]] {
-        client.send(&unknown);
-    }
-    assert_eq!(
-        (client.expect(6).id(), client.expect(7).id()),
-        (9, 9),
-        "unknown ids are answered and forgotten"
-    );
-    client.ping();
 }

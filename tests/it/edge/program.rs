@@ -5,12 +5,10 @@ use std::{
     io::Read as _,
     path::Path,
     process::{Child, Command, Stdio},
-    thread,
-    time::{Duration, Instant},
 };
 
-use super::wire::{LIMIT, is_installed};
-use crate::process::{ended, run, signal, tuyagw};
+use super::run_quietly;
+use crate::process::{PROGRAM, ended, is_installed, run, signal, tuyagw, until};
 
 /// A program with a child of its own; both write down their ids and would go on for long.
 const FAMILY: &str = "sleep 60 & echo $! > child; echo $$ > parent; mv parent program; wait";
@@ -18,22 +16,14 @@ const FAMILY: &str = "sleep 60 & echo $! > child; echo $$ > parent; mv parent pr
 /// The id that a program wrote down.
 fn id(folder: &Path, name: &str) -> u32 {
     let file = folder.join(name);
-    wait_for(|| file.exists(), name);
+    until(name, || file.exists());
     fs::read_to_string(file).unwrap().trim().parse().unwrap()
 }
 
 fn is_alive(id: u32) -> bool {
-    // A zombie, which nobody in a container may reap, is dead.
+    // A zombie, which in a container may have no reaper, is dead.
     let status = fs::read_to_string(format!("/proc/{id}/stat")).unwrap_or_default();
     status.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with(['Z', 'X']))
-}
-
-fn wait_for(mut condition: impl FnMut() -> bool, what: &str) {
-    let end = Instant::now() + LIMIT;
-    while !condition() {
-        assert!(Instant::now() < end, "{what}");
-        thread::sleep(Duration::from_millis(5));
-    }
 }
 
 fn until_ready(child: &mut Child) {
@@ -43,12 +33,12 @@ fn until_ready(child: &mut Child) {
 }
 
 #[test]
-fn a_recording_that_fails_ends_the_program_and_all_it_started() {
+fn a_failed_recording_ends_the_program_and_its_descendants() {
     let folder = tempfile::tempdir().unwrap();
     let script = format!("tuyagw sync -q --cid m1 --product-id p > synced; {FAMILY}");
     // `setsid`, so that a developer's terminal is not the program's.
     let ended = run(Command::new("setsid")
-        .args(["--wait", env!("CARGO_BIN_EXE_tuyagw"), "edge", "--out", "/dev/full", "--", "sh", "-c"])
+        .args(["--wait", PROGRAM, "edge", "--out", "/dev/full", "--", "sh", "-c"])
         .arg(format!("({script}) & wait"))
         .current_dir(&folder));
     assert_eq!(ended.code, Some(2), "{ended:?}");
@@ -75,7 +65,7 @@ fn a_full_disk_for_the_registry_ends_the_program_and_loses_no_answered_device() 
     let script = "tuyagw sync -q --no-reconnect devices.jsonl 2>/dev/null | cat; sleep 60";
     let mut command = Command::new("setsid");
     let limited = "ulimit -S -f 8; exec \"$0\" edge --devices fleet.jsonl -- sh -c \"$1\"";
-    command.args(["--wait", "sh", "-c", limited, env!("CARGO_BIN_EXE_tuyagw"), script]);
+    command.args(["--wait", "sh", "-c", limited, PROGRAM, script]);
     let ended = run(command.current_dir(&folder));
     assert_eq!(ended.code, Some(2), "{ended:?}");
     assert!(ended.stderr.contains("error: cannot write fleet.jsonl"), "{}", ended.stderr);
@@ -88,11 +78,11 @@ fn a_full_disk_for_the_registry_ends_the_program_and_loses_no_answered_device() 
 }
 
 #[test]
-fn an_edge_that_is_killed_takes_the_program_and_all_it_started_along() {
+fn a_killed_edge_ends_the_program_and_its_descendants() {
     let folder = tempfile::tempdir().unwrap();
     // Without a terminal, so that the program has a group of its own.
     let mut setsid = Command::new("setsid")
-        .args(["--wait", env!("CARGO_BIN_EXE_tuyagw"), "edge", "--", "sh", "-c", FAMILY])
+        .args(["--wait", PROGRAM, "edge", "--", "sh", "-c", FAMILY])
         .current_dir(&folder)
         .spawn()
         .unwrap();
@@ -102,13 +92,13 @@ fn an_edge_that_is_killed_takes_the_program_and_all_it_started_along() {
     let edge = status.rsplit_once(") ").unwrap().1.split(' ').nth(1).unwrap().parse().unwrap();
     signal(edge, "KILL");
     setsid.wait().unwrap();
-    wait_for(|| !is_alive(program), "the program goes on");
-    wait_for(|| !is_alive(descendant), "the program's child goes on");
+    until("the end of the program", || !is_alive(program));
+    until("the end of its child", || !is_alive(descendant));
 }
 
 #[test]
 fn a_stopped_program_acts_on_a_signal() {
-    let mut child = Command::new(env!("CARGO_BIN_EXE_tuyagw"))
+    let mut child = tuyagw()
         .args([
             "edge",
             "--",
@@ -140,14 +130,14 @@ fn a_program_that_ignores_sigterm_is_killed() {
 }
 
 #[test]
-fn an_empty_variable_in_place_of_the_program_is_said() {
+fn a_missing_program_exits_2() {
     let ended = run(tuyagw().args(["edge", "--listen", "127.0.0.1:0", "--"]));
     assert_eq!((ended.code, ended.lines.len()), (Some(2), 0));
     assert!(ended.stderr.contains("no PROGRAM follows --"), "{}", ended.stderr);
 }
 
 #[test]
-fn an_edge_for_all_addresses_is_said_and_its_program_gets_one_that_works() {
+fn an_edge_on_all_addresses_warns_and_gives_its_program_a_usable_one() {
     let mut hosts = vec![("0.0.0.0", "127.0.0.1")];
     if std::net::TcpListener::bind("[::1]:0").is_ok() {
         hosts.push(("[::]", "[::1]"));
@@ -213,15 +203,64 @@ assert b"resumed" in seen and b"code 7" in seen, (code, seen)
 "#;
 
 #[test]
-fn a_program_reads_its_terminal_and_gets_the_keyboard_s_signals() {
+fn a_program_shares_the_terminal_and_its_signals() {
     if !is_installed("python3") {
         return;
     }
-    let folder = Path::new(env!("CARGO_BIN_EXE_tuyagw")).parent().unwrap();
+    let folder = Path::new(PROGRAM).parent().unwrap();
     let path = std::env::join_paths(
         std::iter::once(folder.to_owned())
             .chain(std::env::split_paths(&std::env::var_os("PATH").unwrap_or_default())),
     );
     let played = Command::new("python3").args(["-c", TERMINAL]).env("PATH", path.unwrap()).output().unwrap();
     assert!(played.status.success(), "{}", String::from_utf8_lossy(&played.stderr));
+}
+
+#[test]
+fn a_program_gets_the_edge_s_address_and_sets_the_status() {
+    let run = |script: &str| {
+        tuyagw()
+            .args(["edge", "--", "sh", "-c", script])
+            .env_remove("TUYAGW_CONFIG")
+            .env("TUYAGW_PROFILE", "none")
+            .env("TUYAGW_PASSWORD", "secret")
+            .output()
+            .unwrap()
+    };
+    let output = run("env | grep ^TUYAGW_ | sort; command -v tuyagw; exit 7");
+    assert_eq!(output.status.code(), Some(7));
+    let text = String::from_utf8(output.stdout).unwrap();
+    let lines: Vec<&str> = text.lines().collect();
+    assert!(lines[0].starts_with("TUYAGW_BROKER=mqtt://127.0.0.1:"), "{text}");
+    assert_eq!(
+        lines[1..5],
+        [
+            "TUYAGW_CONFIG=/dev/null",
+            "TUYAGW_GATEWAY_ID=gw001",
+            "TUYAGW_PLATFORM_USERNAME=platform",
+            "TUYAGW_USERNAME=acme"
+        ]
+    );
+    assert_eq!(lines[5], PROGRAM);
+    assert_eq!(lines.len(), 6);
+    assert_eq!(run("kill -9 $$").status.code(), Some(137));
+    assert_eq!(run("cat >/dev/null && echo ok").stdout, b"ok\n");
+    assert_eq!(run_quietly(&["edge", "--", "no-such-program"]).status.code(), Some(127));
+    assert_eq!(run("tuyagw sync --cid m1 --product-id p1").status.code(), Some(0));
+    assert_eq!(run("tuyagw report --cid m1 water_flow=1").status.code(), Some(1));
+}
+
+#[test]
+fn a_signal_reaches_the_program() {
+    let mut child = tuyagw()
+        .args(["edge", "--", "sh", "-c", "trap 'exit 9' TERM; echo ready; while :; do sleep 0.05; done"])
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut ready = [0; 6];
+    std::io::Read::read_exact(child.stdout.as_mut().unwrap(), &mut ready).unwrap();
+    let killed = Command::new("kill").args(["-TERM", &child.id().to_string()]).status().unwrap();
+    assert!(killed.success());
+    assert_eq!(child.wait().unwrap().code(), Some(9));
 }

@@ -2,10 +2,10 @@
 
 use std::{fs, path::Path, process::Command};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use super::wire::is_installed;
-use crate::process::{Service, gateway, run, run_with, signal, tuyagw};
+use super::{report, run_quietly, sync, topic};
+use crate::process::{PROGRAM, Service, gateway, is_installed, run, run_with, signal, tuyagw};
 
 /// The cids in a registry's file, and where each was said to be.
 fn devices(file: &Path) -> Vec<(String, String)> {
@@ -45,13 +45,13 @@ fn a_replaced_or_removed_registry_is_written_anew_before_a_sync_is_answered() {
     sync("m3");
     assert_eq!(cids(&file), ["m1", "m2", "m3"], "an unchanged device, too");
     // Nothing is left to be done at the end, so that a kill costs nothing.
-    signal(edge.child.as_ref().unwrap().id(), "KILL");
+    signal(edge.id(), "KILL");
     let again = run(tuyagw().args(["edge", "--devices", file.to_str().unwrap(), "--", "true"]));
     assert!(again.stderr.contains("3 devices are known"), "{}", again.stderr);
 }
 
 #[test]
-fn a_registry_that_is_removed_under_a_program_is_said() {
+fn a_registry_removed_during_a_program_is_reported() {
     let folder = tempfile::tempdir().unwrap();
     let script =
         "tuyagw sync -q --cid m1 --product-id p; rm fleet.jsonl; tuyagw sync -q --cid m2 --product-id p";
@@ -94,7 +94,7 @@ fn a_repeated_sync_is_done_again() {
 }
 
 #[test]
-fn a_pipe_is_no_registry() {
+fn a_pipe_as_registry_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let fifo = folder.path().join("fifo");
     assert!(Command::new("mkfifo").arg(&fifo).status().unwrap().success());
@@ -116,16 +116,7 @@ fn the_folder_of_a_new_registry_is_synced() {
     }
     let folder = tempfile::tempdir().unwrap();
     let output = Command::new("strace")
-        .args([
-            "-f",
-            "-y",
-            "-e",
-            "trace=fsync,fdatasync",
-            "-o",
-            "trace",
-            env!("CARGO_BIN_EXE_tuyagw"),
-            "edge",
-        ])
+        .args(["-f", "-y", "-e", "trace=fsync,fdatasync", "-o", "trace", PROGRAM, "edge"])
         .args(["--devices", "fleet.jsonl", "--", "true"])
         .current_dir(&folder)
         .output()
@@ -134,4 +125,68 @@ fn the_folder_of_a_new_registry_is_synced() {
     let trace = fs::read_to_string(folder.path().join("trace")).unwrap();
     let synced = format!("<{}>)", folder.path().canonicalize().unwrap().display());
     assert!(trace.lines().any(|line| line.contains("fsync(") && line.contains(&synced)), "{trace}");
+}
+
+#[test]
+fn an_answered_device_survives_a_kill() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("fleet.jsonl");
+    let path = file.to_str().unwrap();
+    let mut edge = Service::edge(&["--devices", path]);
+    let mut gateway = edge.gateway("gw1");
+    gateway.subscribe(&[("gateway_id/gw1/devices/sync/response", 0)]);
+    for n in 0..500 {
+        gateway.publish(&topic("gw1", "devices/sync"), &sync(&format!("m{n}")), 1, false);
+    }
+    let mut answered = Vec::new();
+    for _ in 0..200 {
+        let answer = gateway.json();
+        assert_eq!(answer["param"]["code"], 0);
+        answered.push(answer["param"]["cid"].as_str().unwrap().to_owned());
+    }
+    edge.kill();
+    let kept = fs::read_to_string(&file).unwrap();
+    for cid in &answered {
+        assert!(kept.contains(&format!("\"cid\":\"{cid}\"")), "{cid} was answered and is not kept");
+    }
+    // A torn last line, as a power cut leaves it.
+    fs::write(&file, format!("{kept}{{\"gateway_id\":\"gw1\",\"ci")).unwrap();
+    let edge = Service::edge(&["--devices", path]);
+    let mut gateway = edge.gateway("gw1");
+    gateway.subscribe(&[("gateway_id/gw1/properties/report/response", 0)]);
+    gateway.publish(&topic("gw1", "properties/report"), &report(&answered[199], "1", &json!(1)), 0, false);
+    assert_eq!(gateway.json()["param"]["code"], 0);
+    assert!(fs::read_to_string(&file).unwrap().ends_with("}\n"), "the torn line is gone");
+    assert_eq!(mode(&file), 0o600);
+}
+
+fn mode(file: &Path) -> u32 {
+    use std::os::unix::fs::PermissionsExt as _;
+    fs::metadata(file).unwrap().permissions().mode() & 0o777
+}
+
+#[test]
+fn a_file_that_is_no_registry_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("config.toml");
+    fs::write(&file, "[profile.x]\nbroker = 1\n").unwrap();
+    let output = run_quietly(&["edge", "--listen", "127.0.0.1:0", "--devices", file.to_str().unwrap()]);
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(stderr.contains("config.toml") && stderr.contains("line 1"), "{stderr}");
+    assert_eq!(fs::read_to_string(&file).unwrap(), "[profile.x]\nbroker = 1\n");
+}
+
+#[test]
+fn a_registry_belongs_to_one_edge() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("fleet.jsonl");
+    let path = file.to_str().unwrap();
+    let _first = Service::edge(&["--devices", path]);
+    for (path, reason) in [(path, "another program"), ("/dev/null", "regular file")] {
+        let output = run_quietly(&["edge", "--listen", "127.0.0.1:0", "--devices", path]);
+        assert_eq!(output.status.code(), Some(2));
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert!(stderr.contains(path) && stderr.contains(reason), "{stderr}");
+    }
 }

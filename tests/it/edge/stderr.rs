@@ -1,4 +1,4 @@
-//! Stderr that nobody reads: no subcommand with connections waits for its reader.
+//! An unread stderr: no subcommand with connections waits for its reader.
 
 use std::{
     io::{self, BufRead as _, BufReader, PipeReader, Read as _, Write as _},
@@ -7,10 +7,12 @@ use std::{
 
 use serde_json::json;
 
-use super::wire::Client;
-use crate::process::{Service, gateway, signal, tuyagw};
+use crate::{
+    process::{Service, gateway, signal, tuyagw},
+    wire::{Client, Kind},
+};
 
-/// A pipe that is full: whatever writes to it waits for its reader.
+/// A full pipe: a writer blocks until its reader reads.
 fn full_pipe() -> (PipeReader, Stdio) {
     let (reader, mut writer) = io::pipe().unwrap();
     // As many bytes as a pipe holds.
@@ -54,7 +56,7 @@ fn an_edge_serves_and_ends_with_an_unread_stderr() {
 }
 
 #[test]
-fn a_reader_that_comes_late_gets_every_line_in_order() {
+fn a_late_reader_of_stderr_gets_every_line_in_order() {
     let mut command = tuyagw();
     let (mut edge, mut stdout, stderr) =
         start(command.args(["edge", "--listen", "127.0.0.1:0", "--out", "/dev/null"]));
@@ -63,7 +65,7 @@ fn a_reader_that_comes_late_gets_every_line_in_order() {
     assert_eq!(client.login("gw1", "acme", true), 0);
     for n in 0..40 {
         client.publish(&format!("nowhere/{n:02}"), "x", 1, false);
-        client.expect(4);
+        client.expect(Kind::PubAck);
     }
     signal(edge.id(), "TERM");
     let mut said = String::new();
@@ -100,10 +102,10 @@ fn every_subcommand_with_connections_goes_on_with_an_unread_stderr() {
 
     let mut listen = gateway("listen", &edge.url, &["--all"]);
     let (mut child, mut stdout, _unread) = start(&mut listen);
-    let mut platform = Client::open(edge.url.split_once("://").unwrap().1);
+    let mut platform = edge.client();
     assert_eq!(platform.login("console", "platform", true), 0);
     platform.publish("gateway_id/gw1/x", "1", 1, true);
-    platform.expect(4);
+    platform.expect(Kind::PubAck);
     assert_eq!(first_line(&mut stdout)["topic"], "gateway_id/gw1/x");
     signal(child.id(), "TERM");
     assert_eq!(child.wait().unwrap().code(), Some(143));

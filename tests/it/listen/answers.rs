@@ -11,15 +11,14 @@ use serde_json::{Value, json};
 
 use super::Listener;
 use crate::{
-    edge::wire::Client,
     process::{Ended, ended, run},
     site::{Site, json_lines, until},
+    wire::{Client, Kind, password},
 };
 
-/// A platform user that hears all and sends what nobody checks.
+/// A platform user that receives all answers and sends unchecked commands.
 fn platform(site: &Site) -> Client {
-    let mut platform = Client::open(&site.broker());
-    assert_eq!(platform.login("watcher", "platform", true), 0);
+    let mut platform = site.platform("watcher");
     assert_eq!(platform.subscribe(&[("gateway_id/gw1/commands/response", 1)]), [1]);
     platform
 }
@@ -46,7 +45,7 @@ fn code(ended: &Ended) -> (i64, String) {
 }
 
 #[test]
-fn who_commands_a_gateway_is_not_disturbed_by_others_who_do() {
+fn commands_of_two_platforms_do_not_disturb_each_other() {
     let site = Site::start(&[]);
     site.sync(1);
     let listener = Listener::start(&site, &["--answer", "success", "--no-report-back"]);
@@ -71,7 +70,7 @@ fn who_commands_a_gateway_is_not_disturbed_by_others_who_do() {
 }
 
 #[test]
-fn a_fixed_answer_is_given_to_what_fits_the_model_and_the_devices() {
+fn a_fixed_answer_is_for_valid_commands_to_known_devices() {
     let mut site = Site::start(&[]);
     site.sync(2);
     let devices = site.write("mine.jsonl", "{\"cid\":\"m1\"}\n\n{\"cid\":\"m7\",\"product_id\":\"p\"}\n");
@@ -98,7 +97,7 @@ fn a_fixed_answer_is_given_to_what_fits_the_model_and_the_devices() {
 }
 
 #[test]
-fn nothing_is_reported_back_where_that_is_not_wanted() {
+fn no_report_back_sends_no_report() {
     let mut site = Site::start(&[]);
     site.sync(1);
     let listener = Listener::start(&site, &["--answer", "success", "--no-report-back"]);
@@ -108,7 +107,7 @@ fn nothing_is_reported_back_where_that_is_not_wanted() {
 }
 
 #[test]
-fn a_program_answers_in_every_way_it_can() {
+fn output_and_status_of_a_program_make_the_answer() {
     let mut site = Site::start(&[]);
     site.sync(1);
     let script = site.write(
@@ -159,7 +158,7 @@ fn a_program_answers_in_every_way_it_can() {
 }
 
 #[test]
-fn a_program_that_has_gone_is_500() {
+fn a_vanished_program_is_answered_with_500() {
     let site = Site::start(&[]);
     site.sync(1);
     let script = site.write("gone.sh", "#!/bin/sh\n");
@@ -176,7 +175,7 @@ fn a_program_that_has_gone_is_500() {
 fn no_shell_reads_the_arguments_and_no_secret_reaches_the_program() {
     let site = Site::start(&[]);
     site.sync(1);
-    let secret = crate::edge::wire::password("gw1", "acme");
+    let secret = password("gw1", "acme");
     let script = site.write("exec.sh", "env > environment; printf '%s\\n' \"$@\" > arguments");
     let env =
         [("TUYAGW_PASSWORD", secret.as_str()), ("TUYAGW_PLATFORM_PASSWORD", "hidden"), ("KEPT", "kept")];
@@ -264,7 +263,7 @@ fn a_repeated_command_is_executed_once_and_answered_alike() {
     listener.end("TERM");
 }
 
-/// What a broker kept for whoever comes is stale; it is shown, and not obeyed.
+/// A retained command is stale: `listen` records it and does not execute it.
 #[test]
 fn a_retained_command_is_not_executed() {
     let site = Site::start(&[]);
@@ -272,7 +271,7 @@ fn a_retained_command_is_not_executed() {
     let mut platform = platform(&site);
     let payload = json!({"t": 1, "request_id": "old", "cid": "m1", "param": {"id": "18", "value": 1}});
     platform.publish("gateway_id/gw1/commands", &payload.to_string(), 1, true);
-    platform.expect(4);
+    platform.expect(Kind::PubAck);
     let listener = Listener::start(&site, &["--answer", "success"]);
     let shown = listener.wait(1, |line| line["kind"] == "command");
     assert_eq!(shown[0]["retain"], 1);
@@ -282,9 +281,9 @@ fn a_retained_command_is_not_executed() {
     assert!(ended.stderr.contains("retained"), "{}", ended.stderr);
 }
 
-/// A command is acknowledged after its answer: one that was being executed comes again.
+/// `listen` acknowledges a command after its answer, so the broker redelivers an interrupted command.
 #[test]
-fn a_command_that_a_kill_interrupted_comes_again() {
+fn a_command_interrupted_by_a_kill_comes_again() {
     let site = Site::start(&[]);
     site.sync(1);
     let script = site.write("exec.sh", "echo run >> log; [ -e go ] || sleep 600");

@@ -13,9 +13,9 @@ use serde_json::Value;
 
 use super::Listener;
 use crate::{
-    edge::wire::Client,
-    process::{ended, run, signal, tuyagw},
+    process::{PROGRAM, ended, run, signal, tuyagw},
     site::{Dice, Site, json_lines, until},
+    wire::{Client, Kind},
 };
 
 /// A topic that the edge passes on without a word.
@@ -31,8 +31,7 @@ struct Sender {
 
 impl Sender {
     fn new(site: &Site) -> Self {
-        let mut client = Client::open(&site.broker());
-        assert_eq!(client.login("sender", "platform", true), 0);
+        let client = site.platform("sender");
         Self { client, next: 0 }
     }
 
@@ -47,7 +46,7 @@ impl Sender {
                 self.next += 1;
             }
             for _ in 0..batch {
-                self.client.expect(4);
+                self.client.expect(Kind::PubAck);
             }
             left -= batch;
         }
@@ -162,9 +161,9 @@ fn kills_at_random_moments_lose_nothing_of_a_pipe() {
     complete(&records, ROUNDS * EACH);
 }
 
-/// `head` takes what it wants; only what already lay in the pipe goes with it.
+/// A reader such as `head` loses only the records that were already in the pipe.
 #[test]
-fn a_reader_that_goes_takes_only_what_was_written_to_it() {
+fn a_closed_stdout_loses_no_unwritten_message() {
     let site = Site::start(&[]);
     session(&site);
     let mut sender = Sender::new(&site);
@@ -192,7 +191,7 @@ fn a_reader_that_goes_takes_only_what_was_written_to_it() {
 }
 
 #[test]
-fn a_full_disk_is_2_and_named_and_acknowledges_nothing() {
+fn a_full_disk_exits_2_and_acknowledges_nothing() {
     let site = Site::start(&[]);
     session(&site);
     let mut sender = Sender::new(&site);
@@ -212,8 +211,7 @@ fn a_full_disk_is_2_and_named_and_acknowledges_nothing() {
     sender.send(999);
     // A limit in the middle of a line, about half of what there is to write.
     let mut listener = std::process::Command::new("sh");
-    let binary = assert_cmd::cargo::cargo_bin!("tuyagw");
-    listener.args(["-c", "ulimit -f 200; exec \"$@\"", "sh"]).arg(binary);
+    listener.args(["-c", "ulimit -f 200; exec \"$@\"", "sh"]).arg(PROGRAM);
     listener.args(["listen", "-b", &site.broker(), "-g", "gw1", "-u", "acme", "--out", "small.jsonl"]);
     listener.args(LISTEN).env("TUYAGW_CONFIG", "/dev/null").current_dir(site.path(""));
     let listener = listener.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
@@ -222,9 +220,10 @@ fn a_full_disk_is_2_and_named_and_acknowledges_nothing() {
     assert!(ended.stderr.contains("small.jsonl"), "{}", ended.stderr);
     let text = site.read("small.jsonl");
     assert!(text.is_empty() || text.ends_with('\n'), "the last line is whole");
-    let rest =
-        Listener::start(&site, &[&LISTEN[..], &["--for", "2s", "--out", "small.jsonl"]].concat()).ended();
-    assert_eq!((rest.code, rest.lines.len()), (Some(0), 0), "{}", rest.stderr);
+    let rest = Listener::start(&site, &[&LISTEN[..], &["--out", "small.jsonl"]].concat());
+    until("the last record", || site.read("small.jsonl").contains("{\"n\":999,"));
+    let rest = rest.end("TERM");
+    assert_eq!((rest.code, rest.lines.len()), (Some(143), 0), "{}", rest.stderr);
     complete(&records_of(&site.read("small.jsonl")), 1000);
 }
 
@@ -259,14 +258,14 @@ fn rotated_files_hold_everything_once_and_in_order() {
 }
 
 #[test]
-fn an_edge_that_restarts_takes_nothing_that_was_acknowledged() {
+fn a_restarted_edge_costs_no_acknowledged_message() {
     let mut site = Site::start(&[]);
     let mut listener = Listener::start(&site, &[&LISTEN[..], &["--out", "records.jsonl"]].concat());
     for round in 1..=3 {
         let mut sender = Sender::new(&site);
         sender.next = (round - 1) * 2000;
         sender.send(2000);
-        // An edge keeps no session over its end: what it has not delivered goes with it.
+        // The edge keeps no session across a restart, so undelivered messages are lost.
         let last = format!("{{\"n\":{},", round * 2000 - 1);
         until("the records", || site.read("records.jsonl").contains(&last));
         site.kill();
@@ -282,7 +281,7 @@ fn an_edge_that_restarts_takes_nothing_that_was_acknowledged() {
 
 /// The last line of a file that a crash left, in each way that it can be torn.
 #[test]
-fn a_torn_last_line_is_repaired_and_said() {
+fn a_torn_last_line_is_repaired_and_reported() {
     let site = Site::start(&[]);
     let whole = "{\"v\":1,\"topic\":\"a\",\"payload\":{\"n\":0}}\n";
     for (torn, left, says) in [
@@ -330,7 +329,7 @@ fn a_file_of_another_kind_is_refused_and_not_touched() {
 }
 
 #[test]
-fn a_run_that_goes_on_with_a_file_says_where_it_begins() {
+fn a_continued_file_marks_where_the_run_begins() {
     let site = Site::start(&[]);
     session(&site);
     let mut sender = Sender::new(&site);
@@ -349,7 +348,7 @@ fn a_run_that_goes_on_with_a_file_says_where_it_begins() {
 
 /// The age of a file is that of its first record, however often the listener is started anew.
 #[test]
-fn a_file_is_put_aside_by_its_age_though_no_run_lasts_that_long() {
+fn a_file_is_rotated_by_age_across_short_runs() {
     let site = Site::start(&[]);
     session(&site);
     let mut sender = Sender::new(&site);
@@ -364,9 +363,9 @@ fn a_file_is_put_aside_by_its_age_though_no_run_lasts_that_long() {
     }
 }
 
-/// As logrotate does: what is not there any more need not be put aside, and nothing is lost.
+/// As logrotate does: a file that is gone need not be rotated, and no record is lost.
 #[test]
-fn a_file_that_was_moved_away_is_begun_anew() {
+fn a_moved_file_is_created_again() {
     let site = Site::start(&[]);
     session(&site);
     let mut sender = Sender::new(&site);
@@ -401,9 +400,9 @@ fn a_file_that_was_moved_away_is_begun_anew() {
     complete(&records_of(&text), 80);
 }
 
-/// Opening a FIFO waits for its reader; a signal ends that, and a reader gets what came meanwhile.
+/// Opening a FIFO blocks until it has a reader. A signal ends the wait; a late reader gets the records of the meantime.
 #[test]
-fn a_fifo_without_a_reader_holds_up_no_signal() {
+fn a_signal_ends_a_listener_on_an_unread_fifo() {
     let site = Site::start(&[]);
     session(&site);
     let fifo = site.name("fifo");
@@ -425,7 +424,7 @@ fn a_fifo_without_a_reader_holds_up_no_signal() {
 
 /// What another end has left torn at the end of a file that stdout is appended to is fused with nothing.
 #[test]
-fn stdout_appended_to_a_torn_file_begins_a_line_of_its_own() {
+fn appended_stdout_starts_a_new_line_after_a_torn_one() {
     let site = Site::start(&[]);
     session(&site);
     let mut sender = Sender::new(&site);

@@ -1,4 +1,4 @@
-//! What is shown, and how listening ends.
+//! Which messages `listen` records, and how it ends.
 
 use std::{
     io::{BufRead as _, BufReader, Write as _},
@@ -10,24 +10,22 @@ use serde_json::{Value, json};
 
 use super::Listener;
 use crate::{
-    edge::wire::Client,
     process::{ended, run},
     site::{Site, json_lines},
+    wire::{Client, Kind},
 };
 
 fn sender(site: &Site) -> Client {
-    let mut client = Client::open(&site.broker());
-    assert_eq!(client.login("sender", "platform", true), 0);
-    client
+    site.platform("sender")
 }
 
 fn send(client: &mut Client, topic: &str, payload: &Value) {
     client.publish(topic, &payload.to_string(), 1, false);
-    client.expect(4);
+    client.expect(Kind::PubAck);
 }
 
 #[test]
-fn filters_choose_what_is_shown() {
+fn filters_select_records() {
     let site = Site::start(&[]);
     site.sync(2);
     let topics: [(&[&str], &[&str]); 6] = [
@@ -58,7 +56,7 @@ fn filters_choose_what_is_shown() {
 }
 
 #[test]
-fn too_few_in_time_is_5() {
+fn count_not_reached_in_time_exits_5() {
     let site = Site::start(&[]);
     let listener = Listener::start(&site, &["--topic", "gateway/in/gw1", "--count", "2", "--for", "700ms"]);
     send(&mut sender(&site), "gateway/in/gw1", &json!({}));
@@ -70,7 +68,7 @@ fn too_few_in_time_is_5() {
 /// Whatever is going on, a signal ends it in time, and with whole lines.
 #[test]
 #[ignore = "slow: waits for several graces"]
-fn a_signal_ends_it_in_time_whatever_is_going_on() {
+fn a_signal_ends_a_busy_listener_in_time() {
     let site = Site::start(&[]);
     site.sync(1);
     let script = site.write("hang.sh", "sleep 600");
@@ -99,7 +97,7 @@ fn a_signal_ends_it_in_time_whatever_is_going_on() {
 }
 
 #[test]
-fn a_reader_of_stdout_that_goes_ends_it() {
+fn a_closed_stdout_ends_the_run() {
     let site = Site::start(&[]);
     let mut listener = site.gateway("listen", &["--topic", "gateway/in/gw1"]);
     let mut listener = listener.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
@@ -111,7 +109,7 @@ fn a_reader_of_stdout_that_goes_ends_it() {
 }
 
 #[test]
-fn a_lost_connection_is_final_where_that_is_wanted() {
+fn no_reconnect_exits_on_a_lost_connection() {
     let mut site = Site::start(&[]);
     let listener = Listener::start(&site, &["--no-reconnect"]);
     site.kill();
@@ -133,9 +131,9 @@ fn a_count_waits_for_answers_and_report_backs() {
     assert_eq!(answers[0]["payload"]["param"]["code"], 0);
 }
 
-/// What is not recorded any more is left to whoever listens next.
+/// Messages that arrive after the last record stay unacknowledged, for the next listener.
 #[test]
-fn what_is_not_recorded_is_not_acknowledged() {
+fn an_unrecorded_message_is_not_acknowledged() {
     let site = Site::start(&[]);
     site.sync(1);
     let args = ["--persistent", "--count", "3"];
@@ -157,9 +155,9 @@ fn what_is_not_recorded_is_not_acknowledged() {
     assert_eq!(times, (0..9).collect::<Vec<_>>());
 }
 
-/// The end of stdin ends nothing; what stands there is sent while others listen.
+/// The end of stdin does not end the listener. Its lines are sent among the records.
 #[test]
-fn stdin_is_sent_among_the_records() {
+fn reports_from_stdin_are_sent_while_listening() {
     let mut site = Site::start(&[]);
     let mut listener = Listener::start_with(&site, &[], &["--answer", "success", "--stdin"], Stdio::piped());
     let mut stdin = listener.child.stdin.take().unwrap();

@@ -27,8 +27,7 @@ username = "acme"
 
 /// The other end of the samples' topics: answers each uplink with 0, by a gateway's own tools.
 fn platform(site: &Site) -> std::thread::JoinHandle<()> {
-    let mut client = crate::edge::wire::Client::open(&site.broker());
-    assert_eq!(client.login("sample", "platform", true), 0);
+    let mut client = site.platform("sample");
     assert_eq!(client.subscribe(&[("gateway/out/gw1", 1)]), [1]);
     std::thread::spawn(move || {
         loop {
@@ -49,7 +48,7 @@ fn platform(site: &Site) -> std::thread::JoinHandle<()> {
 }
 
 #[test]
-fn the_whole_flow_goes_over_the_samples_topics() {
+fn the_whole_flow_works_over_the_sample_topics() {
     let site = Site::start(&[]);
     let config = site.write("config.toml", PROFILE);
     let with = |subcommand: &str, args: &[&str]| {

@@ -52,7 +52,7 @@ fn reported(site: &mut Site) -> Vec<Value> {
 }
 
 #[test]
-fn rounds_go_on_until_a_signal_which_says_offline() {
+fn rounds_repeat_until_a_signal_that_reports_offline() {
     let mut site = Site::start(&[]);
     let args = ["--online", "m1,m2", "--offline", "m3", "--every", "100ms", "--offline-on-exit"];
     let mut status = stays(&site, &args);
@@ -74,7 +74,7 @@ fn rounds_go_on_until_a_signal_which_says_offline() {
 }
 
 #[test]
-fn a_kill_is_told_by_the_will() {
+fn a_kill_publishes_the_will() {
     let mut site = Site::start(&[]);
     let mut status = stays(&site, &["--online", "m1", "--offline", "m2", "--offline-on-exit"]);
     status.read(2);
@@ -113,7 +113,7 @@ fn bad_input_is_refused_before_connecting() {
 }
 
 #[test]
-fn an_outage_is_endured() {
+fn rounds_continue_after_an_outage() {
     let mut site = Site::start(&[]);
     let mut status = stays(&site, &["--online", "m1", "--every", "50ms"]);
     status.read(2);
@@ -129,7 +129,7 @@ fn an_outage_is_endured() {
 }
 
 #[test]
-fn a_signal_ends_it_in_time_though_nobody_is_there() {
+fn a_signal_ends_rounds_without_a_broker_in_time() {
     let mut site = Site::start(&[]);
     let mut status = stays(&site, &["--online", "m1", "--every", "50ms", "--offline-on-exit"]);
     status.read(2);

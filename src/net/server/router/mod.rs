@@ -1,11 +1,10 @@
-//! Where all connections meet: sessions, subscriptions, retained messages, and the platform behind them.
+//! The state shared by all connections: sessions, subscriptions, retained messages, and the handler.
 
 mod packets;
-mod platform;
 
 use std::{
     cell::RefCell,
-    collections::{BTreeSet, HashMap, VecDeque},
+    collections::{BTreeSet, HashMap},
     fmt,
     rc::Rc,
     task::Waker,
@@ -14,44 +13,38 @@ use std::{
 
 use bytes::BytesMut;
 
-use self::platform::{Delayed, PendingSync};
 use super::{
-    Handler, Limits, SessionId, client_state::ClientState, connection::Ending, retained::Retained,
+    client_state::ClientState,
+    close_reason::CloseReason,
+    handler::{ClientInfo, ConnectRefusal, Handler, Now, Recipients, ServerAction, SessionId},
+    limits::ServerLimits,
+    retained::Retained,
     subscriptions::Subscriptions,
 };
-use crate::{
-    edge::{Action, Disposition, Edge, Login, LoginError, Moment, Role},
-    io::registry_file::{Position, RegistryFile},
-    mqtt::{Connect, ConnectCode, Direction, End, Message, Password, QoS, Session, Will},
-    recording::Connection,
-};
+use crate::mqtt::{Connect, ConnectCode, Direction, Message, QoS, Session, Side, Will};
 
-/// How many spare buffers are kept, and how large one may be. A client that says little gets one as well as any other, so
-/// a large one would be lent for a few bytes.
+/// How many spare buffers are kept, and their largest size: a client that sends little gets any of them, and must not hold a
+/// large one for a few bytes.
 const SPARE: usize = 16;
 const SPARE_SIZE: usize = 128 * 1024;
 
-/// What a warning costs of a turn, as [`super::connection`] counts.
+/// The cost of a warning, as [`super::connection`] counts.
 const WARNING_COST: usize = 2 * 1024;
 
-/// How much may wait for the registry's file before nothing more is read from clients: far more than is synchronised
-/// while a disk writes once.
-const MOST_UNKEPT: usize = 20_000;
+/// How many expired sessions are removed at once.
+const BATCH: usize = 256;
 
-/// A connection's hold on a client.
+/// A connection's reference to its client; void once the client has another connection.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct ClientHandle {
     pub(super) id: SessionId,
     pub(super) generation: u64,
 }
 
-pub(super) struct Router {
-    edge: Edge,
-    limits: Limits,
-    witness: Box<dyn Handler>,
-    /// The registry's file.
-    journal: Option<RegistryFile>,
-    clients: Vec<Option<Box<ClientState>>>,
+pub(super) struct Router<H: Handler> {
+    handler: H,
+    limits: ServerLimits,
+    clients: Vec<Option<Box<ClientState<H::ClientData>>>>,
     vacant: Vec<SessionId>,
     by_client: HashMap<Rc<str>, SessionId>,
     /// Sessions without a connection, by the time of their end.
@@ -60,20 +53,15 @@ pub(super) struct Router {
     retained: Retained,
     /// The weight of all clients together (see [`ClientState::weight`]).
     kept_bytes: usize,
-    /// Bytes that have come of packets that are not whole, on all connections.
+    /// Bytes of unfinished packets on all connections.
     pub(super) unfinished_bytes: usize,
-    /// What waits for the journal, in its order.
-    unkept: VecDeque<(Position, PendingSync)>,
-    last_line: Position,
-    delayed: Delayed,
-    /// What the present turn has cost beside the bytes that were heard.
+    /// The cost of the current turn beside the bytes read.
     effort: usize,
     count: u64,
     start: Instant,
-    now: Moment,
-    /// Whose turn it is: it writes by itself.
+    now: Now,
+    /// The session whose connection has its turn: it writes without being woken.
     current: Option<SessionId>,
-    actions: Vec<Action>,
     found: Vec<(SessionId, QoS)>,
     spare: Vec<BytesMut>,
     stalled: Vec<Waker>,
@@ -83,25 +71,17 @@ pub(super) struct Router {
     alarm_at: Option<Duration>,
 }
 
-impl fmt::Debug for Router {
+impl<H: Handler> fmt::Debug for Router<H> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Router").field("clients", &self.clients.len()).finish_non_exhaustive()
     }
 }
 
-impl Router {
-    pub(super) fn new(
-        edge: Edge,
-        limits: Limits,
-        witness: Box<dyn Handler>,
-        journal: Option<RegistryFile>,
-        start: Instant,
-    ) -> Rc<RefCell<Self>> {
+impl<H: Handler> Router<H> {
+    pub(super) fn new(handler: H, limits: ServerLimits, start: Instant) -> Rc<RefCell<Self>> {
         Rc::new(RefCell::new(Self {
             retained: Retained::new(limits.max_retained),
-            edge,
-            witness,
-            journal,
+            handler,
             clients: Vec::new(),
             vacant: Vec::new(),
             by_client: HashMap::new(),
@@ -109,15 +89,11 @@ impl Router {
             subscriptions: Subscriptions::default(),
             kept_bytes: 0,
             unfinished_bytes: 0,
-            unkept: VecDeque::new(),
-            last_line: Position::default(),
-            delayed: Delayed::new(limits.max_queues / 4),
             effort: 0,
             count: 0,
             start,
-            now: Moment { mono: Duration::ZERO, unix: Duration::ZERO },
+            now: Now { mono: Duration::ZERO, unix: Duration::ZERO },
             current: None,
-            actions: Vec::new(),
             found: Vec::new(),
             spare: Vec::new(),
             stalled: Vec::new(),
@@ -131,17 +107,17 @@ impl Router {
 
     // Turns and time.
 
-    pub(super) fn begin_turn(&mut self) -> Moment {
+    pub(super) fn begin_turn(&mut self) -> Now {
         let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        self.now = Moment { mono: self.start.elapsed(), unix };
+        self.now = Now { mono: self.start.elapsed(), unix };
         self.current = None;
         self.now
     }
 
-    /// Sees to it that what the turn wrote leaves soon, together with what other turns write.
+    /// Wakes the tasks that flush the output of this and other turns, and that keep the time.
     pub(super) fn end_turn(&mut self) {
         self.current = None;
-        self.relieve();
+        self.evict_heaviest();
         if !self.is_flush_due
             && let Some(flusher) = &self.flusher
         {
@@ -156,11 +132,32 @@ impl Router {
         }
     }
 
-    pub(super) fn now(&self) -> Moment {
+    /// When [`Router::run_due`] has something to do next.
+    fn next_due(&self) -> Option<Duration> {
+        let absent = self.absent.first().map(|(due, _)| *due);
+        [absent, self.handler.poll_timeout()].into_iter().flatten().min()
+    }
+
+    /// Does a part of the work that is due; returns when to call again, which may be at once. An earlier deadline wakes
+    /// `waker`.
+    pub(super) fn run_due(&mut self, waker: &Waker) -> Option<Duration> {
+        for _ in 0..BATCH {
+            let due = self.absent.first().copied().filter(|(due, _)| *due <= self.now.mono);
+            let Some((_, id)) = due else { break };
+            self.remove(id);
+        }
+        self.handler.handle_timeout(self.now);
+        self.perform_actions();
+        self.alarm = Some(waker.clone());
+        self.alarm_at = self.next_due();
+        self.alarm_at
+    }
+
+    pub(super) fn now(&self) -> Now {
         self.now
     }
 
-    pub(super) fn limits(&self) -> &Limits {
+    pub(super) fn limits(&self) -> &ServerLimits {
         &self.limits
     }
 
@@ -168,52 +165,44 @@ impl Router {
         tokio::time::Instant::from_std(self.start + moment)
     }
 
-    /// Hands lines to their threads.
+    /// Lets the handler hand over its output; `waker` is woken when that is due again.
     pub(super) fn flush(&mut self, waker: &Waker) {
         self.is_flush_due = false;
         if self.flusher.as_ref().is_none_or(|known| !known.will_wake(waker)) {
             self.flusher = Some(waker.clone());
         }
-        if let Some(journal) = &mut self.journal {
-            journal.flush();
-        }
-        self.witness.flush();
+        self.handler.flush();
     }
 
-    /// Whether so much is kept for all clients together that each of them gets less room.
+    /// Whether so many bytes are kept for all clients together that each of them gets less room.
     pub(super) fn is_crowded(&self) -> bool {
         self.limits.is_crowded(self.kept_bytes)
     }
 
-    /// How much unfinished packets may take: less once much is kept for all clients, so that both together have an end.
+    /// The bytes that unfinished packets may occupy: less if the clients are crowded, so that the sum is bounded.
     pub(super) fn room_for_unfinished(&self) -> usize {
         let most = self.limits.max_unfinished;
         if self.is_crowded() { most / 4 } else { most }
     }
 
-    /// How much may be kept for all clients together: what unfinished packets have taken beyond what they get in a crowd
-    /// is missing.
+    /// The bytes that may be kept for all clients together: reduced by the bytes of unfinished packets beyond their share in a
+    /// crowd.
     fn room_for_clients(&self) -> usize {
-        let Limits { max_queues, max_unfinished, .. } = self.limits;
+        let ServerLimits { max_queues, max_unfinished, .. } = self.limits;
         let taken = self.unfinished_bytes.saturating_sub(max_unfinished / 4);
         max_queues.saturating_sub(taken).max(max_queues / 2)
     }
 
-    /// What is kept for all clients together (see [`ClientState::weight`]).
+    /// The weight of all clients together (see [`ClientState::weight`]).
     #[cfg(test)]
     pub(super) fn kept_bytes(&self) -> usize {
         self.kept_bytes
     }
 
     #[cfg(test)]
-    pub(super) fn delayed_bytes(&self) -> usize {
-        self.delayed.bytes()
-    }
-
-    #[cfg(test)]
-    pub(super) fn seat_of(&mut self, client_id: &str) -> Option<&mut ClientState> {
+    pub(super) fn client_by_name(&mut self, client_id: &str) -> Option<&mut ClientState<H::ClientData>> {
         let id = *self.by_client.get(client_id)?;
-        self.seat_by_id(id)
+        self.client_by_session(id)
     }
 
     // Buffers.
@@ -229,14 +218,53 @@ impl Router {
         }
     }
 
-    // Records.
+    // The handler.
 
-    /// Whether the records' reader or the registry's file is so far behind that nothing more is read from clients.
-    pub(super) fn is_congested(&self) -> bool {
-        self.witness.is_congested() || self.unkept.len() >= MOST_UNKEPT
+    /// Gives access to the handler, and does what it then asks for.
+    pub(super) fn turn<R>(&mut self, act: impl FnOnce(&mut H, Now) -> R) -> R {
+        self.begin_turn();
+        let was_congested = self.handler.is_congested();
+        let result = act(&mut self.handler, self.now);
+        self.perform_actions();
+        if was_congested && !self.handler.is_congested() {
+            self.wake_stalled();
+        }
+        self.end_turn();
+        result
     }
 
-    /// What was done since the last call beside hearing bytes, in about as many bytes as could have been heard instead.
+    /// Whether the handler is so far behind that nothing more is read from clients.
+    pub(super) fn is_congested(&self) -> bool {
+        self.handler.is_congested()
+    }
+
+    /// Does what the handler asks for.
+    fn perform_actions(&mut self) {
+        while let Some(action) = self.handler.poll_action(self.now) {
+            match action {
+                ServerAction::Publish { topic, payload, qos, to: Recipients::Subscribers } => {
+                    self.route(topic, payload, qos);
+                }
+                ServerAction::Publish { topic, payload, qos, to: Recipients::Session(id) } => {
+                    self.route_to(id, topic, payload, qos);
+                }
+                ServerAction::Acknowledge(ack) => {
+                    let is_current = self.current == Some(ack.session);
+                    if let Some(client) =
+                        self.client_by_session(ack.session).filter(|client| client.origin == ack.origin)
+                    {
+                        client.session.acknowledge(ack.receipt);
+                        if !is_current {
+                            client.wake();
+                        }
+                    }
+                }
+                ServerAction::Warn(message) => self.warn(&message),
+            }
+        }
+    }
+
+    /// Returns the cost of the work since the last call, in bytes that could have been read instead.
     pub(super) fn take_effort(&mut self) -> usize {
         std::mem::take(&mut self.effort)
     }
@@ -253,96 +281,70 @@ impl Router {
 
     pub(super) fn warn(&mut self, message: &str) {
         self.effort += WARNING_COST;
-        self.witness.warn(message);
-    }
-
-    fn micros(duration: Duration) -> u64 {
-        u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
-    }
-
-    fn unix_us(&self) -> i64 {
-        i64::try_from(self.now.unix.as_micros()).unwrap_or(i64::MAX)
-    }
-
-    fn record_connection(&mut self, dir: Direction, code: Option<ConnectCode>, who: Who<'_>) {
-        let gateway_id = match who.role {
-            Some(Role::Gateway(id)) => Some(id.as_str()),
-            Some(Role::Platform) | None => None,
-        };
-        let record = Connection {
-            unix_us: self.unix_us(),
-            dir,
-            connected: code.is_some(),
-            gateway_id,
-            mono_us: Self::micros(self.now.mono),
-            client_id: who.client_id,
-            username: who.username,
-            code,
-        };
-        self.witness.connection(&record);
+        self.handler.handle_warning(message);
     }
 
     // Sessions.
 
     /// The client of a connection; `None` once another connection of the same client has it.
-    pub(super) fn client(&mut self, place: ClientHandle) -> Option<&mut ClientState> {
-        let client = self.clients.get_mut(place.id.0 as usize)?.as_deref_mut()?;
-        (client.generation == place.generation).then_some(client)
+    pub(super) fn client(&mut self, handle: ClientHandle) -> Option<&mut ClientState<H::ClientData>> {
+        let client = self.clients.get_mut(handle.id.0 as usize)?.as_deref_mut()?;
+        (client.generation == handle.generation).then_some(client)
     }
 
-    fn seat_by_id(&mut self, id: SessionId) -> Option<&mut ClientState> {
+    fn client_by_session(&mut self, id: SessionId) -> Option<&mut ClientState<H::ClientData>> {
         self.clients.get_mut(id.0 as usize)?.as_deref_mut()
     }
 
-    /// Lets a client in, whose CONNECT `session` has just read; it is left empty then, and answers otherwise.
-    pub(super) fn admit(
+    /// Accepts or refuses a client, whose CONNECT `session` has just read. The session moves to the client if it is accepted, and
+    /// answers otherwise.
+    pub(super) fn accept_client(
         &mut self,
         mut connect: Connect,
         session: &mut Session,
-    ) -> Result<ClientHandle, Ending> {
-        let login = Login {
-            client_id: &connect.client_id,
-            username: connect.username.as_deref(),
-            password: connect.password.as_ref().map(Password::expose),
-            clean_session: connect.clean_session,
-        };
-        let role = match self.edge.login(&login) {
-            Ok(role) => Rc::new(role),
-            Err(LoginError::Dropped) => {
-                return Err(Ending::Closed("its client id holds control characters".into()));
-            }
-            Err(LoginError::Refused { code, why }) => {
-                return Err(self.refuse(session, code, why, &connect.client_id, connect.username.as_deref()));
+    ) -> Result<ClientHandle, CloseReason> {
+        let data = match self.handler.handle_connect(self.now, &connect) {
+            Ok(data) => Rc::new(data),
+            Err(ConnectRefusal::Close(why)) => return Err(CloseReason::Closed(why.into_owned())),
+            Err(ConnectRefusal::Refuse(code, why)) => {
+                return Err(self.refuse(
+                    session,
+                    code,
+                    &why,
+                    &connect.client_id,
+                    connect.username.as_deref(),
+                ));
             }
         };
         self.count += 1;
         let generation = self.count;
         if connect.client_id.is_empty() {
-            let mut names = (generation..).map(|number| format!("platform-{number}"));
+            let mut names = (generation..).map(|number| format!("{}{number}", H::ASSIGNED_ID_PREFIX));
             connect.client_id = names.find(|name| !self.by_client.contains_key(&**name)).unwrap_or_default();
         }
         let client_id: Rc<str> = connect.client_id.as_str().into();
         self.take_over(&client_id);
 
-        let fresh = std::mem::replace(session, Session::new(End::Server, self.limits.session()));
+        let fresh = std::mem::replace(session, Session::new(Side::Server, self.limits.session()));
         let mut client =
-            Box::new(ClientState::new(fresh, Rc::clone(&client_id), Rc::clone(&role), generation));
+            Box::new(ClientState::new(fresh, Rc::clone(&client_id), Rc::clone(&data), generation));
         client.username = connect.username.as_deref().map(Into::into);
         client.is_clean = connect.clean_session;
         client.is_bridge = connect.is_bridge;
         let former = self.by_client.get(&client_id).copied();
         let mut resumed = former.filter(|id| {
             !connect.clean_session
-                && self.seat_by_id(*id).is_some_and(|client| !client.is_clean && client.role == role)
+                && self.client_by_session(*id).is_some_and(|client| !client.is_clean && client.data == data)
         });
-        // What waits for one manufacturer's gateway is no business of another's.
+        // Messages queued for one manufacturer's gateway must not reach another's.
         if let Some(id) = resumed
-            && let Some(other) = self.seat_by_id(id).filter(|former| former.username != client.username)
+            && let Some(other) =
+                self.client_by_session(id).filter(|former| former.username != client.username)
         {
             let other = other.username.as_deref().unwrap_or_default().to_owned();
             self.warn(&format!(
                 "client {client_id:?} left a session as username {other:?} and connected as {:?}: the session was \
-                 ended, with all that waited in it",
+                 ended, and its queued messages were dropped",
                 connect.username.as_deref().unwrap_or_default()
             ));
             resumed = None;
@@ -362,24 +364,19 @@ impl Router {
                 self.vacant_id()
             }
         };
-        self.record_connection(
-            Direction::Up,
-            Some(ConnectCode::ACCEPTED),
-            Who { role: Some(&role), client_id: &client_id, username: connect.username.as_deref() },
-        );
+        let username = connect.username.as_deref();
+        let info = ClientInfo { session: id, client_id: &client_id, username, data: &*data };
+        self.handler.handle_connected(self.now, info);
         client.set_will(connect.will);
         client.session.connack(resumed.is_some(), ConnectCode::ACCEPTED);
         client.session.resume();
         self.clients[id.0 as usize] = Some(client);
         self.by_client.insert(client_id, id);
         self.weigh(id);
-        if let Role::Gateway(gateway) = &*role {
-            self.edge.arrive(gateway);
-        }
         Ok(ClientHandle { id, generation })
     }
 
-    /// Answers a CONNECT that is refused, and says so.
+    /// Refuses a CONNECT.
     pub(super) fn refuse(
         &mut self,
         session: &mut Session,
@@ -387,27 +384,27 @@ impl Router {
         why: &str,
         client_id: &str,
         username: Option<&str>,
-    ) -> Ending {
+    ) -> CloseReason {
         session.connack(false, code);
-        self.record_connection(Direction::Up, Some(code), Who { role: None, client_id, username });
+        self.handler.handle_refused(self.now, client_id, username, code);
         let username = username.unwrap_or_default();
         self.warn(&format!(
             "client {client_id:?}, username {username:?}, was refused with CONNACK {code} ({}): {why}",
             code.name()
         ));
-        Ending::Refused
+        CloseReason::Refused
     }
 
-    /// Ends the connection that a client still has while it connects anew (MQTT-3.1.4-2).
+    /// Closes the former connection of a client that connects again (MQTT-3.1.4-2).
     fn take_over(&mut self, client_id: &Rc<str>) {
         let Some(id) = self.by_client.get(client_id).copied() else { return };
-        let Some(client) = self.seat_by_id(id).filter(|client| client.is_connected) else { return };
+        let Some(client) = self.client_by_session(id).filter(|client| client.is_connected) else { return };
         let generation = client.generation;
         self.warn(&format!(
-            "client {client_id:?} connected anew while it was connected: the former connection is closed; \
-             does another client use this id?"
+            "client {client_id:?} connected while it was connected: the former connection is closed; does \
+             another client use this id?"
         ));
-        self.depart(ClientHandle { id, generation }, &Ending::TakenOver);
+        self.disconnect(ClientHandle { id, generation }, &CloseReason::TakenOver);
     }
 
     fn vacant_id(&mut self) -> SessionId {
@@ -419,70 +416,63 @@ impl Router {
         SessionId(next)
     }
 
-    /// A connection has ended: publishes the will, and ends the session unless it is persistent.
-    pub(super) fn depart(&mut self, place: ClientHandle, why: &Ending) {
+    /// Takes note of a connection's end: publishes the will, and ends the session unless it is persistent.
+    pub(super) fn disconnect(&mut self, handle: ClientHandle, why: &CloseReason) {
         let now = self.now.mono;
         let expires = now + self.limits.session_expiry;
-        let Some(client) = self.client(place).filter(|client| client.is_connected) else { return };
+        let Some(client) = self.client(handle).filter(|client| client.is_connected) else { return };
         client.is_connected = false;
         if let Some(former) = client.waker.take() {
             former.wake();
         }
-        let will = client.take_will().filter(|_| !matches!(why, Ending::Left));
+        let will = client.take_will().filter(|_| !matches!(why, CloseReason::Left));
         client.unsent = 0;
-        let (role, client_id) = (Rc::clone(&client.role), Rc::clone(&client.client_id));
+        let (data, client_id) = (Rc::clone(&client.data), Rc::clone(&client.client_id));
         let (username, is_clean) = (client.username.clone(), client.is_clean);
-        // The task of a connection that was taken over must find nothing of its own here.
+        // The task of a connection that was taken over must no longer find the client.
         client.generation = 0;
         client.session.open(now);
-        let dir = match why {
-            Ending::Left | Ending::Gone | Ending::Failed(_) => Direction::Up,
-            Ending::Closed(_) | Ending::Refused | Ending::TakenOver => Direction::Down,
+        let by = match why {
+            CloseReason::Left | CloseReason::Gone | CloseReason::Failed => Direction::Up,
+            CloseReason::Closed(_) | CloseReason::Refused | CloseReason::TakenOver => Direction::Down,
         };
-        let who = Who { role: Some(&role), client_id: &client_id, username: username.as_deref() };
-        self.record_connection(dir, None, who);
-        if let Ending::Closed(why) = why {
+        let username = username.as_deref();
+        let info = ClientInfo { session: handle.id, client_id: &client_id, username, data: &*data };
+        self.handler.handle_disconnected(self.now, info, by);
+        if let CloseReason::Closed(why) = why {
             self.warn(&format!("client {client_id:?} was disconnected: {why}"));
         }
         if is_clean {
-            self.remove(place.id);
+            self.remove(handle.id);
         } else {
             while self.absent.len() >= self.limits.max_connections
                 && let Some((_, oldest)) = self.absent.first().copied()
             {
                 self.remove(oldest);
             }
-            if let Some(client) = self.seat_by_id(place.id) {
+            if let Some(client) = self.client_by_session(handle.id) {
                 client.expires = expires;
                 client.session.shrink();
-                self.absent.insert((expires, place.id));
+                self.absent.insert((expires, handle.id));
             }
-            self.weigh(place.id);
+            self.weigh(handle.id);
         }
         if let Some(will) = will {
-            self.publish_will(will, &role);
+            self.publish_will(will, info);
         }
     }
 
-    fn publish_will(&mut self, will: Will, role: &Role) {
+    fn publish_will(&mut self, will: Will, client: ClientInfo<'_, H::ClientData>) {
         let Will { topic, payload, qos, retain } = will;
         let message = Message { topic: topic.into(), payload, qos, retain, dup: false, id: None };
-        let mut actions = std::mem::take(&mut self.actions);
-        let heard = self.edge.hear(self.now, role, &message.topic, &message.payload, &mut actions);
-        self.actions = actions;
-        match heard.fate {
-            Disposition::Route | Disposition::RouteKept => {
-                self.record(&message, role, heard);
-                self.perform_actions();
-                self.pass_on(message, None);
-            }
-            Disposition::Drop | Disposition::Forbid | Disposition::Cut | Disposition::Silence => {
-                self.perform_actions();
-            }
+        let is_forwarded = self.handler.handle_will(self.now, client, &message);
+        self.perform_actions();
+        if is_forwarded {
+            self.pass_on(message, None);
         }
     }
 
-    /// Forgets a session and all that belongs to it.
+    /// Removes a session and its subscriptions.
     fn remove(&mut self, id: SessionId) {
         let Some(mut client) = self.clients.get_mut(id.0 as usize).and_then(Option::take) else { return };
         self.absent.remove(&(client.expires, id));
@@ -491,13 +481,11 @@ impl Router {
             self.subscriptions.remove(&filter, id);
         }
         self.by_client.remove(&client.client_id);
-        if let Role::Gateway(gateway) = &*client.role {
-            self.edge.leave(gateway);
-        }
+        self.handler.handle_session_ended(client.info(id));
         self.vacant.push(id);
     }
 
-    /// Counts anew what is kept for a client.
+    /// Updates the weight of a client.
     pub(super) fn weigh(&mut self, id: SessionId) {
         if let Some(client) = self.clients.get_mut(id.0 as usize).and_then(Option::as_deref_mut) {
             let weight = client.weight();
@@ -506,9 +494,9 @@ impl Router {
         }
     }
 
-    /// Gives up the heaviest clients where more is kept for all of them than the limit allows, and a quarter more,
-    /// so that it is not done for each message.
-    fn relieve(&mut self) {
+    /// Disconnects the heaviest clients if all together exceed the limit, and a quarter more, so that this is not done for each
+    /// message.
+    fn evict_heaviest(&mut self) {
         let room = self.room_for_clients();
         if self.kept_bytes <= room {
             return;
@@ -522,28 +510,20 @@ impl Router {
             if self.kept_bytes <= enough {
                 return;
             }
-            self.give_up(id);
+            self.evict(id);
         }
     }
 
-    /// Ends a client's connection and session for the sake of all others.
-    fn give_up(&mut self, id: SessionId) {
+    /// Ends a client's connection and session to make room for the others.
+    fn evict(&mut self, id: SessionId) {
         let why = "more is kept for all clients than --max-queues allows, and most for this one";
-        let Some(client) = self.seat_by_id(id) else { return };
+        let Some(client) = self.client_by_session(id) else { return };
         let (generation, client_id) = (client.generation, Rc::clone(&client.client_id));
         if client.is_connected {
-            self.depart(ClientHandle { id, generation }, &Ending::Closed(why.into()));
+            self.disconnect(ClientHandle { id, generation }, &CloseReason::Closed(why.into()));
         } else {
             self.warn(&format!("the session of client {client_id:?}, which is away, was ended: {why}"));
         }
         self.remove(id);
     }
-}
-
-/// Whom a record of a connection names.
-#[derive(Clone, Copy)]
-struct Who<'a> {
-    role: Option<&'a Role>,
-    client_id: &'a str,
-    username: Option<&'a str>,
 }

@@ -1,4 +1,4 @@
-//! What clients say, and what is passed on to others for it.
+//! Handles the packets of clients, and forwards messages to subscribers.
 
 use std::{rc::Rc, sync::Arc};
 
@@ -6,99 +6,91 @@ use bytes::Bytes;
 
 use super::{ClientHandle, Router};
 use crate::{
-    edge::{Disposition, Heard, Role},
-    mqtt::{Direction, Event, Message, Publish, QoS, Receipt, SubscribeCode},
+    mqtt::{AckToken, Message, Publish, QoS, SessionEvent, SubscribeCode},
     net::server::{
-        SessionId,
         client_state::Offered,
-        connection::Ending,
+        close_reason::CloseReason,
+        handler::{Ack, Handler, Incoming, PublishAck, PublishDecision, SessionId},
         subscriptions::{MAX_LEVELS, levels},
     },
-    recording::Record,
-    tuya::Channel,
 };
 
-/// What a filter costs of a turn, as `connection.rs` counts.
+/// The cost of a filter, as `connection.rs` counts.
 const FILTER_COST: usize = 128;
 
-/// Where a message comes from that is passed on to whoever subscribes.
+/// The origin of a message that is forwarded.
 #[derive(Clone, Copy, Debug, Default)]
-struct Source {
-    /// The client; `None` for the platform itself and for wills.
+struct Publisher {
+    /// The client; `None` for messages of the handler's and for wills.
     client: Option<SessionId>,
     /// Whether the client asked for it to be retained.
     retain: bool,
 }
 
-impl Router {
-    /// Acts on what a client said.
-    pub(in crate::net::server) fn handle(&mut self, place: ClientHandle, event: Event) -> Result<(), Ending> {
-        self.current = Some(place.id);
+impl<H: Handler> Router<H> {
+    /// Acts on a packet of a client.
+    pub(in crate::net::server) fn handle_event(
+        &mut self,
+        handle: ClientHandle,
+        event: SessionEvent,
+    ) -> Result<(), CloseReason> {
+        self.current = Some(handle.id);
         match event {
-            Event::Publish(message, receipt) => self.publish(place, message, receipt),
-            Event::Subscribe { id, filters } => {
-                self.subscribe(place, id, filters);
+            SessionEvent::Publish(message, receipt) => self.publish(handle, message, receipt),
+            SessionEvent::Subscribe { id, filters } => {
+                self.subscribe(handle, id, filters);
                 Ok(())
             }
-            Event::Unsubscribe { id, filters } => {
-                self.unsubscribe(place, id, &filters);
+            SessionEvent::Unsubscribe { id, filters } => {
+                self.unsubscribe(handle, id, &filters);
                 Ok(())
             }
-            Event::Disconnect => Err(Ending::Left),
-            Event::Delivered { .. } => Ok(()),
-            Event::Ignored(warning) => {
-                let who = self.client(place).map(|client| Rc::clone(&client.client_id)).unwrap_or_default();
+            SessionEvent::Disconnect => Err(CloseReason::Left),
+            SessionEvent::Delivered { .. } => Ok(()),
+            SessionEvent::Ignored(warning) => {
+                let who = self.client(handle).map(|client| Rc::clone(&client.client_id)).unwrap_or_default();
                 self.warn(&format!("client {who:?}: {warning}"));
                 Ok(())
             }
-            Event::Connect(_)
-            | Event::OtherVersion { .. }
-            | Event::ConnAck { .. }
-            | Event::SubAck { .. }
-            | Event::UnsubAck { .. } => Err(Ending::Closed("a packet that no client may send now".into())),
+            SessionEvent::Connect(_)
+            | SessionEvent::OtherVersion { .. }
+            | SessionEvent::ConnAck { .. }
+            | SessionEvent::SubAck { .. }
+            | SessionEvent::UnsubAck { .. } => {
+                Err(CloseReason::Closed("a packet that no client may send now".into()))
+            }
         }
     }
 
     fn publish(
         &mut self,
-        place: ClientHandle,
+        handle: ClientHandle,
         message: Message,
-        receipt: Option<Receipt>,
-    ) -> Result<(), Ending> {
-        let Some(client) = self.client(place) else { return Err(Ending::TakenOver) };
-        let role = Rc::clone(&client.role);
-        let mut actions = std::mem::take(&mut self.actions);
-        let heard = self.edge.hear(self.now, &role, &message.topic, &message.payload, &mut actions);
-        self.actions = actions;
-        let fate = heard.fate;
-        match fate {
-            Disposition::Route | Disposition::RouteKept => {
-                self.record(&message, &role, heard);
-                // Whoever listens to both hears the request before its answer, as through any broker.
-                self.pass_on(message, Some(place.id));
+        receipt: Option<AckToken>,
+    ) -> Result<(), CloseReason> {
+        let client = self.clients.get(handle.id.0 as usize).and_then(Option::as_deref);
+        let client =
+            client.filter(|client| client.generation == handle.generation).ok_or(CloseReason::TakenOver)?;
+        let ack = receipt.map(|receipt| PublishAck { session: handle.id, origin: client.origin, receipt });
+        let publish = Incoming { client: client.info(handle.id), message: &message, ack };
+        match self.handler.handle_publish(self.now, publish) {
+            PublishDecision::Forward(ack) => {
+                // A subscriber to both gets the request before its answer, as from any broker.
+                self.pass_on(message, Some(handle.id));
                 self.perform_actions();
-                if fate == Disposition::RouteKept {
-                    self.acknowledge_once_kept(place, receipt);
-                } else {
-                    self.acknowledge(place, receipt);
+                if ack == Ack::Now {
+                    self.acknowledge(handle, receipt);
                 }
             }
-            Disposition::Drop => {
-                self.record(&message, &role, heard);
-                self.acknowledge(place, receipt);
+            PublishDecision::Consume(ack) => {
+                if ack == Ack::Now {
+                    self.acknowledge(handle, receipt);
+                }
                 self.perform_actions();
             }
-            Disposition::Forbid => {
-                self.acknowledge(place, receipt);
-                self.perform_actions();
-            }
-            Disposition::Cut => {
-                self.record(&message, &role, heard);
-                return Err(Ending::Closed("a fault, as --fault disconnect asked for".into()));
-            }
-            Disposition::Silence => {
-                self.record(&message, &role, heard);
-                if let Some(client) = self.client(place) {
+            PublishDecision::Disconnect(why) => return Err(CloseReason::Closed(why.into_owned())),
+            PublishDecision::Silence => {
+                if let Some(client) = self.client(handle) {
                     client.is_silent = true;
                 }
             }
@@ -106,41 +98,22 @@ impl Router {
         Ok(())
     }
 
-    pub(super) fn record(&mut self, message: &Message, role: &Role, heard: Heard) {
-        let channel = heard.channel;
-        let (gateway_id, sent) = match role {
-            Role::Gateway(id) => (Some(id.as_str()), Direction::Up),
-            Role::Platform => (
-                channel.and_then(|channel| self.edge.topics().id_in(channel, &message.topic)),
-                Direction::Down,
-            ),
-        };
-        let record = Record {
-            dir: Some(channel.map_or(sent, Channel::direction)),
-            channel,
-            gateway_id: gateway_id.map(Into::into),
-            is_json: heard.is_json,
-            ..Record::of(message, self.unix_us(), Self::micros(self.now.mono))
-        };
-        self.witness.message(&record);
-    }
-
-    pub(super) fn acknowledge(&mut self, place: ClientHandle, receipt: Option<Receipt>) {
+    fn acknowledge(&mut self, handle: ClientHandle, receipt: Option<AckToken>) {
         if let Some(receipt) = receipt
-            && let Some(client) = self.client(place)
+            && let Some(client) = self.client(handle)
         {
             client.session.acknowledge(receipt);
         }
     }
 
-    fn subscribe(&mut self, place: ClientHandle, packet: u16, filters: Vec<(String, QoS)>) {
-        let Some(client) = self.client(place) else { return };
-        let (role, client_id) = (Rc::clone(&client.role), Rc::clone(&client.client_id));
+    fn subscribe(&mut self, handle: ClientHandle, packet: u16, filters: Vec<(String, QoS)>) {
+        let Some(client) = self.client(handle) else { return };
+        let client_id = Rc::clone(&client.client_id);
         self.effort += FILTER_COST * filters.len();
         let mut codes = Vec::with_capacity(filters.len());
         let mut refused: Option<(String, &str)> = None;
         for (filter, qos) in filters {
-            if let Err(why) = self.subscribe_one(place, &role, &filter, qos) {
+            if let Err(why) = self.subscribe_one(handle, &filter, qos) {
                 codes.push(SubscribeCode::Refused);
                 refused.get_or_insert((filter, why));
             } else {
@@ -154,81 +127,73 @@ impl Router {
                 "client {client_id:?} may not subscribe to {filter:?}{others}: SUBACK 0x80; {why}"
             ));
         }
-        if let Some(client) = self.client(place) {
+        if let Some(client) = self.client(handle) {
             client.session.suback(packet, codes);
         }
     }
 
-    /// Subscribes to one filter, or says why not.
-    fn subscribe_one(
-        &mut self,
-        place: ClientHandle,
-        role: &Role,
-        filter: &str,
-        qos: QoS,
-    ) -> Result<(), &'static str> {
-        if !self.edge.grants(role, filter) {
-            return Err("a gateway subscribes below its own gateway_id");
-        }
+    /// Subscribes to one filter, or returns why not.
+    fn subscribe_one(&mut self, handle: ClientHandle, filter: &str, qos: QoS) -> Result<(), &'static str> {
+        let Some(client) = self.clients.get_mut(handle.id.0 as usize).and_then(Option::as_deref_mut) else {
+            return Ok(());
+        };
+        self.handler.may_subscribe(client.info(handle.id), filter)?;
         if levels(filter) > MAX_LEVELS {
             return Err("a filter with wildcards may have 100 levels");
         }
-        let Some(client) = self.clients.get_mut(place.id.0 as usize).and_then(Option::as_deref_mut) else {
-            return Ok(());
-        };
         let name = client.subscribe(filter, &self.limits)?;
-        self.subscriptions.insert(filter, place.id, qos);
+        self.subscriptions.insert(filter, handle.id, qos);
         if !self.retained.is_empty()
-            && let Some(client) = self.client(place)
+            && let Some(client) = self.client(handle)
         {
             client.search(name, qos);
         }
         Ok(())
     }
 
-    fn unsubscribe(&mut self, place: ClientHandle, packet: u16, filters: &[String]) {
-        let Some(client) = self.clients.get_mut(place.id.0 as usize).and_then(Option::as_deref_mut) else {
+    fn unsubscribe(&mut self, handle: ClientHandle, packet: u16, filters: &[String]) {
+        let Some(client) = self.clients.get_mut(handle.id.0 as usize).and_then(Option::as_deref_mut) else {
             return;
         };
         self.effort += FILTER_COST * filters.len();
         for filter in filters {
             if client.unsubscribe(filter) {
-                self.subscriptions.remove(filter, place.id);
+                self.subscriptions.remove(filter, handle.id);
             }
         }
         client.session.unsuback(packet);
     }
 
-    /// Sends a client more of the retained messages that its new subscriptions ask for.
-    pub(in crate::net::server) fn search_on(&mut self, place: ClientHandle) {
-        if let Some(client) = self.clients.get_mut(place.id.0 as usize).and_then(Option::as_deref_mut)
-            && client.generation == place.generation
+    /// Sends a client more of the retained messages of its new subscriptions.
+    pub(in crate::net::server) fn search_on(&mut self, handle: ClientHandle) {
+        if let Some(client) = self.clients.get_mut(handle.id.0 as usize).and_then(Option::as_deref_mut)
+            && client.generation == handle.generation
             && client.is_searching(&self.limits, self.kept_bytes)
         {
             client.search_on(&self.retained, &self.limits, self.kept_bytes);
         }
     }
 
-    /// Whether a client could be sent more of them at once.
-    pub(in crate::net::server) fn is_searching(&mut self, place: ClientHandle) -> bool {
-        let Some(client) = self.clients.get_mut(place.id.0 as usize).and_then(Option::as_deref_mut) else {
+    /// Whether more of them could be sent to a client at once.
+    pub(in crate::net::server) fn is_searching(&mut self, handle: ClientHandle) -> bool {
+        let Some(client) = self.clients.get_mut(handle.id.0 as usize).and_then(Option::as_deref_mut) else {
             return false;
         };
-        client.generation == place.generation && client.is_searching(&self.limits, self.kept_bytes)
+        client.generation == handle.generation && client.is_searching(&self.limits, self.kept_bytes)
     }
 
     // Messages.
 
-    /// Retains a client's message where it asks for that, and passes it on to whoever subscribes.
+    /// Forwards a client's message to its subscribers, and retains it if its retain flag is set.
     pub(super) fn pass_on(&mut self, message: Message, client: Option<SessionId>) {
         let Message { topic, payload, qos, retain, .. } = message;
         if retain && !self.retained.set(&topic, &payload, qos) {
             self.warn(&format!("there is no room to retain another message: {topic:?} is not retained"));
         }
-        self.forward(topic, payload, qos, Source { client, retain });
+        self.forward(topic, payload, qos, Publisher { client, retain });
     }
 
-    /// Whether anybody subscribes to a topic.
+    /// Whether a topic has a subscriber.
     pub(in crate::net::server) fn has_subscriber(&mut self, topic: &str) -> bool {
         let mut found = std::mem::take(&mut self.found);
         self.subscriptions.find(topic, &mut found);
@@ -237,17 +202,28 @@ impl Router {
         is_found
     }
 
-    /// How many messages clients have not acknowledged.
+    /// The number of queued and unacknowledged messages of all clients.
     pub(in crate::net::server) fn unacknowledged(&self) -> usize {
         self.clients.iter().flatten().map(|client| client.session.in_flight() + client.session.queued()).sum()
     }
 
-    /// Passes a message of the platform's on to whoever subscribes.
+    /// Forwards a message of the handler's to its subscribers.
     pub(in crate::net::server) fn route(&mut self, topic: Arc<str>, payload: Bytes, qos: QoS) {
-        self.forward(topic, payload, qos, Source::default());
+        self.forward(topic, payload, qos, Publisher::default());
     }
 
-    fn forward(&mut self, topic: Arc<str>, payload: Bytes, qos: QoS, source: Source) {
+    /// Forwards a message of the handler's to one client if it subscribes.
+    pub(super) fn route_to(&mut self, id: SessionId, topic: Arc<str>, payload: Bytes, qos: QoS) {
+        let mut found = std::mem::take(&mut self.found);
+        self.subscriptions.find_again(&topic, &mut found);
+        if let Some((_, granted)) = found.iter().find(|(subscriber, _)| *subscriber == id) {
+            let publish = Publish { topic, payload, qos: qos.min(*granted), retain: false };
+            self.deliver(id, publish, Publisher::default());
+        }
+        self.found = found;
+    }
+
+    fn forward(&mut self, topic: Arc<str>, payload: Bytes, qos: QoS, source: Publisher) {
         let mut found = std::mem::take(&mut self.found);
         self.subscriptions.find_again(&topic, &mut found);
         if let Some(((last, granted), others)) = found.split_last() {
@@ -262,14 +238,14 @@ impl Router {
         self.found = found;
     }
 
-    fn deliver(&mut self, id: SessionId, mut publish: Publish, source: Source) {
+    fn deliver(&mut self, id: SessionId, mut publish: Publish, source: Publisher) {
         let is_current = self.current == Some(id);
         let Some(client) = self.clients.get_mut(id.0 as usize).and_then(Option::as_deref_mut) else { return };
         if client.is_silent {
             return;
         }
         if client.is_bridge {
-            // Its own messages would go round between two brokers for ever.
+            // Its own messages would circle between the two brokers for ever.
             if source.client == Some(id) {
                 return;
             }
@@ -294,11 +270,11 @@ impl Router {
         self.warn(&format!("client {client_id:?} cannot be reached or reads slowly: messages are dropped"));
     }
 
-    pub(in crate::net::server) fn refill(&mut self, place: ClientHandle) {
-        let Some(client) = self.clients.get_mut(place.id.0 as usize).and_then(Option::as_deref_mut) else {
+    pub(in crate::net::server) fn refill(&mut self, handle: ClientHandle) {
+        let Some(client) = self.clients.get_mut(handle.id.0 as usize).and_then(Option::as_deref_mut) else {
             return;
         };
-        if client.generation == place.generation {
+        if client.generation == handle.generation {
             client.refill(&self.limits, self.kept_bytes);
             if client.is_silent {
                 client.session.outbox().clear();
@@ -306,17 +282,17 @@ impl Router {
         }
     }
 
-    /// Whether a client must read before it may say more.
-    pub(in crate::net::server) fn is_full(&mut self, place: ClientHandle) -> Result<bool, Ending> {
+    /// Whether a client must read before the broker reads from it.
+    pub(in crate::net::server) fn is_full(&mut self, handle: ClientHandle) -> Result<bool, CloseReason> {
         let total = self.kept_bytes;
-        let client = self.clients.get_mut(place.id.0 as usize).and_then(Option::as_deref_mut);
+        let client = self.clients.get_mut(handle.id.0 as usize).and_then(Option::as_deref_mut);
         let client =
-            client.filter(|client| client.generation == place.generation).ok_or(Ending::TakenOver)?;
+            client.filter(|client| client.generation == handle.generation).ok_or(CloseReason::TakenOver)?;
         Ok(client.is_full(&self.limits, total))
     }
 
     /// Why a connection is to be closed, if it is.
-    pub(in crate::net::server) fn leaving(&mut self, place: ClientHandle) -> Option<&'static str> {
-        self.client(place)?.leaving.take()
+    pub(in crate::net::server) fn leaving(&mut self, handle: ClientHandle) -> Option<&'static str> {
+        self.client(handle)?.leaving.take()
     }
 }

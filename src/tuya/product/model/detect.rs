@@ -1,4 +1,4 @@
-//! JSON models: unwraps what is around a model and finds out which shape it has.
+//! JSON models: unwraps a model and detects its shape.
 //!
 //! | shape | known by |
 //! | --- | --- |
@@ -10,7 +10,13 @@
 
 use serde_json::{Map, Value};
 
-use super::{Access, Draft, Found, ModelError, entry};
+use super::{
+    draft::{DraftPoint, ParsedModel},
+    entry::ModelEntry,
+    error::ModelError,
+    json::{join, kind_of, open, syntax_error},
+};
+use crate::tuya::product::data_point::AccessMode;
 
 /// What may stand around a model.
 const WRAPPERS: [&str; 6] = ["result", "data", "model", "schema", "mapping", "dps_data"];
@@ -21,8 +27,8 @@ const HOLDERS: [&str; 7] = ["mapping", "dps_data", "dps", "Dps", "services", "fu
 /// How deep wrappers may be nested; files in the field have four at most.
 const MAX_WRAPPERS: usize = 8;
 
-pub(super) fn read(text: &str) -> Result<Found, ModelError> {
-    let mut found = Found::default();
+pub(super) fn read(text: &str) -> Result<ParsedModel, ModelError> {
+    let mut found = ParsedModel::default();
     let mut value = serde_json::from_str(text).map_err(|why| syntax_error("", text, &why))?;
     let mut path = String::new();
     for _ in 0..MAX_WRAPPERS {
@@ -62,25 +68,8 @@ pub(super) fn read(text: &str) -> Result<Found, ModelError> {
     Err(ModelError::new(path, "no product model was found inside so many wrappers"))
 }
 
-/// Parses JSON text that stands in a JSON string, twice if need be; any other value stays as it is.
-pub(super) fn open(mut value: Value, path: &str) -> Result<Value, ModelError> {
-    for _ in 0..2 {
-        match &value {
-            Value::String(text) if text.trim_start().starts_with(['{', '[', '"']) => {
-                value = serde_json::from_str(text).map_err(|why| syntax_error(path, text, &why))?;
-            }
-            _ => break,
-        }
-    }
-    Ok(value)
-}
-
-pub(super) fn join(path: &str, key: &str) -> String {
-    if path.is_empty() { key.to_owned() } else { format!("{path}.{key}") }
-}
-
 /// What an object around or of a model says of the product itself.
-fn about(object: &Map<String, Value>, found: &mut Found) {
+fn about(object: &Map<String, Value>, found: &mut ParsedModel) {
     let text = |keys: &[&str]| {
         keys.iter()
             .find_map(|key| object.get(*key)?.as_str().filter(|text| !text.is_empty()).map(str::to_owned))
@@ -93,7 +82,7 @@ fn about(object: &Map<String, Value>, found: &mut Found) {
 }
 
 /// The data points of an object that is a model; `None` if it is none.
-fn drafts(object: &Map<String, Value>, path: &str) -> Result<Option<Vec<Draft>>, ModelError> {
+fn drafts(object: &Map<String, Value>, path: &str) -> Result<Option<Vec<DraftPoint>>, ModelError> {
     if let Some(Value::Array(services)) = object.get("services") {
         let mut drafts = Vec::new();
         for (at, service) in services.iter().enumerate() {
@@ -129,42 +118,42 @@ fn drafts(object: &Map<String, Value>, path: &str) -> Result<Option<Vec<Draft>>,
     let is_id = |key: &String| !key.is_empty() && key.bytes().all(|byte| byte.is_ascii_digit());
     if !object.is_empty() && object.keys().all(is_id) {
         let drafts = object.iter().map(|(id, item)| {
-            entry::Entry { item, place: join(path, id), id: Some(id), code: None, access: None }.draft()
+            ModelEntry { item, place: join(path, id), id: Some(id), code: None, access: None }.draft()
         });
         return drafts.collect::<Result<_, _>>().map(Some);
     }
     Ok(None)
 }
 
-fn list(items: &[Value], path: &str, access: Option<Access>) -> Result<Vec<Draft>, ModelError> {
+fn list(items: &[Value], path: &str, access: Option<AccessMode>) -> Result<Vec<DraftPoint>, ModelError> {
     let draft = |(at, item)| {
-        entry::Entry { item, place: format!("{path}[{at}]"), id: None, code: None, access }.draft()
+        ModelEntry { item, place: format!("{path}[{at}]"), id: None, code: None, access }.draft()
     };
     items.iter().enumerate().map(draft).collect()
 }
 
-/// Both halves of a specification: what is among the functions may be written, what is reported only may not.
+/// Both halves of a specification: functions may be written, data points of the status list alone may not.
 fn specification(
     object: &Map<String, Value>,
     path: &str,
     writable: &str,
     reported: &str,
-) -> Result<Vec<Draft>, ModelError> {
+) -> Result<Vec<DraftPoint>, ModelError> {
     let half = |key: &str, access| match object.get(key) {
         Some(Value::Array(items)) => list(items, &join(path, key), Some(access)),
         Some(Value::Object(map)) => {
             let place = join(path, key);
             let draft = |(code, item): (&String, _)| {
                 let place = join(&place, code);
-                entry::Entry { item, place, id: None, code: Some(code), access: Some(access) }.draft()
+                ModelEntry { item, place, id: None, code: Some(code), access: Some(access) }.draft()
             };
             map.iter().map(draft).collect()
         }
         _ => Ok(Vec::new()),
     };
-    let mut drafts = half(writable, Access::ReadWrite)?;
+    let mut drafts = half(writable, AccessMode::ReadWrite)?;
     let written = drafts.len();
-    for draft in half(reported, Access::ReadOnly)? {
+    for draft in half(reported, AccessMode::ReadOnly)? {
         match drafts[..written].iter_mut().find(|known| known.code == draft.code) {
             Some(known) => known.id = known.id.or(draft.id),
             None => drafts.push(draft),
@@ -205,36 +194,4 @@ fn unknown_shape(object: &Map<String, Value>, path: &str) -> ModelError {
         "Known are thing models (services), specifications (functions, status), device schemas, DP maps, TEdge \
          products (Dps), the documentation's table as CSV, and what `tuyagw model --json` prints.",
     )
-}
-
-/// What a value is, in words.
-pub(super) fn kind_of(value: &Value) -> &'static str {
-    match value {
-        Value::Null => "null",
-        Value::Bool(_) => "a bool",
-        Value::Number(_) => "a number",
-        Value::String(_) => "a string",
-        Value::Array(_) => "an array",
-        Value::Object(_) => "an object",
-    }
-}
-
-fn syntax_error(path: &str, text: &str, why: &serde_json::Error) -> ModelError {
-    let (line, column) = (why.line(), why.column());
-    let place = if path.is_empty() {
-        format!("line {line}, column {column}")
-    } else {
-        format!("{path}: line {line}, column {column} of the JSON text in it")
-    };
-    let reason = why.to_string();
-    let reason = reason.split(" at line ").next().unwrap_or_default();
-    let error = ModelError::new(place, format!("this is no JSON: {reason}"));
-    let compact: String = text.chars().filter(|c| !c.is_whitespace()).collect();
-    if [r#":"{""#, r#":"[""#, r#":"[{""#].iter().any(|pattern| compact.contains(pattern)) {
-        return error.hint(
-            "The quotes of the JSON text inside the string are not escaped, as happens in pasted issues: keep the \
-             inner object alone, from its { to its }.",
-        );
-    }
-    error
 }

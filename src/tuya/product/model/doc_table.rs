@@ -3,8 +3,13 @@
 
 use csv::{ReaderBuilder, StringRecord, Trim};
 
-use super::{Access, Draft, Found, ModelError, access, words::Property};
-use crate::tuya::product::Kind;
+use super::{
+    draft::{DraftPoint, ParsedModel},
+    error::ModelError,
+    limits::access,
+    words::DescribedLimits,
+};
+use crate::tuya::product::data_point::{AccessMode, DataType};
 
 /// What a column may be called.
 const COLUMNS: [(Column, &[&str]); 8] = [
@@ -39,7 +44,7 @@ const COLUMNS: [(Column, &[&str]); 8] = [
     ),
     (Column::Type, &["data type", "type", "dp type", "datatype", "function point type"]),
     (
-        Column::Property,
+        Column::DescribedLimits,
         &[
             "dp property",
             "dp properties",
@@ -113,12 +118,12 @@ enum Column {
     Code,
     Access,
     Type,
-    Property,
+    DescribedLimits,
     Limit,
     Remark,
 }
 
-pub(super) fn read(text: &str) -> Result<Found, ModelError> {
+pub(super) fn read(text: &str) -> Result<ParsedModel, ModelError> {
     let (first, rest) = text.split_once('\n').unwrap_or((text, ""));
     let (text, first_line, named) = match behind_sep(first) {
         Some(name) => (rest, 2, named_separator(name)),
@@ -135,7 +140,7 @@ pub(super) fn read(text: &str) -> Result<Found, ModelError> {
         let header = header.to_ascii_lowercase().replace(['_', '-'], " ");
         COLUMNS.iter().find(|(_, names)| names.contains(&header.as_str())).map(|(column, _)| *column)
     };
-    let table = Table {
+    let table = DocTable {
         columns: headers.iter().map(named).collect(),
         names: headers.iter().map(str::to_owned).collect(),
     };
@@ -146,7 +151,7 @@ pub(super) fn read(text: &str) -> Result<Found, ModelError> {
              DP property; identifier and data type are required.",
         ));
     }
-    let mut found = Found::default();
+    let mut found = ParsedModel::default();
     let (mut counted, mut line) = (0, first_line);
     for record in reader.records() {
         // The text is UTF-8 and rows may be ragged, so that nothing is left to go wrong.
@@ -176,18 +181,18 @@ fn named_separator(rest: &str) -> Option<u8> {
     first.filter(|byte| *byte == b'\t' || byte.is_ascii_punctuation() && *byte != b'"')
 }
 
-struct Table {
+struct DocTable {
     columns: Vec<Option<Column>>,
     /// What the file calls them.
     names: Vec<String>,
 }
 
-impl Table {
+impl DocTable {
     fn place_of(&self, column: Column) -> Option<usize> {
         self.columns.iter().position(|known| *known == Some(column))
     }
 
-    fn draft(&self, record: &StringRecord, line: usize) -> Result<Draft, ModelError> {
+    fn draft(&self, record: &StringRecord, line: usize) -> Result<DraftPoint, ModelError> {
         let cell =
             |column| self.place_of(column).and_then(|at| record.get(at)).filter(|cell| !cell.is_empty());
         let wrong = |column, message: String| {
@@ -205,14 +210,14 @@ impl Table {
                 let known = "Report only (read-only), Send and report (read-write), Send only (write-only)";
                 wrong(Column::Access, format!("`{text}` is no data transfer type; known are {known}"))
             })?,
-            None => Access::ReadWrite,
+            None => AccessMode::ReadWrite,
         };
         let type_name =
             cell(Column::Type).ok_or_else(|| wrong(Column::Type, "the data type is missing".to_owned()))?;
         let property = self.property(record, line, type_name)?;
         let kind = property.limits.kind(type_name).map_err(|message| wrong(Column::Type, message))?;
-        self.see_that_nothing_is_lost(record, line, &kind)?;
-        Ok(Draft {
+        self.refuse_unknown_limits(record, line, &kind)?;
+        Ok(DraftPoint {
             place: format!("line {line}"),
             id: id.transpose()?,
             code: Some(code.to_owned()),
@@ -224,40 +229,45 @@ impl Table {
     }
 
     /// What the property column says, and the columns for single limits.
-    fn property(&self, record: &StringRecord, line: usize, type_name: &str) -> Result<Property, ModelError> {
-        let mut property = Property::default();
+    fn property(
+        &self,
+        record: &StringRecord,
+        line: usize,
+        type_name: &str,
+    ) -> Result<DescribedLimits, ModelError> {
+        let mut property = DescribedLimits::default();
         let cells = self.columns.iter().zip(&self.names).zip(record).enumerate();
         for (at, ((column, name), cell)) in cells {
             let text = match column {
-                Some(Column::Property) => cell.to_owned(),
-                Some(Column::Limit) if !Property::says_nothing(cell) => format!("{name}: {cell}"),
+                Some(Column::DescribedLimits) => cell.to_owned(),
+                Some(Column::Limit) if !DescribedLimits::is_no_limit(cell) => format!("{name}: {cell}"),
                 _ => continue,
             };
             let wrong = |message| ModelError::new(format!("line {line}, column {}", at + 1), message);
-            let said = Property::read(&text, type_name).map_err(wrong)?;
+            let said = DescribedLimits::read(&text, type_name).map_err(wrong)?;
             property.add(said).map_err(wrong)?;
         }
         Ok(property)
     }
 
     /// Refuses a data point without limits if they may be in a column that is not known.
-    fn see_that_nothing_is_lost(
+    fn refuse_unknown_limits(
         &self,
         record: &StringRecord,
         line: usize,
-        kind: &Kind,
+        kind: &DataType,
     ) -> Result<(), ModelError> {
         let has_none = match kind {
-            Kind::Value { min, max, .. } => min.is_none() && max.is_none(),
-            Kind::Enum { range } => range.is_empty(),
-            Kind::Bitmap { labels, maxlen } => labels.is_empty() && maxlen.is_none(),
-            Kind::Bool | Kind::String { .. } | Kind::Raw { .. } => false,
+            DataType::Value { min, max, .. } => min.is_none() && max.is_none(),
+            DataType::Enum { range } => range.is_empty(),
+            DataType::Bitmap { labels, maxlen } => labels.is_empty() && maxlen.is_none(),
+            DataType::Bool | DataType::String { .. } | DataType::Raw { .. } => false,
         };
         let unknown = self
             .columns
             .iter()
             .zip(record)
-            .position(|(column, cell)| column.is_none() && !Property::says_nothing(cell));
+            .position(|(column, cell)| column.is_none() && !DescribedLimits::is_no_limit(cell));
         let Some(at) = unknown.filter(|_| has_none) else { return Ok(()) };
         let name = self.names.get(at).map_or("", String::as_str);
         let place = format!("line {line}, column {}", at + 1);

@@ -4,10 +4,12 @@
 use serde_json::{Map, Value};
 
 use super::{
-    Access, Draft, Kind, Limits, ModelError, access,
-    detect::{join, kind_of, open},
-    plain_type,
+    draft::DraftPoint,
+    error::ModelError,
+    json::{join, kind_of, open},
+    limits::{ValueLimits, access, plain_type},
 };
+use crate::tuya::product::data_point::{AccessMode, DataType};
 
 /// The keys under which a type's limits may lie; an object, or JSON text of one.
 const SPECS: [&str; 5] = ["typespec", "property", "properties", "values", "format"];
@@ -54,32 +56,32 @@ const OTHERS: [&str; 12] = [
 ];
 
 /// A data point in a model, with what its surroundings say of it.
-pub(super) struct Entry<'a> {
+pub(super) struct ModelEntry<'a> {
     pub item: &'a Value,
     pub place: String,
     pub id: Option<&'a str>,
     pub code: Option<&'a str>,
-    pub access: Option<Access>,
+    pub access: Option<AccessMode>,
 }
 
-impl Entry<'_> {
-    pub(super) fn draft(self) -> Result<Draft, ModelError> {
+impl ModelEntry<'_> {
+    pub(super) fn draft(self) -> Result<DraftPoint, ModelError> {
         let Value::Object(object) = self.item else {
             let message = format!("{} is no description of a data point", kind_of(self.item));
             return Err(ModelError::new(self.place, message));
         };
-        let entry = Fields { object, place: &self.place };
+        let entry = EntryFields { object, place: &self.place };
         // A bool has no limits, so that nothing is lost if they cannot be read: the cloud API gives {true,false}.
         let is_bool = entry.text(&["type"]).is_some_and(|name| plain_type(&name) == "bool");
         let (key, spec) = if is_bool { entry.spec().unwrap_or_default() } else { entry.spec()? };
         let spec_place = if key.is_empty() { self.place.clone() } else { join(&self.place, key) };
-        let spec = Fields { object: &spec, place: &spec_place };
+        let spec = EntryFields { object: &spec, place: &spec_place };
         let attributes = entry.find(&["attributes"]).and_then(|(_, value)| value.as_object());
 
         let text = |keys| entry.text(keys);
         let code = self.code.map(str::to_owned).or_else(|| text(&["code", "identifier", "dpcode"]));
         let code =
-            code.or_else(|| attributes.and_then(|object| Fields { object, place: "" }.text(&["code"])));
+            code.or_else(|| attributes.and_then(|object| EntryFields { object, place: "" }.text(&["code"])));
         // A tuya-local list calls the code a name.
         let code = code.or_else(|| entry.find(&["format"]).and_then(|_| text(&["name"])));
         let id = match entry.find(&["dpid", "abilityid", "id"]) {
@@ -99,9 +101,9 @@ impl Entry<'_> {
                 ModelError::new(join(place, key), format!("{value} is no access; known are ro, rw and wo"))
             })?,
             // Maps without access leave everything to the device.
-            None => self.access.unwrap_or(Access::ReadWrite),
+            None => self.access.unwrap_or(AccessMode::ReadWrite),
         };
-        let limits = Limits {
+        let limits = ValueLimits {
             min: spec.number(&["min", "minimum", "minvalue", "minimumvalue", "valuemin"])?,
             max: spec.number(&["max", "maximum", "maxvalue", "maximumvalue", "valuemax"])?,
             scale: spec.number(&["scale"])?,
@@ -113,20 +115,20 @@ impl Entry<'_> {
         let unit = spec.unit()?;
         let kind = limits.kind(&type_name).map_err(|message| ModelError::new(spec.place, message))?;
         if !is_bool {
-            spec.see_that_nothing_is_lost(&kind, !key.is_empty())?;
+            spec.refuse_unknown_limits(&kind, !key.is_empty())?;
         }
         let name = text(&["name"]).filter(|name| Some(name) != code.as_ref());
-        Ok(Draft { id, name, unit, access, kind, code, place: self.place })
+        Ok(DraftPoint { id, name, unit, access, kind, code, place: self.place })
     }
 }
 
 /// An object's fields by key, whatever the key's capitals and underscores.
-struct Fields<'a> {
+struct EntryFields<'a> {
     object: &'a Map<String, Value>,
     place: &'a str,
 }
 
-impl<'a> Fields<'a> {
+impl<'a> EntryFields<'a> {
     /// The first of these keys that the object has; null counts as absent.
     fn find(&self, keys: &[&str]) -> Option<(&'a str, &'a Value)> {
         let named = |key: &str, wanted: &str| {
@@ -179,9 +181,9 @@ impl<'a> Fields<'a> {
         }
     }
 
-    /// Refuses a key that has to do with limits and is not known, and an object of limits of which nothing is; the
-    /// data point would take every value.
-    fn see_that_nothing_is_lost(&self, kind: &Kind, is_spec: bool) -> Result<(), ModelError> {
+    /// Refuses an unknown key that concerns limits, and an object of limits with unknown keys only. Without its limits the
+    /// data point would accept every value.
+    fn refuse_unknown_limits(&self, kind: &DataType, is_spec: bool) -> Result<(), ModelError> {
         let plain = |key: &str| key.replace(['_', '-'], "").to_ascii_lowercase();
         let is_limit = |key: &&String| {
             let key = plain(key);
@@ -192,10 +194,10 @@ impl<'a> Fields<'a> {
             !known && hints.iter().any(|hint| key.starts_with(hint) || key.ends_with(hint))
         };
         let has_none = match kind {
-            Kind::Value { .. } => self.find(&LIMITS).or(self.find(&["unit", "units"])).is_none(),
-            Kind::Enum { range } => range.is_empty(),
-            Kind::Bitmap { labels, maxlen } => labels.is_empty() && maxlen.is_none(),
-            Kind::Bool | Kind::String { .. } | Kind::Raw { .. } => return Ok(()),
+            DataType::Value { .. } => self.find(&LIMITS).or(self.find(&["unit", "units"])).is_none(),
+            DataType::Enum { range } => range.is_empty(),
+            DataType::Bitmap { labels, maxlen } => labels.is_empty() && maxlen.is_none(),
+            DataType::Bool | DataType::String { .. } | DataType::Raw { .. } => return Ok(()),
         };
         let keys = || self.object.iter().filter(|(_, value)| !value.is_null()).map(|(key, _)| key);
         let lost = keys().find(is_limit).or_else(|| {

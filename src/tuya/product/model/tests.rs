@@ -1,7 +1,7 @@
 //! Every shape of model file, and what is wrong with wrong ones.
 
-use super::access;
-use crate::tuya::product::{Access, ModelError, Product};
+use super::limits::access;
+use crate::tuya::product::{AccessMode, ModelError, Product};
 
 macro_rules! model {
     ($name:literal) => {
@@ -316,7 +316,7 @@ fn limits_that_are_not_understood_are_no_data_point_without_limits() {
 
 #[test]
 fn access_is_understood_in_many_words() {
-    let found = |text: &str| access(text).map(Access::name);
+    let found = |text: &str| access(text).map(AccessMode::name);
     for (text, expected) in [
         ("Send/report", Some("rw")),
         ("Send and report (read-write)", Some("rw")),

@@ -7,7 +7,7 @@ mod tests;
 
 use std::{borrow::Cow, fmt};
 
-use super::{DataPoint, Kind};
+use super::{DataPoint, DataType};
 use crate::{
     json::{Json, text_of},
     tuya::ResultCode,
@@ -28,20 +28,20 @@ pub enum ValueEncoding {
 
 /// Why a value does not fit a data point.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Misfit {
+pub struct ValueError {
     /// The code that an answer carries: 1103 type, 1101 range, 1102 null, 2002 no such enumeration value.
     pub code: ResultCode,
     /// The reason, naming the data point and the value.
     pub message: String,
 }
 
-impl fmt::Display for Misfit {
+impl fmt::Display for ValueError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.message)
     }
 }
 
-impl std::error::Error for Misfit {}
+impl std::error::Error for ValueError {}
 
 /// A value that fits.
 enum Fit {
@@ -56,10 +56,10 @@ impl DataPoint {
     /// An integer is digits with or without a minus sign: `1.0` and `1e3` are of the wrong type (1103), since
     /// the edge keeps an int64. A bitmap may also be an array of its labels. Where the encoding is
     /// [`ValueEncoding::String`], the value may be given as such a string already.
-    pub fn check(&self, json: &str, encoding: ValueEncoding) -> Result<Json, Misfit> {
+    pub fn check(&self, json: &str, encoding: ValueEncoding) -> Result<Json, ValueError> {
         let fit = self.fit(json, encoding == ValueEncoding::String)?;
         Ok(match (encoding, fit) {
-            (_, Fit::Text) => Json::parse(json).map_err(|_| self.type_misfit(json))?,
+            (_, Fit::Text) => Json::parse(json).map_err(|_| self.type_error(json))?,
             (ValueEncoding::Native, Fit::Integer(number)) => Json::integer(number),
             (ValueEncoding::Native, Fit::Bool(on)) => Json::flag(on),
             (ValueEncoding::String, Fit::Bool(on)) => Json::string(if on { "true" } else { "false" }),
@@ -70,7 +70,7 @@ impl DataPoint {
     /// Understands a value that arrived, in any encoding that edges are known to use, and gives its native form.
     ///
     /// A bool may also be `1`, `0`, `"1"`, `"0"`, `"true"` or `"false"`, an integer also `"10"`.
-    pub fn accept(&self, value: &Json) -> Result<Json, Misfit> {
+    pub fn accept(&self, value: &Json) -> Result<Json, ValueError> {
         Ok(match self.fit(value.get(), true)? {
             Fit::Bool(on) => Json::flag(on),
             Fit::Integer(number) => Json::integer(number),
@@ -78,8 +78,8 @@ impl DataPoint {
         })
     }
 
-    /// Says why [`DataPoint::accept`] does not understand a value, given as JSON text, where it does not.
-    pub fn understand(&self, json: &str) -> Result<(), Misfit> {
+    /// Checks that [`DataPoint::accept`] understands a value, given as JSON text.
+    pub fn validate(&self, json: &str) -> Result<(), ValueError> {
         self.fit(json, true).map(drop)
     }
 
@@ -88,24 +88,24 @@ impl DataPoint {
     /// The text of a string, enum or raw data point is the value itself. Others are JSON; a value may also be a
     /// number with its unit, such as `12.345m3`, which the scale turns into the integer 12345. A remainder, and
     /// a unit other than the data point's, is refused.
-    pub fn from_text(&self, text: &str) -> Result<Json, Misfit> {
-        if matches!(self.kind, Kind::String { .. } | Kind::Enum { .. } | Kind::Raw { .. }) {
+    pub fn from_text(&self, text: &str) -> Result<Json, ValueError> {
+        if matches!(self.kind, DataType::String { .. } | DataType::Enum { .. } | DataType::Raw { .. }) {
             return Ok(Json::string(text));
         }
         let text = text.trim();
         if let Ok(json) = Json::parse(text) {
             return Ok(json);
         }
-        if let Kind::Value { scale, .. } = self.kind {
+        if let DataType::Value { scale, .. } = self.kind {
             return self.scaled(text, scale).map(Json::integer);
         }
-        Err(self.type_misfit(text))
+        Err(self.type_error(text))
     }
 
-    /// What is probably not meant, though the model allows it: a percentage beyond 0 to 100.
+    /// A warning about a value that is allowed and probably wrong: a percentage beyond 0 to 100.
     #[must_use]
-    pub fn caution(&self, value: &Json) -> Option<String> {
-        let Kind::Value { scale, .. } = self.kind else { return None };
+    pub fn suspicious(&self, value: &Json) -> Option<String> {
+        let DataType::Value { scale, .. } = self.kind else { return None };
         if self.unit.as_deref() != Some("%") {
             return None;
         }
@@ -125,7 +125,7 @@ impl DataPoint {
     /// An integer of this data point as people read it: scaled, and with its unit.
     #[must_use]
     pub fn shown(&self, number: i64) -> String {
-        let Kind::Value { scale, .. } = self.kind else { return number.to_string() };
+        let DataType::Value { scale, .. } = self.kind else { return number.to_string() };
         let mut text = decimal(number, scale);
         if let Some(unit) = &self.unit {
             text.push(' ');
@@ -137,7 +137,7 @@ impl DataPoint {
     /// An integer for examples that lies within the limits.
     #[must_use]
     pub fn sample(&self) -> i64 {
-        let Kind::Value { min, max, scale, .. } = self.kind else { return 12345 };
+        let DataType::Value { min, max, scale, .. } = self.kind else { return 12345 };
         let whole = if self.unit.as_deref() == Some("%") { 10_i64.checked_pow(scale) } else { None };
         let hundred = whole.and_then(|one| one.checked_mul(100)).unwrap_or(i64::MAX);
         let max = max.unwrap_or(i64::MAX).min(hundred);
@@ -145,94 +145,94 @@ impl DataPoint {
         [12345, 1234, 125, 50, 12, 1].into_iter().find(|number| allowed.contains(number)).unwrap_or(max)
     }
 
-    fn fit(&self, json: &str, tolerant: bool) -> Result<Fit, Misfit> {
+    fn fit(&self, json: &str, tolerant: bool) -> Result<Fit, ValueError> {
         if json == "null" {
-            return Err(self.misfit(ResultCode::PARAM_NULL, "the value is null"));
+            return Err(self.error(ResultCode::PARAM_NULL, "the value is null"));
         }
         match &self.kind {
-            Kind::Bool => match json {
+            DataType::Bool => match json {
                 "true" => Ok(Fit::Bool(true)),
                 "false" => Ok(Fit::Bool(false)),
                 "1" | "\"1\"" | "\"true\"" if tolerant => Ok(Fit::Bool(true)),
                 "0" | "\"0\"" | "\"false\"" if tolerant => Ok(Fit::Bool(false)),
-                _ => Err(self.type_misfit(json)),
+                _ => Err(self.type_error(json)),
             },
-            &Kind::Value { min, max, .. } => {
+            &DataType::Value { min, max, .. } => {
                 let number = self.integer(json, tolerant)?;
                 if min.is_some_and(|min| number < min) || max.is_some_and(|max| number > max) {
-                    return Err(self.range_misfit(json));
+                    return Err(self.range_error(json));
                 }
                 Ok(Fit::Integer(number))
             }
-            Kind::Bitmap { labels, maxlen } => {
+            DataType::Bitmap { labels, maxlen } => {
                 let number = if json.starts_with('[') {
                     self.faults(json, labels)?
                 } else {
                     self.integer(json, tolerant)?
                 };
                 if number < 0 || number > greatest_set(labels, *maxlen) {
-                    return Err(self.range_misfit(json));
+                    return Err(self.range_error(json));
                 }
                 Ok(Fit::Integer(number))
             }
-            Kind::Enum { range } => {
-                let text = text_of(json).ok_or_else(|| self.type_misfit(json))?;
+            DataType::Enum { range } => {
+                let text = text_of(json).ok_or_else(|| self.type_error(json))?;
                 if !range.is_empty() && !range.iter().any(|known| *known == text) {
                     let known = range.join(", ");
                     let reason = format!("expected one of {known}; got {}", excerpt(json));
-                    return Err(self.misfit(ResultCode::NOT_SUPPORTED, &reason));
+                    return Err(self.error(ResultCode::NOT_SUPPORTED, &reason));
                 }
                 Ok(Fit::Text)
             }
-            &Kind::String { maxlen } => {
-                let text = text_of(json).ok_or_else(|| self.type_misfit(json))?;
+            &DataType::String { maxlen } => {
+                let text = text_of(json).ok_or_else(|| self.type_error(json))?;
                 self.fit_length(text.len(), maxlen)
             }
-            &Kind::Raw { maxlen } => {
-                let text = text_of(json).ok_or_else(|| self.type_misfit(json))?;
+            &DataType::Raw { maxlen } => {
+                let text = text_of(json).ok_or_else(|| self.type_error(json))?;
                 self.fit_length(base64_length(&text).unwrap_or(text.len()), maxlen)
             }
         }
     }
 
     /// The integer that a JSON text is.
-    fn integer(&self, json: &str, tolerant: bool) -> Result<i64, Misfit> {
+    fn integer(&self, json: &str, tolerant: bool) -> Result<i64, ValueError> {
         let quoted =
             if tolerant { json.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')) } else { None };
         let text = quoted.unwrap_or(json);
         let digits = text.strip_prefix('-').unwrap_or(text);
         if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
-            return Err(self.type_misfit(json));
+            return Err(self.type_error(json));
         }
         // Digits that are no i64 are too many.
-        text.parse().map_err(|_| self.range_misfit(json))
+        text.parse().map_err(|_| self.range_error(json))
     }
 
     /// The bits of an array of fault labels.
-    fn faults(&self, json: &str, labels: &[String]) -> Result<i64, Misfit> {
-        let named: Vec<String> = serde_json::from_str(json).map_err(|_| self.type_misfit(json))?;
+    fn faults(&self, json: &str, labels: &[String]) -> Result<i64, ValueError> {
+        let named: Vec<String> = serde_json::from_str(json).map_err(|_| self.type_error(json))?;
         named.iter().try_fold(0, |bits, name| {
             let bit = labels.iter().take(63).position(|label| label == name).ok_or_else(|| {
                 let known = if labels.is_empty() { "unknown".to_owned() } else { labels.join(", ") };
                 let reason = format!("there is no fault {name:?}; the labels are {known}");
-                self.misfit(ResultCode::NOT_SUPPORTED, &reason)
+                self.error(ResultCode::NOT_SUPPORTED, &reason)
             })?;
             Ok(bits | 1 << bit)
         })
     }
 
-    fn fit_length(&self, length: usize, maxlen: Option<u32>) -> Result<Fit, Misfit> {
+    fn fit_length(&self, length: usize, maxlen: Option<u32>) -> Result<Fit, ValueError> {
         match maxlen {
             Some(maxlen) if length > maxlen as usize => {
                 let reason = format!("{length} bytes are more than {maxlen}");
-                Err(self.misfit(ResultCode::PARAM_RANGE, &reason))
+                Err(self.error(ResultCode::PARAM_RANGE, &reason))
             }
             _ => Ok(Fit::Text),
         }
     }
 
     /// The integer for a decimal number with a unit.
-    fn scaled(&self, text: &str, scale: u32) -> Result<i64, Misfit> {
+    fn scaled(&self, text: &str, scale: u32) -> Result<i64, ValueError> {
         let end = text.find(|c: char| !matches!(c, '0'..='9' | '.' | '-')).unwrap_or(text.len());
         let (number, unit) = (&text[..end], text[end..].trim());
         let (negative, digits) = number.strip_prefix('-').map_or((false, number), |rest| (true, rest));
@@ -245,10 +245,10 @@ impl DataPoint {
                 "{} has a comma; the decimal sign is a point{instead}, and nothing stands between thousands",
                 excerpt(text)
             );
-            return Err(self.misfit(ResultCode::PARAM_TYPE, &reason));
+            return Err(self.error(ResultCode::PARAM_TYPE, &reason));
         }
         if !all_digits(whole) || !all_digits(fraction) || unit.is_empty() {
-            return Err(self.type_misfit(text));
+            return Err(self.type_error(text));
         }
         let own = self.unit.as_deref().unwrap_or_default();
         if plain_unit(unit) != plain_unit(own) {
@@ -257,51 +257,55 @@ impl DataPoint {
             } else {
                 format!("a number in {own}, such as {}", self.shown(self.sample()))
             };
-            return Err(self.misfit(ResultCode::PARAM_TYPE, &format!("{} is not {wanted}", excerpt(text))));
+            return Err(self.error(ResultCode::PARAM_TYPE, &format!("{} is not {wanted}", excerpt(text))));
         }
         let fraction = fraction.trim_end_matches('0');
         let missing = (scale as usize).checked_sub(fraction.len()).ok_or_else(|| {
             let reason = format!("{} has more than the {scale} decimal places of its scale", excerpt(text));
-            self.misfit(ResultCode::PARAM_RANGE, &reason)
+            self.error(ResultCode::PARAM_RANGE, &reason)
         })?;
         let sign = if negative { "-" } else { "" };
-        format!("{sign}{whole}{fraction}{}", "0".repeat(missing)).parse().map_err(|_| self.range_misfit(text))
+        format!("{sign}{whole}{fraction}{}", "0".repeat(missing)).parse().map_err(|_| self.range_error(text))
     }
 
-    fn misfit(&self, code: ResultCode, reason: &str) -> Misfit {
-        Misfit { code, message: format!("{}: {reason}", self.label()) }
+    fn error(&self, code: ResultCode, reason: &str) -> ValueError {
+        ValueError { code, message: format!("{}: {reason}", self.label()) }
     }
 
-    fn type_misfit(&self, json: &str) -> Misfit {
+    fn type_error(&self, json: &str) -> ValueError {
         let wanted = match &self.kind {
-            Kind::Bool => "a bool, true or false".to_owned(),
-            Kind::Value { scale: 0, .. } => "a whole number without fraction or exponent".to_owned(),
-            Kind::Value { scale, .. } => {
+            DataType::Bool => "a bool, true or false".to_owned(),
+            DataType::Value { scale: 0, .. } => "a whole number without fraction or exponent".to_owned(),
+            DataType::Value { scale, .. } => {
                 let number = self.sample();
                 let sample = self.shown(number);
                 format!(
                     "a whole number without fraction or exponent, and its scale is {scale}: {sample} is {number}"
                 )
             }
-            Kind::Enum { .. } => "a string of the enumeration".to_owned(),
-            Kind::String { .. } => "a string".to_owned(),
-            Kind::Raw { .. } => "a string, mostly base64".to_owned(),
-            Kind::Bitmap { .. } => "an integer with one bit for each fault, or an array of labels".to_owned(),
+            DataType::Enum { .. } => "a string of the enumeration".to_owned(),
+            DataType::String { .. } => "a string".to_owned(),
+            DataType::Raw { .. } => "a string, mostly base64".to_owned(),
+            DataType::Bitmap { .. } => {
+                "an integer with one bit for each fault, or an array of labels".to_owned()
+            }
         };
-        self.misfit(ResultCode::PARAM_TYPE, &format!("{} is not {wanted}", excerpt(json)))
+        self.error(ResultCode::PARAM_TYPE, &format!("{} is not {wanted}", excerpt(json)))
     }
 
-    fn range_misfit(&self, json: &str) -> Misfit {
+    fn range_error(&self, json: &str) -> ValueError {
         let (min, max) = match &self.kind {
-            Kind::Value { min, max, .. } => (min.unwrap_or(i64::MIN), max.unwrap_or(i64::MAX)),
-            Kind::Bitmap { labels, maxlen } => (0, greatest_set(labels, *maxlen)),
-            Kind::Bool | Kind::Enum { .. } | Kind::String { .. } | Kind::Raw { .. } => (i64::MIN, i64::MAX),
+            DataType::Value { min, max, .. } => (min.unwrap_or(i64::MIN), max.unwrap_or(i64::MAX)),
+            DataType::Bitmap { labels, maxlen } => (0, greatest_set(labels, *maxlen)),
+            DataType::Bool | DataType::Enum { .. } | DataType::String { .. } | DataType::Raw { .. } => {
+                (i64::MIN, i64::MAX)
+            }
         };
-        self.misfit(ResultCode::PARAM_RANGE, &format!("{} lies outside {min} to {max}", excerpt(json)))
+        self.error(ResultCode::PARAM_RANGE, &format!("{} lies outside {min} to {max}", excerpt(json)))
     }
 }
 
-/// The integer with every known bit set; 30 bits where the model does not say, as in the vendor's driver SDK.
+/// The integer with every known bit set; 30 bits if the model does not define them, as in the vendor's driver SDK.
 fn greatest_set(labels: &[String], maxlen: Option<u32>) -> i64 {
     let bits = match (labels.len(), maxlen) {
         (0, None) => 30,
@@ -311,7 +315,7 @@ fn greatest_set(labels: &[String], maxlen: Option<u32>) -> i64 {
     1_i64.checked_shl(bits).filter(|_| bits < 63).map_or(i64::MAX, |above| above - 1)
 }
 
-/// The number of bytes that a base64 text stands for, or `None` where the text is not base64.
+/// The number of bytes that a base64 text stands for, or `None` if the text is not base64.
 fn base64_length(text: &str) -> Option<usize> {
     let digits = text.trim_end_matches('=');
     let padding = text.len() - digits.len();

@@ -12,15 +12,15 @@ fn everything() -> Product {
 }
 
 /// What a check gives: the JSON text, or the code of the refusal.
-fn outcome(result: Result<Json, Misfit>) -> Result<String, i64> {
-    result.map(|value| value.get().to_owned()).map_err(|misfit| misfit.code.0)
+fn outcome(result: Result<Json, ValueError>) -> Result<String, i64> {
+    result.map(|value| value.get().to_owned()).map_err(|error| error.code.0)
 }
 
 /// Runs `value => expected` lines against one data point.
 fn all(
     product: &Product,
     point: &str,
-    fit: impl Fn(&DataPoint, &Json) -> Result<Json, Misfit>,
+    fit: impl Fn(&DataPoint, &Json) -> Result<Json, ValueError>,
     lines: &[(&str, Result<&str, i64>)],
 ) {
     let point = product.find(point).expect(point);
@@ -34,11 +34,11 @@ fn all(
     }
 }
 
-fn check(point: &DataPoint, value: &Json) -> Result<Json, Misfit> {
+fn check(point: &DataPoint, value: &Json) -> Result<Json, ValueError> {
     point.check(value.get(), ValueEncoding::Native)
 }
 
-fn check_string(point: &DataPoint, value: &Json) -> Result<Json, Misfit> {
+fn check_string(point: &DataPoint, value: &Json) -> Result<Json, ValueError> {
     point.check(value.get(), ValueEncoding::String)
 }
 
@@ -315,16 +315,16 @@ fn a_refusal_names_the_data_point_the_value_and_what_fits() {
         ("9", "\"run\"", "DP 9 valve_state: expected one of opened, closed, opening, closing; got \"run\""),
         ("7", "1", "DP 7 d_begin_time: 1 is not a string"),
     ] {
-        let misfit = check(meter.find(point).unwrap(), &json(value)).unwrap_err();
-        assert_eq!(misfit.to_string(), expected);
+        let error = check(meter.find(point).unwrap(), &json(value)).unwrap_err();
+        assert_eq!(error.to_string(), expected);
     }
     let long = format!("\"{}\"", "é".repeat(500));
-    let misfit = check(meter.find("1").unwrap(), &json(&long)).unwrap_err();
-    assert!(misfit.message.len() < 300, "{misfit}");
-    let misfit = meter.find("1").unwrap().from_text("12l").unwrap_err();
-    assert_eq!(misfit.message, "DP 1 water_flow: 12l is not a number in m³, such as 12.345 m³");
-    let misfit = meter.find("18").unwrap().from_text("50h").unwrap_err();
-    assert_eq!(misfit.message, "DP 18 valve_open_degree: 50h is not a number in %, such as 50 %");
+    let error = check(meter.find("1").unwrap(), &json(&long)).unwrap_err();
+    assert!(error.message.len() < 300, "{error}");
+    let error = meter.find("1").unwrap().from_text("12l").unwrap_err();
+    assert_eq!(error.message, "DP 1 water_flow: 12l is not a number in m³, such as 12.345 m³");
+    let error = meter.find("18").unwrap().from_text("50h").unwrap_err();
+    assert_eq!(error.message, "DP 18 valve_open_degree: 50h is not a number in %, such as 50 %");
 }
 
 #[test]
@@ -352,8 +352,8 @@ fn a_comma_in_a_number_is_refused_with_the_point_in_its_place() {
             "1,234,567 has a comma; the decimal sign is a point, and nothing stands between thousands",
         ),
     ] {
-        let misfit = meter.find(point).unwrap().from_text(text).unwrap_err();
-        assert!(misfit.message.ends_with(expected), "{misfit}");
+        let error = meter.find(point).unwrap().from_text(text).unwrap_err();
+        assert!(error.message.ends_with(expected), "{error}");
     }
 }
 
@@ -377,11 +377,11 @@ fn an_example_lies_within_the_limits() {
 fn a_percentage_above_100_is_doubtful_but_fits() {
     let meter = Product::smart_water_meter();
     let degree = meter.find("valve_open_degree").unwrap();
-    assert_eq!(degree.caution(&json("100")), None);
+    assert_eq!(degree.suspicious(&json("100")), None);
     assert!(check(degree, &json("101")).is_ok());
-    let caution = degree.caution(&json("101")).unwrap();
-    assert_eq!(caution, "DP 18 valve_open_degree is a percentage, and 101 % lies outside 0 to 100 %");
-    assert_eq!(meter.find("water_flow").unwrap().caution(&json("999999999")), None);
+    let suspicious = degree.suspicious(&json("101")).unwrap();
+    assert_eq!(suspicious, "DP 18 valve_open_degree is a percentage, and 101 % lies outside 0 to 100 %");
+    assert_eq!(meter.find("water_flow").unwrap().suspicious(&json("999999999")), None);
 }
 
 #[test]
