@@ -328,7 +328,7 @@ impl<F: SpoolFolder> Store<F> {
             }
             Err((why, is_unknown)) => {
                 let cut = active.file.set_length(segment.records_end);
-                // After a sync that failed, nobody knows which of the last bytes are on disk: no more is added to the file.
+                // After a sync that failed, it is unknown which of the last bytes are on disk: no more is added to the file.
                 if is_unknown || cut.is_err() {
                     self.complete_active();
                 }
