@@ -2,6 +2,7 @@
 //!
 //! The library exists for the binary, the tests, the benchmarks and the fuzz targets. It is not a stable API.
 
+pub mod agent;
 pub mod cli;
 pub mod collections;
 pub mod duration;

@@ -27,7 +27,7 @@ const fn shell(name: &'static str, rooms: &'static str) -> Room {
 }
 
 /// The allow list.
-const ROOMS: [Room; 20] = [
+const ROOMS: [Room; 21] = [
     pure("text", "", ""),
     pure("collections", "", "foldhash"),
     pure("rate", "", ""),
@@ -40,6 +40,8 @@ const ROOMS: [Room; 20] = [
     pure("tuya", "text collections json mqtt", "csv hex md5 serde serde_json smol_str"),
     // The two halves of the protocol do not know each other.
     pure("gateway", "text collections rate json mqtt tuya", "bytes md5 smol_str"),
+    // What the agent knows beside the gateway: its local programs.
+    pure("agent", "collections mqtt tuya", "bytes hex md5 serde serde_json smol_str"),
     pure("edge", "text duration collections json mqtt tuya", "bytes fastrand serde serde_json smol_str"),
     pure(
         "recording",
@@ -58,11 +60,11 @@ const ROOMS: [Room; 20] = [
     shell("io", "text duration collections rate json error wrapping mqtt tuya edge recording request spool"),
     shell(
         "run",
-        "text duration collections rate json error wrapping mqtt tuya gateway edge recording request spool stats net io",
+        "text duration collections rate json error wrapping mqtt tuya gateway agent edge recording request spool stats net io",
     ),
     shell(
         "cli",
-        "text duration collections rate json error wrapping mqtt tuya gateway edge recording request spool stats net io run",
+        "text duration collections rate json error wrapping mqtt tuya gateway agent edge recording request spool stats net io run",
     ),
     shell("lib", ""),
 ];
