@@ -1,5 +1,6 @@
 //! Files, pipes, the terminal and random numbers, and the threads that read and write them.
 
+pub mod agent_socket;
 pub mod batch_writer;
 pub mod console;
 pub mod fifo;
