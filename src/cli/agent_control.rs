@@ -1,0 +1,56 @@
+//! `agent status`, `agent stop` and `agent reload`: speak to an agent that runs.
+
+use std::path::PathBuf;
+
+use super::connection::{AgentArgs, GatewayArgs, NetworkArgs};
+use crate::{
+    error::{Exit, Failure},
+    run::{agent_control, connection_settings::ConnectionSettings},
+};
+
+/// Which agent.
+#[derive(Debug, clap::Args)]
+pub struct ControlArgs {
+    /// Print the state as JSON
+    #[arg(long)]
+    json: bool,
+
+    /// The agent's socket [default: the one of broker and gateway]
+    #[arg(long, value_name = "PATH")]
+    socket: Option<PathBuf>,
+
+    #[command(flatten)]
+    gateway: GatewayArgs,
+    #[command(flatten)]
+    network: NetworkArgs,
+}
+
+impl ControlArgs {
+    /// Prints what the agent does.
+    pub fn status(self) -> anyhow::Result<Exit> {
+        let Some(settings) = self.settings()? else { return Ok(no_agent()) };
+        agent_control::status(settings, self.json)
+    }
+
+    /// Ends the agent.
+    pub fn stop(self) -> anyhow::Result<Exit> {
+        let Some(settings) = self.settings()? else { return Ok(no_agent()) };
+        agent_control::stop(settings)
+    }
+
+    /// Makes the agent read its files again.
+    pub fn reload(self) -> anyhow::Result<Exit> {
+        let Some(settings) = self.settings()? else { return Ok(no_agent()) };
+        agent_control::reload(settings)
+    }
+
+    fn settings(&self) -> Result<Option<ConnectionSettings>, Failure> {
+        let agent = AgentArgs::of_socket(self.socket.clone());
+        let settings = ConnectionSettings::of_agent(&self.network, &self.gateway, &agent)?;
+        Ok(settings)
+    }
+}
+
+fn no_agent() -> Exit {
+    Exit::USAGE
+}
