@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use super::connection::{AgentArgs, GatewayArgs, NetworkArgs};
 use crate::{
     error::{Exit, Failure},
+    io::agent_socket::{self, AgentPresence},
     run::{agent_control, connection_settings::ConnectionSettings},
 };
 
@@ -28,29 +29,42 @@ pub struct ControlArgs {
 impl ControlArgs {
     /// Prints what the agent does.
     pub fn status(self) -> anyhow::Result<Exit> {
-        let Some(settings) = self.settings()? else { return Ok(no_agent()) };
-        agent_control::status(settings, self.json)
+        agent_control::status(self.settings()?, self.json)
     }
 
     /// Ends the agent.
     pub fn stop(self) -> anyhow::Result<Exit> {
-        let Some(settings) = self.settings()? else { return Ok(no_agent()) };
-        agent_control::stop(settings)
+        agent_control::stop(self.settings()?)
     }
 
     /// Makes the agent read its files again.
     pub fn reload(self) -> anyhow::Result<Exit> {
-        let Some(settings) = self.settings()? else { return Ok(no_agent()) };
-        agent_control::reload(settings)
+        agent_control::reload(self.settings()?)
     }
 
-    fn settings(&self) -> Result<Option<ConnectionSettings>, Failure> {
-        let agent = AgentArgs::of_socket(self.socket.clone());
-        let settings = ConnectionSettings::of_agent(&self.network, &self.gateway, &agent)?;
-        Ok(settings)
+    /// Returns the connection to the agent.
+    ///
+    /// # Errors
+    /// No agent, at a socket that was named as well: the exit code is that of the command line, not of the connection.
+    fn settings(&self) -> Result<ConnectionSettings, Failure> {
+        let agent = match &self.socket {
+            Some(socket) if agent_socket::presence(socket)? == AgentPresence::Absent => None,
+            _ => {
+                let agent = AgentArgs::of_socket(self.socket.clone());
+                ConnectionSettings::of_agent(&self.network, &self.gateway, &agent)?
+            }
+        };
+        if let Some(agent) = agent {
+            return Ok(agent);
+        }
+        // It says which setting is missing.
+        let settings = ConnectionSettings::gateway(&self.network, &self.gateway)?;
+        let gateway =
+            settings.gateway_id.map(|gateway| format!(" for gateway {gateway}")).unwrap_or_default();
+        Err(match &self.socket {
+            Some(socket) => Failure::invalid(format!("no agent listens on {}", socket.display())),
+            None => Failure::invalid(format!("no agent runs{gateway} of this broker")),
+        }
+        .hint("Start one with tuyagw agent"))
     }
-}
-
-fn no_agent() -> Exit {
-    Exit::USAGE
 }
