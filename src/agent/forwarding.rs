@@ -74,7 +74,7 @@ pub struct AnsweredClients {
 }
 
 /// What an answer is matched by: the channel of the request, and its id.
-type RequestKey = (Channel, SmolStr);
+type ForwardKey = (Channel, SmolStr);
 
 #[derive(Debug)]
 struct Forward<R> {
@@ -84,7 +84,7 @@ struct Forward<R> {
     topic: Arc<str>,
     payload: Bytes,
     /// The request that awaits its answer; `None` if nothing answers it.
-    key: Option<RequestKey>,
+    key: Option<ForwardKey>,
     state: ForwardState,
 }
 
@@ -111,13 +111,13 @@ pub struct Forwarding<R> {
     forwards: BTreeMap<ForwardId, Forward<R>>,
     clients: HashMap<LocalClient, OpenForwards>,
     /// The ids of requests are chosen by local programs.
-    by_request: SeededMap<RequestKey, Vec<ForwardId>>,
+    by_request: SeededMap<ForwardKey, Vec<ForwardId>>,
     /// What is to be sent, in the order of arrival.
     queue: BTreeSet<ForwardId>,
     /// The messages behind spooled ones, by device.
     behind: SeededMap<SmolStr, VecDeque<ForwardId>>,
-    abandoned: HashSet<RequestKey, Keyed>,
-    abandoned_order: VecDeque<RequestKey>,
+    abandoned: HashSet<ForwardKey, Keyed>,
+    abandoned_order: VecDeque<ForwardKey>,
     next: u64,
 }
 
@@ -310,7 +310,7 @@ impl<R> Forwarding<R> {
 
     /// Makes an earlier request of a client with the same id wait for its acknowledgement alone: the client has tried it again,
     /// and the answer to either ends both.
-    fn supersede(&mut self, client: LocalClient, key: &RequestKey) {
+    fn supersede(&mut self, client: LocalClient, key: &ForwardKey) {
         let Some(ids) = self.by_request.get_mut(key) else { return };
         let forwards = &self.forwards;
         let is_same = |id: &ForwardId| forwards.get(id).is_some_and(|forward| forward.client == client);

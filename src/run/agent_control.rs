@@ -106,7 +106,7 @@ fn table(status: &AgentStatus) -> String {
         lines.push(("answers", format!("{}; the last at {}", codes.join(", "), status.last_answer)));
     }
     lines.push(("version", format!("{}, process {}", status.version, status.pid)));
-    lines.into_iter().map(|(name, value)| format!("{name:<12}{value}\n")).collect()
+    lines.into_iter().fold(String::new(), |table, (name, value)| format!("{table}{name:<12}{value}\n"))
 }
 
 #[cfg(test)]

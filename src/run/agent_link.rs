@@ -107,7 +107,7 @@ impl AgentLink {
         }
         let warning = format!("the agent has no connection to the edge: {reason}");
         let is_new = self.lost.is_none();
-        self.lost.get_or_insert((now, String::new())).1 = reason.to_owned();
+        reason.clone_into(&mut self.lost.get_or_insert((now, String::new())).1);
         Ok(is_new.then_some(warning))
     }
 }

@@ -61,6 +61,17 @@ const READ_AGAIN: Duration = Duration::from_secs(10);
 /// What a spool has beside entries and marks, at most: the beginning and the end of a segment.
 const OVERHEAD: u64 = 4096;
 
+/// Waits for changes of a spool.
+#[derive(Clone, Debug)]
+pub struct SpoolWatch(Arc<SpoolShared>);
+
+impl SpoolWatch {
+    /// As [`Spool::changed`].
+    pub async fn changed(&self) {
+        self.0.changed.notified().await;
+    }
+}
+
 /// How large a spool may be.
 #[derive(Clone, Copy, Debug)]
 pub struct SpoolOptions {
@@ -284,6 +295,12 @@ impl Spool {
     /// Waits until the thread has stored or refused entries, read entries, or has a warning. Safe to drop at any point.
     pub async fn changed(&self) {
         self.shared.changed.notified().await;
+    }
+
+    /// Returns what waits for changes without holding the spool.
+    #[must_use]
+    pub fn watch(&self) -> SpoolWatch {
+        SpoolWatch(Arc::clone(&self.shared))
     }
 
     /// The number of unfinished entries, those not yet stored included.

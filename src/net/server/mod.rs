@@ -186,11 +186,12 @@ impl<H: Handler> Broker<H> {
     async fn accept(&self) -> Infallible {
         loop {
             let accepted = match &self.endpoint {
-                Endpoint::Network(listener) => {
-                    listener.accept().await.map(|(stream, _)| Ok(Accepted::Network(stream, listener.tls())))
-                }
+                Endpoint::Network(listener) => listener
+                    .accept()
+                    .await
+                    .map(|(stream, _)| Ok(AcceptedStream::Network(stream, listener.tls()))),
                 Endpoint::Local(listener) => {
-                    listener.accept().await.map(|stream| stream.map(Accepted::Local))
+                    listener.accept().await.map(|stream| stream.map(AcceptedStream::Local))
                 }
             };
             let accepted = match accepted {
@@ -214,14 +215,14 @@ impl<H: Handler> Broker<H> {
                 continue;
             }
             match accepted {
-                Accepted::Network(stream, None) => {
+                AcceptedStream::Network(stream, None) => {
                     self.spawn(|router| connection::serve(stream, router, Instant::now()));
                 }
-                Accepted::Network(stream, Some(tls)) => {
+                AcceptedStream::Network(stream, Some(tls)) => {
                     let limit = self.connect_timeout;
                     self.spawn(|router| serve_tls(stream, tls, limit, router));
                 }
-                Accepted::Local(stream) => {
+                AcceptedStream::Local(stream) => {
                     self.spawn(|router| connection::serve(stream, router, Instant::now()));
                 }
             }
@@ -244,7 +245,7 @@ impl<H: Handler> Broker<H> {
 }
 
 /// A connection that was accepted.
-enum Accepted {
+enum AcceptedStream {
     Network(TcpStream, Option<TlsAcceptor>),
     Local(UnixStream),
 }

@@ -108,6 +108,11 @@ impl AgentHandler {
         self.spool = Some(spool);
     }
 
+    /// Takes the spool back from the handler.
+    pub fn take_spool(&mut self) {
+        self.spool = None;
+    }
+
     /// Counts an answer.
     pub fn note_answer(&mut self, code: ResultCode) {
         *self.status.codes.entry(code.to_string()).or_default() += 1;

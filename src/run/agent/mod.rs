@@ -82,7 +82,7 @@ pub fn run(
 ) -> anyhow::Result<Exit> {
     settings.client.gives_up = false;
     settings.client.is_patient = true;
-    run_local(async { serve(settings, parser, options, socket, console).await })
+    run_local(Box::pin(serve(settings, parser, options, socket, console)))
 }
 
 async fn serve(
@@ -143,7 +143,7 @@ async fn serve(
     };
     console.note(&format!("the agent of {gateway} serves {}", socket.path().display()));
     let end = event_loop::run(&mut connection, &mut agent).await;
-    Ok(agent.finish(connection, end).await)
+    Ok(Box::pin(agent.finish(connection, end)).await)
 }
 
 struct Agent {
@@ -164,7 +164,7 @@ struct Agent {
 
 /// Events of the agent beside those of its connection.
 enum AgentInput {
-    Listen(ListenInput),
+    Listen(Box<ListenInput>),
     /// Local programs or the spool have something.
     Work,
     /// The files are to be read again.
@@ -295,8 +295,9 @@ impl Agent {
     }
 
     async fn finish(self, connection: RequestConnection, end: Result<ListenEnd, Failure>) -> Exit {
-        let Self { listen, spool, .. } = self;
-        let exit = listen.finish(connection, end).await;
+        let Self { listen, spool, broker, .. } = self;
+        let exit = Box::pin(listen.finish(connection, end)).await;
+        broker.turn(|handler, _| handler.take_spool());
         if let Some(spool) = spool {
             spool.close().await;
         }
@@ -334,7 +335,7 @@ impl Policy for Agent {
     async fn next_input(&mut self) -> Result<AgentInput, Failure> {
         let Self { listen, work, hangup, rounds, spool, .. } = self;
         tokio::select! {
-            input = listen.next_input() => input.map(AgentInput::Listen),
+            input = listen.next_input() => input.map(|input| AgentInput::Listen(Box::new(input))),
             () = work.notified() => Ok(AgentInput::Work),
             () = spooled::changed(spool.as_ref()) => Ok(AgentInput::Work),
             _ = hangup.recv() => Ok(AgentInput::Hangup),
@@ -345,10 +346,10 @@ impl Policy for Agent {
     fn handle_input(&mut self, connection: &mut RequestConnection, input: AgentInput) -> Result<(), Failure> {
         match input {
             AgentInput::Listen(input) => {
-                if matches!(input, ListenInput::Signal(_)) && self.devices.says_offline() {
+                if matches!(*input, ListenInput::Signal(_)) && self.devices.says_offline() {
                     self.say_statuses(connection, false)?;
                 }
-                self.listen.handle_input(connection, input)
+                self.listen.handle_input(connection, *input)
             }
             AgentInput::Work => Ok(()),
             AgentInput::Hangup => {
@@ -370,7 +371,7 @@ impl Policy for Agent {
                 let is_theirs = self.handle_downlink(connection, &message);
                 self.listen.handle_arrival(connection, &message, receipt)?;
                 if !is_theirs && connection.gateway().awaits_answers() {
-                    self.listen.handle_answer(connection, message);
+                    Listen::handle_answer(connection, message);
                 }
                 Ok(())
             }

@@ -2,7 +2,7 @@
 
 use std::{
     cell::RefCell,
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     path::PathBuf,
     rc::Rc,
     time::{Duration, Instant},
@@ -22,7 +22,7 @@ use crate::{
     io::{
         batch_writer::{BatchWriter, Purpose},
         console::Console,
-        spool::{AppendError, Commit, Spool, SpoolOptions},
+        spool::{AppendError, Commit, Spool, SpoolOptions, SpoolWatch},
     },
     mqtt::codec::{Publish, QoS},
     net::server::{Broker, PublishAck, SessionId},
@@ -53,6 +53,7 @@ pub struct SpoolSettings {
 /// A spool, and what of it is in flight.
 pub(super) struct Spooled {
     store: Rc<RefCell<Spool>>,
+    watch: SpoolWatch,
     max_bytes: u64,
     limiter: Option<RateLimiter>,
     results: Option<BatchWriter>,
@@ -60,7 +61,7 @@ pub(super) struct Spooled {
     uncommitted: BTreeMap<EntryId, Option<(PublishAck, SessionId)>>,
     in_flight: HashMap<u64, SpooledEntry>,
     /// Entries that are sent again at that time.
-    resting: BTreeMap<(Instant, EntryId), ()>,
+    resting: BTreeSet<(Instant, EntryId)>,
     delivered: u64,
     refused: u64,
     start: Instant,
@@ -76,13 +77,14 @@ impl Spooled {
         }
         let results = results.map(|path| BatchWriter::append(path, Purpose::SpoolResults)).transpose()?;
         Ok(Self {
+            watch: store.watch(),
             store: Rc::new(RefCell::new(store)),
             max_bytes,
             limiter: rate.map(RateLimiter::new),
             results,
             uncommitted: BTreeMap::new(),
             in_flight: HashMap::new(),
-            resting: BTreeMap::new(),
+            resting: BTreeSet::new(),
             delivered: 0,
             refused: 0,
             start: Instant::now(),
@@ -114,7 +116,7 @@ impl Spooled {
 
     /// When there is something to do although nothing happens.
     pub(super) fn next_wake(&self) -> Option<Instant> {
-        let rested = self.resting.first_key_value().map(|((at, _), ())| *at);
+        let rested = self.resting.first().map(|(at, _)| *at);
         let turn = self.limiter.as_ref().filter(|_| !self.is_empty() && self.in_flight.len() < WINDOW);
         let turn = turn.map(|limiter| self.start + limiter.next()).filter(|at| *at > Instant::now());
         rested.into_iter().chain(turn).min()
@@ -141,7 +143,7 @@ impl Spooled {
             self.console.warn(&warning);
         }
         let now = Instant::now();
-        while let Some((&(at, id), ())) = self.resting.first_key_value()
+        while let Some(&(at, id)) = self.resting.first()
             && at <= now
         {
             self.resting.pop_first();
@@ -231,7 +233,7 @@ impl Spooled {
                 (false, None, format!("the message of {length} bytes ended several connections"))
             }
             RequestOutcome::TimedOut { .. } => {
-                self.resting.insert((Instant::now() + REST, id), ());
+                self.resting.insert((Instant::now() + REST, id));
                 return;
             }
         };
@@ -262,23 +264,22 @@ impl Spooled {
         broker.turn(|handler, _| handler.release_devices());
     }
 
+    /// Stores what was given, and closes the files. The handler must have given the spool back.
     pub(super) async fn close(self) {
         if let Some(results) = self.results {
+            // A failure was told when it was met.
             let _ = results.close().await;
         }
-        let mut store = self.store.borrow_mut();
-        store.close().await;
+        if let Ok(store) = Rc::try_unwrap(self.store) {
+            store.into_inner().close().await;
+        }
     }
 }
 
 /// Waits until the spool has something new; for ever without one.
 pub(super) async fn changed(spool: Option<&Spooled>) {
     match spool {
-        Some(spool) => {
-            let store = spool.store();
-            let store = store.borrow();
-            store.changed().await;
-        }
+        Some(spool) => spool.watch.changed().await,
         None => std::future::pending().await,
     }
 }

@@ -465,7 +465,7 @@ impl Listen {
     }
 
     /// Passes a message to the gateway if it may be an answer to one of its own requests.
-    pub(super) fn handle_answer(&self, connection: &mut RequestConnection, message: Message) {
+    pub(super) fn handle_answer(connection: &mut RequestConnection, message: Message) {
         if Self::may_be_answer(connection, &message) {
             connection.handle_message(message);
         }
