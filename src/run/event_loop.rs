@@ -51,6 +51,10 @@ impl<C> GatewayConnection<C> {
         let ConnectionOptions { mut subscriptions, waits_for_answers, retries, rate, endures_outages } =
             options;
         let queues = agent.as_ref().is_some_and(|agent| agent.queues);
+        if queues {
+            // The agent takes the answers to spooled messages.
+            subscriptions.clear();
+        }
         if agent.is_some() {
             subscriptions.insert(0, (STATUS_TOPIC.to_owned(), QoS::AtLeastOnce));
         }
