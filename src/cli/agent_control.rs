@@ -28,29 +28,28 @@ pub struct ControlArgs {
 impl ControlArgs {
     /// Prints what the agent does.
     pub fn status(self) -> anyhow::Result<Exit> {
-        let Some(settings) = self.settings()? else { return Ok(no_agent()) };
+        let settings = self.settings()?;
         agent_control::status(settings, self.json)
     }
 
     /// Ends the agent.
     pub fn stop(self) -> anyhow::Result<Exit> {
-        let Some(settings) = self.settings()? else { return Ok(no_agent()) };
+        let settings = self.settings()?;
         agent_control::stop(settings)
     }
 
     /// Makes the agent read its files again.
     pub fn reload(self) -> anyhow::Result<Exit> {
-        let Some(settings) = self.settings()? else { return Ok(no_agent()) };
+        let settings = self.settings()?;
         agent_control::reload(settings)
     }
 
-    fn settings(&self) -> Result<Option<ConnectionSettings>, Failure> {
+    fn settings(&self) -> Result<ConnectionSettings, Failure> {
         let agent = AgentArgs::of_socket(self.socket.clone());
-        let settings = ConnectionSettings::of_agent(&self.network, &self.gateway, &agent)?;
-        Ok(settings)
+        let found = ConnectionSettings::of_agent(&self.network, &self.gateway, &agent)?;
+        found.ok_or_else(|| {
+            Failure::invalid("no agent runs for this gateway and broker")
+                .hint("Start one with tuyagw agent; --broker and --gateway-id must be the agent's")
+        })
     }
-}
-
-fn no_agent() -> Exit {
-    Exit::USAGE
 }
