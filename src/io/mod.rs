@@ -8,4 +8,5 @@ pub mod input;
 pub mod recording_file;
 pub mod registry_file;
 pub mod request_ids;
+pub mod service_manager;
 pub mod stdin;
