@@ -16,6 +16,7 @@ pub mod rate;
 pub mod recording;
 pub mod request;
 pub mod run;
+pub mod spool;
 pub mod stats;
 pub mod text;
 pub mod tuya;

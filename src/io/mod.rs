@@ -9,4 +9,5 @@ pub mod recording_file;
 pub mod registry_file;
 pub mod request_ids;
 pub mod service_manager;
+pub mod spool;
 pub mod stdin;

@@ -27,7 +27,7 @@ const fn shell(name: &'static str, rooms: &'static str) -> Room {
 }
 
 /// The allow list.
-const ROOMS: [Room; 19] = [
+const ROOMS: [Room; 20] = [
     pure("text", "", ""),
     pure("collections", "", "foldhash"),
     pure("rate", "", ""),
@@ -51,17 +51,18 @@ const ROOMS: [Room; 19] = [
         "text duration collections rate json error mqtt tuya gateway",
         "bytes csv hex md5 serde serde_json smol_str",
     ),
+    pure("spool", "collections", "bytes crc32fast smol_str"),
     pure("stats", "text collections json mqtt tuya recording", "jiff serde serde_json smol_str"),
     // The sockets know neither the vendor's protocol nor recordings: the server calls a trait.
     shell("net", "text collections rate error wrapping mqtt"),
-    shell("io", "text duration collections rate json error wrapping mqtt tuya edge recording request"),
+    shell("io", "text duration collections rate json error wrapping mqtt tuya edge recording request spool"),
     shell(
         "run",
-        "text duration collections rate json error wrapping mqtt tuya gateway edge recording request stats net io",
+        "text duration collections rate json error wrapping mqtt tuya gateway edge recording request spool stats net io",
     ),
     shell(
         "cli",
-        "text duration collections rate json error wrapping mqtt tuya gateway edge recording request stats net io run",
+        "text duration collections rate json error wrapping mqtt tuya gateway edge recording request spool stats net io run",
     ),
     shell("lib", ""),
 ];
