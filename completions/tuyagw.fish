@@ -83,7 +83,7 @@ complete -c tuyagw -n "__fish_tuyagw_using_subcommand sync" -l tls-server-name -
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand sync" -l connect-timeout -d 'Time for name, TCP, TLS and CONNACK together [default: 5s]' -r
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand sync" -l max-packet -d 'Largest MQTT packet to accept or send, in bytes [default: 1048576]' -r
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand sync" -l profile -d 'The profile of the configuration file to use [default: the file\'s default-profile]' -r
-complete -c tuyagw -n "__fish_tuyagw_using_subcommand sync" -l config -d 'The configuration file [default: $XDG_CONFIG_HOME/tuyagw/config.toml]' -r -F
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand sync" -l config -d 'The configuration file [default: $XDG_CONFIG_HOME/tuyagw/config.toml, else /etc/tuyagw/config.toml]' -r -F
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand sync" -l qos -d 'MQTT quality of service for publishing and subscribing [default: 1]' -r
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand sync" -l keep-alive -d 'Keep-alive interval, whole seconds from 0s to 65535s [default: 60s]' -r
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand sync" -l timeout -d 'Time for each answer, not for the run [default: 10s]' -r
@@ -120,7 +120,7 @@ complete -c tuyagw -n "__fish_tuyagw_using_subcommand report" -l tls-server-name
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand report" -l connect-timeout -d 'Time for name, TCP, TLS and CONNACK together [default: 5s]' -r
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand report" -l max-packet -d 'Largest MQTT packet to accept or send, in bytes [default: 1048576]' -r
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand report" -l profile -d 'The profile of the configuration file to use [default: the file\'s default-profile]' -r
-complete -c tuyagw -n "__fish_tuyagw_using_subcommand report" -l config -d 'The configuration file [default: $XDG_CONFIG_HOME/tuyagw/config.toml]' -r -F
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand report" -l config -d 'The configuration file [default: $XDG_CONFIG_HOME/tuyagw/config.toml, else /etc/tuyagw/config.toml]' -r -F
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand report" -l qos -d 'MQTT quality of service for publishing and subscribing [default: 1]' -r
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand report" -l keep-alive -d 'Keep-alive interval, whole seconds from 0s to 65535s [default: 60s]' -r
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand report" -l timeout -d 'Time for each answer, not for the run [default: 10s]' -r
@@ -167,7 +167,7 @@ complete -c tuyagw -n "__fish_tuyagw_using_subcommand status" -l tls-server-name
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand status" -l connect-timeout -d 'Time for name, TCP, TLS and CONNACK together [default: 5s]' -r
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand status" -l max-packet -d 'Largest MQTT packet to accept or send, in bytes [default: 1048576]' -r
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand status" -l profile -d 'The profile of the configuration file to use [default: the file\'s default-profile]' -r
-complete -c tuyagw -n "__fish_tuyagw_using_subcommand status" -l config -d 'The configuration file [default: $XDG_CONFIG_HOME/tuyagw/config.toml]' -r -F
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand status" -l config -d 'The configuration file [default: $XDG_CONFIG_HOME/tuyagw/config.toml, else /etc/tuyagw/config.toml]' -r -F
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand status" -l qos -d 'MQTT quality of service for publishing and subscribing [default: 1]' -r
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand status" -l keep-alive -d 'Keep-alive interval, whole seconds from 0s to 65535s [default: 60s]' -r
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand status" -l timeout -d 'Time for each answer, not for the run [default: 10s]' -r
@@ -209,7 +209,7 @@ complete -c tuyagw -n "__fish_tuyagw_using_subcommand listen" -l tls-server-name
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand listen" -l connect-timeout -d 'Time for name, TCP, TLS and CONNACK together [default: 5s]' -r
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand listen" -l max-packet -d 'Largest MQTT packet to accept or send, in bytes [default: 1048576]' -r
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand listen" -l profile -d 'The profile of the configuration file to use [default: the file\'s default-profile]' -r
-complete -c tuyagw -n "__fish_tuyagw_using_subcommand listen" -l config -d 'The configuration file [default: $XDG_CONFIG_HOME/tuyagw/config.toml]' -r -F
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand listen" -l config -d 'The configuration file [default: $XDG_CONFIG_HOME/tuyagw/config.toml, else /etc/tuyagw/config.toml]' -r -F
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand listen" -l qos -d 'MQTT quality of service for publishing and subscribing [default: 1]' -r
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand listen" -l keep-alive -d 'Keep-alive interval, whole seconds from 0s to 65535s [default: 60s]' -r
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand listen" -l timeout -d 'Time for each answer, not for the run [default: 10s]' -r
@@ -356,7 +356,7 @@ complete -c tuyagw -n "__fish_tuyagw_using_subcommand command" -l tls-server-nam
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand command" -l connect-timeout -d 'Time for name, TCP, TLS and CONNACK together [default: 5s]' -r
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand command" -l max-packet -d 'Largest MQTT packet to accept or send, in bytes [default: 1048576]' -r
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand command" -l profile -d 'The profile of the configuration file to use [default: the file\'s default-profile]' -r
-complete -c tuyagw -n "__fish_tuyagw_using_subcommand command" -l config -d 'The configuration file [default: $XDG_CONFIG_HOME/tuyagw/config.toml]' -r -F
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand command" -l config -d 'The configuration file [default: $XDG_CONFIG_HOME/tuyagw/config.toml, else /etc/tuyagw/config.toml]' -r -F
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand command" -l qos -d 'MQTT quality of service for publishing and subscribing [default: 1]' -r
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand command" -l keep-alive -d 'Keep-alive interval, whole seconds from 0s to 65535s [default: 60s]' -r
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand command" -l timeout -d 'Time for each answer, not for the run [default: 10s]' -r
@@ -398,7 +398,7 @@ complete -c tuyagw -n "__fish_tuyagw_using_subcommand replay" -l tls-server-name
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand replay" -l connect-timeout -d 'Time for name, TCP, TLS and CONNACK together [default: 5s]' -r
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand replay" -l max-packet -d 'Largest MQTT packet to accept or send, in bytes [default: 1048576]' -r
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand replay" -l profile -d 'The profile of the configuration file to use [default: the file\'s default-profile]' -r
-complete -c tuyagw -n "__fish_tuyagw_using_subcommand replay" -l config -d 'The configuration file [default: $XDG_CONFIG_HOME/tuyagw/config.toml]' -r -F
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand replay" -l config -d 'The configuration file [default: $XDG_CONFIG_HOME/tuyagw/config.toml, else /etc/tuyagw/config.toml]' -r -F
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand replay" -l qos -d 'MQTT quality of service for publishing and subscribing [default: 1]' -r
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand replay" -l keep-alive -d 'Keep-alive interval, whole seconds from 0s to 65535s [default: 60s]' -r
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand replay" -l timeout -d 'Time for each answer, not for the run [default: 10s]' -r
@@ -416,7 +416,7 @@ complete -c tuyagw -n "__fish_tuyagw_using_subcommand replay" -s h -l help -d 'P
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand convert" -l to -d 'Format of the output on stdout' -r -f -a "records\t'One record a line'
 csv\t'CSV with a header, one row a message'"
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand convert" -l profile -d 'The profile of the configuration file to use [default: the file\'s default-profile]' -r
-complete -c tuyagw -n "__fish_tuyagw_using_subcommand convert" -l config -d 'The configuration file [default: $XDG_CONFIG_HOME/tuyagw/config.toml]' -r -F
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand convert" -l config -d 'The configuration file [default: $XDG_CONFIG_HOME/tuyagw/config.toml, else /etc/tuyagw/config.toml]' -r -F
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand convert" -l mqtt-port -d 'Another port of MQTT in a capture, beside 21883, 1883 and 8883; repeatable' -r
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand convert" -l payload-base64 -d 'Payloads of a CSV recording are base64 (mqtt_recorder\'s --encode_b64)'
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand convert" -s q -l quiet -d 'Print only errors and warnings on stderr'
@@ -433,14 +433,14 @@ complete -c tuyagw -n "__fish_tuyagw_using_subcommand tap" -l tls-server-name -d
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand tap" -l connect-timeout -d 'Time for name, TCP, TLS and CONNACK together [default: 5s]' -r
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand tap" -l max-packet -d 'Largest MQTT packet to accept or send, in bytes [default: 1048576]' -r
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand tap" -l profile -d 'The profile of the configuration file to use [default: the file\'s default-profile]' -r
-complete -c tuyagw -n "__fish_tuyagw_using_subcommand tap" -l config -d 'The configuration file [default: $XDG_CONFIG_HOME/tuyagw/config.toml]' -r -F
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand tap" -l config -d 'The configuration file [default: $XDG_CONFIG_HOME/tuyagw/config.toml, else /etc/tuyagw/config.toml]' -r -F
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand tap" -l tls-insecure -d 'Do not verify the broker\'s certificate; reaches RSA-1024 boxes, too'
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand tap" -s q -l quiet -d 'Print only errors and warnings on stderr'
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand tap" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand inspect" -l html -d 'Write a page with charts to this file' -r -F
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand inspect" -l model -d 'Product model for names, units and scales [default: the smart water meter]' -r -F
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand inspect" -l profile -d 'The profile of the configuration file to use [default: the file\'s default-profile]' -r
-complete -c tuyagw -n "__fish_tuyagw_using_subcommand inspect" -l config -d 'The configuration file [default: $XDG_CONFIG_HOME/tuyagw/config.toml]' -r -F
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand inspect" -l config -d 'The configuration file [default: $XDG_CONFIG_HOME/tuyagw/config.toml, else /etc/tuyagw/config.toml]' -r -F
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand inspect" -l mqtt-port -d 'Another port of MQTT in a capture, beside 21883, 1883 and 8883; repeatable' -r
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand inspect" -l json -d 'Print JSON, on a terminal too'
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand inspect" -l payload-base64 -d 'Payloads of a CSV recording are base64 (mqtt_recorder\'s --encode_b64)'

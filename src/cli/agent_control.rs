@@ -29,42 +29,34 @@ pub struct ControlArgs {
 impl ControlArgs {
     /// Prints what the agent does.
     pub fn status(self) -> anyhow::Result<Exit> {
-        agent_control::status(self.settings()?, self.json)
+        let settings = self.settings()?;
+        agent_control::status(settings, self.json)
     }
 
     /// Ends the agent.
     pub fn stop(self) -> anyhow::Result<Exit> {
-        agent_control::stop(self.settings()?)
+        let settings = self.settings()?;
+        agent_control::stop(settings)
     }
 
     /// Makes the agent read its files again.
     pub fn reload(self) -> anyhow::Result<Exit> {
-        agent_control::reload(self.settings()?)
+        let settings = self.settings()?;
+        agent_control::reload(settings)
     }
 
-    /// Returns the connection to the agent.
-    ///
-    /// # Errors
-    /// No agent, at a socket that was named as well: the exit code is that of the command line, not of the connection.
     fn settings(&self) -> Result<ConnectionSettings, Failure> {
-        let agent = match &self.socket {
-            Some(socket) if agent_socket::presence(socket)? == AgentPresence::Absent => None,
-            _ => {
-                let agent = AgentArgs::of_socket(self.socket.clone());
-                ConnectionSettings::of_agent(&self.network, &self.gateway, &agent)?
-            }
-        };
-        if let Some(agent) = agent {
-            return Ok(agent);
+        if let Some(socket) = &self.socket
+            && agent_socket::presence(socket)? == AgentPresence::Absent
+        {
+            // To a program that must use it, this is a failure of the connection.
+            return Err(Failure::invalid(format!("no agent listens on {}", socket.display())));
         }
-        // It says which setting is missing.
-        let settings = ConnectionSettings::gateway(&self.network, &self.gateway)?;
-        let gateway =
-            settings.gateway_id.map(|gateway| format!(" for gateway {gateway}")).unwrap_or_default();
-        Err(match &self.socket {
-            Some(socket) => Failure::invalid(format!("no agent listens on {}", socket.display())),
-            None => Failure::invalid(format!("no agent runs{gateway} of this broker")),
-        }
-        .hint("Start one with tuyagw agent"))
+        let agent = AgentArgs::of_socket(self.socket.clone());
+        let found = ConnectionSettings::of_agent(&self.network, &self.gateway, &agent)?;
+        found.ok_or_else(|| {
+            Failure::invalid("no agent runs for this gateway and broker")
+                .hint("Start one with tuyagw agent; --broker and --gateway-id must be the agent's")
+        })
     }
 }

@@ -9,5 +9,6 @@ pub mod input;
 pub mod recording_file;
 pub mod registry_file;
 pub mod request_ids;
+pub mod service_manager;
 pub mod spool;
 pub mod stdin;

@@ -29,6 +29,7 @@ mod recipes;
 mod regression;
 mod replay;
 mod rooms;
+mod service;
 mod site;
 mod tap;
 mod tidy;

@@ -37,7 +37,7 @@ impl ServedSocket {
             .stderr(Stdio::null())
             .spawn()
             .unwrap();
-        let served = Self { edge: edge, agent: Some(agent), folder };
+        let served = Self { edge, agent: Some(agent), folder };
         until("the agent is connected", || served.status()["connected"] == true);
         let sync = run(served.gateway("sync").args(["--cid", "m1", "--product-id", "p1"]));
         assert_eq!(sync.code, Some(0), "{sync:?}");
@@ -115,17 +115,17 @@ fn mosquitto_observes_and_reports_through_an_agent() {
     ) else {
         return;
     };
-    let observed = served.folder.path().join("observed");
+    let traffic = served.folder.path().join("traffic");
     let topics = ["-t", "gateway_id/gw1/#", "-t", "$agent/status"];
     let observer = observer
         .args(["-i", "observer", "-C", "6", "-W", "50"])
         .args(topics)
-        .stdout(fs::File::create(&observed).unwrap())
+        .stdout(fs::File::create(&traffic).unwrap())
         .spawn()
         .unwrap();
-    let heard = || json_lines(&fs::read_to_string(&observed).unwrap());
+    let heard = || json_lines(&fs::read_to_string(&traffic).unwrap());
     // The retained status comes with the subscription.
-    until("mosquitto_sub listens", || !fs::read_to_string(&observed).unwrap().is_empty());
+    until("mosquitto_sub listens", || !fs::read_to_string(&traffic).unwrap().is_empty());
     let report = |request_id: &str, value: i64| json!({"t": 1, "request_id": request_id, "param": {"cid": "m1", "id": "1", "value": value}});
     let publish = |command: &mut Command, topic: &str, message: &Value| {
         let status = command.args(["-t", topic, "-m", &message.to_string()]).status().unwrap();
