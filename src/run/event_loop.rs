@@ -297,6 +297,20 @@ pub async fn run<P: Policy>(
     connection: &mut GatewayConnection<P::Context>,
     policy: &mut P,
 ) -> Result<P::End, Failure> {
+    let end = run_turns(connection, policy).await;
+    if end.is_err() {
+        // What came just before the failure has ended requests, which are no longer open.
+        while let Some(event) = connection.gateway.poll_event() {
+            policy.handle_gateway_event(event);
+        }
+    }
+    end
+}
+
+async fn run_turns<P: Policy>(
+    connection: &mut GatewayConnection<P::Context>,
+    policy: &mut P,
+) -> Result<P::End, Failure> {
     // The timer stays set if its deadline moves to a later time, as it does with every answer: setting it takes longer than
     // sending a message.
     let mut timer = pin!(tokio::time::sleep(Duration::ZERO));
