@@ -70,10 +70,12 @@ impl Site {
         run_with(&mut self.gateway("report", &["--queue", "-"]), input.as_bytes())
     }
 
-    /// Waits until the spool is empty, and returns its results.
-    fn results(&self) -> Vec<Value> {
+    /// Waits until the spool is empty and has so many results, and returns them.
+    fn results(&self, count: usize) -> Vec<Value> {
+        let text = || fs::read_to_string(self.path("results")).unwrap_or_default();
         until("the spool is empty", || self.status()["spool"]["messages"] == 0);
-        json_lines(&fs::read_to_string(self.path("results")).unwrap())
+        until("the results are written", || text().lines().count() >= count && text().ends_with('\n'));
+        json_lines(&text())
     }
 }
 
@@ -134,7 +136,7 @@ fn what_was_queued_survives_a_killed_agent_and_arrives_in_order() {
     let agent = site.agent(&[]);
     assert_eq!(site.status()["spool"]["messages"], 300);
     let edge = site.edge();
-    let results = site.results();
+    let results = site.results(300);
     assert!(results.iter().all(|result| result["ok"] == true && result["op"] == "report"), "{results:?}");
     let ids = |lines: &[Value]| {
         let mut ids: Vec<_> =
@@ -161,7 +163,7 @@ fn a_full_spool_refuses_messages_and_keeps_the_others() {
     let (kept, refused): (Vec<_>, Vec<_>) = queued.lines.iter().partition(|line| line["ok"] == true);
     assert!(!kept.is_empty() && refused.iter().all(|line| line["error"] == "io"), "{:?}", refused[0]);
     let edge = site.edge();
-    let results = site.results();
+    let results = site.results(kept.len());
     let ids: HashSet<_> = results.iter().map(|result| result["request_id"].as_str()).collect();
     assert!(kept.iter().all(|line| ids.contains(&line["request_id"].as_str())), "{} results", results.len());
     assert_eq!(kept.len(), results.len(), "what is refused is not kept");
@@ -180,7 +182,7 @@ fn a_refused_message_does_not_block_the_others() {
     let status = run(&mut site.gateway("status", &["--queue", "--online", "m1"]));
     assert_eq!((status.code, &status.line()["queued"]), (Some(0), &true.into()), "{status:?}");
     let edge = site.edge();
-    let results = site.results();
+    let results = site.results(5);
     let mut said: Vec<_> = results
         .iter()
         .map(|result| {
