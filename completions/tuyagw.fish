@@ -253,7 +253,7 @@ complete -c tuyagw -n "__fish_tuyagw_using_subcommand agent; and not __fish_seen
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand agent; and not __fish_seen_subcommand_from status stop reload" -l connect-timeout -d 'Time for name, TCP, TLS and CONNACK together [default: 5s]' -r
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand agent; and not __fish_seen_subcommand_from status stop reload" -l max-packet -d 'Largest MQTT packet to accept or send, in bytes [default: 1048576]' -r
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand agent; and not __fish_seen_subcommand_from status stop reload" -l profile -d 'The profile of the configuration file to use [default: the file\'s default-profile]' -r
-complete -c tuyagw -n "__fish_tuyagw_using_subcommand agent; and not __fish_seen_subcommand_from status stop reload" -l config -d 'The configuration file [default: $XDG_CONFIG_HOME/tuyagw/config.toml]' -r -F
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand agent; and not __fish_seen_subcommand_from status stop reload" -l config -d 'The configuration file [default: $XDG_CONFIG_HOME/tuyagw/config.toml, else /etc/tuyagw/config.toml]' -r -F
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand agent; and not __fish_seen_subcommand_from status stop reload" -l qos -d 'MQTT quality of service for publishing and subscribing [default: 1]' -r
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand agent; and not __fish_seen_subcommand_from status stop reload" -l keep-alive -d 'Keep-alive interval, whole seconds from 0s to 65535s [default: 60s]' -r
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand agent; and not __fish_seen_subcommand_from status stop reload" -l timeout -d 'Time for each answer, not for the run [default: 10s]' -r
@@ -281,7 +281,7 @@ complete -c tuyagw -n "__fish_tuyagw_using_subcommand agent; and __fish_seen_sub
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand agent; and __fish_seen_subcommand_from status" -l connect-timeout -d 'Time for name, TCP, TLS and CONNACK together [default: 5s]' -r
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand agent; and __fish_seen_subcommand_from status" -l max-packet -d 'Largest MQTT packet to accept or send, in bytes [default: 1048576]' -r
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand agent; and __fish_seen_subcommand_from status" -l profile -d 'The profile of the configuration file to use [default: the file\'s default-profile]' -r
-complete -c tuyagw -n "__fish_tuyagw_using_subcommand agent; and __fish_seen_subcommand_from status" -l config -d 'The configuration file [default: $XDG_CONFIG_HOME/tuyagw/config.toml]' -r -F
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand agent; and __fish_seen_subcommand_from status" -l config -d 'The configuration file [default: $XDG_CONFIG_HOME/tuyagw/config.toml, else /etc/tuyagw/config.toml]' -r -F
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand agent; and __fish_seen_subcommand_from status" -l qos -d 'MQTT quality of service for publishing and subscribing [default: 1]' -r
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand agent; and __fish_seen_subcommand_from status" -l keep-alive -d 'Keep-alive interval, whole seconds from 0s to 65535s [default: 60s]' -r
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand agent; and __fish_seen_subcommand_from status" -l timeout -d 'Time for each answer, not for the run [default: 10s]' -r
@@ -302,7 +302,7 @@ complete -c tuyagw -n "__fish_tuyagw_using_subcommand agent; and __fish_seen_sub
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand agent; and __fish_seen_subcommand_from stop" -l connect-timeout -d 'Time for name, TCP, TLS and CONNACK together [default: 5s]' -r
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand agent; and __fish_seen_subcommand_from stop" -l max-packet -d 'Largest MQTT packet to accept or send, in bytes [default: 1048576]' -r
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand agent; and __fish_seen_subcommand_from stop" -l profile -d 'The profile of the configuration file to use [default: the file\'s default-profile]' -r
-complete -c tuyagw -n "__fish_tuyagw_using_subcommand agent; and __fish_seen_subcommand_from stop" -l config -d 'The configuration file [default: $XDG_CONFIG_HOME/tuyagw/config.toml]' -r -F
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand agent; and __fish_seen_subcommand_from stop" -l config -d 'The configuration file [default: $XDG_CONFIG_HOME/tuyagw/config.toml, else /etc/tuyagw/config.toml]' -r -F
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand agent; and __fish_seen_subcommand_from stop" -l qos -d 'MQTT quality of service for publishing and subscribing [default: 1]' -r
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand agent; and __fish_seen_subcommand_from stop" -l keep-alive -d 'Keep-alive interval, whole seconds from 0s to 65535s [default: 60s]' -r
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand agent; and __fish_seen_subcommand_from stop" -l timeout -d 'Time for each answer, not for the run [default: 10s]' -r
@@ -323,7 +323,7 @@ complete -c tuyagw -n "__fish_tuyagw_using_subcommand agent; and __fish_seen_sub
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand agent; and __fish_seen_subcommand_from reload" -l connect-timeout -d 'Time for name, TCP, TLS and CONNACK together [default: 5s]' -r
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand agent; and __fish_seen_subcommand_from reload" -l max-packet -d 'Largest MQTT packet to accept or send, in bytes [default: 1048576]' -r
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand agent; and __fish_seen_subcommand_from reload" -l profile -d 'The profile of the configuration file to use [default: the file\'s default-profile]' -r
-complete -c tuyagw -n "__fish_tuyagw_using_subcommand agent; and __fish_seen_subcommand_from reload" -l config -d 'The configuration file [default: $XDG_CONFIG_HOME/tuyagw/config.toml]' -r -F
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand agent; and __fish_seen_subcommand_from reload" -l config -d 'The configuration file [default: $XDG_CONFIG_HOME/tuyagw/config.toml, else /etc/tuyagw/config.toml]' -r -F
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand agent; and __fish_seen_subcommand_from reload" -l qos -d 'MQTT quality of service for publishing and subscribing [default: 1]' -r
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand agent; and __fish_seen_subcommand_from reload" -l keep-alive -d 'Keep-alive interval, whole seconds from 0s to 65535s [default: 60s]' -r
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand agent; and __fish_seen_subcommand_from reload" -l timeout -d 'Time for each answer, not for the run [default: 10s]' -r
