@@ -12,7 +12,12 @@ use super::{
 };
 use crate::{
     error::{Exit, Failure},
-    io::{agent_socket::AgentSocket, batch_writer::Rotation, console::Console},
+    io::{
+        agent_socket::AgentSocket,
+        batch_writer::Rotation,
+        console::Console,
+        service_manager::{ServiceManager, activated_socket},
+    },
     run::{
         agent::{self, AgentOptions, DeviceOptions},
         command_executor::CommandPolicy,
@@ -179,8 +184,18 @@ pub fn run(mut args: Args, console: Console) -> anyhow::Result<Exit> {
         idle_exit: args.idle_exit,
         admits_group: group.is_some(),
     };
-    let socket = AgentSocket::bind(args.socket.as_deref(), &settings.agent_name()?, group)?;
-    agent::run(settings, parser, options, socket, console)
+    let name = settings.agent_name()?;
+    let socket = match (activated_socket()?, args.socket) {
+        (Some(listener), None) => AgentSocket::activated(listener, &name)?,
+        (Some(_), Some(_)) => {
+            return Err(Failure::invalid("--socket: the service manager has passed a socket already")
+                .hint("Leave out --socket, or disable the .socket unit")
+                .into());
+        }
+        (None, path) => AgentSocket::bind(path.as_deref(), &name, group)?,
+    };
+    let manager = ServiceManager::from_env()?;
+    agent::run(settings, parser, options, socket, manager, console)
 }
 
 /// The number of a group, from its name in /etc/group or from its digits.

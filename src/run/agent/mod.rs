@@ -38,7 +38,7 @@ use crate::{
     agent::{AgentStatus, ForwardId, LocalTopics},
     error::{Exit, Failure},
     gateway::{GatewayEvent, PreparedRequest, RequestOutcome},
-    io::{agent_socket::AgentSocket, console::Console},
+    io::{agent_socket::AgentSocket, console::Console, service_manager::ServiceManager},
     mqtt::codec::{Message, Publish},
     net::{
         client::ClientEvent,
@@ -78,11 +78,12 @@ pub fn run(
     parser: RequestParser,
     options: AgentOptions,
     socket: AgentSocket,
+    manager: ServiceManager,
     console: Console,
 ) -> anyhow::Result<Exit> {
     settings.client.gives_up = false;
     settings.client.is_patient = true;
-    run_local(Box::pin(serve(settings, parser, options, socket, console)))
+    run_local(Box::pin(serve(settings, parser, options, socket, manager, console)))
 }
 
 async fn serve(
@@ -90,6 +91,7 @@ async fn serve(
     parser: RequestParser,
     options: AgentOptions,
     mut socket: AgentSocket,
+    manager: ServiceManager,
     console: Console,
 ) -> Result<Exit, Failure> {
     let AgentOptions { listen, broker, devices, spool, idle_exit, admits_group } = options;
@@ -127,7 +129,13 @@ async fn serve(
     }
     let hangup = signal(SignalKind::hangup());
     let hangup = hangup.map_err(|why| Failure::io(format!("cannot listen for signals: {why}")))?;
+    let mut watchdog = manager.watchdog().map(tokio::time::interval);
+    if let Some(watchdog) = &mut watchdog {
+        watchdog.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    }
     let mut agent = Agent {
+        manager,
+        watchdog,
         listen,
         broker,
         work,
@@ -142,11 +150,15 @@ async fn serve(
         console,
     };
     console.note(&format!("the agent of {gateway} serves {}", socket.path().display()));
+    agent.tell_manager(ServiceManager::ready);
     let end = event_loop::run(&mut connection, &mut agent).await;
+    agent.tell_manager(ServiceManager::stopping);
     Ok(Box::pin(agent.finish(connection, end)).await)
 }
 
 struct Agent {
+    manager: ServiceManager,
+    watchdog: Option<Interval>,
     listen: Listen,
     broker: Rc<Broker<AgentHandler>>,
     work: Rc<Notify>,
@@ -171,6 +183,8 @@ enum AgentInput {
     Hangup,
     /// It is time to say the statuses.
     Round,
+    /// It is time to tell the service manager that the loop runs.
+    Watchdog,
 }
 
 impl Agent {
@@ -215,6 +229,7 @@ impl Agent {
 
     /// Reads the files again; what cannot be read leaves all as it was.
     fn reload(&mut self) {
+        self.tell_manager(ServiceManager::reloading);
         match self.devices.reload() {
             Ok(devices) => {
                 if let Some(known) = devices {
@@ -223,6 +238,14 @@ impl Agent {
                 self.console.note("the files were read again");
             }
             Err(failure) => self.console.warn(&format!("nothing was read again: {}", failure.message)),
+        }
+        self.tell_manager(ServiceManager::ready);
+    }
+
+    /// Tells the service manager something. The service goes on if that fails.
+    fn tell_manager(&self, tell: impl FnOnce(&ServiceManager) -> Result<(), Failure>) {
+        if let Err(failure) = tell(&self.manager) {
+            self.console.warn(&failure.message);
         }
     }
 
@@ -258,6 +281,7 @@ impl Agent {
     fn handle_connection(&mut self, event: &ClientEvent) {
         match event {
             ClientEvent::Subscribed => {
+                self.tell_manager(|manager| manager.status("connected to the edge"));
                 let is_again = std::mem::replace(&mut self.was_connected, true);
                 self.broker.turn(|handler, _| {
                     handler.set_status(|status| {
@@ -267,14 +291,17 @@ impl Agent {
                     });
                 });
             }
-            ClientEvent::Lost { reason, .. } => self.broker.turn(|handler, _| {
-                handler.set_status(|status| {
-                    if std::mem::take(&mut status.connected) {
-                        status.since = now_text();
-                    }
-                    status.reason.clone_from(reason);
+            ClientEvent::Lost { reason, .. } => {
+                self.tell_manager(|manager| manager.status(&format!("not connected to the edge: {reason}")));
+                self.broker.turn(|handler, _| {
+                    handler.set_status(|status| {
+                        if std::mem::take(&mut status.connected) {
+                            status.since = now_text();
+                        }
+                        status.reason.clone_from(reason);
+                    });
                 });
-            }),
+            }
             _ => {}
         }
     }
@@ -333,13 +360,14 @@ impl Policy for Agent {
     }
 
     async fn next_input(&mut self) -> Result<AgentInput, Failure> {
-        let Self { listen, work, hangup, rounds, spool, .. } = self;
+        let Self { listen, work, hangup, rounds, spool, watchdog, .. } = self;
         tokio::select! {
             input = listen.next_input() => input.map(|input| AgentInput::Listen(Box::new(input))),
             () = work.notified() => Ok(AgentInput::Work),
             () = spooled::changed(spool.as_ref()) => Ok(AgentInput::Work),
             _ = hangup.recv() => Ok(AgentInput::Hangup),
             () = tick(rounds) => Ok(AgentInput::Round),
+            () = tick(watchdog) => Ok(AgentInput::Watchdog),
         }
     }
 
@@ -357,6 +385,10 @@ impl Policy for Agent {
                 Ok(())
             }
             AgentInput::Round => self.say_statuses(connection, true),
+            AgentInput::Watchdog => {
+                self.tell_manager(ServiceManager::feed_watchdog);
+                Ok(())
+            }
         }
     }
 
