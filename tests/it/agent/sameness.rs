@@ -106,7 +106,7 @@ fn a_journal_of_the_direct_way_is_continued_through_the_agent() {
     assert_eq!(sent, (11..=20).map(|n| format!("m{n}")).collect::<Vec<_>>());
     let again = site.run_with("report", &args, reports(20));
     assert_eq!((again.code, again.lines.len()), (Some(0), 0), "{}", again.stderr);
-    drop(site.end("TERM"));
+    assert_eq!(site.end("TERM").code(), Some(0));
     assert_eq!(site.site.records_of("report").len(), 20);
 }
 
@@ -119,7 +119,7 @@ fn ten_thousand_lines_are_answered_in_their_order() {
     assert!(in_order, "the results are not in the order of the input");
     let ended = site.run_with("report", &["-", "--window", "1000"], reports(10_000));
     all_accepted(&ended, 10_000);
-    drop(site.end("TERM"));
+    assert_eq!(site.end("TERM").code(), Some(0));
     assert_eq!(site.site.records_of("report").len(), 10_000, "nothing is sent twice");
 }
 
