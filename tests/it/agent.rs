@@ -1,5 +1,7 @@
 //! The agent, and the programs that go through it, each at an edge of its own and with a folder of its own for the socket.
 
+mod commands;
+mod failures;
 mod sameness;
 
 use std::{
@@ -61,7 +63,11 @@ impl AgentSite {
     /// The agent as a command.
     pub fn agent_command(&self) -> Command {
         let args: Vec<_> = self.args.iter().map(String::as_str).collect();
-        self.isolated(gateway("agent", &self.site.broker(), &[&["--connect-timeout", "20s"][..], &args].concat()))
+        self.isolated(gateway(
+            "agent",
+            &self.site.broker(),
+            &[&["--connect-timeout", "20s"][..], &args].concat(),
+        ))
     }
 
     /// Starts the agent without waiting for anything.

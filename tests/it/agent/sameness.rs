@@ -19,9 +19,9 @@ fn both(edge: &[&str], runs: &[(&str, &[&str], String)]) -> (AgentSite, Vec<(End
     let direct: Vec<_> = runs.iter().map(|(op, args, input)| site.run_with(op, args, input)).collect();
     site.launch();
     site.wait_connected();
-    let agents = runs.iter().map(|(op, args, input)| {
-        site.run_with(op, &[&["--agent", "require"][..], args].concat(), input)
-    });
+    let agents = runs
+        .iter()
+        .map(|(op, args, input)| site.run_with(op, &[&["--agent", "require"][..], args].concat(), input));
     let both = direct.into_iter().zip(agents.collect::<Vec<_>>()).collect();
     (site, both)
 }
@@ -43,7 +43,8 @@ fn mixed() -> String {
 #[test]
 fn results_and_exit_codes_are_those_of_the_direct_way() {
     let statuses = "{\"cid\":\"m1\",\"status\":true}\n{\"cid\":\"m2\",\"status\":false}\n{\"cid\":7}\n";
-    let bad_syncs = "{\"cid\":\"m1\",\"product_id\":\"p\"}\n{\"cid\":\"\",\"product_id\":\"p\"}\n{\"cid\":\"x\"}\n";
+    let bad_syncs =
+        "{\"cid\":\"m1\",\"product_id\":\"p\"}\n{\"cid\":\"\",\"product_id\":\"p\"}\n{\"cid\":\"x\"}\n";
     let none = String::new;
     let runs: &[(&str, &[&str], String)] = &[
         ("report", &["-"], mixed()),
@@ -68,13 +69,18 @@ fn results_and_exit_codes_are_those_of_the_direct_way() {
     for ((op, args, _), (direct, agent)) in runs.iter().zip(ends) {
         assert_eq!(agent.code, direct.code, "{op} {args:?}: {}", agent.stderr);
         assert_eq!(comparable(&agent), comparable(&direct), "{op} {args:?}");
-        let indexes = |ended: &Ended| ended.lines.iter().map(|line| line["index"].as_u64()).collect::<Vec<_>>();
+        let indexes =
+            |ended: &Ended| ended.lines.iter().map(|line| line["index"].as_u64()).collect::<Vec<_>>();
         if args.contains(&"--ordered") || args.contains(&"1") {
             assert_eq!(indexes(&agent), indexes(&direct), "{op} {args:?}");
         }
     }
     let status = site.status();
-    assert_eq!((status.code, &status.line()["reconnects"]), (Some(0), &Value::from(0)), "nothing pushed it off");
+    assert_eq!(
+        (status.code, &status.line()["reconnects"]),
+        (Some(0), &Value::from(0)),
+        "nothing pushed it off"
+    );
 }
 
 #[test]
