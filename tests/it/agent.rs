@@ -3,6 +3,7 @@
 mod commands;
 mod failures;
 mod sameness;
+mod spool;
 
 use std::{
     fs::{self, File, Permissions},
