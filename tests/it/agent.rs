@@ -3,6 +3,7 @@
 mod commands;
 mod failures;
 mod sameness;
+mod security;
 mod spool;
 
 use std::{
