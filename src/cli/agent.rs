@@ -211,6 +211,6 @@ fn group_id(name: &str) -> Result<u32, Failure> {
     });
     number.ok_or_else(|| {
         Failure::invalid(format!("--socket-group: there is no group {name:?}"))
-            .hint("Give its number, perhaps")
+            .hint("A group that is not in /etc/group is given by its number")
     })
 }

@@ -51,6 +51,10 @@ impl<C> GatewayConnection<C> {
         let ConnectionOptions { mut subscriptions, waits_for_answers, retries, rate, endures_outages } =
             options;
         let queues = agent.as_ref().is_some_and(|agent| agent.queues);
+        if queues {
+            // The agent takes the answers to spooled messages.
+            subscriptions.clear();
+        }
         if agent.is_some() {
             subscriptions.insert(0, (STATUS_TOPIC.to_owned(), QoS::AtLeastOnce));
         }
@@ -291,6 +295,20 @@ pub trait Policy {
 /// # Errors
 /// A failure that ends the run: of the connection, or of the policy.
 pub async fn run<P: Policy>(
+    connection: &mut GatewayConnection<P::Context>,
+    policy: &mut P,
+) -> Result<P::End, Failure> {
+    let end = run_turns(connection, policy).await;
+    if end.is_err() {
+        // What came just before the failure has ended requests, which are no longer open.
+        while let Some(event) = connection.gateway.poll_event() {
+            policy.handle_gateway_event(event);
+        }
+    }
+    end
+}
+
+async fn run_turns<P: Policy>(
     connection: &mut GatewayConnection<P::Context>,
     policy: &mut P,
 ) -> Result<P::End, Failure> {

@@ -93,7 +93,8 @@ fn every_claim_of_the_reliability_page_names_a_test() {
         let (before, _) =
             text.split_once(&format!("fn {name}() {{")).unwrap_or_else(|| panic!("no {path}: {row}"));
         // Attributes stand between `#[test]` and the function.
-        let mut lines = before.lines().rev().map(str::trim).take_while(|line| line.starts_with("#["));
+        let mut lines =
+            before.trim_end().lines().rev().map(str::trim).take_while(|line| line.starts_with("#["));
         assert!(lines.any(|line| line == "#[test]"), "{path} is no test: {row}");
     }
 }

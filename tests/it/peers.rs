@@ -4,6 +4,7 @@
 //! there.
 #![allow(clippy::print_stdout, reason = "a skipped test says so")]
 
+mod agent;
 mod rumqttc_client;
 
 use std::{
@@ -37,11 +38,9 @@ fn works_with_the_edge(command: &mut Command) {
     assert!(output.status.success() && said.contains("done"), "{said}\n{complained}");
 }
 
-/// Either major version of paho-mqtt, wherever it is: the system's Python has one, and that of a virtual environment the
-/// other.
-#[test]
-#[ignore = "slow: runs other people's client libraries"]
-fn paho_of_python_is_a_gateway() {
+/// Pythons with paho-mqtt, by its major version, wherever they are: the system's Python has one, and that of a virtual
+/// environment the other.
+fn pythons() -> BTreeMap<String, PathBuf> {
     let mut pythons = vec![PathBuf::from("python3"), PathBuf::from("/usr/bin/python3")];
     let path = std::env::var_os("PATH").unwrap_or_default();
     pythons.extend(std::env::split_paths(&path).map(|folder| folder.join("python3")));
@@ -55,6 +54,14 @@ fn paho_of_python_is_a_gateway() {
             versions.entry(major.to_owned()).or_insert(python);
         }
     }
+    versions
+}
+
+/// Either major version of paho-mqtt has an API of its own.
+#[test]
+#[ignore = "slow: runs other people's client libraries"]
+fn paho_of_python_is_a_gateway() {
+    let versions = pythons();
     for major in ["1", "2"] {
         match versions.get(major) {
             Some(python) => {

@@ -43,7 +43,7 @@ pub struct Queued {
     /// Acknowledges it to its program, once it is on the disk.
     pub ack: Option<PublishAck>,
     /// The program.
-    pub session: SessionId,
+    pub client: LocalClient,
     /// What it is.
     pub channel: Channel,
     /// The edge's topic.
@@ -127,7 +127,8 @@ impl AgentHandler {
     }
 
     /// Tells a program why its message is not kept, and disconnects it: MQTT 3.1.1 has no negative acknowledgement.
-    pub fn refuse_queued(&mut self, session: SessionId, why: String) {
+    pub fn refuse_queued(&mut self, client: LocalClient, why: String) {
+        let Some(session) = self.sessions.get(&client).copied() else { return };
         let mut status = self.described_status();
         status.spool.get_or_insert_default().error = why;
         let (topic, payload) = (STATUS_TOPIC.into(), status.encode().into());
@@ -379,8 +380,8 @@ impl Handler for AgentHandler {
             Some(LocalPublish::Queue(channel)) => {
                 let topic: Arc<str> = topic[QUEUE_PREFIX.len()..].into();
                 let payload = publish.message.payload.clone();
-                let session = publish.client.session;
-                self.queued.push_back(Queued { ack: publish.ack, session, channel, topic, payload });
+                let LocalConnection(client) = *publish.client.data;
+                self.queued.push_back(Queued { ack: publish.ack, client, channel, topic, payload });
                 self.work.notify_one();
                 PublishDecision::Consume(Ack::Later)
             }

@@ -16,16 +16,16 @@ use super::{
     subjects::subjects,
 };
 use crate::{
-    agent::SpoolStatus,
+    agent::{LocalClient, SpoolStatus},
     error::Failure,
     gateway::{PreparedRequest, RequestOutcome},
     io::{
         batch_writer::{BatchWriter, Purpose},
         console::Console,
-        spool::{AppendError, Commit, Spool, SpoolOptions, SpoolWatch},
+        spool::{Commit, Spool, SpoolOptions, SpoolWatch},
     },
     mqtt::codec::{Publish, QoS},
-    net::server::{Broker, PublishAck, SessionId},
+    net::server::{Broker, PublishAck},
     rate::{Rate, RateLimiter},
     run::{requests::RequestConnection, results::ResultContexts, time_unit::unix_time},
     spool::{EntryId, SpoolEntry, SpoolKind, SpooledEntry},
@@ -58,7 +58,10 @@ pub(super) struct Spooled {
     limiter: Option<RateLimiter>,
     results: Option<BatchWriter>,
     /// The messages whose programs wait for the disk.
-    uncommitted: BTreeMap<EntryId, Option<(PublishAck, SessionId)>>,
+    uncommitted: BTreeMap<EntryId, Option<(PublishAck, LocalClient)>>,
+    /// The programs that have given a message which is not kept, and why; they are told once their earlier messages are on
+    /// the disk.
+    refusals: BTreeMap<LocalClient, String>,
     in_flight: HashMap<u64, SpooledEntry>,
     /// Entries that are sent again at that time.
     resting: BTreeSet<(Instant, EntryId)>,
@@ -83,6 +86,7 @@ impl Spooled {
             limiter: rate.map(RateLimiter::new),
             results,
             uncommitted: BTreeMap::new(),
+            refusals: BTreeMap::new(),
             in_flight: HashMap::new(),
             resting: BTreeSet::new(),
             delivered: 0,
@@ -130,7 +134,7 @@ impl Spooled {
     ) -> Result<(), Failure> {
         let queued: Vec<_> = broker.turn(|handler, _| std::iter::from_fn(|| handler.poll_queued()).collect());
         for queued in queued {
-            self.append(queued, broker);
+            self.append(queued);
         }
         let mut commits = Vec::new();
         while let Some(commit) = self.store.borrow_mut().poll_commit() {
@@ -139,6 +143,7 @@ impl Spooled {
         for commit in commits {
             self.handle_commit(&commit, broker);
         }
+        self.refuse(broker);
         while let Some(warning) = self.store.borrow_mut().poll_warning() {
             self.console.warn(&warning);
         }
@@ -161,8 +166,12 @@ impl Spooled {
         Ok(())
     }
 
-    fn append(&mut self, queued: Queued, broker: &Broker<AgentHandler>) {
-        let Queued { ack, session, channel, topic, payload } = queued;
+    fn append(&mut self, queued: Queued) {
+        let Queued { ack, client, channel, topic, payload } = queued;
+        // What follows a message that is not kept is not kept either: the program is disconnected.
+        if self.refusals.contains_key(&client) {
+            return;
+        }
         let (devices, request_id) = subjects(&payload);
         let kind = if channel == Channel::Status { SpoolKind::Status } else { SpoolKind::Report };
         let given = i64::try_from(unix_time().as_micros()).unwrap_or(i64::MAX);
@@ -170,20 +179,38 @@ impl Spooled {
         let appended = self.store.borrow_mut().append(entry);
         match appended {
             Ok(id) => {
-                self.uncommitted.insert(id, ack.map(|ack| (ack, session)));
+                self.uncommitted.insert(id, ack.map(|ack| (ack, client)));
             }
-            Err(why) => refuse(broker, session, &why),
+            Err(why) => {
+                self.refusals.insert(client, why.to_string());
+            }
         }
+    }
+
+    /// Disconnects the programs with a refused message and without a message on its way to the disk.
+    fn refuse(&mut self, broker: &Broker<AgentHandler>) {
+        if self.refusals.is_empty() {
+            return;
+        }
+        let waiting: BTreeSet<_> = self.uncommitted.values().flatten().map(|(_, client)| *client).collect();
+        let (kept, due) =
+            std::mem::take(&mut self.refusals).into_iter().partition(|(client, _)| waiting.contains(client));
+        self.refusals = kept;
+        let due: BTreeMap<_, _> = due;
+        broker
+            .turn(|handler, _| due.into_iter().for_each(|(client, why)| handler.refuse_queued(client, why)));
     }
 
     fn handle_commit(&mut self, commit: &Commit, broker: &Broker<AgentHandler>) {
         let mut rest = self.uncommitted.split_off(&commit.first);
         let mut later = rest.split_off(&EntryId(commit.last.0 + 1));
         for waiting in rest.into_values().flatten() {
-            let (ack, session) = waiting;
+            let (ack, client) = waiting;
             match &commit.outcome {
                 Ok(()) => broker.turn(|handler, _| handler.acknowledge(ack)),
-                Err(why) => refuse(broker, session, why),
+                Err(why) => {
+                    self.refusals.entry(client).or_insert_with(|| why.to_string());
+                }
             }
         }
         self.uncommitted.append(&mut later);
@@ -282,9 +309,4 @@ pub(super) async fn changed(spool: Option<&Spooled>) {
         Some(spool) => spool.watch.changed().await,
         None => std::future::pending().await,
     }
-}
-
-/// Disconnects a program whose message is not kept, and tells why.
-fn refuse(broker: &Broker<AgentHandler>, session: SessionId, why: &AppendError) {
-    broker.turn(|handler, _| handler.refuse_queued(session, why.to_string()));
 }
