@@ -222,9 +222,9 @@ fn a_full_spool_refuses_with_io_and_keeps_nothing_half() {
     }
     let again = site.site.run_with("report", &["-", "--queue"], values(0, 3));
     assert_eq!(again.code, Some(2), "{}", again.stderr);
-    let size: u64 =
+    let bytes: u64 =
         fs::read_dir(site.site.path("spool")).unwrap().map(|it| it.unwrap().metadata().unwrap().len()).sum();
-    assert!(size <= 1_100_000, "the folder has {size} bytes");
+    assert!(bytes <= 1_100_000, "the folder has {bytes} bytes");
     site.mend();
     site.wait_empty();
     // There is room again.
