@@ -270,7 +270,7 @@ complete -c tuyagw -n "__fish_tuyagw_using_subcommand agent; and not __fish_seen
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand agent; and not __fish_seen_subcommand_from status stop reload" -f -a "status" -d 'Say what the agent does; exit 0 if it is connected, 3 if not, 2 without an agent'
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand agent; and not __fish_seen_subcommand_from status stop reload" -f -a "stop" -d 'End the agent; exit 2 without one'
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand agent; and not __fish_seen_subcommand_from status stop reload" -f -a "reload" -d 'Read the devices again'
-complete -c tuyagw -n "__fish_tuyagw_using_subcommand agent; and __fish_seen_subcommand_from status" -l socket -d 'The agent\'s socket [default: the one of broker and gateway]' -r -F
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand agent; and __fish_seen_subcommand_from status" -l socket -d 'The agent\'s socket [default: the one of broker and gateway]' -r
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand agent; and __fish_seen_subcommand_from status" -s g -l gateway-id -d 'The gateway\'s id, which takes the place of {gateway_id} in every topic' -r
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand agent; and __fish_seen_subcommand_from status" -l client-id -d 'The MQTT client id [default: the gateway id]' -r
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand agent; and __fish_seen_subcommand_from status" -s u -l username -d 'The username, which Tuya gives to each manufacturer' -r
@@ -291,7 +291,7 @@ complete -c tuyagw -n "__fish_tuyagw_using_subcommand agent; and __fish_seen_sub
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand agent; and __fish_seen_subcommand_from status" -l early -d 'Send CONNECT, SUBSCRIBE and PUBLISH together, without waiting for CONNACK'
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand agent; and __fish_seen_subcommand_from status" -s q -l quiet -d 'Print only errors and warnings on stderr'
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand agent; and __fish_seen_subcommand_from status" -s h -l help -d 'Print help (see more with \'--help\')'
-complete -c tuyagw -n "__fish_tuyagw_using_subcommand agent; and __fish_seen_subcommand_from stop" -l socket -d 'The agent\'s socket [default: the one of broker and gateway]' -r -F
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand agent; and __fish_seen_subcommand_from stop" -l socket -d 'The agent\'s socket [default: the one of broker and gateway]' -r
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand agent; and __fish_seen_subcommand_from stop" -s g -l gateway-id -d 'The gateway\'s id, which takes the place of {gateway_id} in every topic' -r
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand agent; and __fish_seen_subcommand_from stop" -l client-id -d 'The MQTT client id [default: the gateway id]' -r
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand agent; and __fish_seen_subcommand_from stop" -s u -l username -d 'The username, which Tuya gives to each manufacturer' -r
@@ -312,7 +312,7 @@ complete -c tuyagw -n "__fish_tuyagw_using_subcommand agent; and __fish_seen_sub
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand agent; and __fish_seen_subcommand_from stop" -l early -d 'Send CONNECT, SUBSCRIBE and PUBLISH together, without waiting for CONNACK'
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand agent; and __fish_seen_subcommand_from stop" -s q -l quiet -d 'Print only errors and warnings on stderr'
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand agent; and __fish_seen_subcommand_from stop" -s h -l help -d 'Print help (see more with \'--help\')'
-complete -c tuyagw -n "__fish_tuyagw_using_subcommand agent; and __fish_seen_subcommand_from reload" -l socket -d 'The agent\'s socket [default: the one of broker and gateway]' -r -F
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand agent; and __fish_seen_subcommand_from reload" -l socket -d 'The agent\'s socket [default: the one of broker and gateway]' -r
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand agent; and __fish_seen_subcommand_from reload" -s g -l gateway-id -d 'The gateway\'s id, which takes the place of {gateway_id} in every topic' -r
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand agent; and __fish_seen_subcommand_from reload" -l client-id -d 'The MQTT client id [default: the gateway id]' -r
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand agent; and __fish_seen_subcommand_from reload" -s u -l username -d 'The username, which Tuya gives to each manufacturer' -r

@@ -1,11 +1,9 @@
 //! `agent status`, `agent stop` and `agent reload`: speak to an agent that runs.
 
-use std::path::PathBuf;
-
-use super::connection::{AgentArgs, GatewayArgs, NetworkArgs};
+use super::connection::{AgentArgs, AgentChoice, GatewayArgs, NetworkArgs};
 use crate::{
     error::{Exit, Failure},
-    io::agent_socket::{self, AgentPresence},
+    io::agent_socket::{AgentPresence, presence},
     run::{agent_control, connection_settings::ConnectionSettings},
 };
 
@@ -17,8 +15,8 @@ pub struct ControlArgs {
     json: bool,
 
     /// The agent's socket [default: the one of broker and gateway]
-    #[arg(long, value_name = "PATH")]
-    socket: Option<PathBuf>,
+    #[arg(long, env = "TUYAGW_AGENT", value_name = "PATH")]
+    socket: Option<AgentChoice>,
 
     #[command(flatten)]
     gateway: GatewayArgs,
@@ -46,13 +44,17 @@ impl ControlArgs {
     }
 
     fn settings(&self) -> Result<ConnectionSettings, Failure> {
-        if let Some(socket) = &self.socket
-            && agent_socket::presence(socket)? == AgentPresence::Absent
+        let path = match &self.socket {
+            Some(AgentChoice::Path(path)) => Some(path),
+            _ => None,
+        };
+        if let Some(path) = path
+            && presence(path)? == AgentPresence::Absent
         {
-            // To a program that must use it, this is a failure of the connection.
-            return Err(Failure::invalid(format!("no agent listens on {}", socket.display())));
+            return Err(Failure::invalid(format!("no agent listens on {}", path.display()))
+                .hint("Start one with tuyagw agent --socket PATH"));
         }
-        let agent = AgentArgs::of_socket(self.socket.clone());
+        let agent = AgentArgs::of_socket(path.cloned());
         let found = ConnectionSettings::of_agent(&self.network, &self.gateway, &agent)?;
         found.ok_or_else(|| {
             Failure::invalid("no agent runs for this gateway and broker")

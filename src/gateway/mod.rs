@@ -379,6 +379,7 @@ impl<C> Gateway<C> {
             Match::Malformed { request, error } => self.end(request, RequestOutcome::Malformed(error)),
             // Every platform that commands the gateway hears the answers to all of them.
             Match::Unmatched(_) if self.topics().id_in(Channel::CommandResponse, topic).is_some() => {}
+            Match::Unmatched(_) if self.settings.hears_others => {}
             Match::Unmatched(why) | Match::Ignored(why) => {
                 self.events.push_back(GatewayEvent::Warning(why));
             }

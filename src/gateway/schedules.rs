@@ -116,6 +116,7 @@ fn new_gateway(random: &mut Rng) -> Gateway<u64> {
         rate: random.bool().then(|| "20/s".parse().unwrap()),
         endures_outages: true,
         topic_prefix: "",
+        hears_others: false,
     })
 }
 

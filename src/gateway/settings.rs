@@ -31,6 +31,8 @@ pub struct GatewaySettings {
     pub endures_outages: bool,
     /// What stands before the topics of requests; empty unless another program publishes them.
     pub topic_prefix: &'static str,
+    /// Whether answers to requests of other programs arrive, too: an agent sends them to a program until its first request.
+    pub hears_others: bool,
 }
 
 /// A moment on two clocks.

@@ -17,6 +17,7 @@ fn gateway(change: impl FnOnce(&mut GatewaySettings)) -> Gateway<u32> {
         rate: None,
         endures_outages: false,
         topic_prefix: "",
+        hears_others: false,
     };
     change(&mut settings);
     Gateway::new(settings)

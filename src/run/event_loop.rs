@@ -69,6 +69,7 @@ impl<C> GatewayConnection<C> {
             rate,
             endures_outages,
             topic_prefix: if queues { QUEUE_PREFIX } else { "" },
+            hears_others: agent.is_some(),
         });
         let agent = agent.map(AgentLink::new);
         Self { client: Client::new(client, subscriptions), gateway, agent, unit }

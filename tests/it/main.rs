@@ -1,6 +1,7 @@
 //! The one test binary.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod agent;
 mod agent_spool;
 mod architecture;
 mod brokers;

@@ -293,7 +293,7 @@ fn logrotate_renames_the_recording_and_the_agent_opens_it_anew() {
     let recording = "state/plant/records.jsonl";
     let has_agent = has_agent();
     if has_agent {
-        let words = machine.exec_start();
+        let words = [machine.exec_start(), vec!["--answer".into(), "success".into()]].concat();
         machine.start_agent(&words, &BTreeMap::new());
     }
     let command = |machine: &Machine, value: &str| {
@@ -344,7 +344,7 @@ fn the_container_s_health_check_sees_the_connection() {
     let check = instruction(&dockerfile, "HEALTHCHECK");
     assert_eq!((entry[0].as_str(), check[0].as_str()), ("/usr/bin/tuyagw", "/usr/bin/tuyagw"));
     let line = dockerfile.lines().find_map(|line| line.strip_prefix("ENV ")).unwrap();
-    let variables: BTreeMap<_, _> = line
+    let mut variables: BTreeMap<_, _> = line
         .split(' ')
         .map(|pair| pair.split_once('=').unwrap())
         .map(|(name, value)| (name.to_owned(), value.to_owned()))
@@ -352,6 +352,7 @@ fn the_container_s_health_check_sees_the_connection() {
     if !has_agent() {
         return;
     }
+    variables.insert("TUYAGW_AGENT".to_owned(), format!("{run}/agent.sock"));
     let health = |machine: &Machine| {
         machine.command(PROGRAM, &variables).args(&check[1..]).output().unwrap().status.code()
     };

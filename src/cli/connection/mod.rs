@@ -6,7 +6,7 @@ mod origin;
 mod password;
 mod tls_args;
 
-pub use agent_args::{AgentArgs, QueueArgs};
+pub use agent_args::{AgentArgs, AgentChoice, QueueArgs};
 pub use broker_args::BrokerArgs;
 pub use origin::Origin;
 
