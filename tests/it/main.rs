@@ -2,7 +2,6 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod agent;
-mod agent_spool;
 mod architecture;
 mod brokers;
 mod bulk;

@@ -220,8 +220,11 @@ fn a_full_spool_refuses_with_io_and_keeps_nothing_half() {
     for line in ended.lines.iter().filter(|line| line["ok"] != true) {
         assert_eq!(line["error"], "io", "{line}");
     }
-    let again = site.site.run_with("report", &["-", "--queue"], values(0, 3));
+    // There may be room for some: what is written takes less than what was set aside for it.
+    let again = site.site.run_with("report", &["-", "--queue"], values(0, 5000));
     assert_eq!(again.code, Some(2), "{}", again.stderr);
+    accounted(&again, 5000);
+    let kept = kept + again.lines.iter().filter(|line| line["ok"] == true).count();
     let bytes: u64 =
         fs::read_dir(site.site.path("spool")).unwrap().map(|it| it.unwrap().metadata().unwrap().len()).sum();
     assert!(bytes <= 1_100_000, "the folder has {bytes} bytes");
@@ -232,7 +235,7 @@ fn a_full_spool_refuses_with_io_and_keeps_nothing_half() {
     site.wait_empty();
     assert_eq!(site.site.end("TERM").code(), Some(0));
     let results = site.results();
-    assert!(results.len() > kept, "{} of {kept}", results.len());
+    assert_eq!(results.len(), kept + 1, "what was refused is not kept");
     assert!(results.iter().all(|line| line["ok"] == true));
 }
 
