@@ -1,6 +1,6 @@
 //! Model files: which of the known shapes the bytes have, and the data points in them.
 //!
-//! Every shape ends as a list of [`DraftPoint`](draft::DraftPoint)s; [`assign_ids`] gives them ids and codes, and refuses duplicates.
+//! Every shape ends as a list of [`DraftPoint`]s; [`assign_ids`] gives them ids and codes, and refuses duplicates.
 
 mod detect;
 mod doc_table;
