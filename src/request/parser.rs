@@ -135,7 +135,10 @@ impl RequestParser {
         if let Some(op) = object.get("op")
             && text_of(op).as_deref() != Some(kind.name())
         {
-            return ParsedRequests::One(Err(InputError::new("op", format!("op must be {:?} here", kind.name()))));
+            return ParsedRequests::One(Err(InputError::new(
+                "op",
+                format!("op must be {:?} here", kind.name()),
+            )));
         }
         if object.get("param").is_some() {
             return ParsedRequests::One(self.message(kind, object));
@@ -259,7 +262,9 @@ impl RequestParser {
         let entries = match object.only(known).and_then(|()| InputObject::parse(properties)) {
             Ok(entries) if !entries.0.is_empty() => entries,
             Ok(_) => {
-                return ParsedRequests::One(Err(InputError::new("properties", "properties is empty").of(&cid, None)));
+                return ParsedRequests::One(Err(
+                    InputError::new("properties", "properties is empty").of(&cid, None)
+                ));
             }
             Err(invalid) => {
                 let field = Some("properties".into());

@@ -67,8 +67,9 @@ impl Requests {
         request: Request,
         position: Option<InputPosition>,
     ) -> Result<(), Failure> {
-        if let Request { payload: Payload::Uplink(Uplink::Status(statuses)), request_id: None, t: None, .. } =
-            &request
+        if let Request {
+            payload: Payload::Uplink(Uplink::Status(statuses)), request_id: None, t: None, ..
+        } = &request
             && let [status] = statuses.as_slice()
             && let Some(position) = position
         {
@@ -112,7 +113,8 @@ impl Requests {
     ) -> Result<(), Failure> {
         let request_id = request.request_id.take().unwrap_or_else(request_id);
         let (channel, gateway) = (request.kind.channel(), request.gateway_id.as_ref());
-        match connection.gateway_mut().prepare(now, channel, gateway, request_id, request.t, &request.payload) {
+        match connection.gateway_mut().prepare(now, channel, gateway, request_id, request.t, &request.payload)
+        {
             Ok(draft) => connection.insert(now, draft, contexts(request)),
             Err(why) => {
                 let field = (why == Unsendable::NoGateway).then(|| "gateway_id".to_owned());
