@@ -28,6 +28,7 @@ mod peers;
 mod process;
 mod replay;
 mod sinks;
+mod spool;
 mod start;
 mod table;
 mod tap;
@@ -39,7 +40,7 @@ mod wire;
 use table::Table;
 
 /// What can be measured, by the names that select it. A subcommand with a cost of its own gets a file and a line here.
-const THEMES: [(&str, Theme); 10] = [
+const THEMES: [(&str, Theme); 11] = [
     ("core", core::measure),
     ("start", start::measure),
     ("one-shot", one_shot::measure),
@@ -50,6 +51,7 @@ const THEMES: [(&str, Theme); 10] = [
     ("fairness", fairness::measure),
     ("tap", tap::measure),
     ("replay", replay::measure),
+    ("spool", spool::measure),
 ];
 
 /// Measures a theme and adds rows to the table.
@@ -77,6 +79,9 @@ impl Options {
 }
 
 fn main() {
+    if spool::is_task() {
+        return;
+    }
     let mut options = Options { quick: false, themes: Vec::new() };
     for argument in std::env::args().skip(1) {
         match argument.as_str() {

@@ -16,6 +16,9 @@ _tuyagw() {
             ",$1")
                 cmd="tuyagw"
                 ;;
+            tuyagw,agent)
+                cmd="tuyagw__subcmd__agent"
+                ;;
             tuyagw,command)
                 cmd="tuyagw__subcmd__command"
                 ;;
@@ -58,6 +61,15 @@ _tuyagw() {
             tuyagw,tap)
                 cmd="tuyagw__subcmd__tap"
                 ;;
+            tuyagw__subcmd__agent,reload)
+                cmd="tuyagw__subcmd__agent__subcmd__reload"
+                ;;
+            tuyagw__subcmd__agent,status)
+                cmd="tuyagw__subcmd__agent__subcmd__status"
+                ;;
+            tuyagw__subcmd__agent,stop)
+                cmd="tuyagw__subcmd__agent__subcmd__stop"
+                ;;
             *)
                 ;;
         esac
@@ -65,12 +77,424 @@ _tuyagw() {
 
     case "${cmd}" in
         tuyagw)
-            opts="-q -h -V --quiet --help --version password sync report status listen command replay convert tap inspect edge model explain completions"
+            opts="-q -h -V --quiet --help --version password sync report status listen agent command replay convert tap inspect edge model explain completions"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
             case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        tuyagw__subcmd__agent)
+            opts="-g -u -b -q -h --answer --exec --exec-timeout --devices --no-report-back --out --rotate --all --topic --status-every --status-all --offline-on-exit --socket --socket-group --idle-exit --t-unit --spool --spool-max --spool-rate --spool-results --model --no-check --value-encoding --gateway-id --client-id --username --password-file --broker --ca-file --tls-server-name --tls-insecure --connect-timeout --max-packet --profile --config --qos --keep-alive --timeout --persistent --early --quiet --help status stop reload"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --answer)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --exec)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --exec-timeout)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --devices)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --out)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --rotate)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --topic)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --status-every)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --socket)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --socket-group)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --idle-exit)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --t-unit)
+                    COMPREPLY=($(compgen -W "s ms" -- "${cur}"))
+                    return 0
+                    ;;
+                --spool)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --spool-max)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --spool-rate)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --spool-results)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --model)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --value-encoding)
+                    COMPREPLY=($(compgen -W "native string" -- "${cur}"))
+                    return 0
+                    ;;
+                --gateway-id)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -g)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --client-id)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --username)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -u)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --password-file)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --broker)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -b)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --ca-file)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --tls-server-name)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --connect-timeout)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --max-packet)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --profile)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --config)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --qos)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --keep-alive)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --timeout)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        tuyagw__subcmd__agent__subcmd__reload)
+            opts="-g -u -b -q -h --json --socket --gateway-id --client-id --username --password-file --broker --ca-file --tls-server-name --tls-insecure --connect-timeout --max-packet --profile --config --qos --keep-alive --timeout --persistent --early --quiet --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --socket)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --gateway-id)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -g)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --client-id)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --username)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -u)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --password-file)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --broker)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -b)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --ca-file)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --tls-server-name)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --connect-timeout)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --max-packet)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --profile)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --config)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --qos)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --keep-alive)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --timeout)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        tuyagw__subcmd__agent__subcmd__status)
+            opts="-g -u -b -q -h --json --socket --gateway-id --client-id --username --password-file --broker --ca-file --tls-server-name --tls-insecure --connect-timeout --max-packet --profile --config --qos --keep-alive --timeout --persistent --early --quiet --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --socket)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --gateway-id)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -g)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --client-id)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --username)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -u)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --password-file)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --broker)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -b)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --ca-file)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --tls-server-name)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --connect-timeout)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --max-packet)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --profile)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --config)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --qos)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --keep-alive)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --timeout)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        tuyagw__subcmd__agent__subcmd__stop)
+            opts="-g -u -b -q -h --json --socket --gateway-id --client-id --username --password-file --broker --ca-file --tls-server-name --tls-insecure --connect-timeout --max-packet --profile --config --qos --keep-alive --timeout --persistent --early --quiet --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --socket)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --gateway-id)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -g)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --client-id)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --username)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -u)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --password-file)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --broker)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -b)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --ca-file)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --tls-server-name)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --connect-timeout)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --max-packet)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --profile)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --config)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --qos)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --keep-alive)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --timeout)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 *)
                     COMPREPLY=()
                     ;;
@@ -395,7 +819,7 @@ _tuyagw() {
             return 0
             ;;
         tuyagw__subcmd__listen)
-            opts="-g -u -b -q -h --all --topic --kind --cid --out --rotate --count --for --no-reconnect --answer --exec --exec-timeout --devices --no-report-back --stdin --t-unit --model --no-check --value-encoding --gateway-id --client-id --username --password-file --broker --ca-file --tls-server-name --tls-insecure --connect-timeout --max-packet --profile --config --qos --keep-alive --timeout --persistent --early --quiet --help"
+            opts="-g -u -b -q -h --all --topic --kind --cid --out --rotate --count --for --no-reconnect --answer --exec --exec-timeout --devices --no-report-back --stdin --t-unit --model --no-check --value-encoding --gateway-id --client-id --username --password-file --agent --broker --ca-file --tls-server-name --tls-insecure --connect-timeout --max-packet --profile --config --qos --keep-alive --timeout --persistent --early --quiet --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -478,6 +902,10 @@ _tuyagw() {
                     return 0
                     ;;
                 --password-file)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --agent)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -727,7 +1155,7 @@ _tuyagw() {
             return 0
             ;;
         tuyagw__subcmd__report)
-            opts="-b -g -u -q -h --cid --model --no-check --value-encoding --window --rate --retries --ordered --journal --journal-any-broker --summary --format --no-wait --t-unit --no-reconnect --progress --broker --ca-file --tls-server-name --tls-insecure --connect-timeout --max-packet --profile --config --qos --keep-alive --timeout --persistent --early --gateway-id --client-id --username --password-file --quiet --help"
+            opts="-b -g -u -q -h --cid --model --no-check --value-encoding --window --rate --retries --ordered --journal --journal-any-broker --summary --format --no-wait --t-unit --no-reconnect --progress --broker --ca-file --tls-server-name --tls-insecure --connect-timeout --max-packet --profile --config --qos --keep-alive --timeout --persistent --early --gateway-id --client-id --username --password-file --agent --queue --quiet --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -845,6 +1273,10 @@ _tuyagw() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --agent)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 *)
                     COMPREPLY=()
                     ;;
@@ -853,7 +1285,7 @@ _tuyagw() {
             return 0
             ;;
         tuyagw__subcmd__status)
-            opts="-g -u -b -q -h --online --offline --every --offline-on-exit --window --rate --retries --ordered --journal --journal-any-broker --summary --format --no-wait --t-unit --no-reconnect --progress --gateway-id --client-id --username --password-file --broker --ca-file --tls-server-name --tls-insecure --connect-timeout --max-packet --profile --config --qos --keep-alive --timeout --persistent --early --quiet --help"
+            opts="-g -u -b -q -h --online --offline --every --offline-on-exit --window --rate --retries --ordered --journal --journal-any-broker --summary --format --no-wait --t-unit --no-reconnect --progress --gateway-id --client-id --username --password-file --agent --queue --broker --ca-file --tls-server-name --tls-insecure --connect-timeout --max-packet --profile --config --qos --keep-alive --timeout --persistent --early --quiet --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -927,6 +1359,10 @@ _tuyagw() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --agent)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --broker)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
@@ -979,7 +1415,7 @@ _tuyagw() {
             return 0
             ;;
         tuyagw__subcmd__sync)
-            opts="-g -u -b -q -h --cid --product-id --vendor-code --comm-type --device-ip --mac-address --device-name --device-desc --install-location --device-server-id --product-sub-type --no-check --window --rate --retries --ordered --journal --journal-any-broker --summary --format --no-wait --t-unit --no-reconnect --progress --gateway-id --client-id --username --password-file --broker --ca-file --tls-server-name --tls-insecure --connect-timeout --max-packet --profile --config --qos --keep-alive --timeout --persistent --early --quiet --help"
+            opts="-g -u -b -q -h --cid --product-id --vendor-code --comm-type --device-ip --mac-address --device-name --device-desc --install-location --device-server-id --product-sub-type --no-check --window --rate --retries --ordered --journal --journal-any-broker --summary --format --no-wait --t-unit --no-reconnect --progress --gateway-id --client-id --username --password-file --agent --broker --ca-file --tls-server-name --tls-insecure --connect-timeout --max-packet --profile --config --qos --keep-alive --timeout --persistent --early --quiet --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1082,6 +1518,10 @@ _tuyagw() {
                     return 0
                     ;;
                 --password-file)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --agent)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

@@ -32,6 +32,7 @@ complete -c tuyagw -n "__fish_tuyagw_needs_command" -f -a "sync" -d 'Synchronise
 complete -c tuyagw -n "__fish_tuyagw_needs_command" -f -a "report" -d 'Report data points, one message each, and wait for each answer'
 complete -c tuyagw -n "__fish_tuyagw_needs_command" -f -a "status" -d 'Report devices online or offline'
 complete -c tuyagw -n "__fish_tuyagw_needs_command" -f -a "listen" -d 'Print arriving messages as records; answer commands; send uplinks from stdin'
+complete -c tuyagw -n "__fish_tuyagw_needs_command" -f -a "agent" -d 'Hold the gateway\'s connection, and share it among the programs of this machine'
 complete -c tuyagw -n "__fish_tuyagw_needs_command" -f -a "command" -d 'Send commands to devices, from the platform\'s side, and wait for each result'
 complete -c tuyagw -n "__fish_tuyagw_needs_command" -f -a "replay" -d 'Send a recording again, and compare the answers'
 complete -c tuyagw -n "__fish_tuyagw_needs_command" -f -a "convert" -d 'Turn recordings of other tools and packet captures into records, and records into CSV'
@@ -75,13 +76,14 @@ complete -c tuyagw -n "__fish_tuyagw_using_subcommand sync" -s g -l gateway-id -
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand sync" -l client-id -d 'The MQTT client id [default: the gateway id]' -r
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand sync" -s u -l username -d 'The username, which Tuya gives to each manufacturer' -r
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand sync" -l password-file -d 'File with the password [default: TUYAGW_PASSWORD, else derived as md5(client id + username)]' -r -F
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand sync" -l agent -d 'Connect through the gateway\'s agent: auto (if one runs), never, require, or the PATH of its socket' -r
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand sync" -s b -l broker -d 'The broker: mqtt://HOST[:21883], mqtts://HOST[:21883], or a bare HOST[:PORT]' -r
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand sync" -l ca-file -d 'Trust the certificate authorities in this PEM file [default: the system\'s roots]' -r -F
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand sync" -l tls-server-name -d 'Name that the broker\'s certificate must have [default: the host of the URL]' -r
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand sync" -l connect-timeout -d 'Time for name, TCP, TLS and CONNACK together [default: 5s]' -r
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand sync" -l max-packet -d 'Largest MQTT packet to accept or send, in bytes [default: 1048576]' -r
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand sync" -l profile -d 'The profile of the configuration file to use [default: the file\'s default-profile]' -r
-complete -c tuyagw -n "__fish_tuyagw_using_subcommand sync" -l config -d 'The configuration file [default: $XDG_CONFIG_HOME/tuyagw/config.toml]' -r -F
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand sync" -l config -d 'The configuration file [default: $XDG_CONFIG_HOME/tuyagw/config.toml, else /etc/tuyagw/config.toml]' -r -F
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand sync" -l qos -d 'MQTT quality of service for publishing and subscribing [default: 1]' -r
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand sync" -l keep-alive -d 'Keep-alive interval, whole seconds from 0s to 65535s [default: 60s]' -r
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand sync" -l timeout -d 'Time for each answer, not for the run [default: 10s]' -r
@@ -118,7 +120,7 @@ complete -c tuyagw -n "__fish_tuyagw_using_subcommand report" -l tls-server-name
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand report" -l connect-timeout -d 'Time for name, TCP, TLS and CONNACK together [default: 5s]' -r
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand report" -l max-packet -d 'Largest MQTT packet to accept or send, in bytes [default: 1048576]' -r
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand report" -l profile -d 'The profile of the configuration file to use [default: the file\'s default-profile]' -r
-complete -c tuyagw -n "__fish_tuyagw_using_subcommand report" -l config -d 'The configuration file [default: $XDG_CONFIG_HOME/tuyagw/config.toml]' -r -F
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand report" -l config -d 'The configuration file [default: $XDG_CONFIG_HOME/tuyagw/config.toml, else /etc/tuyagw/config.toml]' -r -F
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand report" -l qos -d 'MQTT quality of service for publishing and subscribing [default: 1]' -r
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand report" -l keep-alive -d 'Keep-alive interval, whole seconds from 0s to 65535s [default: 60s]' -r
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand report" -l timeout -d 'Time for each answer, not for the run [default: 10s]' -r
@@ -126,6 +128,7 @@ complete -c tuyagw -n "__fish_tuyagw_using_subcommand report" -s g -l gateway-id
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand report" -l client-id -d 'The MQTT client id [default: the gateway id]' -r
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand report" -s u -l username -d 'The username, which Tuya gives to each manufacturer' -r
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand report" -l password-file -d 'File with the password [default: TUYAGW_PASSWORD, else derived as md5(client id + username)]' -r -F
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand report" -l agent -d 'Connect through the gateway\'s agent: auto (if one runs), never, require, or the PATH of its socket' -r
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand report" -l no-check -d 'Do not check values for type, range, enumeration and access'
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand report" -l ordered -d 'Print results in input order'
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand report" -l journal-any-broker -d 'Accept a journal of another broker: requests that it accepted are not sent to this one'
@@ -134,6 +137,7 @@ complete -c tuyagw -n "__fish_tuyagw_using_subcommand report" -l no-reconnect -d
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand report" -l tls-insecure -d 'Do not verify the broker\'s certificate; reaches RSA-1024 boxes, too'
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand report" -l persistent -d 'Keep the session at the broker (clean session off), so that messages queued during an absence arrive'
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand report" -l early -d 'Send CONNECT, SUBSCRIBE and PUBLISH together, without waiting for CONNACK'
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand report" -l queue -d 'Put the messages into the agent\'s spool, which sends them once the edge is there; do not wait for answers'
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand report" -s q -l quiet -d 'Print only errors and warnings on stderr'
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand report" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand status" -l online -d 'Online devices' -r
@@ -156,13 +160,14 @@ complete -c tuyagw -n "__fish_tuyagw_using_subcommand status" -s g -l gateway-id
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand status" -l client-id -d 'The MQTT client id [default: the gateway id]' -r
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand status" -s u -l username -d 'The username, which Tuya gives to each manufacturer' -r
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand status" -l password-file -d 'File with the password [default: TUYAGW_PASSWORD, else derived as md5(client id + username)]' -r -F
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand status" -l agent -d 'Connect through the gateway\'s agent: auto (if one runs), never, require, or the PATH of its socket' -r
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand status" -s b -l broker -d 'The broker: mqtt://HOST[:21883], mqtts://HOST[:21883], or a bare HOST[:PORT]' -r
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand status" -l ca-file -d 'Trust the certificate authorities in this PEM file [default: the system\'s roots]' -r -F
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand status" -l tls-server-name -d 'Name that the broker\'s certificate must have [default: the host of the URL]' -r
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand status" -l connect-timeout -d 'Time for name, TCP, TLS and CONNACK together [default: 5s]' -r
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand status" -l max-packet -d 'Largest MQTT packet to accept or send, in bytes [default: 1048576]' -r
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand status" -l profile -d 'The profile of the configuration file to use [default: the file\'s default-profile]' -r
-complete -c tuyagw -n "__fish_tuyagw_using_subcommand status" -l config -d 'The configuration file [default: $XDG_CONFIG_HOME/tuyagw/config.toml]' -r -F
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand status" -l config -d 'The configuration file [default: $XDG_CONFIG_HOME/tuyagw/config.toml, else /etc/tuyagw/config.toml]' -r -F
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand status" -l qos -d 'MQTT quality of service for publishing and subscribing [default: 1]' -r
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand status" -l keep-alive -d 'Keep-alive interval, whole seconds from 0s to 65535s [default: 60s]' -r
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand status" -l timeout -d 'Time for each answer, not for the run [default: 10s]' -r
@@ -171,6 +176,7 @@ complete -c tuyagw -n "__fish_tuyagw_using_subcommand status" -l ordered -d 'Pri
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand status" -l journal-any-broker -d 'Accept a journal of another broker: requests that it accepted are not sent to this one'
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand status" -l no-wait -d 'End a request with the broker\'s acknowledgement, without waiting for the answer'
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand status" -l no-reconnect -d 'Exit on the first lost connection'
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand status" -l queue -d 'Put the messages into the agent\'s spool, which sends them once the edge is there; do not wait for answers'
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand status" -l tls-insecure -d 'Do not verify the broker\'s certificate; reaches RSA-1024 boxes, too'
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand status" -l persistent -d 'Keep the session at the broker (clean session off), so that messages queued during an absence arrive'
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand status" -l early -d 'Send CONNECT, SUBSCRIBE and PUBLISH together, without waiting for CONNACK'
@@ -196,13 +202,14 @@ complete -c tuyagw -n "__fish_tuyagw_using_subcommand listen" -s g -l gateway-id
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand listen" -l client-id -d 'The MQTT client id [default: the gateway id]' -r
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand listen" -s u -l username -d 'The username, which Tuya gives to each manufacturer' -r
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand listen" -l password-file -d 'File with the password [default: TUYAGW_PASSWORD, else derived as md5(client id + username)]' -r -F
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand listen" -l agent -d 'Connect through the gateway\'s agent: auto (if one runs), never, require, or the PATH of its socket' -r
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand listen" -s b -l broker -d 'The broker: mqtt://HOST[:21883], mqtts://HOST[:21883], or a bare HOST[:PORT]' -r
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand listen" -l ca-file -d 'Trust the certificate authorities in this PEM file [default: the system\'s roots]' -r -F
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand listen" -l tls-server-name -d 'Name that the broker\'s certificate must have [default: the host of the URL]' -r
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand listen" -l connect-timeout -d 'Time for name, TCP, TLS and CONNACK together [default: 5s]' -r
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand listen" -l max-packet -d 'Largest MQTT packet to accept or send, in bytes [default: 1048576]' -r
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand listen" -l profile -d 'The profile of the configuration file to use [default: the file\'s default-profile]' -r
-complete -c tuyagw -n "__fish_tuyagw_using_subcommand listen" -l config -d 'The configuration file [default: $XDG_CONFIG_HOME/tuyagw/config.toml]' -r -F
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand listen" -l config -d 'The configuration file [default: $XDG_CONFIG_HOME/tuyagw/config.toml, else /etc/tuyagw/config.toml]' -r -F
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand listen" -l qos -d 'MQTT quality of service for publishing and subscribing [default: 1]' -r
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand listen" -l keep-alive -d 'Keep-alive interval, whole seconds from 0s to 65535s [default: 60s]' -r
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand listen" -l timeout -d 'Time for each answer, not for the run [default: 10s]' -r
@@ -216,6 +223,116 @@ complete -c tuyagw -n "__fish_tuyagw_using_subcommand listen" -l persistent -d '
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand listen" -l early -d 'Send CONNECT, SUBSCRIBE and PUBLISH together, without waiting for CONNACK'
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand listen" -s q -l quiet -d 'Print only errors and warnings on stderr'
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand listen" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand agent; and not __fish_seen_subcommand_from status stop reload" -l answer -d 'Answer every command: success, or a result code with an optional message' -r
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand agent; and not __fish_seen_subcommand_from status stop reload" -l exec -d 'Run PROGRAM for each command and answer by its exit status, as listen does' -r
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand agent; and not __fish_seen_subcommand_from status stop reload" -l exec-timeout -d 'Time for PROGRAM' -r
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand agent; and not __fish_seen_subcommand_from status stop reload" -l devices -d 'The devices that exist, JSON Lines with a cid each; commands to others are answered 2003' -r -F
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand agent; and not __fish_seen_subcommand_from status stop reload" -l out -d 'Append the records to this file instead of printing them; each is on the disk before it is acknowledged' -r -F
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand agent; and not __fish_seen_subcommand_from status stop reload" -l rotate -d 'Put the file aside and begin a new one beyond this size (100MB) or after this time (1h)' -r
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand agent; and not __fish_seen_subcommand_from status stop reload" -l topic -d 'Subscribe to this topic filter instead; may be given several times' -r
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand agent; and not __fish_seen_subcommand_from status stop reload" -l status-every -d 'Say at this interval that the devices are online' -r
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand agent; and not __fish_seen_subcommand_from status stop reload" -l socket -d 'The socket [default: one named after broker and gateway, in the first of $XDG_RUNTIME_DIR/tuyagw, /run/user/UID/tuyagw, /run/tuyagw and /tmp/tuyagw-UID]' -r -F
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand agent; and not __fish_seen_subcommand_from status stop reload" -l socket-group -d 'Let programs of this group use the socket, too' -r
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand agent; and not __fish_seen_subcommand_from status stop reload" -l idle-exit -d 'End after this time without a program and without messages' -r
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand agent; and not __fish_seen_subcommand_from status stop reload" -l t-unit -d 'The unit of the time stamp t in messages' -r -f -a "s\t'Seconds, as the protocol\'s samples have it'
+ms\t'Milliseconds'"
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand agent; and not __fish_seen_subcommand_from status stop reload" -l spool -d 'Keep queued messages in this folder until the edge has them' -r -F
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand agent; and not __fish_seen_subcommand_from status stop reload" -l spool-max -d 'The most that the folder may hold: 500MB, 2GB' -r
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand agent; and not __fish_seen_subcommand_from status stop reload" -l spool-rate -d 'The rate at which queued messages are sent: 10/s' -r
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand agent; and not __fish_seen_subcommand_from status stop reload" -l spool-results -d 'Append the result of each queued message to this file' -r -F
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand agent; and not __fish_seen_subcommand_from status stop reload" -l model -d 'Product model to check values against [default: the smart water meter]' -r -F
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand agent; and not __fish_seen_subcommand_from status stop reload" -l value-encoding -d 'Encode values as native JSON, or all of them as strings' -r -f -a "native\t'true, 12345, "opened"'
+string\t'"true", "12345", "opened"'"
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand agent; and not __fish_seen_subcommand_from status stop reload" -s g -l gateway-id -d 'The gateway\'s id, which takes the place of {gateway_id} in every topic' -r
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand agent; and not __fish_seen_subcommand_from status stop reload" -l client-id -d 'The MQTT client id [default: the gateway id]' -r
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand agent; and not __fish_seen_subcommand_from status stop reload" -s u -l username -d 'The username, which Tuya gives to each manufacturer' -r
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand agent; and not __fish_seen_subcommand_from status stop reload" -l password-file -d 'File with the password [default: TUYAGW_PASSWORD, else derived as md5(client id + username)]' -r -F
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand agent; and not __fish_seen_subcommand_from status stop reload" -s b -l broker -d 'The broker: mqtt://HOST[:21883], mqtts://HOST[:21883], or a bare HOST[:PORT]' -r
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand agent; and not __fish_seen_subcommand_from status stop reload" -l ca-file -d 'Trust the certificate authorities in this PEM file [default: the system\'s roots]' -r -F
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand agent; and not __fish_seen_subcommand_from status stop reload" -l tls-server-name -d 'Name that the broker\'s certificate must have [default: the host of the URL]' -r
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand agent; and not __fish_seen_subcommand_from status stop reload" -l connect-timeout -d 'Time for name, TCP, TLS and CONNACK together [default: 5s]' -r
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand agent; and not __fish_seen_subcommand_from status stop reload" -l max-packet -d 'Largest MQTT packet to accept or send, in bytes [default: 1048576]' -r
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand agent; and not __fish_seen_subcommand_from status stop reload" -l profile -d 'The profile of the configuration file to use [default: the file\'s default-profile]' -r
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand agent; and not __fish_seen_subcommand_from status stop reload" -l config -d 'The configuration file [default: $XDG_CONFIG_HOME/tuyagw/config.toml]' -r -F
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand agent; and not __fish_seen_subcommand_from status stop reload" -l qos -d 'MQTT quality of service for publishing and subscribing [default: 1]' -r
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand agent; and not __fish_seen_subcommand_from status stop reload" -l keep-alive -d 'Keep-alive interval, whole seconds from 0s to 65535s [default: 60s]' -r
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand agent; and not __fish_seen_subcommand_from status stop reload" -l timeout -d 'Time for each answer, not for the run [default: 10s]' -r
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand agent; and not __fish_seen_subcommand_from status stop reload" -l no-report-back -d 'Do not report the new value after a successful command'
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand agent; and not __fish_seen_subcommand_from status stop reload" -l all -d 'Subscribe to all topics of the gateway, uplinks included'
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand agent; and not __fish_seen_subcommand_from status stop reload" -l status-all -d 'Say it of devices that are synchronised through the agent, too'
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand agent; and not __fish_seen_subcommand_from status stop reload" -l offline-on-exit -d 'Say that the devices are offline at the end; the will says it if the connection is cut'
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand agent; and not __fish_seen_subcommand_from status stop reload" -l no-check -d 'Do not check values for type, range, enumeration and access'
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand agent; and not __fish_seen_subcommand_from status stop reload" -l tls-insecure -d 'Do not verify the broker\'s certificate; reaches RSA-1024 boxes, too'
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand agent; and not __fish_seen_subcommand_from status stop reload" -l persistent -d 'Keep the session at the broker (clean session off), so that messages queued during an absence arrive'
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand agent; and not __fish_seen_subcommand_from status stop reload" -l early -d 'Send CONNECT, SUBSCRIBE and PUBLISH together, without waiting for CONNACK'
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand agent; and not __fish_seen_subcommand_from status stop reload" -s q -l quiet -d 'Print only errors and warnings on stderr'
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand agent; and not __fish_seen_subcommand_from status stop reload" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand agent; and not __fish_seen_subcommand_from status stop reload" -f -a "status" -d 'Say what the agent does; exit 0 if it is connected, 3 if not, 2 without an agent'
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand agent; and not __fish_seen_subcommand_from status stop reload" -f -a "stop" -d 'End the agent; exit 2 without one'
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand agent; and not __fish_seen_subcommand_from status stop reload" -f -a "reload" -d 'Read the devices again'
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand agent; and __fish_seen_subcommand_from status" -l socket -d 'The agent\'s socket [default: the one of broker and gateway]' -r -F
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand agent; and __fish_seen_subcommand_from status" -s g -l gateway-id -d 'The gateway\'s id, which takes the place of {gateway_id} in every topic' -r
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand agent; and __fish_seen_subcommand_from status" -l client-id -d 'The MQTT client id [default: the gateway id]' -r
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand agent; and __fish_seen_subcommand_from status" -s u -l username -d 'The username, which Tuya gives to each manufacturer' -r
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand agent; and __fish_seen_subcommand_from status" -l password-file -d 'File with the password [default: TUYAGW_PASSWORD, else derived as md5(client id + username)]' -r -F
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand agent; and __fish_seen_subcommand_from status" -s b -l broker -d 'The broker: mqtt://HOST[:21883], mqtts://HOST[:21883], or a bare HOST[:PORT]' -r
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand agent; and __fish_seen_subcommand_from status" -l ca-file -d 'Trust the certificate authorities in this PEM file [default: the system\'s roots]' -r -F
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand agent; and __fish_seen_subcommand_from status" -l tls-server-name -d 'Name that the broker\'s certificate must have [default: the host of the URL]' -r
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand agent; and __fish_seen_subcommand_from status" -l connect-timeout -d 'Time for name, TCP, TLS and CONNACK together [default: 5s]' -r
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand agent; and __fish_seen_subcommand_from status" -l max-packet -d 'Largest MQTT packet to accept or send, in bytes [default: 1048576]' -r
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand agent; and __fish_seen_subcommand_from status" -l profile -d 'The profile of the configuration file to use [default: the file\'s default-profile]' -r
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand agent; and __fish_seen_subcommand_from status" -l config -d 'The configuration file [default: $XDG_CONFIG_HOME/tuyagw/config.toml]' -r -F
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand agent; and __fish_seen_subcommand_from status" -l qos -d 'MQTT quality of service for publishing and subscribing [default: 1]' -r
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand agent; and __fish_seen_subcommand_from status" -l keep-alive -d 'Keep-alive interval, whole seconds from 0s to 65535s [default: 60s]' -r
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand agent; and __fish_seen_subcommand_from status" -l timeout -d 'Time for each answer, not for the run [default: 10s]' -r
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand agent; and __fish_seen_subcommand_from status" -l json -d 'Print the state as JSON'
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand agent; and __fish_seen_subcommand_from status" -l tls-insecure -d 'Do not verify the broker\'s certificate; reaches RSA-1024 boxes, too'
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand agent; and __fish_seen_subcommand_from status" -l persistent -d 'Keep the session at the broker (clean session off), so that messages queued during an absence arrive'
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand agent; and __fish_seen_subcommand_from status" -l early -d 'Send CONNECT, SUBSCRIBE and PUBLISH together, without waiting for CONNACK'
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand agent; and __fish_seen_subcommand_from status" -s q -l quiet -d 'Print only errors and warnings on stderr'
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand agent; and __fish_seen_subcommand_from status" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand agent; and __fish_seen_subcommand_from stop" -l socket -d 'The agent\'s socket [default: the one of broker and gateway]' -r -F
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand agent; and __fish_seen_subcommand_from stop" -s g -l gateway-id -d 'The gateway\'s id, which takes the place of {gateway_id} in every topic' -r
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand agent; and __fish_seen_subcommand_from stop" -l client-id -d 'The MQTT client id [default: the gateway id]' -r
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand agent; and __fish_seen_subcommand_from stop" -s u -l username -d 'The username, which Tuya gives to each manufacturer' -r
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand agent; and __fish_seen_subcommand_from stop" -l password-file -d 'File with the password [default: TUYAGW_PASSWORD, else derived as md5(client id + username)]' -r -F
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand agent; and __fish_seen_subcommand_from stop" -s b -l broker -d 'The broker: mqtt://HOST[:21883], mqtts://HOST[:21883], or a bare HOST[:PORT]' -r
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand agent; and __fish_seen_subcommand_from stop" -l ca-file -d 'Trust the certificate authorities in this PEM file [default: the system\'s roots]' -r -F
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand agent; and __fish_seen_subcommand_from stop" -l tls-server-name -d 'Name that the broker\'s certificate must have [default: the host of the URL]' -r
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand agent; and __fish_seen_subcommand_from stop" -l connect-timeout -d 'Time for name, TCP, TLS and CONNACK together [default: 5s]' -r
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand agent; and __fish_seen_subcommand_from stop" -l max-packet -d 'Largest MQTT packet to accept or send, in bytes [default: 1048576]' -r
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand agent; and __fish_seen_subcommand_from stop" -l profile -d 'The profile of the configuration file to use [default: the file\'s default-profile]' -r
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand agent; and __fish_seen_subcommand_from stop" -l config -d 'The configuration file [default: $XDG_CONFIG_HOME/tuyagw/config.toml]' -r -F
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand agent; and __fish_seen_subcommand_from stop" -l qos -d 'MQTT quality of service for publishing and subscribing [default: 1]' -r
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand agent; and __fish_seen_subcommand_from stop" -l keep-alive -d 'Keep-alive interval, whole seconds from 0s to 65535s [default: 60s]' -r
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand agent; and __fish_seen_subcommand_from stop" -l timeout -d 'Time for each answer, not for the run [default: 10s]' -r
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand agent; and __fish_seen_subcommand_from stop" -l json -d 'Print the state as JSON'
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand agent; and __fish_seen_subcommand_from stop" -l tls-insecure -d 'Do not verify the broker\'s certificate; reaches RSA-1024 boxes, too'
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand agent; and __fish_seen_subcommand_from stop" -l persistent -d 'Keep the session at the broker (clean session off), so that messages queued during an absence arrive'
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand agent; and __fish_seen_subcommand_from stop" -l early -d 'Send CONNECT, SUBSCRIBE and PUBLISH together, without waiting for CONNACK'
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand agent; and __fish_seen_subcommand_from stop" -s q -l quiet -d 'Print only errors and warnings on stderr'
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand agent; and __fish_seen_subcommand_from stop" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand agent; and __fish_seen_subcommand_from reload" -l socket -d 'The agent\'s socket [default: the one of broker and gateway]' -r -F
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand agent; and __fish_seen_subcommand_from reload" -s g -l gateway-id -d 'The gateway\'s id, which takes the place of {gateway_id} in every topic' -r
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand agent; and __fish_seen_subcommand_from reload" -l client-id -d 'The MQTT client id [default: the gateway id]' -r
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand agent; and __fish_seen_subcommand_from reload" -s u -l username -d 'The username, which Tuya gives to each manufacturer' -r
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand agent; and __fish_seen_subcommand_from reload" -l password-file -d 'File with the password [default: TUYAGW_PASSWORD, else derived as md5(client id + username)]' -r -F
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand agent; and __fish_seen_subcommand_from reload" -s b -l broker -d 'The broker: mqtt://HOST[:21883], mqtts://HOST[:21883], or a bare HOST[:PORT]' -r
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand agent; and __fish_seen_subcommand_from reload" -l ca-file -d 'Trust the certificate authorities in this PEM file [default: the system\'s roots]' -r -F
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand agent; and __fish_seen_subcommand_from reload" -l tls-server-name -d 'Name that the broker\'s certificate must have [default: the host of the URL]' -r
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand agent; and __fish_seen_subcommand_from reload" -l connect-timeout -d 'Time for name, TCP, TLS and CONNACK together [default: 5s]' -r
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand agent; and __fish_seen_subcommand_from reload" -l max-packet -d 'Largest MQTT packet to accept or send, in bytes [default: 1048576]' -r
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand agent; and __fish_seen_subcommand_from reload" -l profile -d 'The profile of the configuration file to use [default: the file\'s default-profile]' -r
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand agent; and __fish_seen_subcommand_from reload" -l config -d 'The configuration file [default: $XDG_CONFIG_HOME/tuyagw/config.toml]' -r -F
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand agent; and __fish_seen_subcommand_from reload" -l qos -d 'MQTT quality of service for publishing and subscribing [default: 1]' -r
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand agent; and __fish_seen_subcommand_from reload" -l keep-alive -d 'Keep-alive interval, whole seconds from 0s to 65535s [default: 60s]' -r
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand agent; and __fish_seen_subcommand_from reload" -l timeout -d 'Time for each answer, not for the run [default: 10s]' -r
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand agent; and __fish_seen_subcommand_from reload" -l json -d 'Print the state as JSON'
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand agent; and __fish_seen_subcommand_from reload" -l tls-insecure -d 'Do not verify the broker\'s certificate; reaches RSA-1024 boxes, too'
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand agent; and __fish_seen_subcommand_from reload" -l persistent -d 'Keep the session at the broker (clean session off), so that messages queued during an absence arrive'
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand agent; and __fish_seen_subcommand_from reload" -l early -d 'Send CONNECT, SUBSCRIBE and PUBLISH together, without waiting for CONNACK'
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand agent; and __fish_seen_subcommand_from reload" -s q -l quiet -d 'Print only errors and warnings on stderr'
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand agent; and __fish_seen_subcommand_from reload" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand command" -l cid -d 'The device' -r
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand command" -l model -d 'Product model to check values against [default: the smart water meter]' -r -F
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand command" -l value-encoding -d 'Encode values as native JSON, or all of them as strings' -r -f -a "native\t'true, 12345, "opened"'
@@ -239,7 +356,7 @@ complete -c tuyagw -n "__fish_tuyagw_using_subcommand command" -l tls-server-nam
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand command" -l connect-timeout -d 'Time for name, TCP, TLS and CONNACK together [default: 5s]' -r
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand command" -l max-packet -d 'Largest MQTT packet to accept or send, in bytes [default: 1048576]' -r
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand command" -l profile -d 'The profile of the configuration file to use [default: the file\'s default-profile]' -r
-complete -c tuyagw -n "__fish_tuyagw_using_subcommand command" -l config -d 'The configuration file [default: $XDG_CONFIG_HOME/tuyagw/config.toml]' -r -F
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand command" -l config -d 'The configuration file [default: $XDG_CONFIG_HOME/tuyagw/config.toml, else /etc/tuyagw/config.toml]' -r -F
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand command" -l qos -d 'MQTT quality of service for publishing and subscribing [default: 1]' -r
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand command" -l keep-alive -d 'Keep-alive interval, whole seconds from 0s to 65535s [default: 60s]' -r
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand command" -l timeout -d 'Time for each answer, not for the run [default: 10s]' -r
@@ -281,7 +398,7 @@ complete -c tuyagw -n "__fish_tuyagw_using_subcommand replay" -l tls-server-name
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand replay" -l connect-timeout -d 'Time for name, TCP, TLS and CONNACK together [default: 5s]' -r
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand replay" -l max-packet -d 'Largest MQTT packet to accept or send, in bytes [default: 1048576]' -r
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand replay" -l profile -d 'The profile of the configuration file to use [default: the file\'s default-profile]' -r
-complete -c tuyagw -n "__fish_tuyagw_using_subcommand replay" -l config -d 'The configuration file [default: $XDG_CONFIG_HOME/tuyagw/config.toml]' -r -F
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand replay" -l config -d 'The configuration file [default: $XDG_CONFIG_HOME/tuyagw/config.toml, else /etc/tuyagw/config.toml]' -r -F
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand replay" -l qos -d 'MQTT quality of service for publishing and subscribing [default: 1]' -r
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand replay" -l keep-alive -d 'Keep-alive interval, whole seconds from 0s to 65535s [default: 60s]' -r
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand replay" -l timeout -d 'Time for each answer, not for the run [default: 10s]' -r
@@ -299,7 +416,7 @@ complete -c tuyagw -n "__fish_tuyagw_using_subcommand replay" -s h -l help -d 'P
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand convert" -l to -d 'Format of the output on stdout' -r -f -a "records\t'One record a line'
 csv\t'CSV with a header, one row a message'"
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand convert" -l profile -d 'The profile of the configuration file to use [default: the file\'s default-profile]' -r
-complete -c tuyagw -n "__fish_tuyagw_using_subcommand convert" -l config -d 'The configuration file [default: $XDG_CONFIG_HOME/tuyagw/config.toml]' -r -F
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand convert" -l config -d 'The configuration file [default: $XDG_CONFIG_HOME/tuyagw/config.toml, else /etc/tuyagw/config.toml]' -r -F
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand convert" -l mqtt-port -d 'Another port of MQTT in a capture, beside 21883, 1883 and 8883; repeatable' -r
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand convert" -l payload-base64 -d 'Payloads of a CSV recording are base64 (mqtt_recorder\'s --encode_b64)'
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand convert" -s q -l quiet -d 'Print only errors and warnings on stderr'
@@ -316,14 +433,14 @@ complete -c tuyagw -n "__fish_tuyagw_using_subcommand tap" -l tls-server-name -d
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand tap" -l connect-timeout -d 'Time for name, TCP, TLS and CONNACK together [default: 5s]' -r
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand tap" -l max-packet -d 'Largest MQTT packet to accept or send, in bytes [default: 1048576]' -r
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand tap" -l profile -d 'The profile of the configuration file to use [default: the file\'s default-profile]' -r
-complete -c tuyagw -n "__fish_tuyagw_using_subcommand tap" -l config -d 'The configuration file [default: $XDG_CONFIG_HOME/tuyagw/config.toml]' -r -F
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand tap" -l config -d 'The configuration file [default: $XDG_CONFIG_HOME/tuyagw/config.toml, else /etc/tuyagw/config.toml]' -r -F
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand tap" -l tls-insecure -d 'Do not verify the broker\'s certificate; reaches RSA-1024 boxes, too'
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand tap" -s q -l quiet -d 'Print only errors and warnings on stderr'
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand tap" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand inspect" -l html -d 'Write a page with charts to this file' -r -F
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand inspect" -l model -d 'Product model for names, units and scales [default: the smart water meter]' -r -F
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand inspect" -l profile -d 'The profile of the configuration file to use [default: the file\'s default-profile]' -r
-complete -c tuyagw -n "__fish_tuyagw_using_subcommand inspect" -l config -d 'The configuration file [default: $XDG_CONFIG_HOME/tuyagw/config.toml]' -r -F
+complete -c tuyagw -n "__fish_tuyagw_using_subcommand inspect" -l config -d 'The configuration file [default: $XDG_CONFIG_HOME/tuyagw/config.toml, else /etc/tuyagw/config.toml]' -r -F
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand inspect" -l mqtt-port -d 'Another port of MQTT in a capture, beside 21883, 1883 and 8883; repeatable' -r
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand inspect" -l json -d 'Print JSON, on a terminal too'
 complete -c tuyagw -n "__fish_tuyagw_using_subcommand inspect" -l payload-base64 -d 'Payloads of a CSV recording are base64 (mqtt_recorder\'s --encode_b64)'

@@ -2,6 +2,7 @@
 //!
 //! The library exists for the binary, the tests, the benchmarks and the fuzz targets. It is not a stable API.
 
+pub mod agent;
 pub mod cli;
 pub mod collections;
 pub mod duration;
@@ -16,6 +17,7 @@ pub mod rate;
 pub mod recording;
 pub mod request;
 pub mod run;
+pub mod spool;
 pub mod stats;
 pub mod text;
 pub mod tuya;

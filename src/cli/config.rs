@@ -18,6 +18,9 @@ use crate::{
     wrapping::refuse_wrapped,
 };
 
+/// The file for all users of the machine. TUYAGW_SYSTEM_CONFIG names another, for packages and tests.
+const SYSTEM_FILE: &str = "/etc/tuyagw/config.toml";
+
 /// The file: `default-profile`, `[profile.NAME]` tables, and a `[topics]` table for all of them.
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
@@ -68,26 +71,15 @@ pub struct Profile {
 impl Profile {
     /// Reads the file and selects the profile.
     ///
-    /// `file` is the path of `--config`; without one, the file in the user's configuration folder is read if it exists. `name`
-    /// is the profile of `--profile`; without one, it is the file's `default-profile`.
+    /// `file` is the path of `--config`; without one, the file in the user's configuration folder is read, or the system's if
+    /// the user has none. `name` is the profile of `--profile`; without one, it is the file's `default-profile`.
     ///
     /// # Errors
     /// A given file that cannot be read, a file that is not valid, or a profile that it does not have.
     pub fn load(file: Option<&Path>, name: Option<&str>) -> Result<Self, Failure> {
-        let default = default_path();
-        let Some(path) = file.or(default.as_deref()) else {
-            return missing(name, "there is no configuration file");
-        };
-        let text = match read(path) {
-            Ok(text) => text,
-            Err(why) if why.kind() == io::ErrorKind::NotFound && file.is_none() => {
-                return missing(name, &format!("{} does not exist", path.display()));
-            }
-            Err(why) => {
-                return Err(why
-                    .downcast::<Failure>()
-                    .unwrap_or_else(|why| Failure::io(format!("cannot read {}: {why}", path.display()))));
-            }
+        let candidates = file.map_or_else(default_paths, |file| vec![file.to_owned()]);
+        let Some((path, text)) = read_first(&candidates, file.is_some())? else {
+            return missing(name, &candidates);
         };
         let parsed: File = toml::from_str(&text).map_err(|why| unreadable(path, &text, &why))?;
         let Some(name) = name.or(parsed.default_profile.as_deref()) else {
@@ -146,6 +138,22 @@ impl Profile {
         }
         Ok(topics)
     }
+}
+
+/// Reads the first file that exists; `is_required` says that one must.
+fn read_first(paths: &[PathBuf], is_required: bool) -> Result<Option<(&Path, Arc<str>)>, Failure> {
+    for path in paths {
+        match read(path) {
+            Ok(text) => return Ok(Some((path, text))),
+            Err(why) if why.kind() == io::ErrorKind::NotFound && !is_required => {}
+            Err(why) => {
+                return Err(why
+                    .downcast::<Failure>()
+                    .unwrap_or_else(|why| Failure::io(format!("cannot read {}: {why}", path.display()))));
+            }
+        }
+    }
+    Ok(None)
 }
 
 /// Reads the file. A subcommand may read it more than once, so the text of a pipe is kept: its bytes can be read only once.
@@ -208,12 +216,16 @@ fn max_packet<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u32>,
     }
 }
 
-fn missing(name: Option<&str>, why: &str) -> Result<Profile, Failure> {
-    match name {
-        None => Ok(Profile::default()),
-        Some(name) => Err(Failure::invalid(format!("profile {name:?} cannot be used: {why}"))
-            .hint("Write [profile.NAME] tables to $XDG_CONFIG_HOME/tuyagw/config.toml, or name a file with --config")),
-    }
+fn missing(name: Option<&str>, candidates: &[PathBuf]) -> Result<Profile, Failure> {
+    let Some(name) = name else { return Ok(Profile::default()) };
+    let paths: Vec<_> = candidates.iter().map(|path| path.display().to_string()).collect();
+    let absent = match &paths[..] {
+        [path] => format!("{path} does not exist"),
+        paths => format!("{} do not exist", paths.join(" and ")),
+    };
+    Err(Failure::invalid(format!("profile {name:?} cannot be used: {absent}")).hint(
+        "Write [profile.NAME] tables to $XDG_CONFIG_HOME/tuyagw/config.toml, or name a file with --config",
+    ))
 }
 
 /// Returns a message with place and reason only: toml's own message shows the line, which may hold a password.
@@ -232,8 +244,11 @@ fn unreadable(path: &Path, text: &str, why: &toml::de::Error) -> Failure {
     }
 }
 
-fn default_path() -> Option<PathBuf> {
-    let folder = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-    let config = folder("XDG_CONFIG_HOME").or_else(|| Some(folder("HOME")?.join(".config")))?;
-    Some(config.join("tuyagw").join("config.toml"))
+/// Returns the files of which the first that exists is read: the user's, then the system's.
+fn default_paths() -> Vec<PathBuf> {
+    let variable = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let folder = variable("XDG_CONFIG_HOME").or_else(|| Some(variable("HOME")?.join(".config")));
+    let user = folder.map(|folder| folder.join("tuyagw").join("config.toml"));
+    let system = variable("TUYAGW_SYSTEM_CONFIG").unwrap_or_else(|| PathBuf::from(SYSTEM_FILE));
+    user.into_iter().chain([system]).collect()
 }

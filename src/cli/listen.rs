@@ -4,7 +4,7 @@
 use std::{ffi::OsString, path::PathBuf, time::Duration};
 
 use super::{
-    connection::{GatewayArgs, NetworkArgs},
+    connection::{AgentArgs, GatewayArgs, NetworkArgs},
     exec_options::take_back,
     model_args::ModelArgs,
     values::{duration, fixed_answer},
@@ -117,6 +117,8 @@ pub struct Args {
     #[command(flatten)]
     gateway: GatewayArgs,
     #[command(flatten)]
+    agent: AgentArgs,
+    #[command(flatten)]
     network: NetworkArgs,
 }
 
@@ -124,7 +126,7 @@ pub struct Args {
 pub fn run(mut args: Args, console: Console) -> anyhow::Result<Exit> {
     let exec = std::mem::take(&mut args.exec);
     let (args, exec) = take_back("tuyagw listen", args, exec)?;
-    let mut settings = ConnectionSettings::gateway(&args.network, &args.gateway)?;
+    let mut settings = ConnectionSettings::gateway_or_agent(&args.network, &args.gateway, &args.agent)?;
     settings.client.reconnect = !args.no_reconnect;
     let parser = args.model.parser()?;
     let policy = match (args.answer, exec) {
@@ -144,6 +146,8 @@ pub fn run(mut args: Args, console: Console) -> anyhow::Result<Exit> {
         devices: args.devices.as_deref().map(read_devices).transpose()?,
         reports_back: !args.no_report_back,
         reads_stdin: args.stdin,
+        reloads: false,
+        claims_commands: true,
         unit: args.t_unit,
     };
     listen::run(settings, parser, options, console)

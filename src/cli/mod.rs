@@ -4,6 +4,7 @@
 //! it to the two lists below: its `mod` line, and its entry in `subcommands!`.
 
 // The subcommands.
+pub(crate) mod agent;
 pub(crate) mod command;
 pub(crate) mod completions;
 pub(crate) mod convert;
@@ -20,6 +21,7 @@ pub(crate) mod sync;
 pub(crate) mod tap;
 
 // What they share.
+pub(crate) mod agent_control;
 pub mod config;
 pub(crate) mod connection;
 pub(crate) mod edge_limits;
@@ -30,6 +32,7 @@ mod parse;
 pub(crate) mod profile_args;
 pub(crate) mod request_args;
 pub(crate) mod selection_args;
+pub(crate) mod spool_args;
 pub(crate) mod value_args;
 pub(crate) mod values;
 
@@ -91,6 +94,8 @@ subcommands! {
     Status in status connects,
     /// Print arriving messages as records; answer commands; send uplinks from stdin
     Listen in listen connects,
+    /// Hold the gateway's connection, and share it among the programs of this machine
+    Agent in agent connects,
     /// Send commands to devices, from the platform's side, and wait for each result
     Command in command connects,
     /// Send a recording again, and compare the answers

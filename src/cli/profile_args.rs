@@ -12,7 +12,7 @@ pub struct ProfileArgs {
     #[arg(long, env = "TUYAGW_PROFILE", value_name = "NAME")]
     profile: Option<String>,
 
-    /// The configuration file [default: $XDG_CONFIG_HOME/tuyagw/config.toml]
+    /// The configuration file [default: $XDG_CONFIG_HOME/tuyagw/config.toml, else /etc/tuyagw/config.toml]
     #[arg(long, env = "TUYAGW_CONFIG", value_name = "FILE")]
     config: Option<PathBuf>,
 }

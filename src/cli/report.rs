@@ -1,6 +1,9 @@
 //! `report`: reports data points, one message each, and waits for each answer.
 
-use super::{connection::GatewayArgs, value_args::ValueArgs};
+use super::{
+    connection::{AgentArgs, GatewayArgs, QueueArgs},
+    value_args::ValueArgs,
+};
 use crate::{
     error::Exit, io::console::Console, request::RequestKind, run::connection_settings::ConnectionSettings,
 };
@@ -21,10 +24,16 @@ pub struct Args {
     values: ValueArgs,
     #[command(flatten)]
     gateway: GatewayArgs,
+    #[command(flatten)]
+    agent: AgentArgs,
+    #[command(flatten)]
+    queue: QueueArgs,
 }
 
 /// Runs `report`.
 pub fn run(args: Args, console: Console) -> anyhow::Result<Exit> {
-    let connection = ConnectionSettings::gateway(&args.values.network, &args.gateway)?;
+    let mut connection =
+        ConnectionSettings::gateway_or_agent(&args.values.network, &args.gateway, &args.agent)?;
+    args.queue.apply(&mut connection)?;
     args.values.run(RequestKind::Report, connection, console)
 }

@@ -6,7 +6,7 @@ use std::{path::PathBuf, time::Duration};
 use serde_json::{Map, Value};
 
 use super::{
-    connection::{GatewayArgs, NetworkArgs},
+    connection::{AgentArgs, GatewayArgs, NetworkArgs, QueueArgs},
     request_args::RequestArgs,
     values::duration,
 };
@@ -58,12 +58,17 @@ pub struct Args {
     #[command(flatten)]
     gateway: GatewayArgs,
     #[command(flatten)]
+    agent: AgentArgs,
+    #[command(flatten)]
+    queue: QueueArgs,
+    #[command(flatten)]
     network: NetworkArgs,
 }
 
 /// Runs `status`.
 pub fn run(args: Args, console: Console) -> anyhow::Result<Exit> {
-    let connection = ConnectionSettings::gateway(&args.network, &args.gateway)?;
+    let mut connection = ConnectionSettings::gateway_or_agent(&args.network, &args.gateway, &args.agent)?;
+    args.queue.apply(&mut connection)?;
     let given = args.given();
     let source = if given.is_empty() {
         InputSource::open(args.file.as_deref(), args.requests.format())?

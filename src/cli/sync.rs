@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use serde_json::{Map, Value};
 
-use super::connection::{GatewayArgs, NetworkArgs};
+use super::connection::{AgentArgs, GatewayArgs, NetworkArgs};
 use super::request_args::RequestArgs;
 use crate::{
     error::Exit,
@@ -82,12 +82,14 @@ pub struct Args {
     #[command(flatten)]
     gateway: GatewayArgs,
     #[command(flatten)]
+    agent: AgentArgs,
+    #[command(flatten)]
     network: NetworkArgs,
 }
 
 /// Runs `sync`.
 pub fn run(args: Args, console: Console) -> anyhow::Result<Exit> {
-    let connection = ConnectionSettings::gateway(&args.network, &args.gateway)?;
+    let connection = ConnectionSettings::gateway_or_agent(&args.network, &args.gateway, &args.agent)?;
     let source = match args.device() {
         Some(input) => InputSource::Flags(vec![input]),
         None => InputSource::open(args.file.as_deref(), args.requests.format())?,

@@ -4,11 +4,20 @@ use std::{ops::RangeInclusive, time::Duration};
 
 pub use crate::duration::parse as duration;
 use crate::{
-    error::Failure, mqtt::Direction, net::client::BrokerAddress, recording::ReplaySpeed, tuya::ResultCode,
+    error::Failure, io::batch_writer::byte_size, mqtt::Direction, net::client::BrokerAddress,
+    recording::ReplaySpeed, tuya::ResultCode,
 };
 
 /// The range of `--max-packet`, up to MQTT's own limit (MQTT 3.1.1, section 2.2.3).
 pub const MAX_PACKET: RangeInclusive<i64> = 1024..=268_435_455;
+
+/// Parses a size such as `500MB` or `2GiB`, in bytes.
+///
+/// # Errors
+/// What is no size.
+pub fn size(text: &str) -> Result<u64, String> {
+    byte_size(text).ok_or_else(|| "expected a size such as 500KB, 100MB or 1GiB".to_owned())
+}
 
 /// Parses a keep-alive interval, which MQTT counts in whole seconds of 16 bits.
 pub fn keep_alive(text: &str) -> Result<Duration, String> {

@@ -70,6 +70,11 @@ pub struct ReceivedCommands {
 }
 
 impl ReceivedCommands {
+    /// Replaces the devices that the gateway has.
+    pub fn set_devices(&mut self, devices: HashSet<String>) {
+        self.devices = Some(devices);
+    }
+
     /// No command yet. With `check`, values are held against the product; `devices` lists the known devices.
     #[must_use]
     pub fn new(product: Product, check: bool, devices: Option<HashSet<String>>) -> Self {

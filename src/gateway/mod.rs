@@ -205,13 +205,20 @@ impl<C> Gateway<C> {
         let is_answered = self.settings.waits_for_answers && channel.response().is_some();
         let publish = Publish { topic, payload: bytes.into(), qos: self.settings.qos, retain: false };
         let t = if t.is_none() { Some(now.t) } else { None };
-        Ok(PreparedRequest { request_id, response_topic: is_answered.then_some(response_topic), publish, t })
+        Ok(PreparedRequest {
+            request_id,
+            response_topic: is_answered.then_some(response_topic),
+            publish,
+            t,
+            has_deadline: true,
+        })
     }
 
     /// Opens a request. It leaves once it is its turn, and once no other request with its id is open.
     pub fn insert(&mut self, draft: PreparedRequest, context: C) {
-        let PreparedRequest { request_id, response_topic, publish, t } = draft;
-        self.pending.insert(request_id, response_topic, RequestData { publish, t, context });
+        let PreparedRequest { request_id, response_topic, publish, t, has_deadline } = draft;
+        let data = RequestData { publish, t, context };
+        self.pending.insert_with(request_id, response_topic, has_deadline, data);
     }
 
     /// Answers a command; the answer ends with the broker's acknowledgement.
@@ -226,7 +233,13 @@ impl<C> Gateway<C> {
         let topic = self.settings.topics.topic(Channel::CommandResponse, gateway).into();
         let payload = Uplink::CommandResponse(answer).encode(now.t, &request_id).into();
         let publish = Publish { topic, payload, qos: self.settings.qos, retain: false };
-        self.insert(PreparedRequest { request_id, response_topic: None, publish, t: Some(now.t) }, context);
+        let prepared = PreparedRequest { request_id, t: Some(now.t), ..PreparedRequest::as_given(publish) };
+        self.insert(prepared, context);
+    }
+
+    /// Removes the requests that `is_withdrawn` picks, without an event.
+    pub fn withdraw(&mut self, is_withdrawn: impl Fn(&C) -> bool) {
+        self.pending.withdraw(|data| is_withdrawn(&data.context));
     }
 
     /// Ends every request, in the order of insertion.
@@ -387,7 +400,7 @@ impl<C> Gateway<C> {
             return Some((Arc::clone(&route.topic), Arc::clone(&route.response_topic)));
         }
         let topics = &self.settings.topics;
-        let topic: Arc<str> = topics.topic(channel, gateway).into();
+        let topic: Arc<str> = [self.settings.topic_prefix, &topics.topic(channel, gateway)].concat().into();
         let response_topic: Arc<str> =
             channel.response().map(|channel| topics.topic(channel, gateway)).unwrap_or_default().into();
         let gateway = gateway.clone();

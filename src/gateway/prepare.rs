@@ -40,13 +40,28 @@ pub struct PreparedRequest {
     pub(super) publish: Publish,
     /// The time stamp in the payload; `None` if it stays as it was given.
     pub(super) t: Option<i64>,
+    /// Whether an attempt falls due.
+    pub(super) has_deadline: bool,
 }
 
 impl PreparedRequest {
     /// A message with given bytes, which ends with its acknowledgement.
     #[must_use]
     pub fn as_given(publish: Publish) -> Self {
-        Self { request_id: Arc::default(), response_topic: None, publish, t: None }
+        Self { request_id: Arc::default(), response_topic: None, publish, t: None, has_deadline: true }
+    }
+
+    /// A message of the spool with given bytes, which ends with its answer, or without a response topic with its
+    /// acknowledgement.
+    #[must_use]
+    pub fn spooled(request_id: Arc<str>, response_topic: Option<Arc<str>>, publish: Publish) -> Self {
+        Self { request_id, response_topic, ..Self::as_given(publish) }
+    }
+
+    /// A message of another program with given bytes, which waits for its acknowledgement as long as it takes.
+    #[must_use]
+    pub fn forwarded(publish: Publish) -> Self {
+        Self { has_deadline: false, ..Self::as_given(publish) }
     }
 }
 

@@ -115,6 +115,7 @@ fn new_gateway(random: &mut Rng) -> Gateway<u64> {
         retries: random.u32(0..4),
         rate: random.bool().then(|| "20/s".parse().unwrap()),
         endures_outages: true,
+        topic_prefix: "",
     })
 }
 

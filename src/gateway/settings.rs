@@ -29,6 +29,8 @@ pub struct GatewaySettings {
     pub rate: Option<Rate>,
     /// Whether an outage is endured, however long it takes.
     pub endures_outages: bool,
+    /// What stands before the topics of requests; empty unless another program publishes them.
+    pub topic_prefix: &'static str,
 }
 
 /// A moment on two clocks.

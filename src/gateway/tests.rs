@@ -16,6 +16,7 @@ fn gateway(change: impl FnOnce(&mut GatewaySettings)) -> Gateway<u32> {
         retries: 0,
         rate: None,
         endures_outages: false,
+        topic_prefix: "",
     };
     change(&mut settings);
     Gateway::new(settings)

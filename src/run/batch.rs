@@ -103,8 +103,9 @@ fn journal_head(
     settings: &ConnectionSettings,
     unit: TimeUnit,
 ) -> JournalHead {
-    let ConnectionSettings { client, gateway_id, topics, .. } = settings;
-    let scheme = if client.tls.is_some() { "mqtts" } else { "mqtt" };
+    let ConnectionSettings { client, gateway_id, topics, agent, .. } = settings;
+    let is_tls = client.tls.is_some() || agent.as_ref().is_some_and(|agent| agent.is_tls);
+    let scheme = if is_tls { "mqtts" } else { "mqtt" };
     let broker = format!("{scheme}://{}", client.address).to_ascii_lowercase();
     let mut options = parser.options(kind);
     options.insert("topics".into(), topics.filter(kind.channel()).into());
@@ -187,7 +188,12 @@ impl Batch {
         let journal = journal.transpose()?;
         let summary = options.summary.as_deref().map(|path| Replacement::prepare("--summary", path));
         let summary = summary.transpose()?;
-        let result_options = ResultOptions { ordered: options.is_ordered, journal, summary };
+        let result_options = ResultOptions {
+            ordered: options.is_ordered,
+            journal,
+            summary,
+            queues: settings.agent.as_ref().is_some_and(|agent| agent.queues),
+        };
         let mut results = Results::new(options.progress, result_options, single, console);
         if let Some(size) = source.size() {
             results.set_input_size(size);

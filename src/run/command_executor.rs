@@ -23,6 +23,7 @@ use tokio::{
 use crate::{
     error::Failure,
     gateway::CommandKey,
+    io::service_manager,
     tuya::{Command, CommandAnswer, Envelope, ResultCode},
 };
 
@@ -273,8 +274,8 @@ async fn run_program(command: &[OsString], payload: &[u8]) -> Result<(i64, Strin
     let shown = name.to_string_lossy();
     let mut process = tokio::process::Command::new(name);
     process.args(args).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::inherit()).process_group(0);
-    for secret in SECRETS {
-        process.env_remove(secret);
+    for name in SECRETS.into_iter().chain(service_manager::VARIABLES) {
+        process.env_remove(name);
     }
     let mut child = match process.spawn() {
         Ok(child) => child,

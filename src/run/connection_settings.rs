@@ -1,9 +1,11 @@
 //! Settings of a connection, resolved from flag, environment, profile and default.
 
+use super::agent_link::AgentExpectation;
 use crate::{
+    agent::{NamedBroker, socket_name},
     error::Failure,
     mqtt::codec::{Password, QoS},
-    net::client::ClientSettings,
+    net::client::{BrokerAddress, ClientSettings},
     tuya::{GatewayId, Secret, Topics, derive_password},
 };
 
@@ -18,6 +20,28 @@ pub struct ConnectionSettings {
     pub topics: Topics,
     /// The quality of service for publishing and subscribing.
     pub qos: QoS,
+    /// What is expected of the agent that the connection goes through; `None` without one.
+    pub agent: Option<AgentExpectation>,
+}
+
+impl ConnectionSettings {
+    /// Returns the broker's URL.
+    #[must_use]
+    pub fn broker_url(&self) -> String {
+        let scheme = if self.client.tls.is_some() { "mqtts" } else { "mqtt" };
+        format!("{scheme}://{}", self.client.address)
+    }
+
+    /// Returns the name of the socket of the agent that has this connection.
+    ///
+    /// # Errors
+    /// No gateway.
+    pub fn agent_name(&self) -> Result<String, Failure> {
+        let gateway = self.gateway_id.as_ref().ok_or_else(|| Failure::invalid("no gateway id is given"))?;
+        let BrokerAddress { host, port } = &self.client.address;
+        let broker = NamedBroker { is_tls: self.client.tls.is_some(), host, port: *port };
+        Ok(socket_name(&[broker], gateway))
+    }
 }
 
 /// Settings of several gateways' connections, which differ in their logins.

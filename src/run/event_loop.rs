@@ -9,8 +9,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{connection_settings::ConnectionSettings, time_unit::TimeUnit};
+use super::{agent_link::AgentLink, connection_settings::ConnectionSettings, time_unit::TimeUnit};
 use crate::{
+    agent::{QUEUE_PREFIX, STATUS_TOPIC},
     error::{Failure, FailureKind},
     gateway::{Gateway, GatewayEvent, GatewaySettings, GatewayTime, Outage, PreparedRequest, ToPublish},
     mqtt::codec::{Message, QoS},
@@ -37,6 +38,8 @@ pub struct ConnectionOptions {
 pub struct GatewayConnection<C> {
     client: Client,
     gateway: Gateway<C>,
+    /// The agent, if the connection goes through one.
+    agent: Option<AgentLink>,
     unit: TimeUnit,
 }
 
@@ -44,20 +47,27 @@ impl<C> GatewayConnection<C> {
     /// A connection; [`run`] opens it.
     #[must_use]
     pub fn new(settings: ConnectionSettings, options: ConnectionOptions, unit: TimeUnit) -> Self {
-        let ConnectionSettings { client, gateway_id, topics, qos } = settings;
-        let ConnectionOptions { subscriptions, waits_for_answers, retries, rate, endures_outages } = options;
+        let ConnectionSettings { client, gateway_id, topics, qos, agent } = settings;
+        let ConnectionOptions { mut subscriptions, waits_for_answers, retries, rate, endures_outages } =
+            options;
+        let queues = agent.as_ref().is_some_and(|agent| agent.queues);
+        if agent.is_some() {
+            subscriptions.insert(0, (STATUS_TOPIC.to_owned(), QoS::AtLeastOnce));
+        }
         let gateway = Gateway::new(GatewaySettings {
             gateway_id,
             topics,
             qos,
             timeout: client.timeout,
             max_packet: client.max_packet,
-            waits_for_answers,
+            waits_for_answers: waits_for_answers && !queues,
             retries,
             rate,
             endures_outages,
+            topic_prefix: if queues { QUEUE_PREFIX } else { "" },
         });
-        Self { client: Client::new(client, subscriptions), gateway, unit }
+        let agent = agent.map(AgentLink::new);
+        Self { client: Client::new(client, subscriptions), gateway, agent, unit }
     }
 
     /// Returns the MQTT client.
@@ -155,18 +165,53 @@ impl<C> GatewayConnection<C> {
         self.client.close().await;
     }
 
+    /// Takes what the agent says of itself; other events are given back.
+    fn handle_agent(&mut self, event: ClientEvent) -> Result<Option<ClientEvent>, Failure> {
+        let Some(agent) = &mut self.agent else { return Ok(Some(event)) };
+        match event {
+            ClientEvent::Message(message, receipt) if *message.topic == *STATUS_TOPIC => {
+                if let Some(receipt) = receipt {
+                    self.client.acknowledge(receipt);
+                }
+                let warning = agent.handle_status(&message.payload, self.client.now())?;
+                // Nothing is published before the agent has said that it may be.
+                let ready = agent.take_ready().map(|resumed| ClientEvent::Ready { resumed });
+                Ok(ready.or(warning.map(ClientEvent::Warning)))
+            }
+            ClientEvent::Ready { resumed } => {
+                agent.hold_ready(resumed);
+                Ok(None)
+            }
+            event => Ok(Some(event)),
+        }
+    }
+
+    /// Since when nothing can reach the broker although the connection is open.
+    fn stalled_since(&self) -> Option<Duration> {
+        let agent_lost_at = self.agent.as_ref().and_then(AgentLink::lost_at);
+        self.client.write_stalled_since().into_iter().chain(agent_lost_at).min()
+    }
+
     fn next_timeout(&mut self) -> Option<Instant> {
-        let due = self.gateway.next_timeout(self.client.write_stalled_since());
+        let due = self.gateway.next_timeout(self.stalled_since());
         due.map(|due| self.client.instant(due))
     }
 
     fn handle_timeout(&mut self) -> Result<(), Failure> {
-        let (now, stalled) = (self.client.now(), self.client.write_stalled_since());
-        self.gateway.handle_timeout(now, stalled, fastrand::f64).map_err(|outage| {
+        let (now, stalled) = (self.client.now(), self.stalled_since());
+        let ended = self.gateway.handle_timeout(now, stalled, fastrand::f64);
+        ended.map_err(|outage| {
             let what = match outage {
                 Outage::Lost => "the connection was lost and did not come back",
                 Outage::Stalled => "the broker has stopped reading: nothing could be written",
             };
+            if let Some(reason) = self.agent.as_ref().and_then(AgentLink::reason) {
+                let message = format!(
+                    "the agent lost its connection to the edge, which did not come back in {:?}: {reason}",
+                    self.gateway.timeout()
+                );
+                return Failure::new(FailureKind::Connection, message).hint("--timeout waits longer");
+            }
             let message = format!("{what} in {:?}", self.gateway.timeout());
             Failure::new(FailureKind::Connection, message).hint("--timeout waits longer")
         })
@@ -271,7 +316,9 @@ pub async fn run<P: Policy>(
             event = connection.client.next(), if is_started => {
                 let mut next = Some(event?);
                 while let Some(event) = next {
-                    policy.handle_client_event(connection, event)?;
+                    if let Some(event) = connection.handle_agent(event)? {
+                        policy.handle_client_event(connection, event)?;
+                    }
                     next = connection.client.try_next()?;
                 }
             }
@@ -283,7 +330,9 @@ pub async fn run<P: Policy>(
                 let late = tokio::time::timeout(Duration::ZERO, connection.client.next()).await;
                 let mut next = late.ok().transpose()?;
                 while let Some(event) = next {
-                    policy.handle_client_event(connection, event)?;
+                    if let Some(event) = connection.handle_agent(event)? {
+                        policy.handle_client_event(connection, event)?;
+                    }
                     next = connection.client.try_next()?;
                 }
             }

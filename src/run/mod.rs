@@ -1,5 +1,8 @@
 //! What the subcommands run: the engines behind the arguments.
 
+pub mod agent;
+pub mod agent_control;
+pub mod agent_link;
 pub mod batch;
 pub mod code_tables;
 pub mod command_executor;

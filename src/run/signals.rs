@@ -39,6 +39,14 @@ impl Signals {
         })
     }
 
+    /// As [`Signals::new`], but for SIGHUP, which the caller takes over.
+    ///
+    /// # Errors
+    /// The system refuses.
+    pub fn without_hangup() -> Result<Self, Failure> {
+        Ok(Self { hangup: None, ..Self::new()? })
+    }
+
     /// Waits for the next signal, and returns its exit code. Cancel-safe.
     pub async fn next(&mut self) -> Exit {
         tokio::select! {

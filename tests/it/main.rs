@@ -28,6 +28,7 @@ mod recipes;
 mod regression;
 mod replay;
 mod rooms;
+mod service;
 mod site;
 mod tap;
 mod tidy;

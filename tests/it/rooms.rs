@@ -27,7 +27,7 @@ const fn shell(name: &'static str, rooms: &'static str) -> Room {
 }
 
 /// The allow list.
-const ROOMS: [Room; 19] = [
+const ROOMS: [Room; 21] = [
     pure("text", "", ""),
     pure("collections", "", "foldhash"),
     pure("rate", "", ""),
@@ -40,6 +40,8 @@ const ROOMS: [Room; 19] = [
     pure("tuya", "text collections json mqtt", "csv hex md5 serde serde_json smol_str"),
     // The two halves of the protocol do not know each other.
     pure("gateway", "text collections rate json mqtt tuya", "bytes md5 smol_str"),
+    // What the agent knows beside the gateway: its local programs.
+    pure("agent", "collections mqtt tuya", "bytes hex md5 serde serde_json smol_str"),
     pure("edge", "text duration collections json mqtt tuya", "bytes fastrand serde serde_json smol_str"),
     pure(
         "recording",
@@ -51,17 +53,18 @@ const ROOMS: [Room; 19] = [
         "text duration collections rate json error mqtt tuya gateway",
         "bytes csv hex md5 serde serde_json smol_str",
     ),
+    pure("spool", "collections", "bytes crc32fast smol_str"),
     pure("stats", "text collections json mqtt tuya recording", "jiff serde serde_json smol_str"),
     // The sockets know neither the vendor's protocol nor recordings: the server calls a trait.
     shell("net", "text collections rate error wrapping mqtt"),
-    shell("io", "text duration collections rate json error wrapping mqtt tuya edge recording request"),
+    shell("io", "text duration collections rate json error wrapping mqtt tuya edge recording request spool"),
     shell(
         "run",
-        "text duration collections rate json error wrapping mqtt tuya gateway edge recording request stats net io",
+        "text duration collections rate json error wrapping mqtt tuya gateway agent edge recording request spool stats net io",
     ),
     shell(
         "cli",
-        "text duration collections rate json error wrapping mqtt tuya gateway edge recording request stats net io run",
+        "text duration collections rate json error wrapping mqtt tuya gateway agent edge recording request spool stats net io run",
     ),
     shell("lib", ""),
 ];

@@ -11,7 +11,7 @@ use crate::{
     },
     error::Failure,
     mqtt::codec::Connect,
-    net::client::ClientSettings,
+    net::client::{BrokerAddress, ClientSettings, Tls},
 };
 
 /// Where the broker is.
@@ -44,14 +44,30 @@ impl BrokerArgs {
     /// # Errors
     /// No broker, a URL that is not valid, or TLS options that do not fit the URL.
     pub fn settings(&self, profile: &Profile) -> Result<ClientSettings, Failure> {
+        let (address, is_tls) = self.address(profile)?;
+        let tls = self.tls.tls(profile, &address, is_tls)?;
+        Ok(self.settings_of(profile, address, tls))
+    }
+
+    /// Returns the broker's address, and whether it speaks TLS.
+    ///
+    /// # Errors
+    /// No broker, or a URL that is not valid.
+    pub fn address(&self, profile: &Profile) -> Result<(BrokerAddress, bool), Failure> {
         let url = self.broker.as_ref().or(profile.broker.as_ref()).ok_or_else(|| {
             Failure::invalid("no broker is given")
                 .hint("Use --broker URL, TUYAGW_BROKER or a profile; `tuyagw edge` starts one")
         })?;
-        let (address, is_tls) = parse_url(url)?;
-        Ok(ClientSettings {
-            tls: self.tls.tls(profile, &address, is_tls)?,
+        parse_url(url)
+    }
+
+    /// Returns how a broker is reached by this address, for one connection without a login.
+    #[must_use]
+    pub fn settings_of(&self, profile: &Profile, address: BrokerAddress, tls: Option<Tls>) -> ClientSettings {
+        ClientSettings {
+            tls,
             address,
+            local_socket: None,
             connect: Connect::default(),
             connect_timeout: self
                 .connect_timeout
@@ -62,7 +78,8 @@ impl BrokerArgs {
             in_flight: 0,
             reconnect: false,
             gives_up: true,
+            is_patient: false,
             early: false,
-        })
+        }
     }
 }

@@ -1,10 +1,12 @@
 //! The connection options that connecting subcommands share: flag, then environment, then profile, then default.
 
+mod agent_args;
 mod broker_args;
 mod origin;
 mod password;
 mod tls_args;
 
+pub use agent_args::{AgentArgs, QueueArgs};
 pub use broker_args::BrokerArgs;
 pub use origin::Origin;
 
@@ -20,9 +22,13 @@ use super::{
 };
 use crate::{
     error::Failure,
+    io::request_ids::request_id,
     mqtt::codec::{Connect, Password, QoS},
     net::client::ClientSettings,
-    run::connection_settings::{ConnectionSettings, Credentials, Fleet},
+    run::{
+        agent_link::{AgentExpectation, topics_by_key},
+        connection_settings::{ConnectionSettings, Credentials, Fleet},
+    },
     tuya::{GatewayId, Topics},
 };
 
@@ -200,9 +206,64 @@ impl ConnectionSettings {
         Self::resolve(network, &profile, client_id, login, gateway_id)
     }
 
+    /// A gateway's connection, through its agent if there is one. What is the agent's business, such as the login and TLS, is
+    /// not looked at then.
+    ///
+    /// # Errors
+    /// Settings that are missing or wrong, and an agent that must be used and cannot be.
+    pub fn gateway_or_agent(
+        network: &NetworkArgs,
+        login: &GatewayArgs,
+        agent: &AgentArgs,
+    ) -> Result<Self, Failure> {
+        let through_agent = Self::of_agent(network, login, agent)?;
+        through_agent.map_or_else(|| Self::gateway(network, login), Ok)
+    }
+
+    /// A connection through a gateway's agent; `None` without one.
+    ///
+    /// # Errors
+    /// Settings that are wrong, and an agent that must be used and cannot be.
+    pub fn of_agent(
+        network: &NetworkArgs,
+        login: &GatewayArgs,
+        agent: &AgentArgs,
+    ) -> Result<Option<Self>, Failure> {
+        let profile = network.broker.profile.load()?;
+        // What is missing is told by the direct way.
+        let Some(gateway_id) = gateway_id(login.gateway_id.as_ref(), &profile)? else { return Ok(None) };
+        let Ok((address, is_tls)) = network.broker.address(&profile) else { return Ok(None) };
+        let Some(socket) = agent.find(&address, is_tls, &gateway_id)? else { return Ok(None) };
+        let nobody = Credentials { username: None, password: None };
+        let client = network.broker.settings_of(&profile, address, None);
+        let client_id = format!("tuyagw-{}", request_id());
+        let topics = topics_by_key(&profile.topics()?, &gateway_id);
+        let expectation =
+            AgentExpectation { username: login.username(&profile)?, topics, queues: false, is_tls };
+        let mut settings =
+            Self::resolve_with(network, &profile, client, client_id, nobody, Some(gateway_id))?;
+        settings.client.local_socket = Some(socket);
+        settings.client.connect.clean_session = true;
+        settings.client.early = true;
+        settings.agent = Some(expectation);
+        Ok(Some(settings))
+    }
+
     fn resolve(
         network: &NetworkArgs,
         profile: &Profile,
+        client_id: String,
+        login: Credentials,
+        gateway_id: Option<GatewayId>,
+    ) -> Result<Self, Failure> {
+        let client = network.broker.settings(profile)?;
+        Self::resolve_with(network, profile, client, client_id, login, gateway_id)
+    }
+
+    fn resolve_with(
+        network: &NetworkArgs,
+        profile: &Profile,
+        client: ClientSettings,
         client_id: String,
         login: Credentials,
         gateway_id: Option<GatewayId>,
@@ -229,11 +290,12 @@ impl ConnectionSettings {
                 in_flight: 100,
                 reconnect: true,
                 early: (network.early || profile.early.unwrap_or(false)) && !persistent,
-                ..network.broker.settings(profile)?
+                ..client
             },
             gateway_id,
             topics: profile.topics()?,
             qos,
+            agent: None,
         })
     }
 }

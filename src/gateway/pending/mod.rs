@@ -120,6 +120,17 @@ impl<C> PendingRequests<C> {
     /// Adds a request, to be sent once it is its turn, and once no other request with its id is open. Without a
     /// response topic its acknowledgement is the end of it.
     pub fn insert(&mut self, request_id: Arc<str>, response_topic: Option<Arc<str>>, context: C) {
+        self.insert_with(request_id, response_topic, true, context);
+    }
+
+    /// As [`Self::insert`]; without a deadline the request waits as long as it takes.
+    pub fn insert_with(
+        &mut self,
+        request_id: Arc<str>,
+        response_topic: Option<Arc<str>>,
+        has_deadline: bool,
+        context: C,
+    ) {
         let token = self.next_token;
         self.next_token += 1;
         let mut state = RequestState::Queued;
@@ -147,6 +158,7 @@ impl<C> PendingRequests<C> {
             is_acknowledged: false,
             was_acknowledged: false,
             losses: 0,
+            has_deadline,
         };
         self.open.insert(token, pending);
         if is_queued {
@@ -194,10 +206,21 @@ impl<C> PendingRequests<C> {
             pending.attempts += 1;
             pending.written = Some(now);
             let attempt = pending.attempts;
-            self.deadlines.push(now + self.timeout, token, attempt, &self.open);
+            if pending.has_deadline {
+                self.deadlines.push(now + self.timeout, token, attempt, &self.open);
+            }
         }
         let pending = self.open.get_mut(&token)?;
         Some(Sending { token, attempt: pending.attempts, is_first, context: &mut pending.context })
+    }
+
+    /// Removes the requests that `is_withdrawn` picks, without an outcome.
+    pub fn withdraw(&mut self, is_withdrawn: impl Fn(&C) -> bool) {
+        let picked = self.open.iter().filter(|(_, pending)| is_withdrawn(&pending.context));
+        let tokens: Vec<_> = picked.map(|(token, _)| *token).collect();
+        for token in tokens {
+            self.finish(token);
+        }
     }
 
     /// The first queued token of a request that is to be sent.

@@ -22,6 +22,8 @@ pub(super) struct PendingRequest<C> {
     pub(super) was_acknowledged: bool,
     /// How many connections were lost after it was sent and before it was acknowledged.
     pub(super) losses: u32,
+    /// Whether its attempts have deadlines.
+    pub(super) has_deadline: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -267,3 +267,23 @@ fn a_warning_repeats_the_beginning_of_a_long_id_only() {
     assert!(warning.len() < 400, "{}", warning.len());
     assert!(warning.contains("999800 bytes more"), "{warning}");
 }
+
+#[test]
+fn a_request_without_a_deadline_waits_as_long_as_it_takes() {
+    let mut requests = PendingRequests::new(ms(2000));
+    requests.insert_with("a".into(), None, false, "a");
+    assert_eq!(send(&mut requests, 0), [("a", 1)]);
+    assert_eq!(requests.next_timeout(true), None);
+    assert_eq!(overdue(&mut requests, 1_000_000), []);
+    assert!(requests.handle_acknowledgement(0, ms(2_000_000)).unwrap().finished.is_some());
+}
+
+#[test]
+fn withdrawn_requests_leave_and_have_no_outcome() {
+    let mut requests = requests(&["a", "b", "c"], 0);
+    requests.next_to_send(ms(0));
+    requests.withdraw(|context| *context != "b");
+    assert_eq!(send(&mut requests, 0), [("b", 1)]);
+    assert!(matches!(hear(&mut requests, "a", "0", 1), Match::Unmatched(_)));
+    assert_eq!(overdue(&mut requests, 3000), [("b", 1)]);
+}

@@ -47,7 +47,7 @@ pub(crate) use self::{
 pub use self::{
     progress::{CommitWatch, Offset, WriterError, Written},
     purpose::Purpose,
-    rotation::Rotation,
+    rotation::{Rotation, byte_size},
 };
 use crate::error::Failure;
 

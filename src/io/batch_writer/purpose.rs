@@ -25,6 +25,8 @@ pub enum Purpose {
     Registry,
     /// What a run has accepted.
     Journal,
+    /// The ends of an agent's spooled messages.
+    SpoolResults,
 }
 
 /// Kinds of files that this program writes.
@@ -33,6 +35,7 @@ enum FileContent {
     Records,
     Registry,
     Journal,
+    SpoolResults,
 }
 
 impl FileContent {
@@ -41,6 +44,7 @@ impl FileContent {
             Self::Records => "a recording",
             Self::Registry => "a registry of devices",
             Self::Journal => "a journal",
+            Self::SpoolResults => "a file of spool results",
         }
     }
 
@@ -52,6 +56,8 @@ impl FileContent {
             Some(Self::Journal)
         } else if has(&["topic"]) || has(&["v", "kind"]) || has(&["v", "event"]) {
             Some(Self::Records)
+        } else if has(&["ok", "op", "given"]) {
+            Some(Self::SpoolResults)
         } else if has(&["gateway_id", "cid", "product_id"]) {
             Some(Self::Registry)
         } else {
@@ -66,6 +72,7 @@ impl Purpose {
             Self::ListenRecords | Self::TapRecords | Self::EdgeRecords => FileContent::Records,
             Self::Registry => FileContent::Registry,
             Self::Journal => FileContent::Journal,
+            Self::SpoolResults => FileContent::SpoolResults,
         }
     }
 
@@ -90,6 +97,7 @@ impl Purpose {
             FileContent::Records => &[b"{\"v\":1,\""],
             FileContent::Registry => &[b"{\"gateway_id\":\""],
             FileContent::Journal => &[b"{\"k\":\"", b"{\"journal\":"],
+            FileContent::SpoolResults => &[b"{\"ok\":"],
         };
         beginnings.iter().any(|beginning| torn.starts_with(beginning) || beginning.starts_with(torn))
     }
@@ -110,6 +118,7 @@ impl Purpose {
             Self::Registry => {
                 "A sync whose device is not on the disk is not answered; make room, then start the edge again."
             }
+            Self::SpoolResults => "Messages are sent on, and their results are missing; make room.",
             Self::Journal => {
                 "What was accepted and is not in the journal is sent once more by the next run; make room, then run \
                  the same again."

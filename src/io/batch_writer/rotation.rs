@@ -34,21 +34,8 @@ impl Rotation {
     /// # Errors
     /// What is neither.
     pub fn parse(text: &str) -> Result<Self, String> {
-        let units = [
-            ("KiB", 1 << 10),
-            ("MiB", 1 << 20),
-            ("GiB", 1 << 30),
-            ("KB", 1_000),
-            ("MB", 1_000_000),
-            ("GB", 1_000_000_000),
-        ];
-        for (unit, bytes) in units {
-            if let Some(number) = text.strip_suffix(unit)
-                && let Ok(number) = number.trim().parse::<u64>()
-                && let Some(size) = number.checked_mul(bytes).filter(|size| *size > 0)
-            {
-                return Ok(Self::Size(size));
-            }
+        if let Some(size) = byte_size(text) {
+            return Ok(Self::Size(size));
         }
         let age = duration::parse_long(text).ok().filter(|age| !age.is_zero());
         age.map(Self::Age)
@@ -61,6 +48,22 @@ impl Rotation {
             Self::Age(limit) => length > 0 && age >= limit,
         }
     }
+}
+
+/// Parses a size above 0 such as `500KB`, `100MB` or `2GiB`.
+#[must_use]
+pub fn byte_size(text: &str) -> Option<u64> {
+    let units = [
+        ("KiB", 1 << 10),
+        ("MiB", 1 << 20),
+        ("GiB", 1 << 30),
+        ("KB", 1_000),
+        ("MB", 1_000_000),
+        ("GB", 1_000_000_000),
+    ];
+    let (number, bytes) =
+        units.into_iter().find_map(|(unit, bytes)| Some((text.strip_suffix(unit)?, bytes)))?;
+    number.trim().parse::<u64>().ok()?.checked_mul(bytes).filter(|size| *size > 0)
 }
 
 /// A file that is put aside when it is long or old enough.

@@ -1,9 +1,12 @@
 //! Which address of a broker's name is used: the first that answers, as RFC 8305 ("Happy Eyeballs") says. A name may
 //! have an address that leads nowhere, most often one of IPv6 at a site that has none.
 
-use std::{fmt::Write as _, future::Future, io, net::SocketAddr, time::Duration};
+use std::{fmt::Write as _, future::Future, io, net::SocketAddr, path::Path, time::Duration};
 
-use tokio::{net::TcpStream, task::JoinSet};
+use tokio::{
+    net::{TcpStream, UnixStream},
+    task::JoinSet,
+};
 
 use super::address::BrokerAddress;
 use crate::error::{Failure, FailureKind};
@@ -27,6 +30,28 @@ pub async fn to(address: &BrokerAddress, attempts: &mut Vec<Attempt>) -> Result<
     }
     let connected = race(found, STAGGER, TcpStream::connect, attempts).await;
     connected.ok_or_else(|| unreachable(address, attempts))
+}
+
+/// How often a socket is dialled on which nobody listens yet.
+const LOCAL_PAUSE: Duration = Duration::from_millis(20);
+
+/// Connects to a Unix socket; waits while nothing listens there, because an agent may be starting. Cancel-safe.
+pub async fn to_local(path: &Path) -> Result<UnixStream, Failure> {
+    loop {
+        match UnixStream::connect(path).await {
+            Ok(connected) => return Ok(connected),
+            Err(why) => match why.kind() {
+                // A full backlog is told as "would block" (unix(7)).
+                io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused | io::ErrorKind::WouldBlock => {
+                    tokio::time::sleep(LOCAL_PAUSE).await;
+                }
+                _ => {
+                    let message = format!("the agent's socket {} cannot be used: {why}", path.display());
+                    return Err(Failure::new(FailureKind::Connection, message));
+                }
+            },
+        }
+    }
 }
 
 /// The addresses with the families in turn, beginning with the first one's; each family keeps its order, which is the

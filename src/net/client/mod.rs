@@ -60,6 +60,9 @@ pub enum ClientEvent {
     Warning(String),
 }
 
+/// The pause of a patient client after a refusal.
+const PATIENCE: Duration = Duration::from_secs(30);
+
 /// One MQTT connection that outlives its sockets.
 pub struct Client {
     settings: ClientSettings,
@@ -208,6 +211,13 @@ impl Client {
     /// # Errors
     /// A failure that ends the connection for good.
     pub fn try_next(&mut self) -> Result<Option<ClientEvent>, Failure> {
+        match self.poll_read() {
+            Err(failure) if self.is_patient() => Ok(Some(self.wait_long(failure))),
+            polled => polled,
+        }
+    }
+
+    fn poll_read(&mut self) -> Result<Option<ClientEvent>, Failure> {
         loop {
             if let Some(event) = self.events.pop_front() {
                 return Ok(Some(event));
@@ -242,7 +252,7 @@ impl Client {
             if let Some(event) = self.try_next()? {
                 return Ok(event);
             }
-            match &mut self.link {
+            let driven = match &mut self.link {
                 LinkState::Waiting(until) => {
                     let until = *until;
                     if until > self.now() {
@@ -250,14 +260,44 @@ impl Client {
                     }
                     self.awaits.connack = Some(self.now() + self.settings.connect_timeout);
                     self.link = LinkState::Dialling(Box::pin(stream::dial(self.settings.clone())));
+                    Ok(())
                 }
                 LinkState::Dialling(dial) => match dial.await {
-                    Ok(stream) => self.opened(stream)?,
-                    Err(failure) => self.lost(failure)?,
+                    Ok(stream) => self.opened(stream),
+                    Err(failure) => self.lost(failure),
                 },
-                LinkState::Up(_) => self.turn().await?,
+                LinkState::Up(_) => self.turn().await,
+            };
+            match driven {
+                Err(failure) if self.is_patient() => return Ok(self.wait_long(failure)),
+                driven => driven?,
             }
         }
+    }
+
+    fn is_patient(&self) -> bool {
+        self.settings.is_patient && !self.closing
+    }
+
+    /// Plans the next attempt after a failure that would end another connection for good: after the usual pause if there has
+    /// been no answer, and after a long one if there was one.
+    fn wait_long(&mut self, failure: Failure) -> ClientEvent {
+        let now = self.now();
+        self.end_transport(now);
+        let Pause { wait, .. } = self.backoff.handle_lost(now, fastrand::f64());
+        let wait = if failure.kind == FailureKind::Connection { wait } else { PATIENCE };
+        self.link = LinkState::Waiting(now + wait);
+        ClientEvent::Lost { reason: failure.message, retry_in: wait }
+    }
+
+    fn end_transport(&mut self, now: Duration) {
+        self.awaits = Awaits::default();
+        self.session.close();
+        self.unwritten.clear();
+        self.write_stalled = None;
+        self.has_read = false;
+        self.link = LinkState::Waiting(now);
+        self.down_since.get_or_insert(now);
     }
 
     /// Sends DISCONNECT after all publishes, and closes the socket; gives up after a second.
@@ -462,13 +502,7 @@ impl Client {
     /// Meets a loss: plans the next attempt, or gives the failure back where there is none.
     fn lost(&mut self, failure: Failure) -> Result<(), Failure> {
         let now = self.now();
-        self.awaits = Awaits::default();
-        self.session.close();
-        self.unwritten.clear();
-        self.write_stalled = None;
-        self.has_read = false;
-        self.link = LinkState::Waiting(now);
-        self.down_since.get_or_insert(now);
+        self.end_transport(now);
         if !self.backoff.was_up() || !self.settings.reconnect {
             return Err(failure);
         }

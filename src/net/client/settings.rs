@@ -1,6 +1,6 @@
 //! How to reach a broker, and who to be there.
 
-use std::time::Duration;
+use std::{path::PathBuf, time::Duration};
 
 use super::{address::BrokerAddress, tls::Tls};
 use crate::mqtt::codec::Connect;
@@ -10,6 +10,8 @@ use crate::mqtt::codec::Connect;
 pub struct ClientSettings {
     /// Where the broker listens.
     pub address: BrokerAddress,
+    /// The Unix socket that is dialled instead of the address, without TLS.
+    pub local_socket: Option<PathBuf>,
     /// TLS, or plain TCP.
     pub tls: Option<Tls>,
     /// The CONNECT packet.
@@ -26,6 +28,8 @@ pub struct ClientSettings {
     pub reconnect: bool,
     /// Whether five connections in a row that are lost without progress are the end of it.
     pub gives_up: bool,
+    /// Whether the first connection and the login are tried again and again, too, at long intervals.
+    pub is_patient: bool,
     /// Whether SUBSCRIBE and PUBLISH may leave with CONNECT (MQTT 3.1.1, section 3.1.4).
     pub early: bool,
 }

@@ -11,7 +11,7 @@ use std::{
 use bytes::BytesMut;
 use tokio::{
     io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf},
-    net::TcpStream,
+    net::{TcpStream, UnixStream},
     time::timeout_at,
 };
 use tokio_rustls::client::TlsStream;
@@ -33,8 +33,9 @@ pub struct BrokerStream {
 }
 
 enum Transport {
-    Plain(Metered),
-    Encrypted(Box<TlsStream<Metered>>),
+    Plain(Metered<TcpStream>),
+    Encrypted(Box<TlsStream<Metered<TcpStream>>>),
+    Local(Metered<UnixStream>),
 }
 
 impl Transport {
@@ -42,6 +43,7 @@ impl Transport {
         match self {
             Self::Plain(stream) => stream,
             Self::Encrypted(stream) => stream.as_mut(),
+            Self::Local(stream) => stream,
         }
     }
 
@@ -50,6 +52,7 @@ impl Transport {
         match self {
             Self::Plain(stream) => stream.taken,
             Self::Encrypted(stream) => stream.get_ref().0.taken,
+            Self::Local(stream) => stream.taken,
         }
     }
 }
@@ -81,6 +84,7 @@ impl BrokerStream {
         match self.transport {
             Transport::Plain(stream) => Box::new(stream),
             Transport::Encrypted(stream) => stream,
+            Transport::Local(stream) => Box::new(stream),
         }
     }
 
@@ -140,15 +144,15 @@ impl BrokerStream {
     }
 }
 
-/// A TCP socket that counts the bytes that the system takes: under TLS nothing else distinguishes a slow peer from one that
+/// A socket that counts the bytes that the system takes: under TLS nothing else distinguishes a slow peer from one that
 /// has stopped reading.
-pub struct Metered {
-    socket: TcpStream,
+pub struct Metered<S> {
+    socket: S,
     taken: u64,
 }
 
-impl Metered {
-    fn new(socket: TcpStream) -> Self {
+impl<S> Metered<S> {
+    fn new(socket: S) -> Self {
         Self { socket, taken: 0 }
     }
 
@@ -160,7 +164,7 @@ impl Metered {
     }
 }
 
-impl AsyncRead for Metered {
+impl<S: AsyncRead + Unpin> AsyncRead for Metered<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -170,7 +174,7 @@ impl AsyncRead for Metered {
     }
 }
 
-impl AsyncWrite for Metered {
+impl<S: AsyncWrite + Unpin> AsyncWrite for Metered<S> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -206,6 +210,17 @@ impl AsyncWrite for Metered {
 pub async fn dial(settings: ClientSettings) -> Result<BrokerStream, Failure> {
     let limit = settings.connect_timeout;
     let deadline = Instant::now() + limit;
+    if let Some(path) = &settings.local_socket {
+        let dialled = timeout_at(deadline.into(), connect::to_local(path)).await;
+        return match dialled {
+            Ok(connected) => Ok(BrokerStream::new(Transport::Local(Metered::new(connected?)))),
+            Err(_) => Err(Failure::new(
+                FailureKind::Connection,
+                format!("the agent did not answer on {} in {limit:?}", path.display()),
+            )
+            .hint("it starts, ends or hangs: tuyagw agent status; --connect-timeout waits longer")),
+        };
+    }
     let address = &settings.address;
     let mut attempts = Vec::new();
     let Ok(connected) = timeout_at(deadline.into(), connect::to(address, &mut attempts)).await else {
@@ -286,7 +301,7 @@ mod tests {
     /// Whether bytes wait in a buffer of TLS.
     fn holds_back(stream: &BrokerStream) -> bool {
         match &stream.transport {
-            Transport::Plain(_) => false,
+            Transport::Plain(_) | Transport::Local(_) => false,
             Transport::Encrypted(stream) => stream.get_ref().1.wants_write(),
         }
     }

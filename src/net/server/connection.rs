@@ -16,7 +16,7 @@ use std::{
 use bytes::{BufMut as _, BytesMut};
 use tokio::{
     io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _},
-    net::TcpStream,
+    net::{TcpStream, UnixStream},
     time::Sleep,
 };
 use tokio_rustls::server::TlsStream;
@@ -67,6 +67,10 @@ impl Transport for TcpStream {
         #[cfg(any(target_os = "linux", target_os = "android"))]
         let _ = self.set_quickack(true);
     }
+}
+
+impl Transport for UnixStream {
+    fn acknowledge(&self) {}
 }
 
 impl Transport for TlsStream<TcpStream> {

@@ -21,7 +21,7 @@ use crate::mqtt::{AckToken, Connect, ConnectCode, Direction, Message, QoS};
 /// [`handle_will`](Self::handle_will) if the client leaves one. A client that connects anew while it is connected is
 /// disconnected first.
 ///
-/// After each input that may cause actions (`handle_publish`, `handle_will`, `handle_timeout` and
+/// After each input that may cause actions (`handle_subscribed`, `handle_publish`, `handle_will`, `handle_timeout` and
 /// [`Broker::turn`](super::Broker::turn)) the broker calls [`poll_action`](Self::poll_action) until it returns `None`, and
 /// at the end of each turn [`poll_timeout`](Self::poll_timeout). [`flush`](Self::flush) follows once after all turns that
 /// were due at the same time.
@@ -66,6 +66,12 @@ pub trait Handler: 'static {
         client: ClientInfo<'_, Self::ClientData>,
         filter: &str,
     ) -> Result<(), &'static str>;
+
+    /// Takes note of a subscription that was granted.
+    fn handle_subscribed(&mut self, _client: ClientInfo<'_, Self::ClientData>, _filter: &str) {}
+
+    /// Takes note of a subscription that has ended, though its session goes on.
+    fn handle_unsubscribed(&mut self, _client: ClientInfo<'_, Self::ClientData>, _filter: &str) {}
 
     /// Decides what becomes of a client's PUBLISH.
     fn handle_publish(&mut self, now: Now, publish: Incoming<'_, Self::ClientData>) -> PublishDecision;
@@ -218,6 +224,17 @@ pub enum ServerAction {
         /// Which of the topic's subscribers get it.
         to: Recipients,
     },
+    /// Publish a message with the RETAIN flag, as the answer to a subscription (MQTT 3.1.1, section 3.3.1.3).
+    Retained {
+        /// The topic.
+        topic: Arc<str>,
+        /// The payload.
+        payload: Bytes,
+        /// The session that has subscribed.
+        to: SessionId,
+    },
+    /// Close a client's connection, for this reason.
+    Disconnect(SessionId, &'static str),
     /// Acknowledge a client's message.
     Acknowledge(PublishAck),
     /// Warn the operator: comes back as [`Handler::handle_warning`], and counts as work of the turn, so that a client that

@@ -9,6 +9,7 @@ mod close_reason;
 mod connection;
 mod handler;
 mod limits;
+mod local_listener;
 mod retained;
 mod router;
 mod subscriptions;
@@ -30,10 +31,13 @@ use std::{
 };
 
 use bytes::Bytes;
-use tokio::{net::TcpStream, task::spawn_local, time::Sleep};
+use tokio::{
+    net::{TcpStream, UnixStream},
+    task::spawn_local,
+    time::Sleep,
+};
 use tokio_rustls::TlsAcceptor;
 
-use self::router::Router;
 pub use self::{
     handler::{
         Ack, ClientInfo, ConnectRefusal, Handler, Incoming, Now, PublishAck, PublishDecision, Recipients,
@@ -42,12 +46,19 @@ pub use self::{
     limits::ServerLimits,
     tls::acceptor,
 };
+use self::{local_listener::LocalListener, router::Router};
 use super::listener::Listener;
 use crate::{error::Failure, mqtt::QoS};
 
+/// Where a broker listens.
+enum Endpoint {
+    Network(Listener),
+    Local(LocalListener),
+}
+
 /// A broker that listens.
 pub struct Broker<H: Handler> {
-    listener: Listener,
+    endpoint: Endpoint,
     max_connections: usize,
     connect_timeout: Duration,
     router: Rc<RefCell<Router<H>>>,
@@ -57,7 +68,8 @@ pub struct Broker<H: Handler> {
 
 impl<H: Handler> fmt::Debug for Broker<H> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Broker").field("address", &self.listener.address()).finish_non_exhaustive()
+        let address = self.listener().map(Listener::address);
+        f.debug_struct("Broker").field("address", &address).finish_non_exhaustive()
     }
 }
 
@@ -73,31 +85,57 @@ impl<H: Handler> Broker<H> {
         tls: Option<TlsAcceptor>,
         start: Instant,
     ) -> Result<Self, Failure> {
-        Ok(Self {
-            listener: Listener::bind(address, tls)?,
+        Ok(Self::new(Endpoint::Network(Listener::bind(address, tls)?), handler, limits, start))
+    }
+
+    /// Serves programs of this machine on a Unix socket: those of this user and of root, and those of a group if
+    /// `admits_group` says that the socket's mode lets one in. `start` is the origin of [`Now::mono`].
+    ///
+    /// # Errors
+    /// A socket that the event loop cannot use.
+    pub fn local(
+        socket: std::os::unix::net::UnixListener,
+        admits_group: bool,
+        handler: H,
+        limits: ServerLimits,
+        start: Instant,
+    ) -> Result<Self, Failure> {
+        Ok(Self::new(Endpoint::Local(LocalListener::new(socket, admits_group)?), handler, limits, start))
+    }
+
+    fn new(endpoint: Endpoint, handler: H, limits: ServerLimits, start: Instant) -> Self {
+        Self {
+            endpoint,
             max_connections: limits.max_connections,
             connect_timeout: limits.connect_timeout,
             alive: Rc::new(()),
             router: Router::new(handler, limits, start),
-        })
+        }
     }
 
-    /// The address that clients connect to, as a URL.
+    fn listener(&self) -> Option<&Listener> {
+        match &self.endpoint {
+            Endpoint::Network(listener) => Some(listener),
+            Endpoint::Local(_) => None,
+        }
+    }
+
+    /// The address that clients connect to, as a URL; empty for a Unix socket.
     #[must_use]
     pub fn url(&self) -> String {
-        self.listener.url()
+        self.listener().map(Listener::url).unwrap_or_default()
     }
 
-    /// The address that clients on this machine connect to, as a URL.
+    /// The address that clients on this machine connect to, as a URL; empty for a Unix socket.
     #[must_use]
     pub fn local_url(&self) -> String {
-        self.listener.local_url()
+        self.listener().map(Listener::local_url).unwrap_or_default()
     }
 
-    /// Whether other machines can reach the broker.
+    /// Whether other machines can connect.
     #[must_use]
     pub fn is_public(&self) -> bool {
-        self.listener.is_public()
+        self.listener().is_some_and(Listener::is_public)
     }
 
     /// The number of open connections.
@@ -147,8 +185,21 @@ impl<H: Handler> Broker<H> {
 
     async fn accept(&self) -> Infallible {
         loop {
-            let stream = match self.listener.accept().await {
-                Ok((stream, _)) => stream,
+            let accepted = match &self.endpoint {
+                Endpoint::Network(listener) => listener
+                    .accept()
+                    .await
+                    .map(|(stream, _)| Ok(AcceptedStream::Network(stream, listener.tls()))),
+                Endpoint::Local(listener) => {
+                    listener.accept().await.map(|stream| stream.map(AcceptedStream::Local))
+                }
+            };
+            let accepted = match accepted {
+                Ok(Ok(accepted)) => accepted,
+                Ok(Err(refused)) => {
+                    self.warn(&refused);
+                    continue;
+                }
                 Err(why) => {
                     // Most often too many open files; a connection that ends makes room.
                     self.warn(&format!("cannot accept a connection: {why}"));
@@ -163,11 +214,16 @@ impl<H: Handler> Broker<H> {
                 ));
                 continue;
             }
-            match self.listener.tls() {
-                None => self.spawn(|router| connection::serve(stream, router, Instant::now())),
-                Some(tls) => {
+            match accepted {
+                AcceptedStream::Network(stream, None) => {
+                    self.spawn(|router| connection::serve(stream, router, Instant::now()));
+                }
+                AcceptedStream::Network(stream, Some(tls)) => {
                     let limit = self.connect_timeout;
                     self.spawn(|router| serve_tls(stream, tls, limit, router));
+                }
+                AcceptedStream::Local(stream) => {
+                    self.spawn(|router| connection::serve(stream, router, Instant::now()));
                 }
             }
         }
@@ -186,6 +242,12 @@ impl<H: Handler> Broker<H> {
     fn warn(&self, message: &str) {
         self.router.borrow_mut().warn(message);
     }
+}
+
+/// A connection that was accepted.
+enum AcceptedStream {
+    Network(TcpStream, Option<TlsAcceptor>),
+    Local(UnixStream),
 }
 
 async fn serve_tls<H: Handler>(

@@ -1,4 +1,4 @@
-//! ReceivedCommands that arrive at `listen`: their execution, their answers, and the report of the new values.
+//! Commands that arrive at `listen`: their execution, their answers, and the report of the new values.
 
 use super::Listen;
 use crate::{

@@ -23,6 +23,7 @@ use super::{
     time_unit::{TimeUnit, unix_time},
 };
 use crate::{
+    agent::ANSWER_TOPIC,
     error::{Exit, Failure, FailureKind},
     gateway::{CommandKey, GatewayEvent, ReceivedCommands},
     io::{
@@ -31,7 +32,10 @@ use crate::{
         fifo,
         input::InputStream,
     },
-    mqtt::{codec::Message, session::AckToken},
+    mqtt::{
+        codec::{Message, QoS},
+        session::AckToken,
+    },
     net::client::ClientEvent,
     recording::{Record, RecordPrefix},
     request::{ParsedInput, RequestParser},
@@ -70,6 +74,10 @@ pub struct ListenOptions {
     pub reports_back: bool,
     /// Whether uplinks are read from stdin.
     pub reads_stdin: bool,
+    /// Whether SIGHUP is left to the caller.
+    pub reloads: bool,
+    /// Whether the subscription that makes an agent leave the commands to this program is added.
+    pub claims_commands: bool,
     /// The unit of `t`.
     pub unit: TimeUnit,
 }
@@ -93,7 +101,7 @@ pub fn run(
 }
 
 /// How listening ended.
-enum ListenEnd {
+pub(super) enum ListenEnd {
     /// Enough records have come, the period is over, or a signal came.
     Done(Exit),
     /// The reader of stdout has gone: it wanted no more.
@@ -101,7 +109,7 @@ enum ListenEnd {
 }
 
 /// Events of `listen` beside those of its connection.
-enum ListenInput {
+pub(super) enum ListenInput {
     Signal(Exit),
     Executed(ExecutedCommand),
     /// Uplinks; `None` at the end of stdin.
@@ -110,11 +118,13 @@ enum ListenInput {
     Written,
 }
 
-struct Listen {
-    requests: Requests,
+pub(super) struct Listen {
+    pub(super) requests: Requests,
     /// The file of the records; without one they go to stdout, among the results.
     out: Option<BatchWriter>,
     gateway_id: GatewayId,
+    /// The quality of service of publishes.
+    pub(super) qos: QoS,
     filter: RecordFilter,
     /// The commands that were answered; `None` if commands are not answered.
     commands: Option<ReceivedCommands>,
@@ -142,7 +152,7 @@ struct Listen {
 }
 
 impl Listen {
-    fn new(
+    pub(super) fn new(
         settings: ConnectionSettings,
         parser: RequestParser,
         options: ListenOptions,
@@ -165,15 +175,21 @@ impl Listen {
         if let Some(repaired) = out.as_ref().and_then(BatchWriter::recovery_note) {
             console.warn(repaired);
         }
+        let claims = options.claims_commands && is_answering && settings.agent.is_some();
         let needs_answers = report_back || options.reads_stdin;
         let filters =
             topic_filters(&options.topics, options.hears_all, needs_answers, &settings.topics, &gateway_id);
         let connection_options = ConnectionOptions {
-            subscriptions: filters.into_iter().map(|filter| (filter, settings.qos)).collect(),
+            subscriptions: filters
+                .into_iter()
+                .chain(claims.then(|| ANSWER_TOPIC.to_owned()))
+                .map(|filter| (filter, settings.qos))
+                .collect(),
             waits_for_answers: true,
             endures_outages: true,
             ..ConnectionOptions::default()
         };
+        let qos = settings.qos;
         let connection = GatewayConnection::new(settings, connection_options, options.unit);
         let results = Results::new(ProgressMode::Never, ResultOptions::default(), false, console);
         let commands = is_answering
@@ -187,6 +203,7 @@ impl Listen {
             requests: Requests::new(results, &connection, console),
             out,
             gateway_id,
+            qos,
             filter: options.filter,
             commands,
             executor: CommandExecutor::new(options.policy),
@@ -197,7 +214,7 @@ impl Listen {
             stamp: RecordPrefix::default(),
             count: options.count,
             ends: options.period.map(|period| Instant::now() + period),
-            signals: Signals::new()?,
+            signals: if options.reloads { Signals::without_hangup()? } else { Signals::new()? },
             ending: None,
             grace_ends: None,
             stdin,
@@ -288,7 +305,11 @@ impl Listen {
     }
 
     /// Reports open requests as failed, closes the connection and the output, and returns the exit code.
-    async fn finish(mut self, mut connection: RequestConnection, end: Result<ListenEnd, Failure>) -> Exit {
+    pub(super) async fn finish(
+        mut self,
+        mut connection: RequestConnection,
+        end: Result<ListenEnd, Failure>,
+    ) -> Exit {
         let is_over = matches!(end, Ok(ListenEnd::Done(_)));
         let exit = match end {
             Ok(ListenEnd::ReaderGone) => Exit::SUCCESS,
@@ -410,20 +431,7 @@ impl Policy for Listen {
                 return Ok(());
             }
         };
-        // Retained and repeated messages are no progress: a broker sends them after every SUBSCRIBE or reconnect.
-        if !message.retain && !message.dup {
-            connection.client().reset_backoff();
-        }
-        let is_wanted = self.filter.wants(&message, connection.gateway().topics());
-        let is_full = self.ending.is_some() || self.has_enough();
-        // A message that will not be recorded is not acknowledged either, though it may be an answer.
-        if !(is_full && is_wanted) {
-            let recorded = is_wanted.then(|| self.record(connection, &message));
-            let number = self.arrivals.push(receipt, recorded);
-            if is_wanted {
-                self.handle_command(connection, &message, number)?;
-            }
-        }
+        self.handle_arrival(connection, &message, receipt)?;
         if connection.gateway().awaits_answers() && Self::may_be_answer(connection, &message) {
             connection.handle_message(message);
         }
@@ -432,6 +440,59 @@ impl Policy for Listen {
 
     fn handle_gateway_event(&mut self, event: GatewayEvent<ResultContexts>) {
         self.requests.handle_event(event);
+    }
+}
+
+impl Listen {
+    /// Ends in good order.
+    pub(super) fn end(&mut self, exit: Exit) {
+        if self.ending.is_none() {
+            self.ending = Some(exit);
+            self.grace_ends = Some(Instant::now() + GRACE);
+        }
+    }
+
+    /// Returns whether listening is ending.
+    pub(super) fn is_ending(&self) -> bool {
+        self.ending.is_some()
+    }
+
+    /// Replaces the devices that exist.
+    pub(super) fn set_known_devices(&mut self, devices: HashSet<String>) {
+        if let Some(commands) = &mut self.commands {
+            commands.set_devices(devices);
+        }
+    }
+
+    /// Passes a message to the gateway if it may be an answer to one of its own requests.
+    pub(super) fn handle_answer(connection: &mut RequestConnection, message: Message) {
+        if Self::may_be_answer(connection, &message) {
+            connection.handle_message(message);
+        }
+    }
+
+    /// Records a message, answers it if it is a command, and acknowledges it once both are done.
+    pub(super) fn handle_arrival(
+        &mut self,
+        connection: &mut RequestConnection,
+        message: &Message,
+        receipt: Option<AckToken>,
+    ) -> Result<(), Failure> {
+        // Retained and repeated messages are no progress: a broker sends them after every SUBSCRIBE or reconnect.
+        if !message.retain && !message.dup {
+            connection.client().reset_backoff();
+        }
+        let is_wanted = self.filter.wants(message, connection.gateway().topics());
+        let is_full = self.ending.is_some() || self.has_enough();
+        // A message that will not be recorded is not acknowledged either, though it may be an answer.
+        if !(is_full && is_wanted) {
+            let recorded = is_wanted.then(|| self.record(connection, message));
+            let number = self.arrivals.push(receipt, recorded);
+            if is_wanted {
+                self.handle_command(connection, message, number)?;
+            }
+        }
+        Ok(())
     }
 }
 

@@ -92,6 +92,7 @@ impl GatewaySender {
             gateway_id: Some(gateway.clone()),
             topics: topics.clone(),
             qos,
+            agent: None,
         };
         let options = ConnectionOptions { subscriptions, ..ConnectionOptions::default() };
         let connection = GatewayConnection::new(settings, options, TimeUnit::S);

@@ -75,6 +75,10 @@ pub enum ResultContexts {
     One(ResultContext),
     /// Any number of lines. None for a message of the program's own, whose failure is a warning.
     Several(Vec<ResultContext>),
+    /// No line: a message of another program, by its number.
+    Forwarded(u64),
+    /// No line: a message of the spool, by its number.
+    Spooled(u64),
 }
 
 impl ResultContexts {
@@ -84,6 +88,7 @@ impl ResultContexts {
         match self {
             Self::One(context) => std::slice::from_ref(context),
             Self::Several(contexts) => contexts,
+            Self::Forwarded(_) | Self::Spooled(_) => &[],
         }
     }
 }

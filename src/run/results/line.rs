@@ -22,6 +22,7 @@ pub struct ResultLine<'a> {
     pub request_id: Option<&'a str>,
     pub ok: bool,
     pub confirmed: Option<bool>,
+    pub queued: Option<bool>,
     pub acknowledged: Option<bool>,
     pub code: Option<i64>,
     pub msg: Option<&'a str>,
@@ -87,7 +88,11 @@ impl<'a> ResultLine<'a> {
         }
         object.optional_text(key!(request_id), self.request_id);
         object.flag(key!(ok), self.ok);
-        for (key, flag) in [(key!(confirmed), self.confirmed), (key!(acknowledged), self.acknowledged)] {
+        for (key, flag) in [
+            (key!(confirmed), self.confirmed),
+            (key!(queued), self.queued),
+            (key!(acknowledged), self.acknowledged),
+        ] {
             if let Some(flag) = flag {
                 object.flag(key, flag);
             }

@@ -33,6 +33,7 @@ const BACKLOG: u64 = 1 << 20;
 
 /// The result lines of a run, its statistics and its journal.
 pub struct Results {
+    queues: bool,
     out: BatchWriter,
     lines: ResultQueue<Offset>,
     /// How far stdout has been written.
@@ -58,15 +59,18 @@ pub struct ResultOptions {
     pub journal: Option<Journal>,
     /// The file of the summary, beside stderr.
     pub summary: Option<Replacement>,
+    /// Whether messages end in an agent's spool.
+    pub queues: bool,
 }
 
 impl Results {
     /// Results on stdout; `single` says that one request came from flags.
     #[must_use]
     pub fn new(progress: ProgressMode, options: ResultOptions, single: bool, console: Console) -> Self {
-        let ResultOptions { ordered, journal, summary } = options;
+        let ResultOptions { ordered, journal, summary, queues } = options;
         let out = BatchWriter::stdout();
         Self {
+            queues,
             written: out.written(),
             out,
             lines: ResultQueue::new(ordered),
@@ -126,7 +130,8 @@ impl Results {
         let mut result = match status {
             ResultStatus::Answered(answer, round_trip) => ResultLine::answered(answer, round_trip),
             ResultStatus::Delivered { acknowledged, round_trip } => {
-                ResultLine::delivered(acknowledged, round_trip)
+                let queued = self.queues.then_some(true);
+                ResultLine { queued, ..ResultLine::delivered(acknowledged, round_trip) }
             }
             ResultStatus::Failed { kind, message, sent } => {
                 ResultLine { sent, ..ResultLine::failed(kind, message) }

@@ -184,6 +184,39 @@ fn a_bad_configuration_exits_2_with_file_and_line() {
     }
 }
 
+#[test]
+fn the_system_s_file_is_read_if_the_user_has_none() {
+    let broker = FakeBroker::kind();
+    let folder = tempfile::tempdir().unwrap();
+    let text = |id: &str| format!("[profile.p]\nbroker = \"{}\"\ngateway-id = \"{id}\"\n", broker.url());
+    let system = profile(folder.path(), &text("system"));
+    let user = folder.path().join("user/tuyagw");
+    let report_as = |system: &str| {
+        report(&["--profile", "p"], |command| {
+            command
+                .env_remove("TUYAGW_CONFIG")
+                .env("TUYAGW_SYSTEM_CONFIG", system)
+                .env("XDG_CONFIG_HOME", folder.path().join("user"));
+        })
+    };
+    assert_eq!(report_as(&system).code, Some(0));
+    assert_eq!(login(&broker).client_id, "system");
+    let ended = report_as("/no/such/file");
+    assert!(
+        ended.code == Some(2)
+            && ended.stderr.contains("user/tuyagw/config.toml and /no/such/file do not exist"),
+        "{ended:#?}"
+    );
+    fs::create_dir_all(&user).unwrap();
+    profile(&user, &text("user"));
+    assert_eq!(report_as(&system).code, Some(0));
+    assert_eq!(login(&broker).client_id, "user");
+    // The user's file replaces the system's: profiles of the two are not mixed.
+    profile(&user, "[profile.q]\n");
+    let ended = report_as(&system);
+    assert!(ended.code == Some(2) && ended.stderr.contains("has no profile \"p\""), "{ended:#?}");
+}
+
 /// Scripts and containers say "nothing" that way.
 #[test]
 fn an_empty_environment_variable_is_ignored() {

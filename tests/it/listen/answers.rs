@@ -8,6 +8,7 @@ use std::{
 };
 
 use serde_json::{Value, json};
+use tuyagw::io::service_manager;
 
 use super::Listener;
 use crate::{
@@ -179,6 +180,9 @@ fn no_shell_reads_the_arguments_and_no_secret_reaches_the_program() {
     let script = site.write("exec.sh", "env > environment; printf '%s\\n' \"$@\" > arguments");
     let env =
         [("TUYAGW_PASSWORD", secret.as_str()), ("TUYAGW_PLATFORM_PASSWORD", "hidden"), ("KEPT", "kept")];
+    // A program must not speak to the service manager in the name of the service that starts it.
+    let env: Vec<_> =
+        env.into_iter().chain(service_manager::VARIABLES.map(|name| (name, "/hidden"))).collect();
     let args = ["--exec", "sh", &script, "$HOME; *", "-x", "--", "--count", "1"];
     let listener = Listener::start_with(&site, &env, &args, Stdio::null());
     assert_eq!(code(&command(&site, &["--cid", "m1", "switch_state=true"])).0, 0);

@@ -21,7 +21,7 @@ use super::{
     retained::Retained,
     subscriptions::Subscriptions,
 };
-use crate::mqtt::{Connect, ConnectCode, Direction, Message, QoS, Session, Side, Will};
+use crate::mqtt::{Connect, ConnectCode, Direction, Message, Publish, QoS, Session, Side, Will};
 
 /// How many spare buffers are kept, and their largest size: a client that sends little gets any of them, and must not hold a
 /// large one for a few bytes.
@@ -246,7 +246,20 @@ impl<H: Handler> Router<H> {
                     self.route(topic, payload, qos);
                 }
                 ServerAction::Publish { topic, payload, qos, to: Recipients::Session(id) } => {
-                    self.route_to(id, topic, payload, qos);
+                    self.route_to(id, Publish { topic, payload, qos, retain: false });
+                }
+                ServerAction::Retained { topic, payload, to } => {
+                    let qos = QoS::AtLeastOnce;
+                    self.route_to(to, Publish { topic, payload, qos, retain: true });
+                }
+                ServerAction::Disconnect(id, why) => {
+                    let is_current = self.current == Some(id);
+                    if let Some(client) = self.client_by_session(id) {
+                        client.leaving = Some(why);
+                        if !is_current {
+                            client.wake();
+                        }
+                    }
                 }
                 ServerAction::Acknowledge(ack) => {
                     let is_current = self.current == Some(ack.session);

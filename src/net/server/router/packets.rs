@@ -111,6 +111,7 @@ impl<H: Handler> Router<H> {
         let client_id = Rc::clone(&client.client_id);
         self.effort += FILTER_COST * filters.len();
         let mut codes = Vec::with_capacity(filters.len());
+        let mut granted = Vec::with_capacity(filters.len());
         let mut refused: Option<(String, &str)> = None;
         for (filter, qos) in filters {
             if let Err(why) = self.subscribe_one(handle, &filter, qos) {
@@ -118,6 +119,7 @@ impl<H: Handler> Router<H> {
                 refused.get_or_insert((filter, why));
             } else {
                 codes.push(SubscribeCode::Granted(qos));
+                granted.push(filter);
             }
         }
         if let Some((filter, why)) = refused {
@@ -130,6 +132,12 @@ impl<H: Handler> Router<H> {
         if let Some(client) = self.client(handle) {
             client.session.suback(packet, codes);
         }
+        for filter in &granted {
+            if let Some(client) = self.clients.get(handle.id.0 as usize).and_then(Option::as_deref) {
+                self.handler.handle_subscribed(client.info(handle.id), filter);
+            }
+        }
+        self.perform_actions();
     }
 
     /// Subscribes to one filter, or returns why not.
@@ -159,6 +167,7 @@ impl<H: Handler> Router<H> {
         for filter in filters {
             if client.unsubscribe(filter) {
                 self.subscriptions.remove(filter, handle.id);
+                self.handler.handle_unsubscribed(client.info(handle.id), filter);
             }
         }
         client.session.unsuback(packet);
@@ -213,11 +222,11 @@ impl<H: Handler> Router<H> {
     }
 
     /// Forwards a message of the handler's to one client if it subscribes.
-    pub(super) fn route_to(&mut self, id: SessionId, topic: Arc<str>, payload: Bytes, qos: QoS) {
+    pub(super) fn route_to(&mut self, id: SessionId, mut publish: Publish) {
         let mut found = std::mem::take(&mut self.found);
-        self.subscriptions.find_again(&topic, &mut found);
+        self.subscriptions.find_again(&publish.topic, &mut found);
         if let Some((_, granted)) = found.iter().find(|(subscriber, _)| *subscriber == id) {
-            let publish = Publish { topic, payload, qos: qos.min(*granted), retain: false };
+            publish.qos = publish.qos.min(*granted);
             self.deliver(id, publish, Publisher::default());
         }
         self.found = found;
