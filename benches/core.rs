@@ -97,6 +97,9 @@ fn messages(options: &Options, table: &mut Table) {
     let reported = Envelope::<Uplink>::decode(Channel::Report, payload).unwrap();
     let typed: Typed<'_> = serde_json::from_slice(payload).unwrap();
     let answer: &[u8] = br#"{"t":1785000000,"request_id":"00000000-0000-4000-8000-000000000000","param":{"cid":"m1","msg":"success","code":0}}"#;
+    // The fast path leaves an escape to the slow one.
+    let slow = |json: &[u8]| String::from_utf8_lossy(json).replacen("\"cid\"", "\"c\\u0069d\"", 1);
+    let (slow_payload, slow_answer) = (slow(payload), slow(answer));
     let product = Product::smart_water_meter();
     let value: &RawValue = serde_json::from_str("12345").unwrap();
     let fit = || {
@@ -112,7 +115,11 @@ fn messages(options: &Options, table: &mut Table) {
             step("typed decode", || serde_json::from_slice::<Typed<'_>>(black_box(payload)).unwrap()),
             step("value", || serde_json::from_slice::<serde_json::Value>(black_box(payload)).unwrap()),
             step("validate", || serde_json::from_slice::<IgnoredAny>(black_box(payload)).unwrap()),
+            step("slow decode", || {
+                Envelope::<Uplink>::decode(Channel::Report, black_box(slow_payload.as_bytes())).unwrap()
+            }),
             step("answer", || Envelope::<Answer>::decode(black_box(answer)).unwrap()),
+            step("slow answer", || Envelope::<Answer>::decode(black_box(slow_answer.as_bytes())).unwrap()),
             step("typed answer", || serde_json::from_slice::<TypedAnswer<'_>>(black_box(answer)).unwrap()),
             step("fit", fit),
             step("id", request_ids::request_id),
@@ -123,7 +130,9 @@ fn messages(options: &Options, table: &mut Table) {
     figures.row(table, decode, "decode", Some(("serde_json, typed", "typed decode")));
     figures.row(table, decode, "decode", Some(("serde_json, Value", "value")));
     figures.row(table, decode, "decode", Some(("serde_json, validate only", "validate")));
+    figures.row(table, decode, "decode", Some(("slow path", "slow decode")));
     figures.row(table, "decode an answer", "answer", Some(("serde_json, typed", "typed answer")));
+    figures.row(table, "decode an answer", "answer", Some(("slow path", "slow answer")));
     figures.row(table, "fit a value to its data point", "fit", None);
     figures.row(table, "request id", "id", None);
     let all = ["encode", "decode", "fit"].map(|name| figures.nanoseconds(name)).iter().sum::<f64>() / 1e3;

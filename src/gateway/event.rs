@@ -20,7 +20,7 @@ pub(super) struct RequestData<C> {
 /// A message that is to be published now.
 #[derive(Debug)]
 pub struct ToPublish<'a, C> {
-    /// The token, which [`Gateway::handle_acknowledgement`] takes.
+    /// The token, which [`Gateway::handle_acknowledgement`](super::Gateway::handle_acknowledgement) takes.
     pub token: u64,
     /// Whether this begins an attempt, rather than repeats one after a loss.
     pub is_first: bool,

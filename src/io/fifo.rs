@@ -1,4 +1,4 @@
-//! Stdin that lasts: of a named pipe, the end of one writer is not the end of all.
+//! Stdin of long-running subcommands: a named pipe continues when a writer ends.
 
 use std::{
     fs::{self, File, OpenOptions},
@@ -13,10 +13,10 @@ use std::{
 use super::{console::Console, input::InputSource};
 use crate::{error::Failure, request::input::InputFormat};
 
-/// Stdin as JSON, for a subcommand that lasts. A named pipe is read on after each of its writers.
+/// Opens stdin as JSON for a long-running subcommand. Reading a named pipe continues after each of its writers.
 ///
 /// # Errors
-/// A stdin that cannot be looked at.
+/// The state of stdin cannot be read.
 pub fn stdin(console: Console) -> Result<InputSource, Failure> {
     match Fifo::of_stdin() {
         Ok(Some(fifo)) => Ok(InputSource::reader(Box::new(fifo), "stdin", InputFormat::Json)),
@@ -31,25 +31,25 @@ pub fn stdin(console: Console) -> Result<InputSource, Failure> {
     }
 }
 
-/// A named pipe that is read on after each of its writers.
+/// A named pipe; reading continues after each of its writers.
 struct Fifo {
     file: File,
-    /// The name by which the same pipe can be opened once more.
+    /// The name under which the same pipe can be opened again.
     path: PathBuf,
-    /// A writer of our own while there is none: reading waits then for the next one, where it would find an end.
+    /// A writer of our own while there is no other: reads then wait for the next one instead of returning the end.
     keeper: Option<File>,
     is_line_ended: bool,
 }
 
 impl Fifo {
-    /// The named pipe that stdin is; `None` where it is something else.
+    /// Returns stdin as a named pipe; `None` if it is something else.
     fn of_stdin() -> io::Result<Option<Self>> {
         let file = File::from(io::stdin().as_fd().try_clone_to_owned()?);
         if !file.metadata()?.file_type().is_fifo() {
             return Ok(None);
         }
         let path = PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd()));
-        // The pipe between two programs of a shell has no name, and no writer comes after the first.
+        // The pipe between two programs of a shell has no name, and no second writer can open it.
         let is_named =
             fs::read_link(&path).is_ok_and(|name| !name.as_os_str().as_encoded_bytes().starts_with(b"pipe:"));
         if is_named { Self::new(file, path).map(Some) } else { Ok(None) }
@@ -57,7 +57,7 @@ impl Fifo {
 
     fn new(file: File, path: PathBuf) -> io::Result<Self> {
         let mut fifo = Self { file, path, keeper: None, is_line_ended: true };
-        // Tried once at the start, so that what cannot be done is said before anything depends on it.
+        // Tried once at the start, so that an error is reported before any input is read.
         fifo.keep()?;
         fifo.keeper = None;
         Ok(fifo)
@@ -75,7 +75,7 @@ impl Read for Fifo {
             let read = self.file.read(buffer)?;
             if let Some(last) = buffer[..read].last() {
                 self.is_line_ended = *last == b'\n';
-                // A writer has come: its end shall be seen.
+                // A writer has opened the pipe: its end must be seen.
                 self.keeper = None;
                 return Ok(read);
             }
@@ -83,7 +83,7 @@ impl Read for Fifo {
                 return Ok(0);
             }
             self.keep()?;
-            // What a writer began and did not end has nothing to do with what the next one writes.
+            // The unfinished value of one writer must not be joined with the input of the next.
             if !std::mem::replace(&mut self.is_line_ended, true) {
                 buffer[0] = b'\n';
                 return Ok(1);

@@ -1,4 +1,4 @@
-//! The files of one run: which of them may not be the same one, and those that a run replaces as a whole.
+//! The files of one run: refuses pairs that must not be the same file, and replaces files as a whole.
 
 use std::{
     ffi::OsString,
@@ -15,7 +15,7 @@ use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 
 use crate::error::Failure;
 
-/// Symbolic links to a name that does not exist are followed this often, as the kernel does.
+/// The largest number of symbolic links followed to a name that does not exist: the kernel's limit.
 const LINKS: usize = 40;
 
 /// What a run does with a file.
@@ -27,7 +27,7 @@ pub enum FileUse {
     Append,
     /// It is replaced as a whole.
     Replace,
-    /// It is one of the standard streams, which whoever started the run has opened.
+    /// It is a standard stream, which the parent process has opened.
     Stream,
 }
 
@@ -40,12 +40,12 @@ struct RunFile {
     usage: FileUse,
 }
 
-/// What tells files apart, however they are named.
+/// The identity of a file, independent of its name.
 #[derive(Debug, PartialEq, Eq)]
 enum FileIdentity {
     /// A file, by device and inode.
     Inode(u64, u64),
-    /// A file that does not exist yet: its name in a folder, which is told by device and inode.
+    /// A file that does not exist yet: its name, and its folder by device and inode.
     Name(u64, u64, OsString),
 }
 
@@ -54,8 +54,8 @@ enum FileIdentity {
 pub struct RunFiles(Vec<RunFile>);
 
 impl RunFiles {
-    /// Adds a file by the option or argument that names it. What is not a regular file, such as a device or a FIFO,
-    /// does not count: writing to it destroys nothing.
+    /// Adds a file by the option or argument that names it. Ignores devices, FIFOs and other files that are not regular:
+    /// writing to them destroys nothing.
     pub fn add(&mut self, name: &str, path: &Path, usage: FileUse) {
         if path == Path::new("-") || StandardStream::named_by(path).is_some() {
             return;
@@ -81,16 +81,16 @@ impl RunFiles {
         }
     }
 
-    /// Whether a file of the command line is written to.
+    /// Returns whether the run writes to a file of the command line.
     #[must_use]
     pub fn writes(&self) -> bool {
         self.0.iter().any(|file| matches!(file.usage, FileUse::Append | FileUse::Replace))
     }
 
-    /// Refuses a run of which one part would destroy or spoil what another part reads or writes.
+    /// Refuses a run in which one part would overwrite a file that another part reads or writes.
     ///
     /// # Errors
-    /// Two parts of the run that name the same file, which at least one of them writes to.
+    /// Two parts of the run name the same file, and at least one of them writes to it.
     pub fn check(&self) -> Result<(), Failure> {
         for (n, first) in self.0.iter().enumerate() {
             for second in &self.0[n + 1..] {
@@ -106,7 +106,7 @@ impl RunFiles {
 impl RunFile {
     fn goes_with(&self, other: &Self) -> bool {
         let is_standard = |file: &Self| matches!(&*file.name, "stdin" | "stdout" | "stderr");
-        // How the standard streams go together is decided outside.
+        // The parent process decides which standard streams share a file.
         (self.usage == FileUse::Read && other.usage == FileUse::Read)
             || (is_standard(self) && is_standard(other))
     }
@@ -130,7 +130,7 @@ impl FileIdentity {
                 let folder = fs::metadata(folder_of(&path)).ok()?;
                 Some(Self::Name(folder.dev(), folder.ino(), path.file_name()?.to_owned()))
             }
-            // Opening it says more.
+            // Opening it gives a better error.
             Err(_) => None,
         }
     }
@@ -140,13 +140,13 @@ impl FileIdentity {
     }
 }
 
-/// The folder that holds a path's last part.
+/// The folder of a path's last component.
 #[must_use]
 pub fn folder_of(path: &Path) -> &Path {
     path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
-/// The path behind symbolic links, whether or not a file exists there.
+/// Follows symbolic links, whether or not the file exists.
 pub(crate) fn followed(path: &Path) -> PathBuf {
     let mut path = path.to_owned();
     for _ in 0..LINKS {
@@ -158,7 +158,7 @@ pub(crate) fn followed(path: &Path) -> PathBuf {
     path
 }
 
-/// Stdout or stderr, which has names in the file system as well.
+/// Stdout or stderr, which also have names in the file system.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum StandardStream {
     Stdout,
@@ -175,8 +175,8 @@ impl StandardStream {
     }
 }
 
-/// A file that the end of a run replaces as a whole. Until then it stays what it was; a reader of it finds the
-/// former content or the new one, never a part of either.
+/// A file that is replaced as a whole at the end of a run. A reader finds the former content or the new one, never a part of
+/// either.
 #[derive(Debug)]
 pub struct Replacement {
     /// The option that names the file.
@@ -185,21 +185,21 @@ pub struct Replacement {
     target: ReplaceMethod,
 }
 
-/// How the content gets to its place.
+/// How the file is replaced.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum ReplaceMethod {
-    /// Into a temporary file beside this one, which then takes its name.
+    /// Writes a temporary file beside it, and renames that.
     Beside(PathBuf),
-    /// Into the file itself: its folder takes no other.
+    /// Writes the file itself, because its folder refuses new files.
     Inside,
-    /// Into a device or FIFO.
+    /// Writes to a device or FIFO.
     Device,
-    /// Into a stream that is open already.
+    /// Writes to a stream that is already open.
     Stream(StandardStream),
 }
 
 impl Replacement {
-    /// Finds out, before the run, whether the file can be replaced; changes nothing.
+    /// Checks before the run that the file can be replaced; changes nothing.
     ///
     /// # Errors
     /// A file that cannot be written.
@@ -211,7 +211,7 @@ impl Replacement {
     /// Replaces the file, durably.
     ///
     /// # Errors
-    /// A file that cannot be written; its former content is there still, unless its folder takes no other file.
+    /// A file that cannot be written; its former content is kept, unless its folder refuses new files.
     pub fn replace(self, content: &[u8]) -> Result<(), Failure> {
         let written = match &self.target {
             ReplaceMethod::Beside(path) => replace_beside(path, content, None).map(drop),
@@ -257,7 +257,7 @@ fn find_target(path: &Path) -> io::Result<ReplaceMethod> {
     }
 }
 
-/// A file beside another one, which goes away by itself unless it takes that one's name.
+/// A temporary file beside another one; it is removed unless it is renamed to that one.
 fn temporary(beside: &Path) -> io::Result<tempfile::NamedTempFile> {
     let mut prefix = OsString::from(".");
     prefix.push(beside.file_name().unwrap_or_default());
@@ -269,18 +269,18 @@ fn temporary(beside: &Path) -> io::Result<tempfile::NamedTempFile> {
         .tempfile_in(folder_of(beside))
 }
 
-/// Replaces a file, or creates it, by renaming another one; gives that one, locked and open for appending. Without
-/// `permissions` it has those of the former file.
+/// Replaces or creates a file by renaming a new one to it; returns the new one, locked and open for appending. Without
+/// `permissions` it gets those of the former file.
 ///
 /// # Errors
-/// A folder that takes no other file, or a write that failed; the former file is there still.
+/// A folder that refuses new files, or a write that failed; the former file is kept.
 pub(crate) fn replace_beside(
     path: &Path,
     content: &[u8],
     permissions: Option<Permissions>,
 ) -> io::Result<File> {
     let mut file = temporary(path)?;
-    // Under its name nobody finds it unlocked; a file system without locks needs none.
+    // Locked before the rename, so that no process finds it unlocked. A file system without locks needs none.
     let _ = file.as_file().try_lock();
     file.write_all(content)?;
     let former = fs::metadata(path).ok();
@@ -288,7 +288,7 @@ pub(crate) fn replace_beside(
         file.as_file().set_permissions(permissions)?;
     }
     if let Some(former) = former {
-        // Only root may give a file away; without that, the file is its writer's, as any other new one.
+        // Only root may change the owner; otherwise the file belongs to its writer, like any new file.
         let _ = std::os::unix::fs::fchown(file.as_file(), Some(former.uid()), Some(former.gid()));
     }
     file.as_file().sync_all()?;
@@ -297,12 +297,12 @@ pub(crate) fn replace_beside(
     Ok(file)
 }
 
-/// Makes a name as durable as the bytes behind it; a file system that cannot sync a folder needs no asking.
+/// Makes a name as durable as the file's bytes. Ignores errors, because some file systems cannot sync a folder.
 pub fn sync_folder(path: &Path) {
     let _ = File::open(folder_of(path)).and_then(|folder| folder.sync_all());
 }
 
-/// Writes to a device or FIFO; does not wait for a FIFO's reader, which would keep the run from ending.
+/// Writes to a device or FIFO. Does not wait for a FIFO's reader, because the run could not end.
 fn write_device(path: &Path, content: &[u8]) -> io::Result<()> {
     let nonblocking = i32::try_from(OFlags::NONBLOCK.bits()).unwrap_or_default();
     let mut file = OpenOptions::new().write(true).custom_flags(nonblocking).open(path)?;

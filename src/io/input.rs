@@ -1,5 +1,5 @@
-//! Requests from files and pipes: JSON Lines, any stream of JSON values, JSON arrays, or CSV; read by a thread, so
-//! that a slow writer never stalls the connection, and handed over in batches, so that memory stays constant.
+//! Requests from files and pipes: JSON Lines, any stream of JSON values, JSON arrays, or CSV. A thread reads them, so that a
+//! slow writer never stalls the connection, and passes them on in batches, so that memory stays constant.
 
 use std::{
     fs::{File, Metadata},
@@ -26,20 +26,20 @@ use crate::{
 
 use super::{console::Console, stdin::stdin};
 
-/// How much is read at once: a batch that fits into a core's cache.
+/// The size of one read, in bytes: a batch that fits into a core's cache.
 const READ: usize = 32 * 1024;
 /// How many batches may wait for the consumer.
 const BATCHES: usize = 4;
 
-/// Where inputs come from.
+/// The source of inputs.
 pub enum InputSource {
     /// Values made from flags.
     Flags(Vec<InputValue<'static>>),
-    /// A file or stdin, opened.
+    /// An open file, or stdin.
     Reader(Reader),
 }
 
-/// A file or stdin, opened and not yet read.
+/// An open file, or stdin, of which nothing has been read.
 pub struct Reader {
     bytes: Box<dyn Read + Send>,
     name: String,
@@ -55,10 +55,10 @@ fn stdin_is_file() -> bool {
 }
 
 impl InputSource {
-    /// A file, or stdin where `path` is `-` or absent. Without a format the file's name tells it.
+    /// Opens a file, or stdin if `path` is `-` or absent. Without a format the file's name determines it.
     ///
     /// # Errors
-    /// A file that cannot be opened, or is not text; stdin that is a terminal, if `-` did not ask for it.
+    /// A file that cannot be opened, or is not text; stdin that is a terminal, unless `path` is `-`.
     pub fn open(path: Option<&Path>, format: Option<InputFormat>) -> Result<Self, Failure> {
         let (reader, name, size): (Box<dyn Read + Send>, _, _) = match path {
             Some(path) if path != Path::new("-") => {
@@ -66,7 +66,7 @@ impl InputSource {
                     .map_err(|why| Failure::io(format!("cannot read {}: {why}", path.display())))?;
                 let size = file.metadata().ok().filter(Metadata::is_file).map(|file| file.len());
                 let name = path.display().to_string();
-                // Of a pipe the first bytes may be long in coming.
+                // The first bytes of a pipe may take long to arrive.
                 if size.is_some() {
                     (unwrapped(file, &name)?, name, size)
                 } else {
@@ -90,13 +90,13 @@ impl InputSource {
         Ok(Self::Reader(Reader { bytes: reader, name, size, is_stdin, format }))
     }
 
-    /// What a reader gives; `name` is its name in messages.
+    /// The input of a reader; `name` is its name in messages.
     #[must_use]
     pub fn reader(bytes: Box<dyn Read + Send>, name: &str, format: InputFormat) -> Self {
         Self::Reader(Reader { bytes, name: name.to_owned(), size: None, is_stdin: false, format })
     }
 
-    /// How many bytes there are to be read, where that is known.
+    /// The number of bytes, if that is known.
     #[must_use]
     pub fn size(&self) -> Option<u64> {
         match self {
@@ -105,7 +105,7 @@ impl InputSource {
         }
     }
 
-    /// Whether all of it is there to be read: of a file, unlike of a pipe.
+    /// Whether all of it can be read at once: true for a file, false for a pipe.
     #[must_use]
     pub fn is_file(&self) -> bool {
         match self {
@@ -114,8 +114,8 @@ impl InputSource {
         }
     }
 
-    /// Begins to read. `take` adds what it makes of a value to a batch; for a file and stdin it runs on a thread of
-    /// its own, so that a slow writer never stalls the connection, and making sense of values takes no time from it.
+    /// Starts reading. `take` converts a value and appends the results to a batch. For a file and stdin it runs on a thread of
+    /// its own, so that neither a slow writer nor parsing delays the connection.
     ///
     /// # Errors
     /// A thread that cannot be started.
@@ -149,7 +149,7 @@ impl InputSource {
                     let emit =
                         |batch| sender.blocking_send(Ok(batch)).map_err(|_| io::ErrorKind::BrokenPipe.into());
                     if let Err(why) = csv::read(bytes, &emit, take, &warn) {
-                        // A consumer that has gone wants to hear no error either.
+                        // If the consumer has gone, the error has no reader either.
                         drop(sender.blocking_send(Err(why)));
                     }
                 }
@@ -163,17 +163,17 @@ impl InputSource {
     }
 }
 
-/// What was made of the values of a source, in batches, so that memory stays constant.
+/// The converted values of a source, in batches, so that memory stays constant.
 pub enum InputStream<T> {
     /// All of it.
     Ready(Option<Vec<T>>),
-    /// What a thread reads, the name of what it reads, and whether it waits for bytes.
+    /// A thread's batches, the name of its source, and whether it waits for bytes.
     Thread(mpsc::Receiver<io::Result<Vec<T>>>, String, Arc<AtomicBool>),
 }
 
 type Sender<T> = mpsc::Sender<io::Result<Vec<T>>>;
 
-/// A reader that says when it waits for bytes.
+/// A reader that records when it waits for bytes.
 struct Watched {
     bytes: Box<dyn Read + Send>,
     is_silent: Arc<AtomicBool>,
@@ -189,7 +189,7 @@ impl Read for Watched {
 }
 
 impl<T> InputStream<T> {
-    /// Whether nothing is there to be read: the thread waits for bytes.
+    /// Whether the thread waits for bytes.
     #[must_use]
     pub fn is_silent(&self) -> bool {
         match self {
@@ -216,7 +216,7 @@ impl<T> InputStream<T> {
     }
 }
 
-/// The text of a small file; `whose` is what messages begin with.
+/// Reads a small file as text; messages begin with `whose`.
 ///
 /// # Errors
 /// A file that cannot be read, or is not text in UTF-8.
@@ -241,7 +241,7 @@ pub fn see_that_it_is_text(path: &Path) -> Result<(), Failure> {
     unwrapped(file, &name).map(drop)
 }
 
-/// The same bytes, if they are text; of anything else the failure says what it is.
+/// Returns the same bytes if they are text; the failure says what else they are.
 ///
 /// # Errors
 /// A read that failed, or another wrapping.
@@ -290,7 +290,7 @@ fn read_json<T>(
         while let Some(input) = framer.next_input() {
             take(input, &mut batch);
         }
-        // A consumer that has gone wants no more.
+        // The consumer has gone.
         if (!batch.is_empty() && sender.blocking_send(Ok(batch)).is_err()) || read == 0 {
             return;
         }

@@ -8,7 +8,7 @@ use std::{
 use rustix::event::{PollFd, PollFlags, poll};
 
 /// Reads stdin. `O_NONBLOCK` belongs to the open file, which a shell shares with all its programs, so any of them may
-/// have set it; nothing to read is then an error, which this reader turns into waiting.
+/// have set it. A read without input then fails, and this reader waits instead.
 #[must_use]
 pub fn stdin() -> Patient<io::Stdin> {
     Patient(io::stdin())

@@ -7,7 +7,6 @@
 mod depth;
 mod line;
 mod members;
-mod object_only;
 mod scan;
 mod value;
 
@@ -16,7 +15,6 @@ use std::{borrow::Cow, io::Write as _};
 pub use depth::{DEEPEST, TooDeep, too_deep};
 pub use line::json_line;
 pub use members::ObjectMembers;
-pub use object_only::ObjectOnly;
 pub use scan::{Scanner, is_plain, members};
 pub use value::Json;
 

@@ -1,7 +1,7 @@
-//! The fast path of recordings: plain objects, read in one pass without a tree. serde is the slow path, which reads all others
-//! and reports errors.
+//! The fast path of recordings, reports and answers: plain objects, read in one pass without a tree. serde is the slow path, which
+//! reads all others and reports errors.
 //!
-//! Reading a record takes 1.9 times as long with serde; a replay spends a fifth of its time on it (docs/performance.md).
+//! docs/performance.md, "Second ways", has what each use of it saves.
 
 /// How deep values may be nested in a plain object.
 const DEEPEST: usize = 16;

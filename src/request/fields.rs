@@ -10,7 +10,7 @@ use super::{
     json_text::push_member,
     kind::RequestKind,
     object::InputObject,
-    parsed_input::{Request, status_item},
+    parsed_input::{Request, status_request},
 };
 use crate::{
     json::text_of,
@@ -24,7 +24,7 @@ pub(super) fn operation_of(json: &str) -> Result<RequestKind, InputError> {
         return Err(InputError::new("op", "op is missing: sync, report or status"));
     };
     let uplinks = [RequestKind::Sync, RequestKind::Report, RequestKind::Status];
-    let known = uplinks.into_iter().find(|operation| operation.name() == op);
+    let known = uplinks.into_iter().find(|kind| kind.name() == op);
     known.ok_or_else(|| InputError::new("op", "op must be sync, report or status"))
 }
 
@@ -76,7 +76,7 @@ pub(super) fn statuses(param: &str) -> Result<Request, InputError> {
         .into_iter()
         .map(|element| device_status(&InputObject::parse(element.get())?, STATUS_FIELDS))
         .collect::<Result<_, _>>()
-        .map(status_item)
+        .map(status_request)
 }
 
 pub(super) fn device_status(object: &InputObject<'_>, known: &[&str]) -> Result<DeviceStatus, InputError> {

@@ -20,7 +20,7 @@ pub use self::{
     error::InputError,
     fields::request_id_of,
     kind::RequestKind,
-    parsed_input::{ParsedInput, Request, ResultKey, status_item},
+    parsed_input::{ParsedInput, Request, ResultKey, status_request},
     parser::{RequestParser, input_from_text},
     part::InputPart,
 };

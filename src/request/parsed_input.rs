@@ -14,7 +14,7 @@ use crate::{
 #[derive(Debug)]
 pub struct ParsedInput {
     /// The operation.
-    pub operation: RequestKind,
+    pub kind: RequestKind,
     /// The line on which the value begins, from 1; `None` for a request from flags.
     pub line: Option<u64>,
     /// The value's JSON text; of a former run's result line its `input`.
@@ -22,14 +22,14 @@ pub struct ParsedInput {
     /// About how many bytes the value takes in its file; 0 for all but the first of several requests.
     pub size: u64,
     /// The request, or the error.
-    pub item: Result<Request, InputError>,
+    pub request: Result<Request, InputError>,
 }
 
 /// One request of an input.
 #[derive(Debug)]
 pub struct Request {
     /// The operation.
-    pub operation: RequestKind,
+    pub kind: RequestKind,
     /// The gateway, if the input names one.
     pub gateway_id: Option<GatewayId>,
     /// The time stamp that the input gives.
@@ -39,20 +39,20 @@ pub struct Request {
     /// The part of the input, if that has several requests.
     pub part: Option<Arc<InputPart>>,
     /// The message.
-    pub body: Payload,
+    pub payload: Payload,
 }
 
 impl Request {
     /// A request without further fields.
     #[must_use]
-    pub fn new(operation: RequestKind, body: Payload) -> Self {
-        Self { operation, gateway_id: None, t: None, request_id: None, part: None, body }
+    pub fn new(kind: RequestKind, payload: Payload) -> Self {
+        Self { kind, gateway_id: None, t: None, request_id: None, part: None, payload }
     }
 
     /// How many result lines it ends as.
     #[must_use]
     pub fn lines(&self) -> u64 {
-        match &self.body {
+        match &self.payload {
             Payload::Uplink(uplink) => match uplink {
                 Uplink::Status(statuses) => statuses.len() as u64,
                 Uplink::Sync(_) | Uplink::Report(_) | Uplink::CommandResponse(_) | Uplink::AsGiven { .. } => {
@@ -65,8 +65,8 @@ impl Request {
 
     /// The key of its result line; of several, the first.
     #[must_use]
-    pub fn into_subject(self) -> ResultKey {
-        let (cid, id) = match self.body {
+    pub fn into_result_key(self) -> ResultKey {
+        let (cid, id) = match self.payload {
             Payload::Uplink(uplink) => match uplink {
                 Uplink::Sync(device) => (device.cid.into(), None),
                 Uplink::Report(Property { cid, id, .. }) => (cid, Some(id)),
@@ -113,6 +113,6 @@ impl From<DeviceStatus> for ResultKey {
 
 /// A status report of devices, as one message.
 #[must_use]
-pub fn status_item(statuses: Vec<DeviceStatus>) -> Request {
+pub fn status_request(statuses: Vec<DeviceStatus>) -> Request {
     Request::new(RequestKind::Status, Payload::Uplink(Uplink::Status(statuses)))
 }

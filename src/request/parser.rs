@@ -14,7 +14,7 @@ use super::{
     json_text::{json_of, json_or_quoted, quoted},
     kind::RequestKind,
     object::InputObject,
-    parsed_input::{ParsedInput, Request, status_item},
+    parsed_input::{ParsedInput, Request, status_request},
     part::InputPart,
 };
 use crate::{
@@ -40,9 +40,9 @@ pub struct RequestParser {
 impl RequestParser {
     /// The options that change the bytes of an operation's messages, by name.
     #[must_use]
-    pub fn options(&self, operation: RequestKind) -> Map<String, Value> {
+    pub fn options(&self, kind: RequestKind) -> Map<String, Value> {
         let mut options = Map::from_iter([("no-check".to_owned(), Value::from(!self.check))]);
-        if matches!(operation, RequestKind::Report | RequestKind::Command) {
+        if matches!(kind, RequestKind::Report | RequestKind::Command) {
             let encoding = match self.encoding {
                 ValueEncoding::Native => "native",
                 ValueEncoding::String => "string",
@@ -58,104 +58,107 @@ impl RequestParser {
     }
 
     /// Appends the requests of one input value to `asked`.
-    pub fn parse(&self, operation: RequestKind, input: InputValue<'_>, asked: &mut Vec<ParsedInput>) {
-        self.parse_as(Ok(operation), input, asked);
+    pub fn parse(&self, kind: RequestKind, input: InputValue<'_>, parsed: &mut Vec<ParsedInput>) {
+        self.parse_as(Ok(kind), input, parsed);
     }
 
     /// As [`RequestParser::parse`], for uplinks: the operation is what the value itself names as its `op`.
-    pub fn parse_uplink(&self, input: InputValue<'_>, asked: &mut Vec<ParsedInput>) {
-        let operation = match &input.content {
+    pub fn parse_uplink(&self, input: InputValue<'_>, parsed: &mut Vec<ParsedInput>) {
+        let kind = match &input.content {
             InputContent::Json(text) => operation_of(text),
             InputContent::Fields(_) | InputContent::Broken(..) => Ok(RequestKind::Report),
         };
-        self.parse_as(operation, input, asked);
+        self.parse_as(kind, input, parsed);
     }
 
     fn parse_as(
         &self,
-        operation: Result<RequestKind, InputError>,
+        kind: Result<RequestKind, InputError>,
         input: InputValue<'_>,
-        asked: &mut Vec<ParsedInput>,
+        parsed: &mut Vec<ParsedInput>,
     ) {
         let mut size = input.size();
         let line = input.line;
-        let named = operation.as_ref().ok().copied();
-        let (text, items) = match (input.content, operation) {
-            (InputContent::Json(text), Ok(operation)) => match self.read(operation, &text) {
-                (items, None) => (text.into(), items),
-                (items, Some(former)) => (former.into(), items),
+        let named = kind.as_ref().ok().copied();
+        let (text, requests) = match (input.content, kind) {
+            (InputContent::Json(text), Ok(kind)) => match self.read(kind, &text) {
+                (requests, None) => (text.into(), requests),
+                (requests, Some(former)) => (former.into(), requests),
             },
-            (InputContent::Json(text), Err(invalid)) => (text.into(), Items::One(Err(invalid))),
-            (InputContent::Broken(text, invalid), _) => (Arc::from(text), Items::One(Err(invalid))),
-            (InputContent::Fields(fields), operation) => {
+            (InputContent::Json(text), Err(invalid)) => (text.into(), ParsedRequests::One(Err(invalid))),
+            (InputContent::Broken(text, invalid), _) => (Arc::from(text), ParsedRequests::One(Err(invalid))),
+            (InputContent::Fields(fields), kind) => {
                 let (text, invalid) = self.json_of_fields(named, fields);
-                let items = match (invalid, operation) {
-                    (Some(invalid), _) | (None, Err(invalid)) => Items::One(Err(invalid)),
-                    (None, Ok(operation)) => self.read(operation, &text).0,
+                let requests = match (invalid, kind) {
+                    (Some(invalid), _) | (None, Err(invalid)) => ParsedRequests::One(Err(invalid)),
+                    (None, Ok(kind)) => self.read(kind, &text).0,
                 };
-                (text.into(), items)
+                (text.into(), requests)
             }
         };
-        let operation = named.unwrap_or(RequestKind::Report);
-        let mut add = |item| {
+        let kind = named.unwrap_or(RequestKind::Report);
+        let mut add = |request| {
             let size = std::mem::take(&mut size);
-            asked.push(ParsedInput { operation, line, text: Arc::clone(&text), size, item });
+            parsed.push(ParsedInput { kind, line, text: Arc::clone(&text), size, request });
         };
-        match items {
-            Items::One(item) => add(item),
-            Items::Several(items) => items.into_iter().for_each(add),
+        match requests {
+            ParsedRequests::One(request) => add(request),
+            ParsedRequests::Several(requests) => requests.into_iter().for_each(add),
         }
     }
 
     /// The requests of one input value, in order; and the input in it, if it is a result line.
-    fn read<'a>(&self, operation: RequestKind, json: &'a str) -> (Items, Option<&'a str>) {
-        let invalid = |invalid| Items::One(Err(invalid));
+    fn read<'a>(&self, kind: RequestKind, json: &'a str) -> (ParsedRequests, Option<&'a str>) {
+        let invalid = |invalid| ParsedRequests::One(Err(invalid));
         let object = match InputObject::parse(json) {
             Ok(object) => object,
             Err(why) => return (invalid(why), None),
         };
         if object.get("ok").is_none() {
-            return (self.read_object(operation, &object, json), None);
+            return (self.read_object(kind, &object, json), None);
         }
         let Some(former) = object.get("input") else {
             let message = "a result line that was accepted has no input to send again";
             return (invalid(InputError::new("input", message)), None);
         };
-        let items = match InputObject::parse(former) {
+        let requests = match InputObject::parse(former) {
             Ok(object) if object.get("ok").is_some() => {
                 invalid(InputError::new("input", "the input of a result line must not be another one"))
             }
-            Ok(object) => self.read_object(operation, &object, former),
+            Ok(object) => self.read_object(kind, &object, former),
             Err(why) => invalid(why),
         };
-        (items, Some(former))
+        (requests, Some(former))
     }
 
-    fn read_object(&self, operation: RequestKind, object: &InputObject<'_>, json: &str) -> Items {
+    fn read_object(&self, kind: RequestKind, object: &InputObject<'_>, json: &str) -> ParsedRequests {
         if let Some(op) = object.get("op")
-            && text_of(op).as_deref() != Some(operation.name())
+            && text_of(op).as_deref() != Some(kind.name())
         {
-            return Items::One(Err(InputError::new("op", format!("op must be {:?} here", operation.name()))));
+            return ParsedRequests::One(Err(InputError::new(
+                "op",
+                format!("op must be {:?} here", kind.name()),
+            )));
         }
         if object.get("param").is_some() {
-            return Items::One(self.message(operation, object));
+            return ParsedRequests::One(self.message(kind, object));
         }
-        match operation {
-            RequestKind::Sync => Items::One(t_of(object).and_then(|t| {
-                let item = self.sync(object, json, &["op", "t"])?;
-                Ok(Request { t, ..item })
+        match kind {
+            RequestKind::Sync => ParsedRequests::One(t_of(object).and_then(|t| {
+                let request = self.sync(object, json, &["op", "t"])?;
+                Ok(Request { t, ..request })
             })),
-            RequestKind::Status => Items::One(t_of(object).and_then(|t| {
+            RequestKind::Status => ParsedRequests::One(t_of(object).and_then(|t| {
                 let statuses = vec![device_status(object, &["cid", "status", "t", "op"])?];
-                Ok(Request { t, ..status_item(statuses) })
+                Ok(Request { t, ..status_request(statuses) })
             })),
-            RequestKind::Report | RequestKind::Command => self.values(operation, object, json),
+            RequestKind::Report | RequestKind::Command => self.values(kind, object, json),
         }
     }
 
     /// A whole message of the protocol: its `t` and `request_id` are kept.
-    fn message(&self, operation: RequestKind, object: &InputObject<'_>) -> Result<Request, InputError> {
-        object.only(match operation {
+    fn message(&self, kind: RequestKind, object: &InputObject<'_>) -> Result<Request, InputError> {
+        object.only(match kind {
             RequestKind::Command => &["t", "request_id", "cid", "gateway_id", "param", "op"],
             RequestKind::Sync | RequestKind::Report | RequestKind::Status => {
                 &["t", "request_id", "param", "op"]
@@ -169,32 +172,32 @@ impl RequestParser {
         let t = t_of(object)?;
         // An answer repeats it, and without one could not be told from others.
         let request_id = object.get("request_id").map(|_| object.required_text("request_id")).transpose()?;
-        let mut item = match operation {
+        let mut request = match kind {
             RequestKind::Sync => self.sync(&within()?, param, &[])?,
             RequestKind::Status if param.starts_with('[') => {
                 let part = InputPart { head: head_of(object, &["op", "t"]).into(), point: None };
                 Request { part: Some(Arc::new(part)), ..statuses(param)? }
             }
-            RequestKind::Status => status_item(vec![device_status(&within()?, STATUS_FIELDS)?]),
+            RequestKind::Status => status_request(vec![device_status(&within()?, STATUS_FIELDS)?]),
             RequestKind::Report => {
                 let inner = within()?;
                 let cid = self.identifier(&inner, "cid")?;
-                self.value(operation, &cid, None, &inner, &["cid", "id", "code", "value"])?
+                self.value(kind, &cid, None, &inner, &["cid", "id", "code", "value"])?
             }
             RequestKind::Command => {
                 let cid = self.identifier(object, "cid")?;
-                self.value(operation, &cid, gateway_of(object)?, &within()?, &["id", "code", "value"])?
+                self.value(kind, &cid, gateway_of(object)?, &within()?, &["id", "code", "value"])?
             }
         };
-        item.t = t;
-        item.request_id = request_id.map(Arc::from);
-        Ok(item)
+        request.t = t;
+        request.request_id = request_id.map(Arc::from);
+        Ok(request)
     }
 
     /// A device's message; `aside` names the fields that are meant for this program, not for the edge.
     fn sync(&self, object: &InputObject<'_>, json: &str, aside: &[&str]) -> Result<Request, InputError> {
         let cid = object.required_text("cid")?;
-        let item = |uplink| Request::new(RequestKind::Sync, Payload::Uplink(uplink));
+        let request = |uplink| Request::new(RequestKind::Sync, Payload::Uplink(uplink));
         if !self.check {
             let fields = object.0.iter().filter(|(name, _)| !aside.contains(&&**name));
             let param = if fields.clone().count() == object.0.len() {
@@ -204,7 +207,7 @@ impl RequestParser {
             };
             let param =
                 param.map_err(|why| InputError { message: why.to_string(), ..InputError::default() })?;
-            return Ok(item(Uplink::AsGiven { channel: Channel::Sync, cid: cid.into_owned(), param }));
+            return Ok(request(Uplink::AsGiven { channel: Channel::Sync, cid: cid.into_owned(), param }));
         }
         let known: Vec<_> = Device::FIELDS.into_iter().chain(["op"]).chain(aside.iter().copied()).collect();
         object.only(&known).map_err(|invalid| invalid.of(&cid, None))?;
@@ -223,7 +226,7 @@ impl RequestParser {
         // The edge activates no device without a name; its own guide says to take the cid then.
         device.device_name.get_or_insert_with(|| device.cid.clone());
         device.comm_type.get_or_insert_with(|| "mqtt".to_owned());
-        Ok(item(Uplink::Sync(Box::new(device))))
+        Ok(request(Uplink::Sync(Box::new(device))))
     }
 
     /// An id that is required, and whole unless nothing is to be checked.
@@ -237,9 +240,9 @@ impl RequestParser {
     }
 
     /// The inputs of `report` and `command`: one data point, or several as `properties`.
-    fn values(&self, operation: RequestKind, object: &InputObject<'_>, json: &str) -> Items {
+    fn values(&self, kind: RequestKind, object: &InputObject<'_>, json: &str) -> ParsedRequests {
         // A gateway reports for itself; the platform commands any.
-        let names_gateway = operation == RequestKind::Command;
+        let names_gateway = kind == RequestKind::Command;
         let head = || {
             let cid = self.identifier(object, "cid")?;
             let gateway = if names_gateway { gateway_of(object)? } else { None };
@@ -247,42 +250,44 @@ impl RequestParser {
         };
         let (cid, gateway, t) = match head() {
             Ok(head) => head,
-            Err(invalid) => return Items::One(Err(invalid)),
+            Err(invalid) => return ParsedRequests::One(Err(invalid)),
         };
         let known: &[&str] =
             &["gateway_id", "cid", "id", "code", "value", "t", "op"][usize::from(!names_gateway)..];
         let Some(properties) = object.get("properties") else {
-            let item = self.value(operation, &cid, gateway, object, known);
-            return Items::One(item.map(|item| Request { t, ..item }));
+            let request = self.value(kind, &cid, gateway, object, known);
+            return ParsedRequests::One(request.map(|request| Request { t, ..request }));
         };
         let known: &[&str] = &["gateway_id", "cid", "properties", "t", "op"][usize::from(!names_gateway)..];
         let entries = match object.only(known).and_then(|()| InputObject::parse(properties)) {
             Ok(entries) if !entries.0.is_empty() => entries,
             Ok(_) => {
-                return Items::One(Err(InputError::new("properties", "properties is empty").of(&cid, None)));
+                return ParsedRequests::One(Err(
+                    InputError::new("properties", "properties is empty").of(&cid, None)
+                ));
             }
             Err(invalid) => {
                 let field = Some("properties".into());
-                return Items::One(Err(InputError { field, ..invalid }.of(&cid, None)));
+                return ParsedRequests::One(Err(InputError { field, ..invalid }.of(&cid, None)));
             }
         };
         let head: Arc<str> = head_of(object, &["op", "gateway_id", "cid", "t"]).into();
-        let items = entries.0.iter().map(|(name, value)| {
+        let requests = entries.0.iter().map(|(name, value)| {
             let point = Some((SmolStr::from(&**name), place(json, value.get())));
             let part = Some(Arc::new(InputPart { head: Arc::clone(&head), point }));
-            match self.point(operation, &cid, gateway.clone(), name, value.get()) {
-                Ok(item) => Ok(Request { t, part, ..item }),
+            match self.point(kind, &cid, gateway.clone(), name, value.get()) {
+                Ok(request) => Ok(Request { t, part, ..request }),
                 Err(invalid) => {
                     Err(InputError { field: Some(format!("properties.{name}")), part, ..invalid })
                 }
             }
         });
-        Items::Several(items.collect())
+        ParsedRequests::Several(requests.collect())
     }
 
     fn value(
         &self,
-        operation: RequestKind,
+        kind: RequestKind,
         cid: &str,
         gateway: Option<GatewayId>,
         object: &InputObject<'_>,
@@ -304,13 +309,13 @@ impl RequestParser {
         let Some(value) = object.get("value") else {
             return Err(InputError::new("value", "value is missing").of(cid, Some(&name)));
         };
-        self.point(operation, cid, gateway, &name, value)
+        self.point(kind, cid, gateway, &name, value)
     }
 
     /// One data point's message, checked unless that is switched off.
     pub fn point(
         &self,
-        operation: RequestKind,
+        kind: RequestKind,
         cid: &str,
         gateway: Option<GatewayId>,
         name: &str,
@@ -318,7 +323,7 @@ impl RequestParser {
     ) -> Result<Request, InputError> {
         let id = self.product.find(name).map_or_else(|| name.into(), |point| decimal(point.id.into()));
         let value = if self.check {
-            let point = match operation {
+            let point = match kind {
                 RequestKind::Command => self.product.commanded(name),
                 RequestKind::Sync | RequestKind::Report | RequestKind::Status => self.product.reported(name),
             };
@@ -333,7 +338,7 @@ impl RequestParser {
             let json = if is_wrapped { quoted(value) } else { value.to_owned() };
             Json::parse(&json).map_err(|why| InputError::new("value", why.to_string()).of(cid, Some(&id)))?
         };
-        Ok(Self::item(operation, cid, gateway, id, value))
+        Ok(Self::request(kind, cid, gateway, id, value))
     }
 
     /// A warning about a `CODE=VALUE` argument that is allowed and probably wrong.
@@ -347,7 +352,7 @@ impl RequestParser {
     /// Fields given as text, as the JSON of a line; and the error, if a value is invalid.
     fn json_of_fields(
         &self,
-        operation: Option<RequestKind>,
+        kind: Option<RequestKind>,
         fields: Vec<(String, String)>,
     ) -> (String, Option<InputError>) {
         let field =
@@ -371,7 +376,7 @@ impl RequestParser {
         let json = fields.iter().map(|(key, text)| {
             let value = match key.as_str() {
                 "value" => value_of(text),
-                "status" if operation == Some(RequestKind::Status) => json_or_quoted(text),
+                "status" if kind == Some(RequestKind::Status) => json_or_quoted(text),
                 "t" => json_or_quoted(text),
                 _ => quoted(text),
             };
@@ -381,19 +386,19 @@ impl RequestParser {
         (json, invalid)
     }
 
-    fn item(
-        operation: RequestKind,
+    fn request(
+        kind: RequestKind,
         cid: &str,
         gateway_id: Option<GatewayId>,
         id: SmolStr,
         value: DataPointValue,
     ) -> Request {
-        let body = if operation == RequestKind::Command {
+        let payload = if kind == RequestKind::Command {
             Payload::Command(Command { cid: cid.to_owned(), points: vec![(id.into(), value)] })
         } else {
             Payload::Uplink(Uplink::Report(Property { cid: cid.into(), id, value }))
         };
-        Request { gateway_id, ..Request::new(operation, body) }
+        Request { gateway_id, ..Request::new(kind, payload) }
     }
 }
 
@@ -408,7 +413,7 @@ pub fn input_from_text(cid: &str, arg: &str) -> InputValue<'static> {
 }
 
 /// The requests of one value; nearly always one.
-enum Items {
+enum ParsedRequests {
     One(Result<Request, InputError>),
     Several(Vec<Result<Request, InputError>>),
 }

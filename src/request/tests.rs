@@ -15,17 +15,17 @@ fn parser(check: bool) -> RequestParser {
     RequestParser { product: Product::smart_water_meter(), check, encoding: ValueEncoding::Native }
 }
 
-fn parsed(parser: &RequestParser, operation: RequestKind, json: &str) -> Vec<ParsedInput> {
+fn parsed(parser: &RequestParser, kind: RequestKind, json: &str) -> Vec<ParsedInput> {
     let mut parsed = Vec::new();
-    parser.parse(operation, InputValue::json(1, json), &mut parsed);
+    parser.parse(kind, InputValue::json(1, json), &mut parsed);
     parsed
 }
 
 /// The input that the result line of each failed message repeats.
 fn inputs(parsed: Vec<ParsedInput>) -> Vec<String> {
     let input = |parsed: ParsedInput| {
-        let subject = match parsed.item {
-            Ok(item) => item.into_subject(),
+        let subject = match parsed.request {
+            Ok(request) => request.into_result_key(),
             Err(invalid) => ResultKey { part: invalid.part, ..ResultKey::default() },
         };
         subject.input_of(&parsed.text).unwrap_or_else(|| parsed.text.to_string())
@@ -86,13 +86,13 @@ fn every_input_may_give_its_t() {
         (RequestKind::Status, r#"{"t":T,"param":[{"cid":"m1","status":true},{"cid":"m2","status":false}]}"#),
         (RequestKind::Command, r#"{"cid":"m1","code":"valve_open_degree","value":10,"t":T}"#),
     ];
-    for (operation, input) in inputs {
-        for ParsedInput { item, .. } in parsed(&parser, operation, &input.replace('T', "-7")) {
-            assert_eq!(item.unwrap().t, Some(-7), "{input}");
+    for (kind, input) in inputs {
+        for ParsedInput { request, .. } in parsed(&parser, kind, &input.replace('T', "-7")) {
+            assert_eq!(request.unwrap().t, Some(-7), "{input}");
         }
         for bad in ["\"7\"", "7.5", "null"] {
-            for ParsedInput { item, .. } in parsed(&parser, operation, &input.replace('T', bad)) {
-                assert_eq!(item.unwrap_err().field.as_deref(), Some("t"), "{input}");
+            for ParsedInput { request, .. } in parsed(&parser, kind, &input.replace('T', bad)) {
+                assert_eq!(request.unwrap_err().field.as_deref(), Some("t"), "{input}");
             }
         }
     }
@@ -104,16 +104,16 @@ fn every_input_may_give_its_t() {
         InputValue { line: Some(2), content: InputContent::Fields(fields.into()) },
         &mut row,
     );
-    assert_eq!(row.pop().unwrap().item.unwrap().t, Some(8));
+    assert_eq!(row.pop().unwrap().request.unwrap().t, Some(8));
 }
 
 #[test]
 fn an_unchecked_device_keeps_its_bytes_but_for_what_is_meant_for_this_program() {
     let parser = parser(false);
     let param = |json: &str| {
-        let item = parsed(&parser, RequestKind::Sync, json).pop().unwrap().item.unwrap();
-        let Payload::Uplink(Uplink::AsGiven { param, .. }) = item.body else { panic!() };
-        (item.t, param.get().to_owned())
+        let request = parsed(&parser, RequestKind::Sync, json).pop().unwrap().request.unwrap();
+        let Payload::Uplink(Uplink::AsGiven { param, .. }) = request.payload else { panic!() };
+        (request.t, param.get().to_owned())
     };
     let own = r#"{"cid":"m1", "extra":[1.10]}"#;
     assert_eq!(param(own), (None, own.to_owned()));
@@ -131,10 +131,10 @@ fn an_unchecked_device_keeps_its_bytes_but_for_what_is_meant_for_this_program() 
 #[test]
 fn a_device_of_a_status_message_gives_back_itself() {
     let json = r#"{"t":5,"request_id":"r","param":[{"cid":"m1","status":true},{"cid":"m2","status":false}]}"#;
-    let ParsedInput { item, text, .. } = parsed(&parser(true), RequestKind::Status, json).pop().unwrap();
-    let item = item.unwrap();
-    let part = item.part.clone();
-    let Payload::Uplink(Uplink::Status(statuses)) = item.body else { panic!() };
+    let ParsedInput { request, text, .. } = parsed(&parser(true), RequestKind::Status, json).pop().unwrap();
+    let request = request.unwrap();
+    let part = request.part.clone();
+    let Payload::Uplink(Uplink::Status(statuses)) = request.payload else { panic!() };
     let given: Vec<_> = statuses
         .into_iter()
         .map(|status| ResultKey { part: part.clone(), ..status.into() }.input_of(&text).unwrap())

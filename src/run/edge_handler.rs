@@ -76,7 +76,6 @@ pub struct EdgeHandler {
 /// A step of work.
 #[derive(Debug)]
 enum Work {
-    Act(Action),
     Publish(QueuedPublish),
     /// Acknowledge a client's message once the journal has every line so far.
     Acknowledge(PublishAck),
@@ -175,10 +174,10 @@ impl EdgeHandler {
         self.journal.as_ref().is_none_or(|journal| journal.done() >= line)
     }
 
-    /// Does a step of work, and returns the broker's part of it.
-    fn perform(&mut self, now: Now, work: Work) -> Option<ServerAction> {
-        match work {
-            Work::Act(Action::Publish { topic, channel, payload, after, once_kept }) => {
+    /// Performs an action of the edge's, and returns the broker's part of it.
+    fn act(&mut self, now: Now, action: Action) -> Option<ServerAction> {
+        match action {
+            Action::Publish { topic, channel, payload, after, once_kept } => {
                 let after_line = if once_kept { self.last_line } else { Position::default() };
                 let publish = QueuedPublish { topic, channel, payload, after_line };
                 if after.is_zero() {
@@ -187,13 +186,20 @@ impl EdgeHandler {
                 self.delayed.insert(now.mono + after, publish);
                 return self.delayed.is_too_much().then(|| ServerAction::Warn(TOO_MUCH_DELAYED.into()));
             }
-            Work::Act(Action::Persist(line)) => {
+            Action::Persist(line) => {
                 if let Some(journal) = &mut self.journal {
                     self.last_line = journal.write(&line);
                 }
             }
-            Work::Act(Action::Warn(message)) => return Some(ServerAction::Warn(message)),
-            Work::Act(Action::CommandDone(ended)) => self.observer.handle_command_end(ended),
+            Action::Warn(message) => return Some(ServerAction::Warn(message)),
+            Action::CommandDone(ended) => self.observer.handle_command_end(ended),
+        }
+        None
+    }
+
+    /// Does a step of work, and returns the broker's part of it.
+    fn perform(&mut self, now: Now, work: Work) -> Option<ServerAction> {
+        match work {
             Work::Publish(publish) => return self.publish(now, publish),
             Work::Acknowledge(ack) if self.is_synced(self.last_line) => {
                 return Some(ServerAction::Acknowledge(ack));
@@ -371,10 +377,14 @@ impl Handler for EdgeHandler {
     fn poll_action(&mut self, now: Now) -> Option<ServerAction> {
         loop {
             // If too much waits for its time, the messages that are due first leave at once instead of being lost.
-            let early = self.delayed.pop_early().map(Work::Publish);
-            let action = || self.edge.poll_action().map(Work::Act);
-            let work = early.or_else(action).or_else(|| self.queue.pop_front())?;
-            let action = self.perform(now, work);
+            let action = if let Some(publish) = self.delayed.pop_early() {
+                self.publish(now, publish)
+            } else if let Some(action) = self.edge.poll_action() {
+                self.act(now, action)
+            } else {
+                let work = self.queue.pop_front()?;
+                self.perform(now, work)
+            };
             if action.is_some() {
                 return action;
             }

@@ -19,7 +19,7 @@ use crate::{
     io::{console::Console, input::InputSource, request_ids::request_id},
     mqtt::codec::Will,
     net::client::ClientEvent,
-    request::{ParsedInput, Request, RequestKind, RequestParser, status_item},
+    request::{ParsedInput, Request, RequestKind, RequestParser, status_request},
     tuya::{Channel, DeviceStatus, Envelope, Uplink},
 };
 
@@ -104,8 +104,8 @@ async fn read(parser: RequestParser, source: InputSource) -> Result<Vec<Heartbea
     let mut devices = Vec::new();
     let mut input = source.start(move |input, parsed| parser.parse(RequestKind::Status, input, parsed))?;
     while let Some(batch) = input.next().await? {
-        for ParsedInput { line, text, item, .. } in batch {
-            let request = item.map_err(|invalid| {
+        for ParsedInput { line, text, request, .. } in batch {
+            let request = request.map_err(|invalid| {
                 let line = line.map(|line| format!("line {line}: ")).unwrap_or_default();
                 Failure::invalid(format!("{line}{}", invalid.message))
             })?;
@@ -128,7 +128,7 @@ impl Heartbeat {
                 continue;
             }
             let cid = device.status.cid.clone();
-            let request = status_item(vec![DeviceStatus { cid, status: device.status.status && !is_end }]);
+            let request = status_request(vec![DeviceStatus { cid, status: device.status.status && !is_end }]);
             let request = Request { t: device.t.filter(|_| !is_end), ..request };
             let input = Arc::clone(&device.input);
             let position = self.requests.results.next_position(RequestKind::Status, device.line, input, 1);
@@ -219,7 +219,7 @@ impl Policy for Heartbeat {
 }
 
 fn statuses(request: Request) -> Vec<DeviceStatus> {
-    match request.body {
+    match request.payload {
         Payload::Uplink(uplink) => match uplink {
             Uplink::Status(statuses) => statuses,
             Uplink::Sync(_) | Uplink::Report(_) | Uplink::CommandResponse(_) | Uplink::AsGiven { .. } => {

@@ -12,7 +12,7 @@ use crate::{
     gateway::{Ended, GatewayEvent, GatewayTime, Payload, RequestOutcome, StatusBatch, Unsendable, excerpt},
     io::{console::Console, request_ids::request_id},
     net::client::ClientEvent,
-    request::{InputError, Request, status_item},
+    request::{InputError, Request, status_request},
     tuya::{CommandAnswer, DeviceStatus, GatewayId, Uplink},
 };
 
@@ -67,8 +67,9 @@ impl Requests {
         request: Request,
         position: Option<InputPosition>,
     ) -> Result<(), Failure> {
-        if let Request { body: Payload::Uplink(Uplink::Status(statuses)), request_id: None, t: None, .. } =
-            &request
+        if let Request {
+            payload: Payload::Uplink(Uplink::Status(statuses)), request_id: None, t: None, ..
+        } = &request
             && let [status] = statuses.as_slice()
             && let Some(position) = position
         {
@@ -100,7 +101,7 @@ impl Requests {
             return Ok(());
         }
         let (statuses, contexts) = batch.into_iter().unzip();
-        self.send_message(connection, now, status_item(statuses), |_| ResultContexts::Several(contexts))
+        self.send_message(connection, now, status_request(statuses), |_| ResultContexts::Several(contexts))
     }
 
     fn send_message(
@@ -111,8 +112,9 @@ impl Requests {
         contexts: impl FnOnce(Request) -> ResultContexts,
     ) -> Result<(), Failure> {
         let request_id = request.request_id.take().unwrap_or_else(request_id);
-        let (channel, gateway) = (request.operation.channel(), request.gateway_id.as_ref());
-        match connection.gateway_mut().prepare(now, channel, gateway, request_id, request.t, &request.body) {
+        let (channel, gateway) = (request.kind.channel(), request.gateway_id.as_ref());
+        match connection.gateway_mut().prepare(now, channel, gateway, request_id, request.t, &request.payload)
+        {
             Ok(draft) => connection.insert(now, draft, contexts(request)),
             Err(why) => {
                 let field = (why == Unsendable::NoGateway).then(|| "gateway_id".to_owned());

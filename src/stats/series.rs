@@ -1,5 +1,5 @@
-//! Each data point's values over time, thinned out so that all of them together stay drawable: where points must be
-//! merged, the smallest, the greatest and the last value remain.
+//! The values of each data point over time, reduced so that all of them can be drawn: if points must be merged, the smallest,
+//! the greatest and the last value remain.
 
 use std::collections::BTreeMap;
 
@@ -10,19 +10,19 @@ use crate::{
 
 use super::counters::DeviceId;
 
-/// How many points all series together may have.
+/// The largest number of points of all series.
 const BUDGET: usize = 200_000;
 
-/// How many points one series may have, at first and at last.
+/// The largest number of points of one series: the first limit, and the last one if there are many series.
 const LIMITS: (usize, usize) = (1_500, 24);
 
-/// How many series there may be.
+/// The largest number of series.
 const SERIES: usize = 20_000;
 
-/// How many different words a series may have; a data point with more is text, not a state.
+/// The largest number of different words of a series; a data point with more is text, not a state.
 const WORDS: usize = 24;
 
-/// How much of a text is kept.
+/// The length to which a text is cut.
 const SHOWN: usize = 120;
 
 /// All series.
@@ -32,7 +32,7 @@ pub(super) struct Charts {
     pub(super) series: BTreeMap<(DeviceId, Box<str>), Series>,
     points: usize,
     limit: usize,
-    /// Values of data points for which there was no room.
+    /// The number of values without a series, because there are too many series.
     pub(super) left_out: u64,
 }
 
@@ -40,21 +40,21 @@ pub(super) struct Charts {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Series {
     pub(super) points: Vec<SeriesPoint>,
-    /// What the values 0, 1, … stand for; empty for numbers.
+    /// The words for the values 0, 1, …; empty for numbers.
     pub(super) words: Vec<String>,
-    /// How many values there were.
+    /// The number of values.
     pub(super) count: u64,
-    /// How many of them the product does not allow.
+    /// The number of values that are invalid for the product.
     pub(super) misfits: u64,
-    /// The last value as it was sent.
+    /// The last value, as it was sent.
     pub(super) last: String,
-    /// How much time one point stands for, in microseconds; 0 while every value has its own.
+    /// The time span of one point in microseconds; 0 while each value has a point of its own.
     width: i64,
     /// Whether the values are texts, which are not drawn.
     is_text: bool,
 }
 
-/// One value, or several that are close in time.
+/// One value, or several merged ones.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct SeriesPoint {
     /// When the first was seen, in microseconds since 1970.
@@ -69,7 +69,7 @@ impl Charts {
         Self { product, series: BTreeMap::new(), points: 0, limit: LIMITS.0, left_out: 0 }
     }
 
-    /// Takes a value that a device reported.
+    /// Adds a value that a device reported.
     pub(super) fn value(&mut self, device: DeviceId, id: &str, value: &Json, at: i64) {
         let key = (device, Box::from(id));
         let is_full = self.series.len() >= SERIES || (self.points >= BUDGET && self.limit == LIMITS.1);
@@ -140,7 +140,7 @@ impl Series {
         }
     }
 
-    /// A data point that the product does not have: what its values look like decides.
+    /// A data point that is not in the product: the form of its values determines how it is drawn.
     fn guess(&mut self, value: &Json) -> Option<f64> {
         match value.get() {
             "true" | "false" => self.number(&DataType::Bool, value),

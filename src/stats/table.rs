@@ -2,13 +2,13 @@
 
 use super::RecordingSummary;
 
-/// How many lines a list has before the rest is only counted.
+/// The largest number of lines of a list; the rest is counted.
 const LINES: usize = 20;
 
-/// The longest id that is shown whole.
+/// The longest id that is printed in full.
 const ID: usize = 24;
 
-/// The figures as text. It may hold control characters of ids: the caller makes them visible.
+/// Formats the figures as text. It may hold control characters of ids, which the caller must escape.
 #[must_use]
 pub fn table(summary: &RecordingSummary) -> String {
     let mut text = String::new();
@@ -143,7 +143,7 @@ fn devices(text: &mut String, summary: &RecordingSummary) {
     }
     text.push_str("\nDEVICE                   ONLINE SYNCS  REPORTS COMMANDS STATUS REFUSED OPEN\n");
     let mut devices: Vec<_> = summary.devices.iter().collect();
-    // Whoever has trouble comes first.
+    // Devices with failures come first.
     devices.sort_by_key(|d| std::cmp::Reverse((d.refused + d.unanswered, d.reports + d.syncs + d.commands)));
     for device in devices.iter().take(LINES) {
         text.push_str(&format!(
@@ -191,7 +191,7 @@ fn rest(text: &mut String, summary: &RecordingSummary) {
     }
 }
 
-/// Names in lines of at most 80 columns, indented.
+/// Formats names in indented lines of at most 80 columns.
 fn list(text: &mut String, names: &[String]) {
     let mut column = 0;
     for name in names.iter().take(3 * LINES) {
@@ -231,7 +231,7 @@ fn cut(text: &str, width: usize) -> String {
     text.chars().take(width - 1).chain(['…']).collect()
 }
 
-/// A time stamp without the `T` and below the millisecond.
+/// Formats a time stamp without `T`, to the millisecond.
 fn short(moment: &str) -> String {
     moment.get(..23).unwrap_or(moment).replace('T', " ")
 }
@@ -243,7 +243,7 @@ fn short(moment: &str) -> String {
     reason = "for people"
 )]
 fn span(seconds: f64) -> String {
-    // The page rounds alike.
+    // The page rounds in the same way.
     let whole = seconds.max(0.0).round() as u64;
     match whole {
         _ if seconds < 1.0 => format!("{:.0} ms", seconds.max(0.0) * 1e3),

@@ -1,4 +1,4 @@
-//! The traffic over time, in buckets that grow with the recording, so that an hour and a year take the same room.
+//! The traffic over time, in buckets that widen with the recording, so that an hour and a year need the same memory.
 
 use crate::tuya::Channel;
 
@@ -34,13 +34,13 @@ const WIDTHS: [i64; 22] = {
     ]
 };
 
-/// How many buckets there are at most; a wider width halves them or more.
+/// The largest number of buckets; the next width halves their number, or more.
 const BUCKETS: usize = 800;
 
-/// How many kinds are counted: the channels and `other`.
+/// The number of kinds: the channels and `other`.
 pub(super) const KINDS: usize = 8;
 
-/// What happened in one stretch of time.
+/// The counts of one bucket.
 #[derive(Clone, Debug, Default)]
 pub(super) struct TrafficBucket {
     /// Messages by channel, `other` last.
@@ -51,7 +51,7 @@ pub(super) struct TrafficBucket {
     pub(super) round_trips: [RoundTripTimes; KINDS],
 }
 
-/// Round trips in one stretch of time, in microseconds.
+/// The round trips of one bucket, in microseconds.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct RoundTripTimes {
     pub(super) count: u32,
@@ -82,7 +82,7 @@ impl TrafficOverTime {
         self.bucket(at).refusals += 1;
     }
 
-    /// Counts the time that a request took, at the time when it was sent.
+    /// Counts a round trip at the time of its request.
     pub(super) fn round_trip(&mut self, at: i64, request: Channel, time: i64) {
         self.bucket(at).round_trips[request as usize].add(RoundTripTimes {
             count: 1,
@@ -97,7 +97,7 @@ impl TrafficOverTime {
         WIDTHS[self.width]
     }
 
-    /// Each bucket with its start in microseconds since 1970.
+    /// The buckets, each with its start in microseconds since 1970.
     pub(super) fn buckets(&self) -> impl Iterator<Item = (i64, &TrafficBucket)> {
         self.buckets.iter().zip(self.start..).map(|(bucket, n)| (n * self.width(), bucket))
     }
@@ -107,7 +107,7 @@ impl TrafficOverTime {
             self.start = at.div_euclid(self.width());
         }
         loop {
-            // What is older than the first belongs to it: nothing is, but the requests of a clock that jumped.
+            // Only requests of a clock that jumped can be older than the first bucket; they are counted there.
             let place = usize::try_from(at.div_euclid(self.width()) - self.start).unwrap_or(0);
             if place < BUCKETS || self.width + 1 == WIDTHS.len() {
                 let place = place.min(BUCKETS - 1);

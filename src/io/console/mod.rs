@@ -13,13 +13,13 @@ use std::{
 pub(crate) use self::terminal::Terminal;
 use crate::{error::Failure, io::batch_writer::end_torn_line, text::visible};
 
-/// A line may be this long, in bytes: what a peer sends must not bury the rest.
+/// The longest line in bytes, because a peer's text must not hide the rest.
 const LONGEST_LINE: usize = 2000;
 
-/// How wide text for a terminal is made: what every terminal has.
+/// The width of text for a terminal: that of every terminal.
 pub const WIDTH: usize = 80;
 
-/// Where people read: stderr, with `--quiet` and `NO_COLOR` respected.
+/// Messages on stderr, with `--quiet` and `NO_COLOR` respected.
 #[derive(Clone, Copy, Debug)]
 pub struct Console {
     quiet: bool,
@@ -55,7 +55,7 @@ impl Console {
         if self.is_impatient {
             stderr::write(lines);
         } else {
-            // If stderr is gone, no reader is left to tell.
+            // If stderr is gone, there is no other way to report it.
             let _ = io::stderr().lock().write_all(lines);
         }
     }
@@ -66,12 +66,12 @@ impl Console {
         self.quiet
     }
 
-    /// Says why the run, or one input of it, failed.
+    /// Prints why the run, or one input of it, failed.
     pub fn error(self, message: &str) {
         self.line("error", "31", message);
     }
 
-    /// Says why the run failed, and what to do next.
+    /// Prints why the run failed, and the next step.
     pub fn failure(self, failure: &Failure) {
         self.error(&failure.message);
         if let Some(step) = failure.next_step() {
@@ -79,17 +79,17 @@ impl Console {
         }
     }
 
-    /// Says that something is off, though the run goes on.
+    /// Prints a warning; the run goes on.
     pub fn warn(self, message: &str) {
         self.line("warning", "33", message);
     }
 
-    /// Says what to do next; belongs to an error or a warning, so that `--quiet` keeps it.
+    /// Prints the next step of an error or a warning, also with `--quiet`.
     pub fn hint(self, message: &str) {
         self.line("hint", "36", message);
     }
 
-    /// Says what happens; `--quiet` hides it.
+    /// Prints what happens; `--quiet` hides it.
     pub fn note(self, message: &str) {
         if !self.quiet {
             self.line("tuyagw", "2", message);
@@ -108,7 +108,7 @@ impl Console {
     }
 }
 
-/// The text up to what a line may hold.
+/// Cuts a text to the length of a line.
 fn shortened(text: &str) -> Cow<'_, str> {
     if text.len() <= LONGEST_LINE {
         return Cow::Borrowed(text);
@@ -117,12 +117,12 @@ fn shortened(text: &str) -> Cow<'_, str> {
     Cow::Owned(format!("{}… ({} bytes more)", &text[..end], text.len() - end))
 }
 
-/// Whether the environment asks for no colours: `NO_COLOR` is set to something, or the terminal knows none.
+/// Returns whether the environment forbids colours: `NO_COLOR` is not empty, or the terminal has none.
 fn is_plain(no_color: Option<OsString>, term: Option<OsString>) -> bool {
     no_color.is_some_and(|value| !value.is_empty()) || term.is_some_and(|term| term == "dumb")
 }
 
-/// Writes bytes, whole lines, to stdout and flushes them. A reader that has gone is not an error: it wanted no more.
+/// Writes whole lines to stdout and flushes them. A closed pipe is not an error: its reader wanted no more.
 pub fn print(bytes: &[u8]) -> io::Result<()> {
     let mut stdout = io::stdout().lock();
     let ended = end_torn_line(&mut stdout);
@@ -132,7 +132,7 @@ pub fn print(bytes: &[u8]) -> io::Result<()> {
     }
 }
 
-/// A text in lines of at most `width` characters, broken at spaces.
+/// Breaks a text at spaces into lines of at most `width` characters.
 #[must_use]
 pub fn wrapped(text: &str, width: usize) -> Vec<String> {
     let mut lines: Vec<String> = Vec::new();

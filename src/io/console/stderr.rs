@@ -1,7 +1,6 @@
 //! Stderr for programs that serve connections: an event loop must not stop if its stderr is not read.
 //!
-//! A thread writes the lines in their order. A line for which there is no room is dropped, and the next line that
-//! finds room says how many were.
+//! A thread writes the lines in order. If the buffer is full, lines are dropped, and the next one that fits says how many.
 
 use std::{
     io::{self, IsTerminal as _, Write},
@@ -15,18 +14,18 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::io::batch_writer::push;
 
-/// Bytes that may wait for the reader.
+/// The size of the buffer, in bytes.
 const ROOM: usize = 1024 * 1024;
 
-/// Lines that are written without the thread while the reader keeps up: starting one costs as much as a request.
+/// Lines that are written without the thread while the reader keeps up, because starting a thread costs as much as a request.
 ///
-/// There is an end to it, because another program that shares the pipe can fill it between the look and the write.
+/// Limited, because another program that shares the pipe can fill it between the check and the write.
 const AT_ONCE: u32 = 64;
 
-/// Bytes in one write: a pipe takes them whole, so that lines of several programs are not mixed up.
+/// Bytes in one write. A pipe takes that many at once, so that lines of several programs are not mixed.
 const PIECE: usize = 4096;
 
-/// How long the program's end waits for a reader that takes nothing.
+/// How long the end of the program waits for a reader that does not read.
 const PATIENCE: Duration = Duration::from_secs(1);
 
 static STDERR: LazyLock<StderrWriter> =
@@ -37,7 +36,7 @@ pub(crate) fn write(lines: &[u8]) {
     STDERR.write(lines, io::stderr, is_ready);
 }
 
-/// Waits until the reader has taken everything, or takes nothing for a while.
+/// Waits until everything is written, or the reader has not read for a while.
 pub(crate) fn finish() {
     STDERR.finish(PATIENCE);
 }
@@ -62,12 +61,12 @@ struct SharedStderrQueue {
 #[derive(Default)]
 struct StderrQueue {
     bytes: Vec<u8>,
-    /// Dropped lines that the reader does not know of yet.
+    /// Dropped lines that are not yet reported.
     dropped: u64,
-    /// How many lines may still be written at once.
+    /// How many lines may still be written without the thread.
     at_once: u32,
     thread: Thread,
-    /// How many pieces the stream has taken from the thread.
+    /// How many writes the thread has finished.
     taken: u64,
 }
 
@@ -77,7 +76,7 @@ enum Thread {
     None,
     Idle,
     Writing,
-    /// The stream failed: what comes is dropped without a word.
+    /// The stream failed: all further lines are dropped silently.
     Failed,
 }
 
@@ -88,12 +87,12 @@ impl SharedStderrQueue {
 }
 
 impl StderrQueue {
-    /// Adds lines, or drops them; `room` is what may wait.
+    /// Adds lines, or drops them if the buffer would exceed `room`.
     fn push(&mut self, lines: &[u8], room: usize) {
         if self.thread == Thread::Failed {
             return;
         }
-        // After a loss lines are taken again once there is room for many, so that a loss is told once.
+        // After a loss lines are accepted only once there is room for many, so that one loss gets one report.
         let room = if self.dropped > 0 { room / 2 } else { room };
         if self.bytes.len() + lines.len() > room {
             self.dropped += lines.iter().filter(|byte| **byte == b'\n').count() as u64;
@@ -103,7 +102,7 @@ impl StderrQueue {
         self.bytes.extend_from_slice(lines);
     }
 
-    /// Whether nothing is left for the thread.
+    /// Whether the thread has nothing to write.
     fn is_written(&self) -> bool {
         match self.thread {
             Thread::None | Thread::Failed => true,
@@ -129,7 +128,7 @@ impl StderrWriter {
         }))
     }
 
-    /// Writes lines to the stream that `open` gives: at once if `is_ready` says that it takes them.
+    /// Writes lines to the stream that `open` returns: at once if `is_ready` says that it accepts them.
     fn write<W: Write>(
         &self,
         lines: &[u8],
@@ -153,7 +152,7 @@ impl StderrWriter {
         self.0.changed.notify_all();
     }
 
-    /// Waits until everything is written; gives up once the stream takes nothing for as long as `patience`.
+    /// Waits until everything is written; gives up if no write succeeds within `patience`.
     fn finish(&self, patience: Duration) {
         let mut queue = self.0.lock();
         queue.tell_dropped();
@@ -208,7 +207,7 @@ fn write_all(mut stream: impl Write, shared: &SharedStderrQueue) {
     }
 }
 
-/// How many bytes are written next: whole lines, if one fits.
+/// The number of bytes of the next write: whole lines, if one fits.
 fn piece(rest: &[u8]) -> usize {
     let most = &rest[..rest.len().min(PIECE)];
     most.iter().rposition(|byte| *byte == b'\n').map_or(most.len(), |end| end + 1)
@@ -220,7 +219,7 @@ mod tests {
 
     use super::*;
 
-    /// A stream that tells each write and waits until it is let go.
+    /// A stream that reports each write and then waits for permission to go on.
     struct Gate {
         written: mpsc::Sender<String>,
         go: mpsc::Receiver<()>,
@@ -237,7 +236,7 @@ mod tests {
         }
     }
 
-    /// Lines whose first one is in the thread's hands; gives the writes, and what lets them go on.
+    /// Lines of which the thread is writing the first; returns the writes, and the sender that lets them go on.
     fn stuck() -> (StderrWriter, mpsc::Receiver<String>, mpsc::Sender<()>) {
         let (written, writes) = mpsc::channel();
         let (go, gate) = mpsc::channel();
@@ -263,7 +262,7 @@ mod tests {
             add(&lines, &kilobyte);
         }
         assert_eq!(lines.0.lock().dropped, 7);
-        // The end of the writes, of which the thread has the first in hand.
+        // The end of the writes; the thread is in the first of them.
         for _ in 0..=ROOM / PIECE {
             go.send(()).unwrap();
         }

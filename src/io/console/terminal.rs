@@ -1,5 +1,4 @@
-//! The terminal that a progress bar is drawn on: drawing goes the way of all lines, in their order, and waits no more
-//! than they do.
+//! The terminal of a progress bar. Drawings are written like lines: in order, and without waiting for the reader.
 
 use std::{
     io,
@@ -11,7 +10,7 @@ use rustix::termios::tcgetwinsize;
 
 use super::{Console, WIDTH};
 
-/// A terminal on stderr; what is drawn is written when it is flushed.
+/// A terminal on stderr; drawings are written when it is flushed.
 #[derive(Debug)]
 pub struct Terminal {
     console: Console,

@@ -1,8 +1,8 @@
-//! Compressed data, one member or frame behind the other, with zeros between and behind them as tapes leave them.
+//! Compressed data of several members or frames, with zeros between and after them, as tapes leave them.
 
 use std::io::{self, BufRead, BufReader, Read};
 
-/// How data is compressed.
+/// A compression format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Compression {
     Gzip,
@@ -10,7 +10,7 @@ pub enum Compression {
 }
 
 impl Compression {
-    /// The name, which is that of the command-line tool, too.
+    /// The name, which is also that of the command-line tool.
     pub fn name(self) -> &'static str {
         match self {
             Self::Gzip => "gzip",
@@ -18,7 +18,7 @@ impl Compression {
         }
     }
 
-    /// Whether a member, or for zstd a skippable frame, can begin with this byte.
+    /// Returns whether a member, or for zstd a skippable frame, can begin with this byte.
     fn begins_with(self, first: u8) -> bool {
         match self {
             Self::Gzip => first == 0x1f,
@@ -43,12 +43,12 @@ enum MemberState {
 }
 
 impl MemberReader {
-    /// A reader of data that begins with a member.
+    /// Returns a reader of data that begins with a member.
     pub fn new(format: Compression, reader: Box<dyn Read + Send>) -> Self {
         Self { format, state: MemberState::Between(BufReader::with_capacity(64 * 1024, reader)) }
     }
 
-    /// The next member, behind any zeros; [`MemberState::Ended`] where there is none.
+    /// Skips zeros and begins the next member; [`MemberState::Ended`] if there is none.
     fn begin(format: Compression, mut source: CompressedSource) -> io::Result<MemberState> {
         loop {
             let buffer = source.fill_buf()?;

@@ -1,4 +1,4 @@
-//! Reading recordings: files and pipes, compressed or not, of every form that is understood.
+//! Reads recordings of every known format from files and pipes, compressed or not.
 
 mod members;
 
@@ -26,11 +26,11 @@ use crate::{
 };
 use members::MemberReader;
 
-/// How much is read at once.
+/// The size of one read, in bytes.
 const READ: usize = 64 * 1024;
-/// The longest line that is taken: MQTT's largest payload in base64, and more.
+/// The longest accepted line: more than MQTT's largest payload in base64.
 const LONGEST: u64 = 512 << 20;
-/// How many flaws of a kind are printed in full.
+/// How many issues of a kind are printed in full.
 const TOLD: u64 = 10;
 
 /// Which recording, and what it does not say itself.
@@ -50,17 +50,17 @@ pub struct RecordingArgs {
     pub ports: Vec<u16>,
 }
 
-/// What to do about a file that is not a recording.
+/// The hint for a file that is not a recording.
 const FORMS: &str = "It reads records of tuyagw, mosquitto_sub -F %j and -F %J, mqtt-recorder-rs, mqtt_recorder's CSV, pcap \
                      and pcapng. Record with tuyagw listen, or with mosquitto_sub -F %j.";
-/// How many times one compression may lie in another.
+/// How deep compressions may be nested.
 const LAYERS: u8 = 4;
 
-/// A recording that is open.
+/// An open recording.
 pub struct Recording {
     name: String,
     form: RecordingFormat,
-    /// What does not belong to it and stands in front.
+    /// Detects the format, and collects foreign data before the recording.
     beginning: FormatDetector,
     reader: Box<dyn Read + Send>,
     trouble: Trouble,
@@ -69,7 +69,7 @@ pub struct Recording {
 }
 
 impl Recording {
-    /// Opens a recording and finds out what it is.
+    /// Opens a recording and detects its format.
     ///
     /// # Errors
     /// A file that cannot be opened or read, or is not a recording; stdin that is a terminal.
@@ -93,23 +93,23 @@ impl Recording {
         })
     }
 
-    /// What its parts are called: lines or packets.
+    /// The name of its parts in messages: lines or packets.
     #[must_use]
     pub fn unit(&self) -> &'static str {
         self.form.unit()
     }
 
-    /// Reads all of it, in constant memory. Where a read fails, everything before is told.
+    /// Reads all of it in constant memory. Everything before a failed read is passed on.
     ///
     /// # Errors
-    /// A read that failed. What cannot be understood is told as a flaw.
+    /// A read that failed. Entries that cannot be read are issues, not errors.
     pub fn read(self, topics: &Topics, visit: &mut EntryVisitor<'_>) -> Result<(), Failure> {
         let Self { name, form, beginning, reader, trouble, payload_base64, ports } = self;
         let (mut is_over, mut has_message, mut has_told, mut is_unreadable) = (false, false, false, false);
         let outcome = {
             let mut watched = |number, found: RecordingEntry<'_>| {
                 match &found {
-                    // The failure says it better.
+                    // The error of the read says more.
                     RecordingEntry::Issue(issue) if issue.kind == IssueKind::Torn && trouble.is_there() => {
                         return ControlFlow::Continue(());
                     }
@@ -128,7 +128,7 @@ impl Recording {
             if stray(&beginning, &mut watched).is_break() {
                 return Ok(());
             }
-            // The lines that decided the form are the first ones to be read.
+            // The lines that determined the format are read first.
             let reader = io::Cursor::new(beginning.into_lines()).chain(reader);
             match form {
                 RecordingFormat::JsonLines => {
@@ -162,7 +162,7 @@ impl Recording {
     }
 }
 
-/// Tells of what stands in front of a recording.
+/// Reports foreign data before a recording.
 fn stray(beginning: &FormatDetector, visit: &mut EntryVisitor<'_>) -> ControlFlow<()> {
     let strays = beginning.strays();
     let (kind, message) = if beginning.is_cut() {
@@ -178,7 +178,7 @@ fn stray(beginning: &FormatDetector, visit: &mut EntryVisitor<'_>) -> ControlFlo
     ControlFlow::Continue(())
 }
 
-/// A read that failed, where the reader above it saw the end only, so that what was read before is used.
+/// A failed read that the reader above saw as an end, so that it uses what was read before.
 #[derive(Clone, Debug, Default)]
 struct Trouble(Arc<Mutex<Option<FailedRead>>>);
 
@@ -187,7 +187,7 @@ type FailedRead = (Option<&'static str>, io::Error);
 
 impl Trouble {
     fn note(&self, format: Option<&'static str>, why: io::Error) {
-        // The innermost reader is the first to fail, and the others see its end.
+        // The innermost reader fails first; the others see an end.
         self.0.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert((format, why));
     }
 
@@ -211,7 +211,7 @@ impl Trouble {
     }
 }
 
-/// A reader whose failure is noted and ends it.
+/// A reader that records its failure and then ends.
 struct Watched<R> {
     reader: R,
     format: Option<&'static str>,
@@ -233,7 +233,7 @@ impl<R: Read> Read for Watched<R> {
     }
 }
 
-/// Opens a file, or stdin for `-`, and gives it with its name.
+/// Opens a file, or stdin for `-`; returns it with its name.
 ///
 /// # Errors
 /// A file that cannot be opened; stdin that is a terminal.
@@ -252,10 +252,10 @@ fn open(path: &Path, trouble: &Trouble) -> Result<(String, Box<dyn Read + Send>)
     Ok((name, Box::new(Watched { reader, format: None, trouble: trouble.clone() })))
 }
 
-/// Takes the compression off, and finds out whether it is a capture.
+/// Decompresses it, and detects captures.
 ///
 /// # Errors
-/// A wrapping that is not read.
+/// A wrapping that is not supported.
 #[allow(clippy::type_complexity, reason = "what the caller gives, and what was found out")]
 fn unwrapped(
     name: String,
@@ -268,7 +268,7 @@ fn unwrapped(
         let wrapping = loop {
             if let Some(form) = RecordingFormat::of_capture(&beginning) {
                 let RecordingFormat::Capture { header } = form else { break None };
-                // Its reader wants the whole header in one piece.
+                // Its reader needs the whole header at once.
                 while beginning.len() < header && more(&mut reader, &mut beginning) {}
                 return Ok((name, Some(form), Box::new(io::Cursor::new(beginning).chain(reader))));
             }
@@ -292,16 +292,16 @@ fn unwrapped(
         .hint("Unpack it first."))
 }
 
-/// Reads what there is, once; `false` at the end.
+/// Reads once; `false` at the end.
 fn more(reader: &mut dyn Read, beginning: &mut Vec<u8>) -> bool {
     let mut buffer = [0; 1024];
-    // Failures are noted below it, and look like the end.
+    // A reader below records failures, which look like an end here.
     let length = reader.read(&mut buffer).unwrap_or(0);
     beginning.extend_from_slice(&buffer[..length]);
     length > 0
 }
 
-/// Finds out where a recording in text begins, and which form it has.
+/// Detects the format of a recording in text, and where it begins.
 fn text(
     name: &str,
     reader: Box<dyn Read + Send>,
@@ -337,7 +337,7 @@ fn text(
 
 fn lines(reader: impl Read, mut lines: JsonLinesReader<'_>, visit: &mut EntryVisitor<'_>) -> io::Result<()> {
     let mut reader = BufReader::with_capacity(READ, reader);
-    // A line whose end is not there yet; the others are read where they lie.
+    // An incomplete line is copied; complete ones are read in place.
     let mut begun = Vec::new();
     loop {
         let buffer = match reader.fill_buf() {
@@ -377,7 +377,7 @@ fn lines(reader: impl Read, mut lines: JsonLinesReader<'_>, visit: &mut EntryVis
     }
 }
 
-/// Tells of flaws on stderr, a flood of them by number.
+/// Prints issues on stderr; of many, their number.
 #[derive(Debug)]
 pub struct IssueReporter {
     console: Console,
@@ -388,7 +388,7 @@ pub struct IssueReporter {
 }
 
 impl IssueReporter {
-    /// No flaw yet of a recording.
+    /// Returns a printer for the issues of a recording.
     #[must_use]
     pub fn of(recording: &Recording, console: Console) -> Self {
         Self {
@@ -400,7 +400,7 @@ impl IssueReporter {
         }
     }
 
-    /// Tells of one.
+    /// Prints one.
     pub fn report(&mut self, number: u64, issue: &Issue) {
         let count = self.counts.entry(issue.kind).or_default();
         *count += 1;
@@ -413,7 +413,7 @@ impl IssueReporter {
         }
     }
 
-    /// Tells, before it is waited for, that a pause of the recording is long.
+    /// Warns of a long pause in the recording, before it is waited for.
     pub fn long_pause(&mut self, number: u64, pause: Duration) {
         self.pauses += 1;
         if self.pauses <= TOLD {
@@ -426,7 +426,7 @@ impl IssueReporter {
         }
     }
 
-    /// Tells how many were not printed, and gives the exit code: what could not be read is wrong input.
+    /// Prints how many were omitted, and returns the exit code: entries that cannot be read are invalid input.
     #[must_use]
     pub fn finish(&self) -> Exit {
         for (kind, count) in &self.counts {
@@ -448,7 +448,7 @@ impl IssueReporter {
 mod tests {
     use super::*;
 
-    /// Gives so many bytes at a time, at most.
+    /// Returns at most this many bytes at a time.
     struct Trickle<'a>(&'a [u8], usize);
 
     impl Read for Trickle<'_> {

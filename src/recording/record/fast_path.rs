@@ -7,7 +7,7 @@ use super::Record;
 use crate::{
     json::Scanner,
     mqtt::Direction,
-    recording::time::{CALENDAR, LONGEST_US, rfc3339_us},
+    recording::time::{LONGEST_US, read_record_time},
     tuya::Channel,
 };
 
@@ -16,7 +16,7 @@ impl<'a> Record<'a> {
     pub(super) fn read_fast(line: &'a [u8]) -> Option<Self> {
         let mut plain = Scanner::begin(str::from_utf8(line).ok()?);
         plain.word("{\"v\":1,\"tst\":")?;
-        let unix_us = time(plain.text()?)?;
+        let unix_us = read_record_time(plain.text()?)?;
         plain.word(",\"topic\":")?;
         let topic = plain.text()?.into();
         plain.word(",\"qos\":")?;
@@ -59,11 +59,6 @@ impl<'a> Record<'a> {
             unknown: Vec::new(),
         })
     }
-}
-
-/// Reads a time in UTC; other notations are left to the slow path.
-fn time(text: &str) -> Option<i64> {
-    rfc3339_us(text).filter(|us| text.ends_with('Z') && CALENDAR.contains(us))
 }
 
 fn direction(name: &str) -> Option<Direction> {

@@ -8,7 +8,7 @@ use serde::de::IgnoredAny;
 use super::Record;
 use crate::{
     json::{any_byte, is_plain, push_json, push_number, push_text, too_deep},
-    recording::{payload_base64::push_base64, time::rfc3339},
+    recording::{payload_base64::push_base64, time::write_record_time},
     text::is_unsafe,
     tuya::Channel,
 };
@@ -30,7 +30,7 @@ impl RecordPrefix {
     pub(super) fn at(&mut self, unix_us: i64) -> &[u8; 42] {
         if self.unix_us != unix_us {
             self.unix_us = unix_us;
-            self.text[14..41].copy_from_slice(rfc3339(unix_us).as_bytes());
+            self.text[14..41].copy_from_slice(&write_record_time(unix_us));
         }
         &self.text
     }
@@ -63,9 +63,9 @@ impl Record<'_> {
             push_number(line, mid.into());
         }
         if let Some(dir) = self.dir {
-            push_field(line, b",\"dir\":", dir.name());
+            push_word(line, b",\"dir\":", dir.name());
         }
-        push_field(line, b",\"kind\":", self.channel.map_or("other", Channel::kind));
+        push_word(line, b",\"kind\":", self.channel.map_or("other", Channel::kind));
         if let Some(id) = &self.gateway_id {
             push_field(line, b",\"gateway_id\":", id);
         }
@@ -102,6 +102,14 @@ fn can_be_embedded(payload: &[u8], is_json: bool) -> bool {
         && (is_json
             || is_plain(payload)
             || too_deep(payload).is_none() && serde_json::from_slice::<IgnoredAny>(payload).is_ok())
+}
+
+/// Appends a field whose text is a word of the format, which needs no escapes.
+fn push_word(line: &mut Vec<u8>, name: &[u8], word: &'static str) {
+    line.extend_from_slice(name);
+    line.push(b'"');
+    line.extend_from_slice(word.as_bytes());
+    line.push(b'"');
 }
 
 pub(super) fn push_field(line: &mut Vec<u8>, name: &[u8], text: &str) {

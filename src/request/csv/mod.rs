@@ -1,5 +1,5 @@
-//! CSV (RFC 4180) with a header of the protocol's field names, and what spreadsheets make of it: columns separated by
-//! commas, semicolons or tabs, a first line `sep=;`, blanks around cells, rows of empty cells, a second header.
+//! CSV (RFC 4180) with a header of the protocol's field names, also as spreadsheets save it: columns separated by commas,
+//! semicolons or tabs, a first line `sep=;`, blanks around cells, rows of empty cells, a second header.
 //!
 //! An empty cell is an absent field.
 
@@ -25,20 +25,20 @@ use crate::{
     tuya::Device,
 };
 
-/// The rows of a batch, at most.
+/// The largest number of rows in a batch.
 const BATCH: usize = 256;
-/// What may separate columns, the likelier ones first.
+/// The delimiters, in the order in which they are tried.
 const DELIMITERS: [u8; 3] = [b',', b';', b'\t'];
-/// The fields of an input that are no fields of a device.
+/// Fields of an input that a device does not have.
 const OTHER_FIELDS: [&str; 8] = ["id", "code", "value", "status", "gateway_id", "t", "request_id", "op"];
-/// How many repeated headers are told one by one.
+/// How many repeated headers get a warning of their own.
 const TOLD: u64 = 10;
 
-/// Reads rows and emits what `take` makes of them in batches: when one is full, and before every read that may wait. `warn` is
-/// told of rows that are passed over.
+/// Reads rows, converts each with `take`, and emits the results in batches: when one is full, and before every read that may
+/// wait. Calls `warn` for skipped rows.
 ///
 /// # Errors
-/// What reading, or emitting, fails with; all rows before are emitted.
+/// The error of a read, or of `emit`; all earlier rows are emitted.
 pub fn read<T>(
     mut reader: impl Read,
     emit: &dyn Fn(Vec<T>) -> io::Result<()>,
@@ -65,7 +65,7 @@ pub fn read<T>(
         while rows.read_byte_record(&mut row)? {
             let end = rows.position().byte();
             let fault = scanner.borrow_mut().fault_before(end);
-            // Asked in any case, so that the places of lines that have passed are forgotten.
+            // Called for each row, because it also drops the positions of earlier lines.
             let last = scanner.borrow_mut().line_of(end.saturating_sub(1));
             let within = row.as_slice().iter().filter(|byte| **byte == b'\n').count() as u64;
             let Some(input) = table.row(last - within, &row, fault, warn)? else { continue };
@@ -88,17 +88,17 @@ fn flush<T>(batch: &RefCell<Vec<T>>, emit: &dyn Fn(Vec<T>) -> io::Result<()>) ->
     if full.is_empty() { Ok(()) } else { emit(full) }
 }
 
-/// How much is read at once.
+/// The size of one read, in bytes.
 const CHUNK: usize = 32 * 1024;
 
-/// A reader that hands the rows over which it has, before it asks for more bytes.
+/// A reader that emits complete rows before it reads more bytes.
 struct Eager<'e, R, T> {
     reader: R,
     batch: Rc<RefCell<Vec<T>>>,
     scanner: Rc<RefCell<CsvScanner>>,
     emit: &'e dyn Fn(Vec<T>) -> io::Result<()>,
     chunk: Vec<u8>,
-    /// What the scanner gave, and how much of it was handed on.
+    /// The scanner's output, and how many bytes of it the csv reader has taken.
     scanned: Vec<u8>,
     given: usize,
 }
@@ -128,18 +128,18 @@ impl<R: Read, T> Read for Eager<'_, R, T> {
     }
 }
 
-/// The bytes before the first row, and what they determine.
+/// The beginning of a table, and the format that it determines.
 struct Preamble {
-    /// What separates columns.
+    /// The delimiter.
     delimiter: u8,
-    /// How many lines of the file are not among the bytes.
+    /// How many lines of the file precede the bytes.
     lines: u64,
-    /// Bytes read and not used.
+    /// Bytes that were read and are not yet scanned.
     bytes: Vec<u8>,
 }
 
 impl Preamble {
-    /// Reads on until the separator is known: from a line `sep=;`, or from the header.
+    /// Reads until the delimiter is known: from a line `sep=;`, or from the header.
     fn read(reader: &mut impl Read) -> io::Result<Self> {
         let mut bytes = Vec::new();
         let mut chunk = vec![0; CHUNK];
@@ -165,7 +165,7 @@ impl Preamble {
             let rest = &bytes[start..];
             let length = rest.iter().position(|byte| matches!(byte, b'\n' | b'\r'));
             let length = length.or(ended.then_some(rest.len()))?;
-            // Whether a newline follows is not to be seen yet.
+            // The next byte, which may be a newline, is not read yet.
             if rest[length..] == *b"\r" && !ended {
                 return None;
             }
@@ -188,15 +188,15 @@ impl Preamble {
     }
 }
 
-/// What a line `sep=;` names.
+/// The delimiter of a line `sep=;`.
 #[derive(Clone, Copy)]
 enum Named {
     Delimiter(u8),
-    /// An editor has taken the tab off the line's end, or there was none.
+    /// None: an editor may have removed a tab at the line's end.
     Nothing,
 }
 
-/// What a line `sep=;` names, if it is one; spreadsheets may have put it into quotes, or other columns behind it.
+/// Returns the delimiter of a line `sep=;`; `None` for other lines. Spreadsheets may quote it, or append empty columns.
 fn separator(line: &str) -> Option<Named> {
     let text = line.trim_matches(|c| c != '\t' && is_blank(c));
     let text = text.strip_prefix('"').unwrap_or(text);
@@ -212,7 +212,7 @@ fn separator(line: &str) -> Option<Named> {
     (may_separate && is_alone).then_some(Named::Delimiter(delimiter))
 }
 
-/// What separates the columns of a header: what makes one of them `cid`, or else what it has most of.
+/// Detects the delimiter of a header: the one that gives a column `cid`, otherwise the most frequent one.
 fn delimiter_of(header: &str) -> u8 {
     let split = |delimiter: u8| -> Vec<&str> {
         let mut quoted = false;
@@ -228,16 +228,16 @@ fn delimiter_of(header: &str) -> u8 {
     named.or(most).map_or(b',', |(delimiter, _)| *delimiter)
 }
 
-/// A table as far as it has been read.
+/// The state of a table that is being read.
 struct CsvTable {
     delimiter: u8,
     header: Option<Vec<String>>,
-    /// How many headers were repeated.
+    /// The number of repeated headers.
     headers: u64,
 }
 
 impl CsvTable {
-    /// The input of a row; `None` for a header, a repeated header, or empty cells only.
+    /// Returns the input of a row; `None` for a header, a repeated header, or a row of empty cells.
     fn row(
         &mut self,
         line: u64,
@@ -270,7 +270,7 @@ impl CsvTable {
         Ok(Some(input(line, header, row)))
     }
 
-    /// Sees that the header is one: every row names its device.
+    /// Checks the header: it must have the column of the device.
     fn first_header(&self, line: u64, row: &ByteRecord) -> io::Result<Vec<String>> {
         let names: Vec<_> =
             row.iter().map(|name| String::from_utf8_lossy(trimmed(name)).into_owned()).collect();
@@ -288,20 +288,20 @@ impl CsvTable {
         )))
     }
 
-    /// Whether a row is the line `sep=;` of a second table.
+    /// Returns whether a row is the line `sep=;` of a second table.
     fn repeats_separator(&self, row: &ByteRecord) -> bool {
         let cells = row.iter().map(trimmed).filter(|cell| !cell.is_empty()).collect::<Vec<_>>();
         let [cell] = cells[..] else { return false };
-        // The separator itself ends the cell, unless quotes are around it.
+        // An unquoted delimiter ends the cell.
         let named = cell.get(..4).filter(|word| word.eq_ignore_ascii_case(b"sep=")).map(|_| &cell[4..]);
         named.is_some_and(|rest| rest.is_empty() || rest == [self.delimiter])
     }
 }
 
-/// The columns of a row that is a header again, maybe one of other columns: all of its cells are names of fields, and
-/// one of them is the device's.
+/// Returns the columns of a row that is another header: all its cells are field names, and one of them is the device's. The
+/// columns may differ from those of the first header.
 fn repeated_header(header: &[String], row: &ByteRecord) -> Option<Vec<String>> {
-    // Nearly no row has such a cell.
+    // Hardly any row has such a cell.
     if !row.iter().any(|cell| trimmed(cell).eq_ignore_ascii_case(b"cid")) {
         return None;
     }
@@ -315,14 +315,14 @@ fn repeated_header(header: &[String], row: &ByteRecord) -> Option<Vec<String>> {
         }
         names.push(name.to_owned());
     }
-    // One file's header may have trailing empty cells that the other's lacks.
+    // Headers of joined files may differ in trailing empty cells.
     while names.len() > header.len() && names.last().is_some_and(String::is_empty) {
         names.pop();
     }
     Some(names)
 }
 
-/// A cell without blanks around it, those within its quotes too.
+/// Trims blanks from a cell, also within its quotes.
 fn trimmed(cell: &[u8]) -> &[u8] {
     let edge = |byte: Option<&u8>| byte.is_some_and(|byte| !byte.is_ascii_graphic());
     if !edge(cell.first()) && !edge(cell.last()) {
@@ -341,7 +341,7 @@ fn broken(line: u64, row: &ByteRecord, field: Option<&str>, message: String) -> 
 }
 
 fn input(line: u64, header: &[String], row: &ByteRecord) -> InputValue<'static> {
-    // Rows of a spreadsheet may end in more empty cells than its header.
+    // Rows of a spreadsheet may have more trailing empty cells than its header.
     let length = row.iter().rposition(|cell| !trimmed(cell).is_empty()).map_or(0, |last| last + 1);
     if length > header.len() {
         let message = format!("{length} cells under a header of {}", header.len());

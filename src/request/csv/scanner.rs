@@ -1,5 +1,5 @@
-//! Goes over the bytes of a table before the csv reader does: takes away the blanks around its cells, and notes what
-//! that reader does not tell: where lines end, and which quotes are in the wrong place.
+//! Scans the bytes of a table before the csv reader: removes blanks around cells, and records what that reader does not
+//! report: where lines end, and misplaced quotes.
 
 use std::{collections::VecDeque, io};
 
@@ -11,28 +11,28 @@ pub(super) const LONGEST: u64 = 4 << 20;
 /// Finds what the csv reader does not report: the lines of its rows, and misplaced quotes. The csv reader reads on after
 /// those, and one quote too many would make a single cell of all the rows below.
 ///
-/// All places are those of the bytes that come out.
+/// Positions count the bytes of the output.
 pub(crate) struct CsvScanner {
     delimiter: u8,
-    /// How many bytes have come out.
+    /// The number of bytes written so far.
     length: u64,
-    /// No more will come.
+    /// Whether the input has ended.
     ended: bool,
-    /// The places of the newlines from here on.
+    /// The positions of newlines from here on.
     ends: VecDeque<u64>,
-    /// How many newlines came before.
+    /// The number of earlier newlines.
     passed: u64,
-    /// Where the next byte stands.
+    /// The part of the cell that the next byte belongs to.
     cell: Cell,
-    /// Blanks that belong to the cell if anything else of it follows.
+    /// Blanks that are part of the cell if more of it follows.
     blanks: Vec<u8>,
-    /// The first bytes of a character, until the others have come.
+    /// The first bytes of a character whose other bytes are still missing.
     partial: Vec<u8>,
-    /// The line of the quote that was opened last.
+    /// The line of the last opening quote.
     opened: u64,
-    /// Where the row began that the next byte belongs to.
+    /// The position of the current row.
     row: u64,
-    /// Faults of quotes: the place, the line, and the words.
+    /// Misplaced quotes: the position, the line, and the message.
     faults: VecDeque<(u64, u64, String)>,
 }
 
@@ -42,20 +42,20 @@ enum Cell {
     Start,
     Plain,
     Quoted,
-    /// Behind a quote within quotes: the end of the cell, or the first half of a quote in it.
+    /// After a quote inside quotes: either the end of the cell, or the first half of an escaped quote.
     Closed,
 }
 
-/// What stands next outside of quotes.
+/// The next piece outside quotes.
 enum Next {
     Byte(u8),
     Blank(usize),
-    /// A character is cut off.
+    /// An incomplete character.
     Partial,
 }
 
 impl CsvScanner {
-    /// A scanner of what comes after so many lines.
+    /// Returns a scanner for the input after this many lines.
     pub(crate) fn new(delimiter: u8, lines: u64) -> Self {
         Self {
             delimiter,
@@ -72,7 +72,7 @@ impl CsvScanner {
         }
     }
 
-    /// Takes the bytes read, none at the end, and appends those for the csv reader.
+    /// Scans bytes, and appends the output for the csv reader. An empty slice is the end of input.
     pub(crate) fn add(&mut self, bytes: &[u8], out: &mut Vec<u8>) -> io::Result<()> {
         self.ended = bytes.is_empty();
         if self.partial.is_empty() {
@@ -126,7 +126,7 @@ impl CsvScanner {
         }
     }
 
-    /// How many bytes there are that change nothing.
+    /// Returns how many of the next bytes change no state.
     fn inside(&self, rest: &[u8]) -> usize {
         let ordinary = |byte: &u8| match self.cell {
             Cell::Plain => *byte > b' ' && *byte < 0x80 && *byte != self.delimiter,
@@ -145,7 +145,7 @@ impl CsvScanner {
             _ if first == self.delimiter => return Next::Byte(first),
             b'\n' | b'\r' => return Next::Byte(first),
             0..0x80 if is_blank(char::from(first)) => return Next::Blank(1),
-            // The first bytes of all the blanks that there are.
+            // The first bytes of all blank characters.
             0xc2 | 0xd8 => 2,
             0xe1..=0xe3 | 0xef => 3,
             _ => return Next::Byte(first),
@@ -168,7 +168,7 @@ impl CsvScanner {
         self.put(&[byte], out);
     }
 
-    /// A byte outside of quotes that is no blank.
+    /// Handles a byte outside quotes that is not blank.
     fn byte(&mut self, byte: u8, out: &mut Vec<u8>) {
         let blanks = std::mem::take(&mut self.blanks);
         self.cell = match (self.cell, byte) {
@@ -186,7 +186,7 @@ impl CsvScanner {
             }
             (_, byte) if byte == self.delimiter => Cell::Start,
             (cell, _) => {
-                // They stand within the cell, after all.
+                // The blanks are inside the cell.
                 self.put(&blanks, out);
                 if cell == Cell::Closed {
                     let line = self.line();
@@ -206,7 +206,7 @@ impl CsvScanner {
         self.length += bytes.len() as u64;
     }
 
-    /// The line, from 1, of the byte that comes next.
+    /// Returns the line of the next byte, from 1.
     fn line(&self) -> u64 {
         self.passed + self.ends.len() as u64 + 1
     }
@@ -215,7 +215,7 @@ impl CsvScanner {
         format!("the quote that opens a cell on line {} has no end", self.opened)
     }
 
-    /// The fault in the quotes of the row that ends here, with its line.
+    /// Returns the misplaced quote of the row that ends here, with its line.
     pub(crate) fn fault_before(&mut self, end: u64) -> Option<(u64, String)> {
         let mut found = None;
         while let Some((_, line, why)) = self.faults.pop_front_if(|(place, ..)| *place < end) {
@@ -227,7 +227,7 @@ impl CsvScanner {
         found
     }
 
-    /// The line, from 1, of the byte at a place that is not before the last one asked for.
+    /// Returns the line, from 1, of the byte at a position. Positions must not decrease from call to call.
     pub(crate) fn line_of(&mut self, place: u64) -> u64 {
         while self.ends.front().is_some_and(|end| *end < place) {
             self.ends.pop_front();

@@ -10,7 +10,7 @@ use crate::{
     error::Failure,
     io::request_ids::request_id,
     mqtt::codec::Will,
-    request::{Request, status_item},
+    request::{Request, status_request},
     run::{connection_settings::ConnectionSettings, known_devices::read_devices, time_unit::TimeUnit},
     tuya::{Channel, DeviceStatus, Envelope, Uplink},
 };
@@ -77,7 +77,7 @@ impl AgentDevices {
     /// The messages that say that every device is online, or offline.
     pub(super) fn statuses(&self, online: bool) -> Vec<Request> {
         let all: Vec<_> = self.all().map(|cid| DeviceStatus { cid: cid.clone(), status: online }).collect();
-        all.chunks(DEVICES_IN_A_MESSAGE).map(|chunk| status_item(chunk.to_vec())).collect()
+        all.chunks(DEVICES_IN_A_MESSAGE).map(|chunk| status_request(chunk.to_vec())).collect()
     }
 
     /// The will, which the broker publishes if the connection is cut: every device known now is offline.

@@ -79,10 +79,10 @@ impl StdinCommands {
     }
 
     fn send_one(&mut self, parsed: ParsedInput, broker: &Broker<EdgeHandler>, output: &RefCell<EdgeOutput>) {
-        let ParsedInput { line, text, item, .. } = parsed;
+        let ParsedInput { line, text, request, .. } = parsed;
         let index = self.index;
         self.index += 1;
-        match item {
+        match request {
             Err(invalid) => {
                 let command = Noted {
                     line,
@@ -94,7 +94,7 @@ impl StdinCommands {
                 };
                 output.borrow_mut().invalid(index, &command, invalid.field.as_deref(), &invalid.message);
             }
-            Ok(Request { gateway_id, t, request_id, part, body: Payload::Command(command), .. }) => {
+            Ok(Request { gateway_id, t, request_id, part, payload: Payload::Command(command), .. }) => {
                 let request_id = request_id.unwrap_or_else(request_ids::request_id);
                 let noted = Noted {
                     line,
@@ -109,7 +109,7 @@ impl StdinCommands {
                 let request = CommandRequest { token: index, gateway_id, t, request_id, command };
                 broker.turn(|handler, now| handler.command(now, request));
             }
-            Ok(Request { body: Payload::Uplink(_), .. }) => {}
+            Ok(Request { payload: Payload::Uplink(_), .. }) => {}
         }
     }
 }

@@ -326,7 +326,7 @@ fn digests(request: &Request, gateway_id: Option<&str>) -> Vec<LineDigest> {
         key.extend_from_slice(ids);
         LineDigest { key: hash(&json_line(&key)), content: hash(message) }
     };
-    match &request.body {
+    match &request.payload {
         Payload::Uplink(Uplink::Status(statuses)) => {
             let of = |status: &DeviceStatus| {
                 let message = Uplink::Status(vec![status.clone()]).encode(t, request_id);

@@ -22,7 +22,7 @@ impl InputPosition {
     /// Returns what the result lines of a request need.
     #[must_use]
     pub fn result_contexts(self, mut request: Request) -> ResultContexts {
-        if let Payload::Uplink(Uplink::Status(statuses)) = &mut request.body
+        if let Payload::Uplink(Uplink::Status(statuses)) = &mut request.payload
             && statuses.len() > 1
         {
             let statuses = std::mem::take(statuses).into_iter().zip(self.index..);
@@ -34,7 +34,7 @@ impl InputPosition {
             return ResultContexts::Several(statuses.map(context).collect());
         }
         let gateway_id = request.gateway_id.take();
-        ResultContexts::One(ResultContext { gateway_id, ..self.context(request.into_subject()) })
+        ResultContexts::One(ResultContext { gateway_id, ..self.context(request.into_result_key()) })
     }
 
     /// Returns what the result line of one status needs.

@@ -87,10 +87,10 @@ impl Results {
 
     /// Gives an input the next indexes, one for each result line, and returns it with them.
     pub fn assign_position(&mut self, input: ParsedInput) -> (InputPosition, Result<Request, InputError>) {
-        let ParsedInput { operation, line, text, size, item: request } = input;
+        let ParsedInput { kind, line, text, size, request } = input;
         self.stats.add_input_bytes(size);
         let lines = request.as_ref().map_or(1, Request::lines);
-        (self.next_position(operation, line, text, lines), request)
+        (self.next_position(kind, line, text, lines), request)
     }
 
     /// Returns the position of a request that ends as this many result lines, which are the next ones.

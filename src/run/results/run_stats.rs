@@ -407,7 +407,10 @@ fn per_second(done: u64, duration: Duration) -> u64 {
 
 /// A duration to the nearest microsecond.
 fn microseconds(duration: Duration) -> u64 {
-    u64::try_from((duration.as_nanos() + 500) / 1000).unwrap_or(u64::MAX)
+    duration
+        .as_secs()
+        .saturating_mul(1_000_000)
+        .saturating_add(u64::from(duration.subsec_nanos() + 500) / 1000)
 }
 
 #[allow(clippy::cast_precision_loss, reason = "to the microsecond for 285 years")]

@@ -1,7 +1,7 @@
-//! A recording as one HTML page that needs nothing else: data, script, style and charting library are in it.
+//! The report of a recording as one HTML page, which contains data, script, style and charting library.
 //!
-//! The data stands in the page as JSON in which no markup can begin; the script puts it in place as text only, and
-//! the page's own policy runs no script but the two that carry its nonce.
+//! The data is JSON in which no markup can begin, and the script inserts it as text only. The page's policy allows only the
+//! two scripts with its nonce.
 
 use serde::Serialize;
 
@@ -20,7 +20,7 @@ const UPLOT: &str = include_str!("uplot.min.js");
 const UPLOT_STYLE: &str = include_str!("uplot.min.css");
 const UPLOT_LICENCE: &str = include_str!("uplot.LICENSE");
 
-/// The page of a recording named `title`. `nonce` is a random word that the recording's authors cannot know.
+/// Returns the page of a recording named `title`. `nonce` is a random word that the recording's authors cannot know.
 #[must_use]
 pub fn page(inspection: &Inspection, title: &str, nonce: &str) -> String {
     let summary = inspection.summary();
@@ -54,7 +54,7 @@ pub fn page(inspection: &Inspection, title: &str, nonce: &str) -> String {
     )
 }
 
-/// What the script draws. Times are milliseconds since `start_ms`, which counts from 1970.
+/// The data that the script draws. Times are milliseconds since `start_ms`, which is milliseconds since 1970.
 #[derive(Serialize)]
 struct Data<'a> {
     title: &'a str,
@@ -109,7 +109,7 @@ struct Drawn<'a> {
     last: &'a str,
     t: Vec<i64>,
     v: Vec<f64>,
-    /// Empty where no points were merged.
+    /// Empty if no points were merged.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     min: Vec<f64>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -184,7 +184,7 @@ fn drawn<'a>(inspection: &'a Inspection, charts: &'a Charts) -> Vec<Drawn<'a>> {
     drawn.collect()
 }
 
-/// JSON in which no markup begins and nothing turns the text around. All of these can stand in strings only.
+/// Escapes characters of JSON that begin markup or change the direction of text. They occur only in strings.
 fn inert(json: &str) -> String {
     let mut safe = String::with_capacity(json.len());
     for c in json.chars() {
@@ -197,7 +197,7 @@ fn inert(json: &str) -> String {
     safe
 }
 
-/// Text as HTML, without control characters.
+/// Escapes text for HTML, without control characters.
 fn escaped(text: &str) -> String {
     let mut safe = String::with_capacity(text.len());
     for c in text.chars() {

@@ -1,7 +1,7 @@
 //! Every message of the page, decoded and encoded, in types that keep the direction: a gateway cannot encode a
 //! downlink. An error names the field at fault.
 //!
-//! Values of data points stay JSON text ([`Json`]), so that `1.10` and `12345678901234567890` travel
+//! Values of data points stay JSON text ([`DataPointValue`]), so that `1.10` and `12345678901234567890` travel
 //! unchanged; what they mean is the product's business.
 
 mod device_filter;

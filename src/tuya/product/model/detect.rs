@@ -18,13 +18,13 @@ use super::{
 };
 use crate::tuya::product::data_point::AccessMode;
 
-/// What may stand around a model.
+/// The keys of objects that wrap a model.
 const WRAPPERS: [&str; 6] = ["result", "data", "model", "schema", "mapping", "dps_data"];
 
-/// What an element of an array has when the array is of products or devices, not of data points.
+/// The keys of a product or device; an array of those is not an array of data points.
 const HOLDERS: [&str; 7] = ["mapping", "dps_data", "dps", "Dps", "services", "functions", "schema"];
 
-/// How deep wrappers may be nested; files in the field have four at most.
+/// How deep wrappers may be nested; known files have at most four.
 const MAX_WRAPPERS: usize = 8;
 
 pub(super) fn read(text: &str) -> Result<ParsedModel, ModelError> {
@@ -68,7 +68,7 @@ pub(super) fn read(text: &str) -> Result<ParsedModel, ModelError> {
     Err(ModelError::new(path, "no product model was found inside so many wrappers"))
 }
 
-/// What an object around or of a model says of the product itself.
+/// Reads the product's own fields from a model or its wrapper.
 fn about(object: &Map<String, Value>, found: &mut ParsedModel) {
     let text = |keys: &[&str]| {
         keys.iter()
@@ -81,7 +81,7 @@ fn about(object: &Map<String, Value>, found: &mut ParsedModel) {
     found.name = name.or_else(|| text(&["name", "Name"]).filter(|_| is_product)).or(found.name.take());
 }
 
-/// The data points of an object that is a model; `None` if it is none.
+/// Returns the data points of a model; `None` if the object is not one.
 fn drafts(object: &Map<String, Value>, path: &str) -> Result<Option<Vec<DraftPoint>>, ModelError> {
     if let Some(Value::Array(services)) = object.get("services") {
         let mut drafts = Vec::new();
@@ -96,7 +96,7 @@ fn drafts(object: &Map<String, Value>, path: &str) -> Result<Option<Vec<DraftPoi
         }
         return Ok(Some(drafts));
     }
-    // Diagnostics have `status` as well, which holds present values there.
+    // Diagnostics also have `status`, with present values.
     for [writable, reported] in [["function", "status_range"], ["functions", "status"]] {
         let holds_points = |key| matches!(object.get(key), Some(Value::Array(_) | Value::Object(_)));
         if holds_points(writable) || holds_points(reported) {
@@ -132,7 +132,7 @@ fn list(items: &[Value], path: &str, access: Option<AccessMode>) -> Result<Vec<D
     items.iter().enumerate().map(draft).collect()
 }
 
-/// Both halves of a specification: functions may be written, data points of the status list alone may not.
+/// Joins both halves of a specification: functions are writable; data points of the status list only are not.
 fn specification(
     object: &Map<String, Value>,
     path: &str,

@@ -11,7 +11,7 @@ use super::{
 };
 use crate::tuya::product::data_point::{AccessMode, DataType};
 
-/// What a column may be called.
+/// The names of columns.
 const COLUMNS: [(Column, &[&str]); 8] = [
     (Column::Id, &["dp id", "dpid", "id"]),
     (
@@ -59,7 +59,7 @@ const COLUMNS: [(Column, &[&str]); 8] = [
             "function point attributes",
         ],
     ),
-    // Each is a part of the property.
+    // Each is part of the property.
     (
         Column::Limit,
         &[
@@ -88,7 +88,7 @@ const COLUMNS: [(Column, &[&str]); 8] = [
             "length",
         ],
     ),
-    // What is said to people.
+    // Texts for people.
     (
         Column::Remark,
         &[
@@ -154,9 +154,9 @@ pub(super) fn read(text: &str) -> Result<ParsedModel, ModelError> {
     let mut found = ParsedModel::default();
     let (mut counted, mut line) = (0, first_line);
     for record in reader.records() {
-        // The text is UTF-8 and rows may be ragged, so that nothing is left to go wrong.
+        // The text is UTF-8 and rows may differ in length, so that reading cannot fail.
         let record = record.map_err(|why| ModelError::new("", why.to_string()))?;
-        // The reader counts the blank lines that it skips to the record after them.
+        // The reader assigns skipped blank lines to the next record.
         let start = record.position().map_or(0, csv::Position::byte);
         let start = usize::try_from(start).unwrap_or(text.len());
         let start = text.len() - text.get(start..).unwrap_or_default().trim_start_matches(['\r', '\n']).len();
@@ -169,13 +169,13 @@ pub(super) fn read(text: &str) -> Result<ParsedModel, ModelError> {
     Ok(found)
 }
 
-/// What stands behind `sep=` in a first line such as `sep=;`, as Excel takes it; a spreadsheet may have put it into quotes.
+/// Returns the text after `sep=` in a first line such as `sep=;`, which Excel reads; a spreadsheet may have quoted it.
 fn behind_sep(line: &str) -> Option<&str> {
     let (word, rest) = line.strip_prefix('"').unwrap_or(line).split_at_checked(4)?;
     word.eq_ignore_ascii_case("sep=").then_some(rest)
 }
 
-/// The separator that it names; `None` if an editor has cut off a tab at the line's end.
+/// Returns the delimiter; `None` if an editor has removed a tab at the line's end.
 fn named_separator(rest: &str) -> Option<u8> {
     let first = if rest.starts_with("\\t") { Some(b'\t') } else { rest.bytes().next() };
     first.filter(|byte| *byte == b'\t' || byte.is_ascii_punctuation() && *byte != b'"')
@@ -183,7 +183,7 @@ fn named_separator(rest: &str) -> Option<u8> {
 
 struct DocTable {
     columns: Vec<Option<Column>>,
-    /// What the file calls them.
+    /// The names of the columns in the file.
     names: Vec<String>,
 }
 
@@ -228,7 +228,7 @@ impl DocTable {
         })
     }
 
-    /// What the property column says, and the columns for single limits.
+    /// The limits of the property column and of the columns for single limits.
     fn property(
         &self,
         record: &StringRecord,
@@ -250,7 +250,7 @@ impl DocTable {
         Ok(property)
     }
 
-    /// Refuses a data point without limits if they may be in a column that is not known.
+    /// Refuses a data point without limits if they may be in an unknown column.
     fn refuse_unknown_limits(
         &self,
         record: &StringRecord,

@@ -1,8 +1,8 @@
-//! What a file says, before ids and codes are complete.
+//! The contents of a model file, before ids and codes are complete.
 
 use crate::tuya::product::data_point::{AccessMode, DataType};
 
-/// What a file says of a product.
+/// A product as its file describes it.
 #[derive(Debug, Default)]
 pub(in crate::tuya::product) struct ParsedModel {
     pub id: Option<String>,
@@ -10,7 +10,7 @@ pub(in crate::tuya::product) struct ParsedModel {
     pub drafts: Vec<DraftPoint>,
 }
 
-/// A data point as a file has it: id or code may be missing.
+/// A data point as its file describes it: id or code may be missing.
 #[derive(Debug)]
 pub(in crate::tuya::product) struct DraftPoint {
     pub(super) place: String,

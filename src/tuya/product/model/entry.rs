@@ -1,5 +1,5 @@
-//! One data point of a JSON model. The shapes differ in the names of the keys and in how deep a type's limits
-//! lie, so one reader knows all of them.
+//! Reads one data point of a JSON model. One reader serves all shapes, because they differ only in the names of keys and in
+//! how deep the limits are nested.
 
 use serde_json::{Map, Value};
 
@@ -11,10 +11,10 @@ use super::{
 };
 use crate::tuya::product::data_point::{AccessMode, DataType};
 
-/// The keys under which a type's limits may lie; an object, or JSON text of one.
+/// The keys of a type's limits, which are an object, or its JSON text.
 const SPECS: [&str; 5] = ["typespec", "property", "properties", "values", "format"];
 
-/// What limits are called in an object of them.
+/// The keys of single limits.
 const LIMITS: [&str; 20] = [
     "min",
     "minimum",
@@ -38,8 +38,7 @@ const LIMITS: [&str; 20] = [
     "maxlength",
 ];
 
-/// What else may stand beside them, or has a name like theirs: units are no limit, and an enumMap says what values
-/// mean.
+/// Other keys beside them, or with similar names: units are no limit, and an enumMap describes values.
 const OTHERS: [&str; 12] = [
     "unit",
     "units",
@@ -55,7 +54,7 @@ const OTHERS: [&str; 12] = [
     "extensions",
 ];
 
-/// A data point in a model, with what its surroundings say of it.
+/// A data point in a model, with the facts that its position determines.
 pub(super) struct ModelEntry<'a> {
     pub item: &'a Value,
     pub place: String,
@@ -71,7 +70,7 @@ impl ModelEntry<'_> {
             return Err(ModelError::new(self.place, message));
         };
         let entry = EntryFields { object, place: &self.place };
-        // A bool has no limits, so that nothing is lost if they cannot be read: the cloud API gives {true,false}.
+        // A bool has no limits, so unreadable ones are ignored: the cloud API has {true,false}, which is not JSON.
         let is_bool = entry.text(&["type"]).is_some_and(|name| plain_type(&name) == "bool");
         let (key, spec) = if is_bool { entry.spec().unwrap_or_default() } else { entry.spec()? };
         let spec_place = if key.is_empty() { self.place.clone() } else { join(&self.place, key) };
@@ -100,7 +99,7 @@ impl ModelEntry<'_> {
             Some((place, key, value)) => value.as_str().and_then(access).ok_or_else(|| {
                 ModelError::new(join(place, key), format!("{value} is no access; known are ro, rw and wo"))
             })?,
-            // Maps without access leave everything to the device.
+            // In maps without access the device decides.
             None => self.access.unwrap_or(AccessMode::ReadWrite),
         };
         let limits = ValueLimits {
@@ -122,14 +121,14 @@ impl ModelEntry<'_> {
     }
 }
 
-/// An object's fields by key, whatever the key's capitals and underscores.
+/// An object's fields; keys are compared without capitals and underscores.
 struct EntryFields<'a> {
     object: &'a Map<String, Value>,
     place: &'a str,
 }
 
 impl<'a> EntryFields<'a> {
-    /// The first of these keys that the object has; null counts as absent.
+    /// Returns the value of the first of these keys that is present; null is absent.
     fn find(&self, keys: &[&str]) -> Option<(&'a str, &'a Value)> {
         let named = |key: &str, wanted: &str| {
             key.bytes().filter(|byte| *byte != b'_').map(|byte| byte.to_ascii_lowercase()).eq(wanted.bytes())
@@ -138,14 +137,14 @@ impl<'a> EntryFields<'a> {
         found.map(|(key, value)| (key.as_str(), value)).filter(|(_, value)| !value.is_null())
     }
 
-    /// The object with the limits and the key that it stands under; the data point itself if there is none.
+    /// Returns the object with the limits, and its key; the data point itself if there is no such object.
     fn spec(&self) -> Result<(&'a str, Map<String, Value>), ModelError> {
         for wanted in SPECS {
             let Some((key, value)) = self.find(&[wanted]) else { continue };
             let place = join(self.place, key);
             match open(value.clone(), &place)? {
                 Value::Object(spec) => return Ok((key, spec)),
-                // The values of an enum alone, or the labels of a bitmap.
+                // An array: the values of an enum, or the labels of a bitmap.
                 Value::Array(list) if wanted == "values" => {
                     let is_bitmap = self.text(&["type"]).is_some_and(|name| plain_type(&name) == "bitmap");
                     let name = if is_bitmap { "label" } else { "range" };
@@ -159,7 +158,7 @@ impl<'a> EntryFields<'a> {
                 }
             }
         }
-        // Diagnostics call it `value`, which elsewhere is the present value.
+        // In diagnostics the key is `value`, which is the present value in other shapes.
         match self.find(&["value"]) {
             Some((key, Value::Object(spec))) => Ok((key, spec.clone())),
             Some((key, value @ Value::String(text))) if text.trim_start().starts_with('{') => {
@@ -231,7 +230,7 @@ impl<'a> EntryFields<'a> {
         })
     }
 
-    /// A whole number, which may be written as a string.
+    /// A whole number, also as a string.
     fn number(&self, keys: &[&str]) -> Result<Option<i64>, ModelError> {
         let Some((key, value)) = self.find(keys) else { return Ok(None) };
         let text = match value {

@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::error::ModelError;
 
-/// Parses JSON text that stands in a JSON string, twice if need be; any other value stays as it is.
+/// Parses JSON text inside a JSON string, also twice encoded; returns any other value unchanged.
 pub(super) fn open(mut value: Value, path: &str) -> Result<Value, ModelError> {
     for _ in 0..2 {
         match &value {
@@ -21,7 +21,7 @@ pub(super) fn join(path: &str, key: &str) -> String {
     if path.is_empty() { key.to_owned() } else { format!("{path}.{key}") }
 }
 
-/// What a value is, in words.
+/// The type of a value, for messages.
 pub(super) fn kind_of(value: &Value) -> &'static str {
     match value {
         Value::Null => "null",

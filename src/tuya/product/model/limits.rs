@@ -2,7 +2,7 @@
 
 use crate::tuya::product::data_point::{AccessMode, DataType};
 
-/// The limits that a model gives for the values of a data point, whatever they are called there.
+/// The limits of a data point's values in a model, independent of their names there.
 #[derive(Debug, Default)]
 pub(super) struct ValueLimits {
     pub(super) min: Option<i64>,
@@ -15,10 +15,10 @@ pub(super) struct ValueLimits {
 }
 
 impl ValueLimits {
-    /// The kind of values that a type's name and these limits describe; an error says what does not go together.
+    /// Returns the data type for a type's name and these limits; the error names limits that contradict each other.
     pub(super) fn kind(self, type_name: &str) -> Result<DataType, String> {
         let maxlen = match self.maxlen {
-            // A length of 0 is the platform's way to say nothing.
+            // On the platform a length of 0 means that there is no limit.
             None | Some(0) => None,
             Some(length) => {
                 Some(u32::try_from(length).map_err(|_| format!("the length {length} is impossible"))?)
@@ -61,7 +61,7 @@ impl ValueLimits {
         })
     }
 
-    /// The smallest and the greatest value; some models give both as a range of two numbers.
+    /// Returns the smallest and the greatest value; some models have a range of two numbers.
     pub(super) fn ends(&self) -> Result<(Option<i64>, Option<i64>), String> {
         let numbers = self.range.iter().map(|end| end.trim().parse()).collect::<Result<Vec<i64>, _>>();
         match (numbers.as_deref(), self.min, self.max) {
@@ -72,7 +72,7 @@ impl ValueLimits {
     }
 }
 
-/// The type that a name means, as an Edge Gateway calls it; empty if it means none.
+/// Returns an Edge Gateway's name of a type; empty if the name is unknown.
 pub(super) fn plain_type(name: &str) -> &'static str {
     let name = name.trim().to_ascii_lowercase();
     let name = name.strip_suffix("type").unwrap_or(&name).trim_end_matches([' ', '_', '-']);
@@ -88,7 +88,7 @@ pub(super) fn plain_type(name: &str) -> &'static str {
     }
 }
 
-/// The access that a model's words mean.
+/// Returns the access that a model's word means.
 pub(super) fn access(text: &str) -> Option<AccessMode> {
     let (mut reads, mut writes, mut only) = (false, false, false);
     // The platform's word for send only is wr, that of the vendor's driver SDK wo.

@@ -1,6 +1,6 @@
-//! Model files: which of the known shapes the bytes have, and the data points in them.
+//! Reads model files: detects the shape, and reads its data points.
 //!
-//! Every shape ends as a list of [`DraftPoint`](draft::DraftPoint)s; [`assign_ids`] gives them ids and codes, and refuses duplicates.
+//! The reader of each shape returns [`DraftPoint`]s; [`assign_ids`] completes their ids and codes, and refuses duplicates.
 
 mod detect;
 mod doc_table;
@@ -18,7 +18,7 @@ pub(super) use self::draft::ParsedModel;
 pub use self::error::ModelError;
 use super::data_point::DataPoint;
 
-/// Gives every data point its id and code, and sorts by id.
+/// Assigns ids and codes to data points, and sorts them by id.
 pub(super) fn assign_ids(
     mut drafts: Vec<DraftPoint>,
     ids: &[(String, u32)],

@@ -1,6 +1,6 @@
-//! Values of data points: checked before they are sent, understood when they arrive, read from a command line.
+//! Values of data points: checks them before they are sent, reads received ones, and parses those of a command line.
 //!
-//! All work on the JSON text itself: a report's value is never parsed into a tree.
+//! Everything works on JSON text: a report's value is never parsed into a tree.
 
 #[cfg(test)]
 mod tests;
@@ -26,7 +26,7 @@ pub enum ValueEncoding {
     String,
 }
 
-/// Why a value does not fit a data point.
+/// The reason why a value is invalid for a data point.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ValueError {
     /// The code that an answer carries: 1103 type, 1101 range, 1102 null, 2002 no such enumeration value.
@@ -43,7 +43,7 @@ impl fmt::Display for ValueError {
 
 impl std::error::Error for ValueError {}
 
-/// A value that fits.
+/// A valid value.
 enum Fit {
     Bool(bool),
     Integer(i64),
@@ -51,11 +51,11 @@ enum Fit {
 }
 
 impl DataPoint {
-    /// Checks a value given as JSON and gives it as it goes onto the wire.
+    /// Checks a value given as JSON, and returns it in the encoding of the wire.
     ///
-    /// An integer is digits with or without a minus sign: `1.0` and `1e3` are of the wrong type (1103), since
-    /// the edge keeps an int64. A bitmap may also be an array of its labels. Where the encoding is
-    /// [`ValueEncoding::String`], the value may be given as such a string already.
+    /// An integer is digits with or without a minus sign: `1.0` and `1e3` are of the wrong type (1103), because the edge
+    /// stores an int64. A bitmap may also be an array of its labels. With [`ValueEncoding::String`] the value may already be
+    /// a string.
     pub fn check(&self, json: &str, encoding: ValueEncoding) -> Result<Json, ValueError> {
         let fit = self.fit(json, encoding == ValueEncoding::String)?;
         Ok(match (encoding, fit) {
@@ -67,7 +67,7 @@ impl DataPoint {
         })
     }
 
-    /// Understands a value that arrived, in any encoding that edges are known to use, and gives its native form.
+    /// Reads a received value in any encoding that edges are known to use, and returns its native form.
     ///
     /// A bool may also be `1`, `0`, `"1"`, `"0"`, `"true"` or `"false"`, an integer also `"10"`.
     pub fn accept(&self, value: &Json) -> Result<Json, ValueError> {
@@ -78,16 +78,16 @@ impl DataPoint {
         })
     }
 
-    /// Checks that [`DataPoint::accept`] understands a value, given as JSON text.
+    /// Checks that [`DataPoint::accept`] can read a value, given as JSON text.
     pub fn validate(&self, json: &str) -> Result<(), ValueError> {
         self.fit(json, true).map(drop)
     }
 
-    /// Reads a value from a command line, as JSON that is still to be checked.
+    /// Parses a value of a command line. Returns JSON, which [`DataPoint::check`] must check.
     ///
-    /// The text of a string, enum or raw data point is the value itself. Others are JSON; a value may also be a
-    /// number with its unit, such as `12.345m3`, which the scale turns into the integer 12345. A remainder, and
-    /// a unit other than the data point's, is refused.
+    /// For a string, enum or raw data point the text is the value. For other types it is JSON; an integer may also be a number
+    /// with its unit, such as `12.345m3`, which is multiplied by the scale to 12345. A remainder is refused, and so is a unit
+    /// other than the data point's.
     pub fn from_text(&self, text: &str) -> Result<Json, ValueError> {
         if matches!(self.kind, DataType::String { .. } | DataType::Enum { .. } | DataType::Raw { .. }) {
             return Ok(Json::string(text));
@@ -102,7 +102,7 @@ impl DataPoint {
         Err(self.type_error(text))
     }
 
-    /// A warning about a value that is allowed and probably wrong: a percentage beyond 0 to 100.
+    /// Returns a warning about a valid value that is probably wrong: a percentage outside 0 to 100.
     #[must_use]
     pub fn suspicious(&self, value: &Json) -> Option<String> {
         let DataType::Value { scale, .. } = self.kind else { return None };
@@ -116,13 +116,13 @@ impl DataPoint {
         })
     }
 
-    /// How messages call the data point.
+    /// The data point's name in messages.
     #[must_use]
     pub fn label(&self) -> String {
         format!("DP {} {}", self.id, self.code)
     }
 
-    /// An integer of this data point as people read it: scaled, and with its unit.
+    /// Formats an integer for display: scaled, and with its unit.
     #[must_use]
     pub fn shown(&self, number: i64) -> String {
         let DataType::Value { scale, .. } = self.kind else { return number.to_string() };
@@ -134,7 +134,7 @@ impl DataPoint {
         text
     }
 
-    /// An integer for examples that lies within the limits.
+    /// An integer within the limits, for examples.
     #[must_use]
     pub fn sample(&self) -> i64 {
         let DataType::Value { min, max, scale, .. } = self.kind else { return 12345 };
@@ -195,7 +195,7 @@ impl DataPoint {
         }
     }
 
-    /// The integer that a JSON text is.
+    /// Parses JSON text as an integer.
     fn integer(&self, json: &str, tolerant: bool) -> Result<i64, ValueError> {
         let quoted =
             if tolerant { json.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')) } else { None };
@@ -204,11 +204,11 @@ impl DataPoint {
         if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
             return Err(self.type_error(json));
         }
-        // Digits that are no i64 are too many.
+        // Digits that do not fit an i64 are out of range.
         text.parse().map_err(|_| self.range_error(json))
     }
 
-    /// The bits of an array of fault labels.
+    /// Returns the bits of an array of fault labels.
     fn faults(&self, json: &str, labels: &[String]) -> Result<i64, ValueError> {
         let named: Vec<String> = serde_json::from_str(json).map_err(|_| self.type_error(json))?;
         named.iter().try_fold(0, |bits, name| {
@@ -231,7 +231,7 @@ impl DataPoint {
         }
     }
 
-    /// The integer for a decimal number with a unit.
+    /// Converts a decimal number with a unit to the scaled integer.
     fn scaled(&self, text: &str, scale: u32) -> Result<i64, ValueError> {
         let end = text.find(|c: char| !matches!(c, '0'..='9' | '.' | '-')).unwrap_or(text.len());
         let (number, unit) = (&text[..end], text[end..].trim());
@@ -305,7 +305,7 @@ impl DataPoint {
     }
 }
 
-/// The integer with every known bit set; 30 bits if the model does not define them, as in the vendor's driver SDK.
+/// Returns the integer with all defined bits set; with 30 bits if the model defines none, as in the vendor's driver SDK.
 fn greatest_set(labels: &[String], maxlen: Option<u32>) -> i64 {
     let bits = match (labels.len(), maxlen) {
         (0, None) => 30,
@@ -315,7 +315,7 @@ fn greatest_set(labels: &[String], maxlen: Option<u32>) -> i64 {
     1_i64.checked_shl(bits).filter(|_| bits < 63).map_or(i64::MAX, |above| above - 1)
 }
 
-/// The number of bytes that a base64 text stands for, or `None` if the text is not base64.
+/// Returns the number of bytes that a base64 text encodes; `None` if it is not base64.
 fn base64_length(text: &str) -> Option<usize> {
     let digits = text.trim_end_matches('=');
     let padding = text.len() - digits.len();
@@ -324,7 +324,7 @@ fn base64_length(text: &str) -> Option<usize> {
         .then(|| text.len() / 4 * 3 - padding)
 }
 
-/// A unit in the letters that a keyboard has.
+/// Rewrites a unit in characters of a keyboard.
 fn plain_unit(unit: &str) -> String {
     let mut plain = String::with_capacity(unit.len());
     for c in unit.chars() {
@@ -345,7 +345,7 @@ fn plain_unit(unit: &str) -> String {
     plain
 }
 
-/// An integer with its decimal point put back.
+/// Formats a scaled integer as a decimal number.
 fn decimal(number: i64, scale: u32) -> String {
     if scale == 0 {
         return number.to_string();
@@ -356,7 +356,7 @@ fn decimal(number: i64, scale: u32) -> String {
     format!("{}{whole}.{fraction}", if number < 0 { "-" } else { "" })
 }
 
-/// The beginning of a value, for a message; nothing is shown as such.
+/// The beginning of a value for a message; empty text becomes `""`.
 pub(super) fn excerpt(json: &str) -> Cow<'_, str> {
     match json.char_indices().nth(60) {
         Some((end, _)) => Cow::Owned(format!("{}…", &json[..end])),

@@ -1,4 +1,4 @@
-//! The names of limits in prose.
+//! Finds the names of limits in prose.
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Label {
@@ -13,7 +13,7 @@ pub(super) enum Label {
     Length,
 }
 
-/// What limits are called. At one place the longest name counts.
+/// The names of limits. If several begin at one position, the longest applies.
 const LABELS: [(Label, &[&str]); 9] = [
     (
         Label::Range,
@@ -66,18 +66,18 @@ const LABELS: [(Label, &[&str]); 9] = [
     ),
 ];
 
-/// A label at its place, and where what it says begins.
+/// A label's position, and the start of its value.
 pub(super) struct LabelMatch {
     pub(super) label: Label,
     pub(super) start: usize,
     pub(super) begin: usize,
-    /// A colon follows, so that a value has to.
+    /// Followed by a colon, so a value is required.
     pub(super) is_strict: bool,
 }
 
-/// The labels in a text, in its order, each with what links it to its value.
+/// Finds the labels of a text in order, each with its link to the value.
 pub(super) fn labels(text: &str) -> Vec<LabelMatch> {
-    // Bytes stay where they are.
+    // ASCII case only, so that positions stay valid.
     let lower = text.to_ascii_lowercase();
     let mut places: Vec<(usize, usize, Label)> = Vec::new();
     for (label, names) in LABELS {
@@ -100,7 +100,7 @@ pub(super) fn labels(text: &str) -> Vec<LabelMatch> {
         }
         passed = end;
         let (begin, is_strict) = link(&lower, end);
-        // `Multiple of 10` is no scale, and `interval of 5` is of anything.
+        // `Multiple of 10` is not a scale, and `interval of 5` may be of anything.
         let is_prose = ["multiple", "multiples", "interval", "spacing", "increment", "decimal places"]
             .contains(&&lower[start..end]);
         if is_strict || !is_prose {
@@ -110,7 +110,7 @@ pub(super) fn labels(text: &str) -> Vec<LabelMatch> {
     found
 }
 
-/// Where the value of a label begins that ends here, and whether a colon says that there is one.
+/// Returns the start of the value of a label that ends here, and whether a colon precedes it.
 fn link(lower: &str, end: usize) -> (usize, bool) {
     let skipped = |at: usize| lower.len() - lower[at..].trim_start().len();
     let mut at = skipped(end);
@@ -123,7 +123,7 @@ fn link(lower: &str, end: usize) -> (usize, bool) {
         }
     }
     at = skipped(at);
-    // Words such as `is from` link as well.
+    // Words such as `is from` are links, too.
     'words: loop {
         for word in ["is", "are", "of", "from", "between"] {
             let rest = lower[at..].strip_prefix(word);

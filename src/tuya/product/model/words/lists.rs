@@ -1,6 +1,6 @@
-//! Sentences, lists and units in prose.
+//! Finds sentences, lists and units in prose.
 
-/// The text up to the end of its sentence.
+/// Returns the text up to the end of its sentence.
 pub(super) fn sentence(text: &str) -> &str {
     let is_end = |(at, c): &(usize, char)| match c {
         '。' => true,
@@ -11,7 +11,7 @@ pub(super) fn sentence(text: &str) -> &str {
     text[..end].trim_end_matches(|c: char| c.is_whitespace() || matches!(c, ',' | ';' | '，' | '；'))
 }
 
-/// The text up to the end of a list: of its sentence, or of the last of several lines with bullets.
+/// Returns the text up to the end of a list: of its sentence, or of the last line with a bullet.
 pub(super) fn list(text: &str) -> &str {
     let mut end = 0;
     loop {
@@ -24,7 +24,7 @@ pub(super) fn list(text: &str) -> &str {
     }
 }
 
-/// How much of a text is a unit: up to a comma, a semicolon, a line's or a sentence's end.
+/// Returns the length of a unit: up to a comma, a semicolon, or the end of the line or sentence.
 pub(super) fn unit_length(text: &str) -> usize {
     let text = sentence(text);
     text.find([',', ';', '，', '；', '\n']).unwrap_or(text.len())
@@ -37,7 +37,7 @@ pub(super) fn symbol(unit: &str) -> &str {
     if inner.is_empty() || (!name.is_empty() && name.len() <= inner.len()) { name } else { inner }
 }
 
-/// What follows `include` or `are`, which begin a list without a colon.
+/// Returns the text after `include` or `are`, which begin a list without a colon.
 pub(super) fn after_include(list: &str) -> Option<&str> {
     let lower = list.to_ascii_lowercase();
     let word = ["include", "includes", "including"].into_iter().rfind(|word| lower.starts_with(word))?;
@@ -45,7 +45,7 @@ pub(super) fn after_include(list: &str) -> Option<&str> {
     rest.starts_with(|c: char| c.is_whitespace() || c == ':').then(|| rest.trim_start_matches([' ', ':']))
 }
 
-/// The members of a list in words: `a, b, and c`, `include a and b`, `a/b/c`, or one a line with its meaning.
+/// Returns the members of a list: `a, b, and c`, `include a and b`, `a/b/c`, or one a line with its meaning.
 pub(super) fn words(list: &str) -> Vec<String> {
     let list = after_include(list).unwrap_or(list);
     let parts = list.split([',', ';', '、', '，', '；', '\n']);
@@ -64,7 +64,7 @@ fn word(part: &str) -> String {
     for begins in ["and ", "or ", "- ", "• ", "* "] {
         part = part.strip_prefix(begins).unwrap_or(part).trim_start();
     }
-    // What a value means may stand behind it.
+    // A value may be followed by its meaning.
     part = part.split_once([':', '：', '(']).map_or(part, |(value, _)| value);
     let quotes = |c: char| {
         c.is_whitespace() || matches!(c, '.' | '`' | '"' | '\'' | '“' | '”' | '‘' | '’' | '。' | '…')

@@ -25,7 +25,7 @@ pub(super) struct DescribedLimits {
     pub unit: Option<String>,
 }
 
-/// Words that stand for no limit at all.
+/// Words that mean that there is no limit.
 const NOTHING: [&str; 8] = ["", "/", "-", "–", "—", "--", "none", "n/a"];
 
 impl DescribedLimits {
@@ -57,7 +57,7 @@ impl DescribedLimits {
         Ok(property)
     }
 
-    /// Whether a text stands for nothing.
+    /// Returns whether a text means that there is no limit.
     pub(super) fn is_no_limit(text: &str) -> bool {
         NOTHING.contains(&text.trim().to_ascii_lowercase().as_str())
     }
@@ -155,7 +155,7 @@ impl DescribedLimits {
         }
     }
 
-    /// A text without labels may be a range or a list all the same.
+    /// Reads a text without labels, which may still be a range or a list.
     fn read_unlabelled(&mut self, text: &str, kind: &str, taken: &mut Vec<Range<usize>>) {
         let is_untaken = taken.is_empty();
         match kind {
@@ -166,7 +166,7 @@ impl DescribedLimits {
                 taken.push(0..length);
             }
             "enum" | "bitmap" if is_untaken => {
-                // A label that is not known is still no value.
+                // An unknown label is not a value either.
                 let list = text.split_once([':', '：']).map_or(text, |(_, list)| list);
                 let values = words(list);
                 // Words with spaces between them are prose.

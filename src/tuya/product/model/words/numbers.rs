@@ -1,6 +1,6 @@
-//! Whole numbers and ranges in prose.
+//! Reads whole numbers and ranges in prose.
 
-/// The two ends of `0 to 100`, `-100-100`, `0~1,000` or `0 and 5`, and the length of that text.
+/// Reads the two ends of `0 to 100`, `-100-100`, `0~1,000` or `0 and 5`; returns them and the length of that text.
 pub(super) fn span(text: &str) -> Option<(i64, i64, usize)> {
     // A comma is between thousands, unless that makes no range.
     span_with(text, true).or_else(|| span_with(text, false))
@@ -20,7 +20,7 @@ fn span_with(text: &str, grouped: bool) -> Option<(i64, i64, usize)> {
     Some((min, max, text.len() - rest.len() + length))
 }
 
-/// The whole number at the beginning of a text, and its length.
+/// Reads the whole number at the beginning of a text; returns it and its length.
 pub(super) fn number(text: &str) -> Option<(i64, usize)> {
     digits(text, true)
 }
@@ -37,7 +37,7 @@ fn digits(text: &str, grouped: bool) -> Option<(i64, usize)> {
         }
     }
     let behind = &rest[length..];
-    // A fraction is none of a whole number.
+    // A fraction is not a whole number.
     if behind.starts_with('.') && behind[1..].starts_with(|c: char| c.is_ascii_digit()) {
         return None;
     }
