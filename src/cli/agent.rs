@@ -30,7 +30,7 @@ use crate::{
 };
 
 const EXAMPLES: &str = "EXAMPLES
-  Hold the connection; report, sync, status and listen of this machine then use it by themselves:
+  Hold the connection, which sync, report, status and listen then use:
     tuyagw agent --answer success --out traffic.jsonl --rotate 100MB
   Keep what is given while the edge is away, and send it later:
     tuyagw agent --spool /var/lib/tuyagw/spool

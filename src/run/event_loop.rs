@@ -11,7 +11,7 @@ use std::{
 
 use super::{agent_link::AgentLink, connection_settings::ConnectionSettings, time_unit::TimeUnit};
 use crate::{
-    agent::{QUEUE_PREFIX, STATUS_TOPIC},
+    agent::{ANSWER_TOPIC, QUEUE_PREFIX, STATUS_TOPIC},
     error::{Failure, FailureKind},
     gateway::{Gateway, GatewayEvent, GatewaySettings, GatewayTime, Outage, PreparedRequest, ToPublish},
     mqtt::codec::{Message, QoS},
@@ -333,12 +333,14 @@ async fn run_turns<P: Policy>(
         tokio::select! {
             input = policy.next_input() => policy.handle_input(connection, input?)?,
             event = connection.client.next(), if is_started => {
-                let mut next = Some(event?);
+                let is_agent = connection.agent.is_some();
+                let mut next = Some(event.map_err(|failure| explained(failure, is_agent))?);
                 while let Some(event) = next {
                     if let Some(event) = connection.handle_agent(event)? {
                         policy.handle_client_event(connection, event)?;
                     }
-                    next = connection.client.try_next()?;
+                    let polled = connection.client.try_next();
+                    next = polled.map_err(|failure| explained(failure, is_agent))?;
                 }
             }
             () = &mut timer, if timer_at.is_some() => timer_at = None,
@@ -359,6 +361,16 @@ async fn run_turns<P: Policy>(
         }
         exchange(connection, policy)?;
     }
+}
+
+/// Says of a refusal by an agent what to do about it.
+fn explained(failure: Failure, is_agent: bool) -> Failure {
+    if is_agent && failure.kind == FailureKind::Refused && failure.message.contains(ANSWER_TOPIC) {
+        let message = "the agent, or another program, answers the gateway's commands already";
+        return Failure::new(failure.kind, message)
+            .hint("Leave out --answer and --exec, or start the agent without them");
+    }
+    failure
 }
 
 /// Publishes the messages that may leave, and passes the gateway's events on. Returns when the policy permits the next

@@ -252,7 +252,7 @@ impl AgentHandler {
             clients: self.sessions.len() as u64,
             queue: self.forwarding.len() as u64,
             answering: answering.to_owned(),
-            last_answer: self.last_answer.map(|at| at.to_string()).unwrap_or_default(),
+            last_answer: self.last_answer.map(in_seconds).unwrap_or_default(),
             ..self.status.clone()
         }
     }
@@ -433,4 +433,9 @@ impl Handler for AgentHandler {
     fn poll_timeout(&self) -> Option<Duration> {
         None
     }
+}
+
+/// A time as RFC 3339 text, in seconds.
+pub(super) fn in_seconds(time: Timestamp) -> String {
+    time.round(jiff::Unit::Second).unwrap_or(time).to_string()
 }

@@ -23,7 +23,7 @@ use tokio::{
 pub use self::devices::DeviceOptions;
 use self::{
     devices::AgentDevices,
-    handler::{AgentHandler, AgentRequest},
+    handler::{AgentHandler, AgentRequest, in_seconds},
     spooled::Spooled,
 };
 use super::{
@@ -33,6 +33,7 @@ use super::{
     requests::RequestConnection,
     results::ResultContexts,
     runtime::run_local,
+    warnings::WarningLimiter,
 };
 use crate::{
     agent::{AgentStatus, ForwardId, LocalTopics},
@@ -147,6 +148,7 @@ async fn serve(
         idle_since: Instant::now(),
         acknowledged: Vec::new(),
         was_connected: false,
+        warnings: WarningLimiter::new(Some(console)),
         console,
     };
     console.note(&format!("the agent of {gateway} serves {}", socket.path().display()));
@@ -171,6 +173,8 @@ struct Agent {
     /// Forwarded messages that the edge has acknowledged, and whose programs have not been told.
     acknowledged: Vec<ForwardId>,
     was_connected: bool,
+    /// Warnings of programs, of which there may be many.
+    warnings: WarningLimiter,
     console: Console,
 }
 
@@ -216,7 +220,7 @@ impl Agent {
             }
         }
         for warning in warnings {
-            self.listen.requests.warn(&warning);
+            self.warnings.warn(&warning);
         }
         for request in requests {
             match request {
@@ -364,7 +368,7 @@ impl Policy for Agent {
         tokio::select! {
             input = listen.next_input() => input.map(|input| AgentInput::Listen(Box::new(input))),
             () = work.notified() => Ok(AgentInput::Work),
-            () = spooled::changed(spool.as_ref()) => Ok(AgentInput::Work),
+            () = spooled::changed(spool) => Ok(AgentInput::Work),
             _ = hangup.recv() => Ok(AgentInput::Hangup),
             () = tick(rounds) => Ok(AgentInput::Round),
             () = tick(watchdog) => Ok(AgentInput::Watchdog),
@@ -457,6 +461,5 @@ async fn tick(rounds: &mut Option<Interval>) {
 
 /// The present as an RFC 3339 time, in seconds.
 fn now_text() -> String {
-    let now = jiff::Timestamp::now();
-    now.round(jiff::Unit::Second).unwrap_or(now).to_string()
+    in_seconds(jiff::Timestamp::now())
 }

@@ -2,7 +2,7 @@
 
 use std::{
     cell::RefCell,
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
     path::PathBuf,
     rc::Rc,
     time::{Duration, Instant},
@@ -20,14 +20,16 @@ use crate::{
     error::Failure,
     gateway::{PreparedRequest, RequestOutcome},
     io::{
-        batch_writer::{BatchWriter, Purpose},
+        batch_writer::{BatchWriter, Offset, Purpose},
         console::Console,
         spool::{Commit, Spool, SpoolOptions, SpoolWatch},
     },
     mqtt::codec::{Publish, QoS},
     net::server::{Broker, PublishAck},
     rate::{Rate, RateLimiter},
-    run::{requests::RequestConnection, results::ResultContexts, time_unit::unix_time},
+    run::{
+        requests::RequestConnection, results::ResultContexts, time_unit::unix_time, warnings::WarningLimiter,
+    },
     spool::{EntryId, SpoolEntry, SpoolKind, SpooledEntry},
     tuya::Channel,
 };
@@ -63,11 +65,16 @@ pub(super) struct Spooled {
     /// the disk.
     refusals: BTreeMap<LocalClient, String>,
     in_flight: HashMap<u64, SpooledEntry>,
+    /// Entries that have ended and whose results are not on the disk: an agent that is killed now sends them again.
+    unrecorded: VecDeque<(Offset, EntryId)>,
+    /// Whether the file of the results cannot be written.
+    has_results_failed: bool,
     /// Entries that are sent again at that time.
     resting: BTreeSet<(Instant, EntryId)>,
     delivered: u64,
     refused: u64,
     start: Instant,
+    warnings: WarningLimiter,
     console: Console,
 }
 
@@ -88,6 +95,9 @@ impl Spooled {
             uncommitted: BTreeMap::new(),
             refusals: BTreeMap::new(),
             in_flight: HashMap::new(),
+            unrecorded: VecDeque::new(),
+            has_results_failed: false,
+            warnings: WarningLimiter::new(Some(console)),
             resting: BTreeSet::new(),
             delivered: 0,
             refused: 0,
@@ -157,6 +167,15 @@ impl Spooled {
         self.send(connection)?;
         if let Some(results) = &mut self.results {
             results.flush();
+            let committed = results.committed();
+            let is_recorded = |(end, _): &mut (Offset, EntryId)| self.has_results_failed || *end <= committed;
+            while let Some((_, id)) = self.unrecorded.pop_front_if(is_recorded) {
+                self.store.borrow_mut().finish(id);
+            }
+        }
+        if self.has_results_failed && self.results.take().is_some() {
+            self.console
+                .warn("--spool-results cannot be written: the results of spooled messages are not kept");
         }
         let status = self.status();
         broker.turn(|handler, _| {
@@ -268,7 +287,7 @@ impl Spooled {
             self.delivered += 1;
         } else {
             self.refused += 1;
-            self.console.warn(&format!(
+            self.warnings.warn(&format!(
                 "the edge refused a spooled message of {}: {} {msg}",
                 entry.devices.first().map_or("no device", SmolStr::as_str),
                 code.map(|code| code.to_string()).unwrap_or_default()
@@ -285,7 +304,9 @@ impl Spooled {
                 "msg": msg,
                 "given": given.unwrap_or_default(),
             });
-            results.write(format!("{line}\n").as_bytes());
+            let end = results.write(format!("{line}\n").as_bytes());
+            self.unrecorded.push_back((end, id));
+            return;
         }
         self.store.borrow_mut().finish(id);
         broker.turn(|handler, _| handler.release_devices());
@@ -304,9 +325,13 @@ impl Spooled {
 }
 
 /// Waits until the spool has something new; for ever without one.
-pub(super) async fn changed(spool: Option<&Spooled>) {
+pub(super) async fn changed(spool: &mut Option<Spooled>) {
     match spool {
-        Some(spool) => spool.watch.changed().await,
+        Some(Spooled { watch, results: None, .. }) => watch.changed().await,
+        Some(Spooled { watch, results: Some(results), has_results_failed, .. }) => tokio::select! {
+            () = watch.changed() => {}
+            committed = results.committed_changed() => *has_results_failed = committed.is_err(),
+        },
         None => std::future::pending().await,
     }
 }
