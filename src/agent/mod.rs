@@ -3,7 +3,7 @@
 //! Local programs speak MQTT 3.1.1 to the agent over a Unix socket. The agent forwards their messages over the gateway's one
 //! connection, and passes each answer to the programs that asked for it. Sans-IO: times, bytes and tokens are arguments.
 //!
-//! - [`LocalRole`] says which topics local programs may use.
+//! - [`LocalTopics`] says which topics local programs may use.
 //! - [`Forwarding`] holds the messages on their way to the edge and the requests without an answer.
 //! - [`AgentStatus`] is the JSON that the agent retains on [`STATUS_TOPIC`].
 //! - [`socket_name`] names an agent's socket after its broker and gateway.

@@ -1,7 +1,7 @@
 //! The agent: holds a gateway's one connection, and serves local programs on a Unix socket.
 //!
 //! The upstream side is [`Listen`](super::listen): records, commands, and their answers. The local side is a broker with an
-//! [`AgentHandler`]. Between them the agent forwards messages and answers, and says statuses by itself.
+//! `AgentHandler`. Between them the agent forwards messages and answers, and says statuses by itself.
 
 mod devices;
 mod handler;
