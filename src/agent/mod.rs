@@ -6,7 +6,7 @@
 //! - [`LocalTopics`] says which topics local programs may use.
 //! - [`Forwarding`] holds the messages on their way to the edge and the requests without an answer.
 //! - [`AgentStatus`] is the JSON that the agent retains on [`STATUS_TOPIC`].
-//! - [`socket_name`] names an agent's socket after its broker and gateway.
+//! - [`socket_name()`] names an agent's socket after its broker and gateway.
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
 mod forwarding;
