@@ -4,6 +4,7 @@ mod commands;
 mod failures;
 mod sameness;
 mod security;
+mod service;
 mod spool;
 
 use std::{
