@@ -72,7 +72,7 @@ impl ConnectCode {
             code: 5,
             name: "not authorized",
             meaning: "This client may not connect.",
-            hint: "Check username and gateway id with whoever runs the edge; the gateway may not be registered.",
+            hint: "Check username and gateway id with the operator of the edge; the gateway may not be registered.",
         },
         Explained {
             code: 0x80,
@@ -114,7 +114,7 @@ impl ConnectCode {
             code: 0x8A,
             name: "banned",
             meaning: "The broker has banned this client.",
-            hint: "Ask whoever runs the edge.",
+            hint: "Ask the operator of the edge.",
         },
     ];
 

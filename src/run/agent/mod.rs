@@ -224,7 +224,12 @@ impl Agent {
         }
         for request in requests {
             match request {
-                AgentRequest::Stop => self.listen.end(Exit::SUCCESS),
+                AgentRequest::Stop => {
+                    if self.devices.says_offline() {
+                        self.say_statuses(connection, false)?;
+                    }
+                    self.listen.end(Exit::SUCCESS);
+                }
                 AgentRequest::Reload => self.reload(),
             }
         }
